@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The one seam between the BPF programs and userspace: keys and values of the
+ * pinned maps, verdicts, counters. Plain C, included by both sides, so there
+ * is no second copy of any struct.
+ *
+ * Byte order: ports are in host order everywhere in this file (bpftool prints
+ * them as people write them); addresses are in network order.
+ * Addresses are 16 bytes. An IPv4 address is stored v4-mapped: 127.0.0.1 is
+ * 00 00 00 00 00 00 00 00 00 00 ff ff 7f 00 00 01, and the IPv4 wildcard
+ * ::ffff:0.0.0.0 differs from the IPv6 wildcard ::, as the two sockets do.
+ * Times are nanoseconds of CLOCK_BOOTTIME unless a name says otherwise.
+ */
+#ifndef NODEPORT_GUARD_ABI_H
+#define NODEPORT_GUARD_ABI_H
+
+#include <linux/types.h>
+
+/* Grows when a pinned map's key or value changes its meaning or its layout. */
+#define NPG_ABI_VERSION 1
+
+#define NPG_MAX_NODEPORTS 65536
+#define NPG_MAX_LISTENERS 65536
+#define NPG_MAX_POLICIES  256
+#define NPG_MAX_STATS	  8192
+#define NPG_EVENTS_BYTES  (256 * 1024)
+
+#define NPG_COMM_LEN	16  /* TASK_COMM_LEN */
+#define NPG_SERVICE_LEN 128 /* 63 (namespace) + '/' + 63 (name) + NUL */
+
+/* npg_nodeport.sources: which sources say that the port is allocated. */
+enum npg_source {
+	NPG_SOURCE_KUBERNETES = 1 << 0,
+	NPG_SOURCE_NETFILTER = 1 << 1,
+	NPG_SOURCE_FILE = 1 << 2,
+};
+
+/* Key of nodeports and port_stats. protocol is IPPROTO_TCP or IPPROTO_UDP; MPTCP counts as TCP. */
+struct npg_port_key {
+	__u16 port;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+/* Value of nodeports. */
+struct npg_nodeport {
+	__u32 sources; /* enum npg_source bits, never 0 */
+	__u32 reserved;
+	__u64 since; /* seconds since the epoch: when the guard first knew the allocation */
+	char service[NPG_SERVICE_LEN]; /* "namespace/name", NUL padded, may be empty */
+};
+
+enum npg_owner_verdict {
+	NPG_OWNER_GUARDED = 0,
+	NPG_OWNER_IGNORED = 1,
+};
+
+/* Key of listeners: the address a socket is bound to. */
+struct npg_listener_key {
+	__u8 address[16];
+	__u16 port;
+	__u8 protocol;
+	__u8 reserved;
+};
+
+/* Value of listeners: who bound the socket, and what that means for it. */
+struct npg_listener {
+	__u32 verdict; /* enum npg_owner_verdict */
+	__u32 pid;     /* thread group id in the initial pid namespace */
+	__u32 uid;
+	__u32 reserved;
+	char comm[NPG_COMM_LEN];
+	__u64 cgroup_id; /* cgroup2 id of the task; 0 when the controller could not learn it */
+};
+
+/* Key of owner_policy: a process name as the kernel cuts it, NUL padded. */
+struct npg_policy_key {
+	char comm[NPG_COMM_LEN];
+};
+
+/* Value of owner_policy. */
+struct npg_policy {
+	__u32 verdict; /* enum npg_owner_verdict */
+};
+
+/*
+ * Index of counters. One for every row of the decision that lets a connect to
+ * a NodePort pass unguarded, and for what would otherwise be lost in silence.
+ */
+enum npg_counter {
+	NPG_COUNTER_EXEMPTED,
+	NPG_COUNTER_FOREIGN_NETNS,
+	NPG_COUNTER_NO_LISTENER,
+	NPG_COUNTER_IGNORED_OWNER,
+	NPG_COUNTER_OBSERVED,
+	NPG_COUNTER_MARK_FAILED,
+	NPG_COUNTER_EVENTS_SUPPRESSED, /* over the rate of the port */
+	NPG_COUNTER_EVENTS_LOST,       /* ring buffer full: nobody read for long */
+	NPG_COUNTER_RULES_RESTORED,    /* written by the controller alone */
+	NPG_COUNTER_MAX,
+};
+
+/* Value of port_stats. */
+struct npg_port_stats {
+	__u64 exempted;
+	__u64 observed;
+	__u64 last;   /* of either; 0 = never */
+	__u64 window; /* start of the second in which events are being counted */
+	__u32 window_events;
+	__u32 reserved;
+};
+
+/* Events a port may publish in one second; what is over is counted, not sent. */
+#define NPG_EVENTS_PER_SECOND 10
+
+/* Record of events: one connect that was exempted (or would have been: observed). */
+struct npg_event {
+	__u64 time;
+	__u64 cgroup_id; /* of the connecting task */
+	__u32 pid;	 /* a hint: io_uring connects from a worker thread */
+	__u32 uid;
+	char comm[NPG_COMM_LEN];
+	__u8 address[16];	   /* as connect() was given it */
+	__u8 listener_address[16]; /* the address the listener is bound to */
+	__u16 port;
+	__u8 protocol;
+	__u8 observed; /* 1: mode is observe, nothing was done */
+	__u32 reserved;
+};
+
+enum npg_mode {
+	NPG_MODE_ENFORCE = 0,
+	NPG_MODE_OBSERVE = 1,
+};
+
+/* The only entry of config: what the programs were told. */
+struct npg_config {
+	__u32 abi_version;
+	__u32 mode; /* enum npg_mode */
+	__u32 mark; /* within mark_mask */
+	__u32 mark_mask;
+	__u64 netns_cookie; /* of the guarded network namespace */
+	__u64 started;	    /* seconds since the epoch: start of the controller that wrote this */
+	char version[32];   /* of that controller, NUL padded */
+};
+
+#endif /* NODEPORT_GUARD_ABI_H */

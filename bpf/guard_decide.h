@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The decision, over plain values. Compiled twice: for BPF, where the facts
+ * come from helpers, and for the host, where a unit test supplies them.
+ *
+ * Whoever includes this defines struct npg_env and the npg_env_*() functions
+ * declared below. Each is called at most once, in the order in which they are
+ * declared, and none after the row that settles the matter: what a connect
+ * costs is part of the contract.
+ */
+#ifndef NODEPORT_GUARD_DECIDE_H
+#define NODEPORT_GUARD_DECIDE_H
+
+#include <linux/in.h>
+#include <linux/types.h>
+
+#include "guard_abi.h"
+
+#ifndef __always_inline
+#define __always_inline inline __attribute__((always_inline))
+#endif
+
+/* IPPROTO_MPTCP, absent from older UAPI headers. */
+#define NPG_IPPROTO_MPTCP 262
+
+/* One per row of the decision table, in its order. */
+enum npg_verdict {
+	NPG_PASS_PROTOCOL,
+	NPG_PASS_NOT_LOOPBACK,
+	NPG_PASS_NOT_NODEPORT,
+	NPG_PASS_FOREIGN_NETNS,
+	NPG_PASS_NO_LISTENER,
+	NPG_PASS_IGNORED_OWNER,
+	NPG_PASS_OBSERVED,
+	NPG_PASS_MARK_FAILED,
+	NPG_EXEMPT,
+};
+
+enum npg_destination {
+	NPG_DST_ELSEWHERE,
+	NPG_DST_LOOPBACK4,
+	NPG_DST_LOOPBACK6,
+};
+
+struct npg_env;
+
+/* Row 3: is the port allocated? */
+static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key);
+/* Row 4: is the socket in the guarded network namespace? */
+static __always_inline int npg_env_guarded_netns(struct npg_env *env);
+/* Row 5: is there a live listener? Fills in the address it is bound to. */
+static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
+					    struct npg_listener_key *listener);
+/* Row 6: does that listener's owner not count? */
+static __always_inline int npg_env_ignored(struct npg_env *env,
+					   const struct npg_listener_key *listener);
+/* Row 7: enforce (true) or observe. */
+static __always_inline int npg_env_enforce(struct npg_env *env);
+/* Row 8: set the mark; true when it is set. */
+static __always_inline int npg_env_mark(struct npg_env *env);
+
+/* Written out, because the file is compiled where htonl() is not at hand. */
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+#define NPG_BE32(x) __builtin_bswap32((__u32)(x))
+#else
+#define NPG_BE32(x) ((__u32)(x))
+#endif
+
+/* The protocol a NodePort is allocated for: IPPROTO_TCP, IPPROTO_UDP, or 0. */
+static __always_inline __u8 npg_protocol(__u32 protocol)
+{
+	if (protocol == IPPROTO_TCP || protocol == NPG_IPPROTO_MPTCP)
+		return IPPROTO_TCP;
+	if (protocol == IPPROTO_UDP)
+		return IPPROTO_UDP;
+	return 0;
+}
+
+/*
+ * addr is in network order. 0.0.0.0 counts: the kernel turns a connect to it
+ * into one to loopback, after the hook ran.
+ */
+static __always_inline int npg_is_loopback4(__u32 addr)
+{
+	return (addr & NPG_BE32(0xff000000)) == NPG_BE32(0x7f000000) || addr == 0;
+}
+
+/*
+ * Where a connect to addr (network order) goes. A v4-mapped destination is
+ * IPv4 traffic. So is "::" from a socket that is bound to a v4-mapped source
+ * (tcp_v6_connect() then makes it 127.0.0.1, not ::1). For loopback, addr is
+ * replaced by what the kernel will really connect to, so that the lookup of
+ * the listener asks the right question.
+ */
+static __always_inline enum npg_destination npg_destination6(__u32 addr[4], int source_is_v4mapped)
+{
+	if (addr[0] || addr[1])
+		return NPG_DST_ELSEWHERE;
+	if (addr[2] == NPG_BE32(0xffff)) {
+		if (!npg_is_loopback4(addr[3]))
+			return NPG_DST_ELSEWHERE;
+		if (!addr[3])
+			addr[3] = NPG_BE32(0x7f000001);
+		return NPG_DST_LOOPBACK4;
+	}
+	if (addr[2] || (addr[3] && addr[3] != NPG_BE32(1)))
+		return NPG_DST_ELSEWHERE;
+	if (!addr[3] && source_is_v4mapped) {
+		addr[2] = NPG_BE32(0xffff);
+		addr[3] = NPG_BE32(0x7f000001);
+		return NPG_DST_LOOPBACK4;
+	}
+	addr[3] = NPG_BE32(1);
+	return NPG_DST_LOOPBACK6;
+}
+
+/* As npg_destination6(), for an IPv4 destination. */
+static __always_inline enum npg_destination npg_destination4(__u32 *addr)
+{
+	if (!npg_is_loopback4(*addr))
+		return NPG_DST_ELSEWHERE;
+	if (!*addr)
+		*addr = NPG_BE32(0x7f000001);
+	return NPG_DST_LOOPBACK4;
+}
+
+/*
+ * The decision for one connect. port is in host order. On a verdict past
+ * NPG_PASS_NO_LISTENER, *listener is the listener that would receive it.
+ */
+static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 protocol,
+						   enum npg_destination destination, __u16 port,
+						   struct npg_port_key *key,
+						   struct npg_listener_key *listener)
+{
+	if (destination == NPG_DST_ELSEWHERE)
+		return NPG_PASS_NOT_LOOPBACK;
+	key->protocol = npg_protocol(protocol);
+	if (!key->protocol)
+		return NPG_PASS_PROTOCOL;
+	key->port = port;
+	key->reserved = 0;
+	if (!npg_env_nodeport(env, key))
+		return NPG_PASS_NOT_NODEPORT;
+	/* A pod's own loopback: its ports are none of the node's business. */
+	if (!npg_env_guarded_netns(env))
+		return NPG_PASS_FOREIGN_NETNS;
+	/* Nobody to protect: localhost:NodePort reaches its Service, as ever. */
+	if (!npg_env_listener(env, key, listener))
+		return NPG_PASS_NO_LISTENER;
+	/* A socket that only holds the port (kube-proxy before 1.24) is no listener. */
+	if (npg_env_ignored(env, listener))
+		return NPG_PASS_IGNORED_OWNER;
+	if (!npg_env_enforce(env))
+		return NPG_PASS_OBSERVED;
+	if (!npg_env_mark(env))
+		return NPG_PASS_MARK_FAILED;
+	return NPG_EXEMPT;
+}
+
+#endif /* NODEPORT_GUARD_DECIDE_H */

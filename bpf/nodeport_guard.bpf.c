@@ -1,0 +1,464 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/*
+ * Exempts loopback connects to live host listeners from NodePort NAT, by
+ * setting a bit in SO_MARK before the first packet leaves. The rules that act
+ * on the bit are in the nft table inet nodeport_guard.
+ *
+ * Every connect on the node runs through here. A program may only ever answer
+ * "proceed", and one whose destination is not loopback ends after a compare.
+ * Nothing is decided on the connecting task: io_uring connects from a worker
+ * thread that is not the caller.
+ *
+ * UAPI context only, no CO-RE: the object loads on kernels without BTF.
+ */
+#include <linux/bpf.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "guard_abi.h"
+#include "guard_decide.h"
+
+#define PROCEED	     1
+#define SOL_SOCKET   1
+#define SO_MARK	     36
+#define AF_INET	     2
+#define AF_INET6     10
+#define NSEC_PER_SEC 1000000000ULL
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct npg_config);
+} config SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_NODEPORTS);
+	__type(key, struct npg_port_key);
+	__type(value, struct npg_nodeport);
+} nodeports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_LISTENERS);
+	__type(key, struct npg_listener_key);
+	__type(value, struct npg_listener);
+} listeners SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_POLICIES);
+	__type(key, struct npg_policy_key);
+	__type(value, struct npg_policy);
+} owner_policy SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, NPG_COUNTER_MAX);
+	__type(key, __u32);
+	__type(value, __u64);
+} counters SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NPG_MAX_STATS);
+	__type(key, struct npg_port_key);
+	__type(value, struct npg_port_stats);
+} port_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NPG_EVENTS_BYTES);
+} events SEC(".maps");
+
+/*
+ * Sockets that carry the mark because we set it. A socket may connect again
+ * (UDP, or TCP after a failure): if that connect is to be left alone, our bit
+ * must go, and a bit that is the application's own must stay.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} marked_sockets SEC(".maps");
+
+struct npg_env {
+	struct bpf_sock_addr *ctx;
+	const struct npg_config *config;
+	/*
+	 * A pointer, and a size that is constant where it is inlined: with the
+	 * tuple in here the whole struct would live on the stack, and verifiers
+	 * that do not follow a spilled scalar would not know the size.
+	 */
+	struct bpf_sock_tuple *tuple;
+	__u32 tuple_size;
+};
+
+static __always_inline void count(__u32 counter)
+{
+	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
+
+	if (value)
+		*value += 1;
+}
+
+static __always_inline void map_v4(__u8 address[16], __u32 v4)
+{
+	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), v4 };
+
+	__builtin_memcpy(address, words, 16);
+}
+
+static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key)
+{
+	return bpf_map_lookup_elem(&nodeports, key) != NULL;
+}
+
+static __always_inline int npg_env_guarded_netns(struct npg_env *env)
+{
+	__u32 zero = 0;
+
+	env->config = bpf_map_lookup_elem(&config, &zero);
+	return env->config && bpf_get_netns_cookie(env->ctx) == env->config->netns_cookie;
+}
+
+/*
+ * The kernel's own socket table answers, at the time of the connect: there is
+ * no copy that could be stale.
+ */
+static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
+					    struct npg_listener_key *listener)
+{
+	struct bpf_sock *sk;
+	int live;
+
+	if (key->protocol == IPPROTO_TCP)
+		sk = bpf_sk_lookup_tcp(env->ctx, env->tuple, env->tuple_size, BPF_F_CURRENT_NETNS,
+				       0);
+	else
+		sk = bpf_sk_lookup_udp(env->ctx, env->tuple, env->tuple_size, BPF_F_CURRENT_NETNS,
+				       0);
+	if (!sk)
+		return 0;
+	live = key->protocol == IPPROTO_UDP || sk->state == BPF_TCP_LISTEN;
+	if (live) {
+		if (sk->family == AF_INET) {
+			map_v4(listener->address, sk->src_ip4);
+		} else {
+			__u32 words[4] = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
+					   sk->src_ip6[3] };
+
+			__builtin_memcpy(listener->address, words, 16);
+		}
+		listener->port = key->port;
+		listener->protocol = key->protocol;
+		listener->reserved = 0;
+	}
+	bpf_sk_release(sk);
+	return live;
+}
+
+static __always_inline int npg_env_ignored(struct npg_env *env,
+					   const struct npg_listener_key *listener)
+{
+	const struct npg_listener *entry = bpf_map_lookup_elem(&listeners, listener);
+
+	return entry && entry->verdict == NPG_OWNER_IGNORED;
+}
+
+static __always_inline int npg_env_enforce(struct npg_env *env)
+{
+	return env->config->mode == NPG_MODE_ENFORCE;
+}
+
+static __always_inline int npg_env_mark(struct npg_env *env)
+{
+	__u32 mark = env->ctx->sk->mark;
+	__u32 mask = env->config->mark_mask;
+	__u32 bits = env->config->mark;
+
+	/* The application's own bit, or ours from an earlier connect. */
+	if ((mark & mask) == bits)
+		return 1;
+	mark = (mark & ~mask) | bits;
+	if (bpf_setsockopt(env->ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+		return 0;
+	/* Without memory for the note, the mark merely outlives this connect. */
+	bpf_sk_storage_get(&marked_sockets, env->ctx->sk, &bits, BPF_SK_STORAGE_GET_F_CREATE);
+	return 1;
+}
+
+/* This connect goes to the Service: a bit left by an earlier one must not divert it. */
+static __always_inline void unmark(struct npg_env *env)
+{
+	__u32 *ours;
+	__u32 mark;
+
+	if (!env->ctx->sk->mark)
+		return;
+	ours = bpf_sk_storage_get(&marked_sockets, env->ctx->sk, NULL, 0);
+	if (!ours)
+		return;
+	mark = env->ctx->sk->mark & ~*ours;
+	if (!bpf_setsockopt(env->ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+		bpf_sk_storage_delete(&marked_sockets, env->ctx->sk);
+}
+
+/* True when the port may publish one more event in this second. */
+static __always_inline int note_port(const struct npg_port_key *key, int observed, __u64 now)
+{
+	struct npg_port_stats *stats = bpf_map_lookup_elem(&port_stats, key);
+
+	if (!stats) {
+		struct npg_port_stats fresh = {
+			.exempted = !observed,
+			.observed = observed,
+			.last = now,
+			.window = now,
+			.window_events = 1,
+		};
+
+		/* BPF_ANY: another CPU's first count may be lost, an entry never is. */
+		bpf_map_update_elem(&port_stats, key, &fresh, BPF_ANY);
+		return 1;
+	}
+	__sync_fetch_and_add(observed ? &stats->observed : &stats->exempted, 1);
+	stats->last = now;
+	if (now - stats->window >= NSEC_PER_SEC) {
+		stats->window = now;
+		stats->window_events = 0;
+	}
+	stats->window_events += 1;
+	return stats->window_events <= NPG_EVENTS_PER_SECOND;
+}
+
+static __always_inline void publish(struct npg_env *env, const struct npg_port_key *key,
+				    const struct npg_listener_key *listener, const __u8 address[16],
+				    int observed)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct npg_event *event;
+
+	if (!note_port(key, observed, now)) {
+		count(NPG_COUNTER_EVENTS_SUPPRESSED);
+		return;
+	}
+	event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+	if (!event) {
+		count(NPG_COUNTER_EVENTS_LOST);
+		return;
+	}
+	event->time = now;
+	event->cgroup_id = bpf_get_current_cgroup_id();
+	event->pid = bpf_get_current_pid_tgid() >> 32;
+	event->uid = (__u32)bpf_get_current_uid_gid();
+	bpf_get_current_comm(event->comm, sizeof(event->comm));
+	__builtin_memcpy(event->address, address, 16);
+	__builtin_memcpy(event->listener_address, listener->address, 16);
+	event->port = key->port;
+	event->protocol = key->protocol;
+	event->observed = (__u8)observed;
+	event->reserved = 0;
+	/* Several readers may follow: wake them all, whoever consumed last. */
+	bpf_ringbuf_submit(event, BPF_RB_FORCE_WAKEUP);
+}
+
+/* address: the destination as connect() was given it, v4-mapped for IPv4. */
+static __always_inline int guard(struct npg_env *env, enum npg_destination destination,
+				 const __u8 address[16])
+{
+	struct npg_listener_key listener = {};
+	struct npg_port_key key = {};
+
+	switch (npg_decide(env, env->ctx->protocol, destination,
+			   bpf_ntohs((__u16)env->ctx->user_port), &key, &listener)) {
+	case NPG_PASS_PROTOCOL:
+	case NPG_PASS_NOT_LOOPBACK:
+	case NPG_PASS_NOT_NODEPORT:
+		break;
+	case NPG_PASS_FOREIGN_NETNS:
+		count(NPG_COUNTER_FOREIGN_NETNS);
+		break;
+	case NPG_PASS_NO_LISTENER:
+		count(NPG_COUNTER_NO_LISTENER);
+		unmark(env);
+		break;
+	case NPG_PASS_IGNORED_OWNER:
+		count(NPG_COUNTER_IGNORED_OWNER);
+		unmark(env);
+		break;
+	case NPG_PASS_OBSERVED:
+		count(NPG_COUNTER_OBSERVED);
+		unmark(env);
+		publish(env, &key, &listener, address, 1);
+		break;
+	case NPG_PASS_MARK_FAILED:
+		count(NPG_COUNTER_MARK_FAILED);
+		break;
+	case NPG_EXEMPT:
+		count(NPG_COUNTER_EXEMPTED);
+		publish(env, &key, &listener, address, 0);
+		break;
+	}
+	return PROCEED;
+}
+
+static __always_inline int guard_v4(struct bpf_sock_addr *ctx, __u32 daddr,
+				    const __u8 address[16])
+{
+	struct bpf_sock_tuple tuple = {};
+	struct npg_env env = {
+		.ctx = ctx,
+		.tuple = &tuple,
+		.tuple_size = sizeof(tuple.ipv4),
+	};
+
+	tuple.ipv4.saddr = bpf_htonl(0x7f000001);
+	tuple.ipv4.daddr = daddr;
+	tuple.ipv4.dport = (__u16)ctx->user_port;
+	return guard(&env, NPG_DST_LOOPBACK4, address);
+}
+
+static __always_inline int guard_v6(struct bpf_sock_addr *ctx, const __u8 address[16])
+{
+	struct bpf_sock_tuple tuple = {};
+	struct npg_env env = {
+		.ctx = ctx,
+		.tuple = &tuple,
+		.tuple_size = sizeof(tuple.ipv6),
+	};
+
+	tuple.ipv6.saddr[3] = bpf_htonl(1);
+	tuple.ipv6.daddr[3] = bpf_htonl(1);
+	tuple.ipv6.dport = (__u16)ctx->user_port;
+	return guard(&env, NPG_DST_LOOPBACK6, address);
+}
+
+SEC("cgroup/connect4")
+int npg_connect4(struct bpf_sock_addr *ctx)
+{
+	__u32 daddr = ctx->user_ip4;
+	__u8 address[16];
+
+	if (npg_destination4(&daddr) == NPG_DST_ELSEWHERE)
+		return PROCEED;
+	map_v4(address, ctx->user_ip4);
+	return guard_v4(ctx, daddr, address);
+}
+
+static __always_inline int source_is_v4mapped(const struct bpf_sock *sk)
+{
+	return sk->src_ip6[2] == bpf_htonl(0xffff) && !sk->src_ip6[0] && !sk->src_ip6[1];
+}
+
+SEC("cgroup/connect6")
+int npg_connect6(struct bpf_sock_addr *ctx)
+{
+	__u32 daddr[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] };
+	__u8 address[16];
+
+	/* Nearly every destination there is ends here. */
+	if (daddr[0] || daddr[1])
+		return PROCEED;
+	__builtin_memcpy(address, daddr, 16);
+	switch (npg_destination6(daddr, source_is_v4mapped(ctx->sk))) {
+	case NPG_DST_LOOPBACK4:
+		return guard_v4(ctx, daddr[3], address);
+	case NPG_DST_LOOPBACK6:
+		return guard_v6(ctx, address);
+	default:
+		return PROCEED;
+	}
+}
+
+/*
+ * Classifies the owner of a socket when it is bound, so that there is no
+ * moment in which a process that only holds ports passes for a victim. An
+ * entry is written for an ignored owner; for any other one only where there is
+ * something to correct or the port is a NodePort, which keeps the map as small
+ * as the matter.
+ */
+static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_key *key)
+{
+	struct npg_listener value = { .verdict = NPG_OWNER_GUARDED };
+	struct npg_port_key port = {};
+	struct npg_policy_key comm = {};
+	const struct npg_policy *policy;
+	const struct npg_config *cfg;
+	__u32 zero = 0;
+
+	key->protocol = npg_protocol(ctx->protocol);
+	key->port = (__u16)ctx->src_port;
+	if (!key->protocol || !key->port)
+		return PROCEED;
+	cfg = bpf_map_lookup_elem(&config, &zero);
+	if (!cfg || bpf_get_netns_cookie(ctx) != cfg->netns_cookie)
+		return PROCEED;
+	bpf_get_current_comm(comm.comm, sizeof(comm.comm));
+	policy = bpf_map_lookup_elem(&owner_policy, &comm);
+	if (policy)
+		value.verdict = policy->verdict;
+	if (value.verdict == NPG_OWNER_GUARDED) {
+		port.port = key->port;
+		port.protocol = key->protocol;
+		if (!bpf_map_lookup_elem(&nodeports, &port) &&
+		    !bpf_map_lookup_elem(&listeners, key))
+			return PROCEED;
+	}
+	value.pid = bpf_get_current_pid_tgid() >> 32;
+	value.uid = (__u32)bpf_get_current_uid_gid();
+	value.cgroup_id = bpf_get_current_cgroup_id();
+	__builtin_memcpy(value.comm, comm.comm, sizeof(value.comm));
+	bpf_map_update_elem(&listeners, key, &value, BPF_ANY);
+	return PROCEED;
+}
+
+SEC("cgroup/post_bind4")
+int npg_post_bind4(struct bpf_sock *ctx)
+{
+	struct npg_listener_key key = {};
+
+	map_v4(key.address, ctx->src_ip4);
+	return classify(ctx, &key);
+}
+
+SEC("cgroup/post_bind6")
+int npg_post_bind6(struct bpf_sock *ctx)
+{
+	struct npg_listener_key key = {};
+	__u32 words[4] = { ctx->src_ip6[0], ctx->src_ip6[1], ctx->src_ip6[2], ctx->src_ip6[3] };
+
+	__builtin_memcpy(key.address, words, 16);
+	return classify(ctx, &key);
+}
+
+/*
+ * Only for kernels before 5.14, where a socket cannot be asked for its netns
+ * cookie (SO_NETNS_COOKIE, e8b9eab99232): attached for a moment, it notes the
+ * cookie of the controller's own connect. No decision rests on the task here,
+ * and that connect is an ordinary blocking one.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, __u32); /* thread group id of the controller */
+	__type(value, __u64); /* its netns cookie */
+} learned_cookie SEC(".maps");
+
+SEC("cgroup/connect4")
+int npg_learn_netns(struct bpf_sock_addr *ctx)
+{
+	__u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	__u64 *cookie = bpf_map_lookup_elem(&learned_cookie, &tgid);
+
+	if (cookie)
+		*cookie = bpf_get_netns_cookie(ctx);
+	return PROCEED;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

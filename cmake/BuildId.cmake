@@ -1,0 +1,19 @@
+# NPG_COMMIT: the commit a build came from, for `nodeport-guard version`.
+# Read again whenever HEAD moves, so that a rebuilt tree does not lie.
+set(NPG_COMMIT "unknown")
+find_package(Git QUIET)
+if(Git_FOUND)
+  execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${CMAKE_CURRENT_SOURCE_DIR}" describe --always --dirty --abbrev=12 --exclude=*
+    OUTPUT_VARIABLE described OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed)
+    set(NPG_COMMIT "${described}")
+  endif()
+  execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${CMAKE_CURRENT_SOURCE_DIR}" rev-parse --git-path logs/HEAD
+    OUTPUT_VARIABLE reflog OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(NOT failed)
+    cmake_path(ABSOLUTE_PATH reflog BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
+    if(EXISTS "${reflog}")
+      set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${reflog}")
+    endif()
+  endif()
+endif()

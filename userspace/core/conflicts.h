@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CORE_CONFLICTS_H_
+#define NODEPORT_GUARD_CORE_CONFLICTS_H_
+
+#include <string>
+#include <vector>
+
+#include "core/desired_state.h"
+#include "core/listener.h"
+
+namespace npg::core {
+
+// A NodePort that a host process listens on: without the guard, the host's own
+// connects to the listener go to the Service.
+struct Conflict {
+  PortKey key;
+  uint32_t sources = 0;  // npg_source bits
+  std::string service;
+  Listener listener;
+};
+
+// ports × listeners that are reachable over loopback. One conflict per
+// listener; sorted by port, protocol, address.
+std::vector<Conflict> FindConflicts(const PortEntries& ports,
+                                    const std::vector<Listener>& listeners);
+
+}  // namespace npg::core
+
+#endif  // NODEPORT_GUARD_CORE_CONFLICTS_H_

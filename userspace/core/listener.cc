@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/listener.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+
+namespace npg::core {
+namespace {
+
+constexpr uint32_t kLoopbackIfindex = 1;  // include/net/net_namespace.h: in every namespace
+
+in6_addr ToIn6(const std::array<uint8_t, 16>& address) {
+  in6_addr result{};
+  std::memcpy(&result, address.data(), address.size());
+  return result;
+}
+
+}  // namespace
+
+std::string AddressText(const std::array<uint8_t, 16>& address) {
+  const in6_addr v6 = ToIn6(address);
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) {
+    inet_ntop(AF_INET, &address[12], text.data(), text.size());
+    return text.data();
+  }
+  inet_ntop(AF_INET6, &v6, text.data(), text.size());
+  return absl::StrCat("[", text.data(), "]");
+}
+
+bool ReachableOverLoopback(const Listener& listener) {
+  if (listener.ifindex != 0 && listener.ifindex != kLoopbackIfindex) return false;
+  const in6_addr v6 = ToIn6(listener.address);
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) {
+    const bool wildcard = (listener.address[12] | listener.address[13] | listener.address[14] |
+                           listener.address[15]) == 0;
+    return wildcard || listener.address[12] == 127;
+  }
+  return IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+}  // namespace npg::core

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CORE_LISTENER_H_
+#define NODEPORT_GUARD_CORE_LISTENER_H_
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "core/port.h"
+
+namespace npg::core {
+
+// Who holds a socket open. A socket may be held by several processes (after
+// fork, or passed on); this is the one with the lowest pid.
+struct Owner {
+  pid_t pid = 0;           // as this process sees it; 0 when it could not be found
+  std::string comm;        // thread group leader's, as the kernel cuts it (15 bytes)
+  std::string executable;  // path as /proc shows it; empty when not readable
+  std::string cgroup;      // cgroup2 path below the root; empty when not readable
+};
+
+// A socket that would receive what is sent to a local port: a TCP socket in
+// LISTEN, or a bound, unconnected UDP socket.
+struct Listener {
+  PortKey key;
+  // Network order, IPv4 as v4-mapped IPv6; see bpf/guard_abi.h.
+  std::array<uint8_t, 16> address{};
+  bool v6only = false;   // AF_INET6 sockets only: takes no IPv4 traffic
+  uint32_t ifindex = 0;  // SO_BINDTODEVICE; 0 = any
+  uint32_t uid = 0;
+  uint64_t inode = 0;  // of the socket; 0 for a socket without a file (MPTCP subflow)
+  Owner owner;
+};
+
+// "127.0.0.1", "[::1]", "0.0.0.0", "[::]".
+std::string AddressText(const std::array<uint8_t, 16>& address);
+
+// True when a connect to a loopback address can reach the listener: bound to
+// the wildcard or to a loopback address, not bound to a device other than lo.
+bool ReachableOverLoopback(const Listener& listener);
+
+}  // namespace npg::core
+
+#endif  // NODEPORT_GUARD_CORE_LISTENER_H_

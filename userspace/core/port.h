@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CORE_PORT_H_
+#define NODEPORT_GUARD_CORE_PORT_H_
+
+#include <netinet/in.h>
+
+#include <compare>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::core {
+
+// The protocols a guarded port can have. MPTCP counts as TCP. A Service may
+// also say SCTP, for which kube-proxy makes rules but this guard does nothing.
+enum class Protocol : uint8_t { kTcp = IPPROTO_TCP, kUdp = IPPROTO_UDP };
+
+// "tcp", "udp".
+absl::string_view ProtocolName(Protocol protocol);
+
+// A port number (host order, 1 to 65535) of one protocol: what the API server
+// allocates as a NodePort.
+struct PortKey {
+  uint16_t port = 0;
+  Protocol protocol = Protocol::kTcp;
+
+  auto operator<=>(const PortKey&) const = default;
+
+  template <typename H>
+  friend H AbslHashValue(H state, const PortKey& key) {
+    return H::combine(std::move(state), key.port, static_cast<uint8_t>(key.protocol));
+  }
+};
+
+// "33589/tcp".
+std::string ToString(const PortKey& key);
+
+// Parses a port number in decimal, 1 to 65535. INVALID_ARGUMENT says what the
+// text is instead.
+absl::StatusOr<uint16_t> ParsePort(absl::string_view text);
+
+// Parses a protocol in any case: "tcp", "UDP". INVALID_ARGUMENT otherwise;
+// "SCTP" is named as not guarded.
+absl::StatusOr<Protocol> ParseProtocol(absl::string_view text);
+
+// What one source says is allocated: port → Service as "namespace/name", which
+// is empty where the source does not know it. A source always states all it
+// knows, so that applying a snapshot twice, or after missing one, ends the same.
+using PortSnapshot = absl::btree_map<PortKey, std::string>;
+
+}  // namespace npg::core
+
+#endif  // NODEPORT_GUARD_CORE_PORT_H_

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_GUARD_STATE_H_
+#define NODEPORT_GUARD_DATAPLANE_GUARD_STATE_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+
+// A pinned bpf_link, as the kernel describes it.
+struct LinkState {
+  std::string name;  // of the pin: "npg_connect4"
+  uint32_t id = 0;
+  uint32_t program_id = 0;
+  uint64_t cgroup_id = 0;  // 0: the cgroup is gone, the link is dead
+};
+
+// Reads what is pinned, with or without a controller. Changes nothing.
+class GuardState {
+ public:
+  // NOT_FOUND when no guard is pinned there, PERMISSION_DENIED without the
+  // rights, FAILED_PRECONDITION when the pins are of another ABI version.
+  static absl::StatusOr<GuardState> Open(const PinPaths& pins);
+
+  GuardState(GuardState&&) = default;
+  GuardState& operator=(GuardState&&) = default;
+  GuardState(const GuardState&) = delete;
+  GuardState& operator=(const GuardState&) = delete;
+  ~GuardState() = default;
+
+  const npg_config& config() const { return config_; }
+
+  // Sorted by port, then protocol.
+  absl::StatusOr<std::vector<std::pair<npg_port_key, npg_nodeport>>> NodePorts() const;
+  absl::StatusOr<std::optional<npg_nodeport>> NodePort(npg_port_key key) const;
+  absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
+  absl::StatusOr<std::optional<npg_listener>> Listener(const npg_listener_key& key) const;
+  // Summed over the CPUs.
+  absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> Counters() const;
+  absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> PortStats() const;
+  // One for each of the four programs whose link is pinned.
+  absl::StatusOr<std::vector<LinkState>> Links() const;
+
+ private:
+  GuardState() = default;
+
+  PinPaths pins_{std::string(PinPaths::kDefaultBpffs)};
+  npg_config config_{};
+  base::UniqueFd nodeports_, listeners_, counters_, port_stats_;
+};
+
+// The pid of the controller that holds the lock on `pins`, as /proc/locks shows
+// it: 0 when there is none, -1 when it runs in a pid namespace out of sight.
+absl::StatusOr<int> ControllerPid(const PinPaths& pins);
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_GUARD_STATE_H_

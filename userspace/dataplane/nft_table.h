@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_NFT_TABLE_H_
+#define NODEPORT_GUARD_DATAPLANE_NFT_TABLE_H_
+
+#include <array>
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+
+namespace npg::dataplane {
+
+inline constexpr absl::string_view kNftTableName = "nodeport_guard";
+
+// The bit of the packet mark that exempts: (mark & mask) == value.
+struct Mark {
+  uint32_t value = 0x1000;
+  uint32_t mask = 0x1000;
+};
+
+// A connection over loopback, as the client sees it. Addresses in network
+// order, IPv4 v4-mapped; ports in host order.
+struct Flow {
+  uint8_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
+  std::array<uint8_t, 16> client_address{};
+  std::array<uint8_t, 16> server_address{};
+  uint16_t client_port = 0;
+  uint16_t server_port = 0;
+
+  auto operator<=>(const Flow&) const = default;
+};
+
+// What is in the kernel now; found without owning anything.
+struct NftTableState {
+  bool present = false;           // the table and its hook chain exist
+  uint32_t owner_portid = 0;      // netlink port id of the owner; 0 = none
+  uint64_t exempted_packets = 0;  // of the counter "exempted"
+  uint32_t flow_entries = 0;      // elements in the flow sets (two per flow)
+};
+
+// The table inet nodeport_guard of this network namespace: built, owned and
+// kept there. See docs/architecture.md for the rules and why each is there.
+class NftTable {
+ public:
+  // Builds the table in one transaction, or adopts one that is there: its
+  // rules are replaced, its flow entries and its counter live on. From then on
+  // (kernels >= 6.9, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST) nobody else can
+  // remove it while this object lives, and it stays when the object goes.
+  // PERMISSION_DENIED without CAP_NET_ADMIN or when another process owns the table,
+  // UNIMPLEMENTED where the kernel lacks nf_tables.
+  static absl::StatusOr<std::unique_ptr<NftTable>> Install(Mark mark);
+
+  virtual ~NftTable() = default;
+
+  // True when the kernel protects the table from others.
+  virtual bool owned() const = 0;
+
+  // True when Install() found a table and adopted it.
+  virtual bool adopted() const = 0;
+
+  // Watches for somebody else's removal of, or tampering with, the table and
+  // puts it back at once, with the entries of the flows that `live_flows`
+  // reports; calls `restored` after each time (OK) or with why it failed.
+  virtual absl::Status Guard(base::EventLoop& loop, std::function<std::vector<Flow>()> live_flows,
+                             std::function<void(const absl::Status&)> restored) = 0;
+
+  // Makes the flow sets agree with the sockets there are: adds entries of
+  // `live` that are missing, removes those of connections that are in no list.
+  // The kernel does both by itself; this catches what it cannot see (a full set
+  // that has room again, a UDP client that closed). Entries younger than a few
+  // seconds are left alone, for `live` may be older than they.
+  virtual absl::Status Reconcile(const std::vector<Flow>& live) = 0;
+
+  // Removes the table. For a start that failed half way and for `unload`.
+  virtual absl::Status Remove() = 0;
+};
+
+// Reads the state. Not an error when there is no table.
+absl::StatusOr<NftTableState> ReadNftTable();
+
+// Removes the table if it is there. PERMISSION_DENIED when a live process owns it.
+absl::Status RemoveNftTable();
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_NFT_TABLE_H_

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_LISTENERS_OWNERS_H_
+#define NODEPORT_GUARD_LISTENERS_OWNERS_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/listener.h"
+
+namespace npg::listeners {
+
+// What FillOwners() could not see.
+struct OwnerGaps {
+  int unreadable_processes = 0;  // no right to read their /proc/PID/fd
+};
+
+// Finds the owner of each listener by its socket inode, reading
+// `proc_root`/PID/fd once for all of them; reads nothing when every listener
+// has an owner or no inode. Owners that cannot be found stay empty (pid 0).
+OwnerGaps FillOwners(std::vector<core::Listener>& listeners,
+                     const std::string& proc_root = "/proc");
+
+}  // namespace npg::listeners
+
+#endif  // NODEPORT_GUARD_LISTENERS_OWNERS_H_

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_SOURCE_H_
+#define NODEPORT_GUARD_SOURCES_SOURCE_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "core/port.h"
+#include "guard_abi.h"
+
+namespace npg::sources {
+
+// One reading of a source.
+struct Reading {
+  core::PortSnapshot ports;
+  // Input that was skipped, one line each, by name ("item 3: port 70000 is
+  // outside 1-65535"). The rest of the reading is valid.
+  std::vector<std::string> skipped;
+};
+
+// Says which ports are allocated. A failed reading is an error, never an empty
+// reading: whoever listens keeps what it was told last.
+class Source {
+ public:
+  using Callback = std::function<void(const absl::StatusOr<Reading>&)>;
+
+  virtual ~Source() = default;
+
+  // The source's name and its bit in the nodeports map: "file", NPG_SOURCE_FILE.
+  virtual absl::string_view name() const = 0;
+  virtual npg_source bit() const = 0;
+
+  // Reads once, now. May block, boundedly.
+  virtual absl::StatusOr<Reading> Read() = 0;
+
+  // From now on calls back, from the loop, with a whole new reading (or the
+  // error that prevented one) after every change. An error that repeats
+  // unchanged is reported once. Called at most once; the loop outlives the source.
+  virtual absl::Status Follow(base::EventLoop& loop, Callback callback) = 0;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_SOURCE_H_
