@@ -100,6 +100,19 @@ enum npg_counter {
 	NPG_COUNTER_MAX,
 };
 
+/* One per row of the decision table, in its order. */
+enum npg_verdict {
+	NPG_PASS_PROTOCOL,
+	NPG_PASS_NOT_LOOPBACK,
+	NPG_PASS_NOT_NODEPORT,
+	NPG_PASS_FOREIGN_NETNS,
+	NPG_PASS_NO_LISTENER,
+	NPG_PASS_IGNORED_OWNER,
+	NPG_PASS_OBSERVED,
+	NPG_PASS_MARK_FAILED,
+	NPG_EXEMPT,
+};
+
 /* Value of port_stats. */
 struct npg_port_stats {
 	__u64 exempted;

@@ -23,19 +23,6 @@
 /* IPPROTO_MPTCP, absent from older UAPI headers. */
 #define NPG_IPPROTO_MPTCP 262
 
-/* One per row of the decision table, in its order. */
-enum npg_verdict {
-	NPG_PASS_PROTOCOL,
-	NPG_PASS_NOT_LOOPBACK,
-	NPG_PASS_NOT_NODEPORT,
-	NPG_PASS_FOREIGN_NETNS,
-	NPG_PASS_NO_LISTENER,
-	NPG_PASS_IGNORED_OWNER,
-	NPG_PASS_OBSERVED,
-	NPG_PASS_MARK_FAILED,
-	NPG_EXEMPT,
-};
-
 enum npg_destination {
 	NPG_DST_ELSEWHERE,
 	NPG_DST_LOOPBACK4,
@@ -77,32 +64,35 @@ static __always_inline __u8 npg_protocol(__u32 protocol)
 }
 
 /*
- * addr is in network order. 0.0.0.0 counts: the kernel turns a connect to it
- * into one to loopback, after the hook ran.
+ * Where a connect to addr goes; both addresses are in network order. source is
+ * the address the socket is bound to, 0 when it is not. After the hook ran, the
+ * kernel turns a connect to 0.0.0.0 into one to the socket's own address: to
+ * 127.0.0.1 only when it has none yet. For loopback, addr is replaced by what
+ * the kernel will really connect to, so that the lookup of the listener asks
+ * the right question.
  */
-static __always_inline int npg_is_loopback4(__u32 addr)
+static __always_inline enum npg_destination npg_destination4(__u32 *addr, __u32 source)
 {
-	return (addr & NPG_BE32(0xff000000)) == NPG_BE32(0x7f000000) || addr == 0;
+	if (!*addr)
+		*addr = source ? source : NPG_BE32(0x7f000001);
+	if ((*addr & NPG_BE32(0xff000000)) != NPG_BE32(0x7f000000))
+		return NPG_DST_ELSEWHERE;
+	return NPG_DST_LOOPBACK4;
 }
 
 /*
- * Where a connect to addr (network order) goes. A v4-mapped destination is
- * IPv4 traffic. So is "::" from a socket that is bound to a v4-mapped source
- * (tcp_v6_connect() then makes it 127.0.0.1, not ::1). For loopback, addr is
- * replaced by what the kernel will really connect to, so that the lookup of
- * the listener asks the right question.
+ * As npg_destination4(), for an IPv6 destination. A v4-mapped one is IPv4
+ * traffic. So is "::" from a socket that is bound to a v4-mapped source:
+ * tcp_v6_connect() then makes it 127.0.0.1, whatever that source is.
  */
-static __always_inline enum npg_destination npg_destination6(__u32 addr[4], int source_is_v4mapped)
+static __always_inline enum npg_destination npg_destination6(__u32 addr[4], const __u32 source[4])
 {
+	int source_is_v4mapped = !source[0] && !source[1] && source[2] == NPG_BE32(0xffff);
+
 	if (addr[0] || addr[1])
 		return NPG_DST_ELSEWHERE;
-	if (addr[2] == NPG_BE32(0xffff)) {
-		if (!npg_is_loopback4(addr[3]))
-			return NPG_DST_ELSEWHERE;
-		if (!addr[3])
-			addr[3] = NPG_BE32(0x7f000001);
-		return NPG_DST_LOOPBACK4;
-	}
+	if (addr[2] == NPG_BE32(0xffff))
+		return npg_destination4(&addr[3], source_is_v4mapped ? source[3] : 0);
 	if (addr[2] || (addr[3] && addr[3] != NPG_BE32(1)))
 		return NPG_DST_ELSEWHERE;
 	if (!addr[3] && source_is_v4mapped) {
@@ -112,16 +102,6 @@ static __always_inline enum npg_destination npg_destination6(__u32 addr[4], int 
 	}
 	addr[3] = NPG_BE32(1);
 	return NPG_DST_LOOPBACK6;
-}
-
-/* As npg_destination6(), for an IPv4 destination. */
-static __always_inline enum npg_destination npg_destination4(__u32 *addr)
-{
-	if (!npg_is_loopback4(*addr))
-		return NPG_DST_ELSEWHERE;
-	if (!*addr)
-		*addr = NPG_BE32(0x7f000001);
-	return NPG_DST_LOOPBACK4;
 }
 
 /*

@@ -345,28 +345,31 @@ int npg_connect4(struct bpf_sock_addr *ctx)
 	__u32 daddr = ctx->user_ip4;
 	__u8 address[16];
 
-	if (npg_destination4(&daddr) == NPG_DST_ELSEWHERE)
+	/* Only a connect to 0.0.0.0 pays for the look at its source. */
+	if (npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4) == NPG_DST_ELSEWHERE)
 		return PROCEED;
 	map_v4(address, ctx->user_ip4);
 	return guard_v4(ctx, daddr, address);
-}
-
-static __always_inline int source_is_v4mapped(const struct bpf_sock *sk)
-{
-	return sk->src_ip6[2] == bpf_htonl(0xffff) && !sk->src_ip6[0] && !sk->src_ip6[1];
 }
 
 SEC("cgroup/connect6")
 int npg_connect6(struct bpf_sock_addr *ctx)
 {
 	__u32 daddr[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] };
+	const struct bpf_sock *sk;
+	__u32 source[4];
 	__u8 address[16];
 
 	/* Nearly every destination there is ends here. */
 	if (daddr[0] || daddr[1])
 		return PROCEED;
 	__builtin_memcpy(address, daddr, 16);
-	switch (npg_destination6(daddr, source_is_v4mapped(ctx->sk))) {
+	sk = ctx->sk;
+	source[0] = sk->src_ip6[0];
+	source[1] = sk->src_ip6[1];
+	source[2] = sk->src_ip6[2];
+	source[3] = sk->src_ip6[3];
+	switch (npg_destination6(daddr, source)) {
 	case NPG_DST_LOOPBACK4:
 		return guard_v4(ctx, daddr[3], address);
 	case NPG_DST_LOOPBACK6:
