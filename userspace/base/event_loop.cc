@@ -28,6 +28,15 @@ namespace {
 // them. absl::Time serves as its carrier only.
 absl::Time Now() { return absl::UnixEpoch() + absl::Nanoseconds(BootNanoseconds()); }
 
+// What epoll hands back. The kernel reuses a closed descriptor's number at once,
+// maybe within the batch of events that holds one of its former life: the
+// generation tells them apart.
+uint64_t Tag(int fd, uint32_t generation) {
+  return uint64_t{generation} << 32 | static_cast<uint32_t>(fd);
+}
+int TaggedFd(uint64_t tag) { return static_cast<int>(tag & UINT32_MAX); }
+uint32_t TaggedGeneration(uint64_t tag) { return static_cast<uint32_t>(tag >> 32); }
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create() {
@@ -39,11 +48,11 @@ absl::StatusOr<std::unique_ptr<EventLoop>> EventLoop::Create() {
 absl::Status EventLoop::AddFd(int fd, uint32_t epoll_events, FdCallback callback) {
   epoll_event event{};
   event.events = epoll_events;
-  event.data.fd = fd;
+  event.data.u64 = Tag(fd, next_generation_);
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) != 0) {
     return ErrnoStatus(errno, absl::StrCat("watch file descriptor ", fd));
   }
-  fds_[fd] = std::make_shared<FdCallback>(std::move(callback));
+  fds_[fd] = {next_generation_++, std::make_shared<FdCallback>(std::move(callback))};
   return absl::OkStatus();
 }
 
@@ -76,6 +85,7 @@ void EventLoop::RunDueTimers() {
   }
   std::sort(due.begin(), due.end());
   for (const auto& [when, id] : due) {
+    if (stopped_) return;
     auto node = timers_.extract(id);
     if (!node.empty()) node.mapped().callback();
   }
@@ -89,9 +99,11 @@ absl::Status EventLoop::Run() {
     if (ready < 0 && errno != EINTR) return ErrnoStatus(errno, "epoll_wait");
     for (int i = 0; i < ready && !stopped_; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
-      const auto it = fds_.find(event.data.fd);
-      if (it == fds_.end()) continue;  // removed by a callback before it
-      const std::shared_ptr<FdCallback> callback = it->second;
+      const auto it = fds_.find(TaggedFd(event.data.u64));
+      if (it == fds_.end() || it->second.generation != TaggedGeneration(event.data.u64)) {
+        continue;  // removed by a callback before it
+      }
+      const std::shared_ptr<FdCallback> callback = it->second.callback;
       (*callback)(event.events);
     }
     if (!stopped_) RunDueTimers();

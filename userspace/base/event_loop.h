@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -37,13 +38,19 @@ class EventLoop {
   TimerId After(absl::Duration delay, std::function<void()> callback);
   void Cancel(TimerId timer);
 
-  // Runs until Stop(). Returns an error only when epoll itself fails.
+  // Runs until Stop(): after it, nothing that is still pending is called, and a
+  // Run() that follows goes on with it. A Stop() before Run() ends that Run() at
+  // once. Returns an error only when epoll itself fails.
   absl::Status Run();
   void Stop() { stopped_ = true; }
 
  private:
   explicit EventLoop(UniqueFd epoll) : epoll_(std::move(epoll)) {}
 
+  struct Watch {
+    uint32_t generation = 0;
+    std::shared_ptr<FdCallback> callback;
+  };
   struct Timer {
     absl::Time due;
     std::function<void()> callback;
@@ -53,7 +60,8 @@ class EventLoop {
   void RunDueTimers();
 
   UniqueFd epoll_;
-  absl::flat_hash_map<int, std::shared_ptr<FdCallback>> fds_;
+  absl::flat_hash_map<int, Watch> fds_;
+  uint32_t next_generation_ = 0;
   absl::flat_hash_map<TimerId, Timer> timers_;
   TimerId next_timer_ = 1;
   bool stopped_ = false;

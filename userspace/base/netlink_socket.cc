@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/netlink_socket.h"
+
+#include <linux/netlink.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+
+namespace npg::base {
+namespace {
+
+// A rule set that somebody rewrites all the time is quiet between two
+// transactions; one that changes during each of so many walks is not waited for.
+constexpr int kMaxWalks = 50;
+
+size_t Align(size_t size) { return (size + NLMSG_ALIGNTO - 1) & ~size_t{NLMSG_ALIGNTO - 1}; }
+
+// Calls `visit` for each whole message in `bytes`.
+void Walk(const uint8_t* bytes, size_t size, absl::FunctionRef<void(const nlmsghdr&)> visit) {
+  size_t offset = 0;
+  while (size - offset >= sizeof(nlmsghdr)) {
+    const auto* message = reinterpret_cast<const nlmsghdr*>(bytes + offset);
+    if (message->nlmsg_len < sizeof(nlmsghdr) || message->nlmsg_len > size - offset) return;
+    visit(*message);
+    offset += std::min(Align(message->nlmsg_len), size - offset);
+  }
+}
+
+// The errno in NLMSG_ERROR and NLMSG_DONE, made positive. NLMSG_DONE has one
+// where a walk failed half way.
+int ErrorOf(const nlmsghdr& message) {
+  int error = 0;
+  if (message.nlmsg_len < NLMSG_HDRLEN + sizeof(error)) return 0;
+  std::memcpy(&error, reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN, sizeof(error));
+  return -error;
+}
+
+bool SetOption(int fd, int level, int option, int value) {
+  return setsockopt(fd, level, option, &value, sizeof(value)) == 0;
+}
+
+}  // namespace
+
+void NetlinkMessages::ForEach(absl::FunctionRef<void(const nlmsghdr& message)> visit) const {
+  Walk(bytes_.data(), bytes_.size(), visit);
+}
+
+absl::StatusOr<NetlinkSocket> NetlinkSocket::Open(int protocol) {
+  UniqueFd fd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol));
+  if (!fd) {
+    const absl::string_view what = "open netlink socket";
+    if (errno != EPROTONOSUPPORT) return ErrnoStatus(errno, what);
+    return absl::UnimplementedError(
+        absl::StrCat(what, ": this kernel has no netlink protocol ", protocol));
+  }
+  // An error message would repeat the refused message otherwise, which for a
+  // large batch does not fit the queue.
+  SetOption(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  sockaddr_nl address{};
+  address.nl_family = AF_NETLINK;
+  socklen_t size = sizeof(address);
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), size) != 0 ||
+      getsockname(fd.get(), reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    return ErrnoStatus(errno, "bind netlink socket");
+  }
+  NetlinkSocket result(std::move(fd));
+  result.port_id_ = address.nl_pid;
+  return result;
+}
+
+absl::Status NetlinkSocket::Send(const void* data, size_t size, absl::string_view what) const {
+  sockaddr_nl kernel{};
+  kernel.nl_family = AF_NETLINK;
+  for (;;) {
+    if (sendto(fd_.get(), data, size, 0, reinterpret_cast<const sockaddr*>(&kernel),
+               sizeof(kernel)) >= 0) {
+      return absl::OkStatus();
+    }
+    if (errno != EINTR) return ErrnoStatus(errno, what);
+  }
+}
+
+absl::StatusOr<NetlinkMessages> NetlinkSocket::Ask(nlmsghdr& request, absl::string_view what) {
+  for (int walk = 0; walk < kMaxWalks; ++walk) {
+    NetlinkMessages answer;
+    const absl::StatusOr<bool> whole = AskOnce(request, what, answer);
+    if (!whole.ok()) return whole.status();
+    if (*whole) return answer;
+  }
+  return absl::UnavailableError(
+      absl::StrCat(what, ": changed during each of ", kMaxWalks, " readings"));
+}
+
+// False: what was walked changed meanwhile.
+absl::StatusOr<bool> NetlinkSocket::AskOnce(nlmsghdr& request, absl::string_view what,
+                                            NetlinkMessages& answer) {
+  request.nlmsg_seq = NextSequence();
+  request.nlmsg_pid = port_id_;
+  // Something has to say where the answer ends: the acknowledgement where it is no list.
+  const bool dump = (request.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
+  request.nlmsg_flags = static_cast<uint16_t>(request.nlmsg_flags | NLM_F_REQUEST |
+                                              (dump ? uint16_t{0} : uint16_t{NLM_F_ACK}));
+  NPG_RETURN_IF_ERROR(Send(&request, request.nlmsg_len, what));
+  bool done = false, interrupted = false;
+  int error = 0;
+  while (!done) {
+    const ssize_t size = recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return ErrnoStatus(errno, what);
+    Walk(buffer_.data(), static_cast<size_t>(size), [&](const nlmsghdr& message) {
+      if (message.nlmsg_seq != request.nlmsg_seq) return;  // left over from an earlier failure
+      if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
+      if (message.nlmsg_type == NLMSG_DONE || message.nlmsg_type == NLMSG_ERROR) {
+        done = true;
+        error = ErrorOf(message);
+        return;
+      }
+      const auto* begin = reinterpret_cast<const uint8_t*>(&message);
+      answer.bytes_.insert(answer.bytes_.end(), begin, begin + message.nlmsg_len);
+      answer.bytes_.resize(Align(answer.bytes_.size()));
+    });
+  }
+  // Some walks report the change as an error of their own.
+  if (error == EINTR || error == EAGAIN) interrupted = true;
+  if (interrupted) return false;
+  if (error != 0) return ErrnoStatus(error, what);
+  return true;
+}
+
+absl::StatusOr<std::vector<NetlinkVerdict>> NetlinkSocket::SendAll(
+    const std::vector<uint8_t>& messages, absl::string_view what) {
+  // The kernel takes a datagram only if it fits the send buffer. _FORCE goes
+  // beyond net.core.wmem_max and needs CAP_NET_ADMIN; without, the send fails
+  // if the datagram is large, and the kernel would refuse the batch anyway.
+  constexpr size_t kOverhead = 4096;
+  SetOption(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE,
+            static_cast<int>(std::max(messages.size() + kOverhead, kBufferSize)));
+  // A refused batch gives one verdict for each message of it, of at least one
+  // page's accounting each.
+  SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20);
+  NPG_RETURN_IF_ERROR(Send(messages.data(), messages.size(), what));
+
+  // The kernel works on a batch within the send call: the verdicts are there.
+  std::vector<NetlinkVerdict> verdicts;
+  for (;;) {
+    const absl::StatusOr<Received> received = Receive([&verdicts](const nlmsghdr& message) {
+      if (message.nlmsg_type != NLMSG_ERROR) return;
+      verdicts.push_back({message.nlmsg_seq, ErrorOf(message)});
+    });
+    if (!received.ok()) return received.status();
+    if (*received == Received::kOverrun) return ErrnoStatus(ENOBUFS, what);
+    if (*received == Received::kNothing) return verdicts;
+  }
+}
+
+absl::Status NetlinkSocket::Join(int group) {
+  if (!SetOption(fd_.get(), SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)) {
+    return ErrnoStatus(errno, absl::StrCat("join netlink group ", group));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<NetlinkSocket::Received> NetlinkSocket::Receive(
+    absl::FunctionRef<void(const nlmsghdr& message)> visit) {
+  for (;;) {
+    const ssize_t size = recv(fd_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (size >= 0) {
+      Walk(buffer_.data(), static_cast<size_t>(size), visit);
+      return Received::kMessages;
+    }
+    if (errno == EAGAIN || errno == EWOULDBLOCK) return Received::kNothing;
+    if (errno == ENOBUFS) return Received::kOverrun;
+    if (errno != EINTR) return ErrnoStatus(errno, "receive from netlink");
+  }
+}
+
+}  // namespace npg::base

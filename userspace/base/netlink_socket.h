@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_BASE_NETLINK_SOCKET_H_
+#define NODEPORT_GUARD_BASE_NETLINK_SOCKET_H_
+
+#include <linux/netlink.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/unique_fd.h"
+
+namespace npg::base {
+
+// The messages of one answer, in the order in which they came.
+class NetlinkMessages {
+ public:
+  void ForEach(absl::FunctionRef<void(const nlmsghdr& message)> visit) const;
+
+ private:
+  friend class NetlinkSocket;
+  std::vector<uint8_t> bytes_;  // each message padded to NLMSG_ALIGNTO
+};
+
+// The kernel's verdict on one message: 0 (an acknowledgement) or a positive errno.
+struct NetlinkVerdict {
+  uint32_t sequence = 0;
+  int error = 0;
+};
+
+// A netlink socket of this network namespace, bound to a port id of its own.
+// Closed on exec: what depends on its life must not outlive this process in a
+// child. Not thread-safe.
+class NetlinkSocket {
+ public:
+  // `protocol` is NETLINK_NETFILTER, NETLINK_SOCK_DIAG and the like.
+  // UNIMPLEMENTED when the kernel lacks it.
+  static absl::StatusOr<NetlinkSocket> Open(int protocol);
+
+  int fd() const { return fd_.get(); }
+  uint32_t port_id() const { return port_id_; }
+
+  // Sends `request` and returns the messages of the answer; with NLM_F_DUMP in
+  // its flags that is the whole list. The sequence number is filled in. A list
+  // that changed while the kernel walked it is asked for again, up to a limit:
+  // then UNAVAILABLE. The kernel's error becomes a status with `what` before it.
+  absl::StatusOr<NetlinkMessages> Ask(nlmsghdr& request, absl::string_view what);
+
+  // Sends `messages` (an nf_tables batch, say) in one piece, however large, and
+  // returns the verdicts that the kernel has put in the queue by then. An error
+  // when some may be missing (ENOBUFS).
+  absl::StatusOr<std::vector<NetlinkVerdict>> SendAll(const std::vector<uint8_t>& messages,
+                                                      absl::string_view what);
+
+  // Takes part in a multicast group.
+  absl::Status Join(int group);
+
+  enum class Received { kMessages, kNothing, kOverrun };
+  // Reads what is there, without waiting: one datagram. kOverrun: messages were
+  // lost, for the queue was full.
+  absl::StatusOr<Received> Receive(absl::FunctionRef<void(const nlmsghdr& message)> visit);
+
+  // For messages that the caller numbers itself.
+  uint32_t NextSequence() { return ++sequence_; }
+
+ private:
+  explicit NetlinkSocket(UniqueFd fd) : fd_(std::move(fd)), buffer_(kBufferSize) {}
+
+  // What the kernel puts in one datagram at most when it dumps, doubled.
+  static constexpr size_t kBufferSize = size_t{64} << 10;
+
+  absl::Status Send(const void* data, size_t size, absl::string_view what) const;
+  absl::StatusOr<bool> AskOnce(nlmsghdr& request, absl::string_view what, NetlinkMessages& answer);
+
+  UniqueFd fd_;
+  uint32_t port_id_ = 0;
+  uint32_t sequence_ = 0;
+  std::vector<uint8_t> buffer_;
+};
+
+}  // namespace npg::base
+
+#endif  // NODEPORT_GUARD_BASE_NETLINK_SOCKET_H_

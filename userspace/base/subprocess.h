@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_BASE_SUBPROCESS_H_
+#define NODEPORT_GUARD_BASE_SUBPROCESS_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "base/unique_fd.h"
+
+namespace npg::base {
+
+// A command that runs while the event loop goes on, for the sake of what it
+// prints. What it starts and leaves behind is killed when it exits. It has a process group of its
+// own, /dev/null as standard input, an empty signal mask and LC_ALL=C, and inherits the rest of the
+// environment.
+class Subprocess {
+ public:
+  struct Limits {
+    absl::Duration timeout = absl::Seconds(30);
+    size_t output_bytes = size_t{256} << 20;
+  };
+
+  // Gets all of standard output when the command exited with 0. Otherwise the
+  // error is one line that names the command: DEADLINE_EXCEEDED when it ran
+  // into the timeout, RESOURCE_EXHAUSTED when it printed more than
+  // output_bytes, INTERNAL with the exit code and the start of standard error
+  // when it failed.
+  using Done = std::function<void(absl::StatusOr<std::string> output)>;
+
+  // Runs argv[0], an absolute path, with the arguments argv. `done` is called
+  // once, from the loop, when the command has exited; it may destroy the
+  // Subprocess. An error here means that nothing was started.
+  static absl::StatusOr<std::unique_ptr<Subprocess>> Start(EventLoop& loop,
+                                                           const std::vector<std::string>& argv,
+                                                           const Limits& limits, Done done);
+
+  // Kills the process group and waits for the command if it is still there;
+  // `done` is not called any more.
+  ~Subprocess();
+  Subprocess(const Subprocess&) = delete;
+  Subprocess& operator=(const Subprocess&) = delete;
+
+ private:
+  Subprocess(EventLoop& loop, const Limits& limits, Done done)
+      : loop_(loop), limits_(limits), done_(std::move(done)) {}
+
+  // One end of a pipe and what has come through it.
+  struct Stream {
+    UniqueFd fd;
+    std::string text;
+    size_t limit = 0;       // bytes that are kept
+    bool overflow = false;  // more than that came, and was thrown away
+  };
+
+  absl::Status Spawn(const std::vector<std::string>& argv);
+  absl::Status Watch();
+  void Drain(Stream& stream);
+  void OnOutput(Stream& stream);
+  void OnExit();
+  absl::Status TooMuchOutput() const;
+  void Kill();
+  // Reaps the command: OK when it exited with 0.
+  absl::Status Reap();
+  void Close(Stream& stream);
+  void Finish(absl::StatusOr<std::string> result);
+
+  EventLoop& loop_;
+  const Limits limits_;
+  Done done_;
+  std::string name_;
+  pid_t pid_ = 0;  // 0: nothing runs, or it has been reaped
+  UniqueFd pidfd_;
+  Stream out_, err_;
+  EventLoop::TimerId timer_ = 0;
+};
+
+}  // namespace npg::base
+
+#endif  // NODEPORT_GUARD_BASE_SUBPROCESS_H_
