@@ -2,11 +2,13 @@
 #ifndef NODEPORT_GUARD_CORE_CONFLICTS_H_
 #define NODEPORT_GUARD_CORE_CONFLICTS_H_
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/port.h"
 
 namespace npg::core {
 

@@ -15,10 +15,19 @@ namespace npg::listeners {
 // owners.h. Needs no privilege. Sorted by port, protocol, address.
 absl::StatusOr<std::vector<core::Listener>> ListListeners();
 
-// The connected TCP (not LISTEN, not CLOSE) and UDP sockets over loopback that
-// carry the mark: the flows the guard exempts now. Reading marks needs
-// CAP_NET_ADMIN (INET_DIAG_MARK); PERMISSION_DENIED without.
+// The TCP and connected UDP sockets to a loopback address that carry the mark:
+// the flows the guard exempts now, seen from the client. TCP in every state from
+// SYN_SENT to LAST_ACK: half-closed and orphaned connections still have packets
+// to send; TIME_WAIT is over. The subflows of an MPTCP socket are TCP sockets
+// and carry the mark themselves. PERMISSION_DENIED without CAP_NET_ADMIN: marks
+// are not for everybody.
 absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark);
+
+// Every TCP connection and connected UDP socket over loopback, marked or not,
+// TIME_WAIT included, as each of its sockets sees it ("client" is that socket's
+// own address): a connection of which both ends are here is listed twice, once
+// either way round. Needs no privilege.
+absl::StatusOr<std::vector<dataplane::Flow>> ListLoopbackFlows();
 
 }  // namespace npg::listeners
 

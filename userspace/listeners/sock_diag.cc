@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "listeners/sock_diag.h"
+
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/netlink_socket.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/nft_table.h"
+
+namespace npg::listeners {
+namespace {
+
+using Address = std::array<uint8_t, 16>;
+
+// States of a socket are TCP's, for UDP too: ESTABLISHED is connected, CLOSE is not.
+constexpr uint32_t StateBit(int state) { return 1U << static_cast<unsigned>(state); }
+constexpr uint32_t kAllStates = 0xfff;
+// A connection that both ends have closed, and sockets that have none. A
+// half-closed or orphaned one (FIN_WAIT2) still carries packets.
+constexpr uint32_t kConnectedStates =
+    kAllStates & ~(StateBit(0) | StateBit(TCP_LISTEN) | StateBit(TCP_CLOSE));
+// TIME_WAIT and SYN_RECV have no socket that a mark could have been set on.
+constexpr uint32_t kClientStates =
+    kConnectedStates & ~(StateBit(TCP_TIME_WAIT) | StateBit(TCP_SYN_RECV));
+
+// The only instruction of a filter program: compare, then jump by `yes` or `no`
+// bytes. To land at the end of the program accepts the socket, beyond rejects.
+struct MarkFilter {
+  inet_diag_bc_op op;
+  inet_diag_markcond condition;
+};
+static_assert(sizeof(MarkFilter) == 12);
+
+struct Request {
+  nlmsghdr header;
+  inet_diag_req_v2 diag;
+  nlattr attribute;
+  MarkFilter filter;
+};
+static_assert(offsetof(Request, attribute) == NLMSG_ALIGN(offsetof(Request, attribute)));
+
+// A socket as the kernel lists it.
+struct Socket {
+  inet_diag_msg message;
+  std::optional<bool> v6only;
+};
+
+void ReadAttributes(const uint8_t* bytes, size_t size, Socket& socket) {
+  size_t offset = 0;
+  while (size - offset >= sizeof(nlattr)) {
+    nlattr attribute{};
+    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
+    if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > size - offset) return;
+    if (attribute.nla_type == INET_DIAG_SKV6ONLY && attribute.nla_len > NLA_HDRLEN) {
+      socket.v6only = bytes[offset + NLA_HDRLEN] != 0;
+    }
+    offset += std::min<size_t>(NLA_ALIGN(attribute.nla_len), size - offset);
+  }
+}
+
+absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
+                  const dataplane::Mark* mark, absl::FunctionRef<void(const Socket&)> visit) {
+  Request request{};
+  request.header.nlmsg_len = offsetof(Request, attribute);
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.diag.sdiag_family = static_cast<uint8_t>(family);
+  request.diag.sdiag_protocol = static_cast<uint8_t>(protocol);
+  request.diag.idiag_states = states;
+  if (mark != nullptr) {
+    request.header.nlmsg_len = sizeof(request);
+    request.attribute.nla_len = sizeof(request.attribute) + sizeof(request.filter);
+    request.attribute.nla_type = INET_DIAG_REQ_BYTECODE;
+    request.filter.op.code = INET_DIAG_BC_MARK_COND;
+    request.filter.op.yes = sizeof(request.filter);
+    request.filter.op.no = sizeof(request.filter) + sizeof(inet_diag_bc_op);
+    request.filter.condition = {mark->value, mark->mask};
+  }
+  const auto answer = netlink.Ask(
+      request.header, absl::StrCat("list ", protocol == IPPROTO_TCP ? "TCP" : "UDP", " sockets"));
+  if (absl::IsNotFound(answer.status())) {
+    return absl::UnimplementedError(
+        absl::StrCat(answer.status().message(), "; this kernel lacks module ",
+                     protocol == IPPROTO_TCP ? "tcp_diag" : "udp_diag"));
+  }
+  if (!answer.ok()) return answer.status();
+  answer->ForEach([&visit](const nlmsghdr& message) {
+    Socket socket{};
+    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+        message.nlmsg_len < NLMSG_HDRLEN + sizeof(socket.message)) {
+      return;
+    }
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN;
+    std::memcpy(&socket.message, bytes, sizeof(socket.message));
+    const size_t used = NLMSG_ALIGN(sizeof(socket.message));
+    const size_t size = message.nlmsg_len - NLMSG_HDRLEN;
+    if (size > used) ReadAttributes(bytes + used, size - used, socket);
+    visit(socket);
+  });
+  return absl::OkStatus();
+}
+
+// The kernel gives the addresses of an IPv6 socket that speaks IPv4 v4-mapped
+// already; a bound, unconnected one is given as it is bound.
+Address ToAddress(uint8_t family, const uint32_t (&words)[4]) {
+  Address address{};
+  if (family == AF_INET6) {
+    std::memcpy(address.data(), words, address.size());
+    return address;
+  }
+  address[10] = address[11] = 0xff;
+  std::memcpy(&address[12], &words[0], sizeof(words[0]));
+  return address;
+}
+
+bool IsLoopback(const Address& address) {
+  constexpr std::array<uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  constexpr uint8_t kLoopbackNet = 127;
+  in6_addr v6{};
+  std::memcpy(&v6, address.data(), address.size());
+  if (IN6_IS_ADDR_LOOPBACK(&v6)) return true;
+  return std::equal(kMapped.begin(), kMapped.end(), address.begin()) &&
+         address[kMapped.size()] == kLoopbackNet;
+}
+
+dataplane::Flow ToFlow(const Socket& socket, int protocol) {
+  const inet_diag_msg& message = socket.message;
+  dataplane::Flow flow;
+  flow.protocol = static_cast<uint8_t>(protocol);
+  flow.client_address = ToAddress(message.idiag_family, message.id.idiag_src);
+  flow.server_address = ToAddress(message.idiag_family, message.id.idiag_dst);
+  flow.client_port = ntohs(message.id.idiag_sport);
+  flow.server_port = ntohs(message.id.idiag_dport);
+  return flow;
+}
+
+core::Listener ToListener(const Socket& socket, core::Protocol protocol) {
+  const inet_diag_msg& message = socket.message;
+  core::Listener listener;
+  listener.key = {ntohs(message.id.idiag_sport), protocol};
+  listener.address = ToAddress(message.idiag_family, message.id.idiag_src);
+  listener.v6only = message.idiag_family == AF_INET6 && socket.v6only.value_or(false);
+  listener.ifindex = message.id.idiag_if;
+  listener.uid = message.idiag_uid;
+  listener.inode = message.idiag_inode;
+  return listener;
+}
+
+constexpr std::array<int, 2> kFamilies{AF_INET, AF_INET6};
+constexpr std::array<int, 2> kProtocols{IPPROTO_TCP, IPPROTO_UDP};
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
+    uint32_t tcp_states, const dataplane::Mark* mark,
+    absl::FunctionRef<bool(const dataplane::Flow&)> wanted) {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  std::vector<dataplane::Flow> flows;
+  for (const int family : kFamilies) {
+    for (const int protocol : kProtocols) {
+      const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
+      NPG_RETURN_IF_ERROR(List(*netlink, family, protocol, states, mark, [&](const Socket& socket) {
+        const dataplane::Flow flow = ToFlow(socket, protocol);
+        if (wanted(flow)) flows.push_back(flow);
+      }));
+    }
+  }
+  std::sort(flows.begin(), flows.end());
+  flows.erase(std::unique(flows.begin(), flows.end()), flows.end());
+  return flows;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<core::Listener>> ListListeners() {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  std::vector<core::Listener> listeners;
+  // An MPTCP listener is in TCP's list by its first subflow, which has the inode
+  // of the socket that the process holds: asking for MPTCP's own list would
+  // find it a second time.
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(List(*netlink, family, IPPROTO_TCP, StateBit(TCP_LISTEN), nullptr,
+                             [&](const Socket& socket) {
+                               listeners.push_back(ToListener(socket, core::Protocol::kTcp));
+                             }));
+    NPG_RETURN_IF_ERROR(List(
+        *netlink, family, IPPROTO_UDP, StateBit(TCP_CLOSE), nullptr, [&](const Socket& socket) {
+          // Bound, that is; the list has sockets without a port, too.
+          if (socket.message.id.idiag_sport == 0 || socket.message.id.idiag_dport != 0) return;
+          listeners.push_back(ToListener(socket, core::Protocol::kUdp));
+        }));
+  }
+  std::sort(listeners.begin(), listeners.end(),
+            [](const core::Listener& a, const core::Listener& b) {
+              return std::tie(a.key, a.address, a.ifindex, a.inode) <
+                     std::tie(b.key, b.address, b.ifindex, b.inode);
+            });
+  return listeners;
+}
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark) {
+  // The kernel does the comparison: it hands out few sockets, and says EPERM to
+  // whoever may not see marks, even when no socket has one.
+  return ListFlows(kClientStates, &mark,
+                   [](const dataplane::Flow& flow) { return IsLoopback(flow.server_address); });
+}
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListLoopbackFlows() {
+  return ListFlows(kConnectedStates, nullptr, [](const dataplane::Flow& flow) {
+    return IsLoopback(flow.server_address) || IsLoopback(flow.client_address);
+  });
+}
+
+}  // namespace npg::listeners
