@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_CHANGE_REPORTER_H_
+#define NODEPORT_GUARD_SOURCES_CHANGE_REPORTER_H_
+
+#include <optional>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+// Passes readings on when they say something new: a reading that differs from
+// the one before, an error that does. After an error, any reading is news.
+class ChangeReporter {
+ public:
+  // What has been told in another way (Source::Read), and need not be again.
+  void Remember(const absl::StatusOr<Reading>& reading) { last_ = reading; }
+
+  void Report(absl::StatusOr<Reading> reading, const Source::Callback& callback) {
+    if (last_ && Same(*last_, reading)) return;
+    last_ = std::move(reading);
+    callback(*last_);
+  }
+
+ private:
+  static bool Same(const absl::StatusOr<Reading>& a, const absl::StatusOr<Reading>& b) {
+    if (!a.ok() || !b.ok()) return a.status() == b.status();
+    return a->ports == b->ports && a->skipped == b->skipped;
+  }
+
+  std::optional<absl::StatusOr<Reading>> last_;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_CHANGE_REPORTER_H_

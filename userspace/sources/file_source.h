@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_FILE_SOURCE_H_
+#define NODEPORT_GUARD_SOURCES_FILE_SOURCE_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "guard_abi.h"
+#include "sources/change_reporter.h"
+#include "sources/file_watch.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+// The ports that a file lists, in the form that ports_text.h describes.
+//
+// Reading fails, with one line that says what to do, when the file is missing,
+// not a regular file, not readable, larger than kMaxBytes, empty, or cut off.
+// Follow() reports the first reading too, unless Read() has returned the same
+// before; a file that is being written is read when it is complete.
+class FileSource : public Source {
+ public:
+  static constexpr size_t kMaxBytes = size_t{128} << 20;
+
+  explicit FileSource(std::string path, const FileWatch::Options& options = {});
+
+  absl::string_view name() const override { return "file"; }
+  npg_source bit() const override { return NPG_SOURCE_FILE; }
+  absl::StatusOr<Reading> Read() override;
+  absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+
+ private:
+  absl::StatusOr<Reading> ReadNow() const;
+
+  const std::string path_;
+  const FileWatch::Options options_;
+  ChangeReporter reporter_;
+  Callback callback_;
+  std::unique_ptr<FileWatch> watch_;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_FILE_SOURCE_H_

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_FILE_WATCH_H_
+#define NODEPORT_GUARD_SOURCES_FILE_WATCH_H_
+
+#include <sys/types.h>
+
+#include <compare>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "base/unique_fd.h"
+
+struct inotify_event;
+
+namespace npg::sources {
+
+// What tells one state of a file from the next. All zero: there is no file.
+struct FileIdentity {
+  dev_t device = 0;
+  ino_t inode = 0;
+  off_t size = 0;
+  int64_t modified_ns = 0;  // since the epoch
+  int64_t changed_ns = 0;   // the inode's own time, which nobody can set back
+
+  auto operator<=>(const FileIdentity&) const = default;
+};
+
+// Says when a file is worth reading again: it was written and closed, replaced
+// (rename, symbolic link, ConfigMap volume), removed, or became readable.
+//
+// inotify sees that in the folder of the path and in the folder of the file
+// that the path resolves to. What it cannot see (a folder above that is
+// replaced, a network file system, no inotify instance to be had) the poll
+// finds. A file that somebody has begun to write is left alone until it is
+// closed, or has not changed for `patience`: a writer may never close it.
+class FileWatch {
+ public:
+  struct Options {
+    absl::Duration debounce = absl::Milliseconds(50);
+    absl::Duration poll = absl::Seconds(2);
+    absl::Duration patience = absl::Seconds(10);
+  };
+
+  // Calls `changed`, from the loop, once at the start and then after each
+  // change. `changed` must not destroy the FileWatch.
+  FileWatch(base::EventLoop& loop, std::string path, const Options& options,
+            std::function<void()> changed);
+  ~FileWatch();
+  FileWatch(const FileWatch&) = delete;
+  FileWatch& operator=(const FileWatch&) = delete;
+
+  // To be asked after reading: true when somebody has begun to write the file
+  // by now, so that what was read may be half of it. `changed` is called again
+  // when it is complete.
+  bool BeingWritten();
+
+ private:
+  void OnInotify();
+  void OnEvent(const inotify_event& event, absl::string_view name);
+  void OnOurFile(uint32_t mask);
+  void WatchFolders();
+  void ScheduleCheck();
+  void Poll();
+  void Check();
+
+  base::EventLoop& loop_;
+  const std::string path_;
+  const Options options_;
+  const std::function<void()> changed_;
+
+  base::UniqueFd inotify_;
+  // Watch descriptor → the names in that folder that are the file.
+  absl::flat_hash_map<int, std::vector<std::string>> folders_;
+  base::EventLoop::TimerId check_timer_ = 0;  // 0 = not armed
+  base::EventLoop::TimerId poll_timer_ = 0;
+
+  bool checked_ = false;
+  FileIdentity last_;         // as it was when `changed` was called
+  FileIdentity written_;      // the file that is being written; all zero: none
+  FileIdentity polled_;       // as the last poll found it
+  absl::Duration unchanged_;  // for how long it has been like that
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_FILE_WATCH_H_

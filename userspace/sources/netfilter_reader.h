@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_NETFILTER_READER_H_
+#define NODEPORT_GUARD_SOURCES_NETFILTER_READER_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "base/event_loop.h"
+#include "base/subprocess.h"
+#include "core/port.h"
+#include "sources/rule_parts.h"
+#include "sources/save_commands.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+// Where a NetfilterReader touches the system. Tests put something else there.
+struct NetfilterEdges {
+  // ReadKubeProxyMaps() and NftSocket::HasChain().
+  std::function<absl::StatusOr<Reading>()> read_maps;
+  std::function<absl::StatusOr<bool>(uint8_t family, absl::string_view table,
+                                     absl::string_view chain)>
+      has_chain;
+  std::vector<std::string> command_folders;
+  std::string proc_net;  // holds ip_tables_names and ip6_tables_names
+  base::Subprocess::Limits limits;
+
+  // The real ones, of the current network namespace.
+  static NetfilterEdges OfThisNamespace();
+};
+
+// Reads the rules that take local ports away, part by part, without blocking
+// for longer than a netlink request takes.
+//
+// A save command runs only where the kernel already has such rules: for
+// nf_tables when one of the chains is there (iptables-nft-save -t TABLE), for
+// ip_tables when /proc/net names a table (reading one that is not there would
+// load modules and create it). So other people's tables, which iptables-nft-save
+// may be unable to print, are in nobody's way.
+class NetfilterReader {
+ public:
+  struct Outcome {
+    // All parts together. An error when any part could not be read.
+    absl::StatusOr<Reading> reading;
+    // Parts that lack ports they had before. The ports are still in `reading`:
+    // rules move from table to table in two steps, and whoever looks in between
+    // sees none. They go when the part lacks them in the next reading too.
+    RulePartSet unsettled;
+    RulePartSet failed;
+  };
+
+  explicit NetfilterReader(NetfilterEdges edges) : edges_(std::move(edges)) {}
+
+  // Reads `parts` again and calls `done` once, from the loop or from Start()
+  // itself; parts that are not read again are as they were. Not to be called
+  // while a reading is under way. `done` must not destroy the reader.
+  void Start(base::EventLoop& loop, RulePartSet parts, std::function<void(Outcome)> done);
+
+ private:
+  struct Part {
+    absl::Status status;
+    Reading reading;            // the last that succeeded
+    core::PortSnapshot before;  // the ports of the one before it
+  };
+
+  // Reads the parts that wait, until there is none or a command is running.
+  void ReadOn();
+  // True when a command was started, which will bring the reading.
+  bool Read(RulePart part);
+  bool ReadNftTable(RulePart part);
+  bool ReadLegacy(RulePart part);
+  bool Run(RulePart part, const std::vector<std::string>& argv, absl::string_view table);
+  void NoCommand(RulePart part, absl::string_view command, absl::string_view what);
+  void Store(RulePart part, absl::StatusOr<Reading> reading);
+  Outcome Combine() const;
+
+  const NetfilterEdges edges_;
+  std::array<Part, kRuleParts> parts_;
+
+  base::EventLoop* loop_ = nullptr;
+  RulePartSet waiting_;
+  std::function<void(Outcome)> done_;
+  std::array<SaveCommands, 2> commands_;  // of IPv4, of IPv6
+  std::unique_ptr<base::Subprocess> process_;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_NETFILTER_READER_H_

@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/netfilter_source.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "sources/netfilter_reader.h"
+#include "sources/nft_monitor.h"
+#include "sources/rule_parts.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+namespace {
+
+// A reading's successor waits for this many times as long as it took.
+constexpr int kRest = 10;
+
+RulePartSet AllParts() { return RulePartSet().set(); }
+
+}  // namespace
+
+NetfilterSource::NetfilterSource() : NetfilterSource(NetfilterEdges::OfThisNamespace(), {}) {}
+
+NetfilterSource::NetfilterSource(NetfilterEdges edges, const Options& options)
+    : edges_(std::move(edges)), options_(options), reader_(edges_) {}
+
+NetfilterSource::~NetfilterSource() {
+  if (loop_ == nullptr) return;
+  loop_->Cancel(read_timer_);
+  loop_->Cancel(poll_timer_);
+}
+
+absl::StatusOr<Reading> NetfilterSource::Read() {
+  absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  absl::StatusOr<Reading> reading = absl::InternalError("the reading did not end");
+  NetfilterReader reader(edges_);
+  reader.Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
+    reading = std::move(outcome.reading);
+    (*loop)->Stop();
+  });
+  NPG_RETURN_IF_ERROR((*loop)->Run());
+  reporter_.Remember(reading);
+  return reading;
+}
+
+absl::Status NetfilterSource::Follow(base::EventLoop& loop, Callback callback) {
+  // Listen first, then read: no change falls between.
+  absl::StatusOr<std::unique_ptr<NftMonitor>> monitor =
+      NftMonitor::Start(loop, [this](RulePartSet parts) { Changed(parts); });
+  if (!monitor.ok()) return monitor.status();
+  monitor_ = *std::move(monitor);
+  loop_ = &loop;
+  callback_ = std::move(callback);
+  poll_timer_ = loop.After(options_.poll, [this] { Poll(); });
+  Changed(AllParts());
+  return absl::OkStatus();
+}
+
+void NetfilterSource::Changed(RulePartSet parts) {
+  dirty_ |= parts;
+  Schedule();
+}
+
+void NetfilterSource::Poll() {
+  poll_timer_ = loop_->After(options_.poll, [this] { Poll(); });
+  Changed(LegacyParts() | failed_);
+}
+
+void NetfilterSource::Schedule() {
+  if (dirty_.none() || reading_ || read_timer_ != 0) return;
+  const uint64_t now = base::BootNanoseconds();
+  const absl::Duration rest =
+      not_before_ns_ > now ? absl::Nanoseconds(not_before_ns_ - now) : absl::ZeroDuration();
+  read_timer_ = loop_->After(std::max(rest, options_.debounce), [this] { StartReading(); });
+}
+
+void NetfilterSource::StartReading() {
+  read_timer_ = 0;
+  reading_ = true;
+  read_started_ns_ = base::BootNanoseconds();
+  reader_.Start(*loop_, std::exchange(dirty_, RulePartSet()),
+                [this](NetfilterReader::Outcome outcome) { OnRead(std::move(outcome)); });
+}
+
+void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
+  reading_ = false;
+  const absl::Duration took = absl::Nanoseconds(base::BootNanoseconds() - read_started_ns_);
+  const absl::Duration gap = std::clamp(took * kRest, options_.min_gap, options_.max_gap);
+  not_before_ns_ = read_started_ns_ + static_cast<uint64_t>(absl::ToInt64Nanoseconds(gap));
+  dirty_ |= outcome.unsettled;
+  failed_ = outcome.failed;
+  reporter_.Report(std::move(outcome.reading), callback_);
+  Schedule();
+}
+
+}  // namespace npg::sources

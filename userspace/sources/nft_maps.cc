@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/nft_maps.h"
+
+#include <arpa/inet.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "core/port.h"
+#include "sources/merge.h"
+#include "sources/netlink_view.h"
+#include "sources/nft_socket.h"
+#include "sources/service_name.h"
+#include "sources/skipped_lines.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+namespace {
+
+constexpr int kDumpAttempts = 10;
+
+// nft and kube-proxy put typed values behind each other into an element's user
+// data: type, length, value. Type 0 is the comment.
+constexpr uint8_t kUserDataComment = 0;
+
+// inet_proto . inet_service: every part of a key takes a multiple of 4 bytes.
+constexpr size_t kKeyBytes = 8;
+constexpr size_t kKeyPort = 4;
+
+struct Element {
+  absl::string_view key;
+  absl::string_view chain;
+  absl::string_view comment;
+};
+
+absl::string_view Comment(absl::string_view user_data) {
+  while (user_data.size() >= 2) {
+    const auto type = static_cast<uint8_t>(user_data[0]);
+    const size_t length = static_cast<uint8_t>(user_data[1]);
+    const absl::string_view value = user_data.substr(2, length);
+    if (type == kUserDataComment) return TextOf(value);
+    user_data.remove_prefix(2 + value.size());
+  }
+  return "";
+}
+
+Element ParseElement(absl::string_view attributes) {
+  const absl::string_view key = FindAttribute(attributes, NFTA_SET_ELEM_KEY);
+  const absl::string_view data = FindAttribute(attributes, NFTA_SET_ELEM_DATA);
+  const absl::string_view verdict = FindAttribute(data, NFTA_DATA_VERDICT);
+  return {FindAttribute(key, NFTA_DATA_VALUE), TextOf(FindAttribute(verdict, NFTA_VERDICT_CHAIN)),
+          Comment(FindAttribute(attributes, NFTA_SET_ELEM_USERDATA))};
+}
+
+// "external-SUSTUHLJ-default/web/tcp/http" is of "default/web".
+std::string ServiceOfChain(absl::string_view chain) {
+  for (int dashes = 0; dashes < 2; ++dashes) {
+    const size_t dash = chain.find('-');
+    if (dash == absl::string_view::npos) return "";
+    chain.remove_prefix(dash + 1);
+  }
+  const size_t slash = chain.find('/');
+  if (slash == absl::string_view::npos) return "";
+  const absl::string_view service = chain.substr(0, chain.find('/', slash + 1));
+  return IsServiceName(service) ? std::string(service) : "";
+}
+
+void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines& skipped) {
+  if (element.key.size() != kKeyBytes) {
+    return skipped.Add(absl::StrCat("element with a key of ", element.key.size(), " bytes"));
+  }
+  const auto protocol = static_cast<uint8_t>(element.key[0]);
+  uint16_t port = 0;
+  std::memcpy(&port, element.key.data() + kKeyPort, sizeof(port));
+  port = ntohs(port);
+  if (protocol == IPPROTO_SCTP) return;
+  if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP) {
+    return skipped.Add(absl::StrCat("port ", port, " of protocol number ", protocol));
+  }
+  if (port == 0) return skipped.Add("port 0 is outside 1-65535");
+  std::string service = ServiceOfChain(element.chain);
+  if (service.empty()) service = ServiceOfComment(element.comment);
+  std::string& entry = ports[core::PortKey{port, static_cast<core::Protocol>(protocol)}];
+  if (entry.empty()) entry = std::move(service);
+}
+
+void AddElements(absl::string_view list, core::PortSnapshot& ports, SkippedLines& skipped) {
+  for (NetlinkAttribute element; NextAttribute(list, element);) {
+    AddElement(ParseElement(element.payload), ports, skipped);
+  }
+}
+
+absl::StatusOr<Reading> ReadMap(NftSocket& socket, uint8_t family, absl::string_view map) {
+  const absl::StatusOr<std::vector<char>> reply = socket.DumpMap(family, kKubeProxyTable, map);
+  if (!reply.ok()) return reply.status();
+  absl::StatusOr<Reading> reading = DecodeMapElements({reply->data(), reply->size()});
+  if (absl::IsNotFound(reading.status())) return Reading{};
+  const std::string where = absl::StrCat("nftables map ", map, " of table ",
+                                         family == AF_INET6 ? "ip6 " : "ip ", kKubeProxyTable);
+  if (!reading.ok()) return base::Annotate(reading.status(), absl::StrCat("read ", where));
+  for (std::string& line : reading->skipped) line = absl::StrCat(where, ": ", line);
+  return reading;
+}
+
+absl::StatusOr<Reading> ReadMapsOnce(NftSocket& socket) {
+  Reading all;
+  for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
+    for (const absl::string_view map : {"service-nodeports", "no-endpoint-nodeports"}) {
+      absl::StatusOr<Reading> reading = ReadMap(socket, family, map);
+      if (!reading.ok()) return reading;
+      Merge(all.ports, reading->ports);
+      for (std::string& line : reading->skipped) all.skipped.push_back(std::move(line));
+    }
+  }
+  return all;
+}
+
+}  // namespace
+
+absl::StatusOr<Reading> DecodeMapElements(absl::string_view messages) {
+  core::PortSnapshot ports;
+  SkippedLines skipped;
+  for (NetlinkMessage message; NextMessage(messages, message);) {
+    if ((message.flags & NLM_F_DUMP_INTR) != 0) {
+      return absl::UnavailableError("it changes faster than it can be read");
+    }
+    if (message.type == NLMSG_DONE) return Reading{std::move(ports), std::move(skipped).Take()};
+    if (message.type == NLMSG_ERROR) {
+      const int error = ErrorOf(message.payload);
+      return base::ErrnoStatus(error == 0 ? EPROTO : error, "the kernel's answer");
+    }
+    if (message.type == ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWSETELEM)) {
+      AddElements(
+          FindAttribute(ParseNftMessage(message.payload).attributes, NFTA_SET_ELEM_LIST_ELEMENTS),
+          ports, skipped);
+    }
+  }
+  return absl::InvalidArgumentError("the kernel's answer has no end");
+}
+
+absl::StatusOr<Reading> ReadKubeProxyMaps() {
+  absl::StatusOr<NftSocket> socket = NftSocket::Open();
+  if (!socket.ok()) return socket.status();
+  absl::StatusOr<Reading> reading;
+  for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
+    reading = ReadMapsOnce(*socket);
+    if (!absl::IsUnavailable(reading.status())) break;
+  }
+  return reading;
+}
+
+}  // namespace npg::sources

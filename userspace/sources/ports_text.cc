@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/ports_text.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "base/errno_status.h"
+#include "sources/service_decoder.h"
+#include "sources/source.h"
+#include "sources/yaml_to_json.h"
+
+namespace npg::sources {
+namespace {
+
+constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
+
+// Above this, text that starts like JSON is not tried as YAML once it has
+// failed as JSON: people write small files, and large ones would take seconds.
+constexpr size_t kMaxFlowYaml = size_t{1} << 20;
+
+// YAML is read at about 10 MB a second, JSON in no time.
+constexpr size_t kMaxYaml = size_t{32} << 20;
+
+// Takes no value, remembers where it all ended.
+class ErrorPosition : public nlohmann::json_sax<nlohmann::json> {
+ public:
+  bool null() override { return true; }
+  bool boolean(bool /*value*/) override { return true; }
+  bool number_integer(number_integer_t /*value*/) override { return true; }
+  bool number_unsigned(number_unsigned_t /*value*/) override { return true; }
+  bool number_float(number_float_t /*value*/, const string_t& /*text*/) override { return true; }
+  bool string(string_t& /*value*/) override { return true; }
+  bool binary(binary_t& /*value*/) override { return true; }
+  bool start_object(size_t /*elements*/) override { return true; }
+  bool key(string_t& /*value*/) override { return true; }
+  bool end_object() override { return true; }
+  bool start_array(size_t /*elements*/) override { return true; }
+  bool end_array() override { return true; }
+  bool parse_error(size_t position, const std::string& /*last_token*/,
+                   const nlohmann::json::exception& /*error*/) override {
+    position_ = position;
+    return false;
+  }
+
+  size_t position() const { return position_; }
+
+ private:
+  size_t position_ = 0;
+};
+
+// The line, counted from 1, on which `json` stops being JSON; 0 when it does
+// not. The fast parser does not say, so a slow one is asked once it has failed.
+size_t ErrorLine(absl::string_view json) {
+  ErrorPosition end;
+  if (nlohmann::json::sax_parse(json.begin(), json.end(), &end)) return 0;
+  const auto length = static_cast<std::ptrdiff_t>(std::min(end.position(), json.size()));
+  return 1 + static_cast<size_t>(std::count(json.begin(), json.begin() + length, '\n'));
+}
+
+absl::StatusOr<Reading> DecodeJson(absl::string_view json) {
+  PortsDecoder decoder;
+  NPG_RETURN_IF_ERROR(decoder.AddDocument(json));
+  return std::move(decoder).Take();
+}
+
+absl::StatusOr<Reading> DecodeYaml(const std::string& yaml) {
+  if (yaml.size() > kMaxYaml) {
+    return absl::ResourceExhaustedError(absl::StrCat("is ", yaml.size() >> 20,
+                                                     " MiB of YAML, more than the ", kMaxYaml >> 20,
+                                                     " MiB that are read; write JSON"));
+  }
+  const absl::StatusOr<std::vector<std::string>> documents = YamlToJson(yaml);
+  if (!documents.ok()) return documents.status();
+  if (documents->empty()) {
+    return absl::InvalidArgumentError("holds nothing (\"[]\" stands for no ports)");
+  }
+  PortsDecoder decoder;
+  for (size_t i = 0; i < documents->size(); ++i) {
+    const absl::Status status = decoder.AddDocument((*documents)[i]);
+    if (status.ok()) continue;
+    if (documents->size() == 1) return status;
+    return base::Annotate(status, absl::StrCat("document ", i + 1));
+  }
+  return std::move(decoder).Take();
+}
+
+}  // namespace
+
+absl::StatusOr<Reading> DecodePortsText(const std::string& text) {
+  const absl::string_view json = absl::StripPrefix(text, kByteOrderMark);
+  const size_t start = json.find_first_not_of(" \t\r\n");
+  if (start == absl::string_view::npos || (json[start] != '[' && json[start] != '{')) {
+    return DecodeYaml(text);
+  }
+  absl::StatusOr<Reading> reading = DecodeJson(json);
+  if (reading.ok()) return reading;
+  const size_t line = ErrorLine(json);
+  if (line == 0) return reading;  // JSON, but no ports
+  if (json.size() <= kMaxFlowYaml) {
+    // [30080, 30081/udp] is YAML.
+    absl::StatusOr<Reading> flow = DecodeYaml(text);
+    if (flow.ok()) return flow;
+  }
+  return base::Annotate(reading.status(), absl::StrCat("line ", line));
+}
+
+}  // namespace npg::sources

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/rule_parts.h"
+
+#include <sys/socket.h>
+
+#include <cstdint>
+
+#include "absl/strings/string_view.h"
+#include "sources/nft_maps.h"
+
+namespace npg::sources {
+
+RulePartSet PartOfTable(uint8_t family, absl::string_view table) {
+  RulePartSet parts;
+  if (family != AF_INET && family != AF_INET6) return parts;
+  const bool ip4 = family == AF_INET;
+  if (table == kKubeProxyTable) parts.set(Index(RulePart::kMaps));
+  if (table == "nat") parts.set(Index(ip4 ? RulePart::kIp4Nat : RulePart::kIp6Nat));
+  if (table == "filter") parts.set(Index(ip4 ? RulePart::kIp4Filter : RulePart::kIp6Filter));
+  return parts;
+}
+
+}  // namespace npg::sources

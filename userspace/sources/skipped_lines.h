@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_SKIPPED_LINES_H_
+#define NODEPORT_GUARD_SOURCES_SKIPPED_LINES_H_
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "sources/service_name.h"
+
+namespace npg::sources {
+
+// Collects what a decoder skipped, one line each. Hostile input can be bad in a
+// million places: the first hundred are named, the rest are counted.
+class SkippedLines {
+ public:
+  static constexpr size_t kNamed = 100;
+
+  void Add(std::string line) {
+    if (++count_ <= kNamed) lines_.push_back(OneLine(std::move(line)));
+  }
+
+  std::vector<std::string> Take() && {
+    if (count_ > kNamed) lines_.push_back(absl::StrCat("and ", count_ - kNamed, " more"));
+    return std::move(lines_);
+  }
+
+ private:
+  std::vector<std::string> lines_;
+  size_t count_ = 0;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_SKIPPED_LINES_H_
