@@ -24,6 +24,13 @@ struct LinkState {
   uint64_t cgroup_id = 0;  // 0: the cgroup is gone, the link is dead
 };
 
+// The pins in links/, which are named after the programs.
+inline constexpr std::array<const char*, 4> kLinkNames = {"npg_connect4", "npg_connect6",
+                                                          "npg_post_bind4", "npg_post_bind6"};
+
+// Describes an open cgroup link. FAILED_PRECONDITION when it is of another kind.
+absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
+
 // Reads what is pinned, with or without a controller. Changes nothing.
 class GuardState {
  public:
@@ -53,14 +60,10 @@ class GuardState {
  private:
   GuardState() = default;
 
-  PinPaths pins_{std::string(PinPaths::kDefaultBpffs)};
+  PinPaths pins_{PinPaths::kDefaultBpffs};
   npg_config config_{};
   base::UniqueFd nodeports_, listeners_, counters_, port_stats_;
 };
-
-// The pid of the controller that holds the lock on `pins`, as /proc/locks shows
-// it: 0 when there is none, -1 when it runs in a pid namespace out of sight.
-absl::StatusOr<int> ControllerPid(const PinPaths& pins);
 
 }  // namespace npg::dataplane
 

@@ -71,11 +71,15 @@ class NftTable {
                              std::function<void(const absl::Status&)> restored) = 0;
 
   // Makes the flow sets agree with the sockets there are: adds entries of
-  // `live` that are missing, removes those of connections that are in no list.
-  // The kernel does both by itself; this catches what it cannot see (a full set
-  // that has room again, a UDP client that closed). Entries younger than a few
-  // seconds are left alone, for `live` may be older than they.
-  virtual absl::Status Reconcile(const std::vector<Flow>& live) = 0;
+  // `live` (listeners::ListMarkedFlows) that are missing, removes those that no
+  // socket uses any more, neither of `live` nor of `connected`
+  // (listeners::ListLoopbackFlows: a client may have lost its mark since). The
+  // kernel does both by itself; this catches what it cannot see (a full set
+  // that has room again, a UDP client that closed, a table that was restored).
+  // Entries younger than a few seconds are left alone, for the lists may be
+  // older than they. RESOURCE_EXHAUSTED when a set is full; all else was done.
+  virtual absl::Status Reconcile(const std::vector<Flow>& live,
+                                 const std::vector<Flow>& connected) = 0;
 
   // Removes the table. For a start that failed half way and for `unload`.
   virtual absl::Status Remove() = 0;

@@ -3,7 +3,9 @@
 #define NODEPORT_GUARD_DATAPLANE_PIN_PATHS_H_
 
 #include <string>
+#include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
 namespace npg::dataplane {
@@ -13,7 +15,7 @@ namespace npg::dataplane {
 // `bpffs`/nodeport-guard, mode 0700.
 class PinPaths {
  public:
-  static constexpr absl::string_view kDefaultBpffs = "/sys/fs/bpf";
+  static constexpr const char* kDefaultBpffs = "/sys/fs/bpf";
 
   explicit PinPaths(std::string bpffs) : bpffs_(std::move(bpffs)) {}
 
@@ -21,8 +23,8 @@ class PinPaths {
   std::string Root() const { return bpffs_ + "/nodeport-guard"; }
   std::string Maps() const { return Root() + "/maps"; }
   std::string Links() const { return Root() + "/links"; }
-  std::string Map(absl::string_view name) const { return Maps() + "/" + std::string(name); }
-  std::string Link(absl::string_view name) const { return Links() + "/" + std::string(name); }
+  std::string Map(absl::string_view name) const { return absl::StrCat(Maps(), "/", name); }
+  std::string Link(absl::string_view name) const { return absl::StrCat(Links(), "/", name); }
 
  private:
   std::string bpffs_;

@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf_guard.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/map_migration.h"
+#include "dataplane/pin_folder.h"
+#include "dataplane/pin_paths.h"
+#include "dataplane/pinned_map.h"
+#include "dataplane/skeleton.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+namespace {
+
+npg_port_key ToAbi(const core::PortKey& key) {
+  return npg_port_key{key.port, static_cast<uint8_t>(key.protocol), 0};
+}
+
+// NUL padded, and cut so that a NUL always follows.
+void CopyText(std::span<char> target, absl::string_view text) {
+  const size_t length = std::min(text.size(), target.size() - 1);
+  std::fill(std::copy_n(text.begin(), length, target.begin()), target.end(), '\0');
+}
+
+std::string TextOf(std::span<const char> text) {
+  return {text.data(), strnlen(text.data(), text.size())};
+}
+
+absl::Status LoadError(int error) {
+  if (error == EPERM || error == EACCES) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        "load the BPF programs: ", std::generic_category().message(error),
+        "; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (--log-level debug shows "
+        "the verifier's reason)"));
+  }
+  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
+    return absl::UnimplementedError(absl::StrCat(
+        "load the BPF programs: ", std::generic_category().message(error),
+        "; this needs a kernel >= 5.10 with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"));
+  }
+  return base::ErrnoStatus(error, "load the BPF programs");
+}
+
+absl::StatusOr<uint64_t> CgroupId(int cgroup_fd) {
+  // On 64-bit kernels the inode number of a cgroup2 folder is its id.
+  struct stat cgroup {};
+  if (fstat(cgroup_fd, &cgroup) != 0) return base::ErrnoStatus(errno, "stat the cgroup");
+  return cgroup.st_ino;
+}
+
+}  // namespace
+
+BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
+    : pins_(std::move(pins)), skeleton_(std::move(skeleton)) {
+  const std::array<bpf_program*, kLinkNames.size()> programs = {
+      skeleton_->progs.npg_connect4, skeleton_->progs.npg_connect6, skeleton_->progs.npg_post_bind4,
+      skeleton_->progs.npg_post_bind6};
+  for (size_t i = 0; i < programs.size(); ++i) {
+    attachments_[i].name = kLinkNames[i];
+    attachments_[i].program = programs[i];
+  }
+}
+
+absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins) {
+  Skeleton skeleton(nodeport_guard__open());
+  if (!skeleton) return base::ErrnoStatus(errno, "open the embedded BPF object");
+  bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
+  bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
+  std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
+  NPG_RETURN_IF_ERROR(guard->ReuseMaps());
+  if (const int error = nodeport_guard__load(guard->skeleton_.get()); error != 0) {
+    return LoadError(-error);
+  }
+  NPG_RETURN_IF_ERROR(guard->MigrateEntries());
+  return guard;
+}
+
+absl::Status BpfGuard::ReuseMaps() {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (map == skeleton_->maps.learned_cookie) continue;
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins_.Map(bpf_map__name(map)));
+    if (absl::IsNotFound(fd.status())) continue;
+    if (!fd.ok()) return fd.status();
+    absl::StatusOr<bool> same = SameLayout(fd->get(), map);
+    if (!same.ok()) return same.status();
+    adopted_ = true;
+    if (!*same) {
+      outdated_maps_.emplace_back(bpf_map__name(map), *std::move(fd));
+      continue;
+    }
+    // libbpf duplicates the descriptor.
+    if (const int error = bpf_map__reuse_fd(map, fd->get()); error != 0) {
+      return base::ErrnoStatus(-error, absl::StrCat("adopt map ", bpf_map__name(map)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::MigrateEntries() {
+  for (const auto& [name, fd] : outdated_maps_) {
+    const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
+    absl::StatusOr<std::string> note = MigrateMap(fd.get(), bpf_map__fd(map));
+    if (!note.ok()) return base::Annotate(note.status(), absl::StrCat("migrate map ", name));
+    notes_.push_back(
+        absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<npg_config> BpfGuard::Config() const {
+  absl::StatusOr<std::optional<npg_config>> config =
+      LookupElement<uint32_t, npg_config>(bpf_map__fd(skeleton_->maps.config), "config", 0);
+  if (!config.ok()) return config.status();
+  return config->value_or(npg_config{});
+}
+
+absl::StatusOr<core::PortEntries> BpfGuard::NodePorts() const {
+  auto elements =
+      AllElements<npg_port_key, npg_nodeport>(bpf_map__fd(skeleton_->maps.nodeports), "nodeports");
+  if (!elements.ok()) return elements.status();
+  core::PortEntries entries;
+  for (const auto& [key, value] : *elements) {
+    entries[{key.port, static_cast<core::Protocol>(key.protocol)}] = {value.sources,
+                                                                      TextOf(value.service)};
+  }
+  return entries;
+}
+
+absl::Status BpfGuard::ApplyNodePorts(const core::Difference& difference) {
+  const int fd = bpf_map__fd(skeleton_->maps.nodeports);
+  const auto now = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
+  absl::Status result;
+  for (const core::PortKey& key : difference.remove) {
+    result.Update(base::Annotate(RemoveElement(fd, "nodeports", ToAbi(key)), core::ToString(key)));
+  }
+  for (const auto& [port, entry] : difference.put) {
+    const npg_port_key key = ToAbi(port);
+    npg_nodeport value{};
+    absl::StatusOr<std::optional<npg_nodeport>> known =
+        LookupElement<npg_port_key, npg_nodeport>(fd, "nodeports", key);
+    value.since = known.ok() && known->has_value() ? (*known)->since : now;
+    value.sources = entry.sources;
+    CopyText(value.service, entry.service);
+    result.Update(base::Annotate(PutElement(fd, "nodeports", key, value), core::ToString(port)));
+  }
+  return result;
+}
+
+absl::Status BpfGuard::SetIgnoredProcesses(const std::vector<std::string>& comms) {
+  const int fd = bpf_map__fd(skeleton_->maps.owner_policy);
+  auto present = AllElements<npg_policy_key, npg_policy>(fd, "owner_policy");
+  if (!present.ok()) return present.status();
+  for (const std::string& comm : comms) {
+    npg_policy_key key{};
+    CopyText(key.comm, comm);
+    NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", key, npg_policy{NPG_OWNER_IGNORED}));
+  }
+  for (const auto& [key, policy] : *present) {
+    if (std::find(comms.begin(), comms.end(), TextOf(key.comm)) == comms.end()) {
+      NPG_RETURN_IF_ERROR(RemoveElement(fd, "owner_policy", key));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners,
+                                    const std::vector<std::string>& ignored_comms) {
+  const int fd = bpf_map__fd(skeleton_->maps.listeners);
+  for (const core::Listener& listener : listeners) {
+    npg_listener_key key{};
+    std::copy(listener.address.begin(), listener.address.end(), key.address);
+    key.port = listener.key.port;
+    key.protocol = static_cast<uint8_t>(listener.key.protocol);
+    npg_listener value{};
+    const bool ignored = std::find(ignored_comms.begin(), ignored_comms.end(),
+                                   listener.owner.comm) != ignored_comms.end();
+    value.verdict = ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+    value.pid = static_cast<uint32_t>(listener.owner.pid);
+    value.uid = listener.uid;
+    CopyText(value.comm, listener.owner.comm);
+    // NOEXIST: what the kernel side saw at bind time is the better witness.
+    absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
+    if (!put.ok() && !absl::IsAlreadyExists(put)) return put;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> BpfGuard::Listeners() const {
+  return AllElements<npg_listener_key, npg_listener>(bpf_map__fd(skeleton_->maps.listeners),
+                                                     "listeners");
+}
+
+absl::Status BpfGuard::RemoveListener(const npg_listener_key& key) {
+  return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", key);
+}
+
+absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
+  const int fd = bpf_map__fd(skeleton_->maps.counters);
+  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+  if (!cpus.ok()) return cpus.status();
+  std::vector<uint64_t> values(*cpus);
+  const uint32_t index = counter;
+  if (bpf_map_lookup_elem(fd, &index, values.data()) != 0) {
+    return base::ErrnoStatus(errno, "read map counters");
+  }
+  values[0] += amount;
+  if (bpf_map_update_elem(fd, &index, values.data(), BPF_ANY) != 0) {
+    return base::ErrnoStatus(errno, "write map counters");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment) {
+  const int program_fd = bpf_program__fd(attachment.program);
+  absl::StatusOr<base::UniqueFd> pinned = OpenPin(pins_.Link(attachment.name));
+  if (!pinned.ok() && !absl::IsNotFound(pinned.status())) return pinned.status();
+  if (pinned.ok()) {
+    absl::StatusOr<LinkState> state = DescribeLink(pinned->get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id == cgroup_id) {
+      if (bpf_link_update(pinned->get(), program_fd, nullptr) != 0) {
+        return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
+      }
+      attachment.replaced_program = state->program_id;
+      attachment.link = *std::move(pinned);
+      attachment.pinned = true;
+      return absl::OkStatus();
+    }
+    // Of another cgroup, or of one that is gone: a new link takes its place.
+  }
+  attachment.link = base::UniqueFd(bpf_link_create(
+      program_fd, cgroup_fd, bpf_program__expected_attach_type(attachment.program), nullptr));
+  if (!attachment.link) {
+    return base::ErrnoStatus(
+        errno, absl::StrCat("attach ", attachment.name,
+                            " to the cgroup (a program attached without BPF_F_ALLOW_MULTI blocks "
+                            "others; see 'bpftool cgroup tree')"));
+  }
+  attachment.pinned = false;
+  attachment.replaced_program = 0;
+  return absl::OkStatus();
+}
+
+void BpfGuard::UndoAttach() {
+  for (Attachment& attachment : attachments_) {
+    if (attachment.replaced_program != 0) {
+      const base::UniqueFd program(bpf_prog_get_fd_by_id(attachment.replaced_program));
+      // Without the right to open it by id the new program stays: it works on
+      // the same maps.
+      if (program) bpf_link_update(attachment.link.get(), program.get(), nullptr);
+    }
+    attachment.link.Reset();  // detaches, unless it is pinned
+    attachment.replaced_program = 0;
+    attachment.pinned = false;
+  }
+}
+
+absl::Status BpfGuard::PinMaps() {
+  std::vector<Pin> pins;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (map != skeleton_->maps.learned_cookie) {
+      pins.push_back({bpf_map__name(map), bpf_map__fd(map)});
+    }
+  }
+  return PublishPins(pins_.Maps(), pins);
+}
+
+absl::Status BpfGuard::PinLinks() {
+  std::vector<Pin> pins;
+  for (const Attachment& attachment : attachments_) {
+    pins.push_back({attachment.name, attachment.link.get()});
+  }
+  NPG_RETURN_IF_ERROR(PublishPins(pins_.Links(), pins));
+  for (Attachment& attachment : attachments_) attachment.pinned = true;
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
+  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  absl::StatusOr<npg_config> before = Config();
+  if (!before.ok()) return before.status();
+  const bool maps_were_pinned = access(pins_.Maps().c_str(), F_OK) == 0;
+  const int config_fd = bpf_map__fd(skeleton_->maps.config);
+
+  // The maps are pinned first: a link that is pinned never lacks its maps.
+  NPG_RETURN_IF_ERROR(PinMaps());
+  absl::Status status = PutElement(config_fd, "config", uint32_t{0}, config);
+  for (Attachment& attachment : attachments_) {
+    if (!status.ok()) break;
+    status = AttachOne(cgroup_fd, *cgroup_id, attachment);
+  }
+  if (status.ok()) status = PinLinks();
+  if (!status.ok()) {
+    UndoAttach();
+    if (maps_were_pinned) {
+      PutElement(config_fd, "config", uint32_t{0}, *before).IgnoreError();
+    } else {
+      RemovePinFolder(pins_.Maps()).status().IgnoreError();
+    }
+  }
+  return status;
+}
+
+absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
+  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  std::vector<std::string> repaired;
+  for (Attachment& attachment : attachments_) {
+    absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id != *cgroup_id) {
+      attachment.link.Reset();
+      unlink(pins_.Link(attachment.name).c_str());
+      NPG_RETURN_IF_ERROR(AttachOne(cgroup_fd, *cgroup_id, attachment));
+      repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
+    } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
+      attachment.pinned = false;
+      repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is there again"));
+    }
+  }
+  bpf_map* map = nullptr;
+  bool map_lost = false;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (map == skeleton_->maps.learned_cookie) continue;
+    if (access(pins_.Map(bpf_map__name(map)).c_str(), F_OK) == 0) continue;
+    map_lost = true;
+    repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is there again"));
+  }
+  if (mkdir(pins_.Root().c_str(), 0700) != 0 && errno != EEXIST) {
+    return base::ErrnoStatus(errno, absl::StrCat("create ", pins_.Root()));
+  }
+  if (map_lost) NPG_RETURN_IF_ERROR(PinMaps());
+  if (!repaired.empty()) NPG_RETURN_IF_ERROR(PinLinks());
+  return repaired;
+}
+
+absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
+  return RemovePinFolder(pins.Links());
+}
+
+absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins) {
+  absl::StatusOr<std::vector<std::string>> removed = RemoveLinkPins(pins);
+  if (!removed.ok()) return removed;
+  absl::StatusOr<std::vector<std::string>> maps = RemovePinFolder(pins.Maps());
+  if (!maps.ok()) return maps;
+  removed->insert(removed->end(), maps->begin(), maps->end());
+  return removed;
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_BPF_GUARD_H_
+#define NODEPORT_GUARD_DATAPLANE_BPF_GUARD_H_
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/pin_paths.h"
+#include "dataplane/skeleton.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+
+// Owns the BPF half of the guard: programs, maps, links, and their pins. Used
+// under a ControllerLock, in this order: Load(), fill the maps, Attach().
+class BpfGuard {
+ public:
+  // Loads the programs over the maps pinned in `pins`, where there are any of
+  // the same layout, and over new maps otherwise. Nothing is attached or pinned
+  // by this. PERMISSION_DENIED without CAP_BPF and CAP_NET_ADMIN.
+  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins);
+
+  BpfGuard(const BpfGuard&) = delete;
+  BpfGuard& operator=(const BpfGuard&) = delete;
+  ~BpfGuard() = default;
+
+  // True when maps of an earlier run are in use.
+  bool adopted() const { return adopted_; }
+
+  // What an operator should know about the adoption, one line each: maps whose
+  // layout changed, and whether their entries were carried over.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+  // What the earlier run was told; all zero when nothing was adopted.
+  absl::StatusOr<npg_config> Config() const;
+
+  absl::StatusOr<core::PortEntries> NodePorts() const;
+  // Applies what it can; the error names the first entry that failed. An entry
+  // that is replaced keeps its `since`.
+  absl::Status ApplyNodePorts(const core::Difference& difference);
+
+  // Replaces owner_policy: processes of these names are ignored, all others
+  // guarded. Names are at most 15 bytes.
+  absl::Status SetIgnoredProcesses(const std::vector<std::string>& comms);
+
+  // Enters the owners of sockets that were bound before the programs were
+  // there; what the programs entered themselves at bind time stays.
+  absl::Status AddListeners(const std::vector<core::Listener>& listeners,
+                            const std::vector<std::string>& ignored_comms);
+  absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
+  absl::Status RemoveListener(const npg_listener_key& key);
+
+  // Adds to a counter that the programs do not write.
+  absl::Status AddToCounter(npg_counter counter, uint64_t amount);
+
+  // Writes `config`, attaches the four programs to the cgroup and pins maps and
+  // links: all of it, or nothing. A link that is pinned already is given the
+  // new program in place (BPF_LINK_UPDATE), so that there is no moment without
+  // one; links of another cgroup go after the new ones are there.
+  absl::Status Attach(int cgroup_fd, const npg_config& config);
+
+  // Checks that links and pins are as Attach() left them, and does what is
+  // missing again. Returns one line for each thing that had to be repaired.
+  absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd);
+
+ private:
+  struct Attachment {
+    const char* name = nullptr;
+    bpf_program* program = nullptr;
+    base::UniqueFd link;
+    uint32_t replaced_program = 0;  // id; 0 when the link is new
+    bool pinned = false;
+  };
+
+  BpfGuard(PinPaths pins, Skeleton skeleton);
+
+  absl::Status ReuseMaps();
+  absl::Status MigrateEntries();
+  absl::Status AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment);
+  void UndoAttach();
+  absl::Status PinMaps();
+  absl::Status PinLinks();
+
+  PinPaths pins_;
+  Skeleton skeleton_;
+  bool adopted_ = false;
+  std::vector<std::string> notes_;
+  // Pinned maps whose layout is not ours: name and descriptor.
+  std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
+  std::array<Attachment, kLinkNames.size()> attachments_;
+};
+
+// Takes the pins away, links first, and with them (nobody else holds them) the
+// programs and maps. Not an error when there are none. The names of what was
+// removed.
+absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins);
+
+// Only the links: from then on no connect is exempted any more.
+absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins);
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_BPF_GUARD_H_

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/guard_state.h"
+
+#include <bpf/bpf.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "dataplane/pin_paths.h"
+#include "dataplane/pinned_map.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+namespace {
+
+template <typename Entry>
+void SortByPort(std::vector<Entry>& entries) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.first.port, a.first.protocol) < std::tie(b.first.port, b.first.protocol);
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
+  struct stat root {};
+  if (stat(pins.Links().c_str(), &root) != 0) {
+    if (errno == ENOENT) {
+      return absl::NotFoundError(absl::StrCat("no guard is loaded: nothing is pinned in ",
+                                              pins.Root(),
+                                              "; start one with 'nodeport-guard run'"));
+    }
+    return base::ErrnoStatus(errno, absl::StrCat("look for pins in ", pins.Root()));
+  }
+  GuardState state;
+  state.pins_ = pins;
+  absl::StatusOr<base::UniqueFd> config = OpenPin(pins.Map("config"));
+  if (!config.ok()) return config.status();
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(config->get(), &info, &size) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("describe map ", pins.Map("config")));
+  }
+  // The version is the first word of every layout there will ever be.
+  uint32_t version = 0;
+  if (info.value_size == sizeof(npg_config)) {
+    absl::StatusOr<std::optional<npg_config>> entry =
+        LookupElement<uint32_t, npg_config>(config->get(), "config", 0);
+    if (!entry.ok()) return entry.status();
+    state.config_ = entry->value_or(npg_config{});
+    version = state.config_.abi_version;
+  }
+  if (version != NPG_ABI_VERSION) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the pins in ", pins.Root(), " have ABI version ", version, ", this program has ",
+        NPG_ABI_VERSION, "; use the nodeport-guard that loaded them, or run this one over them"));
+  }
+  using Member = base::UniqueFd GuardState::*;
+  const std::array<std::pair<const char*, Member>, 4> maps = {{
+      {"nodeports", &GuardState::nodeports_},
+      {"listeners", &GuardState::listeners_},
+      {"counters", &GuardState::counters_},
+      {"port_stats", &GuardState::port_stats_},
+  }};
+  for (const auto& [name, member] : maps) {
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map(name));
+    if (!fd.ok()) return fd.status();
+    state.*member = *std::move(fd);
+  }
+  return state;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_port_key, npg_nodeport>>> GuardState::NodePorts() const {
+  auto entries = AllElements<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::optional<npg_nodeport>> GuardState::NodePort(npg_port_key key) const {
+  return LookupElement<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports", key);
+}
+
+absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> GuardState::Listeners()
+    const {
+  auto entries = AllElements<npg_listener_key, npg_listener>(listeners_.get(), "listeners");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::optional<npg_listener>> GuardState::Listener(
+    const npg_listener_key& key) const {
+  return LookupElement<npg_listener_key, npg_listener>(listeners_.get(), "listeners", key);
+}
+
+absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> GuardState::Counters() const {
+  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+  if (!cpus.ok()) return cpus.status();
+  std::array<uint64_t, NPG_COUNTER_MAX> sums{};
+  std::vector<uint64_t> values(*cpus);
+  for (uint32_t counter = 0; counter < NPG_COUNTER_MAX; ++counter) {
+    if (bpf_map_lookup_elem(counters_.get(), &counter, values.data()) != 0) {
+      return base::ErrnoStatus(errno, "read map counters");
+    }
+    for (const uint64_t value : values) sums[counter] += value;
+  }
+  return sums;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> GuardState::PortStats() const {
+  auto entries = AllElements<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::vector<LinkState>> GuardState::Links() const {
+  std::vector<LinkState> links;
+  for (const char* name : kLinkNames) {
+    const std::string path = pins_.Link(name);
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(path);
+    if (absl::IsNotFound(fd.status())) continue;
+    if (!fd.ok()) return fd.status();
+    absl::StatusOr<LinkState> link = DescribeLink(fd->get(), name);
+    if (!link.ok()) return link.status();
+    links.push_back(*std::move(link));
+  }
+  return links;
+}
+
+absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name) {
+  bpf_link_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("describe link ", name));
+  }
+  if (info.type != BPF_LINK_TYPE_CGROUP) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("pin ", name, " is not a cgroup link: somebody else's pins are in the way"));
+  }
+  return LinkState{name, info.id, info.prog_id, info.cgroup.cgroup_id};
+}
+
+}  // namespace npg::dataplane

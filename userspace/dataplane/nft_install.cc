@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft_install.h"
+
+#include <linux/netlink.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/netlink_socket.h"
+#include "dataplane/nft_batch.h"
+#include "dataplane/nft_objects.h"
+#include "dataplane/nft_rules.h"
+#include "dataplane/nft_snapshot.h"
+#include "dataplane/nft_table.h"
+
+namespace npg::dataplane {
+namespace {
+
+// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
+// Never OWNER without it, for that table dies with the owner's socket.
+constexpr uint32_t kTableFlagPersist = 0x4;
+constexpr uint32_t kTableFlagOwner = NFT_TABLE_F_OWNER;
+constexpr uint32_t kOwnedFlags = kTableFlagOwner | kTableFlagPersist;
+
+// Others may change the rule set between our reading and our transaction.
+constexpr int kMaxTries = 50;
+
+constexpr absl::string_view kTableMessage = "create nft table inet nodeport_guard";
+
+std::string Name(absl::string_view text) { return std::string(text); }
+
+bool SameKey(const NftSnapshot::Set& set, const NftSetSpec& spec) {
+  return set.key_type == spec.key_type() && set.key_length == spec.key_length();
+}
+
+bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t size) {
+  return SameKey(set, spec) && set.flags == kSetFlags && set.size == size;
+}
+
+bool SameHook(const NftSnapshot::Chain& chain, absl::string_view name) {
+  if (name != kHookChain) return !chain.hooked;
+  return chain.hooked && chain.hook == kHook && chain.priority == kHookPriority &&
+         chain.type == "filter";
+}
+
+// One transaction, built from what is there and what is wanted.
+class Plan {
+ public:
+  Plan(base::NetlinkSocket& socket, const NftSettings& settings, const NftSnapshot& now,
+       uint32_t flags)
+      : socket_(socket),
+        settings_(settings),
+        now_(now),
+        flags_(flags),
+        chains_(MakeChains(settings.mark)),
+        batch_(socket, now.generation) {}
+
+  absl::StatusOr<NftCommit> Run() {
+    keep_ = now_.present && FlagsFit();
+    if (now_.present && !keep_) DeleteTable();
+    AddTable();
+    if (keep_) {
+      DeleteRules();
+      DeleteStrangers();
+    }
+    AddCounter();
+    for (const NftSetSpec& spec : kNftSets) {
+      if (absl::Status status = AddSet(spec); !status.ok()) return status;
+    }
+    AddChains();
+    AddRules();
+    return batch_.Commit();
+  }
+
+ private:
+  NftnlTable MakeTable() const {
+    NftnlTable table(nftnl_table_alloc());
+    nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
+    return table;
+  }
+
+  // The kernel gives an owner to a table without one only if it was made to
+  // outlive owners, and changes the other flags of no table. A dormant table
+  // has its hook chain unregistered: not worth a special case.
+  bool FlagsFit() const {
+    if (flags_ == 0) return now_.flags == 0;
+    return (now_.flags | kTableFlagOwner) == kOwnedFlags;
+  }
+
+  bool Keeps(const NftSetSpec& spec) const {
+    const auto it = now_.sets.find(spec.name);
+    return keep_ && it != now_.sets.end() && SameShape(it->second, spec, settings_.set_size);
+  }
+
+  bool KeepsChain(absl::string_view name) const {
+    const auto it = now_.chains.find(name);
+    return keep_ && it != now_.chains.end() && SameHook(it->second, name);
+  }
+
+  bool KeepsCounter() const {
+    const auto it = now_.objects.find(kExemptedCounter);
+    return keep_ && it != now_.objects.end() && it->second.type == NFT_OBJECT_COUNTER;
+  }
+
+  void DeleteTable() {
+    const NftnlTable table = MakeTable();
+    batch_.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
+               [&](nlmsghdr* message) {
+                 nftnl_table_nlmsg_build_payload(message, table.get());
+                 return false;
+               });
+  }
+
+  void AddTable() {
+    const NftnlTable table = MakeTable();
+    nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, flags_);
+    batch_.Add(NFT_MSG_NEWTABLE, NLM_F_CREATE, kTableMessage, [&](nlmsghdr* message) {
+      nftnl_table_nlmsg_build_payload(message, table.get());
+      return false;
+    });
+  }
+
+  void DeleteRules() {
+    const NftnlRule rule(nftnl_rule_alloc());
+    nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, Name(kNftTableName).c_str());
+    batch_.Add(NFT_MSG_DELRULE, 0, "remove all rules", [&](nlmsghdr* message) {
+      nftnl_rule_nlmsg_build_payload(message, rule.get());
+      return false;
+    });
+  }
+
+  // What is not ours, or ours no longer. Sets first: their elements may name
+  // chains and objects. What is anonymous has gone with its rule.
+  void DeleteStrangers() {
+    for (const auto& [name, set] : now_.sets) {
+      if ((set.flags & NFT_SET_ANONYMOUS) != 0) continue;
+      const std::string& key = name;
+      if (std::any_of(kNftSets.begin(), kNftSets.end(),
+                      [&](const auto& spec) { return spec.name == key && Keeps(spec); })) {
+        continue;
+      }
+      const NftnlSet doomed(nftnl_set_alloc());
+      nftnl_set_set_str(doomed.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
+      nftnl_set_set_str(doomed.get(), NFTNL_SET_NAME, name.c_str());
+      batch_.Add(NFT_MSG_DELSET, 0, absl::StrCat("remove set ", name), [&](nlmsghdr* message) {
+        nftnl_set_nlmsg_build_payload(message, doomed.get());
+        return false;
+      });
+    }
+    for (const auto& [name, chain] : now_.chains) {
+      const std::string& key = name;
+      const bool ours = std::any_of(chains_.begin(), chains_.end(),
+                                    [&](const NftChain& wanted) { return wanted.name == key; });
+      if (chain.anonymous || (ours && KeepsChain(name))) continue;
+      const NftnlChain doomed(nftnl_chain_alloc());
+      nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
+      nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_NAME, name.c_str());
+      batch_.Add(NFT_MSG_DELCHAIN, 0, absl::StrCat("remove chain ", name), [&](nlmsghdr* message) {
+        nftnl_chain_nlmsg_build_payload(message, doomed.get());
+        return false;
+      });
+    }
+    for (const auto& [name, object] : now_.objects) {
+      if (name == kExemptedCounter && KeepsCounter()) continue;
+      const NftnlObject doomed(nftnl_obj_alloc());
+      nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_TABLE, Name(kNftTableName).c_str());
+      nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_NAME, name.c_str());
+      nftnl_obj_set_u32(doomed.get(), NFTNL_OBJ_TYPE, object.type);
+      batch_.Add(NFT_MSG_DELOBJ, 0, absl::StrCat("remove object ", name), [&](nlmsghdr* message) {
+        nftnl_obj_nlmsg_build_payload(message, doomed.get());
+        return false;
+      });
+    }
+  }
+
+  void AddCounter() {
+    if (KeepsCounter()) return;
+    const NftnlObject counter(nftnl_obj_alloc());
+    nftnl_obj_set_str(counter.get(), NFTNL_OBJ_TABLE, Name(kNftTableName).c_str());
+    nftnl_obj_set_str(counter.get(), NFTNL_OBJ_NAME, Name(kExemptedCounter).c_str());
+    nftnl_obj_set_u32(counter.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+    const auto before = now_.objects.find(kExemptedCounter);
+    const bool go_on = before != now_.objects.end();
+    nftnl_obj_set_u64(counter.get(), NFTNL_OBJ_CTR_PKTS, go_on ? before->second.packets : 0);
+    nftnl_obj_set_u64(counter.get(), NFTNL_OBJ_CTR_BYTES, go_on ? before->second.bytes : 0);
+    batch_.Add(NFT_MSG_NEWOBJ, NLM_F_CREATE, absl::StrCat("add counter ", kExemptedCounter),
+               [&](nlmsghdr* message) {
+                 nftnl_obj_nlmsg_build_payload(message, counter.get());
+                 return false;
+               });
+  }
+
+  absl::Status AddSet(const NftSetSpec& spec) {
+    if (Keeps(spec)) return absl::OkStatus();
+    const NftnlSet set(nftnl_set_alloc());
+    nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
+    nftnl_set_set_str(set.get(), NFTNL_SET_NAME, Name(spec.name).c_str());
+    nftnl_set_set_u32(set.get(), NFTNL_SET_ID, next_set_id_++);
+    nftnl_set_set_u32(set.get(), NFTNL_SET_FLAGS, kSetFlags);
+    nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_TYPE, spec.key_type());
+    nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_LEN, spec.key_length());
+    nftnl_set_set_u32(set.get(), NFTNL_SET_DESC_SIZE, settings_.set_size);
+    batch_.Add(NFT_MSG_NEWSET, NLM_F_CREATE, absl::StrCat("add set ", spec.name),
+               [&](nlmsghdr* message) {
+                 nftnl_set_nlmsg_build_payload(message, set.get());
+                 return false;
+               });
+    const auto before = now_.sets.find(spec.name);
+    if (before == now_.sets.end() || !SameKey(before->second, spec)) return absl::OkStatus();
+    auto elements = ReadNftElements(socket_, spec.name);
+    if (!elements.ok()) return elements.status();
+    if (elements->size() > settings_.set_size) elements->resize(settings_.set_size);
+    AddElements(batch_, Name(spec.name), *elements);
+    return absl::OkStatus();
+  }
+
+  void AddChains() {
+    for (const NftChain& wanted : chains_) {
+      const auto before = now_.chains.find(wanted.name);
+      const bool kept = KeepsChain(wanted.name);
+      const bool hooked = wanted.name == kHookChain;
+      if (kept && (!hooked || before->second.policy == NF_ACCEPT)) continue;
+      const NftnlChain chain(nftnl_chain_alloc());
+      nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
+      nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, wanted.name.c_str());
+      if (hooked) {
+        nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TYPE, "filter");
+        nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_HOOKNUM, kHook);
+        nftnl_chain_set_s32(chain.get(), NFTNL_CHAIN_PRIO, kHookPriority);
+        nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_POLICY, NF_ACCEPT);
+      }
+      batch_.Add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, absl::StrCat("add chain ", wanted.name),
+                 [&](nlmsghdr* message) {
+                   nftnl_chain_nlmsg_build_payload(message, chain.get());
+                   return false;
+                 });
+    }
+  }
+
+  void AddRules() {
+    for (const NftChain& chain : chains_) {
+      for (const NftnlRule& rule : chain.rules) {
+        batch_.Add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
+                   absl::StrCat("add rule to chain ", chain.name), [&](nlmsghdr* message) {
+                     nftnl_rule_nlmsg_build_payload(message, rule.get());
+                     return false;
+                   });
+      }
+    }
+  }
+
+  base::NetlinkSocket& socket_;
+  const NftSettings& settings_;
+  const NftSnapshot& now_;
+  const uint32_t flags_;
+  const std::vector<NftChain> chains_;
+  NftBatch batch_;
+  bool keep_ = false;
+  uint32_t next_set_id_ = 1;
+};
+
+absl::Status RefusedByOwner(uint32_t owner) {
+  return absl::PermissionDeniedError(
+      absl::StrCat("nft table inet ", kNftTableName,
+                   " is owned by another live process: netlink "
+                   "port ",
+                   owner, ", which as a rule is its pid; stop that process first"));
+}
+
+absl::Status Explain(const NftCommit& commit) {
+  // An expression, a set or an address family that is not built in or cannot be
+  // loaded comes as one of these.
+  if (commit.error == ENOENT || commit.error == EAFNOSUPPORT || commit.error == EOPNOTSUPP) {
+    return absl::UnimplementedError(
+        absl::StrCat(commit.ToStatus().message(),
+                     "; this kernel lacks something of nf_tables: modules nf_tables (inet), "
+                     "nft_ct, nft_objref and nft_counter are needed"));
+  }
+  return commit.ToStatus();
+}
+
+NftnlSet ElementList(const std::string& set) {
+  NftnlSet list(nftnl_set_alloc());
+  nftnl_set_set_str(list.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
+  nftnl_set_set_str(list.get(), NFTNL_SET_NAME, set.c_str());
+  return list;
+}
+
+void AppendElements(NftBatch& batch, uint16_t type, uint16_t flags, const std::string& what,
+                    const nftnl_set& list) {
+  const std::unique_ptr<nftnl_set_elems_iter, NftnlFree<nftnl_set_elems_iter_destroy>> iterator(
+      nftnl_set_elems_iter_create(&list));
+  batch.Add(type, flags, what, [&](nlmsghdr* message) {
+    return nftnl_set_elems_nlmsg_build_payload_iter(message, iterator.get()) > 0;
+  });
+}
+
+}  // namespace
+
+void AddElements(NftBatch& batch, const std::string& set, const std::vector<NftElement>& elements) {
+  if (elements.empty()) return;
+  const NftnlSet list = ElementList(set);
+  for (const NftElement& element : elements) {
+    nftnl_set_elem* added = nftnl_set_elem_alloc();  // the set owns it
+    nftnl_set_elem_set(added, NFTNL_SET_ELEM_KEY, element.key.data(),
+                       static_cast<uint32_t>(element.key.size()));
+    if (element.timeout_ms != 0) {
+      nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT, element.timeout_ms);
+      // 0 would mean "the full time" to the kernel.
+      nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_EXPIRATION,
+                             std::max<uint64_t>(element.expires_ms, 1));
+    }
+    nftnl_set_elem_add(list.get(), added);
+  }
+  AppendElements(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE, absl::StrCat("add entries to set ", set),
+                 *list);
+}
+
+void DeleteElements(NftBatch& batch, const std::string& set, const std::vector<std::string>& keys) {
+  if (keys.empty()) return;
+  const NftnlSet list = ElementList(set);
+  for (const std::string& key : keys) {
+    nftnl_set_elem* removed = nftnl_set_elem_alloc();
+    nftnl_set_elem_set(removed, NFTNL_SET_ELEM_KEY, key.data(), static_cast<uint32_t>(key.size()));
+    nftnl_set_elem_add(list.get(), removed);
+  }
+  AppendElements(batch, NFT_MSG_DELSETELEM, 0, absl::StrCat("remove entries from set ", set),
+                 *list);
+}
+
+absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
+                                          const NftSettings& settings) {
+  bool own = settings.own;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    const absl::StatusOr<NftSnapshot> now = ReadNftSnapshot(socket);
+    if (!now.ok()) return now.status();
+    if (now->owner != 0 && now->owner != socket.port_id()) return RefusedByOwner(now->owner);
+    Plan plan(socket, settings, *now, own ? kOwnedFlags : 0);
+    const absl::StatusOr<NftCommit> commit = plan.Run();
+    if (absl::IsNotFound(commit.status())) continue;  // a set went away while it was copied
+    if (!commit.ok()) return commit.status();
+    if (commit->error == 0) return NftInstalled{own, now->present};
+    if (commit->error == ERESTART) continue;
+    // Kernels below 6.9 do not know PERSIST, those below 5.12 not OWNER.
+    if (own && commit->what == kTableMessage &&
+        (commit->error == EOPNOTSUPP || commit->error == EINVAL)) {
+      own = false;
+      continue;
+    }
+    return Explain(*commit);
+  }
+  return absl::UnavailableError(absl::StrCat("install nft table inet ", kNftTableName,
+                                             ": the rule set changed during each of ", kMaxTries,
+                                             " tries"));
+}
+
+bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
+  if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
+  const std::vector<NftChain> chains = MakeChains(settings.mark);
+  if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
+      snapshot.objects.size() != 1) {
+    return false;
+  }
+  for (const NftChain& chain : chains) {
+    const auto it = snapshot.chains.find(chain.name);
+    if (it == snapshot.chains.end() || !SameHook(it->second, chain.name)) return false;
+    if (it->second.hooked && it->second.policy != NF_ACCEPT) return false;
+    if (!std::equal(chain.rules.begin(), chain.rules.end(), it->second.rules.begin(),
+                    it->second.rules.end(), [](const NftnlRule& rule, const std::string& text) {
+                      return RuleText(*rule) == text;
+                    })) {
+      return false;
+    }
+  }
+  for (const NftSetSpec& spec : kNftSets) {
+    const auto it = snapshot.sets.find(spec.name);
+    if (it == snapshot.sets.end() || !SameShape(it->second, spec, settings.set_size)) return false;
+  }
+  const auto counter = snapshot.objects.find(kExemptedCounter);
+  return counter != snapshot.objects.end() && counter->second.type == NFT_OBJECT_COUNTER;
+}
+
+absl::Status RemoveTable(base::NetlinkSocket& socket) {
+  const absl::StatusOr<NftSnapshot> now = ReadNftSnapshot(socket);
+  if (!now.ok()) return now.status();
+  if (!now->present) return absl::OkStatus();
+  if (now->owner != 0 && now->owner != socket.port_id()) return RefusedByOwner(now->owner);
+  NftBatch batch(socket);
+  const NftnlTable table(nftnl_table_alloc());
+  nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
+  batch.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
+            [&](nlmsghdr* message) {
+              nftnl_table_nlmsg_build_payload(message, table.get());
+              return false;
+            });
+  const absl::StatusOr<NftCommit> commit = batch.Commit();
+  if (!commit.ok()) return commit.status();
+  if (commit->error == ENOENT) return absl::OkStatus();  // somebody was faster
+  return commit->ToStatus();
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft_rules.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "dataplane/nft_objects.h"
+#include "dataplane/nft_rule_builder.h"
+#include "dataplane/nft_table.h"
+
+namespace npg::dataplane {
+namespace {
+
+constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
+
+// Everything of one address family that the rules below say twice.
+struct Family {
+  IpFamily ip;
+  absl::string_view tcp, half, udp;
+};
+constexpr std::array<Family, 2> kFamilies{{
+    {IpFamily::kIpv4, "tcp4", "half4", "udp4"},
+    {IpFamily::kIpv6, "tcp6", "half6", "udp6"},
+}};
+constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
+
+// Sees every packet that leaves a socket of this host. What has nothing to do
+// with the guard is to be done with it after as few expressions as possible:
+// traffic to elsewhere after the first rule, loopback traffic after one lookup.
+NftChain Output(const Mark& mark) {
+  NftChain chain{std::string(kHookChain), {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  // Any other protocol that carries the mark is none of ours: chain exempt lets
+  // it pass as it is.
+  rules.push_back(RuleBuilder(kHookChain).MarkIs(mark).Goto("exempt").Build());
+  // One test of the protocol before both families' lookups, and goto, which does
+  // not come back: no packet meets the rules of another protocol.
+  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_TCP).Goto("unmarked_tcp").Build());
+  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
+  return chain;
+}
+
+// Packets of sockets that the connect program has marked.
+NftChain Exempt() {
+  NftChain chain{"exempt", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("exempt_tcp").Build());
+  chain.rules.push_back(RuleBuilder(chain.name)
+                            .ProtocolIs(IPPROTO_UDP)
+                            .Count(kExemptedCounter)
+                            .Goto("udp_flow")
+                            .Build());
+  return chain;
+}
+
+NftChain ExemptTcp() {
+  NftChain chain{"exempt_tcp", {}};
+  auto& rules = chain.rules;
+  // Before anything that can fail and in a rule of its own: entering a tuple in
+  // a full set ends the rule that tries, and must not end the exemption. NAT
+  // and `ctstate NEW` rules look at what conntrack has said, and it says
+  // nothing of an untracked packet.
+  rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  rules.push_back(RuleBuilder(chain.name)
+                      .NoTcpFlagOf(TH_FIN | TH_SYN | TH_RST)
+                      .Goto("tcp_established")
+                      .Build());
+  rules.push_back(
+      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  // SYN: the flow begins. Both directions are entered: replies carry no mark,
+  // and a client that sets its own SO_MARK after connect() loses ours. The
+  // tuple may be that of a connection that has ended just now (4-tuple reuse):
+  // `update` gives its entries, about to expire, the full time again, and the
+  // FINs of that connection are forgotten.
+  for (const Family& family : kFamilies) {
+    for (const TupleOrder order : kBothDirections) {
+      rules.push_back(
+          RuleBuilder(chain.name).UpdateTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
+    }
+    for (const TupleOrder order : kBothDirections) {
+      rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, family.half).Build());
+    }
+  }
+  return chain;
+}
+
+// Marked, with data or a bare ACK. The entries are there already, as a rule;
+// this makes up for a set that was full at the SYN, and for a table that was
+// removed and restored. `add`, for it leaves an existing entry's time alone:
+// the ACK of the last FIN must not revive what is about to expire.
+NftChain TcpEstablished() {
+  NftChain chain{"tcp_established", {}};
+  for (const Family& family : kFamilies) {
+    for (const TupleOrder order : kBothDirections) {
+      chain.rules.push_back(
+          RuleBuilder(chain.name).AddTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
+    }
+  }
+  return chain;
+}
+
+// What all loopback traffic pays: one lookup. Exact tuples, so that nothing but
+// replies (and clients that lost the mark) is exempt.
+NftChain UnmarkedTcp() {
+  NftChain chain{"unmarked_tcp", {}};
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.tcp)
+                              .Goto("tcp_flow")
+                              .Build());
+  }
+  return chain;
+}
+
+NftChain TcpFlow() {
+  NftChain chain{"tcp_flow", {}};
+  // An unmarked SYN is a new connect that was not exempted, from a client port
+  // that an exempt one had moments ago: it has to reach the Service.
+  chain.rules.push_back(
+      RuleBuilder(chain.name).TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN).Goto("tcp_forget").Build());
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  return chain;
+}
+
+// Without entries, the packets after the SYN are tracked as the SYN is.
+NftChain TcpForget() {
+  NftChain chain{"tcp_forget", {}};
+  for (const Family& family : kFamilies) {
+    for (const absl::string_view set : {family.tcp, family.half}) {
+      for (const TupleOrder order : kBothDirections) {
+        chain.rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, set).Build());
+      }
+    }
+  }
+  return chain;
+}
+
+// FIN or RST, of either side. A connection of which only one direction is shut
+// may live on for days, so one FIN is only noted; the flow is over with the
+// second, of the other direction. A retransmitted FIN is of the same direction.
+NftChain TcpClosing() {
+  NftChain chain{"tcp_closing", {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(chain.name).AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
+  for (const Family& family : kFamilies) {
+    rules.push_back(RuleBuilder(chain.name)
+                        .TupleIn(family.ip, TupleOrder::kReversed, family.half)
+                        .Goto("tcp_closed")
+                        .Build());
+  }
+  for (const Family& family : kFamilies) {
+    rules.push_back(RuleBuilder(chain.name)
+                        .AddTuple(family.ip, TupleOrder::kAsSent, family.half, kTcpTimeout)
+                        .Build());
+  }
+  return chain;
+}
+
+// The entries are not deleted but given a little time: the last ACK, a
+// retransmission and the answer to one are still to be untracked. Those of the
+// half-closed set too: a FIN that is sent again must find the other's.
+NftChain TcpClosed() {
+  NftChain chain{"tcp_closed", {}};
+  for (const Family& family : kFamilies) {
+    for (const absl::string_view set : {family.tcp, family.half}) {
+      for (const TupleOrder order : kBothDirections) {
+        chain.rules.push_back(
+            RuleBuilder(chain.name).UpdateTuple(family.ip, order, set, kClosedTimeout).Build());
+      }
+    }
+  }
+  return chain;
+}
+
+NftChain UnmarkedUdp() {
+  NftChain chain{"unmarked_udp", {}};
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.udp)
+                              .Goto("udp_flow")
+                              .Build());
+  }
+  return chain;
+}
+
+// Either direction of an exempt UDP flow. No packet begins or ends it: each
+// gives both entries the full time again.
+NftChain UdpFlow() {
+  NftChain chain{"udp_flow", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  for (const Family& family : kFamilies) {
+    for (const TupleOrder order : kBothDirections) {
+      chain.rules.push_back(
+          RuleBuilder(chain.name).UpdateTuple(family.ip, order, family.udp, kUdpTimeout).Build());
+    }
+  }
+  return chain;
+}
+
+}  // namespace
+
+uint32_t NftSetSpec::key_type() const {
+  // nft's own numbering of data types; the kernel only stores it. A concatenation
+  // is its parts' numbers, six bits each.
+  constexpr uint32_t kIpv4Address = 7, kIpv6Address = 8, kInetService = 13, kTypeBits = 6;
+  const uint32_t address = family == IpFamily::kIpv4 ? kIpv4Address : kIpv6Address;
+  const uint32_t half = address << kTypeBits | kInetService;
+  return half << (2 * kTypeBits) | half;
+}
+
+uint32_t NftSetSpec::key_length() const {
+  // Each part is padded to 32 bits.
+  constexpr uint32_t kPort = 4;
+  const auto address =
+      static_cast<uint32_t>(family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr));
+  return 2 * (address + kPort);
+}
+
+std::vector<NftChain> MakeChains(const Mark& mark) {
+  std::vector<NftChain> chains;
+  chains.push_back(Output(mark));
+  chains.push_back(Exempt());
+  chains.push_back(ExemptTcp());
+  chains.push_back(TcpEstablished());
+  chains.push_back(UnmarkedTcp());
+  chains.push_back(TcpFlow());
+  chains.push_back(TcpForget());
+  chains.push_back(TcpClosing());
+  chains.push_back(TcpClosed());
+  chains.push_back(UnmarkedUdp());
+  chains.push_back(UdpFlow());
+  return chains;
+}
+
+std::string RuleText(const nftnl_rule& rule) {
+  std::string text;
+  nftnl_expr_foreach(
+      const_cast<nftnl_rule*>(&rule),
+      [](nftnl_expr* expression, void* data) {
+        std::array<char, 512> line{};
+        nftnl_expr_snprintf(line.data(), line.size(), expression, NFTNL_OUTPUT_DEFAULT, 0);
+        absl::StrAppend(static_cast<std::string*>(data),
+                        nftnl_expr_get_str(expression, NFTNL_EXPR_NAME), " ", line.data(), "\n");
+        return 0;
+      },
+      &text);
+  return text;
+}
+
+}  // namespace npg::dataplane

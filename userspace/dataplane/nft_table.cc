@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft_table.h"
+
+#include <linux/netlink.h>
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "base/netlink_socket.h"
+#include "dataplane/nft_flows.h"
+#include "dataplane/nft_install.h"
+#include "dataplane/nft_keeper.h"
+#include "dataplane/nft_rules.h"
+#include "dataplane/nft_snapshot.h"
+
+namespace npg::dataplane {
+namespace {
+
+class InstalledTable : public NftTable {
+ public:
+  InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
+      : socket_(std::move(socket)), settings_(settings), installed_(installed) {}
+
+  bool owned() const override { return installed_.owned; }
+  bool adopted() const override { return installed_.adopted; }
+  absl::Status Guard(base::EventLoop& loop, std::function<std::vector<Flow>()> live_flows,
+                     std::function<void(const absl::Status&)> restored) override;
+  absl::Status Reconcile(const std::vector<Flow>& live,
+                         const std::vector<Flow>& connected) override;
+  absl::Status Remove() override;
+
+ private:
+  absl::StatusOr<bool> Repair(bool entries_lost, const std::function<std::vector<Flow>()>& live);
+  absl::StatusOr<bool> AddMissing(const std::vector<Flow>& live);
+  absl::StatusOr<NftSetChange> ReconcileSet(const NftSetSpec& set, const std::vector<Flow>& live,
+                                            const std::vector<Flow>& connected, bool remove);
+
+  // The table's owner in the kernel's eyes is this socket.
+  base::NetlinkSocket socket_;
+  const NftSettings settings_;
+  NftInstalled installed_;
+  std::unique_ptr<NftKeeper> keeper_;
+};
+
+absl::Status InstalledTable::Guard(base::EventLoop& loop,
+                                   std::function<std::vector<Flow>()> live_flows,
+                                   std::function<void(const absl::Status&)> restored) {
+  NftKeeper::Actions actions;
+  actions.repair = [this, live = std::move(live_flows)](bool entries_lost) {
+    return Repair(entries_lost, live);
+  };
+  actions.repaired = std::move(restored);
+  auto keeper = NftKeeper::Start(loop, socket_.port_id(), std::move(actions));
+  if (!keeper.ok()) return base::Annotate(keeper.status(), "watch the nft table");
+  keeper_ = *std::move(keeper);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost,
+                                            const std::function<std::vector<Flow>()>& live) {
+  const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
+  if (!snapshot.ok()) return snapshot.status();
+  const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
+  if (!intact) {
+    const absl::StatusOr<NftInstalled> again = InstallTable(socket_, settings_);
+    if (!again.ok()) return again.status();
+    installed_.owned = again->owned;
+  } else if (!entries_lost) {
+    return false;
+  }
+  // The rules first: a connection that begins now enters itself.
+  const absl::StatusOr<bool> added = AddMissing(live());
+  if (!added.ok()) return added.status();
+  return !intact || *added;
+}
+
+absl::StatusOr<NftSetChange> InstalledTable::ReconcileSet(const NftSetSpec& set,
+                                                          const std::vector<Flow>& live,
+                                                          const std::vector<Flow>& connected,
+                                                          bool remove) {
+  // An entry may go by itself between our reading and our removing it.
+  constexpr int kMaxTries = 5;
+  absl::Status status;
+  for (int tries = 0; tries < kMaxTries; ++tries) {
+    const auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    NftSetChange change = CompareFlows(set, settings_.set_size, *elements, live, connected);
+    if (!remove) change.remove.clear();
+    status = ApplyChange(socket_, set, change);
+    if (status.ok()) return change;
+    if (!absl::IsNotFound(status)) return status;
+  }
+  return status;
+}
+
+absl::StatusOr<bool> InstalledTable::AddMissing(const std::vector<Flow>& live) {
+  bool added = false;
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.half_closed) continue;
+    const absl::StatusOr<NftSetChange> change = ReconcileSet(set, live, {}, /*remove=*/false);
+    if (!change.ok()) return change.status();
+    added = added || !change->add.empty();
+  }
+  return added;
+}
+
+absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
+                                       const std::vector<Flow>& connected) {
+  absl::Status full;
+  for (const NftSetSpec& set : kNftSets) {
+    const absl::StatusOr<NftSetChange> change = ReconcileSet(set, live, connected, /*remove=*/true);
+    if (!change.ok()) return change.status();
+    if (change->no_room == 0) continue;
+    full.Update(absl::ResourceExhaustedError(absl::StrCat(
+        "set ", set.name, " of nft table inet ", kNftTableName, " is full (", settings_.set_size,
+        " entries): ", change->no_room,
+        " are missing, replies to so many exempted connections are tracked and may meet NAT")));
+  }
+  return full;
+}
+
+absl::Status InstalledTable::Remove() {
+  keeper_.reset();  // it would put it back
+  return RemoveTable(socket_);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NftTable>> InstallNftTable(const NftSettings& settings) {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  const absl::StatusOr<NftInstalled> installed = InstallTable(*socket, settings);
+  if (!installed.ok()) return installed.status();
+  return std::make_unique<InstalledTable>(*std::move(socket), settings, *installed);
+}
+
+absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark) {
+  NftSettings settings;
+  settings.mark = mark;
+  return InstallNftTable(settings);
+}
+
+absl::StatusOr<NftTableState> ReadNftTable() {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(*socket);
+  if (!snapshot.ok()) return snapshot.status();
+  NftTableState state;
+  const auto hook = snapshot->chains.find(kHookChain);
+  state.present = snapshot->present && hook != snapshot->chains.end() && hook->second.hooked;
+  state.owner_portid = snapshot->owner;
+  const auto counter = snapshot->objects.find(kExemptedCounter);
+  if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.half_closed || !snapshot->sets.contains(set.name)) continue;
+    const auto elements = ReadNftElements(*socket, set.name);
+    if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
+    if (!elements.ok()) return elements.status();
+    state.flow_entries += static_cast<uint32_t>(elements->size());
+  }
+  return state;
+}
+
+absl::Status RemoveNftTable() {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  return RemoveTable(*socket);
+}
+
+}  // namespace npg::dataplane
