@@ -21,9 +21,10 @@ function(npg_test NAME LABEL)
   endif()
   add_executable(${NAME} ${ARG_SRCS})
   target_include_directories(${NAME} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
-  target_compile_definitions(${NAME} PRIVATE
-    NPG_TESTDATA="${PROJECT_SOURCE_DIR}/tests/testdata"
-    NPG_BINARY="$<TARGET_FILE:nodeport-guard>")
+  target_compile_definitions(${NAME} PRIVATE NPG_TESTDATA="${PROJECT_SOURCE_DIR}/tests/testdata")
+  if(TARGET nodeport-guard)
+    target_compile_definitions(${NAME} PRIVATE NPG_BINARY="$<TARGET_FILE:nodeport-guard>")
+  endif()
   target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main npg_warnings)
   gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST
     PROPERTIES LABELS "${LABEL}" TIMEOUT ${ARG_TIMEOUT})

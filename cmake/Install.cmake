@@ -1,0 +1,28 @@
+# What `cmake --install` puts where. The man page and the completions are
+# generated from the definition of the command line; see userspace/cli.
+set(npg_generated "${PROJECT_BINARY_DIR}/docs")
+
+install(TARGETS nodeport-guard RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
+install(FILES "${npg_generated}/nodeport-guard.8" DESTINATION "${CMAKE_INSTALL_MANDIR}/man8")
+install(FILES "${npg_generated}/nodeport-guard.bash"
+  DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME nodeport-guard)
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+install(DIRECTORY LICENSES DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+
+# The rest depends on the prefix, which `cmake --install --prefix` may still
+# change: the path of the binary in the systemd unit (which systemd reads from
+# lib/systemd/system, whatever the multiarch lib folder is called), and the
+# folder of zsh completions (Debian's zsh has one of its own for packages).
+install(CODE "
+  set(npg_binary \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/nodeport-guard\")
+  configure_file(\"${PROJECT_SOURCE_DIR}/deploy/systemd/nodeport-guard.service.in\"
+    \"${npg_generated}/nodeport-guard.service\" @ONLY)
+  file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/lib/systemd/system\"
+    TYPE FILE FILES \"${npg_generated}/nodeport-guard.service\")
+  set(npg_zsh site-functions)
+  if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\" AND EXISTS /etc/debian_version)
+    set(npg_zsh vendor-completions)
+  endif()
+  file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_DATADIR}/zsh/\${npg_zsh}\"
+    TYPE FILE FILES \"${npg_generated}/_nodeport-guard\")
+")

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/event_text.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/guard_text.h"
+#include "cli/output.h"
+#include "cli/text.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_abi_text.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// NOLINTNEXTLINE(modernize-avoid-c-arrays): as the ABI header, which is C, has it
+std::array<uint8_t, 16> ToAddress(const __u8 (&address)[16]) {
+  std::array<uint8_t, 16> result{};
+  std::copy(std::begin(address), std::end(address), result.begin());
+  return result;
+}
+
+core::PortKey KeyOf(const npg_event& event) {
+  return {event.port, static_cast<core::Protocol>(event.protocol)};
+}
+
+std::string Action(const npg_event& event) { return event.observed != 0 ? "observed" : "exempted"; }
+
+std::string Process(absl::string_view comm, uint32_t pid) {
+  return absl::StrCat(Printable(comm), "[", pid, "]");
+}
+
+}  // namespace
+
+std::string EventText(const EventFacts& facts) {
+  const npg_event& event = facts.event;
+  std::string line = absl::StrFormat(
+      "%s  %-9s  %s  %s -> %s", absl::FormatTime("%H:%M:%E3S", facts.time, absl::UTCTimeZone()),
+      core::ToString(KeyOf(event)), Action(event),
+      Process(dataplane::FieldText(event.comm), event.pid),
+      core::AddressText(ToAddress(event.address)));
+  const std::string bound = core::AddressText(ToAddress(event.listener_address));
+  if (facts.listener && facts.listener->pid != 0) {
+    absl::StrAppend(&line, "  ",
+                    Process(dataplane::FieldText(facts.listener->comm), facts.listener->pid),
+                    " on ", bound);
+  } else {
+    absl::StrAppend(&line, "  listener on ", bound);
+  }
+  if (facts.nodeport && facts.nodeport->service[0] != '\0') {
+    absl::StrAppend(&line, "  ", Printable(dataplane::FieldText(facts.nodeport->service)));
+  }
+  return line;
+}
+
+std::string EventJson(const EventFacts& facts) {
+  const npg_event& event = facts.event;
+  Json json;
+  json["time"] = absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", facts.time, absl::UTCTimeZone());
+  json["action"] = Action(event);
+  json["port"] = event.port;
+  json["protocol"] = std::string(core::ProtocolName(KeyOf(event).protocol));
+  json["address"] = AddressValue(ToAddress(event.address));
+  json["client"] = {
+      {"pid", event.pid},
+      {"uid", event.uid},
+      {"comm", std::string(dataplane::FieldText(event.comm))},
+      {"cgroup_id", event.cgroup_id},
+      {"cgroup", facts.client_cgroup.empty() ? Json(nullptr) : Json(facts.client_cgroup)}};
+  Json listener;
+  listener["address"] = AddressValue(ToAddress(event.listener_address));
+  if (facts.listener && facts.listener->pid != 0) {
+    listener["pid"] = facts.listener->pid;
+    listener["comm"] = std::string(dataplane::FieldText(facts.listener->comm));
+  } else {
+    listener["pid"] = nullptr;
+    listener["comm"] = nullptr;
+  }
+  json["listener"] = std::move(listener);
+  const bool named = facts.nodeport && facts.nodeport->service[0] != '\0';
+  json["service"] =
+      named ? Json(std::string(dataplane::FieldText(facts.nodeport->service))) : Json(nullptr);
+  return ToJsonLine(json);
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_EVENT_TEXT_H_
+#define NODEPORT_GUARD_CLI_EVENT_TEXT_H_
+
+#include <optional>
+#include <string>
+
+#include "absl/time/time.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+
+// An exemption, with what else is known about it.
+struct EventFacts {
+  npg_event event{};
+  absl::Time time;                       // of the event, wall clock
+  std::string client_cgroup;             // folder of the client's cgroup; empty when unknown
+  std::optional<npg_nodeport> nodeport;  // the port's entry, if it still has one
+  std::optional<npg_listener> listener;  // the listener's entry, if it has one
+};
+
+// "12:34:56.789  33589/tcp  exempted  kubelet[712] -> 127.0.0.1  containerd[812] on 127.0.0.1
+// default/web", in UTC and without a newline. Columns line up from line to line
+// where the names are of usual length.
+std::string EventText(const EventFacts& facts);
+
+// The same as a JSON object on one line.
+std::string EventJson(const EventFacts& facts);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_EVENT_TEXT_H_

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "cli/event_text.h"
+#include "cli/execute.h"
+#include "cli/exit_code.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "dataplane/events_reader.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+namespace {
+
+// Another reader can be faster and take the wake-up; see EventsReader::fd().
+constexpr int kLookAgainMilliseconds = 100;
+
+// Readable once SIGINT or SIGTERM came; they do nothing else any more.
+absl::StatusOr<base::UniqueFd> BlockEndingSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0)
+    return base::ErrnoStatus(errno, "sigprocmask");
+  base::UniqueFd fd(signalfd(-1, &signals, SFD_CLOEXEC));
+  if (!fd) return base::ErrnoStatus(errno, "signalfd");
+  return fd;
+}
+
+// Which file the pin is; {} when there is none.
+std::pair<dev_t, ino_t> PinIdentity(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) return {};
+  return {info.st_dev, info.st_ino};
+}
+
+class Follower {
+ public:
+  Follower(const EventsOptions& options, dataplane::GuardState state, std::string cgroup)
+      : options_(options), state_(std::move(state)), cgroup_(std::move(cgroup)) {}
+
+  // Prints the events; true when that were as many as asked for.
+  absl::StatusOr<bool> Print(const std::vector<npg_event>& events) {
+    std::string text;
+    bool enough = false;
+    for (const npg_event& event : events) {
+      const EventFacts facts = FactsOf(event);
+      absl::StrAppend(&text, options_.json ? EventJson(facts) : EventText(facts), "\n");
+      ++printed_;
+      enough = printed_ == options_.count;
+      if (enough) break;
+    }
+    if (absl::Status status = WriteOut(text); !status.ok()) return status;
+    return enough;
+  }
+
+ private:
+  EventFacts FactsOf(const npg_event& event) {
+    EventFacts facts;
+    facts.event = event;
+    facts.time = base::TimeFromBoot(event.time);
+    // Only for show: an event whose entries have gone meanwhile is shown without.
+    const npg_port_key port = {event.port, event.protocol, 0};
+    facts.nodeport = state_.NodePort(port).value_or(std::nullopt);
+    npg_listener_key listener{};
+    std::memcpy(listener.address, event.listener_address, sizeof(listener.address));
+    listener.port = event.port;
+    listener.protocol = event.protocol;
+    facts.listener = state_.Listener(listener).value_or(std::nullopt);
+    facts.client_cgroup = cgroup_.empty() ? "" : CgroupPath(cgroup_, event.cgroup_id);
+    return facts;
+  }
+
+  const EventsOptions& options_;
+  dataplane::GuardState state_;
+  std::string cgroup_;
+  uint64_t printed_ = 0;
+};
+
+absl::StatusOr<int> Follow(Follower& follower, dataplane::EventsReader& reader,
+                           const base::UniqueFd& signals, const std::string& pin) {
+  const std::pair<dev_t, ino_t> followed = PinIdentity(pin);
+  while (true) {
+    std::array<pollfd, 2> fds = {{{signals.get(), POLLIN, 0}, {reader.fd(), POLLIN, 0}}};
+    if (poll(fds.data(), fds.size(), kLookAgainMilliseconds) < 0 && errno != EINTR) {
+      return base::ErrnoStatus(errno, "poll");
+    }
+    uint64_t lost = 0;
+    const std::vector<npg_event> events = reader.Drain(&lost);
+    const absl::StatusOr<bool> enough = follower.Print(events);
+    if (!enough.ok()) return enough.status();
+    if (*enough || fds[0].revents != 0) return kExitOk;
+    if (lost > 0) {
+      std::fprintf(stderr, "nodeport-guard: too slow: about %llu events were not shown\n",
+                   static_cast<unsigned long long>(lost / sizeof(npg_event) + 1));
+    }
+    if (PinIdentity(pin) != followed) {
+      return absl::UnavailableError("the guard was unloaded; no more events will come");
+    }
+  }
+}
+
+}  // namespace
+
+absl::StatusOr<int> Execute(const EventsOptions& options) {
+  absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
+  if (!cgroup.ok() && !options.node.cgroup.empty()) return cgroup.status();
+  const dataplane::PinPaths pins(options.node.bpffs);
+  absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
+  if (!state.ok()) return state.status();
+  absl::StatusOr<base::UniqueFd> signals = BlockEndingSignals();
+  if (!signals.ok()) return signals.status();
+  const bool observe = state->config().mode == NPG_MODE_OBSERVE;
+  Follower follower(options, *std::move(state), cgroup.value_or(""));
+  absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
+      dataplane::EventsReader::Open(pins);
+  if (!reader.ok()) return reader.status();
+  std::fprintf(stderr,
+               "nodeport-guard: waiting for connects to guarded listeners (%s)%s; times are UTC, "
+               "Ctrl-C ends\n",
+               pins.Root().c_str(), observe ? ", which mode observe only counts" : "");
+  return Follow(follower, **reader, *signals, pins.Map("events"));
+}
+
+}  // namespace npg::cli

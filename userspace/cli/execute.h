@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_EXECUTE_H_
+#define NODEPORT_GUARD_CLI_EXECUTE_H_
+
+#include "absl/status/statusor.h"
+#include "cli/options.h"
+
+namespace npg::cli {
+
+// Do what was asked; one file for each subcommand. The result is the exit code;
+// an error is for standard error, and becomes one by ExitCode().
+absl::StatusOr<int> Execute(const HelpOptions& options);
+absl::StatusOr<int> Execute(const RunOptions& options);
+absl::StatusOr<int> Execute(const StatusOptions& options);
+absl::StatusOr<int> Execute(const ExplainOptions& options);
+absl::StatusOr<int> Execute(const EventsOptions& options);
+absl::StatusOr<int> Execute(const ScanOptions& options);
+absl::StatusOr<int> Execute(const UnloadOptions& options);
+absl::StatusOr<int> Execute(const VersionOptions& options);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_EXECUTE_H_

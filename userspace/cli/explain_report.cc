@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/explain_report.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/guard_facts.h"
+#include "cli/guard_text.h"
+#include "cli/options.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_abi_text.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using Address = std::array<uint8_t, 16>;
+
+constexpr Address kLoopback4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+constexpr Address kLoopback6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+
+bool IsV4(const Address& address) { return address[10] == 0xff; }
+
+bool IsWildcard(const Address& address) {
+  return address == Address{} ||
+         address == Address{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
+}
+
+std::vector<core::Listener> ListenersOn(const GuardFacts& facts, const core::PortKey& key) {
+  std::vector<core::Listener> listeners;
+  for (const core::Listener& listener : facts.listeners) {
+    if (listener.key == key) listeners.push_back(listener);
+  }
+  return listeners;
+}
+
+// An address to which a connect reaches this listener: its own, or for a
+// wildcard one that none of the others is bound to.
+Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
+  if (!IsWildcard(listener.address)) return listener.address;
+  if (!IsV4(listener.address) && listener.v6only) return kLoopback6;
+  Address address = kLoopback4;
+  const auto taken = [&] {
+    for (const core::Listener& other : others) {
+      if (other.address == address) return true;
+    }
+    return false;
+  };
+  while (taken() && address.back() < 255) ++address.back();
+  return address;
+}
+
+// Builds the rows in order; after the first "no" the rest are not asked.
+class Rows {
+ public:
+  explicit Rows(Walk& walk) : walk_(walk) {}
+
+  void Ask(std::string question, std::string fact, bool yes, npg_verdict verdict_if_no) {
+    ExplainRow row{std::move(question), std::move(fact), std::nullopt};
+    if (walk_.verdict == NPG_EXEMPT) {
+      row.yes = yes;
+      if (!yes) walk_.verdict = verdict_if_no;
+    }
+    walk_.rows.push_back(std::move(row));
+  }
+
+ private:
+  Walk& walk_;
+};
+
+std::string ServiceOf(const npg_nodeport* nodeport) {
+  return nodeport == nullptr ? "" : std::string(dataplane::FieldText(nodeport->service));
+}
+
+std::string NodePortFact(const GuardFacts& facts, const npg_nodeport* nodeport) {
+  if (nodeport == nullptr) {
+    return absl::StrCat("no source names it (", Count(facts.nodeports.size(), "NodePort"),
+                        " known)");
+  }
+  const std::string service = ServiceOf(nodeport);
+  const absl::Time since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport->since));
+  return absl::StrCat(service.empty() ? "Service not named" : service, ", from ",
+                      dataplane::SourcesText(nodeport->sources), ", known for ",
+                      ShortDuration(facts.now - since));
+}
+
+std::string NetnsFact(const GuardFacts& facts) {
+  const std::string guarded = absl::StrCat("the guard's is ", facts.config.netns_cookie);
+  if (!facts.same_netns) return absl::StrCat(guarded, "; this kernel cannot name ours");
+  return absl::StrCat(guarded, *facts.same_netns ? ", which is this one" : ", this is another");
+}
+
+std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
+                         const std::vector<core::Listener>& all) {
+  if (walk.listener) {
+    return absl::StrCat(OwnerText(*walk.listener, Classified(facts, *walk.listener)), " on ",
+                        core::AddressText(walk.listener->address));
+  }
+  std::vector<std::string> elsewhere;
+  elsewhere.reserve(all.size());
+  for (const core::Listener& listener : all) {
+    elsewhere.push_back(absl::StrCat(OwnerText(listener, Classified(facts, listener)), " on ",
+                                     core::AddressText(listener.address)));
+  }
+  if (elsewhere.empty()) return "nobody";
+  return absl::StrCat("nobody over loopback; only ", absl::StrJoin(elsewhere, ", "));
+}
+
+std::string OwnerFact(const Walk& walk, const npg_listener* classified) {
+  if (!walk.listener) return "-";
+  if (classified == nullptr) return "guarded: no --ignore-process names it";
+  return absl::StrCat(dataplane::OwnerVerdictName(classified->verdict), ": ",
+                      dataplane::OwnerVerdictMeaning(classified->verdict));
+}
+
+std::string MarkFact(const GuardFacts& facts) {
+  const uint64_t failed = facts.counters[NPG_COUNTER_MARK_FAILED];
+  return absl::StrCat(
+      MarkText(facts.config), ", ",
+      failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
+}
+
+// What keeps a connect to this destination from being exempted although the
+// decision says so.
+std::optional<std::string> Obstacle(const GuardFacts& facts, const Address& destination) {
+  if (const auto problem =
+          ProgramProblem(facts, IsV4(destination) ? "npg_connect4" : "npg_connect6")) {
+    return problem;
+  }
+  return TableProblem(facts);
+}
+
+std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodeport* nodeport,
+                     const std::optional<std::string>& obstacle) {
+  const bool udp = walk.key.protocol == core::Protocol::kUdp;
+  const std::string connect =
+      absl::StrCat(udp ? "A UDP connect to " : "A connect to ", walk.destination);
+  const std::string name = core::ToString(walk.key);
+  const std::string service =
+      ServiceOf(nodeport).empty() ? "the Service that has the NodePort" : ServiceOf(nodeport);
+  const std::string owner =
+      walk.listener ? OwnerText(*walk.listener, Classified(facts, *walk.listener)) : "";
+  switch (walk.verdict) {
+    case NPG_PASS_NOT_NODEPORT:
+      return absl::StrCat(connect, " is left alone: ", name,
+                          " is not a NodePort that the guard knows of.");
+    case NPG_PASS_FOREIGN_NETNS:
+      return absl::StrCat(connect,
+                          " from here is left alone: the guard serves another network "
+                          "namespace.");
+    case NPG_PASS_NO_LISTENER:
+      return absl::StrCat(connect, " is left to ", service, ": no process of this node listens on ",
+                          name, " there.");
+    case NPG_PASS_IGNORED_OWNER:
+      return absl::StrCat(connect, " is left to ", service, ": ", owner,
+                          " listens there and is ignored.");
+    case NPG_PASS_OBSERVED:
+      return absl::StrCat(connect, " is counted and left to ", service, ": ", owner,
+                          " listens there, but the mode is observe.");
+    case NPG_EXEMPT:
+      if (obstacle) {
+        return absl::StrCat(connect, " should be exempted and is not: ", *obstacle, ".");
+      }
+      return absl::StrCat(connect, " is exempted: ", owner, " listens there and ", service,
+                          ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.");
+    default:
+      return absl::StrCat(connect, " is left alone: ", dataplane::VerdictMeaning(walk.verdict),
+                          ".");
+  }
+}
+
+Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
+              const std::vector<core::Listener>& all, const core::Listener* listener) {
+  Walk walk;
+  walk.key = key;
+  const Address destination = listener == nullptr ? kLoopback4 : DestinationOf(*listener, all);
+  walk.destination = absl::StrCat(core::AddressText(destination), ":", key.port);
+  if (listener != nullptr) walk.listener = *listener;
+  const npg_nodeport* nodeport = FindNodePort(facts, key);
+  const npg_listener* classified = listener == nullptr ? nullptr : Classified(facts, *listener);
+  const bool ignored = classified != nullptr && classified->verdict == NPG_OWNER_IGNORED;
+  const bool enforce = facts.config.mode == NPG_MODE_ENFORCE;
+  Rows rows(walk);
+  // What is sent without a connect() carries no mark in time.
+  rows.Ask("TCP or UDP?",
+           key.protocol == core::Protocol::kUdp ? "udp, of sockets that connect()" : "tcp", true,
+           NPG_PASS_PROTOCOL);
+  rows.Ask("to loopback?", core::AddressText(destination), true, NPG_PASS_NOT_LOOPBACK);
+  rows.Ask("a NodePort?", NodePortFact(facts, nodeport), nodeport != nullptr,
+           NPG_PASS_NOT_NODEPORT);
+  rows.Ask("in the guarded netns?", NetnsFact(facts), facts.same_netns != false,
+           NPG_PASS_FOREIGN_NETNS);
+  rows.Ask("who listens?", ListenerFact(facts, walk, all), listener != nullptr,
+           NPG_PASS_NO_LISTENER);
+  rows.Ask("does the owner count?", OwnerFact(walk, classified), !ignored, NPG_PASS_IGNORED_OWNER);
+  rows.Ask("is the mode enforce?", std::string(dataplane::ModeName(facts.config.mode)), enforce,
+           NPG_PASS_OBSERVED);
+  rows.Ask("can it be marked?", MarkFact(facts), true, NPG_PASS_MARK_FAILED);
+  const std::optional<std::string> obstacle =
+      walk.verdict == NPG_EXEMPT ? Obstacle(facts, destination) : std::nullopt;
+  walk.effective = !obstacle.has_value();
+  walk.sentence = Sentence(facts, walk, nodeport, obstacle);
+  return walk;
+}
+
+std::string RenderWalk(const Walk& walk, const Style& style) {
+  std::string out = Paint(absl::StrCat("A connect to ", walk.destination, " (",
+                                       core::ProtocolName(walk.key.protocol), ")"),
+                          Tone::kHeading, style);
+  Table table({{"ROW", true}, {"QUESTION"}, {"FACT", false, true}, {"YES?"}});
+  for (size_t i = 0; i < walk.rows.size(); ++i) {
+    const ExplainRow& row = walk.rows[i];
+    const Cell answer = !row.yes   ? Cell("-")
+                        : *row.yes ? Cell("yes", Tone::kGood)
+                                   : Cell("no", Tone::kWarn);
+    table.AddRow({absl::StrCat(i + 1), row.question, row.fact, answer});
+  }
+  return absl::StrCat(out, "\n", table.Render(style, "  "));
+}
+
+}  // namespace
+
+std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key) {
+  // Sockets of another namespace than the guarded one would answer a question
+  // that is not asked.
+  const std::vector<core::Listener> listeners =
+      facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
+  std::vector<Walk> walks;
+  for (const core::Listener& listener : listeners) {
+    if (!core::ReachableOverLoopback(listener)) continue;
+    Walk walk = MakeWalk(facts, key, listeners, &listener);
+    // Sockets that share an address (SO_REUSEPORT) share what happens, too.
+    if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));
+  }
+  if (walks.empty()) walks.push_back(MakeWalk(facts, key, listeners, nullptr));
+  return walks;
+}
+
+std::vector<core::PortKey> KeysToExplain(const GuardFacts& facts, const ExplainOptions& options) {
+  if (options.protocol) return {{options.port, *options.protocol}};
+  std::vector<core::PortKey> keys;
+  for (const core::Protocol protocol : {core::Protocol::kTcp, core::Protocol::kUdp}) {
+    const core::PortKey key{options.port, protocol};
+    if (FindNodePort(facts, key) != nullptr) keys.push_back(key);
+  }
+  if (keys.empty()) keys.push_back({options.port, core::Protocol::kTcp});
+  return keys;
+}
+
+ExplainReport MakeExplainReport(const GuardFacts& facts, const ExplainOptions& options) {
+  ExplainReport report;
+  report.problems = Problems(facts);
+  for (const core::PortKey& key : KeysToExplain(facts, options)) {
+    for (Walk& walk : WalkDecision(facts, key)) report.walks.push_back(std::move(walk));
+  }
+  return report;
+}
+
+std::string RenderExplain(const ExplainReport& report, const GuardFacts& facts,
+                          const Style& style) {
+  std::string out = RenderProblems(report.problems, style);
+  for (const Walk& walk : report.walks) absl::StrAppend(&out, RenderWalk(walk, style), "\n");
+  absl::StrAppend(&out, Paint("Guard", Tone::kHeading, style), "\n", RenderGuard(facts, style),
+                  "\n");
+  for (const Walk& walk : report.walks) {
+    absl::StrAppend(&out, Printable(walk.sentence), "\n");
+  }
+  return out;
+}
+
+Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
+  Json json;
+  json["healthy"] = report.problems.empty();
+  json["problems"] = report.problems;
+  json["walks"] = Json::array();
+  for (const Walk& walk : report.walks) {
+    Json entry;
+    entry["port"] = walk.key.port;
+    entry["protocol"] = std::string(core::ProtocolName(walk.key.protocol));
+    entry["destination"] = walk.destination;
+    entry["rows"] = Json::array();
+    for (size_t i = 0; i < walk.rows.size(); ++i) {
+      const ExplainRow& row = walk.rows[i];
+      entry["rows"].push_back({{"row", i + 1},
+                               {"question", row.question},
+                               {"fact", row.fact},
+                               {"yes", row.yes ? Json(*row.yes) : Json(nullptr)}});
+    }
+    if (walk.listener) {
+      entry["listener"] = {{"address", AddressValue(walk.listener->address)},
+                           {"owner", OwnerJson(*walk.listener, Classified(facts, *walk.listener))}};
+    } else {
+      entry["listener"] = nullptr;
+    }
+    entry["verdict"] = std::string(dataplane::VerdictName(walk.verdict));
+    entry["exempted"] = walk.verdict == NPG_EXEMPT && walk.effective;
+    entry["sentence"] = walk.sentence;
+    json["walks"].push_back(std::move(entry));
+  }
+  json["guard"] = GuardJson(facts);
+  return json;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_EXPLAIN_REPORT_H_
+#define NODEPORT_GUARD_CLI_EXPLAIN_REPORT_H_
+
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cli/guard_facts.h"
+#include "cli/options.h"
+#include "cli/table.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+
+// One row of the decision.
+struct ExplainRow {
+  std::string question;
+  std::string fact;
+  std::optional<bool> yes;  // nullopt: not asked any more, a row above settled it
+};
+
+// The decision for a connect from this network namespace to one address and port.
+struct Walk {
+  core::PortKey key;
+  std::string destination;                 // "127.0.0.1:33589"
+  std::optional<core::Listener> listener;  // that would receive it
+  std::vector<ExplainRow> rows;            // rows 1 to 8 of the decision
+  npg_verdict verdict = NPG_EXEMPT;
+  bool effective = true;  // false: to be exempted, and the guard is broken
+  std::string sentence;   // what happens to the connect, and why
+};
+
+// One walk for each listener that is reachable over loopback; one to 127.0.0.1
+// where there is none. A pure function of the facts.
+std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key);
+
+// The protocols to explain: the one asked for, or those for which the port is a
+// NodePort, or TCP.
+std::vector<core::PortKey> KeysToExplain(const GuardFacts& facts, const ExplainOptions& options);
+
+struct ExplainReport {
+  std::vector<std::string> problems;
+  std::vector<Walk> walks;
+};
+
+ExplainReport MakeExplainReport(const GuardFacts& facts, const ExplainOptions& options);
+
+std::string RenderExplain(const ExplainReport& report, const GuardFacts& facts, const Style& style);
+nlohmann::ordered_json ExplainJson(const ExplainReport& report, const GuardFacts& facts);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_EXPLAIN_REPORT_H_

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/guard_facts.h"
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/clock.h"
+#include "base/errno_status.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/controller_lock.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/netns_cookie.h"
+#include "dataplane/nft_table.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+#include "listeners/owners.h"
+#include "listeners/sock_diag.h"
+
+namespace npg::cli {
+namespace {
+
+// Takes a value, or says what failed.
+template <typename T>
+absl::Status Take(absl::StatusOr<T> value, T& target) {
+  if (value.ok()) target = *std::move(value);
+  return value.status();
+}
+
+absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
+  NPG_RETURN_IF_ERROR(Take(state.NodePorts(), facts.nodeports));
+  NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
+  NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
+  return Take(state.Counters(), facts.counters);
+}
+
+// Cgroups are named below `cgroup`, if there is one.
+absl::Status ReadLinks(const absl::StatusOr<std::string>& cgroup,
+                       const dataplane::GuardState& state, GuardFacts& facts) {
+  std::vector<dataplane::LinkState> links;
+  NPG_RETURN_IF_ERROR(Take(state.Links(), links));
+  for (dataplane::LinkState& link : links) {
+    std::string folder =
+        cgroup.ok() && link.cgroup_id != 0 ? CgroupPath(*cgroup, link.cgroup_id) : "";
+    facts.links.push_back({std::move(link), std::move(folder)});
+  }
+  return absl::OkStatus();
+}
+
+// The guard is gone or was never there. A table without pins is worth a word:
+// it does nothing, and unload removes it.
+absl::Status NotLoaded(const absl::Status& status) {
+  const absl::StatusOr<dataplane::NftTableState> table = dataplane::ReadNftTable();
+  if (!table.ok() || !table->present) return status;
+  return absl::NotFoundError(absl::StrCat(status.message(), "; its nft table inet ",
+                                          dataplane::kNftTableName,
+                                          " was left behind: 'nodeport-guard unload' removes it"));
+}
+
+}  // namespace
+
+absl::StatusOr<GuardFacts> GatherGuardFacts(
+    const NodeOptions& options,
+    const std::function<bool(const core::PortKey&, bool nodeport)>& interesting) {
+  // A node that has no cgroup2 mounted any more still has a status.
+  const absl::StatusOr<std::string> cgroup = ResolveCgroup(options);
+  if (!cgroup.ok() && !options.cgroup.empty()) return cgroup.status();
+  const dataplane::PinPaths pins(options.bpffs);
+  const absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
+  if (absl::IsNotFound(state.status())) return NotLoaded(state.status());
+  if (!state.ok()) return state.status();
+
+  GuardFacts facts;
+  facts.bpffs = options.bpffs;
+  facts.config = state->config();
+  NPG_RETURN_IF_ERROR(ReadLinks(cgroup, *state, facts));
+  NPG_RETURN_IF_ERROR(ReadMaps(*state, facts));
+  NPG_RETURN_IF_ERROR(Take(dataplane::ControllerPid(pins), facts.controller));
+  if (const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie(); cookie.ok()) {
+    facts.same_netns = *cookie == facts.config.netns_cookie;
+  }
+  facts.nft = dataplane::ReadNftTable();
+
+  absl::flat_hash_set<core::PortKey> nodeports;
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    nodeports.insert({key.port, static_cast<core::Protocol>(key.protocol)});
+  }
+  absl::StatusOr<std::vector<core::Listener>> listeners = listeners::ListListeners();
+  if (!listeners.ok()) return base::Annotate(listeners.status(), "list listeners");
+  for (core::Listener& listener : *listeners) {
+    if (interesting(listener.key, nodeports.contains(listener.key))) {
+      facts.listeners.push_back(std::move(listener));
+    }
+  }
+  facts.gaps = listeners::FillOwners(facts.listeners);
+  facts.now = absl::Now();
+  facts.now_boot_ns = base::BootNanoseconds();
+  return facts;
+}
+
+}  // namespace npg::cli

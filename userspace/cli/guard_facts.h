@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_GUARD_FACTS_H_
+#define NODEPORT_GUARD_CLI_GUARD_FACTS_H_
+
+#include <sys/types.h>
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "cli/options.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+#include "listeners/owners.h"
+
+namespace npg::cli {
+
+struct LinkFact {
+  dataplane::LinkState link;
+  std::string cgroup;  // its folder; empty when it could not be named
+};
+
+// All that `status` and `explain` go by, at one time: what is pinned, what the
+// nft table is, what listens. Nothing here is a judgement.
+struct GuardFacts {
+  std::string bpffs;
+  npg_config config{};
+  pid_t controller = 0;            // 0: none runs; -1: one does, in a pid namespace out of sight
+  std::optional<bool> same_netns;  // as the guarded one; nullopt where the kernel cannot say
+  std::vector<std::pair<npg_port_key, npg_nodeport>> nodeports;
+  std::vector<std::pair<npg_listener_key, npg_listener>> classified;
+  std::vector<std::pair<npg_port_key, npg_port_stats>> stats;
+  std::array<uint64_t, NPG_COUNTER_MAX> counters{};
+  std::vector<LinkFact> links;
+  absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
+  std::vector<core::Listener> listeners;  // on ports of interest only, with their owners
+  listeners::OwnerGaps gaps;
+  absl::Time now;            // when this was read, and
+  uint64_t now_boot_ns = 0;  // the same instant on CLOCK_BOOTTIME
+};
+
+// Reads the facts. Listeners are left out where `interesting` denies them; the
+// second argument says whether the port is a NodePort. The error of a guard
+// that is not loaded is NOT_FOUND.
+absl::StatusOr<GuardFacts> GatherGuardFacts(
+    const NodeOptions& options,
+    const std::function<bool(const core::PortKey&, bool nodeport)>& interesting);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_GUARD_FACTS_H_

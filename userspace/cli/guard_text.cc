@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/guard_text.h"
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/guard_facts.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_abi_text.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+
+namespace npg::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// What helps against something that is broken in the kernel.
+std::string Repair(const GuardFacts& facts) {
+  return facts.controller == 0 ? "repair it with 'nodeport-guard run'"
+                               : "if it stays like that, restart the controller";
+}
+
+const LinkFact* FindLink(const GuardFacts& facts, absl::string_view program) {
+  for (const LinkFact& fact : facts.links) {
+    if (fact.link.name == program) return &fact;
+  }
+  return nullptr;
+}
+
+std::string CgroupText(const LinkFact& fact) {
+  constexpr uint64_t kRootId = 1;  // of the root of every cgroup2 hierarchy
+  const bool root = fact.link.cgroup_id == kRootId;
+  return absl::StrCat(
+      fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup,
+      root ? "" : ": only processes below it are guarded");
+}
+
+// The cgroups to which live links are attached, as text.
+absl::btree_set<std::string> Cgroups(const GuardFacts& facts) {
+  absl::btree_set<std::string> cgroups;
+  for (const LinkFact& fact : facts.links) {
+    if (fact.link.cgroup_id != 0) cgroups.insert(CgroupText(fact));
+  }
+  return cgroups;
+}
+
+size_t AttachedPrograms(const GuardFacts& facts) {
+  size_t attached = 0;
+  for (const char* program : dataplane::kLinkNames) {
+    if (!ProgramProblem(facts, program)) ++attached;
+  }
+  return attached;
+}
+
+std::string ControllerText(const GuardFacts& facts) {
+  if (facts.controller > 0) return absl::StrCat("running, pid ", facts.controller);
+  if (facts.controller < 0) return "running, in a pid namespace out of sight";
+  return "not running: the guard goes on with what it last knew";
+}
+
+std::string ProgramsText(const GuardFacts& facts) {
+  const absl::btree_set<std::string> cgroups = Cgroups(facts);
+  return absl::StrCat(AttachedPrograms(facts), " of ", dataplane::kLinkNames.size(), " attached",
+                      cgroups.empty() ? "" : " to ", absl::StrJoin(cgroups, " and "));
+}
+
+std::string TableText(const GuardFacts& facts) {
+  const std::string name = absl::StrCat("inet ", dataplane::kNftTableName);
+  if (facts.same_netns == false) return absl::StrCat(name, ": not visible from here");
+  if (!facts.nft.ok()) return absl::StrCat(name, ": ", facts.nft.status().message());
+  if (!facts.nft->present) return absl::StrCat(name, ": missing");
+  std::string text =
+      absl::StrCat(name, ": in place, ", Count(facts.nft->exempted_packets, "packet"),
+                   " exempted, ", Count((facts.nft->flow_entries + 1) / 2, "flow"), " untracked");
+  if (facts.nft->owner_portid != 0) {
+    absl::StrAppend(&text, "; nobody else can remove it");
+  } else if (facts.controller != 0) {
+    absl::StrAppend(&text, "; this kernel lets others remove it, the controller puts it back");
+  } else {
+    absl::StrAppend(&text, "; while no controller runs, 'nft flush ruleset' would remove it");
+  }
+  return text;
+}
+
+std::array<std::pair<uint32_t, size_t>, 3> NodePortsBySource(const GuardFacts& facts) {
+  std::array<std::pair<uint32_t, size_t>, 3> counts = {
+      {{NPG_SOURCE_KUBERNETES, 0}, {NPG_SOURCE_NETFILTER, 0}, {NPG_SOURCE_FILE, 0}}};
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    for (auto& [bit, count] : counts) count += (nodeport.sources & bit) != 0 ? 1 : 0;
+  }
+  return counts;
+}
+
+std::string NodePortsText(const GuardFacts& facts) {
+  std::vector<std::string> parts;
+  for (const auto& [bit, count] : NodePortsBySource(facts)) {
+    if (count > 0) parts.push_back(absl::StrCat(dataplane::SourceName(bit), " ", count));
+  }
+  return absl::StrCat(facts.nodeports.size(), " known", parts.empty() ? "" : ": ",
+                      absl::StrJoin(parts, ", "));
+}
+
+absl::Time Started(const GuardFacts& facts) {
+  return absl::FromUnixSeconds(static_cast<int64_t>(facts.config.started));
+}
+
+}  // namespace
+
+std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program) {
+  const LinkFact* fact = FindLink(facts, program);
+  if (fact == nullptr) {
+    return absl::StrCat("program ", program, " is not attached, its pin is gone");
+  }
+  if (fact->link.cgroup_id == 0) {
+    return absl::StrCat("program ", program, " is not attached, its link is dead");
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> TableProblem(const GuardFacts& facts) {
+  const std::string name = absl::StrCat("nft table inet ", dataplane::kNftTableName);
+  if (!facts.nft.ok()) {
+    return absl::StrCat(name, " cannot be read: ", facts.nft.status().message());
+  }
+  if (!facts.nft->present) return absl::StrCat(name, " is missing, so nothing is exempted");
+  return std::nullopt;
+}
+
+std::vector<std::string> Problems(const GuardFacts& facts) {
+  std::vector<std::string> problems;
+  for (const char* program : dataplane::kLinkNames) {
+    if (const std::optional<std::string> problem = ProgramProblem(facts, program)) {
+      problems.push_back(absl::StrCat(*problem, "; ", Repair(facts)));
+    }
+  }
+  if (const absl::btree_set<std::string> cgroups = Cgroups(facts); cgroups.size() > 1) {
+    problems.push_back(absl::StrCat("programs are attached to different cgroups (",
+                                    absl::StrJoin(cgroups, ", "), "); ", Repair(facts)));
+  }
+  if (facts.same_netns == false) {
+    problems.emplace_back(
+        "this command runs in another network namespace than the guard, and sees neither the "
+        "listeners nor the nft table there; on a node, put 'nsenter --net=/proc/1/ns/net' "
+        "before it");
+  } else if (const std::optional<std::string> problem = TableProblem(facts)) {
+    problems.push_back(absl::StrCat(*problem, "; ", Repair(facts)));
+  }
+  return problems;
+}
+
+std::string RenderProblems(const std::vector<std::string>& problems, const Style& style) {
+  std::string out;
+  for (const std::string& problem : problems) {
+    absl::StrAppend(&out, Paint("BROKEN:", Tone::kBad, style), " ", Printable(problem), "\n");
+  }
+  return out;
+}
+
+Json SourcesJson(uint32_t sources) {
+  Json names = Json::array();
+  for (uint32_t rest = sources; rest != 0; rest &= rest - 1) {
+    names.push_back(std::string(dataplane::SourceName(rest & (~rest + 1))));
+  }
+  return names;
+}
+
+std::string AddressValue(const std::array<uint8_t, 16>& address) {
+  std::string text = core::AddressText(address);
+  if (text.front() == '[') text = text.substr(1, text.size() - 2);
+  return text;
+}
+
+std::string OwnerText(const core::Listener& listener, const npg_listener* classified) {
+  if (listener.owner.pid != 0) {
+    return absl::StrCat(listener.owner.comm, "[", listener.owner.pid, "]");
+  }
+  if (classified != nullptr && classified->pid != 0) {
+    return absl::StrCat(dataplane::FieldText(classified->comm), "[", classified->pid, "]");
+  }
+  return absl::StrCat("uid ", listener.uid);
+}
+
+Json OwnerJson(const core::Listener& listener, const npg_listener* classified) {
+  Json json;
+  const core::Owner& owner = listener.owner;
+  if (owner.pid != 0) {
+    json["pid"] = owner.pid;
+    json["comm"] = owner.comm;
+  } else if (classified != nullptr && classified->pid != 0) {
+    json["pid"] = classified->pid;
+    json["comm"] = std::string(dataplane::FieldText(classified->comm));
+  } else {
+    json["pid"] = nullptr;
+    json["comm"] = nullptr;
+  }
+  json["uid"] = listener.uid;
+  json["executable"] = owner.executable.empty() ? Json(nullptr) : Json(owner.executable);
+  json["cgroup"] = owner.cgroup.empty() ? Json(nullptr) : Json(owner.cgroup);
+  return json;
+}
+
+const npg_listener* Classified(const GuardFacts& facts, const core::Listener& listener) {
+  for (const auto& [key, value] : facts.classified) {
+    if (key.port == listener.key.port &&
+        key.protocol == static_cast<uint8_t>(listener.key.protocol) &&
+        std::memcmp(key.address, listener.address.data(), listener.address.size()) == 0) {
+      return &value;
+    }
+  }
+  return nullptr;
+}
+
+const npg_nodeport* FindNodePort(const GuardFacts& facts, const core::PortKey& key) {
+  for (const auto& [candidate, nodeport] : facts.nodeports) {
+    if (ToPortKey(candidate) == key) return &nodeport;
+  }
+  return nullptr;
+}
+
+core::PortKey ToPortKey(const npg_port_key& key) {
+  return {key.port, static_cast<core::Protocol>(key.protocol)};
+}
+
+std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
+  if (boot_ns == 0) return std::nullopt;
+  return facts.now - absl::Nanoseconds(static_cast<int64_t>(facts.now_boot_ns - boot_ns));
+}
+
+std::string MarkText(const npg_config& config) {
+  return absl::StrCat(Hex(config.mark), "/", Hex(config.mark_mask));
+}
+
+std::string RenderGuard(const GuardFacts& facts, const Style& style) {
+  Table table({{"", false, false}, {"", false, true}});
+  const bool broken_programs =
+      AttachedPrograms(facts) < dataplane::kLinkNames.size() || Cgroups(facts).size() > 1;
+  const bool broken_table = facts.same_netns != false && TableProblem(facts).has_value();
+  const bool observe = facts.config.mode == NPG_MODE_OBSERVE;
+  table.AddRow(
+      {"controller", {ControllerText(facts), facts.controller == 0 ? Tone::kWarn : Tone::kPlain}});
+  table.AddRow({"mode",
+                {absl::StrCat(dataplane::ModeName(facts.config.mode), ": ",
+                              dataplane::ModeMeaning(facts.config.mode)),
+                 observe ? Tone::kWarn : Tone::kPlain}});
+  table.AddRow({"programs", {ProgramsText(facts), broken_programs ? Tone::kBad : Tone::kPlain}});
+  table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
+  table.AddRow({"mark", MarkText(facts.config)});
+  table.AddRow({"NodePorts", NodePortsText(facts)});
+  table.AddRow({"pins", absl::StrCat(facts.bpffs, "/nodeport-guard")});
+  table.AddRow({"version", absl::StrCat(dataplane::FieldText(facts.config.version),
+                                        ", controller started ", UtcTime(Started(facts)))});
+  return table.Render(style, "  ");
+}
+
+Json GuardJson(const GuardFacts& facts) {
+  Json json;
+  json["controller"] = {{"running", facts.controller != 0},
+                        {"pid", facts.controller > 0 ? Json(facts.controller) : Json(nullptr)}};
+  json["version"] = std::string(dataplane::FieldText(facts.config.version));
+  json["started"] = UtcTime(Started(facts));
+  json["mode"] = std::string(dataplane::ModeName(facts.config.mode));
+  json["mark"] = Hex(facts.config.mark);
+  json["mark_mask"] = Hex(facts.config.mark_mask);
+  json["pins"] = absl::StrCat(facts.bpffs, "/nodeport-guard");
+  json["same_network_namespace"] = facts.same_netns ? Json(*facts.same_netns) : Json(nullptr);
+  json["programs"] = Json::array();
+  for (const char* program : dataplane::kLinkNames) {
+    const LinkFact* fact = FindLink(facts, program);
+    const bool attached = fact != nullptr && fact->link.cgroup_id != 0;
+    json["programs"].push_back(
+        {{"name", program},
+         {"attached", attached},
+         {"cgroup", attached && !fact->cgroup.empty() ? Json(fact->cgroup) : Json(nullptr)},
+         {"cgroup_id", attached ? Json(fact->link.cgroup_id) : Json(nullptr)}});
+  }
+  Json table;
+  table["name"] = absl::StrCat("inet ", dataplane::kNftTableName);
+  if (facts.same_netns == false || !facts.nft.ok()) {
+    table["present"] = nullptr;
+  } else {
+    table["present"] = facts.nft->present;
+    table["owned"] = facts.nft->owner_portid != 0;
+    table["exempted_packets"] = facts.nft->exempted_packets;
+    table["flow_entries"] = facts.nft->flow_entries;
+  }
+  json["nft_table"] = std::move(table);
+  json["nodeports"]["total"] = facts.nodeports.size();
+  for (const auto& [bit, count] : NodePortsBySource(facts)) {
+    json["nodeports"][std::string(dataplane::SourceName(bit))] = count;
+  }
+  return json;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/make_sources.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/options.h"
+#include "sources/file_source.h"
+#include "sources/netfilter_source.h"
+#include "sources/source.h"
+
+namespace npg::cli {
+
+absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
+    const SourceOptions& options) {
+  const absl::StatusOr<std::vector<std::string>> names = EffectiveSources(options);
+  if (!names.ok()) return names.status();
+  std::vector<std::unique_ptr<sources::Source>> made;
+  for (const std::string& name : *names) {
+    if (name == "file") {
+      made.push_back(std::make_unique<sources::FileSource>(options.nodeports_file));
+    } else {
+      made.push_back(std::make_unique<sources::NetfilterSource>());
+    }
+  }
+  return made;
+}
+
+}  // namespace npg::cli

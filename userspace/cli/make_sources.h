@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_MAKE_SOURCES_H_
+#define NODEPORT_GUARD_CLI_MAKE_SOURCES_H_
+
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "cli/options.h"
+#include "sources/source.h"
+
+namespace npg::cli {
+
+// The sources that the options mean, none of them read yet. Errors as those of
+// EffectiveSources().
+absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
+    const SourceOptions& options);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_MAKE_SOURCES_H_

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/node_paths.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <system_error>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "cli/exit_code.h"
+#include "cli/options.h"
+
+namespace npg::cli {
+namespace {
+
+std::string ErrnoText() { return std::generic_category().message(errno); }
+
+bool IsOn(const std::string& path, uint64_t magic) {
+  struct statfs info {};
+  return statfs(path.c_str(), &info) == 0 && static_cast<uint64_t>(info.f_type) == magic;
+}
+
+// mountinfo writes blanks and backslashes as \ooo.
+std::string Unescape(absl::string_view field) {
+  std::string result;
+  for (size_t i = 0; i < field.size(); ++i) {
+    const absl::string_view digits = field.substr(i + 1, 3);
+    if (field[i] == '\\' && digits.size() == 3 &&
+        digits.find_first_not_of("01234567") == absl::string_view::npos) {
+      result += static_cast<char>((digits[0] - '0') * 64 + (digits[1] - '0') * 8 + digits[2] - '0');
+      i += 3;
+    } else {
+      result += field[i];
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo) {
+  std::vector<std::string> mounts;
+  for (const absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
+    // ID parent major:minor root mountpoint options [optional...] - fstype source super
+    const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
+    if (halves.size() != 2) continue;
+    const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
+    const std::vector<absl::string_view> type = absl::StrSplit(halves[1], ' ');
+    if (mount.size() < 6 || type[0] != "cgroup2" || mount[3] != "/") continue;
+    mounts.push_back(Unescape(mount[4]));
+  }
+  return mounts;
+}
+
+absl::StatusOr<std::string> FindCgroup2Root(const std::string& mountinfo) {
+  std::ifstream file(mountinfo);
+  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const std::vector<std::string> mounts = ParseCgroup2Mounts(text);
+  if (mounts.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("no cgroup2 file system is mounted (", mountinfo,
+                     "); mount one: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2"));
+  }
+  // A mount may be hidden below a later one.
+  for (const std::string& mount : mounts) {
+    if (IsOn(mount, CGROUP2_SUPER_MAGIC)) return mount;
+  }
+  return mounts.front();
+}
+
+absl::Status CheckCgroup(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    return UsageError(absl::StrCat("--cgroup ", path, ": ", ErrnoText()));
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return UsageError(absl::StrCat("--cgroup ", path, ": is not a folder"));
+  }
+  if (!IsOn(path, CGROUP2_SUPER_MAGIC)) {
+    return UsageError(absl::StrCat("--cgroup ", path, ": is not on a cgroup2 file system"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckBpffs(const std::string& path) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) != 0) {
+    return absl::FailedPreconditionError(absl::StrCat("--bpffs ", path, ": ", ErrnoText(),
+                                                      "; make it: mkdir -p ", path,
+                                                      " && mount -t bpf bpf ", path));
+  }
+  if (!S_ISDIR(info.st_mode)) {
+    return absl::FailedPreconditionError(absl::StrCat("--bpffs ", path, ": is not a folder"));
+  }
+  if (!IsOn(path, BPF_FS_MAGIC)) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "--bpffs ", path, ": is not on a bpf file system; mount one: mount -t bpf bpf ", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
+                                          const std::string& mountinfo) {
+  if (options.cgroup.empty()) return FindCgroup2Root(mountinfo);
+  if (const absl::Status status = CheckCgroup(options.cgroup); !status.ok()) return status;
+  return options.cgroup;
+}
+
+std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
+  const base::UniqueFd mount(open(cgroup_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!mount) return "";
+  // The id of a cgroup is the file handle of its folder (kernfs: type FILEID_KERNFS).
+  constexpr int kKernfsHandle = 0xfe;
+  struct {
+    file_handle header;
+    uint64_t id;
+  } handle{};
+  static_assert(offsetof(file_handle, f_handle) == sizeof(file_handle));
+  handle.header.handle_bytes = sizeof(handle.id);
+  handle.header.handle_type = kKernfsHandle;
+  handle.id = cgroup_id;
+  const base::UniqueFd cgroup(
+      open_by_handle_at(mount.get(), &handle.header, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!cgroup) return "";
+  std::array<char, 4096> target{};
+  const std::string link = absl::StrCat("/proc/self/fd/", cgroup.get());
+  const ssize_t length = readlink(link.c_str(), target.data(), target.size());
+  if (length <= 0) return "";
+  return std::string(target.data(), static_cast<size_t>(length));
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_OPTIONS_H_
+#define NODEPORT_GUARD_CLI_OPTIONS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/port.h"
+#include "dataplane/nft_table.h"
+
+namespace npg::cli {
+
+// What each subcommand was asked to do: checked values, no more parsing needed.
+// Whether the named folders and files exist is not checked here.
+
+struct NodeOptions {
+  std::string cgroup;  // empty: the cgroup2 root that mountinfo shows
+  std::string bpffs = "/sys/fs/bpf";
+};
+
+struct SourceOptions {
+  std::vector<std::string> sources = {"auto"};  // auto, netfilter, file; as given
+  std::string nodeports_file;                   // empty: none
+};
+
+struct RunOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  bool observe = false;
+  dataplane::Mark mark;
+  std::vector<std::string> ignore_process = {"kube-proxy", "ovnkube"};
+  bool detach_on_exit = false;
+  std::string log_level = "info";  // trace, debug, info, warn, error
+  bool log_json = false;
+};
+
+enum class OutputFormat { kTable, kJson, kYaml };
+
+struct StatusOptions {
+  NodeOptions node;
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct ExplainOptions {
+  NodeOptions node;
+  uint16_t port = 0;
+  std::optional<core::Protocol> protocol;  // nullopt: both, as far as they are NodePorts
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct EventsOptions {
+  NodeOptions node;
+  bool json = false;
+  uint64_t count = 0;  // end after so many; 0: never
+};
+
+struct ScanOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  std::vector<std::string> ignore_process = {"kube-proxy", "ovnkube"};
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct UnloadOptions {
+  NodeOptions node;
+  uint32_t drain_seconds = 0;  // how long to wait for exempted connections to end
+};
+
+struct VersionOptions {};
+
+// --help was asked for: `text` goes to standard output.
+struct HelpOptions {
+  std::string text;
+};
+
+using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOptions, EventsOptions,
+                             ScanOptions, UnloadOptions, VersionOptions>;
+
+// The sources that are meant: "auto" resolved, each named once, in the order
+// netfilter, file. Usage errors where the file is named and not read, or to be
+// read and not named.
+absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options);
+
+// A mark or a mask: 32 bits in hexadecimal ("0x1000") or decimal, not 0.
+absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text);
+
+// The mark of --mark and --mark-mask, each if it was given. A mark without a
+// mask is its own mask. Usage error for a mark with bits outside the mask.
+absl::StatusOr<dataplane::Mark> CombineMark(std::optional<uint32_t> mark,
+                                            std::optional<uint32_t> mask);
+
+// "33589", "33589/tcp".
+absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
+    absl::string_view text);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_OPTIONS_H_

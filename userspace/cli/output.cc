@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/output.h"
+
+#include <sys/types.h>
+#include <unistd.h>
+#include <yaml-cpp/yaml.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "cli/options.h"
+
+namespace npg::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// True for text that every YAML reader takes for a string without quotes. Times
+// and numbers are not among it, nor the many ways to write true, false and null.
+bool IsPlainYaml(absl::string_view text) {
+  if (text.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(text[0]))) return false;
+  for (const char c : text) {
+    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) &&
+        absl::string_view(" ./_-").find(c) == absl::string_view::npos) {
+      return false;
+    }
+  }
+  if (text.back() == ' ') return false;
+  for (const char* word : {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}) {
+    if (absl::EqualsIgnoreCase(text, word)) return false;
+  }
+  return true;
+}
+
+void EmitYaml(YAML::Emitter& out, const Json& value) {
+  if (value.is_object()) {
+    if (value.empty()) out << YAML::Flow;
+    out << YAML::BeginMap;
+    for (const auto& [key, member] : value.items()) {
+      out << YAML::Key << key << YAML::Value;
+      EmitYaml(out, member);
+    }
+    out << YAML::EndMap;
+  } else if (value.is_array()) {
+    if (value.empty()) out << YAML::Flow;
+    out << YAML::BeginSeq;
+    for (const Json& item : value) EmitYaml(out, item);
+    out << YAML::EndSeq;
+  } else if (value.is_string()) {
+    const auto& text = value.get_ref<const std::string&>();
+    if (!IsPlainYaml(text)) out << YAML::DoubleQuoted;
+    out << text;
+  } else if (value.is_null()) {
+    out << YAML::Null;
+  } else {
+    // Numbers, true and false are written alike in both.
+    out << value.dump();
+  }
+}
+
+}  // namespace
+
+std::string ToJsonLine(const Json& value) {
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+std::string ToDocument(const Json& value, OutputFormat format) {
+  if (format == OutputFormat::kJson) {
+    return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  }
+  // Through JSON text, which settles what is not UTF-8 for both.
+  YAML::Emitter out;
+  EmitYaml(out, Json::parse(ToJsonLine(value)));
+  return absl::StrCat(out.c_str(), "\n");
+}
+
+absl::Status WriteOut(absl::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(STDOUT_FILENO, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return base::ErrnoStatus(errno, "write to standard output");
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <csignal>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/errno_status.h"
+#include "cli/build_info.h"
+#include "cli/execute.h"
+#include "cli/exit_code.h"
+#include "cli/make_sources.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "controller/controller.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+#include "sources/source.h"
+#include "telemetry/log.h"
+
+namespace npg::cli {
+
+absl::StatusOr<int> Execute(const RunOptions& options) {
+  const absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
+  if (!cgroup.ok()) return cgroup.status();
+  NPG_RETURN_IF_ERROR(CheckBpffs(options.node.bpffs));
+  NPG_RETURN_IF_ERROR(telemetry::SetUpLog(options.log_level, options.log_json
+                                                                 ? telemetry::LogFormat::kJson
+                                                                 : telemetry::LogFormat::kText));
+  auto sources = MakeSources(options.sources);
+  if (!sources.ok()) return sources.status();
+
+  // A reader of the log that goes away must not end the controller.
+  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
+  controller::Options guard;
+  guard.cgroup = *cgroup;
+  guard.pins = dataplane::PinPaths(options.node.bpffs);
+  guard.mode = options.observe ? NPG_MODE_OBSERVE : NPG_MODE_ENFORCE;
+  guard.mark = options.mark;
+  guard.ignored_processes = options.ignore_process;
+  guard.version = std::string(Version());
+  guard.detach_on_exit = options.detach_on_exit;
+  NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources)));
+  return kExitOk;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "cli/execute.h"
+#include "cli/exit_code.h"
+#include "cli/make_sources.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/scan_report.h"
+#include "cli/table.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "dataplane/pin_paths.h"
+#include "listeners/owners.h"
+#include "listeners/sock_diag.h"
+#include "sources/source.h"
+
+namespace npg::cli {
+namespace {
+
+// Reads every source once. A source that fails leaves the others their say.
+ScanFacts ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources,
+                      absl::Status& first_error) {
+  ScanFacts facts;
+  core::DesiredState state;
+  for (const std::unique_ptr<sources::Source>& source : sources) {
+    absl::StatusOr<sources::Reading> reading = source->Read();
+    if (!reading.ok()) {
+      first_error.Update(reading.status());
+      facts.failed_sources.push_back(
+          absl::StrCat("source ", source->name(), ": ", reading.status().message()));
+      continue;
+    }
+    facts.sources.emplace_back(source->name(), reading->ports.size());
+    for (std::string& line : reading->skipped) facts.skipped.push_back(std::move(line));
+    state.Set(source->bit(), std::move(reading->ports));
+  }
+  facts.ports = state.Entries();
+  return facts;
+}
+
+}  // namespace
+
+absl::StatusOr<int> Execute(const ScanOptions& options) {
+  if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
+  const auto sources = MakeSources(options.sources);
+  if (!sources.ok()) return sources.status();
+  absl::Status first_error;
+  ScanFacts facts = ReadSources(*sources, first_error);
+  // Without any source there is nothing to compare with: "none" would be a lie.
+  if (facts.sources.empty()) return first_error;
+
+  absl::StatusOr<std::vector<core::Listener>> listeners = listeners::ListListeners();
+  if (!listeners.ok()) return base::Annotate(listeners.status(), "list listeners");
+  facts.listeners = listeners->size();
+  for (core::Listener& listener : *listeners) {
+    if (facts.ports.contains(listener.key)) facts.candidates.push_back(std::move(listener));
+  }
+  facts.gaps = listeners::FillOwners(facts.candidates);
+  // Whether links are pinned; what they are is for status to say.
+  facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
+
+  const ScanReport report = MakeScanReport(facts, options.ignore_process);
+  NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable
+                                   ? RenderScan(report, StyleOfStdout())
+                                   : ToDocument(ScanJson(report), options.output)));
+  if (!report.conflicts.empty()) return kExitConflicts;
+  if (!first_error.ok()) return first_error;
+  return kExitOk;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/scan_report.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "cli/guard_text.h"
+#include "cli/table.h"
+#include "cli/text.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/guard_abi_text.h"
+
+namespace npg::cli {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+std::string LookedAt(const ScanFacts& facts) {
+  std::vector<std::string> parts;
+  parts.reserve(facts.sources.size());
+  for (const auto& [name, count] : facts.sources) parts.push_back(absl::StrCat(name, " ", count));
+  return absl::StrCat(Count(facts.ports.size(), "NodePort"), parts.empty() ? "" : " (",
+                      absl::StrJoin(parts, ", "), parts.empty() ? "" : ")", " and ",
+                      Count(facts.listeners, "listener"));
+}
+
+Json ConflictJson(const core::Conflict& conflict) {
+  Json entry;
+  entry["port"] = conflict.key.port;
+  entry["protocol"] = std::string(core::ProtocolName(conflict.key.protocol));
+  entry["service"] = conflict.service.empty() ? Json(nullptr) : Json(conflict.service);
+  entry["sources"] = SourcesJson(conflict.sources);
+  entry["listener"] = AddressValue(conflict.listener.address);
+  entry["owner"] = OwnerJson(conflict.listener, nullptr);
+  return entry;
+}
+
+Json ConflictsJson(const std::vector<core::Conflict>& conflicts) {
+  Json list = Json::array();
+  for (const core::Conflict& conflict : conflicts) list.push_back(ConflictJson(conflict));
+  return list;
+}
+
+std::string TableOf(const std::vector<core::Conflict>& conflicts, const Style& style) {
+  Table table({{"PORT"}, {"SERVICE"}, {"SOURCES"}, {"LISTENER"}, {"OWNER"}});
+  for (const core::Conflict& conflict : conflicts) {
+    table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
+                  dataplane::SourcesText(conflict.sources),
+                  core::AddressText(conflict.listener.address),
+                  OwnerText(conflict.listener, nullptr)});
+  }
+  return table.Render(style, "  ");
+}
+
+}  // namespace
+
+ScanReport MakeScanReport(const ScanFacts& facts, const std::vector<std::string>& ignore_process) {
+  ScanReport report;
+  report.facts = &facts;
+  size_t unknown = 0;
+  for (core::Conflict& conflict : core::FindConflicts(facts.ports, facts.candidates)) {
+    const core::Owner& owner = conflict.listener.owner;
+    const bool ignored = owner.pid != 0 && std::find(ignore_process.begin(), ignore_process.end(),
+                                                     owner.comm) != ignore_process.end();
+    if (owner.pid == 0) ++unknown;
+    (ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
+  }
+  for (const std::string& line : facts.failed_sources) {
+    report.notes.push_back(absl::StrCat("not looked at: ", line));
+  }
+  for (const std::string& line : facts.skipped)
+    report.notes.push_back(absl::StrCat("skipped: ", line));
+  if (unknown > 0) {
+    report.notes.push_back(absl::StrCat(
+        "of ", Count(unknown, "listener"), " no process was found",
+        facts.gaps.unreadable_processes > 0 ? "; run it as root to see those of other users" : ""));
+  }
+  return report;
+}
+
+std::string RenderScan(const ScanReport& report, const Style& style) {
+  std::string out;
+  if (report.conflicts.empty()) {
+    out = absl::StrCat("No conflicts: ", LookedAt(*report.facts), " looked at.\n");
+  } else {
+    const size_t count = report.conflicts.size();
+    out = Paint(absl::StrCat("Conflicts: ", Count(count, "listener"), count == 1 ? " has" : " have",
+                             " the port of a NodePort"),
+                Tone::kHeading, style);
+    absl::StrAppend(&out, "\n", TableOf(report.conflicts, style), "\n", LookedAt(*report.facts),
+                    " looked at.\n",
+                    report.facts->guarded
+                        ? "A guard is loaded: see 'nodeport-guard status'.\n"
+                        : "This node's own connects to these listeners can end up in the Service;\n"
+                          "'nodeport-guard run' prevents that.\n");
+  }
+  if (!report.ignored.empty()) {
+    absl::StrAppend(&out, "\nIgnored, as the process only holds the port (--ignore-process):\n",
+                    TableOf(report.ignored, style));
+  }
+  if (!report.notes.empty()) absl::StrAppend(&out, "\n");
+  for (const std::string& note : report.notes) {
+    absl::StrAppend(&out, "Note: ", Printable(note), "\n");
+  }
+  return out;
+}
+
+Json ScanJson(const ScanReport& report) {
+  Json json;
+  json["conflicts"] = ConflictsJson(report.conflicts);
+  json["ignored"] = ConflictsJson(report.ignored);
+  json["nodeports"]["total"] = report.facts->ports.size();
+  for (const auto& [name, count] : report.facts->sources) json["nodeports"][name] = count;
+  json["listeners"] = report.facts->listeners;
+  json["guarded"] = report.facts->guarded;
+  json["notes"] = report.notes;
+  return json;
+}
+
+}  // namespace npg::cli

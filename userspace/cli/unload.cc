@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/unload.h"
+
+#include <csignal>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "cli/execute.h"
+#include "cli/exit_code.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "dataplane/pin_paths.h"
+
+namespace npg::cli {
+
+absl::StatusOr<int> Execute(const UnloadOptions& options) {
+  if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
+  // A reader of the report that goes away must not end this half way.
+  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
+  controller::UnloadOptions unload;
+  unload.pins = dataplane::PinPaths(options.node.bpffs);
+  unload.drain = absl::Seconds(options.drain_seconds);
+  absl::Status written;
+  unload.report = [&written](absl::string_view line) {
+    written.Update(WriteOut(absl::StrCat(line, "\n")));
+  };
+  NPG_RETURN_IF_ERROR(controller::Unload(unload));
+  NPG_RETURN_IF_ERROR(written);
+  return kExitOk;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
+#define NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "dataplane/nft_table.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+#include "sources/source.h"
+
+namespace npg::controller {
+
+struct Options {
+  std::string cgroup;  // folder of the cgroup2 to guard
+  dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
+  npg_mode mode = NPG_MODE_ENFORCE;
+  dataplane::Mark mark;
+  std::vector<std::string> ignored_processes;  // at most 15 bytes each
+  std::string version;                         // shown by `status`
+  bool detach_on_exit = false;
+};
+
+// Loads or adopts the guard, keeps the nodeports map what the sources say, and
+// repairs what others break, until SIGTERM or SIGINT. The guard then stays, as
+// it does after a crash, unless `detach_on_exit`.
+//
+// Programs, links, pins and nft table appear together or not at all. Errors of
+// the start: UNAVAILABLE when another controller has these pins,
+// PERMISSION_DENIED, UNIMPLEMENTED or FAILED_PRECONDITION when this node cannot
+// be guarded, INVALID_ARGUMENT for a cgroup that is none, and what the sources
+// say when their first reading fails.
+absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources);
+
+}  // namespace npg::controller
+
+#endif  // NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_

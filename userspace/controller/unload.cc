@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/unload.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/bpf_guard.h"
+#include "dataplane/controller_lock.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/netns_cookie.h"
+#include "dataplane/nft_table.h"
+#include "listeners/sock_diag.h"
+
+namespace npg::controller {
+namespace {
+
+constexpr absl::Duration kPoll = absl::Milliseconds(200);
+constexpr absl::Duration kProgress = absl::Seconds(5);
+
+std::string FlowText(const dataplane::Flow& flow) {
+  return absl::StrCat(core::AddressText(flow.client_address), ":", flow.client_port, " -> ",
+                      core::AddressText(flow.server_address), ":", flow.server_port, "/",
+                      core::ProtocolName(static_cast<core::Protocol>(flow.protocol)));
+}
+
+void ReportFlows(const UnloadOptions& options, const std::vector<dataplane::Flow>& flows) {
+  constexpr size_t kMost = 20;
+  for (size_t i = 0; i < std::min(kMost, flows.size()); ++i) {
+    options.report(absl::StrCat("  ", FlowText(flows[i])));
+  }
+  if (flows.size() > kMost) options.report(absl::StrCat("  and ", flows.size() - kMost, " more"));
+}
+
+// The exempted connections, after having waited for them to end as long as asked.
+absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
+                                                   dataplane::Mark mark) {
+  const absl::Time deadline = absl::Now() + options.drain;
+  absl::Time next_report = absl::InfinitePast();
+  for (;;) {
+    absl::StatusOr<std::vector<dataplane::Flow>> flows = listeners::ListMarkedFlows(mark);
+    if (!flows.ok() || flows->empty() || absl::Now() >= deadline) return flows;
+    if (absl::Now() >= next_report) {
+      options.report(
+          absl::StrCat("waiting up to ",
+                       absl::FormatDuration(absl::Ceil(deadline - absl::Now(), absl::Seconds(1))),
+                       " for ", flows->size(), " exempted connections to end:"));
+      ReportFlows(options, *flows);
+      next_report = absl::Now() + kProgress;
+    }
+    absl::SleepFor(std::min(kPoll, deadline - absl::Now()));
+  }
+}
+
+// What the pins say of the guard that is to go.
+struct Known {
+  dataplane::Mark mark;
+  bool here = true;  // it serves this network namespace
+};
+
+Known ReadKnown(const dataplane::PinPaths& pins) {
+  Known known;
+  const absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
+  // Unreadable pins are removed all the same; the table is looked for here.
+  if (!state.ok() || state->config().mark_mask == 0) return known;
+  known.mark = {state->config().mark, state->config().mark_mask};
+  const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();
+  known.here = !cookie.ok() || *cookie == state->config().netns_cookie;
+  return known;
+}
+
+}  // namespace
+
+absl::Status Unload(const UnloadOptions& options) {
+  absl::StatusOr<dataplane::ControllerLock> lock = dataplane::ControllerLock::Acquire(options.pins);
+  if (!lock.ok()) return lock.status();
+  const Known known = ReadKnown(options.pins);
+  absl::StatusOr<dataplane::NftTableState> table = dataplane::ReadNftTable();
+  if (!table.ok()) return table.status();
+
+  absl::StatusOr<std::vector<std::string>> links = dataplane::RemoveLinkPins(options.pins);
+  if (!links.ok()) return links.status();
+  if (!links->empty()) options.report(absl::StrCat("detached ", absl::StrJoin(*links, ", ")));
+
+  if (known.here && table->present) {
+    absl::StatusOr<std::vector<dataplane::Flow>> flows = Drain(options, known.mark);
+    if (!flows.ok()) return base::Annotate(flows.status(), "list the exempted connections");
+    if (!flows->empty()) {
+      options.report(absl::StrCat(flows->size(),
+                                  " exempted connections are still up; where NAT claims their "
+                                  "packets they will be cut (--drain SECONDS waits for them):"));
+      ReportFlows(options, *flows);
+    }
+    NPG_RETURN_IF_ERROR(dataplane::RemoveNftTable());
+    options.report(absl::StrCat("removed nft table inet ", dataplane::kNftTableName));
+  }
+
+  absl::StatusOr<std::vector<std::string>> maps = dataplane::RemovePins(options.pins);
+  if (!maps.ok()) return maps.status();
+  if (!maps->empty()) options.report(absl::StrCat("unpinned ", absl::StrJoin(*maps, ", ")));
+
+  if (!known.here) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the guard in ", options.pins.Root(),
+                     " served another network namespace: it is detached, but its nft table inet ",
+                     dataplane::kNftTableName,
+                     " is over there; run 'nodeport-guard unload' in that namespace too (on a "
+                     "node: nsenter --net=/proc/1/ns/net)"));
+  }
+  if (links->empty() && maps->empty() && !table->present) options.report("nothing to remove");
+  return absl::OkStatus();
+}
+
+}  // namespace npg::controller
