@@ -89,8 +89,8 @@ class Controller {
   std::vector<dataplane::Flow> LiveFlows();
 
   Options options_;
+  std::unique_ptr<base::EventLoop> loop_;  // before all that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
-  std::unique_ptr<base::EventLoop> loop_;
   base::UniqueFd cgroup_;
   uint64_t netns_cookie_ = 0;
   std::unique_ptr<dataplane::BpfGuard> guard_;

@@ -41,6 +41,15 @@ class NftBatch {
   void Add(uint16_t type, uint16_t flags, absl::string_view what,
            absl::FunctionRef<bool(nlmsghdr* message)> payload);
 
+  // The same for one of libnftnl's objects and its nftnl_..._nlmsg_build_payload.
+  template <typename Build, typename Object>
+  void Add(uint16_t type, uint16_t flags, absl::string_view what, Build build, Object* object) {
+    Add(type, flags, what, [build, object](nlmsghdr* message) {
+      build(message, object);
+      return false;
+    });
+  }
+
   // Sends it. An error only when the outcome is unknown. Once.
   absl::StatusOr<NftCommit> Commit();
 

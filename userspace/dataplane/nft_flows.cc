@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -16,9 +17,9 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 #include "dataplane/nft_batch.h"
-#include "dataplane/nft_install.h"
+#include "dataplane/nft_elements.h"
+#include "dataplane/nft_objects.h"
 #include "dataplane/nft_rules.h"
-#include "dataplane/nft_snapshot.h"
 #include "dataplane/nft_table.h"
 
 namespace npg::dataplane {
@@ -45,12 +46,32 @@ void AppendEndpoint(std::string& key, IpFamily family, const Address& address, u
 }
 
 // Removable: nobody's, not too young to judge, and not on its way out anyway.
-bool IsStale(const NftElement& element, const NftSetSpec& set) {
+bool IsStale(const NftElement& element, const NftSetSpec& set, absl::Duration young) {
   if (element.timeout_ms == 0) return true;  // not from our rules
   const absl::Duration expires = absl::Milliseconds(element.expires_ms);
   // Every rule that enters or refreshes an entry gives it the set's full time;
   // the element's own timeout attribute stays what it was at first.
-  return expires > kClosedTimeout && set.timeout() - expires >= kYoung;
+  return expires > kClosedTimeout && set.timeout() - expires >= young;
+}
+
+NftElement NewElement(const std::string& key, const NftSetSpec& set) {
+  const auto timeout_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(set.timeout()));
+  return {key, timeout_ms, timeout_ms};
+}
+
+// The tuples that the rules enter for a flow: of UDP only that of the replies.
+std::vector<std::string> EnteredKeys(const Flow& flow) {
+  auto [sent, reply] = FlowKeys(flow);
+  if (flow.protocol == IPPROTO_UDP) return {std::move(reply)};
+  return {std::move(sent), std::move(reply)};
+}
+
+// kMaxChanges of them, or what is left, from `at` on.
+template <typename T>
+std::vector<T> Slice(const std::vector<T>& all, size_t at) {
+  const auto begin = all.begin() + static_cast<std::ptrdiff_t>(at);
+  const size_t size = std::min(kMaxChanges, all.size() - at);
+  return {begin, begin + static_cast<std::ptrdiff_t>(size)};
 }
 
 }  // namespace
@@ -86,44 +107,76 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   NftSetChange change;
   absl::flat_hash_set<absl::string_view> present;
   for (const NftElement& element : elements) {
-    present.insert(element.key);
-    if (!alive.contains(element.key) && IsStale(element, set)) change.remove.push_back(element.key);
+    // The kernel's list of a set that changes meanwhile may have one twice.
+    if (!present.insert(element.key).second) continue;
+    if (!alive.contains(element.key) && IsStale(element, set, kYoung))
+      change.remove.push_back(element.key);
   }
-  if (set.half_closed) return change;
+  if (set.use == NftSetUse::kHalfClosed) return change;
 
   size_t room = size - std::min<size_t>(size, elements.size() - change.remove.size());
-  const auto timeout_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(set.timeout()));
   for (const Flow& flow : live) {
     if (!belongs(flow)) continue;
-    for (const std::string& key : FlowKeys(flow)) {
+    for (const std::string& key : EnteredKeys(flow)) {
       if (present.contains(key)) continue;
       if (room == 0) {
         ++change.no_room;
         continue;
       }
       --room;
-      change.add.push_back({key, timeout_ms, timeout_ms});
+      change.add.push_back(NewElement(key, set));
     }
   }
   return change;
 }
 
+std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple) {
+  const size_t address = family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr);
+  const size_t endpoint = tuple.size() / 2;
+  return {tuple.substr(address, sizeof(in_port_t)),
+          tuple.substr(endpoint + address, sizeof(in_port_t))};
+}
+
+NftSetChange ComparePorts(const std::vector<NftElement>& elements,
+                          const absl::flat_hash_set<std::string>& used,
+                          const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+  absl::flat_hash_set<std::string> wanted;  // whether or not there is a tuple
+  absl::flat_hash_set<std::string> missing = used;
+  for (const std::vector<Flow>* flows : {&live, &connected}) {
+    for (const Flow& flow : *flows) {
+      for (const std::string& key : PortKeys(FlowFamily(flow), FlowKeys(flow)[0])) {
+        wanted.insert(key);
+        if (flows == &live) missing.insert(key);
+      }
+    }
+  }
+  NftSetChange change;
+  absl::flat_hash_set<absl::string_view> present;
+  for (const NftElement& element : elements) {
+    missing.erase(element.key);
+    if (!present.insert(element.key).second) continue;
+    if (!used.contains(element.key) && !wanted.contains(element.key) &&
+        IsStale(element, kPortsSet, kYoungPort)) {
+      change.remove.push_back(element.key);
+    }
+  }
+  for (const std::string& key : missing) change.add.push_back(NewElement(key, kPortsSet));
+  return change;
+}
+
 absl::Status ApplyChange(base::NetlinkSocket& socket, const NftSetSpec& set,
                          const NftSetChange& change) {
-  const std::string name(set.name);
   // What goes makes room for what comes.
   for (size_t at = 0; at < change.remove.size(); at += kMaxChanges) {
-    const size_t end = std::min(change.remove.size(), at + kMaxChanges);
     NftBatch batch(socket);
-    DeleteElements(batch, name, {&change.remove[at], &change.remove[0] + end});
+    DeleteElements(batch, set.name, Slice(change.remove, at));
     const absl::StatusOr<NftCommit> commit = batch.Commit();
     if (!commit.ok()) return commit.status();
     NPG_RETURN_IF_ERROR(commit->ToStatus());
   }
   for (size_t at = 0; at < change.add.size(); at += kMaxChanges) {
-    const size_t end = std::min(change.add.size(), at + kMaxChanges);
     NftBatch batch(socket);
-    AddElements(batch, name, {&change.add[at], &change.add[0] + end});
+    AddElements(batch, set.name, Slice(change.add, at));
     const absl::StatusOr<NftCommit> commit = batch.Commit();
     if (!commit.ok()) return commit.status();
     NPG_RETURN_IF_ERROR(commit->ToStatus());

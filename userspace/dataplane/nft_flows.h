@@ -3,15 +3,17 @@
 #define NODEPORT_GUARD_DATAPLANE_NFT_FLOWS_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
+#include "dataplane/nft_elements.h"
 #include "dataplane/nft_rules.h"
-#include "dataplane/nft_snapshot.h"
 #include "dataplane/nft_table.h"
 
 namespace npg::dataplane {
@@ -25,6 +27,9 @@ IpFamily FlowFamily(const Flow& flow);
 
 // Entries younger than this are left alone: the lists of sockets may be older.
 inline constexpr absl::Duration kYoung = absl::Seconds(5);
+// A port may be wanted again between our look and its removal, which would cost
+// a new flow its first replies. The longer nobody wanted it, the less likely.
+inline constexpr absl::Duration kYoungPort = absl::Minutes(10);
 
 struct NftSetChange {
   std::vector<NftElement> add;
@@ -32,11 +37,20 @@ struct NftSetChange {
   size_t no_room = 0;  // entries that are missing and would not fit
 };
 
-// What makes the entries of a set agree with the sockets: see NftTable::Reconcile().
-// Of a half-closed set entries are only removed.
+// What makes the entries of a set of tuples agree with the sockets: see
+// NftTable::Reconcile(). Of a half-closed set entries are only removed.
 NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
                           const std::vector<NftElement>& elements, const std::vector<Flow>& live,
                           const std::vector<Flow>& connected);
+
+// The same for the set of ports: those of `used` (PortKeys() of the flow sets'
+// entries, read after `elements`) and of the flows are to be there.
+NftSetChange ComparePorts(const std::vector<NftElement>& elements,
+                          const absl::flat_hash_set<std::string>& used,
+                          const std::vector<Flow>& live, const std::vector<Flow>& connected);
+
+// The keys that the two ports of a tuple have in the set of ports.
+std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple);
 
 // Applies it in transactions of bounded size. NOT_FOUND when an entry to be
 // removed was gone already, which undoes the transaction.

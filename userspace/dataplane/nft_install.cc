@@ -13,12 +13,16 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/netlink_socket.h"
 #include "dataplane/nft_batch.h"
+#include "dataplane/nft_elements.h"
+#include "dataplane/nft_flows.h"
 #include "dataplane/nft_objects.h"
 #include "dataplane/nft_rules.h"
 #include "dataplane/nft_snapshot.h"
@@ -44,8 +48,8 @@ bool SameKey(const NftSnapshot::Set& set, const NftSetSpec& spec) {
   return set.key_type == spec.key_type() && set.key_length == spec.key_length();
 }
 
-bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t size) {
-  return SameKey(set, spec) && set.flags == kSetFlags && set.size == size;
+bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t tuples) {
+  return SameKey(set, spec) && set.flags == kSetFlags && set.size == spec.size(tuples);
 }
 
 bool SameHook(const NftSnapshot::Chain& chain, absl::string_view name) {
@@ -84,7 +88,7 @@ class Plan {
   }
 
  private:
-  NftnlTable MakeTable() const {
+  static NftnlTable MakeTable() {
     NftnlTable table(nftnl_table_alloc());
     nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
     return table;
@@ -116,28 +120,20 @@ class Plan {
   void DeleteTable() {
     const NftnlTable table = MakeTable();
     batch_.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
-               [&](nlmsghdr* message) {
-                 nftnl_table_nlmsg_build_payload(message, table.get());
-                 return false;
-               });
+               nftnl_table_nlmsg_build_payload, table.get());
   }
 
   void AddTable() {
     const NftnlTable table = MakeTable();
     nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, flags_);
-    batch_.Add(NFT_MSG_NEWTABLE, NLM_F_CREATE, kTableMessage, [&](nlmsghdr* message) {
-      nftnl_table_nlmsg_build_payload(message, table.get());
-      return false;
-    });
+    batch_.Add(NFT_MSG_NEWTABLE, NLM_F_CREATE, kTableMessage, nftnl_table_nlmsg_build_payload,
+               table.get());
   }
 
   void DeleteRules() {
     const NftnlRule rule(nftnl_rule_alloc());
     nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, Name(kNftTableName).c_str());
-    batch_.Add(NFT_MSG_DELRULE, 0, "remove all rules", [&](nlmsghdr* message) {
-      nftnl_rule_nlmsg_build_payload(message, rule.get());
-      return false;
-    });
+    batch_.Add(NFT_MSG_DELRULE, 0, "remove all rules", nftnl_rule_nlmsg_build_payload, rule.get());
   }
 
   // What is not ours, or ours no longer. Sets first: their elements may name
@@ -153,10 +149,8 @@ class Plan {
       const NftnlSet doomed(nftnl_set_alloc());
       nftnl_set_set_str(doomed.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
       nftnl_set_set_str(doomed.get(), NFTNL_SET_NAME, name.c_str());
-      batch_.Add(NFT_MSG_DELSET, 0, absl::StrCat("remove set ", name), [&](nlmsghdr* message) {
-        nftnl_set_nlmsg_build_payload(message, doomed.get());
-        return false;
-      });
+      batch_.Add(NFT_MSG_DELSET, 0, absl::StrCat("remove set ", name),
+                 nftnl_set_nlmsg_build_payload, doomed.get());
     }
     for (const auto& [name, chain] : now_.chains) {
       const std::string& key = name;
@@ -166,10 +160,8 @@ class Plan {
       const NftnlChain doomed(nftnl_chain_alloc());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_NAME, name.c_str());
-      batch_.Add(NFT_MSG_DELCHAIN, 0, absl::StrCat("remove chain ", name), [&](nlmsghdr* message) {
-        nftnl_chain_nlmsg_build_payload(message, doomed.get());
-        return false;
-      });
+      batch_.Add(NFT_MSG_DELCHAIN, 0, absl::StrCat("remove chain ", name),
+                 nftnl_chain_nlmsg_build_payload, doomed.get());
     }
     for (const auto& [name, object] : now_.objects) {
       if (name == kExemptedCounter && KeepsCounter()) continue;
@@ -177,10 +169,8 @@ class Plan {
       nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_TABLE, Name(kNftTableName).c_str());
       nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_NAME, name.c_str());
       nftnl_obj_set_u32(doomed.get(), NFTNL_OBJ_TYPE, object.type);
-      batch_.Add(NFT_MSG_DELOBJ, 0, absl::StrCat("remove object ", name), [&](nlmsghdr* message) {
-        nftnl_obj_nlmsg_build_payload(message, doomed.get());
-        return false;
-      });
+      batch_.Add(NFT_MSG_DELOBJ, 0, absl::StrCat("remove object ", name),
+                 nftnl_obj_nlmsg_build_payload, doomed.get());
     }
   }
 
@@ -195,10 +185,7 @@ class Plan {
     nftnl_obj_set_u64(counter.get(), NFTNL_OBJ_CTR_PKTS, go_on ? before->second.packets : 0);
     nftnl_obj_set_u64(counter.get(), NFTNL_OBJ_CTR_BYTES, go_on ? before->second.bytes : 0);
     batch_.Add(NFT_MSG_NEWOBJ, NLM_F_CREATE, absl::StrCat("add counter ", kExemptedCounter),
-               [&](nlmsghdr* message) {
-                 nftnl_obj_nlmsg_build_payload(message, counter.get());
-                 return false;
-               });
+               nftnl_obj_nlmsg_build_payload, counter.get());
   }
 
   absl::Status AddSet(const NftSetSpec& spec) {
@@ -210,18 +197,42 @@ class Plan {
     nftnl_set_set_u32(set.get(), NFTNL_SET_FLAGS, kSetFlags);
     nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_TYPE, spec.key_type());
     nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_LEN, spec.key_length());
-    nftnl_set_set_u32(set.get(), NFTNL_SET_DESC_SIZE, settings_.set_size);
+    nftnl_set_set_u32(set.get(), NFTNL_SET_DESC_SIZE, spec.size(settings_.set_size));
     batch_.Add(NFT_MSG_NEWSET, NLM_F_CREATE, absl::StrCat("add set ", spec.name),
-               [&](nlmsghdr* message) {
-                 nftnl_set_nlmsg_build_payload(message, set.get());
-                 return false;
-               });
-    const auto before = now_.sets.find(spec.name);
-    if (before == now_.sets.end() || !SameKey(before->second, spec)) return absl::OkStatus();
-    auto elements = ReadNftElements(socket_, spec.name);
+               nftnl_set_nlmsg_build_payload, set.get());
+    if (spec.use == NftSetUse::kPorts) return FillPorts();
+    auto elements = Before(spec);
     if (!elements.ok()) return elements.status();
     if (elements->size() > settings_.set_size) elements->resize(settings_.set_size);
-    AddElements(batch_, Name(spec.name), *elements);
+    AddElements(batch_, spec.name, *elements);
+    return absl::OkStatus();
+  }
+
+  // What was in the set, if it is one whose entries can be kept.
+  absl::StatusOr<std::vector<NftElement>> Before(const NftSetSpec& spec) {
+    const auto before = now_.sets.find(spec.name);
+    if (before == now_.sets.end() || !SameKey(before->second, spec)) {
+      return std::vector<NftElement>();
+    }
+    return ReadNftElements(socket_, spec.name);
+  }
+
+  // The ports of all tuples: what the set of ports held before is among them, or stale.
+  absl::Status FillPorts() {
+    absl::flat_hash_set<std::string> ports;
+    for (const NftSetSpec& spec : kNftSets) {
+      if (spec.use != NftSetUse::kFlows) continue;
+      const auto elements = Before(spec);
+      if (!elements.ok()) return elements.status();
+      for (const NftElement& element : *elements) {
+        for (std::string& port : PortKeys(spec.family, element.key)) ports.insert(std::move(port));
+      }
+    }
+    const auto timeout = static_cast<uint64_t>(absl::ToInt64Milliseconds(kPortsSet.timeout()));
+    std::vector<NftElement> elements;
+    elements.reserve(ports.size());
+    for (const std::string& port : ports) elements.push_back({port, timeout, timeout});
+    AddElements(batch_, kPortsSet.name, elements);
     return absl::OkStatus();
   }
 
@@ -241,10 +252,7 @@ class Plan {
         nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_POLICY, NF_ACCEPT);
       }
       batch_.Add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, absl::StrCat("add chain ", wanted.name),
-                 [&](nlmsghdr* message) {
-                   nftnl_chain_nlmsg_build_payload(message, chain.get());
-                   return false;
-                 });
+                 nftnl_chain_nlmsg_build_payload, chain.get());
     }
   }
 
@@ -252,10 +260,8 @@ class Plan {
     for (const NftChain& chain : chains_) {
       for (const NftnlRule& rule : chain.rules) {
         batch_.Add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
-                   absl::StrCat("add rule to chain ", chain.name), [&](nlmsghdr* message) {
-                     nftnl_rule_nlmsg_build_payload(message, rule.get());
-                     return false;
-                   });
+                   absl::StrCat("add rule to chain ", chain.name), nftnl_rule_nlmsg_build_payload,
+                   rule.get());
       }
     }
   }
@@ -290,54 +296,7 @@ absl::Status Explain(const NftCommit& commit) {
   return commit.ToStatus();
 }
 
-NftnlSet ElementList(const std::string& set) {
-  NftnlSet list(nftnl_set_alloc());
-  nftnl_set_set_str(list.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
-  nftnl_set_set_str(list.get(), NFTNL_SET_NAME, set.c_str());
-  return list;
-}
-
-void AppendElements(NftBatch& batch, uint16_t type, uint16_t flags, const std::string& what,
-                    const nftnl_set& list) {
-  const std::unique_ptr<nftnl_set_elems_iter, NftnlFree<nftnl_set_elems_iter_destroy>> iterator(
-      nftnl_set_elems_iter_create(&list));
-  batch.Add(type, flags, what, [&](nlmsghdr* message) {
-    return nftnl_set_elems_nlmsg_build_payload_iter(message, iterator.get()) > 0;
-  });
-}
-
 }  // namespace
-
-void AddElements(NftBatch& batch, const std::string& set, const std::vector<NftElement>& elements) {
-  if (elements.empty()) return;
-  const NftnlSet list = ElementList(set);
-  for (const NftElement& element : elements) {
-    nftnl_set_elem* added = nftnl_set_elem_alloc();  // the set owns it
-    nftnl_set_elem_set(added, NFTNL_SET_ELEM_KEY, element.key.data(),
-                       static_cast<uint32_t>(element.key.size()));
-    if (element.timeout_ms != 0) {
-      nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT, element.timeout_ms);
-      // 0 would mean "the full time" to the kernel.
-      nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_EXPIRATION,
-                             std::max<uint64_t>(element.expires_ms, 1));
-    }
-    nftnl_set_elem_add(list.get(), added);
-  }
-  AppendElements(batch, NFT_MSG_NEWSETELEM, NLM_F_CREATE, absl::StrCat("add entries to set ", set),
-                 *list);
-}
-
-void DeleteElements(NftBatch& batch, const std::string& set, const std::vector<std::string>& keys) {
-  if (keys.empty()) return;
-  const NftnlSet list = ElementList(set);
-  for (const std::string& key : keys) {
-    nftnl_set_elem* removed = nftnl_set_elem_alloc();
-    nftnl_set_elem_set(removed, NFTNL_SET_ELEM_KEY, key.data(), static_cast<uint32_t>(key.size()));
-    nftnl_set_elem_add(list.get(), removed);
-  }
-  AppendElements(batch, NFT_MSG_DELSETELEM, 0, absl::StrCat("remove entries from set ", set),
-                 *list);
-}
 
 absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
                                           const NftSettings& settings) {
@@ -400,10 +359,7 @@ absl::Status RemoveTable(base::NetlinkSocket& socket) {
   const NftnlTable table(nftnl_table_alloc());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
   batch.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
-            [&](nlmsghdr* message) {
-              nftnl_table_nlmsg_build_payload(message, table.get());
-              return false;
-            });
+            nftnl_table_nlmsg_build_payload, table.get());
   const absl::StatusOr<NftCommit> commit = batch.Commit();
   if (!commit.ok()) return commit.status();
   if (commit->error == ENOENT) return absl::OkStatus();  // somebody was faster

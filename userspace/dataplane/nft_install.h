@@ -4,13 +4,10 @@
 
 #include <cstdint>
 #include <memory>
-#include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/netlink_socket.h"
-#include "dataplane/nft_batch.h"
 #include "dataplane/nft_rules.h"
 #include "dataplane/nft_snapshot.h"
 #include "dataplane/nft_table.h"
@@ -43,10 +40,6 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket, const Nft
 // True when the table is what InstallTable() makes: flags, chains, rules, sets
 // and the counter, whatever the entries are.
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned);
-
-// Appends messages that add or remove the entries to or from the set.
-void AddElements(NftBatch& batch, const std::string& set, const std::vector<NftElement>& elements);
-void DeleteElements(NftBatch& batch, const std::string& set, const std::vector<std::string>& keys);
 
 // Removes the table; OK when there is none.
 absl::Status RemoveTable(base::NetlinkSocket& socket);

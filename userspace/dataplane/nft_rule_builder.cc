@@ -16,6 +16,10 @@
 namespace npg::dataplane {
 namespace {
 
+// In the headers of TCP and UDP.
+constexpr uint32_t kSourcePortOffset = 0;
+constexpr uint32_t kDestinationPortOffset = 2;
+constexpr uint32_t kPortSize = 2;
 constexpr uint32_t kTcpFlagsOffset = 13;
 
 // A concatenated key lies in consecutive 32-bit registers, each part starting
@@ -128,8 +132,8 @@ void RuleBuilder::LoadTuple(IpFamily family, TupleOrder order) {
   };
   const Part source_address{NFT_PAYLOAD_NETWORK_HEADER, ipv4 ? 12U : 8U, ipv4 ? 4U : 16U};
   const Part destination_address{NFT_PAYLOAD_NETWORK_HEADER, ipv4 ? 16U : 24U, ipv4 ? 4U : 16U};
-  const Part source_port{NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2};
-  const Part destination_port{NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2};
+  const Part source_port{NFT_PAYLOAD_TRANSPORT_HEADER, kSourcePortOffset, kPortSize};
+  const Part destination_port{NFT_PAYLOAD_TRANSPORT_HEADER, kDestinationPortOffset, kPortSize};
   const std::array<Part, 4> as_sent{source_address, source_port, destination_address,
                                     destination_port};
   const std::array<Part, 4> reversed{destination_address, destination_port, source_address,
@@ -141,14 +145,39 @@ void RuleBuilder::LoadTuple(IpFamily family, TupleOrder order) {
   }
 }
 
-RuleBuilder& RuleBuilder::TupleIn(IpFamily family, TupleOrder order, absl::string_view set) {
-  LoadTuple(family, order);
+RuleBuilder& RuleBuilder::Lookup(absl::string_view set, uint32_t flags) {
   nftnl_expr* lookup = Append("lookup");
   nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
   nftnl_expr_set_str(lookup, NFTNL_EXPR_LOOKUP_SET, std::string(set).c_str());
-  // Nothing new to the kernel, but it will say so when it lists the rule.
-  nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_FLAGS, 0);
+  // Also where they are 0: the kernel says so when it lists the rule.
+  nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_FLAGS, flags);
   return *this;
+}
+
+RuleBuilder& RuleBuilder::TupleIn(IpFamily family, TupleOrder order, absl::string_view set) {
+  LoadTuple(family, order);
+  return Lookup(set, 0);
+}
+
+void RuleBuilder::LoadPort(Port port) {
+  LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER,
+              port == Port::kSource ? kSourcePortOffset : kDestinationPortOffset, kPortSize,
+              NFT_REG_1);
+}
+
+RuleBuilder& RuleBuilder::SourcePortNotIn(absl::string_view set) {
+  LoadPort(Port::kSource);
+  return Lookup(set, NFT_LOOKUP_F_INV);
+}
+
+RuleBuilder& RuleBuilder::AddPort(Port port, absl::string_view set, absl::Duration timeout) {
+  LoadPort(port);
+  return DynamicSet(NFT_DYNSET_OP_ADD, set, timeout);
+}
+
+RuleBuilder& RuleBuilder::UpdatePort(Port port, absl::string_view set, absl::Duration timeout) {
+  LoadPort(port);
+  return DynamicSet(NFT_DYNSET_OP_UPDATE, set, timeout);
 }
 
 RuleBuilder& RuleBuilder::DynamicSet(nft_dynset_ops op, absl::string_view set,

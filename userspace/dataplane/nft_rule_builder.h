@@ -21,6 +21,8 @@ enum class TupleOrder {
 
 enum class IpFamily { kIpv4, kIpv6 };
 
+enum class Port { kSource, kDestination };
+
 // Builds one rule of the table, statement by statement, in the terms of the nft
 // language: each function appends what the nft program would for the same text,
 // so that `nft list table` prints it back as written here.
@@ -42,12 +44,16 @@ class RuleBuilder {
   // The packet's tuple is in `set`.
   RuleBuilder& TupleIn(IpFamily family, TupleOrder order, absl::string_view set);
 
+  RuleBuilder& SourcePortNotIn(absl::string_view set);
+
   // What is done. Entering a tuple in a set that is full ends the rule, too.
   RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
                         absl::Duration timeout);
   RuleBuilder& UpdateTuple(IpFamily family, TupleOrder order, absl::string_view set,
                            absl::Duration timeout);
   RuleBuilder& DeleteTuple(IpFamily family, TupleOrder order, absl::string_view set);
+  RuleBuilder& AddPort(Port port, absl::string_view set, absl::Duration timeout);
+  RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
 
@@ -62,6 +68,8 @@ class RuleBuilder {
   void LoadMeta(uint32_t key);
   void Compare(nft_cmp_ops op, const void* data, uint32_t size);
   void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
+  void LoadPort(Port port);
+  RuleBuilder& Lookup(absl::string_view set, uint32_t flags);
   void LoadTuple(IpFamily family, TupleOrder order);
   RuleBuilder& TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value);
   RuleBuilder& DynamicSet(nft_dynset_ops op, absl::string_view set, absl::Duration timeout);

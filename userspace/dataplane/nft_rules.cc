@@ -29,19 +29,27 @@ constexpr std::array<Family, 2> kFamilies{{
     {IpFamily::kIpv6, "tcp6", "half6", "udp6"},
 }};
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
+constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 
 // Sees every packet that leaves a socket of this host. What has nothing to do
 // with the guard is to be done with it after as few expressions as possible:
-// traffic to elsewhere after the first rule, loopback traffic after one lookup.
+// traffic to elsewhere after the first rule, loopback traffic after one lookup
+// of two bytes, whatever its protocol and address family. (Looking the tuple up
+// at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
+// for which of the sets it is.)
 NftChain Output(const Mark& mark) {
   NftChain chain{std::string(kHookChain), {}};
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
   // Any other protocol that carries the mark is none of ours: chain exempt lets
   // it pass as it is.
-  rules.push_back(RuleBuilder(kHookChain).MarkIs(mark).Goto("exempt").Build());
-  // One test of the protocol before both families' lookups, and goto, which does
-  // not come back: no packet meets the rules of another protocol.
+  rules.push_back(
+      RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
+  rules.push_back(RuleBuilder(kHookChain, "no exempt flow has this port")
+                      .SourcePortNotIn(kPortsSet.name)
+                      .Accept()
+                      .Build());
+  // Goto does not come back: no packet meets the rules of another protocol.
   rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_TCP).Goto("unmarked_tcp").Build());
   rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
   return chain;
@@ -51,11 +59,7 @@ NftChain Output(const Mark& mark) {
 NftChain Exempt() {
   NftChain chain{"exempt", {}};
   chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("exempt_tcp").Build());
-  chain.rules.push_back(RuleBuilder(chain.name)
-                            .ProtocolIs(IPPROTO_UDP)
-                            .Count(kExemptedCounter)
-                            .Goto("udp_flow")
-                            .Build());
+  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_UDP).Goto("exempt_udp").Build());
   return chain;
 }
 
@@ -77,7 +81,11 @@ NftChain ExemptTcp() {
   // and a client that sets its own SO_MARK after connect() loses ours. The
   // tuple may be that of a connection that has ended just now (4-tuple reuse):
   // `update` gives its entries, about to expire, the full time again, and the
-  // FINs of that connection are forgotten.
+  // FINs of that connection are forgotten. The ports come first: a tuple whose
+  // source port is not among them is not looked up.
+  for (const Port port : kBothPorts) {
+    rules.push_back(RuleBuilder(chain.name).UpdatePort(port, kPortsSet.name, kTcpTimeout).Build());
+  }
   for (const Family& family : kFamilies) {
     for (const TupleOrder order : kBothDirections) {
       rules.push_back(
@@ -96,6 +104,10 @@ NftChain ExemptTcp() {
 // the ACK of the last FIN must not revive what is about to expire.
 NftChain TcpEstablished() {
   NftChain chain{"tcp_established", {}};
+  for (const Port port : kBothPorts) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name).AddPort(port, kPortsSet.name, kTcpTimeout).Build());
+  }
   for (const Family& family : kFamilies) {
     for (const TupleOrder order : kBothDirections) {
       chain.rules.push_back(
@@ -105,12 +117,12 @@ NftChain TcpEstablished() {
   return chain;
 }
 
-// What all loopback traffic pays: one lookup. Exact tuples, so that nothing but
-// replies (and clients that lost the mark) is exempt.
+// Exact tuples, so that nothing but replies (and clients that lost the mark) is
+// exempt.
 NftChain UnmarkedTcp() {
   NftChain chain{"unmarked_tcp", {}};
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(chain.name)
+    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt connections")
                               .TupleIn(family.ip, TupleOrder::kAsSent, family.tcp)
                               .Goto("tcp_flow")
                               .Build());
@@ -123,7 +135,10 @@ NftChain TcpFlow() {
   // An unmarked SYN is a new connect that was not exempted, from a client port
   // that an exempt one had moments ago: it has to reach the Service.
   chain.rules.push_back(
-      RuleBuilder(chain.name).TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN).Goto("tcp_forget").Build());
+      RuleBuilder(chain.name, "a new connection that is not exempt, on a reused tuple")
+          .TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN)
+          .Goto("tcp_forget")
+          .Build());
   chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
   chain.rules.push_back(
       RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
@@ -151,7 +166,7 @@ NftChain TcpClosing() {
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(chain.name).AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
   for (const Family& family : kFamilies) {
-    rules.push_back(RuleBuilder(chain.name)
+    rules.push_back(RuleBuilder(chain.name, "the other direction has ended already")
                         .TupleIn(family.ip, TupleOrder::kReversed, family.half)
                         .Goto("tcp_closed")
                         .Build());
@@ -180,27 +195,44 @@ NftChain TcpClosed() {
   return chain;
 }
 
+// As with TCP, except that any packet may be the first, and that only replies
+// are entered. A UDP socket keeps its port when it connects again; were the
+// client's direction known by its tuple too, it would stay exempt when that
+// second connect was not, the listener being gone.
+NftChain ExemptUdp() {
+  NftChain chain{"exempt_udp", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kReversed, family.udp, kUdpTimeout)
+            .Build());
+  }
+  return chain;
+}
+
 NftChain UnmarkedUdp() {
   NftChain chain{"unmarked_udp", {}};
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(chain.name)
+    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt flows")
                               .TupleIn(family.ip, TupleOrder::kAsSent, family.udp)
-                              .Goto("udp_flow")
+                              .Goto("udp_reply")
                               .Build());
   }
   return chain;
 }
 
-// Either direction of an exempt UDP flow. No packet begins or ends it: each
-// gives both entries the full time again.
-NftChain UdpFlow() {
-  NftChain chain{"udp_flow", {}};
+// No packet begins or ends a UDP flow: each, of either side, gives the entry
+// the full time again.
+NftChain UdpReply() {
+  NftChain chain{"udp_reply", {}};
   chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
   for (const Family& family : kFamilies) {
-    for (const TupleOrder order : kBothDirections) {
-      chain.rules.push_back(
-          RuleBuilder(chain.name).UpdateTuple(family.ip, order, family.udp, kUdpTimeout).Build());
-    }
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .UpdateTuple(family.ip, TupleOrder::kAsSent, family.udp, kUdpTimeout)
+                              .Build());
   }
   return chain;
 }
@@ -211,13 +243,15 @@ uint32_t NftSetSpec::key_type() const {
   // nft's own numbering of data types; the kernel only stores it. A concatenation
   // is its parts' numbers, six bits each.
   constexpr uint32_t kIpv4Address = 7, kIpv6Address = 8, kInetService = 13, kTypeBits = 6;
+  if (use == NftSetUse::kPorts) return kInetService;
   const uint32_t address = family == IpFamily::kIpv4 ? kIpv4Address : kIpv6Address;
   const uint32_t half = address << kTypeBits | kInetService;
   return half << (2 * kTypeBits) | half;
 }
 
 uint32_t NftSetSpec::key_length() const {
-  // Each part is padded to 32 bits.
+  if (use == NftSetUse::kPorts) return sizeof(in_port_t);
+  // Each part of a concatenation is padded to 32 bits.
   constexpr uint32_t kPort = 4;
   const auto address =
       static_cast<uint32_t>(family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr));
@@ -235,8 +269,9 @@ std::vector<NftChain> MakeChains(const Mark& mark) {
   chains.push_back(TcpForget());
   chains.push_back(TcpClosing());
   chains.push_back(TcpClosed());
+  chains.push_back(ExemptUdp());
   chains.push_back(UnmarkedUdp());
-  chains.push_back(UdpFlow());
+  chains.push_back(UdpReply());
   return chains;
 }
 

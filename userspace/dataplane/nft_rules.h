@@ -38,29 +38,46 @@ inline constexpr absl::Duration kUdpTimeout = absl::Hours(24 * 5);
 // For retransmissions after the last FIN, and the RST that answers a late segment.
 inline constexpr absl::Duration kClosedTimeout = absl::Seconds(30);
 
-// A set of tuples (source address, source port, destination address, destination port).
+enum class NftSetUse : uint8_t {
+  // Tuples (source address, source port, destination address, destination port)
+  // of packets that are exempt: two for each flow.
+  kFlows,
+  // Tuples of the directions of a TCP connection that have sent FIN.
+  kHalfClosed,
+  // Every port that is in a tuple of the flow sets, as source or destination.
+  // Has at least those; more costs a little time and nothing else.
+  kPorts,
+};
+
 struct NftSetSpec {
   absl::string_view name;
-  IpFamily family;
-  uint8_t protocol;
-  bool half_closed;  // directions that have sent FIN; otherwise flows, both directions
+  NftSetUse use;
+  IpFamily family = IpFamily::kIpv4;  // of tuples
+  uint8_t protocol = IPPROTO_TCP;     // of tuples
 
   uint32_t key_type() const;  // as nft numbers data types; tells it how to print
   uint32_t key_length() const;
-  absl::Duration timeout() const { return protocol == IPPROTO_TCP ? kTcpTimeout : kUdpTimeout; }
+  // The time that an entry is given when it is entered or refreshed.
+  absl::Duration timeout() const { return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout; }
+  uint32_t size(uint32_t tuples) const { return use == NftSetUse::kPorts ? kPortsSize : tuples; }
+
+  // As many as there are ports: never full.
+  static constexpr uint32_t kPortsSize = 65536;
 };
 
 inline constexpr uint32_t kSetFlags = NFT_SET_TIMEOUT | NFT_SET_EVAL;
-// Of each set. A flow takes two entries.
+// Of each set of tuples.
 inline constexpr uint32_t kSetSize = 65536;
 
-inline constexpr std::array<NftSetSpec, 6> kNftSets{{
-    {"tcp4", IpFamily::kIpv4, IPPROTO_TCP, false},
-    {"tcp6", IpFamily::kIpv6, IPPROTO_TCP, false},
-    {"half4", IpFamily::kIpv4, IPPROTO_TCP, true},
-    {"half6", IpFamily::kIpv6, IPPROTO_TCP, true},
-    {"udp4", IpFamily::kIpv4, IPPROTO_UDP, false},
-    {"udp6", IpFamily::kIpv6, IPPROTO_UDP, false},
+inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
+inline constexpr std::array<NftSetSpec, 7> kNftSets{{
+    kPortsSet,
+    {"tcp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_TCP},
+    {"tcp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_TCP},
+    {"half4", NftSetUse::kHalfClosed, IpFamily::kIpv4, IPPROTO_TCP},
+    {"half6", NftSetUse::kHalfClosed, IpFamily::kIpv6, IPPROTO_TCP},
+    {"udp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_UDP},
+    {"udp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_UDP},
 }};
 
 // Chains with the rules for packets whose mark is `mark`.

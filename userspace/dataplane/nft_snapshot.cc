@@ -185,33 +185,4 @@ absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {
                                              " readings"));
 }
 
-absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& socket,
-                                                        absl::string_view set) {
-  const NftnlSet filter(nftnl_set_alloc());
-  nftnl_set_set_str(filter.get(), NFTNL_SET_TABLE, TableName().c_str());
-  nftnl_set_set_str(filter.get(), NFTNL_SET_NAME, std::string(set).c_str());
-  const auto answer =
-      List(socket, NFT_MSG_GETSETELEM, NLM_F_DUMP, absl::StrCat("set ", set),
-           [&](nlmsghdr* request) { nftnl_set_elems_nlmsg_build_payload(request, filter.get()); });
-  if (!answer.ok()) return answer.status();
-  std::vector<NftElement> elements;
-  answer->ForEach([&elements](const nlmsghdr& message) {
-    const NftnlSet found(nftnl_set_alloc());
-    if (nftnl_set_elems_nlmsg_parse(&message, found.get()) < 0) return;
-    const auto collect = [](nftnl_set_elem* element, void* data) {
-      uint32_t size = 0;
-      const void* key = nftnl_set_elem_get(element, NFTNL_SET_ELEM_KEY, &size);
-      auto& list = *static_cast<std::vector<NftElement>*>(data);
-      list.push_back({std::string(static_cast<const char*>(key), size), 0, 0});
-      if (nftnl_set_elem_is_set(element, NFTNL_SET_ELEM_TIMEOUT)) {
-        list.back().timeout_ms = nftnl_set_elem_get_u64(element, NFTNL_SET_ELEM_TIMEOUT);
-        list.back().expires_ms = nftnl_set_elem_get_u64(element, NFTNL_SET_ELEM_EXPIRATION);
-      }
-      return 0;
-    };
-    nftnl_set_elem_foreach(found.get(), collect, &elements);
-  });
-  return elements;
-}
-
 }  // namespace npg::dataplane

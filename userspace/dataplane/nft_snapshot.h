@@ -8,7 +8,6 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
 
 namespace npg::dataplane {
@@ -48,17 +47,6 @@ struct NftSnapshot {
 // PERMISSION_DENIED without CAP_NET_ADMIN, UNIMPLEMENTED where the kernel has
 // no nf_tables, UNAVAILABLE when others change the rule set without a pause.
 absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket);
-
-// An entry of one of the sets.
-struct NftElement {
-  std::string key;
-  uint64_t timeout_ms = 0;  // 0: none
-  uint64_t expires_ms = 0;  // from the time of reading
-};
-
-// NOT_FOUND when there is no such set.
-absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& socket,
-                                                        absl::string_view set);
 
 }  // namespace npg::dataplane
 

@@ -10,12 +10,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
+#include "dataplane/nft_elements.h"
 #include "dataplane/nft_flows.h"
 #include "dataplane/nft_install.h"
 #include "dataplane/nft_keeper.h"
@@ -40,9 +42,18 @@ class InstalledTable : public NftTable {
 
  private:
   absl::StatusOr<bool> Repair(bool entries_lost, const std::function<std::vector<Flow>()>& live);
-  absl::StatusOr<bool> AddMissing(const std::vector<Flow>& live);
-  absl::StatusOr<NftSetChange> ReconcileSet(const NftSetSpec& set, const std::vector<Flow>& live,
-                                            const std::vector<Flow>& connected, bool remove);
+  enum class Extent { kAdd, kAddAndRemove };
+  // What was done to the sets in all.
+  struct Outcome {
+    bool added = false;
+    absl::Status full;
+  };
+  absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<Flow>& live,
+                                  const std::vector<Flow>& connected);
+  using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
+  absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
+                                         std::vector<NftElement> elements,
+                                         const Comparison& compare);
 
   // The table's owner in the kernel's eyes is this socket.
   base::NetlinkSocket socket_;
@@ -78,54 +89,66 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost,
     return false;
   }
   // The rules first: a connection that begins now enters itself.
-  const absl::StatusOr<bool> added = AddMissing(live());
-  if (!added.ok()) return added.status();
-  return !intact || *added;
+  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live(), {});
+  if (!outcome.ok()) return outcome.status();
+  return !intact || outcome->added;
 }
 
-absl::StatusOr<NftSetChange> InstalledTable::ReconcileSet(const NftSetSpec& set,
-                                                          const std::vector<Flow>& live,
-                                                          const std::vector<Flow>& connected,
-                                                          bool remove) {
+absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftSetSpec& set,
+                                                       std::vector<NftElement> elements,
+                                                       const Comparison& compare) {
   // An entry may go by itself between our reading and our removing it.
   constexpr int kMaxTries = 5;
-  absl::Status status;
-  for (int tries = 0; tries < kMaxTries; ++tries) {
-    const auto elements = ReadNftElements(socket_, set.name);
-    if (!elements.ok()) return elements.status();
-    NftSetChange change = CompareFlows(set, settings_.set_size, *elements, live, connected);
-    if (!remove) change.remove.clear();
-    status = ApplyChange(socket_, set, change);
+  for (int tries = 1;; ++tries) {
+    NftSetChange change = compare(elements);
+    if (extent == Extent::kAdd) change.remove.clear();
+    const absl::Status status = ApplyChange(socket_, set, change);
     if (status.ok()) return change;
-    if (!absl::IsNotFound(status)) return status;
+    if (!absl::IsNotFound(status) || tries == kMaxTries) return status;
+    auto again = ReadNftElements(socket_, set.name);
+    if (!again.ok()) return again.status();
+    elements = *std::move(again);
   }
-  return status;
 }
 
-absl::StatusOr<bool> InstalledTable::AddMissing(const std::vector<Flow>& live) {
-  bool added = false;
+absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
+    Extent extent, const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+  // Before the tuples: a port that is not among theirs then has been idle since.
+  auto ports = ReadNftElements(socket_, kPortsSet.name);
+  if (!ports.ok()) return ports.status();
+  absl::flat_hash_set<std::string> used;
+  Outcome outcome;
   for (const NftSetSpec& set : kNftSets) {
-    if (set.half_closed) continue;
-    const absl::StatusOr<NftSetChange> change = ReconcileSet(set, live, {}, /*remove=*/false);
+    if (set.use == NftSetUse::kPorts) continue;
+    auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    for (const NftElement& element : *elements) {
+      for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
+    }
+    const absl::StatusOr<NftSetChange> change =
+        ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
+          return CompareFlows(set, settings_.set_size, now, live, connected);
+        });
     if (!change.ok()) return change.status();
-    added = added || !change->add.empty();
-  }
-  return added;
-}
-
-absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
-                                       const std::vector<Flow>& connected) {
-  absl::Status full;
-  for (const NftSetSpec& set : kNftSets) {
-    const absl::StatusOr<NftSetChange> change = ReconcileSet(set, live, connected, /*remove=*/true);
-    if (!change.ok()) return change.status();
+    outcome.added = outcome.added || !change->add.empty();
     if (change->no_room == 0) continue;
-    full.Update(absl::ResourceExhaustedError(absl::StrCat(
+    outcome.full.Update(absl::ResourceExhaustedError(absl::StrCat(
         "set ", set.name, " of nft table inet ", kNftTableName, " is full (", settings_.set_size,
         " entries): ", change->no_room,
         " are missing, replies to so many exempted connections are tracked and may meet NAT")));
   }
-  return full;
+  const absl::StatusOr<NftSetChange> change = ChangeSet(
+      extent, kPortsSet, *std::move(ports),
+      [&](const std::vector<NftElement>& now) { return ComparePorts(now, used, live, connected); });
+  if (!change.ok()) return change.status();
+  outcome.added = outcome.added || !change->add.empty();
+  return outcome;
+}
+
+absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
+                                       const std::vector<Flow>& connected) {
+  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAddAndRemove, live, connected);
+  return outcome.ok() ? outcome->full : outcome.status();
 }
 
 absl::Status InstalledTable::Remove() {
@@ -161,7 +184,7 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {
-    if (set.half_closed || !snapshot->sets.contains(set.name)) continue;
+    if (set.use != NftSetUse::kFlows || !snapshot->sets.contains(set.name)) continue;
     const auto elements = ReadNftElements(*socket, set.name);
     if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
     if (!elements.ok()) return elements.status();
