@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdio>
 #include <cstdlib>
+#include <exception>
+#include <iostream>
 #include <optional>
 #include <string>
 #include <variant>
@@ -11,6 +12,7 @@
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
+#include "cli/text.h"
 
 namespace {
 
@@ -19,11 +21,8 @@ std::optional<std::string> ReadEnvironment(const std::string& name) {
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
+int Main(const std::vector<std::string>& args) {
   npg::cli::CommandLine command_line;
-  const std::vector<std::string> args(argv + (argc > 0 ? 1 : 0), argv + argc);
   const absl::StatusOr<npg::cli::Options> options = command_line.Parse(args, ReadEnvironment);
   const absl::StatusOr<int> exit_code =
       options.ok()
@@ -34,6 +33,19 @@ int main(int argc, char** argv) {
   if (npg::cli::IsUsageError(exit_code.status())) {
     line += "; see '" + command_line.HelpCommand() + "'";
   }
-  std::fprintf(stderr, "nodeport-guard: %s\n", line.c_str());
+  // One line, whatever a file name or a message of somebody else brings along.
+  std::cerr << "nodeport-guard: " << npg::cli::Printable(line) << "\n";
   return npg::cli::ExitCode(exit_code.status());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    return Main({argv + (argc > 0 ? 1 : 0), argv + argc});
+  } catch (const std::exception& error) {
+    // Nothing of ours throws; what is left is memory that ran out.
+    std::cerr << "nodeport-guard: " << error.what() << "\n";
+    return npg::cli::kExitRuntimeError;
+  }
 }

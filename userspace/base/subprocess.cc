@@ -211,7 +211,7 @@ absl::Status Subprocess::TooMuchOutput() const {
       absl::StrCat(name_, " printed more than ", limits_.output_bytes, " bytes and was killed"));
 }
 
-void Subprocess::Kill() {
+void Subprocess::Kill() const {
   // Until it is reaped, its number belongs to nobody else.
   if (pid_ > 0) kill(-pid_, SIGKILL);
 }

@@ -68,7 +68,7 @@ class Subprocess {
   void OnOutput(Stream& stream);
   void OnExit();
   absl::Status TooMuchOutput() const;
-  void Kill();
+  void Kill() const;
   // Reaps the command: OK when it exited with 0.
   absl::Status Reap();
   void Close(Stream& stream);

@@ -72,7 +72,7 @@ Flag OutputFlag(std::shared_ptr<OutputFormat> target) {
   auto text = std::make_shared<std::string>();
   Flag flag = ChoiceFlag("o,output", "table|json|yaml", "How to print it.", "table", text);
   flag.set = [set = flag.set, text, target = std::move(target)](const Values& values) {
-    const absl::Status status = set(values);
+    absl::Status status = set(values);
     if (!status.ok()) return status;
     *target = *text == "json"   ? OutputFormat::kJson
               : *text == "yaml" ? OutputFormat::kYaml
@@ -173,7 +173,7 @@ void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& source
                      "", {sources, &sources->nodeports_file}));
 }
 
-constexpr char kNamesCgroups[] = "The cgroup2 folder from which cgroups are named.";
+constexpr const char* kNamesCgroups = "The cgroup2 folder from which cgroups are named.";
 
 }  // namespace
 

@@ -8,8 +8,8 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
+#include <iostream>
 #include <memory>
 #include <optional>
 #include <string>
@@ -117,8 +117,8 @@ absl::StatusOr<int> Follow(Follower& follower, dataplane::EventsReader& reader,
     if (!enough.ok()) return enough.status();
     if (*enough || fds[0].revents != 0) return kExitOk;
     if (lost > 0) {
-      std::fprintf(stderr, "nodeport-guard: too slow: about %llu events were not shown\n",
-                   static_cast<unsigned long long>(lost / sizeof(npg_event) + 1));
+      std::cerr << "nodeport-guard: too slow: about " << lost / sizeof(npg_event) + 1
+                << " events were not shown\n";
     }
     if (PinIdentity(pin) != followed) {
       return absl::UnavailableError("the guard was unloaded; no more events will come");
@@ -141,10 +141,9 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
       dataplane::EventsReader::Open(pins);
   if (!reader.ok()) return reader.status();
-  std::fprintf(stderr,
-               "nodeport-guard: waiting for connects to guarded listeners (%s)%s; times are UTC, "
-               "Ctrl-C ends\n",
-               pins.Root().c_str(), observe ? ", which mode observe only counts" : "");
+  std::cerr << "nodeport-guard: waiting for connects to guarded listeners (" << pins.Root() << ")"
+            << (observe ? ", which mode observe only counts" : "")
+            << "; times are UTC, Ctrl-C ends\n";
   return Follow(follower, **reader, *signals, pins.Map("events"));
 }
 

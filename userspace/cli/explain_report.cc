@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/explain_report.h"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -56,10 +57,8 @@ Address DestinationOf(const core::Listener& listener, const std::vector<core::Li
   if (!IsV4(listener.address) && listener.v6only) return kLoopback6;
   Address address = kLoopback4;
   const auto taken = [&] {
-    for (const core::Listener& other : others) {
-      if (other.address == address) return true;
-    }
-    return false;
+    return std::any_of(others.begin(), others.end(),
+                       [&](const core::Listener& other) { return other.address == address; });
   };
   while (taken() && address.back() < 255) ++address.back();
   return address;
@@ -138,7 +137,7 @@ std::string MarkFact(const GuardFacts& facts) {
 // What keeps a connect to this destination from being exempted although the
 // decision says so.
 std::optional<std::string> Obstacle(const GuardFacts& facts, const Address& destination) {
-  if (const auto problem =
+  if (std::optional<std::string> problem =
           ProgramProblem(facts, IsV4(destination) ? "npg_connect4" : "npg_connect6")) {
     return problem;
   }

@@ -104,7 +104,7 @@ absl::Status FlagSet::Apply(const Entry& entry, const Environment& environment,
     return absl::OkStatus();
   }
   if (flag.repeatable) values = SplitCommas(values);
-  const absl::Status status = flag.set(values);
+  absl::Status status = flag.set(values);
   if (status.ok()) return status;
   return UsageError(absl::StrCat(origin, ": ", status.message()));
 }

@@ -2,8 +2,8 @@
 //
 // Writes the man page and the shell completions at build time:
 //   npg_gen_docs FOLDER
-#include <cstdio>
 #include <fstream>
+#include <iostream>
 #include <string>
 #include <vector>
 
@@ -19,7 +19,7 @@ bool WriteFile(const std::string& path, const std::string& text) {
   std::ofstream file(path, std::ios::trunc);
   file << text;
   file.close();
-  if (file.fail()) std::fprintf(stderr, "npg_gen_docs: cannot write %s\n", path.c_str());
+  if (file.fail()) std::cerr << "npg_gen_docs: cannot write " << path << "\n";
   return !file.fail();
 }
 
@@ -28,7 +28,7 @@ bool WriteFile(const std::string& path, const std::string& text) {
 int main(int argc, char** argv) {
   const std::vector<std::string> args(argv, argv + argc);
   if (args.size() != 2) {
-    std::fprintf(stderr, "usage: npg_gen_docs FOLDER\n");
+    std::cerr << "usage: npg_gen_docs FOLDER\n";
     return 2;
   }
   const npg::cli::CommandLine command_line;

@@ -34,8 +34,9 @@ namespace {
 // Takes a value, or says what failed.
 template <typename T>
 absl::Status Take(absl::StatusOr<T> value, T& target) {
-  if (value.ok()) target = *std::move(value);
-  return value.status();
+  if (!value.ok()) return value.status();
+  target = *std::move(value);
+  return absl::OkStatus();
 }
 
 absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {

@@ -44,11 +44,7 @@ const LinkFact* FindLink(const GuardFacts& facts, absl::string_view program) {
 }
 
 std::string CgroupText(const LinkFact& fact) {
-  constexpr uint64_t kRootId = 1;  // of the root of every cgroup2 hierarchy
-  const bool root = fact.link.cgroup_id == kRootId;
-  return absl::StrCat(
-      fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup,
-      root ? "" : ": only processes below it are guarded");
+  return fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup;
 }
 
 // The cgroups to which live links are attached, as text.
@@ -75,9 +71,13 @@ std::string ControllerText(const GuardFacts& facts) {
 }
 
 std::string ProgramsText(const GuardFacts& facts) {
+  constexpr uint64_t kRootId = 1;  // of the root of every cgroup2 hierarchy
   const absl::btree_set<std::string> cgroups = Cgroups(facts);
+  bool part = !cgroups.empty();
+  for (const LinkFact& fact : facts.links) part = part && fact.link.cgroup_id != kRootId;
   return absl::StrCat(AttachedPrograms(facts), " of ", dataplane::kLinkNames.size(), " attached",
-                      cgroups.empty() ? "" : " to ", absl::StrJoin(cgroups, " and "));
+                      cgroups.empty() ? "" : " to ", absl::StrJoin(cgroups, " and "),
+                      part ? "; only processes below it are guarded" : "");
 }
 
 std::string TableText(const GuardFacts& facts) {

@@ -84,7 +84,7 @@ std::string ManPage(const CLI::App& app, absl::string_view version) {
   Page page;
   page.Raw(absl::StrCat(".\\\" Generated from the definition of the command line.\n",
                         ".TH NODEPORT\\-GUARD 8 \"\" \"nodeport\\-guard ", Escape(version),
-                        "\" \"System Administration\"\n"));
+                        R"(" "System Administration")", "\n"));
   // No hyphenation, no stretched lines: commands are to be found and copied.
   page.Raw(".nh\n.ad l\n");
   page.Section("NAME");

@@ -145,7 +145,7 @@ std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
   const std::string link = absl::StrCat("/proc/self/fd/", cgroup.get());
   const ssize_t length = readlink(link.c_str(), target.data(), target.size());
   if (length <= 0) return "";
-  return std::string(target.data(), static_cast<size_t>(length));
+  return {target.data(), static_cast<size_t>(length)};
 }
 
 }  // namespace npg::cli

@@ -13,7 +13,7 @@
 
 namespace npg::cli {
 
-inline constexpr char kMountinfo[] = "/proc/self/mountinfo";
+inline constexpr const char* kMountinfo = "/proc/self/mountinfo";
 
 // The mount points of whole cgroup2 hierarchies (not of parts of one), in the
 // order of mountinfo, from its text.

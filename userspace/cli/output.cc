@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -27,12 +28,11 @@ using Json = nlohmann::ordered_json;
 // and numbers are not among it, nor the many ways to write true, false and null.
 bool IsPlainYaml(absl::string_view text) {
   if (text.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(text[0]))) return false;
-  for (const char c : text) {
-    if (!absl::ascii_isalnum(static_cast<unsigned char>(c)) &&
-        absl::string_view(" ./_-").find(c) == absl::string_view::npos) {
-      return false;
-    }
-  }
+  const bool simple = std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           absl::string_view(" ./_-").find(c) != absl::string_view::npos;
+  });
+  if (!simple) return false;
   if (text.back() == ' ') return false;
   for (const char* word : {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}) {
     if (absl::EqualsIgnoreCase(text, word)) return false;

@@ -82,7 +82,7 @@ std::string ReadSmallFile(int at, const char* name) {
   std::array<char, 8192> buffer{};
   const ssize_t length = read(fd.get(), buffer.data(), buffer.size());
   if (length <= 0) return "";
-  return std::string(buffer.data(), static_cast<size_t>(length));
+  return {buffer.data(), static_cast<size_t>(length)};
 }
 
 // The cgroup2 path: the line of hierarchy 0. On a hybrid host the others are of

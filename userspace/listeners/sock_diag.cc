@@ -125,14 +125,14 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
 
 // The kernel gives the addresses of an IPv6 socket that speaks IPv4 v4-mapped
 // already; a bound, unconnected one is given as it is bound.
-Address ToAddress(uint8_t family, const uint32_t (&words)[4]) {
+Address ToAddress(uint8_t family, const uint32_t* words) {
   Address address{};
   if (family == AF_INET6) {
     std::memcpy(address.data(), words, address.size());
     return address;
   }
   address[10] = address[11] = 0xff;
-  std::memcpy(&address[12], &words[0], sizeof(words[0]));
+  std::memcpy(&address[12], words, sizeof(*words));
   return address;
 }
 

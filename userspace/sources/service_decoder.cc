@@ -66,6 +66,23 @@ absl::StatusOr<std::optional<core::PortKey>> DecodeServicePort(simdjson::dom::ob
   return core::PortKey{*node_port, *protocol};
 }
 
+void AddServicePorts(simdjson::dom::array ports, ServicePorts& result) {
+  size_t index = 0;
+  for (const simdjson::dom::element element : ports) {
+    simdjson::dom::object port;
+    if (element.get(port) != simdjson::SUCCESS) {
+      result.skipped.push_back(
+          absl::StrCat(result.service, " ports[", index, "]: ", Describe(element), " is no port"));
+    } else if (const auto key = DecodeServicePort(port); !key.ok()) {
+      result.skipped.push_back(OneLine(
+          absl::StrCat(result.service, " ", PortLabel(port, index), ": ", key.status().message())));
+    } else if (key->has_value()) {
+      result.ports.push_back(**key);
+    }
+    ++index;
+  }
+}
+
 // "30080", "30081/udp".
 absl::StatusOr<core::PortKey> ParsePortText(absl::string_view text) {
   core::PortKey key;
@@ -149,7 +166,8 @@ ServicePorts DecodeService(simdjson::dom::element service) {
     return result;
   }
   absl::string_view name_space = "default", name;
-  if (const auto value = Member(object, "metadata"); value && value->get(metadata) == 0) {
+  if (const auto value = Member(object, "metadata");
+      value && value->get(metadata) == simdjson::SUCCESS) {
     name = StringMember(metadata, "name");
     if (Member(metadata, "namespace")) name_space = StringMember(metadata, "namespace");
   }
@@ -177,20 +195,7 @@ ServicePorts DecodeService(simdjson::dom::element service) {
         absl::StrCat(result.service, ": spec.ports is ", Describe(*ports_value), ", not a list"));
     return result;
   }
-  size_t index = 0;
-  for (const simdjson::dom::element element : ports) {
-    simdjson::dom::object port;
-    if (element.get(port) != simdjson::SUCCESS) {
-      result.skipped.push_back(
-          absl::StrCat(result.service, " ports[", index, "]: ", Describe(element), " is no port"));
-    } else if (const auto key = DecodeServicePort(port); !key.ok()) {
-      result.skipped.push_back(
-          absl::StrCat(result.service, " ", PortLabel(port, index), ": ", key.status().message()));
-    } else if (key->has_value()) {
-      result.ports.push_back(**key);
-    }
-    ++index;
-  }
+  AddServicePorts(ports, result);
   return result;
 }
 
