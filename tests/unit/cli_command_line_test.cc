@@ -1,0 +1,382 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_split.h"
+#include "cli/exit_code.h"
+#include "cli/options.h"
+#include "core/port.h"
+#include "testing/status_asserts.h"
+
+namespace npg::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Variables = std::map<std::string, std::string>;
+
+Environment From(const Variables& variables) {
+  return [variables](const std::string& name) -> std::optional<std::string> {
+    const auto it = variables.find(name);
+    return it == variables.end() ? std::nullopt : std::optional<std::string>(it->second);
+  };
+}
+
+// The arguments are what stands between blanks.
+absl::StatusOr<Options> Parse(const std::string& line, const Variables& variables = {}) {
+  CommandLine command_line;
+  return command_line.Parse(absl::StrSplit(line, ' ', absl::SkipEmpty()), From(variables));
+}
+
+template <typename T>
+absl::StatusOr<T> ParseAs(const std::string& line, const Variables& variables = {}) {
+  absl::StatusOr<Options> options = Parse(line, variables);
+  if (!options.ok()) return options.status();
+  return std::get<T>(*options);
+}
+
+// The message of a line that has to be refused as wrong usage.
+std::string Refused(const std::string& line, const Variables& variables = {}) {
+  const absl::StatusOr<Options> options = Parse(line, variables);
+  if (options.ok()) return "(accepted)";
+  EXPECT_EQ(ExitCode(options.status()), kExitUsage) << options.status();
+  EXPECT_THAT(std::string(options.status().message()), Not(HasSubstr("\n")));
+  return std::string(options.status().message());
+}
+
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& content) {
+    std::string pattern = ::testing::TempDir() + "npg-config-XXXXXX";
+    folder_ = mkdtemp(pattern.data());
+    std::ofstream(path()) << content;
+  }
+  ~ConfigFile() { std::filesystem::remove_all(folder_); }
+  ConfigFile(const ConfigFile&) = delete;
+  ConfigFile& operator=(const ConfigFile&) = delete;
+
+  std::string path() const { return folder_ / "guard.yaml"; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST(CommandLineTest, DefaultsOfRun) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run"));
+  EXPECT_EQ(run.node.cgroup, "");
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf");
+  EXPECT_THAT(run.sources.sources, ElementsAre("auto"));
+  EXPECT_EQ(run.sources.nodeports_file, "");
+  EXPECT_FALSE(run.observe);
+  EXPECT_EQ(run.mark.value, 0x1000U);
+  EXPECT_EQ(run.mark.mask, 0x1000U);
+  EXPECT_THAT(run.ignore_process, ElementsAre("kube-proxy", "ovnkube"));
+  EXPECT_FALSE(run.detach_on_exit);
+  EXPECT_EQ(run.log_level, "info");
+  EXPECT_FALSE(run.log_json);
+}
+
+TEST(CommandLineTest, AllFlagsOfRun) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions run,
+      ParseAs<RunOptions>(
+          "run --source netfilter --source=file --nodeports-file p.yaml --mode observe "
+          "--cgroup /cg --bpffs /bpf --mark 0x10 --mark-mask 0xf0 --ignore-process a,b "
+          "--ignore-process c --detach-on-exit --log-level debug --log-format json"));
+  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
+  EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
+  EXPECT_TRUE(run.observe);
+  EXPECT_EQ(run.node.cgroup, "/cg");
+  EXPECT_EQ(run.node.bpffs, "/bpf");
+  EXPECT_EQ(run.mark.value, 0x10U);
+  EXPECT_EQ(run.mark.mask, 0xf0U);
+  EXPECT_THAT(run.ignore_process, ElementsAre("a", "b", "c"));
+  EXPECT_TRUE(run.detach_on_exit);
+  EXPECT_EQ(run.log_level, "debug");
+  EXPECT_TRUE(run.log_json);
+}
+
+TEST(CommandLineTest, TheLastOfASingleFlagCounts) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --mode observe --mode enforce"));
+  EXPECT_FALSE(run.observe);
+}
+
+TEST(CommandLineTest, UnknownFlagsAndCommandsAreNamed) {
+  EXPECT_EQ(Refused(""), "no command given");
+  EXPECT_EQ(Refused("walk"), "unknown command \"walk\"");
+  EXPECT_EQ(Refused("--bpffs /x run"), "unknown flag \"--bpffs\"");
+  EXPECT_EQ(Refused("run --frob"), "unknown flag \"--frob\"");
+  EXPECT_EQ(Refused("run --frob=1"), "unknown flag \"--frob\"");
+  EXPECT_EQ(Refused("run -z"), "unknown flag \"-z\"");
+  EXPECT_EQ(Refused("run status"), "unexpected argument \"status\"");
+  EXPECT_EQ(Refused("status --mode observe"), "unknown flag \"--mode\"");
+  EXPECT_EQ(Refused("version --bpffs /x"), "unknown flag \"--bpffs\"");
+  EXPECT_EQ(Refused("run --mode"), "--mode: needs a value");
+  EXPECT_EQ(Refused("run --bpffs="), "--bpffs: needs a value");
+  CommandLine command_line;
+  EXPECT_EQ(command_line.Parse({"run", "--bpffs", ""}, From({})).status(),
+            UsageError("--bpffs: is empty"));
+}
+
+TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
+  EXPECT_EQ(Refused("\x1b[2J"), "unknown command \"\\x1b[2J\"");
+  EXPECT_EQ(Refused("run --mode a\nb"), "--mode: \"a\\nb\" is not one of enforce, observe");
+}
+
+TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
+  for (const char* flag : {"--kubeconfig", "--scope", "--only-process", "--http-address",
+                           "--reserve-ports", "--bind-protection"}) {
+    EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
+              std::string("unknown flag \"") + flag + "\"");
+  }
+  EXPECT_EQ(Refused("doctor"), "unknown command \"doctor\"");
+}
+
+TEST(CommandLineTest, ValuesAreChecked) {
+  EXPECT_EQ(Refused("run --mode off"), "--mode: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(Refused("run --source kubernetes"),
+            "--source: \"kubernetes\" is not a source (auto, netfilter, file)");
+  EXPECT_EQ(Refused("run --source ,"), "--source: names no source");
+  EXPECT_EQ(Refused("run --source file"), "--source file: needs --nodeports-file FILE");
+  EXPECT_EQ(Refused("run --source netfilter --nodeports-file p"),
+            "--nodeports-file: is not read unless --source has auto or file");
+  EXPECT_EQ(Refused("run --log-level loud"),
+            "--log-level: \"loud\" is not one of trace, debug, info, warn, error");
+  EXPECT_EQ(Refused("run --detach-on-exit=perhaps"),
+            "--detach-on-exit: \"perhaps\" is neither true nor false");
+  EXPECT_EQ(Refused("run --ignore-process kube-controller-manager"),
+            "--ignore-process: \"kube-controller-manager\" is longer than the 15 bytes that the "
+            "kernel keeps of a name; write \"kube-controller\" if that is meant");
+  EXPECT_EQ(Refused("status -o xml"), "--output: \"xml\" is not one of table, json, yaml");
+  EXPECT_EQ(Refused("events -o yaml"), "--output: \"yaml\" is not one of text, json");
+  EXPECT_EQ(Refused("events --count -1"), "--count: \"-1\" is not a number");
+  EXPECT_EQ(Refused("unload --drain 5s"), "--drain: \"5s\" is not a number");
+  EXPECT_EQ(Refused("unload --drain 4294967296"), "--drain: \"4294967296\" is not a number");
+}
+
+TEST(CommandLineTest, NobodyCanBeIgnored) {
+  CommandLine command_line;
+  NPG_ASSERT_OK_AND_ASSIGN(const Options run,
+                           command_line.Parse({"run", "--ignore-process", ""}, From({})));
+  EXPECT_THAT(std::get<RunOptions>(run).ignore_process, IsEmpty());
+  const ConfigFile config("ignore-process: []\n");
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions configured,
+                           ParseAs<RunOptions>("run --config " + config.path()));
+  EXPECT_THAT(configured.ignore_process, IsEmpty());
+}
+
+TEST(CommandLineTest, ASwitchCanBeTurnedOff) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --detach-on-exit=false",
+                                               {{"NODEPORT_GUARD_DETACH_ON_EXIT", "true"}}));
+  EXPECT_FALSE(run.detach_on_exit);
+}
+
+TEST(CommandLineTest, AMarkAloneIsItsOwnMask) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run --mark 131072"));
+  EXPECT_EQ(run.mark.value, 0x20000U);
+  EXPECT_EQ(run.mark.mask, 0x20000U);
+}
+
+TEST(CommandLineTest, AMaskAloneKeepsTheMark) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run --mark-mask 0xFFFF0000"
+                                                                     " --mark 0x10000"));
+  EXPECT_EQ(run.mark.mask, 0xffff0000U);
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions wide, ParseAs<RunOptions>("run --mark-mask 0x3000"));
+  EXPECT_EQ(wide.mark.value, 0x1000U);
+  EXPECT_EQ(wide.mark.mask, 0x3000U);
+}
+
+TEST(CommandLineTest, BadMarksAreRefused) {
+  EXPECT_EQ(Refused("run --mark 0x1000 --mark-mask 0xff"),
+            "--mark 0x1000: has bits outside --mark-mask 0xff");
+  EXPECT_EQ(Refused("run --mark-mask 0xff"), "--mark 0x1000: has bits outside --mark-mask 0xff");
+  EXPECT_EQ(Refused("run --mark 0"), "--mark: is 0, which no packet can be told apart by");
+  EXPECT_EQ(Refused("run --mark-mask 0x0"),
+            "--mark-mask: is 0, which no packet can be told apart by");
+  for (const char* bad : {"0x", "x", "-1", "+1", "0x1g", "1.5", "0x100000000", "4294967296"}) {
+    EXPECT_THAT(Refused(std::string("run --mark ") + bad), HasSubstr("is not a number of 32 bits"))
+        << bad;
+  }
+}
+
+TEST(CommandLineTest, EnvironmentStandsInForFlags) {
+  const Variables variables = {{"NODEPORT_GUARD_MODE", "observe"},
+                               {"NODEPORT_GUARD_SOURCE", "netfilter, file"},
+                               {"NODEPORT_GUARD_NODEPORTS_FILE", "p.yaml"},
+                               {"NODEPORT_GUARD_DETACH_ON_EXIT", "yes"},
+                               {"NODEPORT_GUARD_BPFFS", ""},
+                               // Kubernetes sets such for a Service of that name.
+                               {"NODEPORT_GUARD_PORT", "tcp://10.0.0.1:80"}};
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run", variables));
+  EXPECT_TRUE(run.observe);
+  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
+  EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
+  EXPECT_TRUE(run.detach_on_exit);
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "an empty variable is as good as none";
+}
+
+TEST(CommandLineTest, ABadVariableIsNamed) {
+  EXPECT_EQ(Refused("run", {{"NODEPORT_GUARD_MODE", "off"}}),
+            "NODEPORT_GUARD_MODE: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(Refused("status", {{"NODEPORT_GUARD_OUTPUT", "xml"}}),
+            "NODEPORT_GUARD_OUTPUT: \"xml\" is not one of table, json, yaml");
+}
+
+TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
+  const ConfigFile config(
+      "mode: observe\n"
+      "log-level: trace\n"
+      "log-format: json\n"
+      "ignore-process: [one, two]\n"
+      "mark: 0x2000\n");
+  const Variables variables = {{"NODEPORT_GUARD_LOG_LEVEL", "warn"},
+                               {"NODEPORT_GUARD_MODE", "observe"},
+                               {"NODEPORT_GUARD_CONFIG", config.path()}};
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --mode enforce", variables));
+  EXPECT_FALSE(run.observe) << "flag";
+  EXPECT_EQ(run.log_level, "warn") << "environment";
+  EXPECT_TRUE(run.log_json) << "config";
+  EXPECT_THAT(run.ignore_process, ElementsAre("one", "two")) << "config";
+  EXPECT_EQ(run.mark.value, 0x2000U) << "config";
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "default";
+}
+
+TEST(CommandLineTest, AnEmptyConfigFileSaysNothing) {
+  for (const char* content : {"", "# nothing\n", "---\n", "{}\n"}) {
+    const ConfigFile config(content);
+    NPG_EXPECT_OK(Parse("run --config " + config.path())) << content;
+  }
+}
+
+TEST(CommandLineTest, BadConfigFilesAreRefusedByName) {
+  const auto refused = [](const std::string& content) {
+    const ConfigFile config(content);
+    const std::string message = Refused("run --config " + config.path());
+    const std::string prefix = "config file " + config.path() + ": ";
+    EXPECT_EQ(message.substr(0, prefix.size()), prefix);
+    return message.substr(prefix.size());
+  };
+  EXPECT_EQ(refused("mode: enforce\nmod: x\n"), "line 2: unknown key \"mod\"");
+  EXPECT_EQ(refused("config: other.yaml\n"), "line 1: unknown key \"config\"");
+  EXPECT_EQ(refused("help: true\n"), "line 1: unknown key \"help\"");
+  EXPECT_EQ(refused("mode: enforce\nmode: observe\n"), "line 2: \"mode\" is there twice");
+  EXPECT_EQ(refused("mode: off\n"), "mode: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(refused("mode: [enforce]\nlog-level: [info, warn]\n"),
+            "log-level: takes one value, not a list");
+  EXPECT_EQ(refused("mode: {a: b}\n"), "line 1: \"mode\" has no plain value");
+  EXPECT_EQ(refused("mode:\n"), "line 1: \"mode\" has no plain value");
+  EXPECT_EQ(refused("source: [[file]]\n"), "line 1: \"source\" has no plain value");
+  EXPECT_EQ(refused("- mode\n"), "is not a YAML mapping of flag names to values");
+  EXPECT_EQ(refused("mode: enforce\n---\nmode: observe\n"), "holds more than one YAML document");
+  EXPECT_THAT(refused("mode: \"enfor"), HasSubstr("line 1: "));
+  EXPECT_EQ(refused(std::string((1 << 20) + 1, '#')), "is larger than 1 MiB");
+  EXPECT_EQ(Refused("run --config /nowhere/guard.yaml"),
+            "config file /nowhere/guard.yaml: No such file or directory");
+  EXPECT_EQ(Refused("run --config /"), "config file /: Is a directory");
+}
+
+TEST(CommandLineTest, ExplainTakesAPort) {
+  NPG_ASSERT_OK_AND_ASSIGN(const ExplainOptions plain, ParseAs<ExplainOptions>("explain 33589"));
+  EXPECT_EQ(plain.port, 33589);
+  EXPECT_FALSE(plain.protocol.has_value());
+  NPG_ASSERT_OK_AND_ASSIGN(const ExplainOptions udp,
+                           ParseAs<ExplainOptions>("explain -o json 65535/UDP --bpffs /b"));
+  EXPECT_EQ(udp.port, 65535);
+  EXPECT_EQ(udp.protocol, core::Protocol::kUdp);
+  EXPECT_EQ(udp.output, OutputFormat::kJson);
+  EXPECT_EQ(udp.node.bpffs, "/b");
+}
+
+TEST(CommandLineTest, BadPortsAreRefused) {
+  EXPECT_EQ(Refused("explain"), "no port given, as in 'nodeport-guard explain 33589'");
+  EXPECT_EQ(Refused("explain 0"), "port 0 is outside 1-65535");
+  EXPECT_EQ(Refused("explain 70000"), "port 70000 is outside 1-65535");
+  EXPECT_EQ(Refused("explain http"), "\"http\" is not a port number");
+  EXPECT_EQ(Refused("explain /tcp"), "\"\" is not a port number");
+  EXPECT_EQ(Refused("explain 80/"), "\"\" is not a protocol (tcp, udp)");
+  EXPECT_EQ(Refused("explain 80/sctp"), "protocol SCTP is not guarded");
+  EXPECT_EQ(Refused("explain 80 81"), "unexpected argument \"81\"");
+  EXPECT_EQ(Refused("explain -1"), "\"-1\" is not a port number");
+}
+
+TEST(CommandLineTest, OptionsOfTheOtherCommands) {
+  NPG_ASSERT_OK_AND_ASSIGN(const StatusOptions status,
+                           ParseAs<StatusOptions>("status --output yaml --cgroup /cg"));
+  EXPECT_EQ(status.output, OutputFormat::kYaml);
+  EXPECT_EQ(status.node.cgroup, "/cg");
+  NPG_ASSERT_OK_AND_ASSIGN(const EventsOptions events,
+                           ParseAs<EventsOptions>("events -o json --count 3"));
+  EXPECT_TRUE(events.json);
+  EXPECT_EQ(events.count, 3U);
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const ScanOptions scan,
+      ParseAs<ScanOptions>("scan --nodeports-file p --ignore-process x -o table"));
+  EXPECT_EQ(scan.sources.nodeports_file, "p");
+  EXPECT_THAT(scan.ignore_process, ElementsAre("x"));
+  NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions unload, ParseAs<UnloadOptions>("unload --drain 60"));
+  EXPECT_EQ(unload.drain_seconds, 60U);
+  NPG_EXPECT_OK(ParseAs<VersionOptions>("version"));
+}
+
+TEST(CommandLineTest, HelpNamesTheCommandThatWasMeant) {
+  CommandLine command_line;
+  EXPECT_EQ(command_line.HelpCommand(), "nodeport-guard --help");
+  EXPECT_FALSE(command_line.Parse({"run", "--frob"}, From({})).ok());
+  EXPECT_EQ(command_line.HelpCommand(), "nodeport-guard run --help");
+}
+
+TEST(CommandLineTest, EveryCommandHasHelpWithAnExampleOn80Columns) {
+  for (const char* line :
+       {"--help", "-h", "run --help", "run --mode observe -h", "status --help", "explain --help",
+        "events --help", "scan --help", "unload --help", "version --help"}) {
+    NPG_ASSERT_OK_AND_ASSIGN(const HelpOptions help, ParseAs<HelpOptions>(line));
+    EXPECT_THAT(help.text, HasSubstr("Usage: nodeport-guard")) << line;
+    EXPECT_THAT(help.text, HasSubstr("Example")) << line;
+    for (const std::string& text : std::vector<std::string>(absl::StrSplit(help.text, '\n'))) {
+      EXPECT_LE(text.size(), 80U) << text;
+    }
+  }
+}
+
+TEST(EffectiveSourcesTest, AutoIsNetfilterAndTheFileIfNamed) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto sources, EffectiveSources({{"auto"}, ""}));
+  EXPECT_THAT(sources, ElementsAre("netfilter"));
+  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"auto"}, "p"}));
+  EXPECT_THAT(sources, ElementsAre("netfilter", "file"));
+  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"file"}, "p"}));
+  EXPECT_THAT(sources, ElementsAre("file"));
+  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"file", "netfilter", "file", "auto"}, "p"}));
+  EXPECT_THAT(sources, ElementsAre("netfilter", "file"));
+}
+
+TEST(ExitCodeTest, IsSettledByTheKindOfError) {
+  EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCode(absl::InternalError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::NotFoundError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::UnavailableError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::InvalidArgumentError("x")), 1) << "EINVAL of the kernel";
+  EXPECT_EQ(ExitCode(UsageError("x")), 2);
+  EXPECT_EQ(ExitCode(absl::FailedPreconditionError("x")), 4);
+  EXPECT_EQ(ExitCode(absl::PermissionDeniedError("x")), 4);
+  EXPECT_EQ(ExitCode(absl::UnimplementedError("x")), 4);
+}
+
+}  // namespace
+}  // namespace npg::cli

@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_split.h"
+#include "cli/guard_facts.h"
+#include "cli/guard_text.h"
+#include "cli/status_report.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "unit/cli_facts.h"
+
+namespace npg::cli {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+std::string Render(const GuardFacts& facts) { return RenderStatus(MakeStatusReport(facts), {}); }
+
+TEST(StatusTest, ConflictsComeFirst) {
+  const GuardFacts facts = MakeFacts();
+  EXPECT_THAT(
+      Render(facts),
+      StartsWith("Conflicts: 1 listener has the port of a NodePort\n"
+                 "  PORT       SERVICE      LISTENER   OWNER            EXEMPTED  LAST    SINCE\n"
+                 "  33589/tcp  default/web  127.0.0.1  containerd[812]        42  2m ago  3d ago\n"
+                 "\nGuard\n"));
+}
+
+TEST(StatusTest, TellsEachPartOfTheGuard) {
+  const std::string text = Render(MakeFacts());
+  for (const char* part :
+       {"  controller  running, pid 4711\n",
+        "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
+        "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
+        "  mark        0x1000/0x1000\n", "  NodePorts   1 known: netfilter 1\n",
+        "  pins        /sys/fs/bpf/nodeport-guard\n",
+        "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  for (const char* counter :
+       {"exempted", "foreign_netns", "no_listener", "ignored_owner", "observed", "mark_failed",
+        "events_suppressed", "events_lost", "rules_restored"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n  ") + counter + " "));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("BROKEN")));
+}
+
+TEST(StatusTest, Fits80Columns) {
+  GuardFacts facts = MakeFacts();
+  facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000};
+  facts.controller = 0;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(Render(facts), '\n'))) {
+    EXPECT_LE(line.size(), 80U) << line;
+  }
+}
+
+TEST(StatusTest, WithoutConflictsSaysWhatWasLookedAt) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners.clear();
+  EXPECT_THAT(Render(facts),
+              StartsWith("No conflicts: no process of this node listens on a NodePort (1 known)."));
+}
+
+TEST(StatusTest, ListenersElsewhereAreNoConflict) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3),
+                     MakeListener("127.0.0.1", 33590, "kubelet", 4),
+                     MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp)};
+  EXPECT_THAT(MakeStatusReport(facts).conflicts, IsEmpty());
+}
+
+TEST(StatusTest, AnIgnoredOwnerIsSaidToBeIgnored) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
+  EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
+}
+
+TEST(StatusTest, AnOwnerOutOfSightIsNamedByWhatTheKernelNoted) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].owner = {};
+  Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 99);
+  EXPECT_THAT(Render(facts), HasSubstr("  containerd[99]  "));
+  facts.classified.clear();
+  facts.gaps.unreadable_processes = 12;
+  EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
+  EXPECT_THAT(Render(facts), HasSubstr("Note: of 1 listener no process was found: 12 processes "
+                                       "could not be read; run it as root\n"));
+}
+
+TEST(StatusTest, WorksWithoutController) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  controller  not running: the guard goes on with what it last knew\n"));
+  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  facts.controller = -1;
+  EXPECT_THAT(Render(facts), HasSubstr("running, in a pid namespace out of sight"));
+}
+
+TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
+  GuardFacts facts = MakeFacts();
+  facts.config.mode = NPG_MODE_OBSERVE;
+  EXPECT_THAT(Render(facts), HasSubstr("OBSERVED"));
+  EXPECT_THAT(Render(facts), HasSubstr("containerd[812]         7  2m ago"));
+  EXPECT_THAT(Render(facts), HasSubstr("observe: "));
+}
+
+TEST(StatusTest, WhatIsBrokenIsSaidBeforeAnythingElse) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  facts.nft = dataplane::NftTableState{};
+  facts.links.pop_back();
+  facts.links[0].link.cgroup_id = 0;
+  EXPECT_THAT(Render(facts),
+              StartsWith("BROKEN: program npg_connect4 is not attached, its link is dead; repair "
+                         "it with 'nodeport-guard run'\n"
+                         "BROKEN: program npg_post_bind6 is not attached, its pin is gone; repair "
+                         "it with 'nodeport-guard run'\n"
+                         "BROKEN: nft table inet nodeport_guard is missing, so nothing is "
+                         "exempted; repair it with 'nodeport-guard run'\n"
+                         "Conflicts: "));
+  EXPECT_THAT(Render(facts), HasSubstr("programs    2 of 4 attached to /sys/fs/cgroup\n"));
+  facts.controller = 4711;
+  EXPECT_THAT(Problems(facts)[0], HasSubstr("if it stays like that, restart the controller"));
+}
+
+TEST(StatusTest, ATableThatCannotBeReadIsAProblem) {
+  GuardFacts facts = MakeFacts();
+  facts.nft = absl::PermissionDeniedError("read nft table: Operation not permitted");
+  EXPECT_THAT(Problems(facts),
+              ElementsAre(HasSubstr("cannot be read: read nft table: Operation not permitted")));
+}
+
+TEST(StatusTest, AGuardOfAPartOfTheNodeIsSaidToBeThat) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("only processes")));
+  for (LinkFact& fact : facts.links) fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
+  EXPECT_THAT(Render(facts), HasSubstr("4 of 4 attached to /sys/fs/cgroup/part; only processes"));
+}
+
+TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {
+  GuardFacts facts = MakeFacts();
+  facts.links[1].cgroup = "/sys/fs/cgroup/other";
+  EXPECT_THAT(Problems(facts), ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
+}
+
+TEST(StatusTest, AnotherNamespacesListenersAreNotTakenForTheGuards) {
+  GuardFacts facts = MakeFacts();
+  facts.same_netns = false;
+  facts.nft = dataplane::NftTableState{};
+  const StatusReport report = MakeStatusReport(facts);
+  EXPECT_THAT(report.conflicts, IsEmpty());
+  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("another network namespace")));
+  EXPECT_THAT(Render(facts), HasSubstr("Conflicts: not visible from here.\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("inet nodeport_guard: not visible from here\n"));
+}
+
+TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].owner.comm = "\x1b[2Jx";
+  EXPECT_THAT(Render(facts), HasSubstr("\\x1b[2Jx[812]"));
+}
+
+TEST(StatusTest, JsonHasTheSame) {
+  GuardFacts facts = MakeFacts();
+  AddNodePort(facts, 30053, "", NPG_SOURCE_FILE | NPG_SOURCE_NETFILTER, IPPROTO_UDP);
+  facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  EXPECT_EQ(json["healthy"], true);
+  EXPECT_THAT(json["problems"], IsEmpty());
+  ASSERT_EQ(json["conflicts"].size(), 2U);
+  const nlohmann::ordered_json& udp = json["conflicts"][0];
+  EXPECT_EQ(udp["port"], 30053);
+  EXPECT_EQ(udp["protocol"], "udp");
+  EXPECT_EQ(udp["service"], nullptr);
+  EXPECT_EQ(udp["sources"], nlohmann::ordered_json({"netfilter", "file"}));
+  EXPECT_EQ(udp["listener"], "::");
+  EXPECT_EQ(udp["last"], nullptr);
+  const nlohmann::ordered_json& tcp = json["conflicts"][1];
+  EXPECT_EQ(tcp["service"], "default/web");
+  EXPECT_EQ(tcp["listener"], "127.0.0.1");
+  EXPECT_EQ(tcp["owner"]["pid"], 812);
+  EXPECT_EQ(tcp["owner"]["comm"], "containerd");
+  EXPECT_EQ(tcp["verdict"], "guarded");
+  EXPECT_EQ(tcp["exempted"], 42);
+  EXPECT_EQ(tcp["observed"], 7);
+  EXPECT_EQ(tcp["last"], "2026-11-02T11:58:00Z");
+  EXPECT_EQ(tcp["since"], "2026-10-30T12:00:00Z");
+  EXPECT_EQ(json["guard"]["controller"]["pid"], 4711);
+  EXPECT_EQ(json["guard"]["mode"], "enforce");
+  EXPECT_EQ(json["guard"]["mark"], "0x1000");
+  EXPECT_EQ(json["guard"]["programs"].size(), 4U);
+  EXPECT_EQ(json["guard"]["programs"][0]["attached"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
+  EXPECT_EQ(json["guard"]["nodeports"]["total"], 2);
+  EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
+  EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);
+  EXPECT_EQ(json["counters"]["exempted"], 42);
+  EXPECT_EQ(json["counters"].size(), static_cast<size_t>(NPG_COUNTER_MAX));
+}
+
+TEST(StatusTest, JsonOfABrokenGuard) {
+  GuardFacts facts = MakeFacts();
+  facts.links.clear();
+  facts.nft = dataplane::NftTableState{};
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  EXPECT_EQ(json["healthy"], false);
+  EXPECT_EQ(json["problems"].size(), 5U);
+  EXPECT_EQ(json["guard"]["programs"][3]["attached"], false);
+  EXPECT_EQ(json["guard"]["nft_table"]["present"], false);
+}
+
+}  // namespace
+}  // namespace npg::cli
