@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_TESTING_GUARD_MAPS_H_
+#define NODEPORT_GUARD_TESTS_TESTING_GUARD_MAPS_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "guard_abi.h"
+#include "testing/transport.h"
+
+namespace npg::testing {
+
+using Counters = std::array<uint64_t, NPG_COUNTER_MAX>;
+
+// What somebody else's script sees of a guard: the pins below
+// BPFFS/nodeport-guard, read by their documented names and layouts. Opened
+// anew at each call, since pins may be replaced.
+class GuardMaps {
+ public:
+  explicit GuardMaps(const std::string& bpffs) : root_(bpffs + "/nodeport-guard") {}
+
+  const std::string& root() const { return root_; }
+
+  // Summed over the CPUs.
+  absl::StatusOr<Counters> ReadCounters() const;
+  absl::StatusOr<std::optional<npg_nodeport>> NodePort(uint16_t port, Transport transport) const;
+  absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
+
+  // All that connects and binds can change, as text: the entries of all maps,
+  // and how much was ever written to the ring buffer.
+  absl::StatusOr<std::string> Everything() const;
+
+  // Kernel ids: an object that was replaced has another.
+  absl::StatusOr<uint32_t> MapId(const std::string& name) const;
+  absl::StatusOr<uint32_t> LinkId(const std::string& name) const;
+  absl::StatusOr<uint32_t> LinkProgramId(const std::string& name) const;
+
+ private:
+  std::string root_;
+};
+
+// How many programs are attached to a cgroup's connect4, connect6, post_bind4
+// and post_bind6 hooks together.
+absl::StatusOr<int> AttachedPrograms(const std::string& cgroup);
+
+}  // namespace npg::testing
+
+#endif  // NODEPORT_GUARD_TESTS_TESTING_GUARD_MAPS_H_

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_TESTING_KUBE_PROXY_RULES_H_
+#define NODEPORT_GUARD_TESTS_TESTING_KUBE_PROXY_RULES_H_
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "testing/transport.h"
+
+namespace npg::testing {
+
+enum class IptablesVariant : uint8_t { kNft, kLegacy };
+
+// A NodePort of a Service, with or without an endpoint.
+struct NodePort {
+  uint16_t port = 0;
+  Transport transport = Transport::kTcp;
+  bool endpoint = true;
+};
+
+// Both protocols of each port.
+std::vector<NodePort> TcpAndUdp(const std::vector<uint16_t>& ports, bool endpoint);
+
+// Writes the rules that kube-proxy 1.36 writes in iptables mode, chain by chain
+// and in its order (tests/testdata has its own dump), for the calling thread's
+// network namespace. Left out is only what needs an nfacct object.
+class KubeProxyRules {
+ public:
+  // `pod` is the address of the only endpoint, an IPv4 address.
+  KubeProxyRules(IptablesVariant variant, std::string pod, uint16_t pod_port)
+      : variant_(variant), pod_(std::move(pod)), pod_port_(pod_port) {}
+
+  // An administrator's rule before kube-proxy's: INPUT drops what conntrack
+  // calls invalid. From the next Apply() on.
+  void DropInvalid() { drop_invalid_ = true; }
+
+  // Makes the rules be those for exactly `nodeports`, in one transaction.
+  absl::Status Apply(const std::vector<NodePort>& nodeports) const;
+
+ private:
+  std::string Fill(const char* text, const NodePort& nodeport) const;
+  std::string Filter(const std::vector<NodePort>& nodeports) const;
+  std::string Nat(const std::vector<NodePort>& nodeports) const;
+
+  IptablesVariant variant_;
+  std::string pod_;
+  uint16_t pod_port_;
+  bool drop_invalid_ = false;
+};
+
+// The same for ::1, which current kube-proxy leaves alone and older ones did
+// not: with an endpoint, DNAT of the port to [::1]:`target`; without, REJECT.
+absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<NodePort>& nodeports,
+                                    uint16_t target);
+
+}  // namespace npg::testing
+
+#endif  // NODEPORT_GUARD_TESTS_TESTING_KUBE_PROXY_RULES_H_

@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_TESTING_TEST_NODE_H_
+#define NODEPORT_GUARD_TESTS_TESTING_TEST_NODE_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "testing/echo_server.h"
+#include "testing/net_namespace.h"
+#include "testing/test_cgroup.h"
+
+namespace npg::testing {
+
+// A node of a cluster, in small: this process in a network namespace, mount
+// namespace, cgroup and bpffs of its own, set up as kube-proxy sets a node up,
+// and a pod behind a veth pair. /run is a private tmpfs, so that all files
+// (and the xtables lock) are gone with the process, however it ends.
+class TestNode {
+ public:
+  static constexpr const char* kPod = "10.244.1.2";
+  static constexpr uint16_t kPodPort = 8080;
+
+  // Call it before the process has threads that are to be on the node.
+  static absl::StatusOr<std::unique_ptr<TestNode>> Create();
+  ~TestNode();
+  TestNode(const TestNode&) = delete;
+  TestNode& operator=(const TestNode&) = delete;
+
+  const TestCgroup& cgroup() const { return *cgroup_; }
+  // A bpf file system.
+  std::string bpffs() const { return run_ + "/bpf"; }
+  // A path for a file of the test.
+  std::string File(const std::string& name) const { return run_ + "/" + name; }
+
+  // Where "pod" answers on TCP and UDP, on kPodPort.
+  const NetNamespace& pod() const { return pod_; }
+
+ private:
+  TestNode(NetNamespace home, NetNamespace pod) : home_(std::move(home)), pod_(std::move(pod)) {}
+
+  const std::string run_ = "/run";
+  NetNamespace home_;
+  NetNamespace pod_;
+  std::unique_ptr<TestCgroup> cgroup_;
+  std::unique_ptr<EchoServer> pod_server_;
+};
+
+// Writes `value` to /proc/sys/NAME of the calling thread's network namespace;
+// slashes, not dots.
+absl::Status SetSysctl(const std::string& name, const std::string& value);
+
+}  // namespace npg::testing
+
+#endif  // NODEPORT_GUARD_TESTS_TESTING_TEST_NODE_H_
