@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_BENCH_COMPARISONS_H_
+#define NODEPORT_GUARD_TESTS_BENCH_COMPARISONS_H_
+
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "bench/measure.h"
+#include "bench/programs.h"
+
+namespace npg::bench {
+
+// Addresses on lo that are not loopback addresses, for a connect that leaves
+// the guard's programs at their first test. main() adds them.
+inline constexpr const char* kElsewhere4 = "10.9.0.1";
+inline constexpr const char* kElsewhere6 = "2001:db8::1";
+
+// What connect() costs: every row of the decision, with no program, an empty
+// one, and the guard's. `programs` has to outlive the comparisons, and the
+// caller has to be in their cgroup and network namespace.
+absl::StatusOr<std::vector<Comparison>> ConnectComparisons(Programs& programs);
+
+// What bind() costs.
+absl::StatusOr<std::vector<Comparison>> BindComparisons(Programs& programs);
+
+// What loopback packets cost with the nft table, each in a network namespace of
+// its own: those that have nothing to do with the guard, and exempt ones.
+absl::StatusOr<std::vector<Comparison>> PacketComparisons();
+
+}  // namespace npg::bench
+
+#endif  // NODEPORT_GUARD_TESTS_BENCH_COMPARISONS_H_

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* What the kernel charges for any program at all on the guard's four hooks. */
+#include <bpf/bpf_helpers.h>
+#include <linux/bpf.h>
+
+SEC("cgroup/connect4")
+int empty_connect4(struct bpf_sock_addr* ctx) { return 1; }
+
+SEC("cgroup/connect6")
+int empty_connect6(struct bpf_sock_addr* ctx) { return 1; }
+
+SEC("cgroup/post_bind4")
+int empty_post_bind4(struct bpf_sock* ctx) { return 1; }
+
+SEC("cgroup/post_bind6")
+int empty_post_bind6(struct bpf_sock* ctx) { return 1; }
+
+char _license[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/measure.h"
+
+#include <time.h>  // NOLINT(modernize-deprecated-headers): clock_gettime() is POSIX, not <ctime>
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+
+namespace npg::bench {
+namespace {
+
+constexpr size_t kMinRounds = 5;
+
+// The value below which `part` of the values lie.
+double Quantile(std::vector<double> values, double part) {
+  const auto at = values.begin() + std::lround(part * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+absl::StatusOr<double> RunVariant(const Variant& variant) {
+  if (variant.enter) NPG_RETURN_IF_ERROR(variant.enter());
+  // Once for the caches and the branch predictor, then for the record.
+  absl::StatusOr<double> nanoseconds = variant.batch();
+  if (nanoseconds.ok()) nanoseconds = variant.batch();
+  if (variant.leave) variant.leave();
+  return nanoseconds;
+}
+
+VariantResult Summary(const std::vector<double>& baseline, const std::vector<double>& samples) {
+  std::vector<double> differences(samples.size());
+  std::vector<double> ratios(samples.size());
+  for (size_t i = 0; i < samples.size(); ++i) {
+    differences[i] = samples[i] - baseline[i];
+    ratios[i] = samples[i] / baseline[i];
+  }
+  VariantResult result;
+  result.nanoseconds = Quantile(samples, 0.5);
+  result.difference = Quantile(differences, 0.5);
+  result.ratio = Quantile(ratios, 0.5);
+  result.ratio_low = Quantile(ratios, 0.25);
+  result.ratio_high = Quantile(ratios, 0.75);
+  return result;
+}
+
+}  // namespace
+
+double ThreadNanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budget,
+                               absl::FunctionRef<bool()> stop) {
+  const size_t count = comparison.variants.size();
+  std::vector<std::vector<double>> samples(count);
+  const absl::Time end = absl::Now() + budget;
+  size_t rounds = 0;
+  for (; rounds < kMinRounds || absl::Now() < end; ++rounds) {
+    for (size_t i = 0; i < count; ++i) {
+      if (stop()) return absl::CancelledError("interrupted");
+      // Forwards and backwards in turn, from another start each time.
+      const size_t step = rounds % 2 == 0 ? i : count - 1 - i;
+      const size_t at = (rounds / 2 + step) % count;
+      const absl::StatusOr<double> nanoseconds = RunVariant(comparison.variants[at]);
+      if (!nanoseconds.ok()) {
+        return base::Annotate(nanoseconds.status(),
+                              absl::StrCat(comparison.group, ", ", comparison.what, ", ",
+                                           comparison.variants[at].name));
+      }
+      samples[at].push_back(*nanoseconds);
+    }
+  }
+  Result result{comparison.group, comparison.what, rounds, {}};
+  for (size_t i = 0; i < count; ++i) {
+    result.variants.push_back(Summary(samples.front(), samples[i]));
+    result.variants.back().name = comparison.variants[i].name;
+  }
+  return result;
+}
+
+}  // namespace npg::bench

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench/programs.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "bench/measure.h"
+#include "bench_empty.skel.h"
+#include "dataplane/netns_cookie.h"
+#include "dataplane/skeleton.h"
+#include "guard_abi.h"
+
+namespace npg::bench {
+namespace {
+
+template <typename Key, typename Value>
+absl::Status Put(const bpf_map* map, const Key& key, const Value& value) {
+  if (bpf_map__update_elem(map, &key, sizeof(key), &value, sizeof(value), BPF_ANY) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("write to map ", bpf_map__name(map)));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void Programs::EmptyDeleter::operator()(bench_empty* skeleton) const {
+  bench_empty__destroy(skeleton);
+}
+
+absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const std::string& cgroup) {
+  std::unique_ptr<Programs> programs(new Programs);
+  programs->cgroup_.Reset(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!programs->cgroup_) return base::ErrnoStatus(errno, absl::StrCat("open ", cgroup));
+  programs->guard_.reset(nodeport_guard__open_and_load());
+  if (!programs->guard_) return base::ErrnoStatus(errno, "load the guard's programs");
+  programs->empty_.reset(bench_empty__open_and_load());
+  if (!programs->empty_) return base::ErrnoStatus(errno, "load the empty programs");
+  NPG_RETURN_IF_ERROR(programs->Fill());
+  return programs;
+}
+
+Programs::~Programs() { Detach(); }
+
+absl::Status Programs::Fill() {
+  const absl::StatusOr<uint64_t> cookie = dataplane::NetnsCookie(cgroup_.get());
+  if (!cookie.ok()) return cookie.status();
+  config_.abi_version = NPG_ABI_VERSION;
+  config_.mode = NPG_MODE_ENFORCE;
+  config_.mark = 0x1000;
+  config_.mark_mask = 0x1000;
+  config_.netns_cookie = *cookie;
+  NPG_RETURN_IF_ERROR(SetForeign(false));
+  npg_nodeport value{};
+  value.sources = NPG_SOURCE_KUBERNETES;
+  for (uint32_t port = kFirstNodePort; port <= kLastNodePort; ++port) {
+    for (const uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+      const npg_port_key key = {static_cast<uint16_t>(port), protocol, 0};
+      NPG_RETURN_IF_ERROR(Put(guard_->maps.nodeports, key, value));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Programs::SetForeign(bool foreign) {
+  npg_config config = config_;
+  if (foreign) config.netns_cookie = ~config.netns_cookie;
+  return Put(guard_->maps.config, uint32_t{0}, config);
+}
+
+absl::Status Programs::AllowEvents() {
+  npg_port_key key{};
+  while (bpf_map__get_next_key(guard_->maps.port_stats, nullptr, &key, sizeof(key)) == 0) {
+    if (bpf_map__delete_elem(guard_->maps.port_stats, &key, sizeof(key), 0) != 0) {
+      return base::ErrnoStatus(errno, "empty map port_stats");
+    }
+  }
+  // Nobody reads them; a full buffer would be cheaper than one with room.
+  ring_buffer* reader = ring_buffer__new(
+      bpf_map__fd(guard_->maps.events), [](void*, void*, size_t) { return 0; }, nullptr, nullptr);
+  if (reader == nullptr) return base::ErrnoStatus(errno, "open map events");
+  const int consumed = ring_buffer__consume(reader);
+  ring_buffer__free(reader);
+  if (consumed < 0) return base::ErrnoStatus(-consumed, "read map events");
+  return absl::OkStatus();
+}
+
+absl::Status Programs::Attach(const std::vector<bpf_program*>& programs) {
+  for (bpf_program* program : programs) {
+    bpf_link* link = bpf_program__attach_cgroup(program, cgroup_.get());
+    if (link == nullptr) {
+      const int error = errno;
+      Detach();
+      return base::ErrnoStatus(error, absl::StrCat("attach ", bpf_program__name(program)));
+    }
+    links_.push_back(link);
+  }
+  return absl::OkStatus();
+}
+
+void Programs::Detach() {
+  for (bpf_link* link : links_) bpf_link__destroy(link);
+  links_.clear();
+}
+
+std::vector<Variant> Programs::Variants(Hook hook,
+                                        const std::function<absl::StatusOr<double>()>& batch) {
+  std::vector<bpf_program*> guard = {guard_->progs.npg_connect4, guard_->progs.npg_connect6};
+  std::vector<bpf_program*> empty = {empty_->progs.empty_connect4, empty_->progs.empty_connect6};
+  if (hook == Hook::kPostBind) {
+    guard = {guard_->progs.npg_post_bind4, guard_->progs.npg_post_bind6};
+    empty = {empty_->progs.empty_post_bind4, empty_->progs.empty_post_bind6};
+  }
+  const auto leave = [this] { Detach(); };
+  return {
+      {"no program", nullptr, nullptr, batch},
+      {"empty program", [this, empty] { return Attach(empty); }, leave, batch},
+      {"guard", [this, guard] { return Attach(guard); }, leave, batch},
+  };
+}
+
+}  // namespace npg::bench

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_BENCH_REPORT_H_
+#define NODEPORT_GUARD_TESTS_BENCH_REPORT_H_
+
+#include <string>
+#include <vector>
+
+#include "bench/measure.h"
+
+namespace npg::bench {
+
+// For people, below 80 columns.
+std::string Table(const std::vector<Result>& results);
+
+// For machines: {"kernel": ..., "results": [{"group", "what", "rounds",
+// "variants": [{"name", "nanoseconds", "difference", "ratio", "ratio_low",
+// "ratio_high"}]}]}.
+std::string Json(const std::vector<Result>& results);
+
+}  // namespace npg::bench
+
+#endif  // NODEPORT_GUARD_TESTS_BENCH_REPORT_H_
