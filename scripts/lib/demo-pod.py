@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The pod behind the Service: tells the caller what it was sent."""
+
+import http.server
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def answer(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = f"pod web received {self.command} {self.path}\n".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_POST = answer
+
+    def log_message(self, *_):
+        pass
+
+
+http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# scripts.sh FOLDER: what the scripts say when they are asked, misused, or
+# on a system that lacks what they need.
+set -euo pipefail
+scripts=$1
+folder=$(mktemp -d)
+trap 'rm -rf -- "$folder"' EXIT
+
+# check STATUS PATTERN COMMAND...: exit status, and a line of output.
+check() {
+  local expected=$1 pattern=$2 status=0
+  shift 2
+  "$@" >"$folder/output" 2>&1 || status=$?
+  if [[ $status -ne $expected ]] || ! grep -qE -- "$pattern" "$folder/output"; then
+    printf 'FAILED: %s: exit status %s, not %s, or no line with "%s" in:\n' \
+      "$*" "$status" "$expected" "$pattern" >&2
+    cat -- "$folder/output" >&2
+    exit 1
+  fi
+}
+
+# check_line: the same, and that line is all it says.
+check_line() {
+  check "$@"
+  [[ $(wc -l <"$folder/output") -eq 1 ]] || {
+    printf 'FAILED: more than one line:\n' >&2
+    cat -- "$folder/output" >&2
+    exit 1
+  }
+}
+
+for script in build test lint demo; do
+  check 0 "^Usage: scripts/$script" "$scripts/$script" --help
+  check 0 "^Usage: scripts/$script" "$scripts/$script" -h
+done
+check_line 2 'no preset "fast".*release' "$scripts/build" fast
+check_line 2 'unknown option --fast' "$scripts/build" --fast
+check_line 2 'one preset' "$scripts/build" release debug
+check_line 2 'no preset "fast"' "$scripts/test" --preset fast
+check_line 2 '--preset needs' "$scripts/test" --preset
+check_line 2 'unknown argument --fix' "$scripts/lint" --fix
+check_line 2 'unknown argument fast' "$scripts/demo" fast
+check_line 2 'not an executable' "$scripts/demo" --guard /nonexistent
+
+# As somebody else than root. (The tree may be in a folder only root can enter.)
+cp -r -- "$scripts" "$scripts/../CMakePresets.json" "$folder"
+chmod -R a+rX "$folder"
+check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/demo"
+check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/test"
+
+# Where there is no apt, and next to nothing else.
+mkdir "$folder/bin"
+for tool in bash cat dirname env grep ls sed sort tr uname; do
+  ln -s "$(command -v "$tool")" "$folder/bin/$tool"
+done
+check_line 4 'no apt-get.* ninja-build' env PATH="$folder/bin" "$scripts/build"
+check_line 4 'no apt-get.* clang-tidy' env PATH="$folder/bin" "$scripts/lint"
