@@ -6,6 +6,7 @@
 #include <yaml-cpp/yaml.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <nlohmann/json.hpp>
@@ -34,10 +35,10 @@ bool IsPlainYaml(absl::string_view text) {
   });
   if (!simple) return false;
   if (text.back() == ' ') return false;
-  for (const char* word : {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}) {
-    if (absl::EqualsIgnoreCase(text, word)) return false;
-  }
-  return true;
+  constexpr std::array<const char*, 9> kWords = {"true", "false", "yes", "no", "on",
+                                                 "off",  "null",  "y",   "n"};
+  return std::none_of(kWords.begin(), kWords.end(),
+                      [text](const char* word) { return absl::EqualsIgnoreCase(text, word); });
 }
 
 void EmitYaml(YAML::Emitter& out, const Json& value) {

@@ -82,12 +82,13 @@ std::vector<std::string> Notes(const StatusReport& report) {
     if (item.conflict.listener.owner.pid == 0) ++unknown;
   }
   if (unknown > 0) {
-    notes.push_back(
-        absl::StrCat("of ", Count(unknown, "listener"), " no process was found: ",
-                     report.facts->gaps.unreadable_processes > 0
-                         ? absl::StrCat(Count(report.facts->gaps.unreadable_processes, "process"),
-                                        " could not be read; run it as root")
-                         : "it may run in a pid namespace that cannot be seen from here"));
+    notes.push_back(absl::StrCat(
+        "of ", Count(unknown, "listener"), " no process was found: ",
+        report.facts->gaps.unreadable_processes > 0
+            ? absl::StrCat(
+                  Count(static_cast<uint64_t>(report.facts->gaps.unreadable_processes), "process"),
+                  " could not be read; run it as root")
+            : "it may run in a pid namespace that cannot be seen from here"));
   }
   return notes;
 }
