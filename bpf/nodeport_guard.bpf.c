@@ -103,8 +103,9 @@ static __always_inline void count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
 
+	/* Atomic although it is this CPU's own: a connect can be preempted by another. */
 	if (value)
-		*value += 1;
+		__sync_fetch_and_add(value, 1);
 }
 
 static __always_inline void map_v4(__u8 address[16], __u32 v4)

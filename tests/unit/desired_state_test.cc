@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <map>
 #include <random>
-#include <ranges>
 #include <string>
 #include <utility>
 #include <vector>
@@ -218,9 +217,9 @@ TEST_P(RandomHistory, MissedAndRepeatedSnapshotsDoNotMatter) {
     all.Set(source, last[source]);
   }
   DesiredState late;
-  for (const auto& [source, snapshot] : std::ranges::reverse_view(last)) {
-    late.Set(source, snapshot);
-    late.Set(source, snapshot);
+  for (auto it = last.rbegin(); it != last.rend(); ++it) {
+    late.Set(it->first, it->second);
+    late.Set(it->first, it->second);
   }
   EXPECT_EQ(late.Entries(), all.Entries());
 }

@@ -82,9 +82,9 @@ void AppendCommand(Page& page, const CLI::App& command) {
 
 std::string ManPage(const CLI::App& app, absl::string_view version) {
   Page page;
-  page.Raw(absl::StrCat(".\\\" Generated from the definition of the command line.\n",
-                        ".TH NODEPORT\\-GUARD 8 \"\" \"nodeport\\-guard ", Escape(version),
-                        R"(" "System Administration")", "\n"));
+  page.Raw(absl::StrCat(R"(.\" Generated from the definition of the command line.
+.TH NODEPORT\-GUARD 8 "" "nodeport\-guard )",
+                        Escape(version), R"(" "System Administration")", "\n"));
   // No hyphenation, no stretched lines: commands are to be found and copied.
   page.Raw(".nh\n.ad l\n");
   page.Section("NAME");
