@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /* What the kernel charges for any program at all on the guard's four hooks. */
-#include <bpf/bpf_helpers.h>
 #include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>  // after the types that it leaves to its includer
 
 SEC("cgroup/connect4")
 int empty_connect4(struct bpf_sock_addr* ctx) { return 1; }
