@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "testing/api_handler.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "absl/time/clock.h"
+#include "testing/api_fault.h"
+#include "testing/api_reply.h"
+#include "testing/api_request.h"
+#include "testing/api_status.h"
+#include "testing/api_traffic.h"
+
+namespace npg::testing {
+namespace {
+
+RecordedRequest Record(const ApiRequest& request) {
+  return {.time = absl::Now(),
+          .kind = request.kind(),
+          .method = request.method,
+          .target = request.target,
+          .path = request.path,
+          .query = request.query,
+          .http_version = request.http_version,
+          .authorization = request.Header("authorization"),
+          .user_agent = request.Header("user-agent")};
+}
+
+}  // namespace
+
+// As a real server does: who are you, may you do that, is there such a thing.
+std::optional<ApiAnswer> ApiHandler::Refusal(const ApiRequest& request) const {
+  const std::string authorization = request.Header("authorization");
+  absl::string_view token = authorization;
+  const bool by_token =
+      absl::ConsumePrefix(&token, "Bearer ") && access_.tokens.count(std::string(token)) != 0;
+  if (!by_token && !(access_.client_certificates && request.client_known)) return Unauthorized();
+  if (!access_.forbidden_user.empty()) {
+    return Forbidden(access_.forbidden_user,
+                     request.kind() == RequestKind::kWatch ? "watch" : "list");
+  }
+  if (request.kind() == RequestKind::kAny) return NotFound();
+  if (request.method != "GET") return MethodNotAllowed();
+  return std::nullopt;
+}
+
+std::shared_ptr<ApiReply> ApiHandler::Reply(const ApiRequest& request, Fault fault) {
+  if (fault.answer.has_value()) {
+    ApiAnswer answer = *fault.answer;
+    return std::make_shared<ApiReply>(std::move(answer), std::move(fault));
+  }
+  if (auto refusal = Refusal(request)) {
+    return std::make_shared<ApiReply>(*std::move(refusal), std::move(fault));
+  }
+  if (request.kind() == RequestKind::kList) {
+    return std::make_shared<ApiReply>(model_.List(request.query), std::move(fault));
+  }
+  auto watch = model_.Watch(request.query);
+  if (watch.cursor == nullptr) {
+    return std::make_shared<ApiReply>(std::move(watch.refusal), std::move(fault));
+  }
+  auto reply = std::make_shared<ApiReply>(std::move(watch.cursor), std::move(fault));
+  watches_.push_back(reply);
+  return reply;
+}
+
+std::shared_ptr<ApiReply> ApiHandler::Handle(const ApiRequest& request, TrafficLog& traffic) {
+  auto reply = Reply(request, faults_.Take(request));
+  size_t index = 0;
+  traffic.Update([&request, &index](Traffic& seen) {
+    index = seen.requests.size();
+    seen.requests.push_back(Record(request));
+  });
+  reply->RecordIn(traffic, index);
+  return reply;
+}
+
+std::vector<std::shared_ptr<ApiReply>> ApiHandler::OpenWatches() {
+  watches_.erase(std::remove_if(watches_.begin(), watches_.end(),
+                                [](const auto& watch) { return watch.expired(); }),
+                 watches_.end());
+  std::vector<std::shared_ptr<ApiReply>> open;
+  for (const auto& watch : watches_) open.push_back(watch.lock());
+  return open;
+}
+
+}  // namespace npg::testing
