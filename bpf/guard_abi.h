@@ -23,12 +23,13 @@
 #define NPG_MAX_LISTENERS 65536
 #define NPG_MAX_POLICIES  256
 #define NPG_MAX_STATS	  8192
+#define NPG_MAX_SOURCES	  32
 #define NPG_EVENTS_BYTES  (256 * 1024)
 
 #define NPG_COMM_LEN	16  /* TASK_COMM_LEN */
 #define NPG_SERVICE_LEN 128 /* 63 (namespace) + '/' + 63 (name) + NUL */
 
-/* npg_nodeport.sources: which sources say that the port is allocated. */
+/* Who says that ports are allocated: bits of npg_nodeport.sources, one in npg_source_key. */
 enum npg_source {
 	NPG_SOURCE_KUBERNETES = 1 << 0,
 	NPG_SOURCE_NETFILTER = 1 << 1,
@@ -139,6 +140,53 @@ struct npg_event {
 	__u8 protocol;
 	__u8 observed; /* 1: mode is observe, nothing was done */
 	__u32 reserved;
+};
+
+/* Why a source could not be read or followed: index of npg_source_state.errors. */
+enum npg_source_error {
+	NPG_SOURCE_ERROR_CONNECT,      /* no address, no route, refused, timed out */
+	NPG_SOURCE_ERROR_TLS,	       /* handshake, certificate */
+	NPG_SOURCE_ERROR_UNAUTHORIZED, /* 401 */
+	NPG_SOURCE_ERROR_FORBIDDEN,    /* 403 */
+	NPG_SOURCE_ERROR_THROTTLED,    /* 429 */
+	NPG_SOURCE_ERROR_EXPIRED,      /* 410: the resourceVersion is too old, list again */
+	NPG_SOURCE_ERROR_SERVER,       /* 5xx */
+	NPG_SOURCE_ERROR_HTTP,	       /* any other status, or no HTTP at all */
+	NPG_SOURCE_ERROR_DECODE,       /* it said something, but no ports */
+	NPG_SOURCE_ERROR_STALLED,      /* silent for longer than it may be */
+	NPG_SOURCE_ERROR_CUT,	       /* ended before it was complete */
+	NPG_SOURCE_ERROR_READ,	       /* a file, a table of this node */
+	NPG_SOURCE_ERROR_MAX,
+};
+
+#define NPG_RESOURCE_VERSION_LEN 32
+#define NPG_ERROR_LEN		 256
+#define NPG_DETAIL_LEN		 128
+
+/* Key of sources. */
+struct npg_source_key {
+	__u32 source; /* enum npg_source, one bit */
+};
+
+/*
+ * Value of sources: how a source does, as the controller last knew. No program
+ * reads it. Times are seconds since the epoch, 0 = never; texts are one line,
+ * cut to fit, NUL padded.
+ */
+struct npg_source_state {
+	__u32 connected; /* 1: what it says is current */
+	__u32 services;
+	__u32 ports;
+	__u32 health_check_ports;
+	__u32 skipped; /* input that cannot be understood, now */
+	__u32 reserved;
+	__u64 since;			    /* when it became connected, or ceased to be */
+	__u64 last_event;		    /* when it last heard from where it reads */
+	__u64 last_reading;		    /* when it last stated all it knows */
+	__u64 errors[NPG_SOURCE_ERROR_MAX]; /* since the controller started */
+	char resource_version[NPG_RESOURCE_VERSION_LEN]; /* of the API server; empty elsewhere */
+	char last_error[NPG_ERROR_LEN];			 /* stays when it is over */
+	char detail[NPG_DETAIL_LEN];			 /* where and how it reads; may be empty */
 };
 
 enum npg_mode {

@@ -70,6 +70,15 @@ struct {
 	__type(value, struct npg_port_stats);
 } port_stats SEC(".maps");
 
+/* For readers in userspace, with or without a controller; no program looks at it. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_SOURCES);
+	__type(key, struct npg_source_key);
+	__type(value, struct npg_source_state);
+} sources SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, NPG_EVENTS_BYTES);

@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdlib>
 #include <exception>
 #include <iostream>
-#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "cli/command_line.h"
+#include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
@@ -16,14 +15,10 @@
 
 namespace {
 
-std::optional<std::string> ReadEnvironment(const std::string& name) {
-  const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): no threads yet
-  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-}
-
 int Main(const std::vector<std::string>& args) {
   npg::cli::CommandLine command_line;
-  const absl::StatusOr<npg::cli::Options> options = command_line.Parse(args, ReadEnvironment);
+  const absl::StatusOr<npg::cli::Options> options =
+      command_line.Parse(args, npg::cli::ReadEnvironment);
   const absl::StatusOr<int> exit_code =
       options.ok()
           ? std::visit([](const auto& asked) { return npg::cli::Execute(asked); }, *options)

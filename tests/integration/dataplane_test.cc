@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -78,7 +79,7 @@ class DataplaneTest : public ::testing::Test {
     std::filesystem::create_directories(pins_.Root());  // as the lock's holder finds it
     absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_);
     if (!guard.ok()) return guard;
-    absl::Status status = (*guard)->ApplyNodePorts(Ports(ports));
+    absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
     if (status.ok()) status = (*guard)->Attach(cgroup_fd_.get(), Config());
     if (!status.ok()) return status;
     return guard;
@@ -230,6 +231,92 @@ TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
   EXPECT_THAT(ports, IsEmpty());
+}
+
+TEST_F(DataplaneTest, SaysHowManyPortsAreNew) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard({kPort}));
+  NPG_ASSERT_OK_AND_ASSIGN(const size_t fresh, guard->ApplyNodePorts(Ports({kPort, kPort + 1})));
+  EXPECT_EQ(fresh, 1);
+  core::Difference gone;
+  gone.remove = {{kPort, core::Protocol::kUdp}, {kPort + 7, core::Protocol::kUdp}};
+  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));
+  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));  // removing what is not there is no error
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  ASSERT_EQ(ports.size(), 1);
+  EXPECT_EQ(ports[0].first.port, kPort + 1);
+}
+
+npg_source_state StateOf(uint32_t ports) {
+  npg_source_state state{};
+  state.connected = 1;
+  state.ports = ports;
+  return state;
+}
+
+TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_NETFILTER, StateOf(2)));
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(3)));
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(auto sources, state.Sources());
+  ASSERT_EQ(sources.size(), 2);
+  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(sources[0].second.ports, 2);
+  EXPECT_EQ(sources[1].first.source, uint32_t{NPG_SOURCE_FILE});
+  EXPECT_EQ(sources[1].second.ports, 3);
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const std::string dump,
+      testing::RunCommand({"bpftool", "map", "dump", "pinned", pins_.Map("sources")}));
+  EXPECT_THAT(dump, HasSubstr("\"health_check_ports\": 0"));
+
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  NPG_ASSERT_OK(guard->KeepSourceStates(NPG_SOURCE_FILE | NPG_SOURCE_KUBERNETES));
+  NPG_ASSERT_OK_AND_ASSIGN(sources, state.Sources());
+  ASSERT_EQ(sources.size(), 1);
+  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_FILE});
+}
+
+// As a build left them that did not have the map: no ABI version lies between.
+TEST_F(DataplaneTest, PinsWithoutSourcesAreReadAndAdopted) {
+  const base::UniqueFd listener = Listen(kPort);
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  Connect(kPort);
+  ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+    EXPECT_THAT(sources, IsEmpty());
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  EXPECT_TRUE(guard->adopted());
+  EXPECT_THAT(guard->notes(), IsEmpty());
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 1) << "the counters live on";
+  NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+  EXPECT_EQ(sources.size(), 1);
+}
+
+// A later build may have appended fields: this one then reads no states, and
+// all the rest as ever.
+TEST_F(DataplaneTest, SourcesOfAnotherLayoutAreLeftOut) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
+  const base::UniqueFd later =
+      PinMap(pins_, "sources", sizeof(npg_source_key), sizeof(npg_source_state) + 8);
+  const npg_source_key key{NPG_SOURCE_FILE};
+  const std::array<uint8_t, sizeof(npg_source_state) + 8> value{1};
+  ASSERT_EQ(bpf_map_update_elem(later.get(), &key, value.data(), BPF_ANY), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+  EXPECT_THAT(sources, IsEmpty());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  EXPECT_EQ(ports.size(), 1);
 }
 
 TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {

@@ -92,6 +92,14 @@ TEST_P(NftReconcileTest, AddsWhatIsMissing) {
   EXPECT_EQ(EntryCount(Set()), tcp ? 4U : 2U);
 }
 
+TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
+  NPG_ASSERT_OK_AND_ASSIGN(bool quiet, table_->Quiet());
+  EXPECT_TRUE(quiet);
+  NPG_ASSERT_OK(table_->Reconcile({Any(1)}, {}));
+  NPG_ASSERT_OK_AND_ASSIGN(quiet, table_->Quiet());
+  EXPECT_FALSE(quiet);
+}
+
 TEST_P(NftReconcileTest, RemovesOnlyWhatIsOldAndNobodys) {
   const Flow stale = Any(1);
   const Flow young = Any(2);

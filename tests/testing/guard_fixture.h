@@ -53,7 +53,7 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
 
   void SetUp() override;
 
-  TestNode& node() { return *node_; }
+  TestNode& node() const { return *node_; }
   KubeProxyRules& rules() { return *rules_; }
   GuardMaps maps() const { return GuardMaps(node_->bpffs()); }
 

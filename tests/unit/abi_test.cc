@@ -79,6 +79,24 @@ TEST(AbiText, SourcesOwnersAndModes) {
   }
 }
 
+TEST(AbiText, EverySourceErrorHasANameOfItsOwn) {
+  std::set<std::string> names;
+  for (int i = 0; i < NPG_SOURCE_ERROR_MAX; ++i) {
+    const auto error = static_cast<npg_source_error>(i);
+    ExpectNameAndMeaning(SourceErrorName(error), SourceErrorMeaning(error), names);
+  }
+  EXPECT_EQ(SourceErrorName(NPG_SOURCE_ERROR_MAX), "unknown");
+}
+
+TEST(AbiText, SourceErrorNamesAreAContract) {
+  const std::array<const char*, NPG_SOURCE_ERROR_MAX> names = {
+      "connect", "tls",  "unauthorized", "forbidden", "throttled", "expired",
+      "server",  "http", "decode",       "stalled",   "cut",       "read"};
+  for (size_t i = 0; i < names.size(); ++i) {
+    EXPECT_EQ(SourceErrorName(static_cast<npg_source_error>(i)), names.at(i));
+  }
+}
+
 TEST(AbiText, SourcesText) {
   EXPECT_EQ(SourcesText(0), "");
   EXPECT_EQ(SourcesText(NPG_SOURCE_KUBERNETES), "kubernetes");
@@ -109,7 +127,8 @@ template <typename T>
 class AbiEquality : public ::testing::Test {};
 
 using Structs = ::testing::Types<npg_port_key, npg_nodeport, npg_listener_key, npg_listener,
-                                 npg_policy_key, npg_policy, npg_port_stats, npg_event, npg_config>;
+                                 npg_policy_key, npg_policy, npg_port_stats, npg_event, npg_config,
+                                 npg_source_key, npg_source_state>;
 TYPED_TEST_SUITE(AbiEquality, Structs);
 
 // Every byte counts, as it does to the kernel.

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
@@ -81,6 +82,10 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf");
   EXPECT_THAT(run.sources.sources, ElementsAre("auto"));
   EXPECT_EQ(run.sources.nodeports_file, "");
+  EXPECT_EQ(run.sources.kubeconfig, "");
+  EXPECT_EQ(run.sources.kube_context, "");
+  EXPECT_EQ(run.sources.kube_api_server, "");
+  EXPECT_FALSE(run.sources.in_cluster);
   EXPECT_FALSE(run.observe);
   EXPECT_EQ(run.mark.value, 0x1000U);
   EXPECT_EQ(run.mark.mask, 0x1000U);
@@ -94,11 +99,16 @@ TEST(CommandLineTest, AllFlagsOfRun) {
   NPG_ASSERT_OK_AND_ASSIGN(
       const RunOptions run,
       ParseAs<RunOptions>(
-          "run --source netfilter --source=file --nodeports-file p.yaml --mode observe "
+          "run --source netfilter --source=file,kubernetes --nodeports-file p.yaml "
+          "--kubeconfig k.yaml --kube-context c --kube-api-server https://192.0.2.1:6443/ "
+          "--mode observe "
           "--cgroup /cg --bpffs /bpf --mark 0x10 --mark-mask 0xf0 --ignore-process a,b "
           "--ignore-process c --detach-on-exit --log-level debug --log-format json"));
-  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
+  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file", "kubernetes"));
   EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
+  EXPECT_EQ(run.sources.kubeconfig, "k.yaml");
+  EXPECT_EQ(run.sources.kube_context, "c");
+  EXPECT_EQ(run.sources.kube_api_server, "https://192.0.2.1:6443");
   EXPECT_TRUE(run.observe);
   EXPECT_EQ(run.node.cgroup, "/cg");
   EXPECT_EQ(run.node.bpffs, "/bpf");
@@ -139,8 +149,8 @@ TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
 }
 
 TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
-  for (const char* flag : {"--kubeconfig", "--scope", "--only-process", "--http-address",
-                           "--reserve-ports", "--bind-protection"}) {
+  for (const char* flag :
+       {"--scope", "--only-process", "--http-address", "--reserve-ports", "--bind-protection"}) {
     EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
               std::string("unknown flag \"") + flag + "\"");
   }
@@ -149,8 +159,8 @@ TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
 
 TEST(CommandLineTest, ValuesAreChecked) {
   EXPECT_EQ(Refused("run --mode off"), "--mode: \"off\" is not one of enforce, observe");
-  EXPECT_EQ(Refused("run --source kubernetes"),
-            "--source: \"kubernetes\" is not a source (auto, netfilter, file)");
+  EXPECT_EQ(Refused("run --source etcd"),
+            "--source: \"etcd\" is not a source (auto, kubernetes, netfilter, file)");
   EXPECT_EQ(Refused("run --source ,"), "--source: names no source");
   EXPECT_EQ(Refused("run --source file"), "--source file: needs --nodeports-file FILE");
   EXPECT_EQ(Refused("run --source netfilter --nodeports-file p"),
@@ -167,6 +177,39 @@ TEST(CommandLineTest, ValuesAreChecked) {
   EXPECT_EQ(Refused("events --count -1"), "--count: \"-1\" is not a number");
   EXPECT_EQ(Refused("unload --drain 5s"), "--drain: \"5s\" is not a number");
   EXPECT_EQ(Refused("unload --drain 4294967296"), "--drain: \"4294967296\" is not a number");
+}
+
+TEST(CommandLineTest, FlagsOfTheApiServerNeedTheSourceThatAsksIt) {
+  for (const std::string command : {"run", "scan"}) {
+    EXPECT_EQ(Refused(command + " --source netfilter --kubeconfig k"),
+              "--kubeconfig: is not read unless --source has auto or kubernetes");
+    EXPECT_EQ(Refused(command + " --source file --nodeports-file p --kubeconfig k"),
+              "--kubeconfig: is not read unless --source has auto or kubernetes");
+    EXPECT_EQ(Refused(command + " --kube-context c"), "--kube-context: needs --kubeconfig FILE");
+    EXPECT_EQ(Refused(command + " --source kubernetes --kube-context c"),
+              "--kube-context: needs --kubeconfig FILE");
+    for (const char* source : {"", " --source auto", " --source netfilter"}) {
+      EXPECT_EQ(Refused(command + source + " --kube-api-server https://192.0.2.1"),
+                "--kube-api-server: is not asked unless --source has kubernetes, or auto in a pod "
+                "with a service account or with --kubeconfig");
+    }
+    NPG_EXPECT_OK(Parse(command + " --source kubernetes --kube-api-server https://192.0.2.1"));
+    NPG_EXPECT_OK(Parse(command + " --kubeconfig k --kube-api-server https://192.0.2.1"));
+    NPG_EXPECT_OK(Parse(command + " --source kubernetes"))
+        << "whether there is a way to it is known when it is gone";
+  }
+}
+
+TEST(CommandLineTest, ABadUrlOfTheApiServerIsRefusedWhereverItComesFrom) {
+  EXPECT_EQ(Refused("run --kubeconfig k --kube-api-server http://192.0.2.1"),
+            "--kube-api-server: \"http://192.0.2.1\" is not https: the token would be sent in the "
+            "clear; write https://");
+  EXPECT_EQ(Refused("scan", {{"NODEPORT_GUARD_KUBE_API_SERVER", "192.0.2.1"}}),
+            "NODEPORT_GUARD_KUBE_API_SERVER: \"192.0.2.1\" does not begin with https://; write "
+            "https://HOST:PORT");
+  const ConfigFile config("kube-api-server: https://fd00::1:6443\n");
+  EXPECT_THAT(Refused("run --config " + config.path()),
+              HasSubstr(": kube-api-server: \"https://fd00::1:6443\" has an IPv6 address without"));
 }
 
 TEST(CommandLineTest, NobodyCanBeIgnored) {
@@ -355,15 +398,38 @@ TEST(CommandLineTest, EveryCommandHasHelpWithAnExampleOn80Columns) {
   }
 }
 
-TEST(EffectiveSourcesTest, AutoIsNetfilterAndTheFileIfNamed) {
-  NPG_ASSERT_OK_AND_ASSIGN(auto sources, EffectiveSources({{"auto"}, ""}));
-  EXPECT_THAT(sources, ElementsAre("netfilter"));
-  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"auto"}, "p"}));
-  EXPECT_THAT(sources, ElementsAre("netfilter", "file"));
-  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"file"}, "p"}));
-  EXPECT_THAT(sources, ElementsAre("file"));
-  NPG_ASSERT_OK_AND_ASSIGN(sources, EffectiveSources({{"file", "netfilter", "file", "auto"}, "p"}));
-  EXPECT_THAT(sources, ElementsAre("netfilter", "file"));
+// The effective sources of "--source" and what else is set, as they would be printed.
+std::string Effective(const std::vector<std::string>& named, const std::string& kubeconfig = "",
+                      bool in_cluster = false, const std::string& nodeports_file = "") {
+  SourceOptions options;
+  options.sources = named;
+  options.kubeconfig = kubeconfig;
+  options.in_cluster = in_cluster;
+  options.nodeports_file = nodeports_file;
+  const auto sources = EffectiveSources(options);
+  NPG_EXPECT_OK(sources);
+  return sources.ok() ? absl::StrJoin(*sources, " ") : "";
+}
+
+TEST(EffectiveSourcesTest, AutoIsNetfilterAndWhatTheOtherFlagsAndThePodAdd) {
+  EXPECT_EQ(Effective({"auto"}), "netfilter");
+  EXPECT_EQ(Effective({"auto"}, "", false, "p"), "netfilter file");
+  EXPECT_EQ(Effective({"auto"}, "k"), "kubernetes netfilter");
+  EXPECT_EQ(Effective({"auto"}, "", true), "kubernetes netfilter");
+  EXPECT_EQ(Effective({"auto"}, "k", true, "p"), "kubernetes netfilter file");
+}
+
+TEST(EffectiveSourcesTest, NamedSourcesAreNoMoreThanThat) {
+  EXPECT_EQ(Effective({"file"}, "", true, "p"), "file");
+  EXPECT_EQ(Effective({"netfilter"}, "", true), "netfilter");
+  EXPECT_EQ(Effective({"kubernetes"}), "kubernetes");
+  EXPECT_EQ(Effective({"kubernetes"}, "k", true), "kubernetes");
+  EXPECT_EQ(Effective({"file", "kubernetes"}, "k", false, "p"), "kubernetes file");
+}
+
+TEST(EffectiveSourcesTest, EachIsThereOnceInOneOrder) {
+  EXPECT_EQ(Effective({"file", "netfilter", "file", "auto", "kubernetes"}, "", true, "p"),
+            "kubernetes netfilter file");
 }
 
 TEST(ExitCodeTest, IsSettledByTheKindOfError) {

@@ -37,6 +37,18 @@ TEST(DocsTest, EveryCommandAndFlagIsInAllOfThem) {
   }
 }
 
+TEST(DocsTest, EveryCommandThatAsksTheApiServerSaysHow) {
+  const CommandLine command_line;
+  for (const CLI::App* command : Commands(command_line.app())) {
+    if (command->get_name() != "run" && command->get_name() != "scan") continue;
+    const std::string help = HelpText(*command);
+    for (const char* text : {"auto|kubernetes|netfilter|file", "--kubeconfig FILE",
+                             "--kube-context NAME", "--kube-api-server URL"}) {
+      EXPECT_THAT(help, HasSubstr(text)) << command->get_name();
+    }
+  }
+}
+
 TEST(DocsTest, ManPageHasTheUsualSections) {
   const CommandLine command_line;
   const std::string man = ManPage(command_line.app(), "0.1.0");

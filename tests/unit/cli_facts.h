@@ -72,6 +72,20 @@ inline void Classify(GuardFacts& facts, const core::Listener& listener, npg_owne
   facts.classified.emplace_back(key, value);
 }
 
+// A source that works: 3 ports of 2 Services, connected for an hour.
+inline npg_source_state& AddSource(GuardFacts& facts, npg_source source,
+                                   const std::string& detail = "") {
+  npg_source_state state{};
+  state.connected = 1;
+  state.services = 2;
+  state.ports = 3;
+  state.since = static_cast<uint64_t>(kNow) - 3600;
+  state.last_event = state.last_reading = static_cast<uint64_t>(kNow) - 2;
+  SetField(state.detail, detail);
+  facts.sources.emplace_back(npg_source_key{source}, state);
+  return facts.sources.back().second;
+}
+
 // A guard that works: containerd[812] on 127.0.0.1:33589/tcp, which is the
 // NodePort of default/web.
 inline GuardFacts MakeFacts() {

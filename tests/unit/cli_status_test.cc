@@ -60,6 +60,10 @@ TEST(StatusTest, Fits80Columns) {
   GuardFacts facts = MakeFacts();
   facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000};
   facts.controller = 0;
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://api.example:6443");
+  api.health_check_ports = api.skipped = 12345;
+  SetField(api.resource_version, "18446744073709551615");
+  for (auto& errors : api.errors) errors = 1'000'000;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(Render(facts), '\n'))) {
     EXPECT_LE(line.size(), 80U) << line;
   }
@@ -171,6 +175,117 @@ TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
   GuardFacts facts = MakeFacts();
   facts.listeners[0].owner.comm = "\x1b[2Jx";
   EXPECT_THAT(Render(facts), HasSubstr("\\x1b[2Jx[812]"));
+}
+
+TEST(StatusTest, TellsHowTheSourcesDo) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("\nSources")));  // pins of an older build
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
+  api.services = 9980;
+  api.ports = 10002;
+  api.health_check_ports = 1;
+  api.skipped = 2;
+  api.errors[NPG_SOURCE_ERROR_CONNECT] = 3;
+  api.errors[NPG_SOURCE_ERROR_EXPIRED] = 1;
+  SetField(api.resource_version, "81234567");
+  AddSource(facts, NPG_SOURCE_FILE, "/etc/nodeports.yaml");
+  EXPECT_THAT(Render(facts),
+              HasSubstr("\n\nSources\n"
+                        "  kubernetes  connected for 1h\n"
+                        "              last heard from 2s ago, resourceVersion 81234567\n"
+                        "              10002 ports of 9980 Services; 1 health check port; 2 "
+                        "skipped\n"
+                        "              https://10.96.0.1:443, watch\n"
+                        "              errors: connect 3, expired 1\n"
+                        "  file        connected for 1h\n"
+                        "              last heard from 2s ago\n"
+                        "              3 ports of 2 Services\n"
+                        "              /etc/nodeports.yaml\n"
+                        "\nCounters"));
+  EXPECT_THAT(Render(facts), Not(HasSubstr("Note:")));
+}
+
+TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES);
+  api.connected = 0;
+  api.since = static_cast<uint64_t>(kNow) - 300;
+  SetField(api.last_error, "connect to 10.96.0.1:443: Connection refused");
+  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 5m: connect to "
+                                       "10.96.0.1:443: Connection refused\n"));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
+                        "what it last said stays guarded: connect to 10.96.0.1:443: Connection "
+                        "refused\n"));
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["healthy"], true);
+}
+
+TEST(StatusTest, ASourceThatHasNotSpokenYet) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state state{};
+  state.since = static_cast<uint64_t>(kNow) - 3;
+  facts.sources.emplace_back(npg_source_key{NPG_SOURCE_KUBERNETES}, state);
+  EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 3s: it has not answered "
+                                       "yet\n"
+                                       "              nothing heard yet\n"
+                                       "              0 ports\n"));
+}
+
+TEST(StatusTest, WithoutAControllerTheSourcesAreAsTheyWere) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  AddSource(facts, NPG_SOURCE_NETFILTER);
+  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
+  file.connected = 0;
+  SetField(file.last_error, "ports file /x: No such file or directory");
+  EXPECT_THAT(Render(facts), HasSubstr("\nSources, as they were when the last controller ended\n"
+                                       "  netfilter  was connected\n"));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  file       was not connected: ports file /x: No such file"));
+  EXPECT_THAT(Render(facts), Not(HasSubstr("Note:")));
+}
+
+TEST(StatusTest, AServerCannotCommandTheTerminal) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "\x1b[2J");
+  api.connected = 0;
+  SetField(api.last_error, "\x1b[31m\xff");
+  const std::string text = Render(facts);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(text.find('\xff'), std::string::npos);
+  EXPECT_THAT(StatusJson(MakeStatusReport(facts)).dump(), Not(HasSubstr("\xff")));
+}
+
+TEST(StatusTest, JsonOfTheSources) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["sources"], nlohmann::ordered_json::array());
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
+  api.errors[NPG_SOURCE_ERROR_THROTTLED] = 7;
+  api.skipped = 1;
+  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
+  file.connected = 0;
+  file.last_event = file.last_reading = 0;
+  SetField(file.last_error, "is empty");
+  const nlohmann::ordered_json sources = StatusJson(MakeStatusReport(facts))["sources"];
+  ASSERT_EQ(sources.size(), 2U);
+  EXPECT_EQ(sources[0]["source"], "kubernetes");
+  EXPECT_EQ(sources[0]["connected"], true);
+  EXPECT_EQ(sources[0]["since"], "2026-11-02T11:00:00Z");
+  EXPECT_EQ(sources[0]["last_event"], "2026-11-02T11:59:58Z");
+  EXPECT_EQ(sources[0]["ports"], 3);
+  EXPECT_EQ(sources[0]["services"], 2);
+  EXPECT_EQ(sources[0]["skipped"], 1);
+  EXPECT_EQ(sources[0]["errors"].size(), static_cast<size_t>(NPG_SOURCE_ERROR_MAX));
+  EXPECT_EQ(sources[0]["errors"]["throttled"], 7);
+  EXPECT_EQ(sources[0]["errors"]["read"], 0);
+  EXPECT_EQ(sources[0]["last_error"], nullptr);
+  EXPECT_EQ(sources[0]["detail"], "https://10.96.0.1:443, watch");
+  EXPECT_EQ(sources[1]["connected"], false);
+  EXPECT_EQ(sources[1]["last_event"], nullptr);
+  EXPECT_EQ(sources[1]["last_reading"], nullptr);
+  EXPECT_EQ(sources[1]["last_error"], "is empty");
+  EXPECT_EQ(sources[1]["resource_version"], nullptr);
 }
 
 TEST(StatusTest, JsonHasTheSame) {

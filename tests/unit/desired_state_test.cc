@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/desired_state.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -57,11 +58,11 @@ TEST(DesiredState, TheLowestSourceThatNamesAServiceWins) {
   DesiredState state;
   state.Set(NPG_SOURCE_FILE, {{kWeb, "from/file"}});
   state.Set(NPG_SOURCE_NETFILTER, {{kWeb, "from/netfilter"}});
-  EXPECT_EQ(state.Entries()[kWeb].service, "from/netfilter");
+  EXPECT_EQ(state.Entries().at(kWeb).service, "from/netfilter");
   state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, ""}});  // has the port, not the name
-  EXPECT_EQ(state.Entries()[kWeb], (PortEntry{kAll, "from/netfilter"}));
+  EXPECT_EQ(state.Entries().at(kWeb), (PortEntry{kAll, "from/netfilter"}));
   state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, "from/kubernetes"}});
-  EXPECT_EQ(state.Entries()[kWeb], (PortEntry{kAll, "from/kubernetes"}));
+  EXPECT_EQ(state.Entries().at(kWeb), (PortEntry{kAll, "from/kubernetes"}));
 }
 
 TEST(DesiredState, ASnapshotReplacesTheSourcesLastOne) {
@@ -109,7 +110,7 @@ TEST(Adopt, AnEntryOfSeveralSourcesGoesWhenTheLastOfThemSaysSo) {
   state.Adopt({{kWeb, {kAll, "shop/web"}}}, kAll);
   state.Set(NPG_SOURCE_KUBERNETES, {});
   state.Set(NPG_SOURCE_FILE, {});
-  EXPECT_EQ(state.Entries()[kWeb].sources, uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(state.Entries().at(kWeb).sources, uint32_t{NPG_SOURCE_NETFILTER});
   state.Set(NPG_SOURCE_NETFILTER, {});
   EXPECT_THAT(state.Entries(), IsEmpty());
 }
@@ -118,32 +119,95 @@ TEST(Adopt, BitsThisBuildDoesNotKnowAreDropped) {
   DesiredState state;
   state.Adopt({{kWeb, {0x80000000, "a/b"}}, {kDns, {0, "c/d"}}}, kAll);
   EXPECT_THAT(state.Entries(), IsEmpty());
-  state.Adopt({{kWeb, {0x80000000, "a/b"}}}, 0x80000000);  // the highest bit ends the loop
-  EXPECT_EQ(state.Entries()[kWeb].sources, 0x80000000);
+  EXPECT_THAT(state.Pending().remove, ElementsAre(kDns, kWeb));
+  DesiredState highest;
+  highest.Adopt({{kWeb, {0x80000000, "a/b"}}}, 0x80000000);  // the highest bit ends the loop
+  EXPECT_EQ(highest.Entries().at(kWeb).sources, 0x80000000);
 }
 
-TEST(Diff, NothingBetweenEquals) {
-  const PortEntries some = {{kWeb, {NPG_SOURCE_FILE, "shop/web"}}};
-  EXPECT_TRUE(Diff({}, {}).empty());
-  EXPECT_TRUE(Diff(some, some).empty());
+TEST(Pending, NothingAtFirstAndAfterANoChange) {
+  DesiredState state;
+  EXPECT_TRUE(state.Pending().empty());
+  state.Set(NPG_SOURCE_FILE, {});
+  EXPECT_TRUE(state.Pending().empty());
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}, {kDns, ""}});
+  state.MarkApplied();
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}, {kDns, ""}});
+  EXPECT_TRUE(state.Pending().empty());
 }
 
-TEST(Diff, NewChangedAndGone) {
-  const PortEntries applied = {{kWeb, {NPG_SOURCE_FILE, "shop/web"}},
-                               {kDns, {NPG_SOURCE_FILE, "kube-system/dns"}}};
-  const PortEntries desired = {{kWeb, {NPG_SOURCE_FILE, "shop/new"}},
-                               {kDnsTcp, {NPG_SOURCE_FILE, ""}}};
-  const Difference difference = Diff(applied, desired);
+TEST(Pending, NewChangedAndGone) {
+  DesiredState state;
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}, {kDns, "kube-system/dns"}});
+  state.MarkApplied();
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/new"}, {kDnsTcp, ""}});
+  const Difference difference = state.Pending();
   EXPECT_FALSE(difference.empty());
   EXPECT_THAT(difference.put, ElementsAre(Pair(kDnsTcp, PortEntry{NPG_SOURCE_FILE, ""}),
                                           Pair(kWeb, PortEntry{NPG_SOURCE_FILE, "shop/new"})));
   EXPECT_THAT(difference.remove, ElementsAre(kDns));
 }
 
-TEST(Diff, AChangeOfSourcesAloneIsAChange) {
-  const Difference difference = Diff({{kWeb, {NPG_SOURCE_FILE, "a/b"}}}, {{kWeb, {kAll, "a/b"}}});
-  EXPECT_EQ(difference.put.size(), 1U);
-  EXPECT_THAT(difference.remove, IsEmpty());
+TEST(Pending, AChangeOfSourcesAloneIsAChange) {
+  DesiredState state;
+  state.Set(NPG_SOURCE_NETFILTER, {{kWeb, "a/b"}});
+  state.MarkApplied();
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "a/b"}});
+  EXPECT_THAT(state.Pending().put,
+              ElementsAre(Pair(kWeb, PortEntry{NPG_SOURCE_NETFILTER | NPG_SOURCE_FILE, "a/b"})));
+}
+
+TEST(Pending, ANameThatDoesNotWinIsNoChange) {
+  DesiredState state;
+  state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, "shop/web"}});
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "old/name"}});
+  state.MarkApplied();
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "new/name"}});
+  EXPECT_TRUE(state.Pending().empty());
+  state.Set(NPG_SOURCE_KUBERNETES, {});
+  EXPECT_THAT(state.Pending().put, ElementsAre(Pair(kWeb, PortEntry{NPG_SOURCE_FILE, "new/name"})));
+}
+
+TEST(Pending, StaysUntilItIsApplied) {
+  DesiredState state;
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}});
+  EXPECT_EQ(state.Pending().put.size(), 1U);  // and the write fails
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}, {kDns, ""}});
+  EXPECT_EQ(state.Pending().put.size(), 2U);
+  state.Set(NPG_SOURCE_FILE, {{kDns, ""}});
+  EXPECT_THAT(state.Pending().put, ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_FILE, ""})));
+  // It may have come into the map before the write failed.
+  EXPECT_THAT(state.Pending().remove, ElementsAre(kWeb));
+  state.MarkApplied();
+  EXPECT_TRUE(state.Pending().empty());
+}
+
+TEST(Pending, WhatIsInTheMapAlreadyIsNotWrittenAgain) {
+  DesiredState state;
+  state.Adopt({{kWeb, {NPG_SOURCE_FILE, "shop/web"}}}, kAll);
+  EXPECT_TRUE(state.Pending().empty());
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}});
+  EXPECT_TRUE(state.Pending().empty());
+}
+
+TEST(Pending, OfAnEarlierRunOnlyWhatNobodyWantsAnyMore) {
+  DesiredState state;
+  state.Adopt({{kWeb, {NPG_SOURCE_KUBERNETES, "shop/web"}},
+               {kDnsTcp, {NPG_SOURCE_NETFILTER, ""}},
+               {kDns, {kAll, "kube-system/dns"}}},
+              NPG_SOURCE_NETFILTER);
+  EXPECT_THAT(state.Pending().put,
+              ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_NETFILTER, "kube-system/dns"})));
+  EXPECT_THAT(state.Pending().remove, ElementsAre(kWeb));
+}
+
+// An equal name in a text of its own: the newer is kept, or both would live.
+TEST(DesiredState, KeepsOneTextOfAName) {
+  DesiredState state;
+  state.Adopt({{kWeb, {NPG_SOURCE_FILE, "shop/web"}}}, kAll);
+  const PortSnapshot read = {{kWeb, "shop/web"}};
+  state.Set(NPG_SOURCE_FILE, read);
+  EXPECT_TRUE(state.Entries().at(kWeb).service.Shares(read.at(kWeb)));
 }
 
 // --- Properties, over random histories ---
@@ -165,6 +229,7 @@ class RandomHistory : public ::testing::TestWithParam<uint32_t> {
   size_t Below(size_t limit) {
     return std::uniform_int_distribution<size_t>(0, limit - 1)(random_);
   }
+  std::mt19937& random() { return random_; }
 
  private:
   std::mt19937 random_{GetParam()};
@@ -189,10 +254,9 @@ PortEntries Union(const std::map<uint32_t, PortSnapshot>& last) {
   return entries;
 }
 
-PortEntries Applied(PortEntries entries, const Difference& difference) {
-  for (const PortKey& key : difference.remove) EXPECT_EQ(entries.erase(key), 1U);
-  for (const auto& [key, entry] : difference.put) entries[key] = entry;
-  return entries;
+void Apply(const Difference& difference, PortEntries& map) {
+  for (const PortKey& key : difference.remove) map.erase(key);
+  for (const auto& [key, entry] : difference.put) map[key] = entry;
 }
 
 TEST_P(RandomHistory, EntriesAreTheUnionOfTheLastSnapshots) {
@@ -224,33 +288,52 @@ TEST_P(RandomHistory, MissedAndRepeatedSnapshotsDoNotMatter) {
   EXPECT_EQ(late.Entries(), all.Entries());
 }
 
-// The differences, applied one after the other, however seldom, always lead to
-// what is desired; and there is no more to do then.
-TEST_P(RandomHistory, DifferencesLeadToTheDesiredState) {
+// Whatever is applied when, and fails at whatever point: after a success the
+// map is what the sources said last, and there is no more to do.
+TEST_P(RandomHistory, AfterASuccessTheMapIsTheUnion) {
   DesiredState state;
-  PortEntries applied;
-  for (int step = 0; step < 200; ++step) {
-    state.Set(Source(), Snapshot());
-    if (Below(3) == 0) continue;  // this one was missed
-    const PortEntries desired = state.Entries();
-    applied = Applied(applied, Diff(applied, desired));
-    ASSERT_EQ(applied, desired);
-    ASSERT_TRUE(Diff(applied, desired).empty());
+  std::map<uint32_t, PortSnapshot> last;
+  PortEntries map;
+  for (int step = 0; step < 500; ++step) {
+    const uint32_t source = Source();
+    last[source] = Snapshot();
+    state.Set(source, last[source]);
+    if (Below(3) == 0) continue;  // not tried this time
+    Difference difference = state.Pending();
+    if (Below(3) == 0) {  // some of it is done, then it fails
+      std::shuffle(difference.put.begin(), difference.put.end(), random());
+      difference.put.resize(Below(difference.put.size() + 1));
+      difference.remove.resize(Below(difference.remove.size() + 1));
+      Apply(difference, map);
+      continue;
+    }
+    Apply(difference, map);
+    state.MarkApplied();
+    ASSERT_EQ(map, Union(last)) << "step " << step;
+    ASSERT_TRUE(state.Pending().empty());
   }
 }
 
-TEST_P(RandomHistory, DifferenceTouchesOnlyWhatDiffers) {
+// No map write without a reason: while all that is pending succeeds, it is
+// exactly what differs.
+TEST_P(RandomHistory, OnlyWhatDiffersIsPending) {
   DesiredState state;
   for (int step = 0; step < 200; ++step) {
     const PortEntries before = state.Entries();
     state.Set(Source(), Snapshot());
-    const PortEntries after = state.Entries();
-    const Difference difference = Diff(before, after);
+    const Difference difference = state.Pending();
+    state.MarkApplied();
     for (const auto& [key, entry] : difference.put) {
       const auto it = before.find(key);
       EXPECT_TRUE(it == before.end() || it->second != entry) << ToString(key);
     }
-    for (const PortKey& key : difference.remove) EXPECT_FALSE(after.contains(key));
+    for (const PortKey& key : difference.remove) {
+      EXPECT_TRUE(before.contains(key)) << ToString(key);
+      EXPECT_FALSE(state.Entries().contains(key)) << ToString(key);
+    }
+    PortEntries map = before;
+    Apply(difference, map);
+    ASSERT_EQ(map, state.Entries()) << "step " << step;
   }
 }
 
@@ -268,10 +351,13 @@ TEST_P(RandomHistory, ARestartForgetsNothingAndInventsNothing) {
     last[source] = Snapshot();
     after.Set(source, last[source]);
     for (const auto& [key, service] : last[source]) {
-      EXPECT_NE(after.Entries()[key].sources & source, 0U) << ToString(key);
+      EXPECT_NE(after.Entries().at(key).sources & source, 0U) << ToString(key);
     }
   }
   EXPECT_EQ(after.Entries(), Union(last));
+  PortEntries map = before.Entries();
+  Apply(after.Pending(), map);
+  EXPECT_EQ(map, after.Entries());
 }
 
 INSTANTIATE_TEST_SUITE_P(Seeds, RandomHistory, ::testing::Range(uint32_t{1}, uint32_t{9}));

@@ -61,7 +61,7 @@ TEST(IptablesSaveTest, TenThousandServicesOfKubeProxy) {
   ASSERT_TRUE(ports.contains(Tcp(35994)));
   EXPECT_EQ(ports.at(Tcp(35994)), "default/load-5686");
   std::set<std::string> services;
-  for (const auto& [key, service] : ports) services.insert(service);
+  for (const auto& [key, service] : ports) services.emplace(service.text());
   for (int i = 0; i < 10000; ++i) {
     EXPECT_TRUE(services.contains(absl::StrCat("default/load-", i))) << i;
   }

@@ -9,9 +9,11 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "core/port.h"
+#include "sources/ports_decoder.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 #include "testing/status_asserts.h"
@@ -47,8 +49,16 @@ std::string Service(absl::string_view name, absl::string_view port,
 }
 
 ServicePorts DecodeOne(const std::string& json) {
-  simdjson::dom::parser parser;
-  return DecodeService(parser.parse(json).value());
+  // As an element, so that it may be anything.
+  const simdjson::padded_string text("[" + json + "]");
+  simdjson::ondemand::parser parser;
+  simdjson::ondemand::document document;
+  EXPECT_EQ(parser.iterate(text).get(document), simdjson::SUCCESS) << json;
+  simdjson::ondemand::value service;
+  EXPECT_EQ(document.at(0).get(service), simdjson::SUCCESS) << json;
+  absl::StatusOr<ServicePorts> decoded = DecodeService(service);
+  NPG_EXPECT_OK(decoded);
+  return decoded.ok() ? *std::move(decoded) : ServicePorts{};
 }
 
 TEST(PortListTest, TakesEveryFormOfAnItem) {
@@ -146,6 +156,88 @@ TEST(ServiceTest, HealthCheckNodePortIsNotOne) {
           "spec":{"type":"LoadBalancer","externalTrafficPolicy":"Local",
                   "healthCheckNodePort":31000,"ports":[{"port":80,"nodePort":30080}]}})");
   EXPECT_THAT(decoded.ports, ElementsAre(Tcp(30080)));
+}
+
+TEST(ServiceTest, SaysItsHealthCheckPortAndVersion) {
+  const auto decode = [](absl::string_view type, absl::string_view port) {
+    return DecodeOne(absl::StrCat(
+        R"({"metadata":{"namespace":"a","name":"b","resourceVersion":"17"},"spec":{"type":")", type,
+        R"(","healthCheckNodePort":)", port, R"(,"ports":[{"port":80,"nodePort":30080}]}})"));
+  };
+  EXPECT_EQ(decode("LoadBalancer", "31000").health_check_port, 31000);
+  EXPECT_EQ(decode("LoadBalancer", "31000").resource_version, "17");
+  EXPECT_EQ(decode("ClusterIP", "31000").health_check_port, 0);
+  EXPECT_EQ(decode("ClusterIP", "70000").skipped.size(), 0U);
+  for (const char* none : {"0", "null"}) {
+    EXPECT_EQ(decode("LoadBalancer", none).health_check_port, 0);
+    EXPECT_THAT(decode("LoadBalancer", none).skipped, IsEmpty());
+  }
+  const ServicePorts bad = decode("LoadBalancer", "70000");
+  EXPECT_EQ(bad.health_check_port, 0);
+  EXPECT_THAT(bad.ports, ElementsAre(Tcp(30080)));
+  EXPECT_THAT(bad.skipped, ElementsAre("a/b: healthCheckNodePort 70000 is outside 1-65535"));
+}
+
+TEST(ServiceTest, ItsMembersComeInAnyOrder) {
+  const ServicePorts decoded = DecodeOne(
+      R"({"status":{"loadBalancer":{}},"spec":{"ports":[{"protocol":"UDP","nodePort":30053},
+          {"nodePort":70000,"port":5,"name":"late"}],"selector":{"type":"x","ports":[]},
+          "type":"NodePort"},"metadata":{"labels":{"name":"x","namespace":"y"},"name":"b",
+          "ownerReferences":[{"name":"z"}],"namespace":"a"},"kind":"Service","apiVersion":"v1"})");
+  EXPECT_EQ(decoded.service, "a/b");
+  EXPECT_THAT(decoded.ports, ElementsAre(Udp(30053)));
+  EXPECT_THAT(decoded.skipped, ElementsAre("a/b port late: nodePort 70000 is outside 1-65535"));
+}
+
+TEST(ServiceTest, TheFirstOfTwoMembersCounts) {
+  const ServicePorts decoded = DecodeOne(
+      R"({"metadata":{"name":"a","name":"b"},"metadata":{"name":"c"},
+          "spec":{"type":"NodePort","type":"ClusterIP","ports":[{"nodePort":1,"nodePort":2}],
+          "ports":[{"nodePort":3}]},"spec":null})");
+  EXPECT_EQ(decoded.service, "default/a");
+  EXPECT_THAT(decoded.ports, ElementsAre(Tcp(1)));
+  EXPECT_THAT(decoded.skipped, IsEmpty());
+}
+
+TEST(ServiceTest, NullIsAbsent) {
+  EXPECT_THAT(DecodeOne(R"({"metadata":null,"spec":{}})").skipped,
+              ElementsAre("Service without metadata.name"));
+  EXPECT_THAT(DecodeOne(R"({"metadata":{"name":"a"},"spec":null})").skipped,
+              ElementsAre("default/a: no spec"));
+  const ServicePorts decoded = DecodeOne(
+      R"({"kind":null,"apiVersion":null,"metadata":{"name":"a","namespace":null},
+          "spec":{"type":"NodePort","healthCheckNodePort":null,
+                  "ports":[{"name":null,"port":null,"protocol":null,"nodePort":1}]}})");
+  EXPECT_EQ(decoded.service, "default/a");
+  EXPECT_THAT(decoded.ports, ElementsAre(Tcp(1)));
+  EXPECT_THAT(decoded.skipped, IsEmpty());
+}
+
+TEST(ServiceTest, NamesNumbersAsTheyAreWritten) {
+  const ServicePorts decoded =
+      DecodeOne(Service("web", R"({"nodePort":1.50}, {"nodePort":1e3}, {"nodePort":-0},
+                {"nodePort":99999999999999999999}, {"nodePort":true}, {"nodePort":[30080]},
+                {"nodePort":1,"protocol":6}, {"nodePort":2,"protocol":"","port":-7.5})"));
+  EXPECT_THAT(decoded.ports, IsEmpty());
+  EXPECT_THAT(decoded.skipped,
+              ElementsAre("default/web ports[0]: nodePort 1.50 is not a port number",
+                          "default/web ports[1]: nodePort 1e3 is not a port number",
+                          "default/web ports[3]: nodePort 99999999999999999999 is outside 1-65535",
+                          "default/web ports[4]: nodePort true is not a number",
+                          "default/web ports[5]: nodePort a list is not a number",
+                          "default/web ports[6]: protocol is 6",
+                          "default/web port -7.5: \"\" is not a protocol (tcp, udp)"));
+}
+
+TEST(ServiceTest, SaysWhenItIsSomethingElse) {
+  for (const char* json : {R"({"kind":"Pod","metadata":{"name":"a"},"spec":{}})",
+                           R"({"kind":"Service","apiVersion":"serving.knative.dev/v1"})"}) {
+    const ServicePorts decoded = DecodeOne(json);
+    EXPECT_FALSE(decoded.is_service) << json;
+    EXPECT_EQ(decoded.service, "") << json;
+    EXPECT_THAT(decoded.skipped, ElementsAre(HasSubstr("is not a Service"))) << json;
+  }
+  EXPECT_TRUE(DecodeOne("{}").is_service);
 }
 
 TEST(ServiceTest, NamesBadPortsAndTakesTheRest) {

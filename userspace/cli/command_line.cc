@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "cli/config_file.h"
+#include "cli/environment.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
 #include "cli/help.h"
@@ -120,7 +121,7 @@ absl::StatusOr<Options> CommandLine::Parse(const std::vector<std::string>& args,
     config = *std::move(values);
   }
   NPG_RETURN_IF_ERROR(command->flags.Resolve(environment, config, *command->config_file));
-  return command->finish();
+  return command->finish(environment);
 }
 
 }  // namespace npg::cli

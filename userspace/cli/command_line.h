@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/environment.h"
 #include "cli/flags.h"
 #include "cli/options.h"
 
@@ -41,8 +42,8 @@ class CommandLine {
     CLI::App* app;
     FlagSet flags;
     std::shared_ptr<std::string> config_file;  // what --config says; empty: nothing
-    // Makes the options of what the flags have set.
-    std::function<absl::StatusOr<Options>()> finish;
+    // Makes the options of what the flags have set, in this environment.
+    std::function<absl::StatusOr<Options>(const Environment& environment)> finish;
   };
 
   // Adds a command; its flags are then added to the result.

@@ -18,10 +18,13 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/errno_status.h"
 #include "cli/command_line.h"
+#include "cli/environment.h"
 #include "cli/exit_code.h"
 #include "cli/flags.h"
 #include "cli/options.h"
+#include "cli/source_flags.h"
 #include "cli/text.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
@@ -33,20 +36,6 @@ using Values = std::vector<std::string>;
 
 // The setters below hold their target by shared_ptr: the target is a member of
 // the command's options, which live as long as any of its flags.
-
-Flag TextFlag(std::string name, std::string value, std::string help, std::string fallback,
-              std::shared_ptr<std::string> target) {
-  return {std::move(name),
-          std::move(value),
-          std::move(help),
-          std::move(fallback),
-          false,
-          [target = std::move(target)](const Values& values) {
-            if (values.back().empty()) return absl::InvalidArgumentError("is empty");
-            *target = values.back();
-            return absl::OkStatus();
-          }};
-}
 
 // `choices` is "a|b|c"; the target becomes one of them.
 Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
@@ -151,28 +140,6 @@ void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
                      node->bpffs, {node, &node->bpffs}));
 }
 
-void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& sources) {
-  flags.Add({"source", "auto|netfilter|file",
-             "Who says which NodePorts are allocated: netfilter reads the rules of this node "
-             "(kube-proxy, portmap), file reads --nodeports-file, auto is netfilter and, if "
-             "--nodeports-file is given, file. Can be repeated.",
-             "auto", true, [sources](const Values& values) {
-               if (values.empty()) return absl::InvalidArgumentError("names no source");
-               for (const std::string& value : values) {
-                 if (value != "auto" && value != "netfilter" && value != "file") {
-                   return absl::InvalidArgumentError(
-                       absl::StrCat(Quoted(value), " is not a source (auto, netfilter, file)"));
-                 }
-               }
-               sources->sources = values;
-               return absl::OkStatus();
-             }});
-  flags.Add(TextFlag("nodeports-file", "FILE",
-                     "NodePorts as YAML or JSON: a list of ports (33589, 33590/udp), or a "
-                     "Kubernetes Service or List, as kubectl get svc -A -o yaml prints it.",
-                     "", {sources, &sources->nodeports_file}));
-}
-
 constexpr const char* kNamesCgroups = "The cgroup2 folder from which cgroups are named.";
 
 }  // namespace
@@ -188,6 +155,7 @@ void CommandLine::AddRun() {
       "DAC_READ_SEARCH to name the owners of other users' sockets).",
       "nodeport-guard run\n"
       "nodeport-guard run --mode observe --log-format json\n"
+      "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
       "nodeport-guard run --source file --nodeports-file /etc/nodeports.yaml\n");
   auto options = std::make_shared<RunOptions>();
   auto mode = std::make_shared<std::string>();
@@ -222,15 +190,14 @@ void CommandLine::AddRun() {
                      "Read flags from a YAML file: names without the dashes as keys, lists where "
                      "a flag can be repeated. The command line and the environment win.",
                      "", command.config_file));
-  command.finish = [options, mode, log_format, mark, mask]() -> absl::StatusOr<Options> {
+  command.finish = [options, mode, log_format, mark,
+                    mask](const Environment& environment) -> absl::StatusOr<Options> {
     options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
     const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark, *mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
-    if (const auto sources = EffectiveSources(options->sources); !sources.ok()) {
-      return sources.status();
-    }
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };
 }
@@ -245,7 +212,9 @@ void CommandLine::AddStatus() {
   auto options = std::make_shared<StatusOptions>();
   command.flags.Add(OutputFlag({options, &options->output}));
   AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
-  command.finish = [options]() -> absl::StatusOr<Options> { return *options; };
+  command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return *options;
+  };
 }
 
 void CommandLine::AddExplain() {
@@ -261,7 +230,7 @@ void CommandLine::AddExplain() {
   port->description("The port; without protocol, each for which it is a NodePort, else tcp.");
   command.flags.Add(OutputFlag({options, &options->output}));
   AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
-  command.finish = [options, port]() -> absl::StatusOr<Options> {
+  command.finish = [options, port](const Environment& /*environment*/) -> absl::StatusOr<Options> {
     if (port->count() == 0) {
       return UsageError("no port given, as in 'nodeport-guard explain 33589'");
     }
@@ -287,7 +256,8 @@ void CommandLine::AddEvents() {
   command.flags.Add(NumberFlag<uint64_t>("count", "N", "End after that many; 0 is never.",
                                          {options, &options->count}));
   AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
-  command.finish = [options, output]() -> absl::StatusOr<Options> {
+  command.finish = [options,
+                    output](const Environment& /*environment*/) -> absl::StatusOr<Options> {
     options->json = *output == "json";
     return *options;
   };
@@ -307,10 +277,8 @@ void CommandLine::AddScan() {
   command.flags.Add(IgnoreProcessFlag({options, &options->ignore_process}));
   AddNodeFlags(command.flags, {options, &options->node},
                "Taken so that every command takes the same flags; a scan looks at all cgroups.");
-  command.finish = [options]() -> absl::StatusOr<Options> {
-    if (const auto sources = EffectiveSources(options->sources); !sources.ok()) {
-      return sources.status();
-    }
+  command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };
 }
@@ -328,14 +296,18 @@ void CommandLine::AddUnload() {
       "drain", "SECONDS", "Wait that long at most for exempted connections to end by themselves.",
       {options, &options->drain_seconds}));
   AddNodeFlags(command.flags, {options, &options->node}, "The cgroup2 folder that was guarded.");
-  command.finish = [options]() -> absl::StatusOr<Options> { return *options; };
+  command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return *options;
+  };
 }
 
 void CommandLine::AddVersion() {
   Command& command =
       AddCommand("version", "Print version, commit, and what it is built on.",
                  "ABI is the version of the pinned maps' layout.", "nodeport-guard version\n");
-  command.finish = []() -> absl::StatusOr<Options> { return VersionOptions{}; };
+  command.finish = [](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return VersionOptions{};
+  };
 }
 
 }  // namespace npg::cli

@@ -2,6 +2,7 @@
 #include "cli/flags.h"
 
 #include <CLI/CLI.hpp>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "cli/config_file.h"
+#include "cli/environment.h"
 #include "cli/exit_code.h"
 #include "cli/text.h"
 
@@ -41,6 +43,20 @@ std::vector<std::string> SplitCommas(const std::vector<std::string>& values) {
 std::string EnvironmentName(absl::string_view flag_name) {
   return absl::StrCat("NODEPORT_GUARD_",
                       absl::AsciiStrToUpper(absl::StrReplaceAll(flag_name, {{"-", "_"}})));
+}
+
+Flag TextFlag(std::string name, std::string value, std::string help, std::string fallback,
+              std::shared_ptr<std::string> target) {
+  return {std::move(name),
+          std::move(value),
+          std::move(help),
+          std::move(fallback),
+          false,
+          [target = std::move(target)](const std::vector<std::string>& values) {
+            if (values.back().empty()) return absl::InvalidArgumentError("is empty");
+            *target = values.back();
+            return absl::OkStatus();
+          }};
 }
 
 absl::StatusOr<bool> ParseBool(absl::string_view text) {

@@ -4,7 +4,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
-#include <optional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -13,11 +13,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "cli/config_file.h"
+#include "cli/environment.h"
 
 namespace npg::cli {
-
-// Looks up an environment variable.
-using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
 // One flag. It is written in four places under one name: --mark-mask,
 // NODEPORT_GUARD_MARK_MASK, "mark-mask:" in a config file, and the messages.
@@ -69,6 +67,10 @@ class FlagSet {
   CLI::App* app_;
   std::vector<Entry> entries_;
 };
+
+// A flag whose target becomes any text but none.
+Flag TextFlag(std::string name, std::string value, std::string help, std::string fallback,
+              std::shared_ptr<std::string> target);
 
 // Setters for values that several flags share.
 absl::StatusOr<bool> ParseBool(absl::string_view text);

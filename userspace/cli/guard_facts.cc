@@ -43,6 +43,7 @@ absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.NodePorts(), facts.nodeports));
   NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
+  NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));
   return Take(state.Counters(), facts.counters);
 }
 

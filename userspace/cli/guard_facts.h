@@ -40,6 +40,8 @@ struct GuardFacts {
   std::vector<std::pair<npg_listener_key, npg_listener>> classified;
   std::vector<std::pair<npg_port_key, npg_port_stats>> stats;
   std::array<uint64_t, NPG_COUNTER_MAX> counters{};
+  // As the controller last wrote them: when it ended, if none runs.
+  std::vector<std::pair<npg_source_key, npg_source_state>> sources;
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   std::vector<core::Listener> listeners;  // on ports of interest only, with their owners

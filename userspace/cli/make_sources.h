@@ -6,15 +6,16 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "cli/environment.h"
 #include "cli/options.h"
 #include "sources/source.h"
 
 namespace npg::cli {
 
 // The sources that the options mean, none of them read yet. Errors as those of
-// EffectiveSources().
+// EffectiveSources() and LoadAccess().
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options);
+    const SourceOptions& options, const Environment& environment);
 
 }  // namespace npg::cli
 

@@ -25,8 +25,12 @@ struct NodeOptions {
 };
 
 struct SourceOptions {
-  std::vector<std::string> sources = {"auto"};  // auto, netfilter, file; as given
-  std::string nodeports_file;                   // empty: none
+  std::vector<std::string> sources = {"auto"};  // auto, kubernetes, netfilter, file; as given
+  std::string kubeconfig;                       // empty: none, so the pod's service account
+  std::string kube_context;                     // empty: the current-context
+  std::string kube_api_server;  // as CheckServerUrl() returns it; empty: as the others say
+  std::string nodeports_file;   // empty: none
+  bool in_cluster = false;      // in a pod with a service account: not asked for, found
 };
 
 struct RunOptions {
@@ -83,8 +87,8 @@ using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOpti
                              ScanOptions, UnloadOptions, VersionOptions>;
 
 // The sources that are meant: "auto" resolved, each named once, in the order
-// netfilter, file. Usage errors where the file is named and not read, or to be
-// read and not named.
+// kubernetes, netfilter, file. Usage errors where a flag is given for a source
+// that is not meant, or missing for one that is.
 absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options);
 
 // A mark or a mask: 32 bits in hexadecimal ("0x1000") or decimal, not 0.

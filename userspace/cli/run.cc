@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
 #include "cli/build_info.h"
+#include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/make_sources.h"
@@ -29,7 +30,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(telemetry::SetUpLog(options.log_level, options.log_json
                                                                  ? telemetry::LogFormat::kJson
                                                                  : telemetry::LogFormat::kText));
-  auto sources = MakeSources(options.sources);
+  auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
 
   // A reader of the log that goes away must not end the controller.

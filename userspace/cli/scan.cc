@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/make_sources.h"
@@ -43,7 +44,7 @@ ScanFacts ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sourc
     }
     facts.sources.emplace_back(source->name(), reading->ports.size());
     for (std::string& line : reading->skipped) facts.skipped.push_back(std::move(line));
-    state.Set(source->bit(), std::move(reading->ports));
+    state.Set(source->bit(), reading->ports);
   }
   facts.ports = state.Entries();
   return facts;
@@ -53,7 +54,7 @@ ScanFacts ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sourc
 
 absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
-  const auto sources = MakeSources(options.sources);
+  const auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
   absl::Status first_error;
   ScanFacts facts = ReadSources(*sources, first_error);

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
+#include "cli/source_text.h"
 #include "cli/table.h"
 #include "cli/text.h"
 #include "core/conflicts.h"
@@ -76,7 +77,7 @@ std::string RenderCounters(const GuardFacts& facts, const Style& style) {
 }
 
 std::vector<std::string> Notes(const StatusReport& report) {
-  std::vector<std::string> notes;
+  std::vector<std::string> notes = SourceNotes(*report.facts);
   size_t unknown = 0;
   for (const GuardedConflict& item : report.conflicts) {
     if (item.conflict.listener.owner.pid == 0) ++unknown;
@@ -125,8 +126,10 @@ StatusReport MakeStatusReport(const GuardFacts& facts) {
 std::string RenderStatus(const StatusReport& report, const Style& style) {
   std::string out = RenderProblems(report.problems, style);
   absl::StrAppend(&out, RenderConflicts(report, style), "\n", Paint("Guard", Tone::kHeading, style),
-                  "\n", RenderGuard(*report.facts, style), "\n",
-                  Paint("Counters, since the guard was loaded", Tone::kHeading, style), "\n",
+                  "\n", RenderGuard(*report.facts, style), "\n");
+  const std::string sources = RenderSources(*report.facts, style);
+  if (!sources.empty()) absl::StrAppend(&out, sources, "\n");
+  absl::StrAppend(&out, Paint("Counters, since the guard was loaded", Tone::kHeading, style), "\n",
                   RenderCounters(*report.facts, style));
   for (const std::string& note : Notes(report)) absl::StrAppend(&out, "\nNote: ", note, "\n");
   return out;
@@ -155,6 +158,7 @@ Json StatusJson(const StatusReport& report) {
     json["conflicts"].push_back(std::move(entry));
   }
   json["guard"] = GuardJson(*report.facts);
+  json["sources"] = SourceStatesJson(*report.facts);
   json["counters"] = Json::object();
   for (size_t i = 0; i < report.facts->counters.size(); ++i) {
     const auto counter = static_cast<npg_counter>(i);

@@ -9,12 +9,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -27,44 +27,34 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "base/memory.h"
 #include "base/unique_fd.h"
+#include "controller/listener_classifier.h"
+#include "controller/repeated_fault.h"
+#include "controller/source_states.h"
 #include "controller/unload.h"
-#include "core/conflicts.h"
 #include "core/desired_state.h"
-#include "core/listener.h"
 #include "dataplane/bpf_guard.h"
 #include "dataplane/controller_lock.h"
 #include "dataplane/netns_cookie.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
 
 namespace npg::controller {
 namespace {
 
-// How often the slow work is done: flow entries of closed UDP clients go within
-// a minute, and what was detached behind our back is back within ten seconds.
+// How often things are looked after: what was detached behind our back is back
+// within ten seconds, and flow entries of closed UDP clients go.
 constexpr absl::Duration kMaintenance = absl::Seconds(10);
-
-// The same complaint every ten seconds helps nobody: said when it is new, and
-// when it is over.
-class RepeatedFault {
- public:
-  explicit RepeatedFault(std::string what) : what_(std::move(what)) {}
-
-  void Note(const absl::Status& status) {
-    const std::string message(status.message());
-    if (!status.ok() && message != last_) spdlog::error("{}: {}", what_, message);
-    if (status.ok() && !last_.empty()) spdlog::info("{}: works again", what_);
-    last_ = status.ok() ? "" : message;
-  }
-
- private:
-  std::string what_;
-  std::string last_;
-};
+// To list sockets costs milliseconds, most of them in the kernel, which walks
+// its whole hash table. Every so many rounds it is done without a reason.
+constexpr int kRoundsToFull = 6;
+// From the first new NodePort until its listeners are looked for.
+constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
+// When what only a start needs is done with.
+constexpr absl::Duration kStarted = absl::Seconds(1);
 
 class Controller {
  public:
@@ -76,15 +66,22 @@ class Controller {
 
  private:
   absl::Status OpenCgroup();
+  uint32_t SourceBits() const;
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
   absl::Status FollowSources();
   absl::Status WatchSignals();
-  absl::Status ApplyDesired();
+  // What one application did to the map.
+  struct Applied {
+    size_t put = 0;
+    size_t removed = 0;
+  };
+  absl::StatusOr<Applied> ApplyDesired();
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
-  absl::Status ClassifyListeners();
-  absl::Status ReconcileFlows();
+  void ClassifySoon();
+  absl::Status WriteStates();
+  absl::Status ReconcileFlows(bool full);
   void Maintain();
   std::vector<dataplane::Flow> LiveFlows();
 
@@ -98,14 +95,15 @@ class Controller {
   base::UniqueFd signals_;
 
   core::DesiredState desired_;
-  core::PortEntries applied_;
-  // Entries of `listeners` that had no socket in the last round: one round is
-  // the time a process has between bind() and listen().
-  std::set<std::tuple<std::string, uint16_t, uint8_t>> absent_listeners_;
+  std::optional<ListenerClassifier> classifier_;
+  base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
+  std::optional<SourceStates> states_;
+  int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
   absl::flat_hash_map<std::string, RepeatedFault> source_faults_;
   RepeatedFault apply_fault_{"apply the NodePorts"};
   RepeatedFault classify_fault_{"classify listeners"};
+  RepeatedFault states_fault_{"write the state of the sources"};
   RepeatedFault repair_fault_{"repair the BPF links"};
   RepeatedFault flows_fault_{"list the exempted connections"};
   RepeatedFault reconcile_fault_{"reconcile the flow entries"};
@@ -117,18 +115,25 @@ absl::Status Controller::OpenCgroup() {
   return absl::OkStatus();
 }
 
-absl::Status Controller::ReadSources() {
+uint32_t Controller::SourceBits() const {
   uint32_t bits = 0;
   for (const auto& source : sources_) bits |= source->bit();
-  desired_.Adopt(applied_, bits);
+  return bits;
+}
+
+absl::Status Controller::ReadSources() {
+  absl::StatusOr<core::PortEntries> in_map = guard_->NodePorts();
+  if (!in_map.ok()) return in_map.status();
+  desired_.Adopt(*in_map, SourceBits());
   for (const auto& source : sources_) {
+    if (!source->local()) continue;
     spdlog::debug("reading source {}", std::string(source->name()));
     absl::StatusOr<sources::Reading> reading = source->Read();
     if (!reading.ok()) {
       return base::Annotate(reading.status(), absl::StrCat("source ", source->name()));
     }
     LogSkipped(*source, reading->skipped);
-    desired_.Set(source->bit(), std::move(reading->ports));
+    desired_.Set(source->bit(), reading->ports);
   }
   return absl::OkStatus();
 }
@@ -162,55 +167,28 @@ absl::Status Controller::CheckNetns() const {
       "'nodeport-guard unload'"));
 }
 
-absl::Status Controller::ApplyDesired() {
-  core::PortEntries wanted = desired_.Entries();
-  const core::Difference difference = core::Diff(applied_, wanted);
-  if (difference.empty()) return absl::OkStatus();
-  // After an error the map is read again, so that what failed is tried again.
-  if (absl::Status status = guard_->ApplyNodePorts(difference); !status.ok()) {
-    if (absl::StatusOr<core::PortEntries> entries = guard_->NodePorts(); entries.ok()) {
-      applied_ = *std::move(entries);
-    }
-    return status;
-  }
-  applied_ = std::move(wanted);
-  spdlog::debug("nodeports: {} put, {} removed, {} now", difference.put.size(),
-                difference.remove.size(), applied_.size());
-  return absl::OkStatus();
+absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
+  const core::Difference difference = desired_.Pending();
+  if (difference.empty()) return Applied{};
+  // After an error all of it is tried again, with the next reading or soon.
+  const absl::StatusOr<size_t> fresh = guard_->ApplyNodePorts(difference);
+  if (!fresh.ok() || *fresh > 0) ClassifySoon();
+  if (!fresh.ok()) return fresh.status();
+  desired_.MarkApplied();
+  return Applied{difference.put.size(), difference.remove.size()};
 }
 
-// Enters the owners of listeners on NodePorts that were bound when no program
-// was there to see it or the port was no NodePort yet, and removes the entries
-// of sockets that are gone.
-absl::Status Controller::ClassifyListeners() {
-  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
-  if (!found.ok()) return found.status();
-  std::set<std::tuple<std::string, uint16_t, uint8_t>> live;
-  std::vector<core::Listener> on_nodeports;
-  const auto id = [](const auto& address, uint16_t port, uint8_t protocol) {
-    return std::make_tuple(std::string(std::begin(address), std::end(address)), port, protocol);
-  };
-  for (const core::Listener& listener : *found) {
-    live.insert(
-        id(listener.address, listener.key.port, static_cast<uint8_t>(listener.key.protocol)));
-    if (applied_.contains(listener.key)) on_nodeports.push_back(listener);
-  }
-  listeners::FillOwners(on_nodeports);
-  NPG_RETURN_IF_ERROR(guard_->AddListeners(on_nodeports, options_.ignored_processes));
+// Not with each of a thousand changes that come at once.
+void Controller::ClassifySoon() {
+  if (classify_timer_ != 0) return;
+  classify_timer_ = loop_->After(kClassifyDelay, [this] {
+    classify_timer_ = 0;
+    classify_fault_.Note(classifier_->Enter(desired_.Entries()));
+  });
+}
 
-  auto entries = guard_->Listeners();
-  if (!entries.ok()) return entries.status();
-  std::set<std::tuple<std::string, uint16_t, uint8_t>> absent;
-  for (const auto& [key, value] : *entries) {
-    const auto entry = id(key.address, key.port, key.protocol);
-    if (live.contains(entry)) continue;
-    if (absent_listeners_.contains(entry)) {
-      NPG_RETURN_IF_ERROR(guard_->RemoveListener(key));
-    } else {
-      absent.insert(entry);
-    }
-  }
-  absent_listeners_ = std::move(absent);
+absl::Status Controller::WriteStates() {
+  for (const auto& source : sources_) NPG_RETURN_IF_ERROR(states_->Write(*source));
   return absl::OkStatus();
 }
 
@@ -232,13 +210,11 @@ absl::Status Controller::Start() {
   for (const std::string& note : guard_->notes()) spdlog::warn("{}", note);
 
   // Maps first: nothing may be attached that decides on half a map.
-  absl::StatusOr<core::PortEntries> entries = guard_->NodePorts();
-  if (!entries.ok()) return entries.status();
-  applied_ = *std::move(entries);
   NPG_RETURN_IF_ERROR(ReadSources());
-  NPG_RETURN_IF_ERROR(ApplyDesired());
+  NPG_RETURN_IF_ERROR(ApplyDesired().status());
   NPG_RETURN_IF_ERROR(guard_->SetIgnoredProcesses(options_.ignored_processes));
-  NPG_RETURN_IF_ERROR(ClassifyListeners());
+  classifier_.emplace(*guard_, options_.ignored_processes);
+  NPG_RETURN_IF_ERROR(classifier_->Enter(desired_.Entries()));
 
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
       dataplane::NftTable::Install(options_.mark);
@@ -258,6 +234,9 @@ absl::Status Controller::Start() {
     if (!table_->adopted()) table_->Remove().IgnoreError();
     return status;
   }
+  states_.emplace(*guard_);
+  states_fault_.Note(states_->KeepOnly(SourceBits()));
+  states_fault_.Note(WriteStates());
   return absl::OkStatus();
 }
 
@@ -282,16 +261,16 @@ void Controller::OnReading(const sources::Source& source,
   const std::string name(source.name());
   source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
       .first->second.Note(reading.status());
+  states_fault_.Note(states_->Write(source));
   if (!reading.ok()) return;
   LogSkipped(source, reading->skipped);
   desired_.Set(source.bit(), reading->ports);
-  const absl::Status status = ApplyDesired();
-  apply_fault_.Note(status);
-  if (status.ok()) {
-    spdlog::info("source {}: {} ports, {} guarded in all", name, reading->ports.size(),
-                 applied_.size());
+  const absl::StatusOr<Applied> applied = ApplyDesired();
+  apply_fault_.Note(applied.status());
+  if (applied.ok() && applied->put + applied->removed > 0) {
+    spdlog::info("source {}: {} ports put, {} removed, {} guarded in all", name, applied->put,
+                 applied->removed, desired_.Entries().size());
   }
-  classify_fault_.Note(ClassifyListeners());
 }
 
 absl::Status Controller::FollowSources() {
@@ -310,7 +289,12 @@ std::vector<dataplane::Flow> Controller::LiveFlows() {
   return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
 }
 
-absl::Status Controller::ReconcileFlows() {
+absl::Status Controller::ReconcileFlows(bool full) {
+  if (!full) {
+    const absl::StatusOr<bool> quiet = table_->Quiet();
+    if (!quiet.ok()) return quiet.status();
+    if (*quiet) return absl::OkStatus();
+  }
   // An error must not pass for "no connection lives": then nothing is removed.
   absl::StatusOr<std::vector<dataplane::Flow>> marked = listeners::ListMarkedFlows(options_.mark);
   if (!marked.ok()) return marked.status();
@@ -325,9 +309,15 @@ void Controller::Maintain() {
   if (repaired.ok()) {
     for (const std::string& line : *repaired) spdlog::warn("repaired: {}", line);
   }
-  apply_fault_.Note(ApplyDesired());
-  classify_fault_.Note(ClassifyListeners());
-  reconcile_fault_.Note(ReconcileFlows());
+  apply_fault_.Note(ApplyDesired().status());
+  states_fault_.Note(WriteStates());
+  const bool full = ++round_ % kRoundsToFull == 0;
+  if (full) {
+    absl::Status status = classifier_->Enter(desired_.Entries());
+    status.Update(classifier_->Prune());
+    classify_fault_.Note(status);
+  }
+  reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
 }
 
@@ -348,13 +338,14 @@ absl::Status Controller::Serve() {
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
   spdlog::info("ready: {} {} NodePorts from {} in cgroup {}{}{}",
-               options_.mode == NPG_MODE_ENFORCE ? "guarding" : "observing", applied_.size(),
-               absl::StrJoin(names, ", "), options_.cgroup,
+               options_.mode == NPG_MODE_ENFORCE ? "guarding" : "observing",
+               desired_.Entries().size(), absl::StrJoin(names, ", "), options_.cgroup,
                guard_->adopted() ? ", adopted from an earlier run" : "",
                table_->owned() ? ""
                                : "; this kernel cannot protect the nft table from others, it "
                                  "is watched instead");
   loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(kStarted, [] { base::ReleaseUnusedMemory(); });
   return loop_->Run();
 }
 

@@ -2,6 +2,7 @@
 #include "core/conflicts.h"
 
 #include <algorithm>
+#include <string>
 #include <tuple>
 #include <vector>
 
@@ -16,7 +17,8 @@ std::vector<Conflict> FindConflicts(const PortEntries& ports,
   for (const Listener& listener : listeners) {
     const auto it = ports.find(listener.key);
     if (it == ports.end() || !ReachableOverLoopback(listener)) continue;
-    conflicts.push_back({listener.key, it->second.sources, it->second.service, listener});
+    conflicts.push_back(
+        {listener.key, it->second.sources, std::string(it->second.service.text()), listener});
   }
   std::stable_sort(conflicts.begin(), conflicts.end(), [](const Conflict& a, const Conflict& b) {
     return std::tie(a.key, a.listener.address) < std::tie(b.key, b.listener.address);

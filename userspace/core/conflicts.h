@@ -17,7 +17,7 @@ namespace npg::core {
 struct Conflict {
   PortKey key;
   uint32_t sources = 0;  // npg_source bits
-  std::string service;
+  std::string service;   // "namespace/name", may be empty
   Listener listener;
 };
 

@@ -3,45 +3,28 @@
 #define NODEPORT_GUARD_CORE_DESIRED_STATE_H_
 
 #include <cstdint>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "core/port.h"
+#include "core/service_ref.h"
 
 namespace npg::core {
 
 // What the nodeports map says of one port.
 struct PortEntry {
   uint32_t sources = 0;  // npg_source bits
-  std::string service;   // "namespace/name", may be empty
+  ServiceRef service;    // may be empty
 
   bool operator==(const PortEntry&) const = default;
 };
 
 using PortEntries = absl::btree_map<PortKey, PortEntry>;
 
-// The union of what the sources say. A source that has not spoken yet keeps
-// what an earlier run had entered in its name: a restart forgets nothing.
-class DesiredState {
- public:
-  // Takes over the entries of an earlier run, for the sources in `sources`
-  // (npg_source bits). Entries of other sources are dropped.
-  void Adopt(const PortEntries& entries, uint32_t sources);
-
-  // Replaces all that the source `bit` (one npg_source) wants.
-  void Set(uint32_t bit, PortSnapshot snapshot);
-
-  // What should be in the map. Where sources differ on the Service, the lowest
-  // bit that names one wins.
-  PortEntries Entries() const;
-
- private:
-  absl::btree_map<uint32_t, PortSnapshot> by_source_;
-};
-
-// What turns `applied` into `desired`.
+// What is to be done to the nodeports map. Doing it twice is no different from
+// doing it once, and removing what is not there no error.
 struct Difference {
   std::vector<std::pair<PortKey, PortEntry>> put;  // new or changed
   std::vector<PortKey> remove;
@@ -49,7 +32,43 @@ struct Difference {
   bool empty() const { return put.empty() && remove.empty(); }
 };
 
-Difference Diff(const PortEntries& applied, const PortEntries& desired);
+// The union of what the sources say, and what of it the map does not have yet.
+// A source that has not spoken yet keeps what an earlier run had entered in its
+// name: a restart forgets nothing.
+//
+// Level-triggered: a source states all it knows each time, and what is desired
+// depends only on what each said last. The work and the writes are
+// those of what differs, though: with ten thousand ports, one that comes or goes
+// costs a walk over two sorted lists and one map entry.
+class DesiredState {
+ public:
+  // Takes over what an earlier run left in the map, for the sources in `sources`
+  // (npg_source bits). What it left for others only is pending to be removed.
+  // To be called first, if at all.
+  void Adopt(const PortEntries& in_map, uint32_t sources);
+
+  // Replaces all that the source `bit` (one npg_source) wants.
+  void Set(uint32_t bit, const PortSnapshot& snapshot);
+
+  // What should be in the map. Where sources differ on the Service, the lowest
+  // bit that names one wins.
+  const PortEntries& Entries() const { return entries_; }
+
+  // What the map needs to become Entries(): all that has changed since
+  // MarkApplied(). Stays pending, whatever part of it was done, until then.
+  Difference Pending() const;
+
+  // All that was pending is in the map.
+  void MarkApplied() { pending_.clear(); }
+
+ private:
+  // Makes the merged entry of `key` what the sources say.
+  void Merge(const PortKey& key);
+
+  absl::btree_map<uint32_t, PortSnapshot> by_source_;
+  PortEntries entries_;
+  absl::btree_set<PortKey> pending_;
+};
 
 }  // namespace npg::core
 

@@ -12,6 +12,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/service_ref.h"
 
 namespace npg::core {
 
@@ -47,10 +48,10 @@ absl::StatusOr<uint16_t> ParsePort(absl::string_view text);
 // "SCTP" is named as not guarded.
 absl::StatusOr<Protocol> ParseProtocol(absl::string_view text);
 
-// What one source says is allocated: port → Service as "namespace/name", which
-// is empty where the source does not know it. A source always states all it
+// What one source says is allocated: port → Service, which is empty where the
+// source does not know it. A source always states all it
 // knows, so that applying a snapshot twice, or after missing one, ends the same.
-using PortSnapshot = absl::btree_map<PortKey, std::string>;
+using PortSnapshot = absl::btree_map<PortKey, ServiceRef>;
 
 }  // namespace npg::core
 

@@ -3,9 +3,11 @@
 #define NODEPORT_GUARD_DATAPLANE_BPF_GUARD_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -45,8 +47,8 @@ class BpfGuard {
 
   absl::StatusOr<core::PortEntries> NodePorts() const;
   // Applies what it can; the error names the first entry that failed. An entry
-  // that is replaced keeps its `since`.
-  absl::Status ApplyNodePorts(const core::Difference& difference);
+  // that is replaced keeps its `since`. Returns how many ports were not there.
+  absl::StatusOr<size_t> ApplyNodePorts(const core::Difference& difference);
 
   // Replaces owner_policy: processes of these names are ignored, all others
   // guarded. Names are at most 15 bytes.
@@ -58,6 +60,12 @@ class BpfGuard {
                             const std::vector<std::string>& ignored_comms);
   absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
   absl::Status RemoveListener(const npg_listener_key& key);
+
+  // How a source does: no program reads it, people do, with or without a
+  // controller.
+  absl::Status SetSourceState(npg_source source, const npg_source_state& state);
+  // Removes what is said of others than `sources` (npg_source bits).
+  absl::Status KeepSourceStates(uint32_t sources);
 
   // Adds to a counter that the programs do not write.
   absl::Status AddToCounter(npg_counter counter, uint64_t amount);

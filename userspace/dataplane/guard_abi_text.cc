@@ -82,6 +82,24 @@ NPG_FIELD(npg_config, netns_cookie, 16, 8);
 NPG_FIELD(npg_config, started, 24, 8);
 NPG_FIELD(npg_config, version, 32, 32);
 
+NPG_LAYOUT(npg_source_key, 4);
+NPG_FIELD(npg_source_key, source, 0, 4);
+
+NPG_LAYOUT(npg_source_state, 560);
+NPG_FIELD(npg_source_state, connected, 0, 4);
+NPG_FIELD(npg_source_state, services, 4, 4);
+NPG_FIELD(npg_source_state, ports, 8, 4);
+NPG_FIELD(npg_source_state, health_check_ports, 12, 4);
+NPG_FIELD(npg_source_state, skipped, 16, 4);
+NPG_FIELD(npg_source_state, reserved, 20, 4);
+NPG_FIELD(npg_source_state, since, 24, 8);
+NPG_FIELD(npg_source_state, last_event, 32, 8);
+NPG_FIELD(npg_source_state, last_reading, 40, 8);
+NPG_FIELD(npg_source_state, errors, 48, 96);
+NPG_FIELD(npg_source_state, resource_version, 144, 32);
+NPG_FIELD(npg_source_state, last_error, 176, 256);
+NPG_FIELD(npg_source_state, detail, 432, 128);
+
 #undef NPG_FIELD
 #undef NPG_LAYOUT
 
@@ -145,6 +163,38 @@ Text Of(npg_verdict verdict) {
   return kUnknown;
 }
 
+Text Of(npg_source_error error) {
+  switch (error) {
+    case NPG_SOURCE_ERROR_CONNECT:
+      return {"connect", "no connection could be made"};
+    case NPG_SOURCE_ERROR_TLS:
+      return {"tls", "the TLS handshake or a certificate failed"};
+    case NPG_SOURCE_ERROR_UNAUTHORIZED:
+      return {"unauthorized", "the credentials were not accepted (401)"};
+    case NPG_SOURCE_ERROR_FORBIDDEN:
+      return {"forbidden", "the credentials do not allow it (403)"};
+    case NPG_SOURCE_ERROR_THROTTLED:
+      return {"throttled", "asked to come back later (429)"};
+    case NPG_SOURCE_ERROR_EXPIRED:
+      return {"expired", "the resourceVersion was too old (410): listed again"};
+    case NPG_SOURCE_ERROR_SERVER:
+      return {"server", "the server failed (5xx)"};
+    case NPG_SOURCE_ERROR_HTTP:
+      return {"http", "an unexpected status, or no HTTP"};
+    case NPG_SOURCE_ERROR_DECODE:
+      return {"decode", "what was read could not be understood"};
+    case NPG_SOURCE_ERROR_STALLED:
+      return {"stalled", "silent for longer than it may be"};
+    case NPG_SOURCE_ERROR_CUT:
+      return {"cut", "the answer ended before it was complete"};
+    case NPG_SOURCE_ERROR_READ:
+      return {"read", "a file or a table of this node could not be read"};
+    case NPG_SOURCE_ERROR_MAX:
+      break;
+  }
+  return kUnknown;
+}
+
 // The next ones come out of maps as plain numbers: a value that another build
 // wrote may be outside the enumeration.
 
@@ -193,6 +243,9 @@ absl::string_view VerdictMeaning(npg_verdict verdict) { return Of(verdict).meani
 
 absl::string_view SourceName(uint32_t source) { return OfSource(source).name; }
 absl::string_view SourceMeaning(uint32_t source) { return OfSource(source).meaning; }
+
+absl::string_view SourceErrorName(npg_source_error error) { return Of(error).name; }
+absl::string_view SourceErrorMeaning(npg_source_error error) { return Of(error).meaning; }
 
 std::string SourcesText(uint32_t sources) {
   std::string text;

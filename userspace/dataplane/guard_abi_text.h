@@ -32,6 +32,10 @@ absl::string_view SourceMeaning(uint32_t source);
 // npg_source bits, lowest first, as "kubernetes,file"; "" for none.
 std::string SourcesText(uint32_t sources);
 
+// "connect", "tls", ...: the label of metrics and the key in JSON.
+absl::string_view SourceErrorName(npg_source_error error);
+absl::string_view SourceErrorMeaning(npg_source_error error);
+
 // "guarded", "ignored": an npg_owner_verdict.
 absl::string_view OwnerVerdictName(uint32_t verdict);
 absl::string_view OwnerVerdictMeaning(uint32_t verdict);
@@ -57,6 +61,7 @@ requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
          std::is_same_v<T, npg_listener_key> || std::is_same_v<T, npg_listener> ||
          std::is_same_v<T, npg_policy_key> || std::is_same_v<T, npg_policy> ||
          std::is_same_v<T, npg_port_stats> || std::is_same_v<T, npg_event> ||
+         std::is_same_v<T, npg_source_key> || std::is_same_v<T, npg_source_state> ||
          std::is_same_v<T, npg_config>) bool
 operator==(const T& a, const T& b) {
   static_assert(std::has_unique_object_representations_v<T>);

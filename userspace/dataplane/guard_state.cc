@@ -33,6 +33,30 @@ void SortByPort(std::vector<Entry>& entries) {
   });
 }
 
+absl::StatusOr<bpf_map_info> DescribeMap(int fd, const std::string& pin) {
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("describe map ", pin));
+  }
+  return info;
+}
+
+// The map came later than the others, and may grow at its end without a new ABI
+// version: what cannot be read is left out, the guard works without.
+absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
+  const std::string pin = pins.Map("sources");
+  absl::StatusOr<base::UniqueFd> fd = OpenPin(pin);
+  if (absl::IsNotFound(fd.status())) return base::UniqueFd();
+  if (!fd.ok()) return fd;
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pin);
+  if (!info.ok()) return info.status();
+  if (info->key_size != sizeof(npg_source_key) || info->value_size != sizeof(npg_source_state)) {
+    return base::UniqueFd();
+  }
+  return fd;
+}
+
 }  // namespace
 
 absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
@@ -49,14 +73,11 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   state.pins_ = pins;
   absl::StatusOr<base::UniqueFd> config = OpenPin(pins.Map("config"));
   if (!config.ok()) return config.status();
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(config->get(), &info, &size) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("describe map ", pins.Map("config")));
-  }
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(config->get(), pins.Map("config"));
+  if (!info.ok()) return info.status();
   // The version is the first word of every layout there will ever be.
   uint32_t version = 0;
-  if (info.value_size == sizeof(npg_config)) {
+  if (info->value_size == sizeof(npg_config)) {
     absl::StatusOr<std::optional<npg_config>> entry =
         LookupElement<uint32_t, npg_config>(config->get(), "config", 0);
     if (!entry.ok()) return entry.status();
@@ -80,6 +101,9 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
     if (!fd.ok()) return fd.status();
     state.*member = *std::move(fd);
   }
+  absl::StatusOr<base::UniqueFd> sources = OpenSources(pins);
+  if (!sources.ok()) return sources.status();
+  state.sources_ = *std::move(sources);
   return state;
 }
 
@@ -122,6 +146,19 @@ absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> GuardState::Counters() con
 absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> GuardState::PortStats() const {
   auto entries = AllElements<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
   if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> GuardState::Sources()
+    const {
+  using Entries = std::vector<std::pair<npg_source_key, npg_source_state>>;
+  if (!sources_) return Entries();
+  absl::StatusOr<Entries> entries =
+      AllElements<npg_source_key, npg_source_state>(sources_.get(), "sources");
+  if (entries.ok()) {
+    std::sort(entries->begin(), entries->end(),
+              [](const auto& a, const auto& b) { return a.first.source < b.first.source; });
+  }
   return entries;
 }
 

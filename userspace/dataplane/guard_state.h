@@ -54,6 +54,9 @@ class GuardState {
   // Summed over the CPUs.
   absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> Counters() const;
   absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> PortStats() const;
+  // What the controller last said of each source, by bit. Empty where the pins
+  // are of a build that did not say, or says it in a form that this one cannot read.
+  absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> Sources() const;
   // One for each of the four programs whose link is pinned.
   absl::StatusOr<std::vector<LinkState>> Links() const;
 
@@ -63,6 +66,7 @@ class GuardState {
   PinPaths pins_{PinPaths::kDefaultBpffs};
   npg_config config_{};
   base::UniqueFd nodeports_, listeners_, counters_, port_stats_;
+  base::UniqueFd sources_;  // invalid when there is none that can be read
 };
 
 }  // namespace npg::dataplane

@@ -38,6 +38,7 @@ class InstalledTable : public NftTable {
                      std::function<void(const absl::Status&)> restored) override;
   absl::Status Reconcile(const std::vector<Flow>& live,
                          const std::vector<Flow>& connected) override;
+  absl::StatusOr<bool> Quiet() override;
   absl::Status Remove() override;
 
  private:
@@ -149,6 +150,15 @@ absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
                                        const std::vector<Flow>& connected) {
   const absl::StatusOr<Outcome> outcome = Compare(Extent::kAddAndRemove, live, connected);
   return outcome.ok() ? outcome->full : outcome.status();
+}
+
+absl::StatusOr<bool> InstalledTable::Quiet() {
+  for (const NftSetSpec& set : kNftSets) {
+    const auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    if (!elements->empty()) return false;
+  }
+  return true;
 }
 
 absl::Status InstalledTable::Remove() {

@@ -81,6 +81,11 @@ class NftTable {
   virtual absl::Status Reconcile(const std::vector<Flow>& live,
                                  const std::vector<Flow>& connected) = 0;
 
+  // True when no set has an entry: since they were emptied, nothing was
+  // exempted, and Reconcile() would find nothing to do. Cheap, where the lists
+  // of sockets are not.
+  virtual absl::StatusOr<bool> Quiet() = 0;
+
   // Removes the table. For a start that failed half way and for `unload`.
   virtual absl::Status Remove() = 0;
 };

@@ -3,25 +3,37 @@
 #define NODEPORT_GUARD_SOURCES_CHANGE_REPORTER_H_
 
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "sources/reading_state.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 
 // Passes readings on when they say something new: a reading that differs from
-// the one before, an error that does. After an error, any reading is news.
+// the one before, an error that does. After an error, any reading is news. Of
+// each it takes note in the source's state.
 class ChangeReporter {
  public:
+  // `detail` is SourceState::detail.
+  explicit ChangeReporter(std::string detail = "") : state_(std::move(detail)) {}
+
   // What has been told in another way (Source::Read), and need not be again.
-  void Remember(const absl::StatusOr<Reading>& reading) { last_ = reading; }
+  void Remember(const absl::StatusOr<Reading>& reading) {
+    state_.Note(reading);
+    last_ = reading;
+  }
 
   void Report(absl::StatusOr<Reading> reading, const Source::Callback& callback) {
+    state_.Note(reading);
     if (last_ && Same(*last_, reading)) return;
     last_ = std::move(reading);
     callback(*last_);
   }
+
+  const SourceState& state() const { return state_.state(); }
 
  private:
   static bool Same(const absl::StatusOr<Reading>& a, const absl::StatusOr<Reading>& b) {
@@ -29,6 +41,7 @@ class ChangeReporter {
     return a->ports == b->ports && a->skipped == b->skipped;
   }
 
+  ReadingState state_;
   std::optional<absl::StatusOr<Reading>> last_;
 };
 

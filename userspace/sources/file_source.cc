@@ -100,7 +100,7 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
 }  // namespace
 
 FileSource::FileSource(std::string path, const FileWatch::Options& options)
-    : path_(std::move(path)), options_(options) {}
+    : path_(std::move(path)), options_(options), reporter_(path_) {}
 
 absl::StatusOr<Reading> FileSource::ReadNow() const {
   const absl::StatusOr<std::string> text = ReadText(path_);

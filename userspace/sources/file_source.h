@@ -33,6 +33,7 @@ class FileSource : public Source {
   npg_source bit() const override { return NPG_SOURCE_FILE; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  SourceState State() const override { return reporter_.state(); }
 
  private:
   absl::StatusOr<Reading> ReadNow() const;

@@ -18,6 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "core/port.h"
+#include "core/service_ref.h"
 #include "sources/service_name.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
@@ -211,9 +212,9 @@ class Parser {
       return Skip(absl::StrCat(protocol.status().message(), " in a rule of ", name));
     }
     if (!protocol->has_value()) return;
-    const std::string service = ServiceOfComment(rule.comment);
+    const core::ServiceRef service = ServiceOfComment(rule.comment);
     for (const uint16_t port : rule.ports) {
-      std::string& entry = saved_.reading.ports[core::PortKey{port, **protocol}];
+      core::ServiceRef& entry = saved_.reading.ports[core::PortKey{port, **protocol}];
       if (entry.empty()) entry = service;
     }
   }

@@ -54,6 +54,7 @@ class NetfilterSource : public Source {
   npg_source bit() const override { return NPG_SOURCE_NETFILTER; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  SourceState State() const override { return reporter_.state(); }
 
  private:
   void Changed(RulePartSet parts);

@@ -23,6 +23,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "core/port.h"
+#include "core/service_ref.h"
 #include "sources/merge.h"
 #include "sources/netlink_view.h"
 #include "sources/nft_socket.h"
@@ -94,10 +95,9 @@ void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines&
     return skipped.Add(absl::StrCat("port ", port, " of protocol number ", protocol));
   }
   if (port == 0) return skipped.Add("port 0 is outside 1-65535");
-  std::string service = ServiceOfChain(element.chain);
-  if (service.empty()) service = ServiceOfComment(element.comment);
-  std::string& entry = ports[core::PortKey{port, static_cast<core::Protocol>(protocol)}];
-  if (entry.empty()) entry = std::move(service);
+  core::ServiceRef& entry = ports[core::PortKey{port, static_cast<core::Protocol>(protocol)}];
+  if (entry.empty()) entry = ServiceOfChain(element.chain);
+  if (entry.empty()) entry = ServiceOfComment(element.comment);
 }
 
 void AddElements(absl::string_view list, core::PortSnapshot& ports, SkippedLines& skipped) {

@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
-#include "sources/service_decoder.h"
+#include "sources/ports_decoder.h"
 #include "sources/source.h"
 #include "sources/yaml_to_json.h"
 

@@ -10,7 +10,7 @@
 namespace npg::sources {
 
 // Decodes the text of a ports file: YAML or JSON, whichever it is, with the
-// documents that service_decoder.h describes; of YAML also several, separated
+// documents that ports_decoder.h describes; of YAML also several, separated
 // by "---". INVALID_ARGUMENT, with the line where it is known, when the text is
 // neither, is cut off, or holds no document at all: nobody means "no ports" by
 // writing nothing ("[]" does), but a file that is being written looks like that.

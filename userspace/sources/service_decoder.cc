@@ -5,280 +5,239 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <optional>
 #include <string>
-#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/errno_status.h"
 #include "core/port.h"
 #include "sources/json_value.h"
 #include "sources/service_name.h"
-#include "sources/source.h"
+#include "sources/skipped_lines.h"
 
 namespace npg::sources {
 namespace {
 
-constexpr absl::string_view kDocuments =
-    "expected a list of ports, or a Kubernetes Service, ServiceList or List";
+using simdjson::ondemand::value;
 
-// An object says what it is, except for the items of a ServiceList.
-bool IsService(simdjson::dom::object object, absl::string_view default_kind) {
-  const absl::string_view version = StringMember(object, "apiVersion");
-  const absl::string_view kind = StringMember(object, "kind");
-  return (kind.empty() ? default_kind : kind) == "Service" && (version.empty() || version == "v1");
+// What a Service says, in whatever order. Texts live as long as the document.
+struct Parts {
+  absl::string_view api_version, kind;
+  absl::string_view name_space = "default";
+  absl::string_view name, resource_version;
+  bool has_spec = false;
+  absl::string_view type;
+  std::vector<core::PortKey> ports;
+  uint16_t health_check_port = 0;
+  // What is wrong in the spec, to stand after the Service's name, which may
+  // come last. A hostile object is bad in a million places.
+  std::vector<std::string> wrong;
+  size_t more_wrong = 0;
+
+  void Wrong(std::string line) {
+    if (wrong.size() < SkippedLines::kNamed) {
+      wrong.push_back(OneLine(std::move(line)));
+    } else {
+      ++more_wrong;
+    }
+  }
+};
+
+// One entry of spec.ports.
+struct PortEntry {
+  absl::string_view name, number;
+  absl::StatusOr<uint16_t> node_port = 0;  // 0: not allocated
+  absl::StatusOr<core::Protocol> protocol = core::Protocol::kTcp;
+};
+
+// The error of `status` as a line that begins with `subject`.
+absl::Status About(absl::string_view subject, const absl::Status& status) {
+  return absl::InvalidArgumentError(absl::StrCat(subject, " ", status.message()));
 }
 
-// "http", or the port number of a port without a name, or its place.
-std::string PortLabel(simdjson::dom::object port, size_t index) {
-  const absl::string_view name = StringMember(port, "name");
-  if (!name.empty()) return absl::StrCat("port ", Printable(name));
-  const std::optional<simdjson::dom::element> number = Member(port, "port");
-  if (number && number->is_number()) return absl::StrCat("port ", Describe(*number));
+// A member that holds a port or 0. What is wrong with it is in `port`, what is
+// wrong with the text in the status.
+absl::Status ReadPort(value member, absl::string_view name, absl::StatusOr<uint16_t>& port) {
+  const absl::string_view number = NumberText(member);
+  if (number.empty()) {
+    const absl::StatusOr<std::string> what = Describe(member);
+    if (!what.ok()) return what.status();
+    port = absl::InvalidArgumentError(absl::StrCat(name, " ", *what, " is not a number"));
+    return absl::OkStatus();
+  }
+  int64_t parsed = 0;
+  port = absl::SimpleAtoi(number, &parsed) && parsed == 0 ? uint16_t{0} : ParsePortNumber(number);
+  if (!port.ok()) port = About(name, port.status());
+  return absl::OkStatus();
+}
+
+absl::Status ReadProtocol(value member, absl::StatusOr<core::Protocol>& protocol) {
+  absl::string_view text;
+  NPG_RETURN_IF_ERROR(ReadText(member, text));
+  if (text.data() != nullptr) {
+    protocol = core::ParseProtocol(text);
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<std::string> what = Describe(member);
+  if (!what.ok()) return what.status();
+  protocol = absl::InvalidArgumentError(absl::StrCat("protocol is ", *what));
+  return absl::OkStatus();
+}
+
+absl::Status ReadNumber(value member, absl::string_view& number) {
+  number = NumberText(member);
+  return absl::OkStatus();
+}
+
+// "port http", or the port number of a port without a name, or its place.
+std::string PortLabel(const PortEntry& entry, size_t index) {
+  if (!entry.name.empty()) return absl::StrCat("port ", Printable(entry.name));
+  if (!entry.number.empty()) return absl::StrCat("port ", Printable(entry.number));
   return absl::StrCat("ports[", index, "]");
 }
 
-absl::StatusOr<core::Protocol> ProtocolMember(simdjson::dom::object object) {
-  const std::optional<simdjson::dom::element> value = Member(object, "protocol");
-  if (!value) return core::Protocol::kTcp;
-  std::string_view text;
-  if (value->get(text) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat("protocol is ", Describe(*value)));
-  }
-  return core::ParseProtocol({text.data(), text.size()});
-}
-
-// The port that one entry of spec.ports has allocated, if any.
-absl::StatusOr<std::optional<core::PortKey>> DecodeServicePort(simdjson::dom::object port) {
-  const std::optional<simdjson::dom::element> value = Member(port, "nodePort");
-  if (!value) return std::nullopt;
-  int64_t number = 0;
-  if (value->get(number) == simdjson::SUCCESS && number == 0) return std::nullopt;
-  const absl::StatusOr<uint16_t> node_port = PortNumber(*value);
-  if (!node_port.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("nodePort ", node_port.status().message()));
-  }
-  const absl::StatusOr<core::Protocol> protocol = ProtocolMember(port);
-  if (!protocol.ok()) return protocol.status();
-  return core::PortKey{*node_port, *protocol};
-}
-
-void AddServicePorts(simdjson::dom::array ports, ServicePorts& result) {
-  size_t index = 0;
-  for (const simdjson::dom::element element : ports) {
-    simdjson::dom::object port;
-    if (element.get(port) != simdjson::SUCCESS) {
-      result.skipped.push_back(
-          absl::StrCat(result.service, " ports[", index, "]: ", Describe(element), " is no port"));
-    } else if (const auto key = DecodeServicePort(port); !key.ok()) {
-      result.skipped.push_back(OneLine(
-          absl::StrCat(result.service, " ", PortLabel(port, index), ": ", key.status().message())));
-    } else if (key->has_value()) {
-      result.ports.push_back(**key);
-    }
-    ++index;
-  }
-}
-
-// "30080", "30081/udp".
-absl::StatusOr<core::PortKey> ParsePortText(absl::string_view text) {
-  core::PortKey key;
-  const size_t slash = text.find('/');
-  const absl::StatusOr<uint16_t> port = core::ParsePort(text.substr(0, slash));
-  if (!port.ok()) return port.status();
-  key.port = *port;
-  if (slash != absl::string_view::npos) {
-    const absl::StatusOr<core::Protocol> protocol = core::ParseProtocol(text.substr(slash + 1));
-    if (!protocol.ok()) return protocol.status();
-    key.protocol = *protocol;
-  }
-  return key;
-}
-
-struct ListedPort {
-  core::PortKey key;
-  std::string service;
-};
-
-absl::StatusOr<ListedPort> DecodeListedObject(simdjson::dom::object item) {
-  for (const simdjson::dom::key_value_pair member : item) {
-    if (member.key != "port" && member.key != "protocol" && member.key != "service") {
-      return absl::InvalidArgumentError(
-          absl::StrCat("unknown key \"", Printable({member.key.data(), member.key.size()}),
-                       "\" (known: port, protocol, service)"));
-    }
-  }
-  ListedPort listed;
-  const std::optional<simdjson::dom::element> port = Member(item, "port");
-  if (!port) return absl::InvalidArgumentError("no \"port\"");
-  absl::StatusOr<uint16_t> number;
-  std::string_view text;
-  if (port->get(text) == simdjson::SUCCESS) {
-    number = core::ParsePort({text.data(), text.size()});
-    if (!number.ok()) return number.status();
-  } else {
-    number = PortNumber(*port);
-    if (!number.ok()) {
-      return absl::InvalidArgumentError(absl::StrCat("port ", number.status().message()));
-    }
-  }
-  listed.key.port = *number;
-  const absl::StatusOr<core::Protocol> protocol = ProtocolMember(item);
-  if (!protocol.ok()) return protocol.status();
-  listed.key.protocol = *protocol;
-  if (const std::optional<simdjson::dom::element> service = Member(item, "service")) {
-    const absl::string_view name = StringMember(item, "service");
-    if (!IsServiceName(name)) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("service ", Describe(*service), " is not \"namespace/name\""));
-    }
-    listed.service = std::string(name);
-  }
-  return listed;
-}
-
-absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
-  simdjson::dom::object object;
-  if (item.get(object) == simdjson::SUCCESS) return DecodeListedObject(object);
-  std::string_view text;
-  if (item.get(text) == simdjson::SUCCESS) {
-    const absl::StatusOr<core::PortKey> key = ParsePortText({text.data(), text.size()});
-    if (!key.ok()) return key.status();
-    return ListedPort{*key, ""};
-  }
-  const absl::StatusOr<uint16_t> port = PortNumber(item);
-  if (!port.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("port ", port.status().message()));
-  }
-  return ListedPort{{*port, core::Protocol::kTcp}, ""};
-}
-
-}  // namespace
-
-ServicePorts DecodeService(simdjson::dom::element service) {
-  ServicePorts result;
-  simdjson::dom::object object, metadata, spec;
-  if (service.get(object) != simdjson::SUCCESS) {
-    result.skipped.push_back(absl::StrCat(Describe(service), " is not a Service"));
-    return result;
-  }
-  absl::string_view name_space = "default", name;
-  if (const auto value = Member(object, "metadata");
-      value && value->get(metadata) == simdjson::SUCCESS) {
-    name = StringMember(metadata, "name");
-    if (Member(metadata, "namespace")) name_space = StringMember(metadata, "namespace");
-  }
-  std::string full_name = absl::StrCat(name_space, "/", name);
-  if (!IsServiceName(full_name)) {
-    result.skipped.push_back(
-        name.empty() ? "Service without metadata.name"
-                     : absl::StrCat("\"", Printable(full_name), "\" is not the name of a Service"));
-    return result;
-  }
-  result.service = std::move(full_name);
-
-  const auto spec_value = Member(object, "spec");
-  if (!spec_value || spec_value->get(spec) != simdjson::SUCCESS) {
-    result.skipped.push_back(absl::StrCat(result.service, ": no spec"));
-    return result;
-  }
-  const absl::string_view type = StringMember(spec, "type");
-  if (type != "NodePort" && type != "LoadBalancer") return result;
-  const auto ports_value = Member(spec, "ports");
-  if (!ports_value) return result;
-  simdjson::dom::array ports;
-  if (ports_value->get(ports) != simdjson::SUCCESS) {
-    result.skipped.push_back(
-        absl::StrCat(result.service, ": spec.ports is ", Describe(*ports_value), ", not a list"));
-    return result;
-  }
-  AddServicePorts(ports, result);
-  return result;
-}
-
-bool PortsDecoder::AddPort(core::PortKey key, absl::string_view service) {
-  return ports_.try_emplace(key, service).second;
-}
-
-void PortsDecoder::AddService(simdjson::dom::element service, absl::string_view where) {
-  ServicePorts decoded = DecodeService(service);
-  for (std::string& line : decoded.skipped) {
-    // A Service that has a name needs no other address.
-    skipped_.Add(decoded.service.empty() ? absl::StrCat(where, line) : std::move(line));
-  }
-  for (const core::PortKey& key : decoded.ports) {
-    if (AddPort(key, decoded.service)) continue;
-    const std::string& owner = ports_[key];
-    skipped_.Add(absl::StrCat(decoded.service, ": nodePort ", core::ToString(key),
-                              " is listed already", owner.empty() ? "" : " for ", owner));
-  }
-}
-
-void PortsDecoder::AddPortList(simdjson::dom::array items) {
-  size_t number = 0;
-  for (const simdjson::dom::element item : items) {
-    ++number;
-    const absl::StatusOr<ListedPort> listed = DecodeListed(item);
-    if (!listed.ok()) {
-      skipped_.Add(absl::StrCat("item ", number, ": ", listed.status().message()));
-    } else if (!AddPort(listed->key, listed->service)) {
-      skipped_.Add(absl::StrCat("item ", number, ": port ", core::ToString(listed->key),
-                                " is listed already"));
-    }
-  }
-}
-
-absl::Status PortsDecoder::AddObject(simdjson::dom::element root) {
-  const simdjson::dom::object object = root.get_object().value_unsafe();
-  const absl::string_view kind = StringMember(object, "kind");
-  if (IsService(object, "")) {
-    AddService(root, "");
+absl::Status ReadPortEntry(value element, size_t index, Parts& parts) {
+  if (!IsObject(element)) {
+    const absl::StatusOr<std::string> what = Describe(element);
+    if (!what.ok()) return what.status();
+    parts.Wrong(absl::StrCat(" ports[", index, "]: ", *what, " is no port"));
     return absl::OkStatus();
   }
-  if (kind != "ServiceList" && kind != "List") {
-    return absl::InvalidArgumentError(
-        kind.empty() ? absl::StrCat("an object without \"kind\"; ", kDocuments)
-                     : absl::StrCat("kind is \"", Printable(kind), "\"; ", kDocuments));
-  }
-  simdjson::dom::element items_value;
-  simdjson::dom::array items;
-  if (object.at_key("items").get(items_value) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat("a ", kind, " without \"items\""));
-  }
-  if (items_value.is_null()) return absl::OkStatus();
-  if (items_value.get(items) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the items of a ", kind, " are ", Describe(items_value), ", not a list"));
-  }
-  const absl::string_view default_kind = kind == "ServiceList" ? "Service" : "";
-  size_t number = 0;
-  for (const simdjson::dom::element item : items) {
-    ++number;
-    simdjson::dom::object member;
-    if (item.get(member) == simdjson::SUCCESS && !IsService(member, default_kind)) continue;
-    AddService(item, absl::StrCat("item ", number, ": "));
+  PortEntry entry;
+  NPG_RETURN_IF_ERROR(WalkObject(
+      element,
+      {{"name", [&](value member) { return ReadText(member, entry.name); }},
+       {"port", [&](value member) { return ReadNumber(member, entry.number); }},
+       {"nodePort", [&](value member) { return ReadPort(member, "nodePort", entry.node_port); }},
+       {"protocol", [&](value member) { return ReadProtocol(member, entry.protocol); }}}));
+  if (entry.node_port.ok() && *entry.node_port == 0) return absl::OkStatus();
+  const absl::Status& status =
+      entry.node_port.ok() ? entry.protocol.status() : entry.node_port.status();
+  if (status.ok()) {
+    parts.ports.push_back({*entry.node_port, *entry.protocol});
+  } else {
+    parts.Wrong(absl::StrCat(" ", PortLabel(entry, index), ": ", status.message()));
   }
   return absl::OkStatus();
 }
 
-absl::Status PortsDecoder::AddDocument(absl::string_view json) {
-  simdjson::dom::element root;
-  if (const auto error = parser_.parse(json.data(), json.size()).get(root); error) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("not valid JSON: ", simdjson::error_message(error)));
-  }
-  simdjson::dom::array list;
-  if (root.get(list) == simdjson::SUCCESS) {
-    AddPortList(list);
+absl::Status ReadPorts(value member, Parts& parts) {
+  simdjson::ondemand::array ports;
+  const auto error = member.get_array().get(ports);
+  if (error == simdjson::INCORRECT_TYPE) {
+    const absl::StatusOr<std::string> what = Describe(member);
+    if (!what.ok()) return what.status();
+    parts.Wrong(absl::StrCat(": spec.ports is ", *what, ", not a list"));
     return absl::OkStatus();
   }
-  if (root.is_object()) return AddObject(root);
-  return absl::InvalidArgumentError(absl::StrCat(Describe(root), " stands there; ", kDocuments));
+  if (error != simdjson::SUCCESS) return JsonError(error);
+  size_t index = 0;
+  for (simdjson::simdjson_result<value> element : ports) {
+    value port;
+    if (const auto wrong = element.get(port); wrong) return JsonError(wrong);
+    NPG_RETURN_IF_ERROR(ReadPortEntry(port, index++, parts));
+  }
+  return absl::OkStatus();
 }
 
-Reading PortsDecoder::Take() && { return Reading{std::move(ports_), std::move(skipped_).Take()}; }
+absl::Status ReadHealthCheckPort(value member, Parts& parts) {
+  absl::StatusOr<uint16_t> port = 0;
+  NPG_RETURN_IF_ERROR(ReadPort(member, "healthCheckNodePort", port));
+  if (port.ok()) {
+    parts.health_check_port = *port;
+  } else {
+    parts.Wrong(absl::StrCat(": ", port.status().message()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ReadSpec(value member, Parts& parts) {
+  parts.has_spec = IsObject(member);
+  return WalkObject(member, {{"type", [&](value type) { return ReadText(type, parts.type); }},
+                             {"ports", [&](value ports) { return ReadPorts(ports, parts); }},
+                             {"healthCheckNodePort",
+                              [&](value port) { return ReadHealthCheckPort(port, parts); }}});
+}
+
+absl::Status ReadNamespace(value member, absl::string_view& name_space) {
+  name_space = "";  // one that is there and no text is not "default"
+  return ReadText(member, name_space);
+}
+
+absl::Status ReadMetadata(value member, Parts& parts) {
+  return WalkObject(
+      member, {{"name", [&](value name) { return ReadText(name, parts.name); }},
+               {"namespace", [&](value name) { return ReadNamespace(name, parts.name_space); }},
+               {"resourceVersion",
+                [&](value version) { return ReadText(version, parts.resource_version); }}});
+}
+
+absl::Status ReadService(value object, Parts& parts) {
+  return WalkObject(object,
+                    {{"apiVersion", [&](value text) { return ReadText(text, parts.api_version); }},
+                     {"kind", [&](value text) { return ReadText(text, parts.kind); }},
+                     {"metadata", [&](value metadata) { return ReadMetadata(metadata, parts); }},
+                     {"spec", [&](value spec) { return ReadSpec(spec, parts); }}});
+}
+
+void AddSpec(Parts parts, ServicePorts& result) {
+  if (!parts.has_spec) {
+    result.skipped.push_back(absl::StrCat(result.service, ": no spec"));
+    return;
+  }
+  if (parts.type != "NodePort" && parts.type != "LoadBalancer") return;
+  result.ports = std::move(parts.ports);
+  result.health_check_port = parts.health_check_port;
+  for (const std::string& line : parts.wrong) {
+    result.skipped.push_back(absl::StrCat(result.service, line));
+  }
+  if (parts.more_wrong > 0) {
+    result.skipped.push_back(absl::StrCat(result.service, ": and ", parts.more_wrong, " more"));
+  }
+}
+
+ServicePorts Assemble(Parts parts) {
+  ServicePorts result;
+  result.resource_version = std::string(parts.resource_version);
+  if (parts.kind != "Service" || (!parts.api_version.empty() && parts.api_version != "v1")) {
+    result.is_service = false;
+    result.skipped.push_back(absl::StrCat("an object of kind \"", Printable(parts.kind),
+                                          "\", apiVersion \"", Printable(parts.api_version),
+                                          "\", is not a Service"));
+    return result;
+  }
+  std::string full_name = absl::StrCat(parts.name_space, "/", parts.name);
+  if (parts.name.empty()) {
+    result.skipped.emplace_back("Service without metadata.name");
+  } else if (!IsServiceName(full_name)) {
+    result.skipped.push_back(
+        absl::StrCat("\"", Printable(full_name), "\" is not the name of a Service"));
+  } else {
+    result.service = std::move(full_name);
+    AddSpec(std::move(parts), result);
+  }
+  return result;
+}
+
+}  // namespace
+
+absl::StatusOr<ServicePorts> DecodeService(value service, absl::string_view default_kind) {
+  if (!IsObject(service)) {
+    const absl::StatusOr<std::string> what = Describe(service);
+    if (!what.ok()) return what.status();
+    ServicePorts result;
+    result.skipped.push_back(absl::StrCat(*what, " is not a Service"));
+    return result;
+  }
+  Parts parts;
+  NPG_RETURN_IF_ERROR(ReadService(service, parts));
+  if (parts.kind.empty()) parts.kind = default_kind;
+  return Assemble(std::move(parts));
+}
 
 }  // namespace npg::sources

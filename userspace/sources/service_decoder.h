@@ -4,14 +4,13 @@
 
 #include <simdjson.h>
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/port.h"
-#include "sources/skipped_lines.h"
-#include "sources/source.h"
 
 namespace npg::sources {
 
@@ -19,51 +18,33 @@ namespace npg::sources {
 struct ServicePorts {
   std::string service;               // "namespace/name"; empty when the object does not say
   std::vector<core::PortKey> ports;  // its nodePorts, as it lists them
+  // spec.healthCheckNodePort, 0 when there is none. kube-proxy itself listens
+  // there, no rule of its takes the port away: reported, never guarded.
+  uint16_t health_check_port = 0;
+  std::string resource_version;      // metadata.resourceVersion; empty when absent
   std::vector<std::string> skipped;  // what is wrong with it, one line each
+  // False when the object says that it is something else than a v1 Service
+  // (`skipped` has its kind); then it has no ports.
+  bool is_service = true;
 };
 
-// Decodes a Kubernetes Service, as the API server and kubectl write it. A
-// Service has nodePorts when its type is NodePort or LoadBalancer; a nodePort
-// that is absent or 0 is not allocated (allocateLoadBalancerNodePorts: false).
-// healthCheckNodePort is no NodePort: kube-proxy listens on it. A namespace
-// that is absent is "default". Ports of protocol SCTP, and values that no
-// Service can have, are in `skipped` by name: "default/web port http: nodePort
-// 70000 is outside 1-65535".
-ServicePorts DecodeService(simdjson::dom::element service);
-
-// Decodes documents into one reading. A document is JSON text: a Service, a
-// ServiceList, a List, or a plain list of ports of this grammar:
+// Decodes a Kubernetes Service, as the API server and kubectl write it, in one
+// walk, whatever the order of its members. A Service has nodePorts when its
+// type is NodePort or LoadBalancer; a nodePort that is absent or 0 is not
+// allocated (allocateLoadBalancerNodePorts: false). A namespace that is absent
+// is "default". null is absent; of a member that is there twice the first
+// counts. Ports of protocol SCTP, and values that no Service can have, are in
+// `skipped` by name: "default/web port http: nodePort 70000 is outside
+// 1-65535".
 //
-//   list = [ item, ... ]
-//   item = PORT                       a number from 1 to 65535; TCP
-//        | "PORT" | "PORT/PROTOCOL"   "30080", "30081/udp"
-//        | {"port": PORT or "PORT", "protocol": PROTOCOL, "service": "NAMESPACE/NAME"}
-//                                     protocol and service may be left out
-//   PROTOCOL = tcp | udp, in any case
+// `default_kind` is the kind of an object that does not say: the items of a
+// ServiceList do not, those of a List must.
 //
-// Objects in a List that are no v1 Services are passed over in silence. Items
-// that are wrong, or that name a port for a second time, are in
-// Reading::skipped, one line each ("item 3: port 70000 is outside 1-65535",
-// items being counted from 1); the rest is valid.
-class PortsDecoder {
- public:
-  // INVALID_ARGUMENT when `json` is not JSON, or none of the documents above.
-  // What it has added until then stays added.
-  absl::Status AddDocument(absl::string_view json);
-
-  Reading Take() &&;
-
- private:
-  void AddPortList(simdjson::dom::array items);
-  absl::Status AddObject(simdjson::dom::element root);
-  void AddService(simdjson::dom::element service, absl::string_view where);
-  // False when the port is there already.
-  bool AddPort(core::PortKey key, absl::string_view service);
-
-  simdjson::dom::parser parser_;
-  core::PortSnapshot ports_;
-  SkippedLines skipped_;
-};
+// INVALID_ARGUMENT when the walk meets what is not JSON; the document is then
+// unusable. What the walk passes over (managedFields, annotations, status) is
+// not looked into: whoever needs it valid checks the text first.
+absl::StatusOr<ServicePorts> DecodeService(simdjson::ondemand::value service,
+                                           absl::string_view default_kind = "Service");
 
 }  // namespace npg::sources
 

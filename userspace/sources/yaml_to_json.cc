@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -63,6 +64,16 @@ void AppendString(std::string& json, absl::string_view text) {
     }
   }
   json += '"';
+}
+
+// What the parser has against its input, without the input that it quotes: that
+// may be a secret, and is not always printable.
+std::string Reason(const YAML::Exception& error) {
+  // The name of an anchor follows. It would have been refused with one, too.
+  if (absl::StartsWith(error.msg, YAML::ErrorMsg::UNKNOWN_ANCHOR)) {
+    return "aliases are not supported";
+  }
+  return error.msg.substr(0, error.msg.find(": "));
 }
 
 // Takes the parser's events and writes JSON. Unwinds the parser, as it does
@@ -169,7 +180,7 @@ absl::StatusOr<std::vector<std::string>> YamlToJson(const std::string& yaml) {
   } catch (const YAML::Exception& error) {
     const std::string where =
         error.mark.is_null() ? "" : absl::StrCat("line ", error.mark.line + 1, ": ");
-    return absl::InvalidArgumentError(absl::StrCat(where, error.msg));
+    return absl::InvalidArgumentError(absl::StrCat(where, Reason(error)));
   } catch (const std::exception& error) {
     return absl::InvalidArgumentError(absl::StrCat("not valid YAML: ", error.what()));
   }

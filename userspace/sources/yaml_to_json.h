@@ -12,7 +12,8 @@ namespace npg::sources {
 // Rewrites YAML as JSON text, one for each document that holds something.
 // Plain scalars that JSON knows (numbers, true, false, null) become that, all
 // others strings. INVALID_ARGUMENT, with the line, for what is not YAML and for
-// what JSON cannot say: aliases, mappings or lists as keys.
+// what JSON cannot say: aliases, mappings or lists as keys. The message quotes
+// nothing of the input.
 // Streams: takes memory for the result only, and time linear in the input.
 absl::StatusOr<std::vector<std::string>> YamlToJson(const std::string& yaml);
 

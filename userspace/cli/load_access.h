@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_LOAD_ACCESS_H_
+#define NODEPORT_GUARD_CLI_LOAD_ACCESS_H_
+
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "cli/environment.h"
+#include "cli/options.h"
+#include "sources/kubernetes/cluster_access.h"
+
+namespace npg::cli {
+
+// How to reach the API server: as --kubeconfig says, else as the service
+// account of this pod, whose files are below `root`; at --kube-api-server, if
+// that is given. A usage error where neither is to be had; otherwise the errors
+// of LoadKubeconfig() and LoadInCluster().
+absl::StatusOr<sources::kubernetes::ClusterAccess> LoadAccess(const SourceOptions& options,
+                                                              const Environment& environment,
+                                                              const std::string& root = "");
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_LOAD_ACCESS_H_

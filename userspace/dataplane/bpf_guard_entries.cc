@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// What BpfGuard reads from and writes into its maps.
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/bpf_guard.h"
+#include "dataplane/pinned_map.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+namespace {
+
+npg_port_key ToAbi(const core::PortKey& key) {
+  return npg_port_key{key.port, static_cast<uint8_t>(key.protocol), 0};
+}
+
+// NUL padded, and cut so that a NUL always follows.
+void CopyText(std::span<char> target, absl::string_view text) {
+  const size_t length = std::min(text.size(), target.size() - 1);
+  std::fill(std::copy_n(text.begin(), length, target.begin()), target.end(), '\0');
+}
+
+std::string TextOf(std::span<const char> text) {
+  return {text.data(), strnlen(text.data(), text.size())};
+}
+
+}  // namespace
+
+absl::StatusOr<core::PortEntries> BpfGuard::NodePorts() const {
+  auto elements =
+      AllElements<npg_port_key, npg_nodeport>(bpf_map__fd(skeleton_->maps.nodeports), "nodeports");
+  if (!elements.ok()) return elements.status();
+  core::PortEntries entries;
+  for (const auto& [key, value] : *elements) {
+    entries[{key.port, static_cast<core::Protocol>(key.protocol)}] = {value.sources,
+                                                                      TextOf(value.service)};
+  }
+  return entries;
+}
+
+absl::StatusOr<size_t> BpfGuard::ApplyNodePorts(const core::Difference& difference) {
+  const int fd = bpf_map__fd(skeleton_->maps.nodeports);
+  const auto now = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
+  absl::Status result;
+  size_t fresh = 0;
+  for (const core::PortKey& key : difference.remove) {
+    result.Update(base::Annotate(RemoveElement(fd, "nodeports", ToAbi(key)), core::ToString(key)));
+  }
+  for (const auto& [port, entry] : difference.put) {
+    const npg_port_key key = ToAbi(port);
+    npg_nodeport value{};
+    absl::StatusOr<std::optional<npg_nodeport>> known =
+        LookupElement<npg_port_key, npg_nodeport>(fd, "nodeports", key);
+    const bool is_known = known.ok() && known->has_value();
+    value.since = is_known ? (*known)->since : now;
+    if (!is_known) ++fresh;
+    value.sources = entry.sources;
+    CopyText(value.service, entry.service.text());
+    result.Update(base::Annotate(PutElement(fd, "nodeports", key, value), core::ToString(port)));
+  }
+  if (!result.ok()) return result;
+  return fresh;
+}
+
+absl::Status BpfGuard::SetIgnoredProcesses(const std::vector<std::string>& comms) {
+  const int fd = bpf_map__fd(skeleton_->maps.owner_policy);
+  auto present = AllElements<npg_policy_key, npg_policy>(fd, "owner_policy");
+  if (!present.ok()) return present.status();
+  for (const std::string& comm : comms) {
+    npg_policy_key key{};
+    CopyText(key.comm, comm);
+    NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", key, npg_policy{NPG_OWNER_IGNORED}));
+  }
+  for (const auto& [key, policy] : *present) {
+    if (std::find(comms.begin(), comms.end(), TextOf(key.comm)) == comms.end()) {
+      NPG_RETURN_IF_ERROR(RemoveElement(fd, "owner_policy", key));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners,
+                                    const std::vector<std::string>& ignored_comms) {
+  const int fd = bpf_map__fd(skeleton_->maps.listeners);
+  for (const core::Listener& listener : listeners) {
+    npg_listener_key key{};
+    std::copy(listener.address.begin(), listener.address.end(), key.address);
+    key.port = listener.key.port;
+    key.protocol = static_cast<uint8_t>(listener.key.protocol);
+    npg_listener value{};
+    const bool ignored = std::find(ignored_comms.begin(), ignored_comms.end(),
+                                   listener.owner.comm) != ignored_comms.end();
+    value.verdict = ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+    value.pid = static_cast<uint32_t>(listener.owner.pid);
+    value.uid = listener.uid;
+    CopyText(value.comm, listener.owner.comm);
+    // NOEXIST: what the kernel side saw at bind time is the better witness.
+    absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
+    if (!put.ok() && !absl::IsAlreadyExists(put)) return put;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> BpfGuard::Listeners() const {
+  return AllElements<npg_listener_key, npg_listener>(bpf_map__fd(skeleton_->maps.listeners),
+                                                     "listeners");
+}
+
+absl::Status BpfGuard::RemoveListener(const npg_listener_key& key) {
+  return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", key);
+}
+
+absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
+  const int fd = bpf_map__fd(skeleton_->maps.counters);
+  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+  if (!cpus.ok()) return cpus.status();
+  std::vector<uint64_t> values(*cpus);
+  const uint32_t index = counter;
+  if (bpf_map_lookup_elem(fd, &index, values.data()) != 0) {
+    return base::ErrnoStatus(errno, "read map counters");
+  }
+  values[0] += amount;
+  if (bpf_map_update_elem(fd, &index, values.data(), BPF_ANY) != 0) {
+    return base::ErrnoStatus(errno, "write map counters");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::SetSourceState(npg_source source, const npg_source_state& state) {
+  return PutElement(bpf_map__fd(skeleton_->maps.sources), "sources", npg_source_key{source}, state);
+}
+
+absl::Status BpfGuard::KeepSourceStates(uint32_t sources) {
+  const int fd = bpf_map__fd(skeleton_->maps.sources);
+  auto present = AllElements<npg_source_key, npg_source_state>(fd, "sources");
+  if (!present.ok()) return present.status();
+  for (const auto& [key, state] : *present) {
+    if ((key.source & sources) == 0) NPG_RETURN_IF_ERROR(RemoveElement(fd, "sources", key));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace npg::dataplane

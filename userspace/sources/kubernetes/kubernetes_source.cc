@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/kubernetes/kubernetes_source.h"
+
+#include <spdlog/spdlog.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "base/memory.h"
+#include "sources/kubernetes/cluster_access.h"
+#include "sources/kubernetes/http_client.h"
+#include "sources/kubernetes/reflector.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+using kubernetes::ClusterAccess;
+using kubernetes::HttpClient;
+using kubernetes::HttpEnd;
+using kubernetes::HttpHead;
+using kubernetes::Reflector;
+
+// Makes the requests that the reflector asks for, and tells of what comes of
+// them.
+class KubernetesSource::Follower {
+ public:
+  static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
+                                                          const ClusterAccess& access,
+                                                          const Options& options,
+                                                          Callback callback) {
+    auto client = HttpClient::Create(loop, access, options.user_agent, options.timeouts);
+    if (!client.ok()) return client.status();
+    return std::unique_ptr<Follower>(
+        new Follower(loop, access, options, *std::move(client), std::move(callback)));
+  }
+
+  ~Follower() {
+    loop_.Cancel(request_timer_);
+    loop_.Cancel(tell_timer_);
+  }
+  Follower(const Follower&) = delete;
+  Follower& operator=(const Follower&) = delete;
+
+  // Returns after how long the first list is made.
+  absl::Duration Start() { return Ask(); }
+
+  SourceState State() const {
+    SourceState state = reflector_.State();
+    state.detail = access_.server;
+    return state;
+  }
+
+ private:
+  Follower(base::EventLoop& loop, const ClusterAccess& access, const Options& options,
+           std::unique_ptr<HttpClient> client, Callback callback)
+      : loop_(loop),
+        access_(access),
+        callback_(std::move(callback)),
+        reflector_(options.reflector, random_),
+        client_(std::move(client)) {}
+
+  absl::Duration Ask() {
+    Reflector::Step step = reflector_.Next(absl::Now());
+    const absl::Duration delay = step.delay;
+    request_timer_ = loop_.After(delay, [this, step = std::move(step)]() mutable {
+      request_timer_ = 0;
+      Request(std::move(step.request));
+    });
+    return delay;
+  }
+
+  void Request(kubernetes::HttpRequest request) {
+    absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
+    if (!token.ok()) {
+      reflector_.OnNoCredentials(token.status(), absl::Now());
+      Tell();
+      Ask();
+      return;
+    }
+    request.token = *std::move(token);
+    spdlog::debug("source kubernetes: GET {}{}", access_.server, request.target);
+    client_->Start(std::move(request), {[this](const HttpHead& head) {
+                                          const bool more = reflector_.OnHead(head, absl::Now());
+                                          TellSoon();
+                                          return more;
+                                        },
+                                        [this](absl::string_view bytes) {
+                                          const bool more = reflector_.OnBody(bytes, absl::Now());
+                                          client_->SetIdleTimeout(reflector_.IdleTimeout());
+                                          TellSoon();
+                                          return more;
+                                        },
+                                        [this](const HttpEnd& end) {
+                                          reflector_.OnEnd(end, absl::Now());
+                                          Tell();
+                                          Ask();
+                                        }});
+  }
+
+  // Not from within libcurl, and once for all that has come in one go.
+  void TellSoon() {
+    if (tell_timer_ != 0) return;
+    tell_timer_ = loop_.After(absl::ZeroDuration(), [this] {
+      tell_timer_ = 0;
+      Tell();
+    });
+  }
+
+  void Tell() {
+    const bool listed = std::exchange(listed_, reflector_.listed()) != reflector_.listed();
+    const bool changed = reflector_.store().TakeChanged();
+    if (listed) {
+      spdlog::info("source kubernetes: {} Services have {} NodePorts, says {} ({})",
+                   reflector_.store().services(), reflector_.store().reading()->ports.size(),
+                   access_.server, reflector_.used_watch_list() ? "WatchList" : "list");
+    }
+    // What came with the connection's last breath is true, too, and may have to
+    // do for a long time: first the reading, then the error.
+    if (changed || listed || (reflector_.synced() && !told_.ok())) {
+      told_ = absl::OkStatus();
+      callback_(reflector_.store().reading());
+    }
+    if (!reflector_.synced() && reflector_.failure() != told_) {
+      told_ = reflector_.failure();
+      callback_(base::Annotate(told_, access_.server));
+    }
+    // A list needs several times what is kept of it.
+    if (listed) base::ReleaseUnusedMemory();
+  }
+
+  base::EventLoop& loop_;
+  const ClusterAccess& access_;
+  const Callback callback_;
+  absl::BitGen random_;
+  Reflector reflector_;
+  std::unique_ptr<HttpClient> client_;
+  base::EventLoop::TimerId request_timer_ = 0;
+  base::EventLoop::TimerId tell_timer_ = 0;
+  absl::Status told_;
+  absl::Time listed_;
+};
+
+KubernetesSource::KubernetesSource(ClusterAccess access, Options options)
+    : access_(std::move(access)), options_(std::move(options)) {}
+
+KubernetesSource::~KubernetesSource() = default;
+
+absl::StatusOr<Reading> KubernetesSource::Read() {
+  absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  bool done = false;
+  absl::StatusOr<Reading> result =
+      absl::DeadlineExceededError(absl::StrCat(access_.server, ": list Services: not done within ",
+                                               absl::FormatDuration(options_.read_timeout)));
+  Options options = options_;
+  options.reflector.first_spread = absl::ZeroDuration();
+  auto follower =
+      Follower::Create(**loop, access_, options, [&](const absl::StatusOr<Reading>& reading) {
+        if (!std::exchange(done, true)) result = reading;
+        (*loop)->Stop();
+      });
+  if (!follower.ok()) return follower.status();
+  (*loop)->After(options_.read_timeout, [&] { (*loop)->Stop(); });
+  (*follower)->Start();
+  NPG_RETURN_IF_ERROR((*loop)->Run());
+  return result;
+}
+
+absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) {
+  auto follower = Follower::Create(loop, access_, options_, std::move(callback));
+  if (!follower.ok()) return follower.status();
+  follower_ = *std::move(follower);
+  const absl::Duration delay = follower_->Start();
+  spdlog::info("source kubernetes: {} ({}) is asked for the Services in {}", access_.server,
+               access_.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
+  return absl::OkStatus();
+}
+
+SourceState KubernetesSource::State() const {
+  return follower_ ? follower_->State() : SourceState{};
+}
+
+}  // namespace npg::sources

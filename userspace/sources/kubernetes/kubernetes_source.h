@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
+#define NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "guard_abi.h"
+#include "sources/kubernetes/cluster_access.h"
+#include "sources/kubernetes/http_client.h"
+#include "sources/kubernetes/reflector.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+// The NodePorts of all Services, from the API server, as they are allocated:
+// before kube-proxy has made a rule of one. How it lists and watches is in
+// reflector.h, how it connects in http_client.h.
+//
+// It is not local: a node starts, and keeps what it knows, without an API
+// server. While that is away the callback gets an error for each new reason,
+// and the last reading stays good.
+class KubernetesSource : public Source {
+ public:
+  struct Options {
+    kubernetes::Reflector::Options reflector;
+    kubernetes::HttpClient::Timeouts timeouts;
+    std::string user_agent = "nodeport-guard";
+    absl::Duration read_timeout = absl::Minutes(2);  // of Read()
+  };
+
+  KubernetesSource(kubernetes::ClusterAccess access, Options options);
+  ~KubernetesSource() override;
+  KubernetesSource(const KubernetesSource&) = delete;
+  KubernetesSource& operator=(const KubernetesSource&) = delete;
+
+  absl::string_view name() const override { return "kubernetes"; }
+  npg_source bit() const override { return NPG_SOURCE_KUBERNETES; }
+  bool local() const override { return false; }
+
+  // Lists once; the first failure is the answer.
+  absl::StatusOr<Reading> Read() override;
+  absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  SourceState State() const override;
+
+ private:
+  class Follower;
+
+  const kubernetes::ClusterAccess access_;
+  const Options options_;
+  std::unique_ptr<Follower> follower_;  // once it follows
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_

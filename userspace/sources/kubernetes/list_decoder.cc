@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/kubernetes/list_decoder.h"
+
+#include <simdjson.h>
+
+#include <cstddef>
+#include <functional>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "sources/json_value.h"
+#include "sources/kubernetes/api_status.h"
+#include "sources/kubernetes/object_splitter.h"
+#include "sources/kubernetes/parse_object.h"
+#include "sources/service_decoder.h"
+#include "sources/service_name.h"
+
+namespace npg::sources::kubernetes {
+namespace {
+
+// "list of Services" before an error, which goes on "was cut: ...".
+absl::Status About(const absl::Status& status) {
+  if (status.ok()) return status;
+  return {status.code(), absl::StrCat("list of Services ", status.message())};
+}
+
+absl::Status Invalid(absl::string_view why) { return About(absl::InvalidArgumentError(why)); }
+
+// A list that has no "items" may be empty, but must not be one of which they
+// were misspelt. Nothing else is ever beside them.
+absl::Status CheckItems(simdjson::dom::object envelope) {
+  size_t found = 0;
+  absl::Status strange;
+  for (const simdjson::dom::key_value_pair member : envelope) {
+    if (member.key == "items") {
+      ++found;
+      simdjson::dom::array items;
+      // Those of the array, the splitter has taken out, unless it is another
+      // one: written with escapes in its name.
+      const bool is_array = member.value.get(items) == simdjson::SUCCESS;
+      if (is_array ? items.size() > 0 : !member.value.is_null()) {
+        return Invalid(absl::StrCat("has items that are ", Describe(member.value), ", no list"));
+      }
+    } else if (member.key != "kind" && member.key != "apiVersion" && member.key != "metadata") {
+      strange = Invalid(absl::StrCat(R"(has no "items" but ")",
+                                     Printable({member.key.data(), member.key.size()}), "\""));
+    }
+  }
+  if (found > 1) return Invalid("has \"items\" twice");
+  return found == 0 ? strange : absl::OkStatus();
+}
+
+absl::Status CheckKind(simdjson::dom::object envelope, absl::string_view text) {
+  const absl::string_view kind = StringMember(envelope, "kind");
+  const absl::string_view version = StringMember(envelope, "apiVersion");
+  if (kind == "ServiceList" && (version.empty() || version == "v1")) return absl::OkStatus();
+  if (kind == "Status") {
+    const ApiStatus status = DecodeStatus(text);
+    return Invalid(
+        absl::StrCat("is a Status: ", status.code, " ", status.reason, ": ", status.message));
+  }
+  return Invalid(absl::StrCat("is of kind \"", Printable(kind), "\", apiVersion \"",
+                              Printable(version), "\", not a v1 ServiceList"));
+}
+
+absl::StatusOr<ServicePorts> DecodeItem(simdjson::ondemand::document& document) {
+  const absl::StatusOr<simdjson::ondemand::value> item = RootObject(document);
+  if (!item.ok()) return item.status();
+  return DecodeService(*item);
+}
+
+}  // namespace
+
+ListDecoder::ListDecoder(std::function<void(ServicePorts&&)> on_service)
+    : on_service_(std::move(on_service)), splitter_(ObjectSplitter::Mode::kList) {}
+
+absl::Status ListDecoder::Feed(absl::string_view bytes) {
+  return About(
+      splitter_.Feed(bytes, [this](simdjson::padded_string_view json) { return AddItem(json); }));
+}
+
+absl::Status ListDecoder::AddItem(simdjson::padded_string_view json) {
+  ++items_;
+  absl::StatusOr<ServicePorts> service = ParseObject(parser_, json, DecodeItem);
+  if (!service.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("has an item ", items_, " that is ", service.status().message()));
+  }
+  on_service_(*std::move(service));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<ListDecoder::Page> ListDecoder::Finish() {
+  const absl::StatusOr<absl::string_view> text = splitter_.Finish();
+  if (!text.ok()) return About(text.status());
+  simdjson::dom::parser parser;
+  simdjson::dom::object envelope, metadata;
+  if (const auto error = parser.parse(text->data(), text->size()).get(envelope); error) {
+    return Invalid(absl::StrCat("is ", JsonError(error).message()));
+  }
+  if (absl::Status status = CheckKind(envelope, *text); !status.ok()) return status;
+  if (absl::Status status = CheckItems(envelope); !status.ok()) return status;
+  Page page;
+  page.items = items_;
+  if (const std::optional<simdjson::dom::element> member = Member(envelope, "metadata");
+      member && member->get(metadata) == simdjson::SUCCESS) {
+    page.resource_version = std::string(StringMember(metadata, "resourceVersion"));
+    page.continue_token = std::string(StringMember(metadata, "continue"));
+  }
+  if (page.resource_version.empty()) return Invalid("has no metadata.resourceVersion");
+  return page;
+}
+
+}  // namespace npg::sources::kubernetes

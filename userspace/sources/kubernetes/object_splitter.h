@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_KUBERNETES_OBJECT_SPLITTER_H_
+#define NODEPORT_GUARD_SOURCES_KUBERNETES_OBJECT_SPLITTER_H_
+
+#include <simdjson.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "sources/kubernetes/json_scanner.h"
+
+namespace npg::sources::kubernetes {
+
+// Cuts a body of the API server into the objects it consists of, while it
+// arrives, in chunks cut anywhere. Holds one object and at most 64 KiB of what
+// follows it, copies each byte once, and gives memory back after a large object.
+// What it hands over is JSON but for its UTF-8, which the parser checks.
+class ObjectSplitter {
+ public:
+  enum class Mode : uint8_t {
+    kList,    // one document: the elements of its member "items", which are objects
+    kStream,  // objects one after another, with white space between them or not
+  };
+
+  // etcd refuses objects of more than 1.5 MiB (--max-request-bytes), and so does
+  // the API server above 3 MiB; JSON is larger than what they count.
+  static constexpr size_t kMaxObject = size_t{16} << 20;
+  // kind, apiVersion and metadata of a list take some hundred bytes.
+  static constexpr size_t kMaxEnvelope = size_t{1} << 20;
+
+  // Called with one object. It and its padding live as long as the call.
+  using OnObject = absl::FunctionRef<absl::Status(simdjson::padded_string_view json)>;
+
+  explicit ObjectSplitter(Mode mode) : mode_(mode) {}
+
+  // Takes the next bytes. INVALID_ARGUMENT, in one line, for what is not JSON
+  // (what begins like something else, a page of a proxy say, at its first byte,
+  // quoted), RESOURCE_EXHAUSTED beyond the limits above and JsonScanner's, or
+  // the error of `on_object`. After an error the same again ever after.
+  absl::Status Feed(absl::string_view bytes, OnObject on_object);
+
+  // Says that there are no more bytes. INVALID_ARGUMENT when something is
+  // incomplete, or nothing came where a document was expected. Returns what is
+  // left of a list without its items, `{"kind":"ServiceList",...,"items":[]}`,
+  // nothing of a stream; it lives as long as the splitter.
+  absl::StatusOr<absl::string_view> Finish();
+
+  // Bytes of memory that the splitter holds.
+  size_t held() const { return buffer_.size() + envelope_.capacity(); }
+
+ private:
+  enum class Place : uint8_t { kOutside, kEnvelope, kItems, kObject };
+
+  absl::Status Drain(OnObject on_object);
+  absl::Status Begin();
+  absl::Status OnOpen();
+  absl::Status OnClose(OnObject on_object);
+  absl::Status HandOver(OnObject on_object);
+  absl::Status Pause();
+  absl::Status CheckGap(size_t end) const;
+  absl::Status KeepEnvelope(size_t end);
+  absl::Status Invalid(absl::string_view why) const;
+  void Append(absl::string_view bytes);
+  void Compact();
+  absl::string_view text() const { return {buffer_.data(), used_}; }
+
+  const Mode mode_;
+  Place place_ = Place::kOutside;
+  JsonScanner scanner_;
+  std::vector<char> buffer_;  // used_ bytes, and at least the parser's padding
+  size_t used_ = 0;
+  size_t mark_ = 0;     // where the object, or what is not yet in envelope_, begins
+  size_t dropped_ = 0;  // bytes that came before buffer_
+  size_t objects_ = 0;
+  bool done_ = false;  // the document of a list has ended
+  std::string envelope_;
+  absl::Status status_;
+};
+
+}  // namespace npg::sources::kubernetes
+
+#endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_OBJECT_SPLITTER_H_

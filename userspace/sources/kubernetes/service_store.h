@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_KUBERNETES_SERVICE_STORE_H_
+#define NODEPORT_GUARD_SOURCES_KUBERNETES_SERVICE_STORE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/container/inlined_vector.h"
+#include "absl/status/statusor.h"
+#include "core/port.h"
+#include "core/service_ref.h"
+#include "sources/service_decoder.h"
+#include "sources/source.h"
+
+namespace npg::sources::kubernetes {
+
+// The Services that have NodePorts, as the API server last told, and the ports
+// that follow from them. A change costs the ports of its Service, not of all.
+//
+// Two Services never have the same port for longer than it takes the API server
+// to move it, but a watch may show the new owner before the old one has gone:
+// the port stays then, and is said to be of the Service whose name comes first.
+class ServiceStore {
+ public:
+  // Replaces what is known of the Service. One that has no ports (any more), and
+  // nothing that is worth a word, is forgotten. A Service without a name leaves
+  // its `skipped` lines only.
+  void Put(ServicePorts service);
+  void Remove(const core::ServiceRef& service);
+
+  // Always OK; a StatusOr so that it can be handed on without a copy.
+  const absl::StatusOr<Reading>& reading() const { return reading_; }
+
+  // Services with NodePorts, and health check node ports, on which kube-proxy
+  // itself listens: no NAT owns them, so they are not in the reading.
+  size_t services() const { return with_ports_; }
+  size_t health_check_ports() const { return health_check_ports_; }
+
+  // Whether the reading has changed since the last call.
+  bool TakeChanged() { return std::exchange(changed_, false); }
+
+  // Takes over all of `other`. The reading counts as changed only if it is
+  // another one.
+  void Replace(ServiceStore other);
+
+ private:
+  struct Service {
+    absl::InlinedVector<core::PortKey, 2> ports;
+    uint16_t health_check_port = 0;
+  };
+
+  void RemovePorts(const core::ServiceRef& name, const Service& service);
+  void Claim(core::PortKey key, const core::ServiceRef& name);
+  void Unclaim(core::PortKey key, const core::ServiceRef& name);
+  void SetSkipped(const core::ServiceRef& name, std::vector<std::string> lines);
+
+  absl::btree_map<core::ServiceRef, Service> known_;
+  // Who has which port: nearly always one Service.
+  absl::btree_set<std::pair<core::PortKey, core::ServiceRef>> claims_;
+  // Rare. Under the empty name: what belongs to no Service that could be named.
+  absl::btree_map<core::ServiceRef, std::vector<std::string>> skipped_;
+  size_t with_ports_ = 0;
+  size_t health_check_ports_ = 0;
+  absl::StatusOr<Reading> reading_ = Reading{};
+  bool changed_ = false;
+};
+
+}  // namespace npg::sources::kubernetes
+
+#endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_SERVICE_STORE_H_

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/kubernetes/watch_decoder.h"
+
+#include <simdjson.h>
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "sources/json_value.h"
+#include "sources/kubernetes/api_status.h"
+#include "sources/kubernetes/object_splitter.h"
+#include "sources/kubernetes/parse_object.h"
+#include "sources/service_decoder.h"
+#include "sources/service_name.h"
+
+namespace npg::sources::kubernetes {
+namespace {
+
+using simdjson::ondemand::value;
+using Type = WatchEvent::Type;
+
+constexpr absl::string_view kInitialEventsEnd = "k8s.io/initial-events-end";
+
+absl::Status About(const absl::Status& status) {
+  if (status.ok()) return status;
+  return {status.code(), absl::StrCat("watch of Services ", status.message())};
+}
+
+Type ParseType(absl::string_view type) {
+  if (type == "ADDED") return Type::kAdded;
+  if (type == "MODIFIED") return Type::kModified;
+  if (type == "DELETED") return Type::kDeleted;
+  if (type == "BOOKMARK") return Type::kBookmark;
+  if (type == "ERROR") return Type::kError;
+  return Type::kUnknown;
+}
+
+// The event becomes one that nobody can apply.
+void Skip(WatchEvent& event, std::string why) {
+  event.type = Type::kUnknown;
+  event.service.skipped.push_back(std::move(why));
+}
+
+absl::Status ReadService(value object, WatchEvent& event) {
+  absl::StatusOr<ServicePorts> service = DecodeService(object);
+  if (!service.ok()) return service.status();
+  event.service = *std::move(service);
+  event.resource_version = event.service.resource_version;
+  if (event.service.service.empty()) event.type = Type::kUnknown;  // and skipped says why
+  return absl::OkStatus();
+}
+
+absl::Status ReadBookmark(value object, WatchEvent& event) {
+  absl::string_view version, end;
+  const auto read_end = [&](value member) { return ReadText(member, end); };
+  NPG_RETURN_IF_ERROR(WalkObject(
+      object, {{"metadata", [&](value metadata) {
+                  return WalkObject(
+                      metadata,
+                      {{"resourceVersion", [&](value member) { return ReadText(member, version); }},
+                       {"annotations", [&](value annotations) {
+                          return WalkObject(annotations, {{kInitialEventsEnd, read_end}});
+                        }}});
+                }}}));
+  event.resource_version = std::string(version);
+  event.initial_events_end = end == "true";
+  if (version.empty()) Skip(event, "BOOKMARK without metadata.resourceVersion");
+  return absl::OkStatus();
+}
+
+absl::Status ReadError(value object, WatchEvent& event) {
+  if (!IsObject(object)) return absl::OkStatus();
+  simdjson::ondemand::object status;
+  if (const auto error = object.get_object().get(status); error) return JsonError(error);
+  std::string_view json;
+  if (const auto error = status.raw_json().get(json); error) return JsonError(error);
+  event.status = DecodeStatus({json.data(), json.size()});
+  return absl::OkStatus();
+}
+
+absl::Status ReadObject(value object, WatchEvent& event) {
+  switch (event.type) {
+    case Type::kAdded:
+    case Type::kModified:
+    case Type::kDeleted:
+      return ReadService(object, event);
+    case Type::kBookmark:
+      return ReadBookmark(object, event);
+    case Type::kError:
+      return ReadError(object, event);
+    case Type::kUnknown:
+      break;
+  }
+  return absl::OkStatus();
+}
+
+// Two walks: "object" may come before "type", without which it says nothing.
+absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
+  absl::StatusOr<value> root = RootObject(document);
+  if (!root.ok()) return root.status();
+  absl::string_view type;
+  bool has_object = false;
+  const auto note_object = [&](value /*object*/) {
+    has_object = true;
+    return absl::OkStatus();
+  };
+  NPG_RETURN_IF_ERROR(WalkObject(
+      *root,
+      {{"type", [&](value member) { return ReadText(member, type); }}, {"object", note_object}}));
+  WatchEvent event;
+  event.type = ParseType(type);
+  if (event.type == Type::kUnknown) {
+    Skip(event, absl::StrCat("event of type \"", Printable(type), "\", which nobody knows"));
+    return event;
+  }
+  if (event.type != Type::kError && !has_object) {
+    Skip(event, absl::StrCat(type, " without an object"));
+    return event;
+  }
+  document.rewind();
+  root = RootObject(document);
+  if (!root.ok()) return root.status();
+  NPG_RETURN_IF_ERROR(
+      WalkObject(*root, {{"object", [&](value object) { return ReadObject(object, event); }}}));
+  return event;
+}
+
+}  // namespace
+
+WatchDecoder::WatchDecoder() : splitter_(ObjectSplitter::Mode::kStream) {}
+
+absl::Status WatchDecoder::Feed(absl::string_view bytes,
+                                absl::FunctionRef<absl::Status(WatchEvent&&)> on_event) {
+  if (!status_.ok()) return status_;
+  bool refused = false;  // by on_event: that error is not ours to annotate
+  status_ = splitter_.Feed(bytes, [&](simdjson::padded_string_view json) -> absl::Status {
+    ++events_;
+    absl::StatusOr<WatchEvent> event = ParseObject(parser_, json, DecodeEvent);
+    if (!event.ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("has an event ", events_, " that is ", event.status().message()));
+    }
+    absl::Status status = on_event(*std::move(event));
+    refused = !status.ok();
+    return status;
+  });
+  if (!refused) status_ = About(status_);
+  return status_;
+}
+
+absl::Status WatchDecoder::Finish() {
+  return status_.ok() ? About(splitter_.Finish().status()) : status_;
+}
+
+}  // namespace npg::sources::kubernetes

@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/ports_decoder.h"
+
+#include <simdjson.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "core/port.h"
+#include "core/service_ref.h"
+#include "sources/json_value.h"
+#include "sources/service_decoder.h"
+#include "sources/service_name.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+namespace {
+
+constexpr absl::string_view kDocuments =
+    "expected a list of ports, or a Kubernetes Service, ServiceList or List";
+
+absl::StatusOr<core::Protocol> ProtocolMember(simdjson::dom::object object) {
+  const std::optional<simdjson::dom::element> value = Member(object, "protocol");
+  if (!value) return core::Protocol::kTcp;
+  std::string_view text;
+  if (value->get(text) != simdjson::SUCCESS) {
+    return absl::InvalidArgumentError(absl::StrCat("protocol is ", Describe(*value)));
+  }
+  return core::ParseProtocol({text.data(), text.size()});
+}
+
+// "30080", "30081/udp".
+absl::StatusOr<core::PortKey> ParsePortText(absl::string_view text) {
+  core::PortKey key;
+  const size_t slash = text.find('/');
+  const absl::StatusOr<uint16_t> port = core::ParsePort(text.substr(0, slash));
+  if (!port.ok()) return port.status();
+  key.port = *port;
+  if (slash != absl::string_view::npos) {
+    const absl::StatusOr<core::Protocol> protocol = core::ParseProtocol(text.substr(slash + 1));
+    if (!protocol.ok()) return protocol.status();
+    key.protocol = *protocol;
+  }
+  return key;
+}
+
+struct ListedPort {
+  core::PortKey key;
+  std::string service;
+};
+
+absl::StatusOr<ListedPort> DecodeListedObject(simdjson::dom::object item) {
+  for (const simdjson::dom::key_value_pair member : item) {
+    if (member.key != "port" && member.key != "protocol" && member.key != "service") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("unknown key \"", Printable({member.key.data(), member.key.size()}),
+                       "\" (known: port, protocol, service)"));
+    }
+  }
+  ListedPort listed;
+  const std::optional<simdjson::dom::element> port = Member(item, "port");
+  if (!port) return absl::InvalidArgumentError("no \"port\"");
+  absl::StatusOr<uint16_t> number;
+  std::string_view text;
+  if (port->get(text) == simdjson::SUCCESS) {
+    number = core::ParsePort({text.data(), text.size()});
+    if (!number.ok()) return number.status();
+  } else {
+    number = PortNumber(*port);
+    if (!number.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("port ", number.status().message()));
+    }
+  }
+  listed.key.port = *number;
+  const absl::StatusOr<core::Protocol> protocol = ProtocolMember(item);
+  if (!protocol.ok()) return protocol.status();
+  listed.key.protocol = *protocol;
+  if (const std::optional<simdjson::dom::element> service = Member(item, "service")) {
+    const absl::string_view name = StringMember(item, "service");
+    if (!IsServiceName(name)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("service ", Describe(*service), " is not \"namespace/name\""));
+    }
+    listed.service = std::string(name);
+  }
+  return listed;
+}
+
+absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
+  simdjson::dom::object object;
+  if (item.get(object) == simdjson::SUCCESS) return DecodeListedObject(object);
+  std::string_view text;
+  if (item.get(text) == simdjson::SUCCESS) {
+    const absl::StatusOr<core::PortKey> key = ParsePortText({text.data(), text.size()});
+    if (!key.ok()) return key.status();
+    return ListedPort{*key, ""};
+  }
+  const absl::StatusOr<uint16_t> port = PortNumber(item);
+  if (!port.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat("port ", port.status().message()));
+  }
+  return ListedPort{{*port, core::Protocol::kTcp}, ""};
+}
+
+// What a walk over `text` begins with. The DOM has found it to be JSON and an
+// object.
+absl::StatusOr<simdjson::ondemand::value> Root(simdjson::ondemand::document& document) {
+  simdjson::ondemand::value root;
+  if (const auto error = document.get_value().get(root); error) return JsonError(error);
+  return root;
+}
+
+}  // namespace
+
+bool PortsDecoder::AddPort(core::PortKey key, const core::ServiceRef& service) {
+  return ports_.try_emplace(key, service).second;
+}
+
+void PortsDecoder::AddService(ServicePorts decoded, absl::string_view where) {
+  for (std::string& line : decoded.skipped) {
+    // A Service that has a name needs no other address.
+    skipped_.Add(decoded.service.empty() ? absl::StrCat(where, line) : std::move(line));
+  }
+  const core::ServiceRef name = decoded.service;
+  for (const core::PortKey& key : decoded.ports) {
+    if (AddPort(key, name)) continue;
+    const core::ServiceRef& owner = ports_[key];
+    skipped_.Add(absl::StrCat(decoded.service, ": nodePort ", core::ToString(key),
+                              " is listed already", owner.empty() ? "" : " for ", owner.text()));
+  }
+}
+
+void PortsDecoder::AddPortList(simdjson::dom::array items) {
+  size_t number = 0;
+  for (const simdjson::dom::element item : items) {
+    ++number;
+    const absl::StatusOr<ListedPort> listed = DecodeListed(item);
+    if (!listed.ok()) {
+      skipped_.Add(absl::StrCat("item ", number, ": ", listed.status().message()));
+    } else if (!AddPort(listed->key, listed->service)) {
+      skipped_.Add(absl::StrCat("item ", number, ": port ", core::ToString(listed->key),
+                                " is listed already"));
+    }
+  }
+}
+
+absl::Status PortsDecoder::AddItems(simdjson::ondemand::value items,
+                                    absl::string_view default_kind) {
+  simdjson::ondemand::array array;
+  if (const auto error = items.get_array().get(array); error) return JsonError(error);
+  size_t number = 0;
+  for (simdjson::simdjson_result<simdjson::ondemand::value> element : array) {
+    ++number;
+    simdjson::ondemand::value item;
+    if (const auto error = element.get(item); error) return JsonError(error);
+    absl::StatusOr<ServicePorts> decoded = DecodeService(item, default_kind);
+    if (!decoded.ok()) return decoded.status();
+    if (!decoded->is_service) continue;
+    AddService(*std::move(decoded), absl::StrCat("item ", number, ": "));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
+                                     const simdjson::padded_string& text) {
+  const absl::string_view kind = StringMember(root, "kind");
+  const absl::string_view version = StringMember(root, "apiVersion");
+  const bool is_service = kind == "Service" && (version.empty() || version == "v1");
+  if (!is_service && kind != "ServiceList" && kind != "List") {
+    return absl::InvalidArgumentError(
+        kind.empty() ? absl::StrCat("an object without \"kind\"; ", kDocuments)
+                     : absl::StrCat("kind is \"", Printable(kind), "\"; ", kDocuments));
+  }
+  if (!is_service) {
+    simdjson::dom::element items;
+    if (root.at_key("items").get(items) != simdjson::SUCCESS) {
+      return absl::InvalidArgumentError(absl::StrCat("a ", kind, " without \"items\""));
+    }
+    if (!items.is_null() && !items.is_array()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the items of a ", kind, " are ", Describe(items), ", not a list"));
+    }
+  }
+  // One decoder of Services serves files and the API server: the on-demand one.
+  simdjson::ondemand::parser parser;
+  simdjson::ondemand::document document;
+  if (const auto error = parser.iterate(text).get(document); error) return JsonError(error);
+  absl::StatusOr<simdjson::ondemand::value> object = Root(document);
+  if (!object.ok()) return object.status();
+  if (is_service) {
+    absl::StatusOr<ServicePorts> decoded = DecodeService(*object);
+    if (!decoded.ok()) return decoded.status();
+    AddService(*std::move(decoded), "");
+    return absl::OkStatus();
+  }
+  const absl::string_view default_kind = kind == "ServiceList" ? "Service" : "";
+  return WalkObject(
+      *object,
+      {{"items", [&](simdjson::ondemand::value items) { return AddItems(items, default_kind); }}});
+}
+
+absl::Status PortsDecoder::AddDocument(absl::string_view json) {
+  const simdjson::padded_string text(json.data(), json.size());
+  simdjson::dom::element root;
+  if (const auto error = parser_.parse(text).get(root); error) return JsonError(error);
+  simdjson::dom::array list;
+  if (root.get(list) == simdjson::SUCCESS) {
+    AddPortList(list);
+    return absl::OkStatus();
+  }
+  simdjson::dom::object object;
+  if (root.get(object) == simdjson::SUCCESS) return AddObject(object, text);
+  return absl::InvalidArgumentError(absl::StrCat(Describe(root), " stands there; ", kDocuments));
+}
+
+Reading PortsDecoder::Take() && { return Reading{std::move(ports_), std::move(skipped_).Take()}; }
+
+}  // namespace npg::sources

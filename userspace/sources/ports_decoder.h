@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_PORTS_DECODER_H_
+#define NODEPORT_GUARD_SOURCES_PORTS_DECODER_H_
+
+#include <simdjson.h>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "core/port.h"
+#include "core/service_ref.h"
+#include "sources/service_decoder.h"
+#include "sources/skipped_lines.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+
+// Decodes documents into one reading. A document is JSON text: a Service, a
+// ServiceList, a List, or a plain list of ports of this grammar:
+//
+//   list = [ item, ... ]
+//   item = PORT                       a number from 1 to 65535; TCP
+//        | "PORT" | "PORT/PROTOCOL"   "30080", "30081/udp"
+//        | {"port": PORT or "PORT", "protocol": PROTOCOL, "service": "NAMESPACE/NAME"}
+//                                     protocol and service may be left out
+//   PROTOCOL = tcp | udp, in any case
+//
+// Objects in a List that are no v1 Services are passed over in silence. Items
+// that are wrong, or that name a port for a second time, are in
+// Reading::skipped, one line each ("item 3: port 70000 is outside 1-65535",
+// items being counted from 1); the rest is valid.
+class PortsDecoder {
+ public:
+  // INVALID_ARGUMENT when `json` is not JSON, to its last byte, or none of the
+  // documents above. What it has added until then stays added.
+  absl::Status AddDocument(absl::string_view json);
+
+  Reading Take() &&;
+
+ private:
+  void AddPortList(simdjson::dom::array items);
+  absl::Status AddObject(simdjson::dom::object root, const simdjson::padded_string& text);
+  absl::Status AddItems(simdjson::ondemand::value items, absl::string_view default_kind);
+  void AddService(ServicePorts decoded, absl::string_view where);
+  // False when the port is there already.
+  bool AddPort(core::PortKey key, const core::ServiceRef& service);
+
+  simdjson::dom::parser parser_;
+  core::PortSnapshot ports_;
+  SkippedLines skipped_;
+};
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_PORTS_DECODER_H_

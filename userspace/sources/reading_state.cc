@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/reading_state.h"
+
+#include <cstddef>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "sources/service_name.h"
+#include "sources/source.h"
+
+namespace npg::sources {
+namespace {
+
+size_t CountServices(const core::PortSnapshot& ports) {
+  absl::flat_hash_set<absl::string_view> names;
+  for (const auto& [key, service] : ports) {
+    if (!service.empty()) names.insert(service.text());
+  }
+  return names.size();
+}
+
+}  // namespace
+
+ReadingState::ReadingState(std::string detail, absl::Time now) {
+  state_.detail = std::move(detail);
+  state_.since = now;
+}
+
+void ReadingState::Note(const absl::StatusOr<Reading>& reading, absl::Time now) {
+  if (reading.ok() != state_.connected) {
+    state_.connected = reading.ok();
+    state_.since = now;
+  }
+  if (!reading.ok()) {
+    ++state_.errors[absl::IsInvalidArgument(reading.status()) ? NPG_SOURCE_ERROR_DECODE
+                                                              : NPG_SOURCE_ERROR_READ];
+    state_.last_error = OneLine(std::string(reading.status().message()));
+    return;
+  }
+  state_.last_event = state_.last_reading = now;
+  state_.services = CountServices(reading->ports);
+  state_.ports = reading->ports.size();
+  state_.skipped = reading->skipped.size();
+}
+
+}  // namespace npg::sources
