@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the guard costs those who have nothing to do with it, and those it
-// exempts. Everything that is compared is measured in one run, in turn. Works
-// in a network namespace and a cgroup of its own; the machine's stay as they are.
+// exempts, and what its controller needs in a large cluster. Everything that is
+// compared is measured in one run, in turn. Works in a network namespace and a
+// cgroup of its own; the machine's stay as they are.
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -28,6 +29,8 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "bench/comparisons.h"
+#include "bench/figure.h"
+#include "bench/kubernetes_bench.h"
 #include "bench/measure.h"
 #include "bench/programs.h"
 #include "bench/report.h"
@@ -49,14 +52,18 @@ std::atomic<bool>& Interrupted() {
   return interrupted;
 }
 
-// What a round of a comparison must not be disturbed by, as far as it can be helped.
-absl::Status Prepare() {
+// A round of a comparison must not be disturbed, as far as it can be helped.
+absl::Status StayOnOneCpu() {
   cpu_set_t cpu;
   CPU_ZERO(&cpu);
   CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cpu);
   if (sched_setaffinity(0, sizeof(cpu), &cpu) != 0) {
     return base::ErrnoStatus(errno, "sched_setaffinity");
   }
+  return absl::OkStatus();
+}
+
+absl::Status Prepare() {
   rlimit files{};
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return base::ErrnoStatus(errno, "getrlimit");
   files.rlim_cur = files.rlim_max;
@@ -83,8 +90,8 @@ absl::Status EnterOwnNamespace() {
   return absl::OkStatus();
 }
 
-absl::Status Run(const Options& options) {
-  NPG_RETURN_IF_ERROR(Prepare());
+absl::Status RunComparisons(const Options& options) {
+  NPG_RETURN_IF_ERROR(StayOnOneCpu());
   NPG_RETURN_IF_ERROR(EnterOwnNamespace());
   const auto cgroup = testing::TestCgroup::Create();
   if (!cgroup.ok()) return cgroup.status();
@@ -118,15 +125,30 @@ absl::Status Run(const Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status RunKubernetes(const Options& options) {
+  const absl::StatusOr<std::vector<Figure>> figures =
+      KubernetesFigures(absl::Seconds(options.seconds), [] { return Interrupted().load(); });
+  if (!figures.ok()) return figures.status();
+  std::cout << (options.output == "json" ? Json(*figures) : Table(*figures));
+  return absl::OkStatus();
+}
+
+absl::Status Run(const Options& options) {
+  NPG_RETURN_IF_ERROR(Prepare());
+  return options.group == "kubernetes" ? RunKubernetes(options) : RunComparisons(options);
+}
+
 int Main(int argc, char** argv) {
   CLI::App app("Measures what the guard costs, as ratios within one run. Needs root.", "npg_bench");
   Options options;
   app.add_option("-o,--output", options.output, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
-  app.add_option("--group", options.group, "only this group: connect, bind or packets")
-      ->check(CLI::IsMember({"connect", "bind", "packets"}));
-  app.add_option("--seconds", options.seconds, "how long to measure, in all")
+  app.add_option("--group", options.group,
+                 "only this group: connect, bind or packets; or kubernetes, which is not among all")
+      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes"}));
+  app.add_option("--seconds", options.seconds,
+                 "how long to measure, in all; kubernetes: an idle guard")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   try {

@@ -21,13 +21,6 @@ namespace {
 
 constexpr size_t kMinRounds = 5;
 
-// The value below which `part` of the values lie.
-double Quantile(std::vector<double> values, double part) {
-  const auto at = values.begin() + std::lround(part * static_cast<double>(values.size() - 1));
-  std::nth_element(values.begin(), at, values.end());
-  return *at;
-}
-
 absl::StatusOr<double> RunVariant(const Variant& variant) {
   if (variant.enter) NPG_RETURN_IF_ERROR(variant.enter());
   // Once for the caches and the branch predictor, then for the record.
@@ -54,6 +47,12 @@ VariantResult Summary(const std::vector<double>& baseline, const std::vector<dou
 }
 
 }  // namespace
+
+double Quantile(std::vector<double> values, double part) {
+  const auto at = values.begin() + std::lround(part * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
 
 double ThreadNanoseconds() {
   timespec now{};

@@ -54,6 +54,9 @@ struct Result {
   std::vector<VariantResult> variants;
 };
 
+// The value below which `part` (0 to 1) of the values lie; there is at least one.
+double Quantile(std::vector<double> values, double part);
+
 // Runs the variants in turn, round after round and each round in another order,
 // for `budget`, but at least a few rounds. CANCELLED when `stop` says so.
 absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budget,

@@ -4,10 +4,12 @@
 #include <sys/utsname.h>
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "bench/figure.h"
 #include "bench/measure.h"
 #include "nlohmann/json.hpp"
 
@@ -57,6 +59,33 @@ std::string Json(const std::vector<Result>& results) {
                    {"variants", variants}});
   }
   return nlohmann::json{{"kernel", Kernel()}, {"results", all}}.dump(2) + "\n";
+}
+
+std::string Table(const std::vector<Figure>& figures) {
+  std::string text = absl::StrCat("Linux ", Kernel(), ". Goals are upper limits.\n");
+  const std::string* group = nullptr;
+  for (const Figure& f : figures) {
+    if (group == nullptr || *group != f.group) {
+      absl::StrAppendFormat(&text, "\n%-45s%9s %-6s%7s\n", f.group, "", "", "goal");
+    }
+    group = &f.group;
+    absl::StrAppendFormat(&text, "  %-43s%9.3f %-6s", f.what, f.value, f.unit);
+    if (f.goal) absl::StrAppendFormat(&text, "%7g  %s", *f.goal, f.met() ? "met" : "MISSED");
+    absl::StrAppend(&text, "\n");
+  }
+  return text;
+}
+
+std::string Json(const std::vector<Figure>& figures) {
+  nlohmann::json all = nlohmann::json::array();
+  for (const Figure& f : figures) {
+    nlohmann::json figure = {
+        {"group", f.group}, {"what", f.what}, {"unit", f.unit}, {"value", f.value}};
+    figure["goal"] = f.goal ? nlohmann::json(*f.goal) : nlohmann::json();
+    figure["met"] = f.goal ? nlohmann::json(f.met()) : nlohmann::json();
+    all.push_back(std::move(figure));
+  }
+  return nlohmann::json{{"kernel", Kernel()}, {"figures", all}}.dump(2) + "\n";
 }
 
 }  // namespace npg::bench

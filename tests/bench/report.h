@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/figure.h"
 #include "bench/measure.h"
 
 namespace npg::bench {
@@ -16,6 +17,11 @@ std::string Table(const std::vector<Result>& results);
 // "variants": [{"name", "nanoseconds", "difference", "ratio", "ratio_low",
 // "ratio_high"}]}]}.
 std::string Json(const std::vector<Result>& results);
+
+// The same for figures: {"kernel": ..., "figures": [{"group", "what", "unit",
+// "value", "goal", "met"}]}; without a goal, the last two are null.
+std::string Table(const std::vector<Figure>& figures);
+std::string Json(const std::vector<Figure>& figures);
 
 }  // namespace npg::bench
 

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_BENCH_KUBERNETES_BENCH_H_
+#define NODEPORT_GUARD_TESTS_BENCH_KUBERNETES_BENCH_H_
+
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "bench/figure.h"
+
+namespace npg::bench {
+
+// What `nodeport-guard run --source kubernetes` needs in a cluster of 10,000
+// NodePort Services: the real binary against an API server in this process.
+// Puts this process on a node of its own, for good. Watches an idle guard for
+// `idle`. CANCELLED when `stop` says so.
+absl::StatusOr<std::vector<Figure>> KubernetesFigures(absl::Duration idle,
+                                                      absl::FunctionRef<bool()> stop);
+
+}  // namespace npg::bench
+
+#endif  // NODEPORT_GUARD_TESTS_BENCH_KUBERNETES_BENCH_H_
