@@ -41,7 +41,7 @@ class ObjectSplitter {
 
   // Takes the next bytes. INVALID_ARGUMENT, in one line, for what is not JSON
   // (what begins like something else, a page of a proxy say, at its first byte,
-  // quoted), RESOURCE_EXHAUSTED beyond the limits above and JsonScanner's, or
+  // quoted) or nests too deep, RESOURCE_EXHAUSTED beyond the limits above, or
   // the error of `on_object`. After an error the same again ever after.
   absl::Status Feed(absl::string_view bytes, OnObject on_object);
 
