@@ -8,6 +8,9 @@ find_program(NPG_CLANG NAMES clang clang-19 clang-16 clang-15 clang-14 REQUIRED)
 find_program(NPG_LLVM_STRIP NAMES llvm-strip llvm-strip-19 llvm-strip-16 llvm-strip-15 llvm-strip-14 REQUIRED)
 find_program(NPG_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
+# All that has to be generated before a source file can be parsed.
+add_custom_target(npg_generated)
+
 function(npg_bpf_skeleton NAME SOURCE)
   set(object "${CMAKE_CURRENT_BINARY_DIR}/${NAME}.bpf.o")
   set(skeleton "${CMAKE_CURRENT_BINARY_DIR}/include/${NAME}.skel.h")
@@ -43,4 +46,5 @@ function(npg_bpf_skeleton NAME SOURCE)
   target_include_directories(${NAME}_skeleton SYSTEM INTERFACE "${CMAKE_CURRENT_BINARY_DIR}/include")
   target_link_libraries(${NAME}_skeleton INTERFACE PkgConfig::LIBBPF)
   add_dependencies(${NAME}_skeleton ${NAME}_skeleton_file)
+  add_dependencies(npg_generated ${NAME}_skeleton_file)
 endfunction()

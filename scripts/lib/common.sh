@@ -126,3 +126,16 @@ with_preset() {
   fi
   "$@"
 }
+
+# configure PRESET: makes build/PRESET ready to be built in, when it is not.
+# Ninja runs cmake again by itself when a CMakeLists.txt changes; of presets,
+# and of a tree that was moved, it knows nothing.
+configure() {
+  local build=$top/build/$1
+  local configured=$build/.configured
+  if [[ ! -e $build/build.ninja || ! -e $configured || $top/CMakePresets.json -nt $configured ]] ||
+    ! grep -qxF "CMAKE_HOME_DIRECTORY:INTERNAL=$top" "$build/CMakeCache.txt"; then
+    with_preset "$1" cmake --fresh -S "$top" --preset "$1"
+    touch "$configured"
+  fi
+}
