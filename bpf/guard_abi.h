@@ -17,14 +17,16 @@
 #include <linux/types.h>
 
 /* Grows when a pinned map's key or value changes its meaning or its layout. */
-#define NPG_ABI_VERSION 1
+#define NPG_ABI_VERSION 2
 
 #define NPG_MAX_NODEPORTS 65536
 #define NPG_MAX_LISTENERS 65536
 #define NPG_MAX_POLICIES  256
 #define NPG_MAX_STATS	  8192
 #define NPG_MAX_SOURCES	  32
+#define NPG_MAX_ADDRESSES 16384
 #define NPG_EVENTS_BYTES  (256 * 1024)
+#define NPG_BINDS_BYTES	  (64 * 1024)
 
 #define NPG_COMM_LEN	16  /* TASK_COMM_LEN */
 #define NPG_SERVICE_LEN 128 /* 63 (namespace) + '/' + 63 (name) + NUL */
@@ -74,14 +76,31 @@ struct npg_listener {
 	__u64 cgroup_id; /* cgroup2 id of the task; 0 when the controller could not learn it */
 };
 
-/* Key of owner_policy: a process name as the kernel cuts it, NUL padded. */
+/*
+ * Key of owner_policy: a process name as the kernel cuts it, NUL padded. At
+ * bind() it is compared with the name of the thread that binds.
+ */
 struct npg_policy_key {
 	char comm[NPG_COMM_LEN];
 };
 
-/* Value of owner_policy. */
+/* Value of owner_policy. A name that is not in the map has npg_config.default_verdict. */
 struct npg_policy {
 	__u32 verdict; /* enum npg_owner_verdict */
+};
+
+/* Key of local_addresses. */
+struct npg_address {
+	__u8 address[16];
+};
+
+/*
+ * Value of local_addresses: an address of the node besides loopback, as of the
+ * last change that rtnetlink told of. Empty with NPG_SCOPE_LOOPBACK.
+ */
+struct npg_local_address {
+	__u32 ifindex; /* of the interface that has it */
+	__u32 reserved;
 };
 
 /*
@@ -104,7 +123,7 @@ enum npg_counter {
 /* One per row of the decision table, in its order. */
 enum npg_verdict {
 	NPG_PASS_PROTOCOL,
-	NPG_PASS_NOT_LOOPBACK,
+	NPG_PASS_OUT_OF_SCOPE,
 	NPG_PASS_NOT_NODEPORT,
 	NPG_PASS_FOREIGN_NETNS,
 	NPG_PASS_NO_LISTENER,
@@ -194,6 +213,12 @@ enum npg_mode {
 	NPG_MODE_OBSERVE = 1,
 };
 
+/* Which destinations the guard looks at. */
+enum npg_scope {
+	NPG_SCOPE_LOOPBACK = 0,
+	NPG_SCOPE_LOCAL = 1, /* the node's own addresses, too */
+};
+
 /* The only entry of config: what the programs were told. */
 struct npg_config {
 	__u32 abi_version;
@@ -203,6 +228,8 @@ struct npg_config {
 	__u64 netns_cookie; /* of the guarded network namespace */
 	__u64 started;	    /* seconds since the epoch: start of the controller that wrote this */
 	char version[32];   /* of that controller, NUL padded */
+	__u32 scope;	    /* enum npg_scope; the programs have it built in when they are loaded */
+	__u32 default_verdict; /* enum npg_owner_verdict: of owners that no policy names */
 };
 
 #endif /* NODEPORT_GUARD_ABI_H */

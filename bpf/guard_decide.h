@@ -24,15 +24,23 @@
 #define NPG_IPPROTO_MPTCP 262
 
 enum npg_destination {
-	NPG_DST_ELSEWHERE,
+	NPG_DST_ELSEWHERE4, /* another node, a pod, or an own address that is not loopback */
+	NPG_DST_ELSEWHERE6,
 	NPG_DST_LOOPBACK4,
 	NPG_DST_LOOPBACK6,
 };
 
 struct npg_env;
 
+/* Row 2, where the destination is not loopback: are the node's own addresses guarded? */
+static __always_inline int npg_env_guards_local(struct npg_env *env);
 /* Row 3: is the port allocated? */
 static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key);
+/*
+ * Row 2 again, with NPG_SCOPE_LOCAL: is the destination an own address? After
+ * row 3, which nearly every connect to elsewhere ends at.
+ */
+static __always_inline int npg_env_own_address(struct npg_env *env);
 /* Row 4: is the socket in the guarded network namespace? */
 static __always_inline int npg_env_guarded_netns(struct npg_env *env);
 /* Row 5: is there a live listener? Fills in the address it is bound to. */
@@ -67,7 +75,7 @@ static __always_inline __u8 npg_protocol(__u32 protocol)
  * Where a connect to addr goes; both addresses are in network order. source is
  * the address the socket is bound to, 0 when it is not. After the hook ran, the
  * kernel turns a connect to 0.0.0.0 into one to the socket's own address: to
- * 127.0.0.1 only when it has none yet. For loopback, addr is replaced by what
+ * 127.0.0.1 only when it has none yet. addr is replaced by what
  * the kernel will really connect to, so that the lookup of the listener asks
  * the right question.
  */
@@ -76,7 +84,7 @@ static __always_inline enum npg_destination npg_destination4(__u32 *addr, __u32 
 	if (!*addr)
 		*addr = source ? source : NPG_BE32(0x7f000001);
 	if ((*addr & NPG_BE32(0xff000000)) != NPG_BE32(0x7f000000))
-		return NPG_DST_ELSEWHERE;
+		return NPG_DST_ELSEWHERE4;
 	return NPG_DST_LOOPBACK4;
 }
 
@@ -90,11 +98,11 @@ static __always_inline enum npg_destination npg_destination6(__u32 addr[4], cons
 	int source_is_v4mapped = !source[0] && !source[1] && source[2] == NPG_BE32(0xffff);
 
 	if (addr[0] || addr[1])
-		return NPG_DST_ELSEWHERE;
+		return NPG_DST_ELSEWHERE6;
 	if (addr[2] == NPG_BE32(0xffff))
 		return npg_destination4(&addr[3], source_is_v4mapped ? source[3] : 0);
 	if (addr[2] || (addr[3] && addr[3] != NPG_BE32(1)))
-		return NPG_DST_ELSEWHERE;
+		return NPG_DST_ELSEWHERE6;
 	if (!addr[3] && source_is_v4mapped) {
 		addr[2] = NPG_BE32(0xffff);
 		addr[3] = NPG_BE32(0x7f000001);
@@ -113,8 +121,10 @@ static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 pr
 						   struct npg_port_key *key,
 						   struct npg_listener_key *listener)
 {
-	if (destination == NPG_DST_ELSEWHERE)
-		return NPG_PASS_NOT_LOOPBACK;
+	int elsewhere = destination == NPG_DST_ELSEWHERE4 || destination == NPG_DST_ELSEWHERE6;
+
+	if (elsewhere && !npg_env_guards_local(env))
+		return NPG_PASS_OUT_OF_SCOPE;
 	key->protocol = npg_protocol(protocol);
 	if (!key->protocol)
 		return NPG_PASS_PROTOCOL;
@@ -122,6 +132,8 @@ static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 pr
 	key->reserved = 0;
 	if (!npg_env_nodeport(env, key))
 		return NPG_PASS_NOT_NODEPORT;
+	if (elsewhere && !npg_env_own_address(env))
+		return NPG_PASS_OUT_OF_SCOPE;
 	/* A pod's own loopback: its ports are none of the node's business. */
 	if (!npg_env_guarded_netns(env))
 		return NPG_PASS_FOREIGN_NETNS;

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * Exempts loopback connects to live host listeners from NodePort NAT, by
+ * Exempts the node's connects to its own live listeners from NodePort NAT, by
  * setting a bit in SO_MARK before the first packet leaves. The rules that act
  * on the bit are in the nft table inet nodeport_guard.
  *
  * Every connect on the node runs through here. A program may only ever answer
- * "proceed", and one whose destination is not loopback ends after a compare.
+ * "proceed", and one whose destination is out of scope ends after a compare
+ * (after the lookup of its port, where own addresses are in scope).
  * Nothing is decided on the connecting task: io_uring connects from a worker
  * thread that is not the caller.
  *
@@ -24,6 +25,12 @@
 #define AF_INET	     2
 #define AF_INET6     10
 #define NSEC_PER_SEC 1000000000ULL
+
+/*
+ * enum npg_scope, set before the object is loaded: with NPG_SCOPE_LOOPBACK the
+ * verifier takes out what only NPG_SCOPE_LOCAL needs.
+ */
+const volatile __u32 scope = NPG_SCOPE_LOOPBACK;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -57,6 +64,14 @@ struct {
 } owner_policy SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_ADDRESSES);
+	__type(key, struct npg_address);
+	__type(value, struct npg_local_address);
+} local_addresses SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, NPG_COUNTER_MAX);
 	__type(key, __u32);
@@ -85,6 +100,15 @@ struct {
 } events SEC(".maps");
 
 /*
+ * Tells the controller that a UDP socket was bound to a NodePort: a struct
+ * npg_port_key each. Not pinned: a controller that starts looks for itself.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NPG_BINDS_BYTES);
+} binds SEC(".maps");
+
+/*
  * Sockets that carry the mark because we set it. A socket may connect again
  * (UDP, or TCP after a failure): if that connect is to be left alone, our bit
  * must go, and a bit that is the application's own must stay.
@@ -106,6 +130,7 @@ struct npg_env {
 	 */
 	struct bpf_sock_tuple *tuple;
 	__u32 tuple_size;
+	struct npg_address *destination;
 };
 
 static __always_inline void count(__u32 counter)
@@ -122,6 +147,16 @@ static __always_inline void map_v4(__u8 address[16], __u32 v4)
 	__u32 words[4] = { 0, 0, bpf_htonl(0xffff), v4 };
 
 	__builtin_memcpy(address, words, 16);
+}
+
+static __always_inline int npg_env_guards_local(struct npg_env *env)
+{
+	return scope == NPG_SCOPE_LOCAL;
+}
+
+static __always_inline int npg_env_own_address(struct npg_env *env)
+{
+	return bpf_map_lookup_elem(&local_addresses, env->destination) != NULL;
 }
 
 static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key)
@@ -178,7 +213,8 @@ static __always_inline int npg_env_ignored(struct npg_env *env,
 {
 	const struct npg_listener *entry = bpf_map_lookup_elem(&listeners, listener);
 
-	return entry && entry->verdict == NPG_OWNER_IGNORED;
+	/* Only what differs from the default has to have an entry. */
+	return (entry ? entry->verdict : env->config->default_verdict) == NPG_OWNER_IGNORED;
 }
 
 static __always_inline int npg_env_enforce(struct npg_env *env)
@@ -292,7 +328,7 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 	switch (npg_decide(env, env->ctx->protocol, destination,
 			   bpf_ntohs((__u16)env->ctx->user_port), &key, &listener)) {
 	case NPG_PASS_PROTOCOL:
-	case NPG_PASS_NOT_LOOPBACK:
+	case NPG_PASS_OUT_OF_SCOPE:
 	case NPG_PASS_NOT_NODEPORT:
 		break;
 	case NPG_PASS_FOREIGN_NETNS:
@@ -322,59 +358,71 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 	return PROCEED;
 }
 
-static __always_inline int guard_v4(struct bpf_sock_addr *ctx, __u32 daddr, const __u8 address[16])
+static __always_inline int guard_v4(struct bpf_sock_addr *ctx, enum npg_destination destination,
+				    __u32 daddr, const __u8 address[16])
 {
 	struct bpf_sock_tuple tuple = {};
+	struct npg_address own;
 	struct npg_env env = {
 		.ctx = ctx,
 		.tuple = &tuple,
 		.tuple_size = sizeof(tuple.ipv4),
+		.destination = &own,
 	};
 
-	tuple.ipv4.saddr = bpf_htonl(0x7f000001);
+	/* The address that a client has which is not bound to one. */
+	tuple.ipv4.saddr = destination == NPG_DST_LOOPBACK4 ? bpf_htonl(0x7f000001) : daddr;
 	tuple.ipv4.daddr = daddr;
 	tuple.ipv4.dport = (__u16)ctx->user_port;
-	return guard(&env, NPG_DST_LOOPBACK4, address);
+	map_v4(own.address, daddr);
+	return guard(&env, destination, address);
 }
 
-static __always_inline int guard_v6(struct bpf_sock_addr *ctx, const __u8 address[16])
+static __always_inline int guard_v6(struct bpf_sock_addr *ctx, enum npg_destination destination,
+				    const __u32 daddr[4], const __u8 address[16])
 {
 	struct bpf_sock_tuple tuple = {};
+	struct npg_address own;
 	struct npg_env env = {
 		.ctx = ctx,
 		.tuple = &tuple,
 		.tuple_size = sizeof(tuple.ipv6),
+		.destination = &own,
 	};
 
-	tuple.ipv6.saddr[3] = bpf_htonl(1);
-	tuple.ipv6.daddr[3] = bpf_htonl(1);
+	__builtin_memcpy(tuple.ipv6.saddr, daddr, 16);
+	__builtin_memcpy(tuple.ipv6.daddr, daddr, 16);
 	tuple.ipv6.dport = (__u16)ctx->user_port;
-	return guard(&env, NPG_DST_LOOPBACK6, address);
+	__builtin_memcpy(own.address, daddr, 16);
+	return guard(&env, destination, address);
 }
 
 SEC("cgroup/connect4")
 int npg_connect4(struct bpf_sock_addr *ctx)
 {
+	enum npg_destination destination;
 	__u32 daddr = ctx->user_ip4;
 	__u8 address[16];
 
 	/* Only a connect to 0.0.0.0 pays for the look at its source. */
-	if (npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4) == NPG_DST_ELSEWHERE)
+	destination = npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4);
+	if (destination == NPG_DST_ELSEWHERE4 && scope == NPG_SCOPE_LOOPBACK)
 		return PROCEED;
 	map_v4(address, ctx->user_ip4);
-	return guard_v4(ctx, daddr, address);
+	return guard_v4(ctx, destination, daddr, address);
 }
 
 SEC("cgroup/connect6")
 int npg_connect6(struct bpf_sock_addr *ctx)
 {
 	__u32 daddr[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3] };
+	enum npg_destination destination;
 	const struct bpf_sock *sk;
 	__u32 source[4];
 	__u8 address[16];
 
 	/* Nearly every destination there is ends here. */
-	if (daddr[0] || daddr[1])
+	if ((daddr[0] || daddr[1]) && scope == NPG_SCOPE_LOOPBACK)
 		return PROCEED;
 	__builtin_memcpy(address, daddr, 16);
 	sk = ctx->sk;
@@ -382,31 +430,31 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 	source[1] = sk->src_ip6[1];
 	source[2] = sk->src_ip6[2];
 	source[3] = sk->src_ip6[3];
-	switch (npg_destination6(daddr, source)) {
-	case NPG_DST_LOOPBACK4:
-		return guard_v4(ctx, daddr[3], address);
-	case NPG_DST_LOOPBACK6:
-		return guard_v6(ctx, address);
-	default:
+	destination = npg_destination6(daddr, source);
+	if (scope == NPG_SCOPE_LOOPBACK && destination != NPG_DST_LOOPBACK4 &&
+	    destination != NPG_DST_LOOPBACK6)
 		return PROCEED;
-	}
+	if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_ELSEWHERE4)
+		return guard_v4(ctx, destination, daddr[3], address);
+	return guard_v6(ctx, destination, daddr, address);
 }
 
 /*
  * Classifies the owner of a socket when it is bound, so that there is no
  * moment in which a process that only holds ports passes for a victim. An
- * entry is written for an ignored owner; for any other one only where there is
- * something to correct or the port is a NodePort, which keeps the map as small
- * as the matter.
+ * entry is written for an owner whose verdict is not the default; for any other
+ * one only where there is something to correct or the port is a NodePort, which
+ * keeps the map as small as the matter.
  */
 static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_key *key)
 {
-	struct npg_listener value = { .verdict = NPG_OWNER_GUARDED };
+	struct npg_listener value = {};
 	struct npg_port_key port = {};
 	struct npg_policy_key comm = {};
 	const struct npg_policy *policy;
 	const struct npg_config *cfg;
 	__u32 zero = 0;
+	int allocated;
 
 	key->protocol = npg_protocol(ctx->protocol);
 	key->port = (__u16)ctx->src_port;
@@ -417,20 +465,21 @@ static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_ke
 		return PROCEED;
 	bpf_get_current_comm(comm.comm, sizeof(comm.comm));
 	policy = bpf_map_lookup_elem(&owner_policy, &comm);
-	if (policy)
-		value.verdict = policy->verdict;
-	if (value.verdict == NPG_OWNER_GUARDED) {
-		port.port = key->port;
-		port.protocol = key->protocol;
-		if (!bpf_map_lookup_elem(&nodeports, &port) &&
-		    !bpf_map_lookup_elem(&listeners, key))
-			return PROCEED;
-	}
+	value.verdict = policy ? policy->verdict : cfg->default_verdict;
+	port.port = key->port;
+	port.protocol = key->protocol;
+	allocated = bpf_map_lookup_elem(&nodeports, &port) != NULL;
+	if (value.verdict == cfg->default_verdict && !allocated &&
+	    !bpf_map_lookup_elem(&listeners, key))
+		return PROCEED;
 	value.pid = bpf_get_current_pid_tgid() >> 32;
 	value.uid = (__u32)bpf_get_current_uid_gid();
 	value.cgroup_id = bpf_get_current_cgroup_id();
 	__builtin_memcpy(value.comm, comm.comm, sizeof(value.comm));
 	bpf_map_update_elem(&listeners, key, &value, BPF_ANY);
+	/* No room: a controller was told before, and has not looked yet. */
+	if (allocated && key->protocol == IPPROTO_UDP)
+		bpf_ringbuf_output(&binds, &port, sizeof(port), 0);
 	return PROCEED;
 }
 

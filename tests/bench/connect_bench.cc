@@ -177,6 +177,7 @@ absl::StatusOr<std::vector<Comparison>> ConnectComparisons(Programs& programs) {
   };
   builder.Add("UDP, not loopback", reconnect(kElsewhere4, kPlainPort));
   builder.Add("UDP over IPv6, not loopback", reconnect(kElsewhere6, kPlainPort));
+  builder.Add("UDP, not loopback, port of a NodePort", reconnect(kElsewhere4, kIdlePort));
   builder.Add("UDP, loopback, no NodePort", reconnect("127.0.0.1", kPlainPort));
   builder.Add("UDP, ::1, no NodePort", reconnect("::1", kPlainPort));
   builder.Add(

@@ -29,6 +29,7 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "bench/comparisons.h"
+#include "bench/datagram_bench.h"
 #include "bench/figure.h"
 #include "bench/kubernetes_bench.h"
 #include "bench/measure.h"
@@ -133,9 +134,19 @@ absl::Status RunKubernetes(const Options& options) {
   return absl::OkStatus();
 }
 
+absl::Status RunDatagrams(const Options& options) {
+  const absl::StatusOr<std::vector<Figure>> figures =
+      DatagramFigures([] { return Interrupted().load(); });
+  if (!figures.ok()) return figures.status();
+  std::cout << (options.output == "json" ? Json(*figures) : Table(*figures));
+  return absl::OkStatus();
+}
+
 absl::Status Run(const Options& options) {
   NPG_RETURN_IF_ERROR(Prepare());
-  return options.group == "kubernetes" ? RunKubernetes(options) : RunComparisons(options);
+  if (options.group == "kubernetes") return RunKubernetes(options);
+  if (options.group == "datagrams") return RunDatagrams(options);
+  return RunComparisons(options);
 }
 
 int Main(int argc, char** argv) {
@@ -144,9 +155,11 @@ int Main(int argc, char** argv) {
   app.add_option("-o,--output", options.output, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
-  app.add_option("--group", options.group,
-                 "only this group: connect, bind or packets; or kubernetes, which is not among all")
-      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes"}));
+  app.add_option(
+         "--group", options.group,
+         "only this group: connect, bind or packets; or kubernetes or datagrams, which are not "
+         "among all")
+      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams"}));
   app.add_option("--seconds", options.seconds,
                  "how long to measure, in all; kubernetes: an idle guard")
       ->check(CLI::Range(1.0, 3600.0))

@@ -49,29 +49,36 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const std::string& cgro
   if (!programs->cgroup_) return base::ErrnoStatus(errno, absl::StrCat("open ", cgroup));
   programs->guard_.reset(nodeport_guard__open_and_load());
   if (!programs->guard_) return base::ErrnoStatus(errno, "load the guard's programs");
+  programs->local_.reset(nodeport_guard__open());
+  if (!programs->local_) return base::ErrnoStatus(errno, "open the guard's programs");
+  programs->local_->rodata->scope = NPG_SCOPE_LOCAL;
+  if (const int error = nodeport_guard__load(programs->local_.get()); error != 0) {
+    return base::ErrnoStatus(-error, "load the guard's programs with scope local");
+  }
   programs->empty_.reset(bench_empty__open_and_load());
   if (!programs->empty_) return base::ErrnoStatus(errno, "load the empty programs");
-  NPG_RETURN_IF_ERROR(programs->Fill());
+  const absl::StatusOr<uint64_t> cookie = dataplane::NetnsCookie(programs->cgroup_.get());
+  if (!cookie.ok()) return cookie.status();
+  programs->config_.netns_cookie = *cookie;
+  programs->config_.abi_version = NPG_ABI_VERSION;
+  programs->config_.mode = NPG_MODE_ENFORCE;
+  programs->config_.mark = 0x1000;
+  programs->config_.mark_mask = 0x1000;
+  NPG_RETURN_IF_ERROR(programs->SetForeign(false));
+  NPG_RETURN_IF_ERROR(programs->Fill(programs->guard_.get()));
+  NPG_RETURN_IF_ERROR(programs->Fill(programs->local_.get()));
   return programs;
 }
 
 Programs::~Programs() { Detach(); }
 
-absl::Status Programs::Fill() {
-  const absl::StatusOr<uint64_t> cookie = dataplane::NetnsCookie(cgroup_.get());
-  if (!cookie.ok()) return cookie.status();
-  config_.abi_version = NPG_ABI_VERSION;
-  config_.mode = NPG_MODE_ENFORCE;
-  config_.mark = 0x1000;
-  config_.mark_mask = 0x1000;
-  config_.netns_cookie = *cookie;
-  NPG_RETURN_IF_ERROR(SetForeign(false));
+absl::Status Programs::Fill(const nodeport_guard* guard) {
   npg_nodeport value{};
   value.sources = NPG_SOURCE_KUBERNETES;
   for (uint32_t port = kFirstNodePort; port <= kLastNodePort; ++port) {
     for (const uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
       const npg_port_key key = {static_cast<uint16_t>(port), protocol, 0};
-      NPG_RETURN_IF_ERROR(Put(guard_->maps.nodeports, key, value));
+      NPG_RETURN_IF_ERROR(Put(guard->maps.nodeports, key, value));
     }
   }
   return absl::OkStatus();
@@ -80,23 +87,26 @@ absl::Status Programs::Fill() {
 absl::Status Programs::SetForeign(bool foreign) {
   npg_config config = config_;
   if (foreign) config.netns_cookie = ~config.netns_cookie;
-  return Put(guard_->maps.config, uint32_t{0}, config);
+  NPG_RETURN_IF_ERROR(Put(guard_->maps.config, uint32_t{0}, config));
+  return Put(local_->maps.config, uint32_t{0}, config);
 }
 
 absl::Status Programs::AllowEvents() {
-  npg_port_key key{};
-  while (bpf_map__get_next_key(guard_->maps.port_stats, nullptr, &key, sizeof(key)) == 0) {
-    if (bpf_map__delete_elem(guard_->maps.port_stats, &key, sizeof(key), 0) != 0) {
-      return base::ErrnoStatus(errno, "empty map port_stats");
+  for (const nodeport_guard* guard : {guard_.get(), local_.get()}) {
+    npg_port_key key{};
+    while (bpf_map__get_next_key(guard->maps.port_stats, nullptr, &key, sizeof(key)) == 0) {
+      if (bpf_map__delete_elem(guard->maps.port_stats, &key, sizeof(key), 0) != 0) {
+        return base::ErrnoStatus(errno, "empty map port_stats");
+      }
     }
+    // Nobody reads them; a full buffer would be cheaper than one with room.
+    ring_buffer* reader = ring_buffer__new(
+        bpf_map__fd(guard->maps.events), [](void*, void*, size_t) { return 0; }, nullptr, nullptr);
+    if (reader == nullptr) return base::ErrnoStatus(errno, "open map events");
+    const int consumed = ring_buffer__consume(reader);
+    ring_buffer__free(reader);
+    if (consumed < 0) return base::ErrnoStatus(-consumed, "read map events");
   }
-  // Nobody reads them; a full buffer would be cheaper than one with room.
-  ring_buffer* reader = ring_buffer__new(
-      bpf_map__fd(guard_->maps.events), [](void*, void*, size_t) { return 0; }, nullptr, nullptr);
-  if (reader == nullptr) return base::ErrnoStatus(errno, "open map events");
-  const int consumed = ring_buffer__consume(reader);
-  ring_buffer__free(reader);
-  if (consumed < 0) return base::ErrnoStatus(-consumed, "read map events");
   return absl::OkStatus();
 }
 
@@ -127,11 +137,18 @@ std::vector<Variant> Programs::Variants(Hook hook,
     empty = {empty_->progs.empty_post_bind4, empty_->progs.empty_post_bind6};
   }
   const auto leave = [this] { Detach(); };
-  return {
+  std::vector<Variant> variants = {
       {"no program", nullptr, nullptr, batch},
       {"empty program", [this, empty] { return Attach(empty); }, leave, batch},
       {"guard", [this, guard] { return Attach(guard); }, leave, batch},
   };
+  if (hook == Hook::kConnect) {
+    const std::vector<bpf_program*> local = {local_->progs.npg_connect4,
+                                             local_->progs.npg_connect6};
+    variants.push_back(
+        {"guard, scope local", [this, local] { return Attach(local); }, leave, batch});
+  }
+  return variants;
 }
 
 }  // namespace npg::bench

@@ -16,6 +16,7 @@
 #include "guard_abi.h"
 
 struct bench_empty;
+struct nodeport_guard;
 struct bpf_link;
 struct bpf_program;
 
@@ -37,7 +38,8 @@ class Programs {
 
   enum class Hook : uint8_t { kConnect, kPostBind };
 
-  // "no program", "empty program", "guard": `batch` with each of them attached
+  // "no program", "empty program", "guard", and, for connects, "guard, scope
+  // local": `batch` with each of them attached
   // to the hook's IPv4 and IPv6 variant.
   std::vector<Variant> Variants(Hook hook, const std::function<absl::StatusOr<double>()>& batch);
 
@@ -52,12 +54,13 @@ class Programs {
   };
   Programs() = default;
 
-  absl::Status Fill();
+  absl::Status Fill(const nodeport_guard* guard);
   absl::Status Attach(const std::vector<bpf_program*>& programs);
   void Detach();
 
   base::UniqueFd cgroup_;
   dataplane::Skeleton guard_;
+  dataplane::Skeleton local_;  // with the node's own addresses in scope, and none of them known
   std::unique_ptr<bench_empty, EmptyDeleter> empty_;
   std::vector<bpf_link*> links_;
   npg_config config_{};

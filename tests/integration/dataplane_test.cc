@@ -77,7 +77,7 @@ class DataplaneTest : public ::testing::Test {
   // A loaded, filled and attached guard.
   absl::StatusOr<std::unique_ptr<BpfGuard>> Guard(const std::vector<uint16_t>& ports = {kPort}) {
     std::filesystem::create_directories(pins_.Root());  // as the lock's holder finds it
-    absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_);
+    absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK);
     if (!guard.ok()) return guard;
     absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
     if (status.ok()) status = (*guard)->Attach(cgroup_fd_.get(), Config());
@@ -125,7 +125,8 @@ class DataplaneTest : public ::testing::Test {
 
 TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
   EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
   EXPECT_TRUE(absl::IsNotFound(GuardState::Open(pins_).status()));
 
@@ -144,7 +145,8 @@ TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
 TEST_F(DataplaneTest, AStartThatFailsLeavesNothing) {
   {
     NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
-    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                             BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
     const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     EXPECT_FALSE(guard->Attach(not_a_cgroup.get(), Config()).ok());
     EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
@@ -181,7 +183,8 @@ TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndGoesOnCounting) {
 TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardAsItWas) {
   const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
   const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   npg_config other = Config();
   other.mode = NPG_MODE_OBSERVE;
@@ -213,7 +216,8 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   std::memcpy(value.service, "a/b", 4);
   ASSERT_EQ(bpf_map_update_elem(old.get(), &key, &value, BPF_ANY), 0);
 
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
   EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
   NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
@@ -225,7 +229,8 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
 
 TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
   const base::UniqueFd old = PinMap(pins_, "nodeports", 8, sizeof(npg_nodeport));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
   EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("keys changed (8 to 4 bytes)")));
   NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
@@ -344,7 +349,8 @@ TEST_F(DataplaneTest, AnotherCgroupTakesTheLinksAlong) {
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
   const base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, BpfGuard::Load(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
   NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(
       const std::string attached,

@@ -163,7 +163,7 @@ class NftSocketsTest : public NftTest {
   absl::Status ReconcileWithSockets() {
     const auto marked = listeners::ListMarkedFlows({});
     if (!marked.ok()) return marked.status();
-    const auto connected = listeners::ListLoopbackFlows();
+    const auto connected = listeners::ListLocalFlows();
     if (!connected.ok()) return connected.status();
     return table_->Reconcile(*marked, *connected);
   }

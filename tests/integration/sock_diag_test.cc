@@ -67,7 +67,7 @@ class SockDiagTest : public dataplane::NftTest {
   }
 
   static std::vector<Flow> Connections() {
-    auto flows = ListLoopbackFlows();
+    auto flows = ListLocalFlows();
     NPG_EXPECT_OK(flows);
     return flows.ok() ? *std::move(flows) : std::vector<Flow>();
   }
@@ -258,7 +258,7 @@ TEST_F(SockDiagTest, MarksAreNotForTheUnprivileged) {
     constexpr uid_t kNobody = 65534;
     if (setresuid(kNobody, kNobody, kNobody) != 0) return std::string("setresuid failed");
     const auto listeners = ListListeners();
-    const auto connections = ListLoopbackFlows();
+    const auto connections = ListLocalFlows();
     if (!listeners.ok() || listeners->size() != 1 || !connections.ok()) {
       return std::string("no listeners");
     }

@@ -143,8 +143,8 @@ absl::Status KubeProxyRules::Apply(const std::vector<NodePort>& nodeports) const
   return Restore("iptables", variant_, Filter(nodeports) + Nat(nodeports));
 }
 
-absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<NodePort>& nodeports,
-                                    uint16_t target) {
+absl::Status ApplyIpv6Rules(IptablesVariant variant, const std::string& address,
+                            const std::vector<NodePort>& nodeports, uint16_t target) {
   std::string filter =
       "*filter\n:INPUT ACCEPT [0:0]\n:KUBE-EXTERNAL-SERVICES - [0:0]\n"
       "-A INPUT -m conntrack --ctstate NEW -j KUBE-EXTERNAL-SERVICES\n";
@@ -156,8 +156,8 @@ absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<N
     const std::string proto = Protocol(nodeport);
     const std::string match = absl::StrCat("-p ", proto, " -m ", proto, " --dport ", nodeport.port);
     if (nodeport.endpoint) {
-      absl::StrAppend(&nat, "-A KUBE-NODEPORTS ", match, " -j DNAT --to-destination [::1]:", target,
-                      "\n");
+      absl::StrAppend(&nat, "-A KUBE-NODEPORTS ", match, " -j DNAT --to-destination [", address,
+                      "]:", target, "\n");
     } else {
       absl::StrAppend(&filter, "-A KUBE-EXTERNAL-SERVICES ", match,
                       " -m addrtype --dst-type LOCAL -j REJECT "
@@ -165,6 +165,11 @@ absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<N
     }
   }
   return Restore("ip6tables", variant, absl::StrCat(filter, "COMMIT\n", nat, "COMMIT\n"));
+}
+
+absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<NodePort>& nodeports,
+                                    uint16_t target) {
+  return ApplyIpv6Rules(variant, "::1", nodeports, target);
 }
 
 }  // namespace npg::testing

@@ -51,8 +51,13 @@ class KubeProxyRules {
   bool drop_invalid_ = false;
 };
 
-// The same for ::1, which current kube-proxy leaves alone and older ones did
-// not: with an endpoint, DNAT of the port to [::1]:`target`; without, REJECT.
+// The same for IPv6: with an endpoint, DNAT of the port on any address of the
+// node to [`address`]:`target`; without, REJECT.
+absl::Status ApplyIpv6Rules(IptablesVariant variant, const std::string& address,
+                            const std::vector<NodePort>& nodeports, uint16_t target);
+
+// For ::1, which current kube-proxy leaves alone and older ones did
+// not.
 absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<NodePort>& nodeports,
                                     uint16_t target);
 

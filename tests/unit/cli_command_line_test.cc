@@ -89,7 +89,7 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_FALSE(run.observe);
   EXPECT_EQ(run.mark.value, 0x1000U);
   EXPECT_EQ(run.mark.mask, 0x1000U);
-  EXPECT_THAT(run.ignore_process, ElementsAre("kube-proxy", "ovnkube"));
+  EXPECT_THAT(run.owners.ignored, ElementsAre("kube-proxy", "ovnkube"));
   EXPECT_FALSE(run.detach_on_exit);
   EXPECT_EQ(run.log_level, "info");
   EXPECT_FALSE(run.log_json);
@@ -114,7 +114,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
   EXPECT_EQ(run.node.bpffs, "/bpf");
   EXPECT_EQ(run.mark.value, 0x10U);
   EXPECT_EQ(run.mark.mask, 0xf0U);
-  EXPECT_THAT(run.ignore_process, ElementsAre("a", "b", "c"));
+  EXPECT_THAT(run.owners.ignored, ElementsAre("a", "b", "c"));
   EXPECT_TRUE(run.detach_on_exit);
   EXPECT_EQ(run.log_level, "debug");
   EXPECT_TRUE(run.log_json);
@@ -216,11 +216,11 @@ TEST(CommandLineTest, NobodyCanBeIgnored) {
   CommandLine command_line;
   NPG_ASSERT_OK_AND_ASSIGN(const Options run,
                            command_line.Parse({"run", "--ignore-process", ""}, From({})));
-  EXPECT_THAT(std::get<RunOptions>(run).ignore_process, IsEmpty());
+  EXPECT_THAT(std::get<RunOptions>(run).owners.ignored, IsEmpty());
   const ConfigFile config("ignore-process: []\n");
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions configured,
                            ParseAs<RunOptions>("run --config " + config.path()));
-  EXPECT_THAT(configured.ignore_process, IsEmpty());
+  EXPECT_THAT(configured.owners.ignored, IsEmpty());
 }
 
 TEST(CommandLineTest, ASwitchCanBeTurnedOff) {
@@ -296,7 +296,7 @@ TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
   EXPECT_FALSE(run.observe) << "flag";
   EXPECT_EQ(run.log_level, "warn") << "environment";
   EXPECT_TRUE(run.log_json) << "config";
-  EXPECT_THAT(run.ignore_process, ElementsAre("one", "two")) << "config";
+  EXPECT_THAT(run.owners.ignored, ElementsAre("one", "two")) << "config";
   EXPECT_EQ(run.mark.value, 0x2000U) << "config";
   EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "default";
 }
@@ -372,7 +372,7 @@ TEST(CommandLineTest, OptionsOfTheOtherCommands) {
       const ScanOptions scan,
       ParseAs<ScanOptions>("scan --nodeports-file p --ignore-process x -o table"));
   EXPECT_EQ(scan.sources.nodeports_file, "p");
-  EXPECT_THAT(scan.ignore_process, ElementsAre("x"));
+  EXPECT_THAT(scan.owners.ignored, ElementsAre("x"));
   NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions unload, ParseAs<UnloadOptions>("unload --drain 60"));
   EXPECT_EQ(unload.drain_seconds, 60U);
   NPG_EXPECT_OK(ParseAs<VersionOptions>("version"));

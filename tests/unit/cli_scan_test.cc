@@ -31,7 +31,7 @@ ScanFacts MakeScanFacts() {
 
 TEST(ScanTest, NamesConflictsAndWhatToDo) {
   const ScanFacts facts = MakeScanFacts();
-  const ScanReport report = MakeScanReport(facts, {"kube-proxy"});
+  const ScanReport report = MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(RenderScan(report, {}),
             "Conflicts: 1 listener has the port of a NodePort\n"
@@ -60,7 +60,7 @@ TEST(ScanTest, AGuardThatIsLoadedIsMentioned) {
 TEST(ScanTest, ProcessesThatOnlyHoldPortsAreNoConflict) {
   ScanFacts facts = MakeScanFacts();
   facts.candidates = {MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
-  const ScanReport report = MakeScanReport(facts, {"kube-proxy"});
+  const ScanReport report = MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.ignored, SizeIs(1));
   EXPECT_THAT(RenderScan(report, {}), HasSubstr("Ignored, as the process only holds the port"));
@@ -74,7 +74,7 @@ TEST(ScanTest, SaysWhatItCouldNotSee) {
   facts.gaps.unreadable_processes = 40;
   facts.skipped = {"item 3: port 70000 is outside 1-65535"};
   facts.failed_sources = {"source file: open ports.yaml: No such file or directory"};
-  const std::string text = RenderScan(MakeScanReport(facts, {"kube-proxy"}), {});
+  const std::string text = RenderScan(MakeScanReport(facts, {{"kube-proxy"}, {}}), {});
   EXPECT_THAT(text, HasSubstr("  uid 1000\n"));
   EXPECT_THAT(text, HasSubstr("Note: not looked at: source file: open ports.yaml: No such file or "
                               "directory\n"));

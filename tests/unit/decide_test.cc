@@ -27,7 +27,9 @@
 // What the header asks its environment for. Facts are set by the test; calls
 // are written down in their order.
 struct npg_env {
+  bool guards_local = false;
   bool nodeport = true;
+  bool own_address = true;
   bool guarded_netns = true;
   bool listener = true;
   bool not_ignored = true;
@@ -48,6 +50,14 @@ bool Note(npg_env* env, const char* name, bool fact) {
 }
 
 }  // namespace
+
+static int npg_env_guards_local(npg_env* env) {
+  return static_cast<int>(Note(env, "guards_local", env->guards_local));
+}
+
+static int npg_env_own_address(npg_env* env) {
+  return static_cast<int>(Note(env, "own_address", env->own_address));
+}
 
 static int npg_env_nodeport(npg_env* env, const npg_port_key* key) {
   env->keys.push_back(*key);
@@ -90,7 +100,8 @@ enum Where : uint8_t { kElsewhere, kV4, kV6 };
 
 Where WhereOf(npg_destination destination) {
   switch (destination) {
-    case NPG_DST_ELSEWHERE:
+    case NPG_DST_ELSEWHERE4:
+    case NPG_DST_ELSEWHERE6:
       return kElsewhere;
     case NPG_DST_LOOPBACK4:
       return kV4;
@@ -301,10 +312,49 @@ TEST(Decide, ExemptsWhenEveryRowHolds) {
               ElementsAre("nodeport", "guarded_netns", "listener", "ignored", "enforce", "mark"));
 }
 
-TEST(Decide, DestinationElsewhereAsksNothing) {
-  npg_env env;
-  EXPECT_EQ(Decide(env, IPPROTO_TCP, NPG_DST_ELSEWHERE), NPG_PASS_NOT_LOOPBACK);
-  EXPECT_THAT(env.calls, IsEmpty());
+TEST(Decide, DestinationElsewhereAsksOnlyWhatIsInScope) {
+  for (const npg_destination destination : {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6}) {
+    npg_env env;
+    EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_PASS_OUT_OF_SCOPE);
+    EXPECT_THAT(env.calls, ElementsAre("guards_local"));
+  }
+}
+
+// With the node's own addresses in scope, a connect to elsewhere asks one
+// question more, and whether the address is its own after that of the port.
+TEST(Decide, DestinationElsewhereWithLocalScope) {
+  for (const npg_destination destination : {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6}) {
+    npg_env env;
+    env.guards_local = true;
+    EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
+    EXPECT_THAT(env.calls, ElementsAre("guards_local", "nodeport", "own_address", "guarded_netns",
+                                       "listener", "ignored", "enforce", "mark"));
+    npg_env no_nodeport;
+    no_nodeport.guards_local = true;
+    no_nodeport.nodeport = false;
+    EXPECT_EQ(Decide(no_nodeport, IPPROTO_TCP, destination), NPG_PASS_NOT_NODEPORT);
+    EXPECT_THAT(no_nodeport.calls, ElementsAre("guards_local", "nodeport"));
+    npg_env foreign;
+    foreign.guards_local = true;
+    foreign.own_address = false;
+    EXPECT_EQ(Decide(foreign, IPPROTO_TCP, destination), NPG_PASS_OUT_OF_SCOPE);
+    EXPECT_THAT(foreign.calls, ElementsAre("guards_local", "nodeport", "own_address"));
+    npg_env sctp;
+    sctp.guards_local = true;
+    EXPECT_EQ(Decide(sctp, IPPROTO_SCTP, destination), NPG_PASS_PROTOCOL);
+  }
+}
+
+// Loopback is in scope whatever else is, and no address has to be looked up for it.
+TEST(Decide, LoopbackAsksNoMoreWithLocalScope) {
+  for (const npg_destination destination : {NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
+    npg_env env;
+    env.guards_local = true;
+    env.own_address = false;
+    EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
+    EXPECT_THAT(env.calls,
+                ElementsAre("nodeport", "guarded_netns", "listener", "ignored", "enforce", "mark"));
+  }
 }
 
 TEST(Decide, OtherProtocolAsksNothing) {
@@ -333,7 +383,7 @@ TEST(Decide, EachRowSettlesWhatItShould) {
 // no fact behind it is asked for.
 TEST(Decide, FirstRowThatFailsSettlesIt) {
   for (const npg_destination destination :
-       {NPG_DST_ELSEWHERE, NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
+       {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6, NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
     for (const uint32_t protocol :
          std::vector<uint32_t>{0, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 262}) {
       for (unsigned facts = 0; facts < 64; ++facts) {
@@ -343,8 +393,9 @@ TEST(Decide, FirstRowThatFailsSettlesIt) {
 
         npg_verdict want = NPG_EXEMPT;
         std::vector<std::string> calls;
-        if (destination == NPG_DST_ELSEWHERE) {
-          want = NPG_PASS_NOT_LOOPBACK;
+        if (destination == NPG_DST_ELSEWHERE4 || destination == NPG_DST_ELSEWHERE6) {
+          want = NPG_PASS_OUT_OF_SCOPE;
+          calls = {"guards_local"};
         } else if (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP && protocol != 262) {
           want = NPG_PASS_PROTOCOL;
         } else {
@@ -401,23 +452,23 @@ TEST(Decide, AsksAboutTheOwnerOfTheListenerThatWasFound) {
 
 TEST(Decide, FromAddressToVerdict) {
   const std::vector<std::pair<const char*, npg_verdict>> cases = {
-      {"126.255.255.255", NPG_PASS_NOT_LOOPBACK},
+      {"126.255.255.255", NPG_PASS_OUT_OF_SCOPE},
       {"127.0.0.0", NPG_EXEMPT},
       {"127.0.0.1", NPG_EXEMPT},
       {"127.255.255.255", NPG_EXEMPT},
-      {"128.0.0.0", NPG_PASS_NOT_LOOPBACK},
+      {"128.0.0.0", NPG_PASS_OUT_OF_SCOPE},
       {"0.0.0.0", NPG_EXEMPT},
-      {"255.0.0.1", NPG_PASS_NOT_LOOPBACK},
+      {"255.0.0.1", NPG_PASS_OUT_OF_SCOPE},
       {"::", NPG_EXEMPT},
       {"::1", NPG_EXEMPT},
-      {"::2", NPG_PASS_NOT_LOOPBACK},
+      {"::2", NPG_PASS_OUT_OF_SCOPE},
       {"::ffff:127.0.0.1", NPG_EXEMPT},
       {"::ffff:0.0.0.0", NPG_EXEMPT},
-      {"::127.0.0.1", NPG_PASS_NOT_LOOPBACK},
+      {"::127.0.0.1", NPG_PASS_OUT_OF_SCOPE},
   };
   for (const auto& [text, want] : cases) {
     npg_env env;
-    npg_destination destination = NPG_DST_ELSEWHERE;
+    npg_destination destination = NPG_DST_ELSEWHERE4;
     if (std::strchr(text, ':') == nullptr) {
       uint32_t address = V4(text);
       destination = npg_destination4(&address, 0);
@@ -427,7 +478,7 @@ TEST(Decide, FromAddressToVerdict) {
       destination = npg_destination6(address.data(), source.data());
     }
     EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), want) << text;
-    EXPECT_EQ(env.calls.empty(), want != NPG_EXEMPT) << text;
+    EXPECT_EQ(env.calls.front() == "guards_local", want != NPG_EXEMPT) << text;
   }
 }
 

@@ -3,6 +3,7 @@
 // What the commands and flags are: names, values, help. The parsing is in
 // command_line.cc.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -26,6 +27,7 @@
 #include "cli/options.h"
 #include "cli/source_flags.h"
 #include "cli/text.h"
+#include "core/owner_policy.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
 
@@ -105,31 +107,65 @@ Flag MarkFlag(std::string name, std::string value, std::string help, std::string
           }};
 }
 
-Flag IgnoreProcessFlag(std::shared_ptr<std::vector<std::string>> target) {
-  return {"ignore-process",
-          "NAME",
-          "A process whose sockets only hold ports and are not to be protected, by the name that "
-          "ps -o comm shows; can be repeated, and replaces the default ('' for none).",
-          "kube-proxy,ovnkube",
-          true,
-          [target = std::move(target)](const Values& values) {
-            constexpr size_t kMost = NPG_COMM_LEN - 1;
-            for (const std::string& name : values) {
-              // Cutting it here would silently ignore every process that shares the beginning.
-              if (name.size() > kMost) {
-                return absl::InvalidArgumentError(absl::StrCat(
-                    Quoted(name), " is longer than the ", kMost,
-                    " bytes that the kernel keeps of a name; write ",
-                    Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
-              }
-            }
-            if (values.size() > NPG_MAX_POLICIES) {
-              return absl::InvalidArgumentError(
-                  absl::StrCat("names more than ", NPG_MAX_POLICIES, " processes"));
-            }
-            *target = values;
-            return absl::OkStatus();
-          }};
+// The names of processes, as the kernel keeps them.
+absl::Status CheckProcessNames(const Values& names) {
+  constexpr size_t kMost = NPG_COMM_LEN - 1;
+  for (const std::string& name : names) {
+    // Cutting it here would silently mean every process that shares the beginning.
+    if (name.size() > kMost) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), " is longer than the ", kMost,
+                       " bytes that the kernel keeps of a name; write ",
+                       Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
+    }
+  }
+  // Both flags' names have to fit one map.
+  if (names.size() > NPG_MAX_POLICIES / 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("names more than ", NPG_MAX_POLICIES / 2, " processes"));
+  }
+  return absl::OkStatus();
+}
+
+void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& policy) {
+  flags.Add({"ignore-process", "NAME",
+             "A process whose sockets only hold ports and are not to be protected, by the name "
+             "that ps -o comm shows; can be repeated, and replaces the default ('' for none).",
+             "kube-proxy,ovnkube", true, [policy](const Values& values) {
+               policy->ignored = values;
+               return CheckProcessNames(values);
+             }});
+  flags.Add({"only-process", "NAME",
+             "Protect the sockets of processes of this name and of no others, by the name that ps "
+             "-o comm shows; can be repeated.",
+             "", true, [policy](const Values& values) {
+               policy->only = values;
+               return CheckProcessNames(values);
+             }});
+}
+
+// What neither flag can see by itself.
+absl::Status CheckOwnerPolicy(const core::OwnerPolicy& policy) {
+  for (const std::string& name : policy.only) {
+    if (std::find(policy.ignored.begin(), policy.ignored.end(), name) != policy.ignored.end()) {
+      return UsageError(absl::StrCat("--only-process ", name, ": --ignore-process names it, too"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+Flag ScopeFlag(std::shared_ptr<bool> local) {
+  auto text = std::make_shared<std::string>();
+  Flag flag = ChoiceFlag(
+      "scope", "loopback|local",
+      "Which connects are guarded: to loopback addresses, or to any address of the node.",
+      "loopback", text);
+  flag.set = [set = flag.set, text, local = std::move(local)](const Values& values) {
+    absl::Status status = set(values);
+    if (status.ok()) *local = *text == "local";
+    return status;
+  };
+  return flag;
 }
 
 void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
@@ -175,7 +211,8 @@ void CommandLine::AddRun() {
   flags.Add(MarkFlag("mark-mask", "BITS",
                      "The bits of the packet mark that the guard looks at and sets.",
                      "the bits of --mark", mask));
-  flags.Add(IgnoreProcessFlag({options, &options->ignore_process}));
+  flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddOwnerFlags(flags, {options, &options->owners});
   flags.Add({"detach-on-exit", "", "Remove the guard when the controller ends.", "", false,
              [options](const Values& values) {
                const absl::StatusOr<bool> on = ParseBool(values.back());
@@ -194,6 +231,7 @@ void CommandLine::AddRun() {
                     mask](const Environment& environment) -> absl::StatusOr<Options> {
     options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
+    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark, *mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
@@ -274,10 +312,12 @@ void CommandLine::AddScan() {
   auto options = std::make_shared<ScanOptions>();
   command.flags.Add(OutputFlag({options, &options->output}));
   AddSourceFlags(command.flags, {options, &options->sources});
-  command.flags.Add(IgnoreProcessFlag({options, &options->ignore_process}));
+  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddOwnerFlags(command.flags, {options, &options->owners});
   AddNodeFlags(command.flags, {options, &options->node},
                "Taken so that every command takes the same flags; a scan looks at all cgroups.");
   command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
+    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };

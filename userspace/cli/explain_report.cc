@@ -199,7 +199,7 @@ Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
   rows.Ask("TCP or UDP?",
            key.protocol == core::Protocol::kUdp ? "udp, of sockets that connect()" : "tcp", true,
            NPG_PASS_PROTOCOL);
-  rows.Ask("to loopback?", core::AddressText(destination), true, NPG_PASS_NOT_LOOPBACK);
+  rows.Ask("to loopback?", core::AddressText(destination), true, NPG_PASS_OUT_OF_SCOPE);
   rows.Ask("a NodePort?", NodePortFact(facts, nodeport), nodeport != nullptr,
            NPG_PASS_NOT_NODEPORT);
   rows.Ask("in the guarded netns?", NetnsFact(facts), facts.same_netns != false,

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft_table.h"
 
@@ -33,12 +34,17 @@ struct SourceOptions {
   bool in_cluster = false;      // in a pod with a service account: not asked for, found
 };
 
+// Those that bind NodePorts only so that nobody else does: kube-proxy before
+// Kubernetes 1.24, and OVN-Kubernetes.
+inline core::OwnerPolicy DefaultOwnerPolicy() { return {{"kube-proxy", "ovnkube"}, {}}; }
+
 struct RunOptions {
   NodeOptions node;
   SourceOptions sources;
   bool observe = false;
+  bool local_scope = false;  // the node's own addresses, too
   dataplane::Mark mark;
-  std::vector<std::string> ignore_process = {"kube-proxy", "ovnkube"};
+  core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
   std::string log_level = "info";  // trace, debug, info, warn, error
   bool log_json = false;
@@ -67,7 +73,8 @@ struct EventsOptions {
 struct ScanOptions {
   NodeOptions node;
   SourceOptions sources;
-  std::vector<std::string> ignore_process = {"kube-proxy", "ovnkube"};
+  core::OwnerPolicy owners = DefaultOwnerPolicy();
+  bool local_scope = false;
   OutputFormat output = OutputFormat::kTable;
 };
 

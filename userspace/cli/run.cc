@@ -40,7 +40,8 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.pins = dataplane::PinPaths(options.node.bpffs);
   guard.mode = options.observe ? NPG_MODE_OBSERVE : NPG_MODE_ENFORCE;
   guard.mark = options.mark;
-  guard.ignored_processes = options.ignore_process;
+  guard.scope = options.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK;
+  guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources)));

@@ -22,6 +22,7 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "dataplane/pin_paths.h"
+#include "listeners/node_addresses.h"
 #include "listeners/owners.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
@@ -67,11 +68,16 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   for (core::Listener& listener : *listeners) {
     if (facts.ports.contains(listener.key)) facts.candidates.push_back(std::move(listener));
   }
+  if (options.local_scope) {
+    const auto addresses = listeners::ListNodeAddresses();
+    if (!addresses.ok()) return addresses.status();
+    facts.own = listeners::ToSet(*addresses);
+  }
   facts.gaps = listeners::FillOwners(facts.candidates);
   // Whether links are pinned; what they are is for status to say.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
 
-  const ScanReport report = MakeScanReport(facts, options.ignore_process);
+  const ScanReport report = MakeScanReport(facts, options.owners);
   NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable
                                    ? RenderScan(report, StyleOfStdout())
                                    : ToDocument(ScanJson(report), options.output)));

@@ -62,14 +62,13 @@ std::string TableOf(const std::vector<core::Conflict>& conflicts, const Style& s
 
 }  // namespace
 
-ScanReport MakeScanReport(const ScanFacts& facts, const std::vector<std::string>& ignore_process) {
+ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& policy) {
   ScanReport report;
   report.facts = &facts;
   size_t unknown = 0;
-  for (core::Conflict& conflict : core::FindConflicts(facts.ports, facts.candidates)) {
+  for (core::Conflict& conflict : core::FindConflicts(facts.ports, facts.candidates, facts.own)) {
     const core::Owner& owner = conflict.listener.owner;
-    const bool ignored = owner.pid != 0 && std::find(ignore_process.begin(), ignore_process.end(),
-                                                     owner.comm) != ignore_process.end();
+    const bool ignored = owner.pid != 0 && policy.Ignores(owner.comm);
     if (owner.pid == 0) ++unknown;
     (ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
   }

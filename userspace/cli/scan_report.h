@@ -12,6 +12,7 @@
 #include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "listeners/owners.h"
 
 namespace npg::cli {
@@ -22,7 +23,8 @@ struct ScanFacts {
   std::vector<std::pair<std::string, size_t>> sources;  // those that answered, and how many ports
   std::vector<std::string> failed_sources;              // why the others did not, one line each
   std::vector<std::string> skipped;                     // input that sources skipped
-  size_t listeners = 0;                                 // all that were looked at
+  core::AddressSet own;  // addresses of the node that are in scope, besides loopback
+  size_t listeners = 0;  // all that were looked at
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   listeners::OwnerGaps gaps;
   bool guarded = false;  // a guard is pinned on this node
@@ -36,7 +38,7 @@ struct ScanReport {
 };
 
 // `facts` outlives the report.
-ScanReport MakeScanReport(const ScanFacts& facts, const std::vector<std::string>& ignore_process);
+ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& policy);
 
 std::string RenderScan(const ScanReport& report, const Style& style);
 nlohmann::ordered_json ScanJson(const ScanReport& report);

@@ -29,16 +29,19 @@
 #include "base/event_loop.h"
 #include "base/memory.h"
 #include "base/unique_fd.h"
+#include "controller/datagram_keeper.h"
 #include "controller/listener_classifier.h"
 #include "controller/repeated_fault.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
 #include "core/desired_state.h"
+#include "core/listener.h"
 #include "dataplane/bpf_guard.h"
 #include "dataplane/controller_lock.h"
 #include "dataplane/netns_cookie.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
+#include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
 
@@ -53,6 +56,9 @@ constexpr absl::Duration kMaintenance = absl::Seconds(10);
 constexpr int kRoundsToFull = 6;
 // From the first new NodePort until its listeners are looked for.
 constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
+// From the first sign that UDP listeners or the node's addresses changed until they
+// are looked at: many of them tend to come at once.
+constexpr absl::Duration kSettle = absl::Milliseconds(2);
 // When what only a start needs is done with.
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
@@ -70,6 +76,7 @@ class Controller {
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
   absl::Status FollowSources();
+  absl::Status FollowNode();
   absl::Status WatchSignals();
   // What one application did to the map.
   struct Applied {
@@ -80,6 +87,10 @@ class Controller {
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
   void ClassifySoon();
+  absl::Status SyncAddresses();
+  void SyncAddressesSoon();
+  absl::Status SyncDatagrams();
+  void SyncDatagramsSoon();
   absl::Status WriteStates();
   absl::Status ReconcileFlows(bool full);
   void Maintain();
@@ -97,12 +108,19 @@ class Controller {
   core::DesiredState desired_;
   std::optional<ListenerClassifier> classifier_;
   base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
+  std::optional<DatagramKeeper> datagrams_;
+  base::EventLoop::TimerId datagrams_timer_ = 0;
+  core::AddressSet own_;  // addresses besides loopback that are guarded
+  std::unique_ptr<listeners::AddressWatch> address_watch_;
+  base::EventLoop::TimerId addresses_timer_ = 0;
   std::optional<SourceStates> states_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
   absl::flat_hash_map<std::string, RepeatedFault> source_faults_;
   RepeatedFault apply_fault_{"apply the NodePorts"};
   RepeatedFault classify_fault_{"classify listeners"};
+  RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
+  RepeatedFault addresses_fault_{"follow the node's addresses"};
   RepeatedFault states_fault_{"write the state of the sources"};
   RepeatedFault repair_fault_{"repair the BPF links"};
   RepeatedFault flows_fault_{"list the exempted connections"};
@@ -175,6 +193,7 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   if (!fresh.ok() || *fresh > 0) ClassifySoon();
   if (!fresh.ok()) return fresh.status();
   desired_.MarkApplied();
+  SyncDatagramsSoon();
   return Applied{difference.put.size(), difference.remove.size()};
 }
 
@@ -184,6 +203,38 @@ void Controller::ClassifySoon() {
   classify_timer_ = loop_->After(kClassifyDelay, [this] {
     classify_timer_ = 0;
     classify_fault_.Note(classifier_->Enter(desired_.Entries()));
+    datagrams_fault_.Note(SyncDatagrams());
+  });
+}
+
+absl::Status Controller::SyncAddresses() {
+  if (options_.scope != NPG_SCOPE_LOCAL) return guard_->SetLocalAddresses({});
+  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = listeners::ListNodeAddresses();
+  if (!addresses.ok()) return addresses.status();
+  own_ = listeners::ToSet(*addresses);
+  return guard_->SetLocalAddresses(*addresses);
+}
+
+void Controller::SyncAddressesSoon() {
+  if (addresses_timer_ != 0) return;
+  addresses_timer_ = loop_->After(kSettle, [this] {
+    addresses_timer_ = 0;
+    addresses_fault_.Note(SyncAddresses());
+    datagrams_fault_.Note(SyncDatagrams());
+  });
+}
+
+// Where nothing is to be exempted, nothing is.
+absl::Status Controller::SyncDatagrams() {
+  if (options_.mode != NPG_MODE_ENFORCE) return table_->SetDatagramTargets({});
+  return datagrams_->Sync(desired_.Entries(), own_);
+}
+
+void Controller::SyncDatagramsSoon() {
+  if (datagrams_timer_ != 0 || !datagrams_) return;
+  datagrams_timer_ = loop_->After(kSettle, [this] {
+    datagrams_timer_ = 0;
+    datagrams_fault_.Note(SyncDatagrams());
   });
 }
 
@@ -203,7 +254,7 @@ absl::Status Controller::Start() {
   netns_cookie_ = *cookie;
 
   absl::StatusOr<std::unique_ptr<dataplane::BpfGuard>> guard =
-      dataplane::BpfGuard::Load(options_.pins);
+      dataplane::BpfGuard::Load(options_.pins, options_.scope);
   if (!guard.ok()) return guard.status();
   guard_ = *std::move(guard);
   NPG_RETURN_IF_ERROR(CheckNetns());
@@ -212,9 +263,11 @@ absl::Status Controller::Start() {
   // Maps first: nothing may be attached that decides on half a map.
   NPG_RETURN_IF_ERROR(ReadSources());
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
-  NPG_RETURN_IF_ERROR(guard_->SetIgnoredProcesses(options_.ignored_processes));
-  classifier_.emplace(*guard_, options_.ignored_processes);
+  NPG_RETURN_IF_ERROR(SyncAddresses());
+  NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
+  classifier_.emplace(*guard_, options_.policy);
   NPG_RETURN_IF_ERROR(classifier_->Enter(desired_.Entries()));
+  NPG_RETURN_IF_ERROR(guard_->JudgeListeners(options_.policy));
 
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
       dataplane::NftTable::Install(options_.mark);
@@ -227,6 +280,9 @@ absl::Status Controller::Start() {
   config.mark = options_.mark.value;
   config.mark_mask = options_.mark.mask;
   config.netns_cookie = netns_cookie_;
+  config.scope = options_.scope;
+  config.default_verdict =
+      options_.policy.IgnoresByDefault() ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
   config.started = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
   std::memcpy(config.version, options_.version.data(),
               std::min(options_.version.size(), sizeof(config.version) - 1));
@@ -234,6 +290,10 @@ absl::Status Controller::Start() {
     if (!table_->adopted()) table_->Remove().IgnoreError();
     return status;
   }
+  // Again, for what was bound while the default was another one.
+  NPG_RETURN_IF_ERROR(guard_->JudgeListeners(options_.policy));
+  datagrams_.emplace(*loop_, *guard_, *table_, options_.policy, [this] { SyncDatagramsSoon(); });
+  datagrams_fault_.Note(SyncDatagrams());
   states_.emplace(*guard_);
   states_fault_.Note(states_->KeepOnly(SourceBits()));
   states_fault_.Note(WriteStates());
@@ -284,7 +344,8 @@ absl::Status Controller::FollowSources() {
 }
 
 std::vector<dataplane::Flow> Controller::LiveFlows() {
-  absl::StatusOr<std::vector<dataplane::Flow>> flows = listeners::ListMarkedFlows(options_.mark);
+  absl::StatusOr<std::vector<dataplane::Flow>> flows =
+      listeners::ListMarkedFlows(options_.mark, own_);
   flows_fault_.Note(flows.status());
   return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
 }
@@ -296,9 +357,10 @@ absl::Status Controller::ReconcileFlows(bool full) {
     if (*quiet) return absl::OkStatus();
   }
   // An error must not pass for "no connection lives": then nothing is removed.
-  absl::StatusOr<std::vector<dataplane::Flow>> marked = listeners::ListMarkedFlows(options_.mark);
+  absl::StatusOr<std::vector<dataplane::Flow>> marked =
+      listeners::ListMarkedFlows(options_.mark, own_);
   if (!marked.ok()) return marked.status();
-  absl::StatusOr<std::vector<dataplane::Flow>> connected = listeners::ListLoopbackFlows();
+  absl::StatusOr<std::vector<dataplane::Flow>> connected = listeners::ListLocalFlows(own_);
   if (!connected.ok()) return connected.status();
   return table_->Reconcile(*marked, *connected);
 }
@@ -317,12 +379,26 @@ void Controller::Maintain() {
     status.Update(classifier_->Prune());
     classify_fault_.Note(status);
   }
+  addresses_fault_.Note(SyncAddresses());
+  datagrams_fault_.Note(SyncDatagrams());
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
 }
 
+// What tells of changes in between the rounds of maintenance.
+absl::Status Controller::FollowNode() {
+  NPG_RETURN_IF_ERROR(guard_->WatchBinds(*loop_, [this] { SyncDatagramsSoon(); }));
+  if (options_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
+  auto watch = listeners::AddressWatch::Start(*loop_, [this] { SyncAddressesSoon(); });
+  if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
+  address_watch_ = *std::move(watch);
+  SyncAddressesSoon();
+  return absl::OkStatus();
+}
+
 absl::Status Controller::Serve() {
   NPG_RETURN_IF_ERROR(FollowSources());
+  NPG_RETURN_IF_ERROR(FollowNode());
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },
       [this](const absl::Status& status) {

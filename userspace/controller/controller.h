@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "core/owner_policy.h"
 #include "dataplane/nft_table.h"
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
@@ -19,8 +20,9 @@ struct Options {
   dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
   npg_mode mode = NPG_MODE_ENFORCE;
   dataplane::Mark mark;
-  std::vector<std::string> ignored_processes;  // at most 15 bytes each
-  std::string version;                         // shown by `status`
+  npg_scope scope = NPG_SCOPE_LOOPBACK;
+  core::OwnerPolicy policy;  // names of at most 15 bytes
+  std::string version;       // shown by `status`
   bool detach_on_exit = false;
 };
 

@@ -50,7 +50,7 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
   std::erase_if(*found,
                 [&](const core::Listener& listener) { return known.contains(IdOf(listener)); });
   listeners::FillOwners(*found);
-  return guard_.AddListeners(*found, ignored_);
+  return guard_.AddListeners(*found, policy_);
 }
 
 absl::Status ListenerClassifier::Prune() {

@@ -7,10 +7,10 @@
 #include <string>
 #include <tuple>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "core/desired_state.h"
+#include "core/owner_policy.h"
 #include "dataplane/bpf_guard.h"
 
 namespace npg::controller {
@@ -21,9 +21,9 @@ namespace npg::controller {
 // milliseconds, and a walk over /proc where there is somebody to be found.
 class ListenerClassifier {
  public:
-  // `guard` outlives this. `ignored` are the process names that do not count.
-  ListenerClassifier(dataplane::BpfGuard& guard, std::vector<std::string> ignored)
-      : guard_(guard), ignored_(std::move(ignored)) {}
+  // `guard` outlives this.
+  ListenerClassifier(dataplane::BpfGuard& guard, core::OwnerPolicy policy)
+      : guard_(guard), policy_(std::move(policy)) {}
 
   // Enters the owners of listeners on `ports` that were bound when no program
   // was there to see it or the port was no NodePort yet.
@@ -37,7 +37,7 @@ class ListenerClassifier {
   using Id = std::tuple<std::string, uint16_t, uint8_t>;  // address, port, protocol
 
   dataplane::BpfGuard& guard_;
-  const std::vector<std::string> ignored_;
+  const core::OwnerPolicy policy_;
   std::set<Id> absent_;  // had no socket at the last call
 };
 

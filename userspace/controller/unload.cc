@@ -23,6 +23,8 @@
 #include "dataplane/guard_state.h"
 #include "dataplane/netns_cookie.h"
 #include "dataplane/nft_table.h"
+#include "guard_abi.h"
+#include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 
 namespace npg::controller {
@@ -47,11 +49,12 @@ void ReportFlows(const UnloadOptions& options, const std::vector<dataplane::Flow
 
 // The exempted connections, after having waited for them to end as long as asked.
 absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
-                                                   dataplane::Mark mark) {
+                                                   dataplane::Mark mark,
+                                                   const core::AddressSet& own) {
   const absl::Time deadline = absl::Now() + options.drain;
   absl::Time next_report = absl::InfinitePast();
   for (;;) {
-    absl::StatusOr<std::vector<dataplane::Flow>> flows = listeners::ListMarkedFlows(mark);
+    absl::StatusOr<std::vector<dataplane::Flow>> flows = listeners::ListMarkedFlows(mark, own);
     if (!flows.ok() || flows->empty() || absl::Now() >= deadline) return flows;
     if (absl::Now() >= next_report) {
       options.report(
@@ -68,7 +71,8 @@ absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
 // What the pins say of the guard that is to go.
 struct Known {
   dataplane::Mark mark;
-  bool here = true;  // it serves this network namespace
+  core::AddressSet own;  // addresses besides loopback that it guards
+  bool here = true;      // it serves this network namespace
 };
 
 Known ReadKnown(const dataplane::PinPaths& pins) {
@@ -77,6 +81,10 @@ Known ReadKnown(const dataplane::PinPaths& pins) {
   // Unreadable pins are removed all the same; the table is looked for here.
   if (!state.ok() || state->config().mark_mask == 0) return known;
   known.mark = {state->config().mark, state->config().mark_mask};
+  if (state->config().scope == NPG_SCOPE_LOCAL) {
+    const auto addresses = listeners::ListNodeAddresses();
+    if (addresses.ok()) known.own = listeners::ToSet(*addresses);
+  }
   const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();
   known.here = !cookie.ok() || *cookie == state->config().netns_cookie;
   return known;
@@ -96,7 +104,7 @@ absl::Status Unload(const UnloadOptions& options) {
   if (!links->empty()) options.report(absl::StrCat("detached ", absl::StrJoin(*links, ", ")));
 
   if (known.here && table->present) {
-    absl::StatusOr<std::vector<dataplane::Flow>> flows = Drain(options, known.mark);
+    absl::StatusOr<std::vector<dataplane::Flow>> flows = Drain(options, known.mark, known.own);
     if (!flows.ok()) return base::Annotate(flows.status(), "list the exempted connections");
     if (!flows->empty()) {
       options.report(absl::StrCat(flows->size(),

@@ -12,11 +12,11 @@
 namespace npg::core {
 
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
-                                    const std::vector<Listener>& listeners) {
+                                    const std::vector<Listener>& listeners, const AddressSet& own) {
   std::vector<Conflict> conflicts;
   for (const Listener& listener : listeners) {
     const auto it = ports.find(listener.key);
-    if (it == ports.end() || !ReachableOverLoopback(listener)) continue;
+    if (it == ports.end() || !ReachableOverLoopbackOr(own, listener)) continue;
     conflicts.push_back(
         {listener.key, it->second.sources, std::string(it->second.service.text()), listener});
   }

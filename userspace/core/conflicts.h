@@ -21,10 +21,12 @@ struct Conflict {
   Listener listener;
 };
 
-// ports × listeners that are reachable over loopback. One conflict per
+// ports × listeners that are reachable over loopback, or over one of the node's
+// `own` addresses that are in scope. One conflict per
 // listener; sorted by port, protocol, address.
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
-                                    const std::vector<Listener>& listeners);
+                                    const std::vector<Listener>& listeners,
+                                    const AddressSet& own = {});
 
 }  // namespace npg::core
 

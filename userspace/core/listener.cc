@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -36,15 +37,29 @@ std::string AddressText(const std::array<uint8_t, 16>& address) {
   return absl::StrCat("[", text.data(), "]");
 }
 
-bool ReachableOverLoopback(const Listener& listener) {
-  if (listener.ifindex != 0 && listener.ifindex != kLoopbackIfindex) return false;
-  const in6_addr v6 = ToIn6(listener.address);
+bool IsLoopback(const std::array<uint8_t, 16>& address) {
+  constexpr uint8_t kLoopbackNet = 127;
+  const in6_addr v6 = ToIn6(address);
+  if (IN6_IS_ADDR_V4MAPPED(&v6)) return address[12] == kLoopbackNet;
+  return IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+bool IsWildcard(const std::array<uint8_t, 16>& address) {
+  const in6_addr v6 = ToIn6(address);
   if (IN6_IS_ADDR_V4MAPPED(&v6)) {
-    const bool wildcard = (listener.address[12] | listener.address[13] | listener.address[14] |
-                           listener.address[15]) == 0;
-    return wildcard || listener.address[12] == 127;
+    return std::all_of(address.begin() + 12, address.end(), [](uint8_t byte) { return byte == 0; });
   }
-  return IN6_IS_ADDR_UNSPECIFIED(&v6) || IN6_IS_ADDR_LOOPBACK(&v6);
+  return IN6_IS_ADDR_UNSPECIFIED(&v6);
+}
+
+bool ReachableOverLoopback(const Listener& listener) {
+  return ReachableOverLoopbackOr({}, listener);
+}
+
+bool ReachableOverLoopbackOr(const AddressSet& own, const Listener& listener) {
+  if (listener.ifindex != 0 && listener.ifindex != kLoopbackIfindex) return false;
+  return IsWildcard(listener.address) || IsLoopback(listener.address) ||
+         own.contains(listener.address);
 }
 
 }  // namespace npg::core

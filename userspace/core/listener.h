@@ -5,9 +5,11 @@
 #include <sys/types.h>
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <string>
 
+#include "absl/container/flat_hash_set.h"
 #include "core/port.h"
 
 namespace npg::core {
@@ -34,12 +36,33 @@ struct Listener {
   Owner owner;
 };
 
+// Addresses of the node, network order, IPv4 as v4-mapped IPv6.
+using AddressSet = absl::flat_hash_set<std::array<uint8_t, 16>>;
+
+// An address that the node itself has.
+struct LocalAddress {
+  std::array<uint8_t, 16> address{};  // network order, IPv4 as v4-mapped IPv6
+  uint32_t ifindex = 0;               // of the interface that has it
+  auto operator<=>(const LocalAddress&) const = default;
+};
+
+// 0.0.0.0 (v4-mapped) or ::.
+bool IsWildcard(const std::array<uint8_t, 16>& address);
+
+// 127.0.0.0/8 (v4-mapped) or ::1.
+bool IsLoopback(const std::array<uint8_t, 16>& address);
+
 // "127.0.0.1", "[::1]", "0.0.0.0", "[::]".
 std::string AddressText(const std::array<uint8_t, 16>& address);
 
 // True when a connect to a loopback address can reach the listener: bound to
 // the wildcard or to a loopback address, not bound to a device other than lo.
 bool ReachableOverLoopback(const Listener& listener);
+
+// True when a connect to loopback or to one of the node's `own` addresses can
+// reach the listener. (Packets to those are looped back too: a listener that is
+// bound to the address's own device does not receive them.)
+bool ReachableOverLoopbackOr(const AddressSet& own, const Listener& listener);
 
 }  // namespace npg::core
 

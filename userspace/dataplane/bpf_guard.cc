@@ -68,11 +68,12 @@ BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
   }
 }
 
-absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins) {
+absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, npg_scope scope) {
   Skeleton skeleton(nodeport_guard__open());
   if (!skeleton) return base::ErrnoStatus(errno, "open the embedded BPF object");
   bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
   bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
+  skeleton->rodata->scope = scope;
   std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
   NPG_RETURN_IF_ERROR(guard->ReuseMaps());
   if (const int error = nodeport_guard__load(guard->skeleton_.get()); error != 0) {
@@ -82,10 +83,16 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins) {
   return guard;
 }
 
+// Not what only a controller needs while it lives, nor constants.
+bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
+  return map != skeleton->maps.learned_cookie && map != skeleton->maps.binds &&
+         !bpf_map__is_internal(map);
+}
+
 absl::Status BpfGuard::ReuseMaps() {
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton_->obj) {
-    if (map == skeleton_->maps.learned_cookie) continue;
+    if (!IsPinned(skeleton_, map)) continue;
     absl::StatusOr<base::UniqueFd> fd = OpenPin(pins_.Map(bpf_map__name(map)));
     if (absl::IsNotFound(fd.status())) continue;
     if (!fd.ok()) return fd.status();
@@ -171,9 +178,7 @@ absl::Status BpfGuard::PinMaps() {
   std::vector<Pin> pins;
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton_->obj) {
-    if (map != skeleton_->maps.learned_cookie) {
-      pins.push_back({bpf_map__name(map), bpf_map__fd(map)});
-    }
+    if (IsPinned(skeleton_, map)) pins.push_back({bpf_map__name(map), bpf_map__fd(map)});
   }
   return PublishPins(pins_.Maps(), pins);
 }
@@ -235,7 +240,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
   bpf_map* map = nullptr;
   bool map_lost = false;
   bpf_object__for_each_map(map, skeleton_->obj) {
-    if (map == skeleton_->maps.learned_cookie) continue;
+    if (!IsPinned(skeleton_, map)) continue;
     if (access(pins_.Map(bpf_map__name(map)).c_str(), F_OK) == 0) continue;
     map_lost = true;
     repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is there again"));

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -12,9 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
+#include "dataplane/binds_reader.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/pin_paths.h"
 #include "dataplane/skeleton.h"
@@ -28,8 +32,9 @@ class BpfGuard {
  public:
   // Loads the programs over the maps pinned in `pins`, where there are any of
   // the same layout, and over new maps otherwise. Nothing is attached or pinned
-  // by this. PERMISSION_DENIED without CAP_BPF and CAP_NET_ADMIN.
-  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins);
+  // by this. `scope` is built into the programs. PERMISSION_DENIED without CAP_BPF and
+  // CAP_NET_ADMIN.
+  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins, npg_scope scope);
 
   BpfGuard(const BpfGuard&) = delete;
   BpfGuard& operator=(const BpfGuard&) = delete;
@@ -50,16 +55,26 @@ class BpfGuard {
   // that is replaced keeps its `since`. Returns how many ports were not there.
   absl::StatusOr<size_t> ApplyNodePorts(const core::Difference& difference);
 
-  // Replaces owner_policy: processes of these names are ignored, all others
-  // guarded. Names are at most 15 bytes.
-  absl::Status SetIgnoredProcesses(const std::vector<std::string>& comms);
+  // Replaces owner_policy by the names of `policy`, each at most 15 bytes. What
+  // holds for all others is npg_config.default_verdict, which Attach() writes.
+  absl::Status SetOwnerPolicy(const core::OwnerPolicy& policy);
 
   // Enters the owners of sockets that were bound before the programs were
   // there; what the programs entered themselves at bind time stays.
   absl::Status AddListeners(const std::vector<core::Listener>& listeners,
-                            const std::vector<std::string>& ignored_comms);
+                            const core::OwnerPolicy& policy);
+  // Gives every entry of `listeners` the verdict that `policy` has for its
+  // owner, whatever an earlier one said.
+  absl::Status JudgeListeners(const core::OwnerPolicy& policy);
   absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
   absl::Status RemoveListener(const npg_listener_key& key);
+
+  // Makes local_addresses what is given: no more, no less.
+  absl::Status SetLocalAddresses(const std::vector<core::LocalAddress>& addresses);
+
+  // Calls back, on `loop`, soon after a UDP socket was bound to a NodePort in
+  // the guarded network namespace. Once, and after Attach().
+  absl::Status WatchBinds(base::EventLoop& loop, std::function<void()> bound);
 
   // How a source does: no program reads it, people do, with or without a
   // controller.
@@ -98,8 +113,11 @@ class BpfGuard {
   absl::Status PinMaps();
   absl::Status PinLinks();
 
+  static bool IsPinned(const Skeleton& skeleton, const bpf_map* map);
+
   PinPaths pins_;
   Skeleton skeleton_;
+  std::unique_ptr<BindsReader> binds_;
   bool adopted_ = false;
   std::vector<std::string> notes_;
   // Pinned maps whose layout is not ours: name and descriptor.

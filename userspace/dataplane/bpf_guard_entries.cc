@@ -4,25 +4,32 @@
 #include <bpf/libbpf.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <iterator>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "base/event_loop.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
+#include "dataplane/binds_reader.h"
 #include "dataplane/bpf_guard.h"
 #include "dataplane/pinned_map.h"
 #include "guard_abi.h"
@@ -38,6 +45,10 @@ npg_port_key ToAbi(const core::PortKey& key) {
 void CopyText(std::span<char> target, absl::string_view text) {
   const size_t length = std::min(text.size(), target.size() - 1);
   std::fill(std::copy_n(text.begin(), length, target.begin()), target.end(), '\0');
+}
+
+npg_owner_verdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view comm) {
+  return policy.Ignores(comm) ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
 }
 
 std::string TextOf(std::span<const char> text) {
@@ -82,17 +93,21 @@ absl::StatusOr<size_t> BpfGuard::ApplyNodePorts(const core::Difference& differen
   return fresh;
 }
 
-absl::Status BpfGuard::SetIgnoredProcesses(const std::vector<std::string>& comms) {
+absl::Status BpfGuard::SetOwnerPolicy(const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.owner_policy);
   auto present = AllElements<npg_policy_key, npg_policy>(fd, "owner_policy");
   if (!present.ok()) return present.status();
-  for (const std::string& comm : comms) {
-    npg_policy_key key{};
-    CopyText(key.comm, comm);
-    NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", key, npg_policy{NPG_OWNER_IGNORED}));
+  absl::flat_hash_set<std::string> named;
+  for (const std::vector<std::string>* names : {&policy.ignored, &policy.only}) {
+    for (const std::string& comm : *names) {
+      npg_policy_key key{};
+      CopyText(key.comm, comm);
+      NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", key, npg_policy{VerdictOf(policy, comm)}));
+      named.insert(comm);
+    }
   }
-  for (const auto& [key, policy] : *present) {
-    if (std::find(comms.begin(), comms.end(), TextOf(key.comm)) == comms.end()) {
+  for (const auto& [key, value] : *present) {
+    if (!named.contains(TextOf(key.comm))) {
       NPG_RETURN_IF_ERROR(RemoveElement(fd, "owner_policy", key));
     }
   }
@@ -100,7 +115,7 @@ absl::Status BpfGuard::SetIgnoredProcesses(const std::vector<std::string>& comms
 }
 
 absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners,
-                                    const std::vector<std::string>& ignored_comms) {
+                                    const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.listeners);
   for (const core::Listener& listener : listeners) {
     npg_listener_key key{};
@@ -108,9 +123,7 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
     key.port = listener.key.port;
     key.protocol = static_cast<uint8_t>(listener.key.protocol);
     npg_listener value{};
-    const bool ignored = std::find(ignored_comms.begin(), ignored_comms.end(),
-                                   listener.owner.comm) != ignored_comms.end();
-    value.verdict = ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+    value.verdict = VerdictOf(policy, listener.owner.comm);
     value.pid = static_cast<uint32_t>(listener.owner.pid);
     value.uid = listener.uid;
     CopyText(value.comm, listener.owner.comm);
@@ -118,6 +131,48 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
     if (!put.ok() && !absl::IsAlreadyExists(put)) return put;
   }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
+  const int fd = bpf_map__fd(skeleton_->maps.listeners);
+  auto entries = Listeners();
+  if (!entries.ok()) return entries.status();
+  for (auto& [key, value] : *entries) {
+    const npg_owner_verdict verdict = VerdictOf(policy, TextOf(value.comm));
+    if (value.verdict == verdict) continue;
+    value.verdict = verdict;
+    NPG_RETURN_IF_ERROR(PutElement(fd, "listeners", key, value));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::SetLocalAddresses(const std::vector<core::LocalAddress>& addresses) {
+  const int fd = bpf_map__fd(skeleton_->maps.local_addresses);
+  auto present = AllElements<npg_address, npg_local_address>(fd, "local_addresses");
+  if (!present.ok()) return present.status();
+  absl::Status result;
+  core::AddressSet wanted;
+  for (const core::LocalAddress& local : addresses) {
+    npg_address key{};
+    std::copy(local.address.begin(), local.address.end(), key.address);
+    result.Update(
+        base::Annotate(PutElement(fd, "local_addresses", key, npg_local_address{local.ifindex, 0}),
+                       core::AddressText(local.address)));
+    wanted.insert(local.address);
+  }
+  for (const auto& [key, value] : *present) {
+    std::array<uint8_t, 16> address{};
+    std::copy(std::begin(key.address), std::end(key.address), address.begin());
+    if (!wanted.contains(address)) result.Update(RemoveElement(fd, "local_addresses", key));
+  }
+  return result;
+}
+
+absl::Status BpfGuard::WatchBinds(base::EventLoop& loop, std::function<void()> bound) {
+  auto reader = BindsReader::Start(loop, bpf_map__fd(skeleton_->maps.binds), std::move(bound));
+  if (!reader.ok()) return reader.status();
+  binds_ = *std::move(reader);
   return absl::OkStatus();
 }
 

@@ -19,7 +19,7 @@
 #define NPG_FIELD(type, field, offset, size) \
   static_assert(offsetof(type, field) == (offset) && sizeof(type::field) == (size))
 
-static_assert(NPG_ABI_VERSION == 1);
+static_assert(NPG_ABI_VERSION == 2);
 
 NPG_LAYOUT(npg_port_key, 4);
 NPG_FIELD(npg_port_key, port, 0, 2);
@@ -73,7 +73,14 @@ NPG_FIELD(npg_event, protocol, 74, 1);
 NPG_FIELD(npg_event, observed, 75, 1);
 NPG_FIELD(npg_event, reserved, 76, 4);
 
-NPG_LAYOUT(npg_config, 64);
+NPG_LAYOUT(npg_address, 16);
+NPG_FIELD(npg_address, address, 0, 16);
+
+NPG_LAYOUT(npg_local_address, 8);
+NPG_FIELD(npg_local_address, ifindex, 0, 4);
+NPG_FIELD(npg_local_address, reserved, 4, 4);
+
+NPG_LAYOUT(npg_config, 72);
 NPG_FIELD(npg_config, abi_version, 0, 4);
 NPG_FIELD(npg_config, mode, 4, 4);
 NPG_FIELD(npg_config, mark, 8, 4);
@@ -81,6 +88,8 @@ NPG_FIELD(npg_config, mark_mask, 12, 4);
 NPG_FIELD(npg_config, netns_cookie, 16, 8);
 NPG_FIELD(npg_config, started, 24, 8);
 NPG_FIELD(npg_config, version, 32, 32);
+NPG_FIELD(npg_config, scope, 64, 4);
+NPG_FIELD(npg_config, default_verdict, 68, 4);
 
 NPG_LAYOUT(npg_source_key, 4);
 NPG_FIELD(npg_source_key, source, 0, 4);
@@ -143,8 +152,8 @@ Text Of(npg_verdict verdict) {
   switch (verdict) {
     case NPG_PASS_PROTOCOL:
       return {"pass_protocol", "the protocol is not TCP, UDP or MPTCP"};
-    case NPG_PASS_NOT_LOOPBACK:
-      return {"pass_not_loopback", "the destination is not loopback"};
+    case NPG_PASS_OUT_OF_SCOPE:
+      return {"pass_out_of_scope", "the destination is not loopback, nor an own address in scope"};
     case NPG_PASS_NOT_NODEPORT:
       return {"pass_not_nodeport", "the port is not allocated as a NodePort"};
     case NPG_PASS_FOREIGN_NETNS:
@@ -159,6 +168,16 @@ Text Of(npg_verdict verdict) {
       return {"pass_mark_failed", "the mark could not be set"};
     case NPG_EXEMPT:
       return {"exempt", "the connect goes to the host's own listener"};
+  }
+  return kUnknown;
+}
+
+Text Of(npg_scope scope) {
+  switch (scope) {
+    case NPG_SCOPE_LOOPBACK:
+      return {"loopback", "connects to loopback addresses"};
+    case NPG_SCOPE_LOCAL:
+      return {"local", "connects to loopback and to the node's own addresses"};
   }
   return kUnknown;
 }
@@ -261,5 +280,8 @@ absl::string_view OwnerVerdictMeaning(uint32_t verdict) { return OfOwnerVerdict(
 
 absl::string_view ModeName(uint32_t mode) { return OfMode(mode).name; }
 absl::string_view ModeMeaning(uint32_t mode) { return OfMode(mode).meaning; }
+
+absl::string_view ScopeName(uint32_t scope) { return Of(static_cast<npg_scope>(scope)).name; }
+absl::string_view ScopeMeaning(uint32_t scope) { return Of(static_cast<npg_scope>(scope)).meaning; }
 
 }  // namespace npg::dataplane

@@ -22,7 +22,7 @@ namespace npg::dataplane {
 absl::string_view CounterName(npg_counter counter);
 absl::string_view CounterMeaning(npg_counter counter);
 
-// "pass_not_loopback", ..., "exempt": one per row of the decision table.
+// "pass_out_of_scope", ..., "exempt": one per row of the decision table.
 absl::string_view VerdictName(npg_verdict verdict);
 absl::string_view VerdictMeaning(npg_verdict verdict);
 
@@ -44,6 +44,10 @@ absl::string_view OwnerVerdictMeaning(uint32_t verdict);
 absl::string_view ModeName(uint32_t mode);
 absl::string_view ModeMeaning(uint32_t mode);
 
+// "loopback", "local": an npg_scope.
+absl::string_view ScopeName(uint32_t scope);
+absl::string_view ScopeMeaning(uint32_t scope);
+
 // A NUL-padded field (comm, service, version) up to its first NUL; a field
 // that is full has none.
 template <size_t N>
@@ -62,6 +66,7 @@ requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
          std::is_same_v<T, npg_policy_key> || std::is_same_v<T, npg_policy> ||
          std::is_same_v<T, npg_port_stats> || std::is_same_v<T, npg_event> ||
          std::is_same_v<T, npg_source_key> || std::is_same_v<T, npg_source_state> ||
+         std::is_same_v<T, npg_address> || std::is_same_v<T, npg_local_address> ||
          std::is_same_v<T, npg_config>) bool
 operator==(const T& a, const T& b) {
   static_assert(std::has_unique_object_representations_v<T>);

@@ -50,7 +50,7 @@ absl::StatusOr<uint64_t> LearnNetnsCookie(int cgroup_fd) {
   }
   bpf_map* map = nullptr;
   bpf_object__for_each_map(map, skeleton->obj) {
-    bpf_map__set_autocreate(map, map == skeleton->maps.learned_cookie);
+    bpf_map__set_autocreate(map, map == skeleton->maps.learned_cookie || bpf_map__is_internal(map));
   }
   if (const int error = nodeport_guard__load(skeleton.get()); error != 0) {
     return base::ErrnoStatus(-error, "load the program that learns the netns cookie");

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "core/datagram_targets.h"
 #include "dataplane/nft_batch.h"
 #include "dataplane/nft_elements.h"
 #include "dataplane/nft_objects.h"
@@ -43,6 +44,10 @@ void AppendEndpoint(std::string& key, IpFamily family, const Address& address, u
   key.push_back(static_cast<char>(port >> 8));
   key.push_back(static_cast<char>(port & 0xff));
   key.append(2, '\0');
+}
+
+std::string PortKey(uint16_t port) {
+  return {static_cast<char>(port >> 8), static_cast<char>(port & 0xff)};
 }
 
 // Removable: nobody's, not too young to judge, and not on its way out anyway.
@@ -161,6 +166,31 @@ NftSetChange ComparePorts(const std::vector<NftElement>& elements,
     }
   }
   for (const std::string& key : missing) change.add.push_back(NewElement(key, kPortsSet));
+  return change;
+}
+
+NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
+                            const core::DatagramTargets& targets) {
+  absl::flat_hash_set<std::string> missing;
+  if (set.use != NftSetUse::kTargets) {
+    for (const uint16_t port : targets.loopback4) missing.insert(PortKey(port));
+  }
+  for (const auto& [address, port] : targets.addresses) {
+    if (set.use == NftSetUse::kTargetPorts) missing.insert(PortKey(port));
+    if (set.use != NftSetUse::kTargets || IsMapped(address) != (set.family == IpFamily::kIpv4)) {
+      continue;
+    }
+    std::string key;
+    AppendEndpoint(key, set.family, address, port);
+    missing.insert(std::move(key));
+  }
+  NftSetChange change;
+  absl::flat_hash_set<absl::string_view> present;
+  for (const NftElement& element : elements) {
+    if (!present.insert(element.key).second) continue;
+    if (missing.erase(element.key) == 0) change.remove.push_back(element.key);
+  }
+  for (const std::string& key : missing) change.add.push_back({key, 0, 0});
   return change;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
+#include "core/datagram_targets.h"
 #include "dataplane/nft_elements.h"
 #include "dataplane/nft_rules.h"
 #include "dataplane/nft_table.h"
@@ -51,6 +52,10 @@ NftSetChange ComparePorts(const std::vector<NftElement>& elements,
 
 // The keys that the two ports of a tuple have in the set of ports.
 std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple);
+
+// What makes the entries of a set that the controller keeps those of `targets`.
+NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
+                            const core::DatagramTargets& targets);
 
 // Applies it in transactions of bounded size. NOT_FOUND when an entry to be
 // removed was gone already, which undoes the transaction.

@@ -49,7 +49,7 @@ bool SameKey(const NftSnapshot::Set& set, const NftSetSpec& spec) {
 }
 
 bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t tuples) {
-  return SameKey(set, spec) && set.flags == kSetFlags && set.size == spec.size(tuples);
+  return SameKey(set, spec) && set.flags == spec.flags() && set.size == spec.size(tuples);
 }
 
 bool SameHook(const NftSnapshot::Chain& chain, absl::string_view name) {
@@ -194,7 +194,7 @@ class Plan {
     nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
     nftnl_set_set_str(set.get(), NFTNL_SET_NAME, Name(spec.name).c_str());
     nftnl_set_set_u32(set.get(), NFTNL_SET_ID, next_set_id_++);
-    nftnl_set_set_u32(set.get(), NFTNL_SET_FLAGS, kSetFlags);
+    nftnl_set_set_u32(set.get(), NFTNL_SET_FLAGS, spec.flags());
     nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_TYPE, spec.key_type());
     nftnl_set_set_u32(set.get(), NFTNL_SET_KEY_LEN, spec.key_length());
     nftnl_set_set_u32(set.get(), NFTNL_SET_DESC_SIZE, spec.size(settings_.set_size));
@@ -221,7 +221,7 @@ class Plan {
   absl::Status FillPorts() {
     absl::flat_hash_set<std::string> ports;
     for (const NftSetSpec& spec : kNftSets) {
-      if (spec.use != NftSetUse::kFlows) continue;
+      if (!spec.has_tuples()) continue;
       const auto elements = Before(spec);
       if (!elements.ok()) return elements.status();
       for (const NftElement& element : *elements) {

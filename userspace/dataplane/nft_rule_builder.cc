@@ -22,6 +22,10 @@ constexpr uint32_t kDestinationPortOffset = 2;
 constexpr uint32_t kPortSize = 2;
 constexpr uint32_t kTcpFlagsOffset = 13;
 
+// In the headers of IP.
+constexpr uint32_t kIpv4DestinationOffset = 16;
+constexpr uint32_t kIpv6DestinationOffset = 24;
+
 // A concatenated key lies in consecutive 32-bit registers, each part starting
 // at one of its own. Where such a register is the first of a 128-bit one, the
 // kernel calls it by that name when it lists rules; we do too, for comparison.
@@ -120,12 +124,15 @@ RuleBuilder& RuleBuilder::TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value) 
   return *this;
 }
 
-void RuleBuilder::LoadTuple(IpFamily family, TupleOrder order) {
-  const bool ipv4 = family == IpFamily::kIpv4;
-  const uint8_t nfproto = ipv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
+void RuleBuilder::MatchFamily(IpFamily family) {
+  const uint8_t nfproto = family == IpFamily::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
   LoadMeta(NFT_META_NFPROTO);
   Compare(NFT_CMP_EQ, &nfproto, sizeof(nfproto));
+}
 
+void RuleBuilder::LoadTuple(IpFamily family, TupleOrder order) {
+  const bool ipv4 = family == IpFamily::kIpv4;
+  MatchFamily(family);
   struct Part {
     nft_payload_bases base;
     uint32_t offset, size;
@@ -168,6 +175,31 @@ void RuleBuilder::LoadPort(Port port) {
 RuleBuilder& RuleBuilder::SourcePortNotIn(absl::string_view set) {
   LoadPort(Port::kSource);
   return Lookup(set, NFT_LOOKUP_F_INV);
+}
+
+RuleBuilder& RuleBuilder::DestinationPortIn(absl::string_view set) {
+  LoadPort(Port::kDestination);
+  return Lookup(set, 0);
+}
+
+RuleBuilder& RuleBuilder::DestinationIn(IpFamily family, absl::string_view set) {
+  const bool ipv4 = family == IpFamily::kIpv4;
+  const uint32_t size = ipv4 ? sizeof(in_addr) : sizeof(in6_addr);
+  MatchFamily(family);
+  LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, ipv4 ? kIpv4DestinationOffset : kIpv6DestinationOffset,
+              size, RegisterAt(0));
+  LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER, kDestinationPortOffset, kPortSize,
+              RegisterAt(size / NFT_REG32_SIZE));
+  return Lookup(set, 0);
+}
+
+RuleBuilder& RuleBuilder::DestinationIsLoopback4() {
+  MatchFamily(IpFamily::kIpv4);
+  // The first byte is the whole prefix.
+  const uint8_t net = 127;
+  LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, kIpv4DestinationOffset, sizeof(net), NFT_REG_1);
+  Compare(NFT_CMP_EQ, &net, sizeof(net));
+  return *this;
 }
 
 RuleBuilder& RuleBuilder::AddPort(Port port, absl::string_view set, absl::Duration timeout) {
@@ -232,6 +264,11 @@ void RuleBuilder::Verdict(int verdict, absl::string_view chain) {
 
 RuleBuilder& RuleBuilder::Goto(absl::string_view chain) {
   Verdict(NFT_GOTO, chain);
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::Jump(absl::string_view chain) {
+  Verdict(NFT_JUMP, chain);
   return *this;
 }
 

@@ -45,6 +45,11 @@ class RuleBuilder {
   RuleBuilder& TupleIn(IpFamily family, TupleOrder order, absl::string_view set);
 
   RuleBuilder& SourcePortNotIn(absl::string_view set);
+  RuleBuilder& DestinationPortIn(absl::string_view set);
+  // The packet's destination address and port are in `set`.
+  RuleBuilder& DestinationIn(IpFamily family, absl::string_view set);
+  // IPv4, to 127.0.0.0/8.
+  RuleBuilder& DestinationIsLoopback4();
 
   // What is done. Entering a tuple in a set that is full ends the rule, too.
   RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
@@ -57,7 +62,9 @@ class RuleBuilder {
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
 
-  // Where it goes on. Goto does not come back.
+  // Where it goes on. Goto does not come back, Jump does at the end of the chain
+  // (or of one that was gone to from there).
+  RuleBuilder& Jump(absl::string_view chain);
   RuleBuilder& Goto(absl::string_view chain);
   RuleBuilder& Accept();
 
@@ -70,6 +77,7 @@ class RuleBuilder {
   void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
   void LoadPort(Port port);
   RuleBuilder& Lookup(absl::string_view set, uint32_t flags);
+  void MatchFamily(IpFamily family);
   void LoadTuple(IpFamily family, TupleOrder order);
   RuleBuilder& TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value);
   RuleBuilder& DynamicSet(nft_dynset_ops op, absl::string_view set, absl::Duration timeout);

@@ -22,11 +22,11 @@ constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 // Everything of one address family that the rules below say twice.
 struct Family {
   IpFamily ip;
-  absl::string_view tcp, half, udp;
+  absl::string_view tcp, half, udp, datagrams, targets;
 };
 constexpr std::array<Family, 2> kFamilies{{
-    {IpFamily::kIpv4, "tcp4", "half4", "udp4"},
-    {IpFamily::kIpv6, "tcp6", "half6", "udp6"},
+    {IpFamily::kIpv4, "tcp4", "half4", "udp4", "datagrams4", "targets4"},
+    {IpFamily::kIpv6, "tcp6", "half6", "udp6", "datagrams6", "targets6"},
 }};
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
 constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
@@ -34,7 +34,7 @@ constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 // Sees every packet that leaves a socket of this host. What has nothing to do
 // with the guard is to be done with it after as few expressions as possible:
 // traffic to elsewhere after the first rule, loopback traffic after one lookup
-// of two bytes, whatever its protocol and address family. (Looking the tuple up
+// of two bytes (UDP: two), whatever its address family. (Looking the tuple up
 // at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
 // for which of the sets it is.)
 NftChain Output(const Mark& mark) {
@@ -45,13 +45,14 @@ NftChain Output(const Mark& mark) {
   // it pass as it is.
   rules.push_back(
       RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
+  // Goto does not come back: no packet meets the rules of another protocol. UDP
+  // goes first, for a datagram may be exempt by where it goes.
+  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
   rules.push_back(RuleBuilder(kHookChain, "no exempt flow has this port")
                       .SourcePortNotIn(kPortsSet.name)
                       .Accept()
                       .Build());
-  // Goto does not come back: no packet meets the rules of another protocol.
   rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_TCP).Goto("unmarked_tcp").Build());
-  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
   return chain;
 }
 
@@ -215,11 +216,71 @@ NftChain ExemptUdp() {
 
 NftChain UnmarkedUdp() {
   NftChain chain{"unmarked_udp", {}};
+  chain.rules.push_back(RuleBuilder(chain.name, "a guarded listener may have this port")
+                            .DestinationPortIn("target_ports")
+                            .Jump("datagram")
+                            .Build());
+  chain.rules.push_back(RuleBuilder(chain.name, "no exempt flow has this port")
+                            .SourcePortNotIn(kPortsSet.name)
+                            .Accept()
+                            .Build());
   for (const Family& family : kFamilies) {
     chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt flows")
                               .TupleIn(family.ip, TupleOrder::kAsSent, family.udp)
                               .Goto("udp_reply")
                               .Build());
+  }
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "replies to exempt datagrams")
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.datagrams)
+                              .Goto("datagram_reply")
+                              .Build());
+  }
+  return chain;
+}
+
+// From a socket that is not connected (or was before the port became a
+// NodePort): no program saw where it goes, so the address and port decide.
+NftChain Datagram() {
+  NftChain chain{"datagram", {}};
+  chain.rules.push_back(RuleBuilder(chain.name)
+                            .DestinationIsLoopback4()
+                            .DestinationPortIn("targets_any4")
+                            .Goto("exempt_datagram")
+                            .Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .DestinationIn(family.ip, family.targets)
+                              .Goto("exempt_datagram")
+                              .Build());
+  }
+  return chain;
+}
+
+NftChain ExemptDatagram() {
+  NftChain chain{"exempt_datagram", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kReversed, family.datagrams, kDatagramTimeout)
+            .Build());
+  }
+  // Or it would come back to where it was jumped from.
+  chain.rules.push_back(RuleBuilder(chain.name).Accept().Build());
+  return chain;
+}
+
+NftChain DatagramReply() {
+  NftChain chain{"datagram_reply", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kAsSent, family.datagrams, kDatagramTimeout)
+            .Build());
   }
   return chain;
 }
@@ -243,19 +304,20 @@ uint32_t NftSetSpec::key_type() const {
   // nft's own numbering of data types; the kernel only stores it. A concatenation
   // is its parts' numbers, six bits each.
   constexpr uint32_t kIpv4Address = 7, kIpv6Address = 8, kInetService = 13, kTypeBits = 6;
-  if (use == NftSetUse::kPorts) return kInetService;
+  if (has_ports_only()) return kInetService;
   const uint32_t address = family == IpFamily::kIpv4 ? kIpv4Address : kIpv6Address;
   const uint32_t half = address << kTypeBits | kInetService;
+  if (use == NftSetUse::kTargets) return half;
   return half << (2 * kTypeBits) | half;
 }
 
 uint32_t NftSetSpec::key_length() const {
-  if (use == NftSetUse::kPorts) return sizeof(in_port_t);
+  if (has_ports_only()) return sizeof(in_port_t);
   // Each part of a concatenation is padded to 32 bits.
   constexpr uint32_t kPort = 4;
   const auto address =
       static_cast<uint32_t>(family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr));
-  return 2 * (address + kPort);
+  return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
 }
 
 std::vector<NftChain> MakeChains(const Mark& mark) {
@@ -272,6 +334,9 @@ std::vector<NftChain> MakeChains(const Mark& mark) {
   chains.push_back(ExemptUdp());
   chains.push_back(UnmarkedUdp());
   chains.push_back(UdpReply());
+  chains.push_back(Datagram());
+  chains.push_back(ExemptDatagram());
+  chains.push_back(DatagramReply());
   return chains;
 }
 

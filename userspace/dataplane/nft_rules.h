@@ -35,6 +35,9 @@ inline constexpr absl::string_view kExemptedCounter = "exempted";
 inline constexpr absl::Duration kTcpTimeout = absl::Hours(24 * 365);
 // Nothing says that a UDP flow is over. As long as conntrack's longest timeout.
 inline constexpr absl::Duration kUdpTimeout = absl::Hours(24 * 5);
+// A client that is not connected has no end that one could wait for, and may use
+// each of its ports once. As long as conntrack's default for a stream, and more.
+inline constexpr absl::Duration kDatagramTimeout = absl::Minutes(3);
 // For retransmissions after the last FIN, and the RST that answers a late segment.
 inline constexpr absl::Duration kClosedTimeout = absl::Seconds(30);
 
@@ -44,9 +47,19 @@ enum class NftSetUse : uint8_t {
   kFlows,
   // Tuples of the directions of a TCP connection that have sent FIN.
   kHalfClosed,
+  // As kFlows, of clients that are not connected: nothing says that they have gone,
+  // nor that they will send again.
+  kDatagrams,
   // Every port that is in a tuple of the flow sets, as source or destination.
   // Has at least those; more costs a little time and nothing else.
   kPorts,
+  // What the controller keeps, and no packet changes: where core::DatagramTargets
+  // says that datagrams are exempt. All ports of the two sets that follow:
+  kTargetPorts,
+  // Ports of any address of 127.0.0.0/8,
+  kLoopbackTargets,
+  // and pairs (address, port).
+  kTargets,
 };
 
 struct NftSetSpec {
@@ -58,19 +71,32 @@ struct NftSetSpec {
   uint32_t key_type() const;  // as nft numbers data types; tells it how to print
   uint32_t key_length() const;
   // The time that an entry is given when it is entered or refreshed.
-  absl::Duration timeout() const { return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout; }
-  uint32_t size(uint32_t tuples) const { return use == NftSetUse::kPorts ? kPortsSize : tuples; }
+  absl::Duration timeout() const {
+    if (use == NftSetUse::kDatagrams) return kDatagramTimeout;
+    return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout;
+  }
+  bool has_ports_only() const {
+    return use == NftSetUse::kPorts || use == NftSetUse::kTargetPorts ||
+           use == NftSetUse::kLoopbackTargets;
+  }
+  bool has_tuples() const {
+    return use == NftSetUse::kFlows || use == NftSetUse::kHalfClosed ||
+           use == NftSetUse::kDatagrams;
+  }
+  // Entered and left to expire by packets, not by the controller.
+  bool dynamic() const { return has_tuples() || use == NftSetUse::kPorts; }
+  uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
+  uint32_t size(uint32_t tuples) const { return has_ports_only() ? kPortsSize : tuples; }
 
   // As many as there are ports: never full.
   static constexpr uint32_t kPortsSize = 65536;
 };
 
-inline constexpr uint32_t kSetFlags = NFT_SET_TIMEOUT | NFT_SET_EVAL;
-// Of each set of tuples.
+// Of each set of tuples or pairs.
 inline constexpr uint32_t kSetSize = 65536;
 
 inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
-inline constexpr std::array<NftSetSpec, 7> kNftSets{{
+inline constexpr std::array<NftSetSpec, 13> kNftSets{{
     kPortsSet,
     {"tcp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_TCP},
     {"tcp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_TCP},
@@ -78,6 +104,12 @@ inline constexpr std::array<NftSetSpec, 7> kNftSets{{
     {"half6", NftSetUse::kHalfClosed, IpFamily::kIpv6, IPPROTO_TCP},
     {"udp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_UDP},
     {"udp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_UDP},
+    {"datagrams4", NftSetUse::kDatagrams, IpFamily::kIpv4, IPPROTO_UDP},
+    {"datagrams6", NftSetUse::kDatagrams, IpFamily::kIpv6, IPPROTO_UDP},
+    {"target_ports", NftSetUse::kTargetPorts},
+    {"targets_any4", NftSetUse::kLoopbackTargets},
+    {"targets4", NftSetUse::kTargets, IpFamily::kIpv4, IPPROTO_UDP},
+    {"targets6", NftSetUse::kTargets, IpFamily::kIpv6, IPPROTO_UDP},
 }};
 
 // Chains with the rules for packets whose mark is `mark`.

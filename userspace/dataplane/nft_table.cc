@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -17,6 +18,7 @@
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
+#include "core/datagram_targets.h"
 #include "dataplane/nft_elements.h"
 #include "dataplane/nft_flows.h"
 #include "dataplane/nft_install.h"
@@ -38,6 +40,7 @@ class InstalledTable : public NftTable {
                      std::function<void(const absl::Status&)> restored) override;
   absl::Status Reconcile(const std::vector<Flow>& live,
                          const std::vector<Flow>& connected) override;
+  absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
   absl::StatusOr<bool> Quiet() override;
   absl::Status Remove() override;
 
@@ -51,6 +54,7 @@ class InstalledTable : public NftTable {
   };
   absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<Flow>& live,
                                   const std::vector<Flow>& connected);
+  absl::StatusOr<bool> ApplyTargets();
   using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
   absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
                                          std::vector<NftElement> elements,
@@ -60,6 +64,7 @@ class InstalledTable : public NftTable {
   base::NetlinkSocket socket_;
   const NftSettings settings_;
   NftInstalled installed_;
+  std::optional<core::DatagramTargets> targets_;
   std::unique_ptr<NftKeeper> keeper_;
 };
 
@@ -89,10 +94,12 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost,
   } else if (!entries_lost) {
     return false;
   }
+  const absl::StatusOr<bool> targets_lost = ApplyTargets();
+  if (!targets_lost.ok()) return targets_lost.status();
   // The rules first: a connection that begins now enters itself.
   const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live(), {});
   if (!outcome.ok()) return outcome.status();
-  return !intact || outcome->added;
+  return !intact || *targets_lost || outcome->added;
 }
 
 absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftSetSpec& set,
@@ -120,12 +127,13 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
   absl::flat_hash_set<std::string> used;
   Outcome outcome;
   for (const NftSetSpec& set : kNftSets) {
-    if (set.use == NftSetUse::kPorts) continue;
+    if (!set.has_tuples()) continue;
     auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
     for (const NftElement& element : *elements) {
       for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
     }
+    if (set.use == NftSetUse::kDatagrams) continue;  // no socket says whether they are in use
     const absl::StatusOr<NftSetChange> change =
         ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
           return CompareFlows(set, settings_.set_size, now, live, connected);
@@ -152,8 +160,31 @@ absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
   return outcome.ok() ? outcome->full : outcome.status();
 }
 
+// True when something was not as it should be.
+absl::StatusOr<bool> InstalledTable::ApplyTargets() {
+  if (!targets_) return false;
+  bool changed = false;
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.dynamic()) continue;
+    auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    const absl::StatusOr<NftSetChange> change = ChangeSet(
+        Extent::kAddAndRemove, set, *std::move(elements),
+        [&](const std::vector<NftElement>& now) { return CompareTargets(set, now, *targets_); });
+    if (!change.ok()) return change.status();
+    changed = changed || !change->add.empty() || !change->remove.empty();
+  }
+  return changed;
+}
+
+absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& targets) {
+  targets_ = targets;
+  return ApplyTargets().status();
+}
+
 absl::StatusOr<bool> InstalledTable::Quiet() {
   for (const NftSetSpec& set : kNftSets) {
+    if (!set.dynamic()) continue;
     const auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
     if (!elements->empty()) return false;
@@ -194,11 +225,14 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {
-    if (set.use != NftSetUse::kFlows || !snapshot->sets.contains(set.name)) continue;
+    const bool flows = set.use == NftSetUse::kFlows || set.use == NftSetUse::kDatagrams;
+    const bool targets = set.use == NftSetUse::kTargets || set.use == NftSetUse::kLoopbackTargets;
+    if ((!flows && !targets) || !snapshot->sets.contains(set.name)) continue;
     const auto elements = ReadNftElements(*socket, set.name);
     if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
     if (!elements.ok()) return elements.status();
-    state.flow_entries += static_cast<uint32_t>(elements->size());
+    (flows ? state.flow_entries : state.datagram_targets) +=
+        static_cast<uint32_t>(elements->size());
   }
   return state;
 }

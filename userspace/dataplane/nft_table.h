@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "core/datagram_targets.h"
 
 namespace npg::dataplane {
 
@@ -42,6 +43,7 @@ struct NftTableState {
   uint32_t owner_portid = 0;      // netlink port id of the owner; 0 = none
   uint64_t exempted_packets = 0;  // of the counter "exempted"
   uint32_t flow_entries = 0;      // elements in the flow sets (two per flow)
+  uint32_t datagram_targets = 0;  // where datagrams of unconnected sockets are exempt
 };
 
 // The table inet nodeport_guard of this network namespace: built, owned and
@@ -73,7 +75,7 @@ class NftTable {
   // Makes the flow sets agree with the sockets there are: adds entries of
   // `live` (listeners::ListMarkedFlows) that are missing, removes those that no
   // socket uses any more, neither of `live` nor of `connected`
-  // (listeners::ListLoopbackFlows: a client may have lost its mark since). The
+  // (listeners::ListLocalFlows: a client may have lost its mark since). The
   // kernel does both by itself; this catches what it cannot see (a full set
   // that has room again, a UDP client that closed, a table that was restored).
   // Entries younger than a few seconds are left alone, for the lists may be
@@ -81,7 +83,13 @@ class NftTable {
   virtual absl::Status Reconcile(const std::vector<Flow>& live,
                                  const std::vector<Flow>& connected) = 0;
 
-  // True when no set has an entry: since they were emptied, nothing was
+  // Makes datagrams of sockets that are not connected exempt where `targets`
+  // says, and nowhere else. Lasts until the next call, also when somebody else
+  // empties the sets and when the table is restored. Until the first call, an
+  // adopted table goes on with what it has.
+  virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
+
+  // True when no set of flows has an entry: since they were emptied, nothing was
   // exempted, and Reconcile() would find nothing to do. Cheap, where the lists
   // of sockets are not.
   virtual absl::StatusOr<bool> Quiet() = 0;

@@ -136,16 +136,6 @@ Address ToAddress(uint8_t family, const uint32_t* words) {
   return address;
 }
 
-bool IsLoopback(const Address& address) {
-  constexpr std::array<uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  constexpr uint8_t kLoopbackNet = 127;
-  in6_addr v6{};
-  std::memcpy(&v6, address.data(), address.size());
-  if (IN6_IS_ADDR_LOOPBACK(&v6)) return true;
-  return std::equal(kMapped.begin(), kMapped.end(), address.begin()) &&
-         address[kMapped.size()] == kLoopbackNet;
-}
-
 dataplane::Flow ToFlow(const Socket& socket, int protocol) {
   const inet_diag_msg& message = socket.message;
   dataplane::Flow flow;
@@ -192,12 +182,33 @@ absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
   return flows;
 }
 
+absl::Status ListUdp(base::NetlinkSocket& netlink, std::vector<core::Listener>& listeners) {
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(
+        List(netlink, family, IPPROTO_UDP, StateBit(TCP_CLOSE), nullptr, [&](const Socket& socket) {
+          // Bound, that is; the list has sockets without a port, too.
+          if (socket.message.id.idiag_sport == 0 || socket.message.id.idiag_dport != 0) return;
+          listeners.push_back(ToListener(socket, core::Protocol::kUdp));
+        }));
+  }
+  return absl::OkStatus();
+}
+
+void Sort(std::vector<core::Listener>& listeners) {
+  std::sort(listeners.begin(), listeners.end(),
+            [](const core::Listener& a, const core::Listener& b) {
+              return std::tie(a.key, a.address, a.ifindex, a.inode) <
+                     std::tie(b.key, b.address, b.ifindex, b.inode);
+            });
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<core::Listener>> ListListeners() {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
   std::vector<core::Listener> listeners;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, listeners));
   // An MPTCP listener is in TCP's list by its first subflow, which has the inode
   // of the socket that the process holds: asking for MPTCP's own list would
   // find it a second time.
@@ -206,31 +217,35 @@ absl::StatusOr<std::vector<core::Listener>> ListListeners() {
                              [&](const Socket& socket) {
                                listeners.push_back(ToListener(socket, core::Protocol::kTcp));
                              }));
-    NPG_RETURN_IF_ERROR(List(
-        *netlink, family, IPPROTO_UDP, StateBit(TCP_CLOSE), nullptr, [&](const Socket& socket) {
-          // Bound, that is; the list has sockets without a port, too.
-          if (socket.message.id.idiag_sport == 0 || socket.message.id.idiag_dport != 0) return;
-          listeners.push_back(ToListener(socket, core::Protocol::kUdp));
-        }));
   }
-  std::sort(listeners.begin(), listeners.end(),
-            [](const core::Listener& a, const core::Listener& b) {
-              return std::tie(a.key, a.address, a.ifindex, a.inode) <
-                     std::tie(b.key, b.address, b.ifindex, b.inode);
-            });
+  Sort(listeners);
   return listeners;
 }
 
-absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark) {
-  // The kernel does the comparison: it hands out few sockets, and says EPERM to
-  // whoever may not see marks, even when no socket has one.
-  return ListFlows(kClientStates, &mark,
-                   [](const dataplane::Flow& flow) { return IsLoopback(flow.server_address); });
+absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  std::vector<core::Listener> listeners;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, listeners));
+  Sort(listeners);
+  return listeners;
 }
 
-absl::StatusOr<std::vector<dataplane::Flow>> ListLoopbackFlows() {
-  return ListFlows(kConnectedStates, nullptr, [](const dataplane::Flow& flow) {
-    return IsLoopback(flow.server_address) || IsLoopback(flow.client_address);
+absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,
+                                                             const core::AddressSet& own) {
+  // The kernel does the comparison: it hands out few sockets, and says EPERM to
+  // whoever may not see marks, even when no socket has one.
+  return ListFlows(kClientStates, &mark, [&own](const dataplane::Flow& flow) {
+    return core::IsLoopback(flow.server_address) || own.contains(flow.server_address);
+  });
+}
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListLocalFlows(const core::AddressSet& own) {
+  return ListFlows(kConnectedStates, nullptr, [&own](const dataplane::Flow& flow) {
+    // Whatever an own address has to do with is told apart by its ends only
+    // where both are: a connection to another node has one, too.
+    return core::IsLoopback(flow.server_address) || core::IsLoopback(flow.client_address) ||
+           (own.contains(flow.server_address) && own.contains(flow.client_address));
   });
 }
 

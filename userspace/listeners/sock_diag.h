@@ -15,19 +15,24 @@ namespace npg::listeners {
 // owners.h. Needs no privilege. Sorted by port, protocol, address.
 absl::StatusOr<std::vector<core::Listener>> ListListeners();
 
-// The TCP and connected UDP sockets to a loopback address that carry the mark:
+// The UDP ones of these alone.
+absl::StatusOr<std::vector<core::Listener>> ListUdpListeners();
+
+// The TCP and connected UDP sockets to a loopback address, or to one of the
+// node's `own` that are in scope, that carry the mark:
 // the flows the guard exempts now, seen from the client. TCP in every state from
 // SYN_SENT to LAST_ACK: half-closed and orphaned connections still have packets
 // to send; TIME_WAIT is over. The subflows of an MPTCP socket are TCP sockets
 // and carry the mark themselves. PERMISSION_DENIED without CAP_NET_ADMIN: marks
 // are not for everybody.
-absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark);
+absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,
+                                                             const core::AddressSet& own = {});
 
-// Every TCP connection and connected UDP socket over loopback, marked or not,
-// TIME_WAIT included, as each of its sockets sees it ("client" is that socket's
-// own address): a connection of which both ends are here is listed twice, once
-// either way round. Needs no privilege.
-absl::StatusOr<std::vector<dataplane::Flow>> ListLoopbackFlows();
+// Every TCP connection and connected UDP socket over loopback or between `own` addresses, marked or
+// not, TIME_WAIT included, as each of its sockets sees it ("client" is that socket's own address):
+// a connection of which both ends are here is listed twice, once either way round. Needs no
+// privilege.
+absl::StatusOr<std::vector<dataplane::Flow>> ListLocalFlows(const core::AddressSet& own = {});
 
 }  // namespace npg::listeners
 

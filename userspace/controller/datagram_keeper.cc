@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/datagram_keeper.h"
+
+#include <netinet/in.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/errno_status.h"
+#include "core/datagram_targets.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/bpf_guard.h"
+#include "guard_abi.h"
+#include "listeners/sock_diag.h"
+#include "listeners/udp_close_watch.h"
+
+namespace npg::controller {
+
+absl::StatusOr<core::DatagramTargets> DatagramKeeper::Find(const core::PortEntries& ports,
+                                                           const core::AddressSet& own) const {
+  const bool any = std::any_of(ports.begin(), ports.end(), [](const auto& entry) {
+    return entry.first.protocol == core::Protocol::kUdp;
+  });
+  if (!any) return core::DatagramTargets{};
+  const absl::StatusOr<std::vector<core::Listener>> found = listeners::ListUdpListeners();
+  if (!found.ok()) return found.status();
+  const auto entries = guard_.Listeners();
+  if (!entries.ok()) return entries.status();
+  using Bound = std::pair<std::array<uint8_t, 16>, uint16_t>;
+  absl::flat_hash_map<Bound, bool> verdicts;
+  for (const auto& [key, value] : *entries) {
+    if (key.protocol != IPPROTO_UDP) continue;
+    Bound bound{{}, key.port};
+    std::copy(std::begin(key.address), std::end(key.address), bound.first.begin());
+    verdicts[bound] = value.verdict == NPG_OWNER_IGNORED;
+  }
+  return core::FindDatagramTargets(ports, *found, own, [&](const core::Listener& listener) {
+    const auto it = verdicts.find({listener.address, listener.key.port});
+    return it == verdicts.end() ? policy_.IgnoresByDefault() : it->second;
+  });
+}
+
+absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
+  ports_.clear();
+  ports_.insert(targets.loopback4.begin(), targets.loopback4.end());
+  for (const auto& [address, port] : targets.addresses) ports_.insert(port);
+  if (targets.empty()) {
+    watch_.reset();
+    return absl::OkStatus();
+  }
+  if (watch_) return absl::OkStatus();
+  auto watch = listeners::UdpCloseWatch::Start(loop_, [this](uint16_t port) {
+    if (port == 0 || ports_.contains(port)) closed_();
+  });
+  if (!watch.ok()) return base::Annotate(watch.status(), "watch for UDP sockets that are closed");
+  watch_ = *std::move(watch);
+  closed_();  // one may have gone before it was watched
+  return absl::OkStatus();
+}
+
+absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::AddressSet& own) {
+  const absl::StatusOr<core::DatagramTargets> targets = Find(ports, own);
+  if (!targets.ok()) return targets.status();
+  absl::Status status = table_.SetDatagramTargets(*targets);
+  status.Update(Watch(*targets));
+  return status;
+}
+
+}  // namespace npg::controller
