@@ -149,8 +149,7 @@ TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
 }
 
 TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
-  for (const char* flag :
-       {"--scope", "--only-process", "--http-address", "--reserve-ports", "--bind-protection"}) {
+  for (const char* flag : {"--http-address", "--reserve-ports", "--bind-protection"}) {
     EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
               std::string("unknown flag \"") + flag + "\"");
   }
@@ -159,6 +158,7 @@ TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
 
 TEST(CommandLineTest, ValuesAreChecked) {
   EXPECT_EQ(Refused("run --mode off"), "--mode: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(Refused("run --scope node"), "--scope: \"node\" is not one of loopback, local");
   EXPECT_EQ(Refused("run --source etcd"),
             "--source: \"etcd\" is not a source (auto, kubernetes, netfilter, file)");
   EXPECT_EQ(Refused("run --source ,"), "--source: names no source");

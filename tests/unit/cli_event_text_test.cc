@@ -30,7 +30,8 @@ EventFacts MakeEvent() {
   facts.event.port = 33589;
   facts.event.protocol = IPPROTO_TCP;
   facts.time = absl::FromUnixMillis(kNow * 1000 + 789);
-  facts.client_cgroup = "/sys/fs/cgroup/system.slice/kubelet.service";
+  facts.client_cgroup = "/system.slice/kubelet.service";
+  facts.listener_cgroup = "/system.slice/containerd.service";
   facts.nodeport.emplace();
   SetField(facts.nodeport->service, "default/web");
   facts.listener.emplace();
@@ -41,14 +42,15 @@ EventFacts MakeEvent() {
 
 TEST(EventTextTest, IsALineForPeople) {
   EXPECT_EQ(EventText(MakeEvent()),
-            "12:00:00.789  33589/tcp  exempted  kubelet[712] -> 127.0.0.1  containerd[812] on [::]"
-            "  default/web");
+            "12:00:00.789  33589/tcp  exempted  kubelet[712] (kubelet.service) -> 127.0.0.1  "
+            "containerd[812] (containerd.service) on [::]  default/web");
 }
 
 TEST(EventTextTest, WithoutWhatIsNotKnown) {
   EventFacts facts = MakeEvent();
   facts.nodeport.reset();
   facts.listener.reset();
+  facts.client_cgroup = "/";
   facts.event.observed = 1;
   facts.event.protocol = IPPROTO_UDP;
   EXPECT_EQ(EventText(facts),
@@ -72,9 +74,14 @@ TEST(EventTextTest, JsonHasTheSame) {
   EXPECT_EQ(json["protocol"], "tcp");
   EXPECT_EQ(json["address"], "127.0.0.1");
   EXPECT_EQ(json["client"]["comm"], "kubelet");
-  EXPECT_EQ(json["client"]["cgroup"], "/sys/fs/cgroup/system.slice/kubelet.service");
+  EXPECT_EQ(json["client"]["cgroup"], "/system.slice/kubelet.service");
+  EXPECT_EQ(json["client"]["unit"], "kubelet.service");
+  EXPECT_EQ(json["client"]["pod_uid"], nullptr);
   EXPECT_EQ(json["listener"]["address"], "::");
   EXPECT_EQ(json["listener"]["comm"], "containerd");
+  EXPECT_EQ(json["listener"]["uid"], 0);
+  EXPECT_EQ(json["listener"]["cgroup"], "/system.slice/containerd.service");
+  EXPECT_EQ(json["listener"]["unit"], "containerd.service");
   EXPECT_EQ(json["service"], "default/web");
 }
 

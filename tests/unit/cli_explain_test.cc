@@ -73,7 +73,8 @@ TEST(ExplainTest, NotANodePort) {
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowThatSaidNo(walk), 3U);
   EXPECT_EQ(walk.verdict, NPG_PASS_NOT_NODEPORT);
-  EXPECT_EQ(walk.rows[4].fact, "containerd[812] on 127.0.0.1") << "told, though not asked";
+  EXPECT_THAT(walk.rows[4].fact, StartsWith("containerd[812] on 127.0.0.1 (uid 0, "))
+      << "not asked";
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a NodePort that the "
             "guard knows of.");
@@ -198,14 +199,56 @@ TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(core::PortKey{80, core::Protocol::kTcp}));
 }
 
-TEST(ExplainTest, UdpIsToldToBeOfConnectedSockets) {
+TEST(ExplainTest, UdpHasRowsOfItsOwn) {
   GuardFacts facts = MakeFacts();
   AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
   facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
   const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
-  EXPECT_EQ(walk.rows[0].fact, "udp, of sockets that connect()");
+  EXPECT_EQ(walk.rows[0].fact, "udp");
   EXPECT_THAT(walk.sentence,
               StartsWith("A UDP connect to 127.0.0.1:33589 is exempted: coredns[9]"));
+}
+
+// Which of the flags, and by which name, whoever decided.
+TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
+  GuardFacts facts = MakeFacts();
+  const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
+  EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
+  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_IGNORED));
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_IGNORED_OWNER);
+
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  facts.policy = {MakePolicy("kubelet", NPG_OWNER_GUARDED)};
+  EXPECT_EQ(fact(), "ignored: --only-process does not name containerd (kubelet)");
+  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_GUARDED));
+  facts.classified[0].second.verdict = NPG_OWNER_GUARDED;
+  EXPECT_EQ(fact(), "guarded: --only-process names containerd");
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_EXEMPT);
+}
+
+// The program goes by the entry, whatever the policy would say by now.
+TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
+  GuardFacts facts = MakeFacts();
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_PASS_IGNORED_OWNER);
+  EXPECT_EQ(walk.rows[5].fact,
+            "ignored, as noted for containerd; to be guarded: --ignore-process does not name "
+            "containerd (kube-proxy, ovnkube)");
+}
+
+TEST(ExplainTest, AnOwnAddressInScope) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  // Out of scope, nobody listens where the question is.
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_NO_LISTENER);
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.own = {Address("10.0.0.5")};
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_EQ(walk.rows[1].fact, "10.0.0.5, an address of this node");
 }
 
 TEST(ExplainTest, EndsInTheSentenceAndFits80Columns) {

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 #include "cli/guard_facts.h"
@@ -47,7 +48,18 @@ inline core::Listener MakeListener(const std::string& address, uint16_t port,
   listener.inode = 4242;
   listener.owner.pid = pid;
   listener.owner.comm = comm;
+  listener.owner.executable = "/usr/bin/" + comm;
+  listener.owner.cgroup = "/system.slice/" + comm + ".service";
+  listener.owner.workload.unit = comm + ".service";
+  listener.owner.holders = {pid};
   return listener;
+}
+
+inline std::pair<npg_policy_key, npg_policy> MakePolicy(const std::string& comm,
+                                                        npg_owner_verdict verdict) {
+  npg_policy_key key{};
+  SetField(key.comm, comm);
+  return {key, npg_policy{static_cast<uint32_t>(verdict)}};
 }
 
 inline void AddNodePort(GuardFacts& facts, uint16_t port, const std::string& service,
@@ -98,6 +110,8 @@ inline GuardFacts MakeFacts() {
   facts.config.netns_cookie = 1;
   facts.config.started = static_cast<uint64_t>(kNow) - 3600;
   SetField(facts.config.version, "0.1.0");
+  facts.policy = {MakePolicy("kube-proxy", NPG_OWNER_IGNORED),
+                  MakePolicy("ovnkube", NPG_OWNER_IGNORED)};
   facts.controller = 4711;
   facts.same_netns = true;
   AddNodePort(facts, 33589, "default/web");

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "absl/time/time.h"
 #include "cli/table.h"
 #include "core/port.h"
 #include "guard_abi.h"
@@ -38,6 +39,9 @@ TEST(ScanTest, NamesConflictsAndWhatToDo) {
             "  PORT       SERVICE      SOURCES    LISTENER   OWNER\n"
             "  33589/tcp  default/web  netfilter  127.0.0.1  containerd[812]\n"
             "\n"
+            "  OWNER\n"
+            "  containerd[812]  uid 0, /usr/bin/containerd, containerd.service\n"
+            "\n"
             "2 NodePorts (netfilter 2) and 11 listeners looked at.\n"
             "This node's own connects to these listeners can end up in the Service;\n"
             "'nodeport-guard run' prevents that.\n");
@@ -63,8 +67,41 @@ TEST(ScanTest, ProcessesThatOnlyHoldPortsAreNoConflict) {
   const ScanReport report = MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.ignored, SizeIs(1));
-  EXPECT_THAT(RenderScan(report, {}), HasSubstr("Ignored, as the process only holds the port"));
+  EXPECT_THAT(RenderScan(report, {}),
+              HasSubstr("Ignored, by --ignore-process or --only-process:\n"));
   EXPECT_THAT(MakeScanReport(facts, {}).conflicts, SizeIs(1));
+}
+
+TEST(ScanTest, OnlyTheNamedAreVictims) {
+  ScanFacts facts = MakeScanFacts();
+  facts.candidates.push_back(MakeListener("127.0.0.1", 30080, "agent", 7));
+  const ScanReport report = MakeScanReport(facts, {{}, {"containerd"}});
+  ASSERT_THAT(report.conflicts, SizeIs(1));
+  EXPECT_EQ(report.conflicts[0].key.port, 33589);
+  ASSERT_THAT(report.ignored, SizeIs(1));
+  EXPECT_EQ(report.ignored[0].key.port, 30080);
+}
+
+// Somebody who is not known may be a victim.
+TEST(ScanTest, AnUnknownOwnerIsNotIgnored) {
+  ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].owner = {};
+  EXPECT_THAT(MakeScanReport(facts, {{}, {"containerd"}}).conflicts, SizeIs(1));
+}
+
+TEST(ScanTest, TellsWhatALoadedGuardHasCounted) {
+  ScanFacts facts = MakeScanFacts();
+  facts.guarded = true;
+  facts.now = absl::FromUnixSeconds(kNow);
+  facts.histories[{33589, core::Protocol::kTcp}] = {facts.now - absl::Hours(72), 42, 0,
+                                                    facts.now - absl::Minutes(2)};
+  const ScanReport report = MakeScanReport(facts, {});
+  EXPECT_THAT(RenderScan(report, {}), HasSubstr("containerd[812]        42  2m ago  3d ago\n"));
+  const nlohmann::ordered_json json = ScanJson(report)["conflicts"][0];
+  EXPECT_EQ(json["exempted"], 42);
+  EXPECT_EQ(json["last"], "2026-11-02T11:58:00Z");
+  EXPECT_EQ(json["since"], "2026-10-30T12:00:00Z");
+  EXPECT_EQ(json["verdict"], "guarded");
 }
 
 TEST(ScanTest, SaysWhatItCouldNotSee) {

@@ -34,7 +34,61 @@ TEST(StatusTest, ConflictsComeFirst) {
       StartsWith("Conflicts: 1 listener has the port of a NodePort\n"
                  "  PORT       SERVICE      LISTENER   OWNER            EXEMPTED  LAST    SINCE\n"
                  "  33589/tcp  default/web  127.0.0.1  containerd[812]        42  2m ago  3d ago\n"
+                 "\n"
+                 "  OWNER\n"
+                 "  containerd[812]  uid 0, /usr/bin/containerd, containerd.service\n"
                  "\nGuard\n"));
+}
+
+TEST(StatusTest, NamesThePodOfAnOwner) {
+  GuardFacts facts = MakeFacts();
+  core::Owner& owner = facts.listeners[0].owner;
+  owner.workload = {"", "0d5f3a1c-7b2e-4c8d-9e6f-112233445566", std::string(64, 'a'), "cri-o"};
+  owner.holders = {812, 813};
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  containerd[812]  uid 0, /usr/bin/containerd, pod\n"
+                        "                   0d5f3a1c-7b2e-4c8d-9e6f-112233445566 cri-o container\n"
+                        "                   aaaaaaaaaaaa, shared by 2 processes\n"));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["conflicts"][0]["owner"];
+  EXPECT_EQ(json["unit"], nullptr);
+  EXPECT_EQ(json["pod_uid"], "0d5f3a1c-7b2e-4c8d-9e6f-112233445566");
+  EXPECT_EQ(json["container_id"], std::string(64, 'a'));
+  EXPECT_EQ(json["container_runtime"], "cri-o");
+  EXPECT_EQ(json["holders"].size(), 2U);
+}
+
+TEST(StatusTest, TellsThePolicyAndTheScope) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
+  EXPECT_THAT(Render(facts), HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
+                                       "              (--ignore-process)\n"));
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  facts.policy = {MakePolicy("containerd", NPG_OWNER_GUARDED)};
+  EXPECT_THAT(Render(facts), HasSubstr("; 2\n              addresses besides loopback\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("  listeners   only those of containerd are guarded "
+                                       "(--only-process)\n"));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"];
+  EXPECT_EQ(json["scope"], "local");
+  EXPECT_EQ(json["own_addresses"], (nlohmann::ordered_json{"10.0.0.5", "2001:db8::5"}));
+  EXPECT_EQ(json["only_process"], nlohmann::ordered_json{"containerd"});
+  EXPECT_TRUE(json["ignore_process"].empty());
+}
+
+TEST(StatusTest, OwnAddressesInScopeHaveConflicts) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  facts.own = {Address("10.0.0.5")};
+  EXPECT_EQ(MakeStatusReport(facts).conflicts.size(), 1U);
+}
+
+// An owner that no entry names is judged as the program judges it.
+TEST(StatusTest, WithoutAnEntryTheDefaultHolds) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_FALSE(MakeStatusReport(facts).conflicts[0].ignored);
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  EXPECT_TRUE(MakeStatusReport(facts).conflicts[0].ignored);
 }
 
 TEST(StatusTest, TellsEachPartOfTheGuard) {

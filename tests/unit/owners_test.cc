@@ -83,6 +83,21 @@ TEST_F(OwnersTest, FindsTheHolderOfASocket) {
   EXPECT_EQ(listeners[0].owner.comm, "containerd");
   EXPECT_EQ(listeners[0].owner.executable, "/usr/bin/containerd");
   EXPECT_EQ(listeners[0].owner.cgroup, "/system.slice/some.service");
+  EXPECT_EQ(listeners[0].owner.workload.unit, "some.service");
+  EXPECT_THAT(listeners[0].owner.holders, testing::ElementsAre(812));
+}
+
+// systemd keeps the socket that it has handed to a unit.
+TEST_F(OwnersTest, AnyOtherHolderOwnsRatherThanInit) {
+  AddProcess(1, "systemd", {"socket:[7]", "socket:[8]"});
+  AddProcess(30, "agent", {"socket:[7]"});
+  AddProcess(40, "worker", {"socket:[7]"});
+  std::vector<core::Listener> listeners = {Socket(7), Socket(8)};
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.comm, "agent");
+  EXPECT_THAT(listeners[0].owner.holders, testing::ElementsAre(1, 30, 40));
+  EXPECT_EQ(listeners[1].owner.comm, "systemd");
+  EXPECT_THAT(listeners[1].owner.holders, testing::ElementsAre(1));
 }
 
 TEST_F(OwnersTest, TheLowestPidOwnsASharedSocket) {
@@ -95,14 +110,14 @@ TEST_F(OwnersTest, TheLowestPidOwnsASharedSocket) {
   EXPECT_EQ(listeners[1].owner.pid, 9);
 }
 
-TEST_F(OwnersTest, TakesTheCgroup2LineOnAHybridHost) {
+TEST_F(OwnersTest, FindsTheCgroupWhateverTheHierarchies) {
   AddProcess(1, "init", {"socket:[5]"}, "12:pids:/p\n1:name=systemd:/init.scope\n0::/init.scope\n");
   AddProcess(2, "old", {"socket:[6]"}, "12:pids:/p\n1:name=systemd:/init.scope\n");
   std::vector<core::Listener> listeners = {Socket(5), Socket(6)};
   FillOwners(listeners, root_);
   EXPECT_EQ(listeners[0].owner.cgroup, "/init.scope");
   EXPECT_EQ(listeners[1].owner.comm, "old");
-  EXPECT_EQ(listeners[1].owner.cgroup, "");
+  EXPECT_EQ(listeners[1].owner.cgroup, "/init.scope");
 }
 
 TEST_F(OwnersTest, LeavesUnknownSocketsWithoutOwner) {

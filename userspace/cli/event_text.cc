@@ -17,6 +17,7 @@
 #include "cli/text.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/workload.h"
 #include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 
@@ -38,9 +39,14 @@ core::PortKey KeyOf(const npg_event& event) {
 
 std::string Action(const npg_event& event) { return event.observed != 0 ? "observed" : "exempted"; }
 
-std::string Process(absl::string_view comm, uint32_t pid) {
-  return absl::StrCat(Printable(comm), "[", pid, "]");
+// "containerd[812] (containerd.service)".
+std::string Process(absl::string_view comm, uint32_t pid, const std::string& cgroup) {
+  const core::Workload workload = core::ParseCgroupPath(cgroup);
+  return absl::StrCat(Printable(comm), "[", pid, "]", workload.empty() ? "" : " (",
+                      Printable(core::ToString(workload)), workload.empty() ? "" : ")");
 }
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
 }  // namespace
 
@@ -49,12 +55,13 @@ std::string EventText(const EventFacts& facts) {
   std::string line = absl::StrFormat(
       "%s  %-9s  %s  %s -> %s", absl::FormatTime("%H:%M:%E3S", facts.time, absl::UTCTimeZone()),
       core::ToString(KeyOf(event)), Action(event),
-      Process(dataplane::FieldText(event.comm), event.pid),
+      Process(dataplane::FieldText(event.comm), event.pid, facts.client_cgroup),
       core::AddressText(ToAddress(event.address)));
   const std::string bound = core::AddressText(ToAddress(event.listener_address));
   if (facts.listener && facts.listener->pid != 0) {
     absl::StrAppend(&line, "  ",
-                    Process(dataplane::FieldText(facts.listener->comm), facts.listener->pid),
+                    Process(dataplane::FieldText(facts.listener->comm), facts.listener->pid,
+                            facts.listener_cgroup),
                     " on ", bound);
   } else {
     absl::StrAppend(&line, "  listener on ", bound);
@@ -73,21 +80,25 @@ std::string EventJson(const EventFacts& facts) {
   json["port"] = event.port;
   json["protocol"] = std::string(core::ProtocolName(KeyOf(event).protocol));
   json["address"] = AddressValue(ToAddress(event.address));
-  json["client"] = {
-      {"pid", event.pid},
-      {"uid", event.uid},
-      {"comm", std::string(dataplane::FieldText(event.comm))},
-      {"cgroup_id", event.cgroup_id},
-      {"cgroup", facts.client_cgroup.empty() ? Json(nullptr) : Json(facts.client_cgroup)}};
+  json["client"] = {{"pid", event.pid},
+                    {"uid", event.uid},
+                    {"comm", std::string(dataplane::FieldText(event.comm))},
+                    {"cgroup_id", event.cgroup_id},
+                    {"cgroup", TextOrNull(facts.client_cgroup)}};
+  AddWorkload(core::ParseCgroupPath(facts.client_cgroup), json["client"]);
   Json listener;
   listener["address"] = AddressValue(ToAddress(event.listener_address));
   if (facts.listener && facts.listener->pid != 0) {
     listener["pid"] = facts.listener->pid;
+    listener["uid"] = facts.listener->uid;
     listener["comm"] = std::string(dataplane::FieldText(facts.listener->comm));
   } else {
     listener["pid"] = nullptr;
+    listener["uid"] = nullptr;
     listener["comm"] = nullptr;
   }
+  listener["cgroup"] = TextOrNull(facts.listener_cgroup);
+  AddWorkload(core::ParseCgroupPath(facts.listener_cgroup), listener);
   json["listener"] = std::move(listener);
   const bool named = facts.nodeport && facts.nodeport->service[0] != '\0';
   json["service"] =

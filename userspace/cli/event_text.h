@@ -14,7 +14,8 @@ namespace npg::cli {
 struct EventFacts {
   npg_event event{};
   absl::Time time;                       // of the event, wall clock
-  std::string client_cgroup;             // folder of the client's cgroup; empty when unknown
+  std::string client_cgroup;             // of the client, below the root; empty when unknown
+  std::string listener_cgroup;           // of the listener's owner, the same
   std::optional<npg_nodeport> nodeport;  // the port's entry, if it still has one
   std::optional<npg_listener> listener;  // the listener's entry, if it has one
 };

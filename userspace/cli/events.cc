@@ -7,6 +7,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <iostream>
@@ -33,6 +34,7 @@
 #include "dataplane/guard_state.h"
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
+#include "listeners/owners.h"
 
 namespace npg::cli {
 namespace {
@@ -93,13 +95,30 @@ class Follower {
     listener.port = event.port;
     listener.protocol = event.protocol;
     facts.listener = state_.Listener(listener).value_or(std::nullopt);
-    facts.client_cgroup = cgroup_.empty() ? "" : CgroupPath(cgroup_, event.cgroup_id);
+    facts.client_cgroup = PathOf(event.cgroup_id);
+    if (facts.listener) {
+      // The controller, which names who was there before it, does not know ids.
+      facts.listener_cgroup = facts.listener->cgroup_id != 0
+                                  ? PathOf(facts.listener->cgroup_id)
+                                  : listeners::CgroupOf(static_cast<pid_t>(facts.listener->pid));
+    }
     return facts;
+  }
+
+  // The same few cgroups over and over; ids are never used twice.
+  std::string PathOf(uint64_t cgroup_id) {
+    constexpr size_t kMost = 4096;
+    if (cgroup_.empty() || cgroup_id == 0) return "";
+    if (paths_.size() >= kMost) paths_.clear();
+    const auto [it, fresh] = paths_.try_emplace(cgroup_id);
+    if (fresh) it->second = CgroupBelowRoot(cgroup_, cgroup_id);
+    return it->second;
   }
 
   const EventsOptions& options_;
   dataplane::GuardState state_;
   std::string cgroup_;
+  absl::flat_hash_map<uint64_t, std::string> paths_;  // of cgroups, by id
   uint64_t printed_ = 0;
 };
 

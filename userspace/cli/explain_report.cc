@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -37,11 +38,6 @@ constexpr Address kLoopback6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 bool IsV4(const Address& address) { return address[10] == 0xff; }
 
-bool IsWildcard(const Address& address) {
-  return address == Address{} ||
-         address == Address{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
-}
-
 std::vector<core::Listener> ListenersOn(const GuardFacts& facts, const core::PortKey& key) {
   std::vector<core::Listener> listeners;
   for (const core::Listener& listener : facts.listeners) {
@@ -53,7 +49,7 @@ std::vector<core::Listener> ListenersOn(const GuardFacts& facts, const core::Por
 // An address to which a connect reaches this listener: its own, or for a
 // wildcard one that none of the others is bound to.
 Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
-  if (!IsWildcard(listener.address)) return listener.address;
+  if (!core::IsWildcard(listener.address)) return listener.address;
   if (!IsV4(listener.address) && listener.v6only) return kLoopback6;
   Address address = kLoopback4;
   const auto taken = [&] {
@@ -108,7 +104,8 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
                          const std::vector<core::Listener>& all) {
   if (walk.listener) {
     return absl::StrCat(OwnerText(*walk.listener, Classified(facts, *walk.listener)), " on ",
-                        core::AddressText(walk.listener->address));
+                        core::AddressText(walk.listener->address), " (",
+                        OwnerDetails(*walk.listener), ")");
   }
   std::vector<std::string> elsewhere;
   elsewhere.reserve(all.size());
@@ -120,11 +117,27 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
   return absl::StrCat("nobody over loopback; only ", absl::StrJoin(elsewhere, ", "));
 }
 
-std::string OwnerFact(const Walk& walk, const npg_listener* classified) {
+// By the name that the kernel side knows, for that is what it goes by.
+std::string OwnerFact(const GuardFacts& facts, const Walk& walk, const npg_listener* classified) {
   if (!walk.listener) return "-";
-  if (classified == nullptr) return "guarded: no --ignore-process names it";
-  return absl::StrCat(dataplane::OwnerVerdictName(classified->verdict), ": ",
-                      dataplane::OwnerVerdictMeaning(classified->verdict));
+  const std::string name = classified != nullptr
+                               ? std::string(dataplane::FieldText(classified->comm))
+                               : walk.listener->owner.comm;
+  const std::string rule = PolicyRule(facts, name);
+  const auto verdict = classified != nullptr ? classified->verdict : facts.config.default_verdict;
+  if (absl::StartsWith(rule, dataplane::OwnerVerdictName(verdict))) return rule;
+  return absl::StrCat(dataplane::OwnerVerdictName(verdict), ", as noted for ",
+                      name.empty() ? "it" : name, "; to be ", rule);
+}
+
+std::string DestinationFact(const GuardFacts& facts, const Address& destination) {
+  const std::string text = core::AddressText(destination);
+  if (core::IsLoopback(destination)) return absl::StrCat(text, ", which is loopback");
+  if (facts.own.contains(destination)) return absl::StrCat(text, ", an address of this node");
+  return absl::StrCat(text, facts.config.scope == NPG_SCOPE_LOCAL
+                                ? ", which is not an address of this node"
+                                : ", which is not loopback (--scope local guards the node's "
+                                  "addresses, too)");
 }
 
 std::string MarkFact(const GuardFacts& facts) {
@@ -192,21 +205,20 @@ Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
   if (listener != nullptr) walk.listener = *listener;
   const npg_nodeport* nodeport = FindNodePort(facts, key);
   const npg_listener* classified = listener == nullptr ? nullptr : Classified(facts, *listener);
-  const bool ignored = classified != nullptr && classified->verdict == NPG_OWNER_IGNORED;
+  const bool ignored = listener != nullptr && IsIgnored(facts, classified);
   const bool enforce = facts.config.mode == NPG_MODE_ENFORCE;
   Rows rows(walk);
-  // What is sent without a connect() carries no mark in time.
-  rows.Ask("TCP or UDP?",
-           key.protocol == core::Protocol::kUdp ? "udp, of sockets that connect()" : "tcp", true,
-           NPG_PASS_PROTOCOL);
-  rows.Ask("to loopback?", core::AddressText(destination), true, NPG_PASS_OUT_OF_SCOPE);
+  rows.Ask("TCP or UDP?", std::string(core::ProtocolName(key.protocol)), true, NPG_PASS_PROTOCOL);
+  rows.Ask("to a guarded address?", DestinationFact(facts, destination),
+           core::IsLoopback(destination) || facts.own.contains(destination), NPG_PASS_OUT_OF_SCOPE);
   rows.Ask("a NodePort?", NodePortFact(facts, nodeport), nodeport != nullptr,
            NPG_PASS_NOT_NODEPORT);
   rows.Ask("in the guarded netns?", NetnsFact(facts), facts.same_netns != false,
            NPG_PASS_FOREIGN_NETNS);
   rows.Ask("who listens?", ListenerFact(facts, walk, all), listener != nullptr,
            NPG_PASS_NO_LISTENER);
-  rows.Ask("does the owner count?", OwnerFact(walk, classified), !ignored, NPG_PASS_IGNORED_OWNER);
+  rows.Ask("does the owner count?", OwnerFact(facts, walk, classified), !ignored,
+           NPG_PASS_IGNORED_OWNER);
   rows.Ask("is the mode enforce?", std::string(dataplane::ModeName(facts.config.mode)), enforce,
            NPG_PASS_OBSERVED);
   rows.Ask("can it be marked?", MarkFact(facts), true, NPG_PASS_MARK_FAILED);
@@ -241,7 +253,7 @@ std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key
       facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
   std::vector<Walk> walks;
   for (const core::Listener& listener : listeners) {
-    if (!core::ReachableOverLoopback(listener)) continue;
+    if (!core::ReachableOverLoopbackOr(facts.own, listener)) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) share what happens, too.
     if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/guard_facts.h"
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -15,10 +16,12 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
+#include "cli/guard_text.h"
 #include "cli/node_paths.h"
 #include "cli/options.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/workload.h"
 #include "dataplane/controller_lock.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/netns_cookie.h"
@@ -44,6 +47,12 @@ absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
   NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));
+  NPG_RETURN_IF_ERROR(Take(state.OwnerPolicy(), facts.policy));
+  std::vector<std::pair<npg_address, npg_local_address>> addresses;
+  NPG_RETURN_IF_ERROR(Take(state.LocalAddresses(), addresses));
+  for (const auto& [key, value] : addresses) {
+    facts.own.insert(std::to_array(key.address));
+  }
   return Take(state.Counters(), facts.counters);
 }
 
@@ -58,6 +67,18 @@ absl::Status ReadLinks(const absl::StatusOr<std::string>& cgroup,
     facts.links.push_back({std::move(link), std::move(folder)});
   }
   return absl::OkStatus();
+}
+
+// Of owners whose /proc could not be read, the kernel side has noted the cgroup.
+void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
+  for (core::Listener& listener : facts.listeners) {
+    const npg_listener* classified = Classified(facts, listener);
+    if (!listener.owner.cgroup.empty() || classified == nullptr || classified->cgroup_id == 0) {
+      continue;
+    }
+    listener.owner.cgroup = CgroupBelowRoot(cgroup, classified->cgroup_id);
+    listener.owner.workload = core::ParseCgroupPath(listener.owner.cgroup);
+  }
 }
 
 // The guard is gone or was never there. A table without pins is worth a word:
@@ -106,6 +127,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     }
   }
   facts.gaps = listeners::FillOwners(facts.listeners);
+  if (cgroup.ok()) NameCgroups(*cgroup, facts);
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();
   return facts;

@@ -39,6 +39,8 @@ struct GuardFacts {
   std::vector<std::pair<npg_port_key, npg_nodeport>> nodeports;
   std::vector<std::pair<npg_listener_key, npg_listener>> classified;
   std::vector<std::pair<npg_port_key, npg_port_stats>> stats;
+  std::vector<std::pair<npg_policy_key, npg_policy>> policy;
+  core::AddressSet own;  // addresses besides loopback that are guarded
   std::array<uint64_t, NPG_COUNTER_MAX> counters{};
   // As the controller last wrote them: when it ended, if none runs.
   std::vector<std::pair<npg_source_key, npg_source_state>> sources;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/guard_text.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>
@@ -18,8 +19,10 @@
 #include "cli/guard_facts.h"
 #include "cli/table.h"
 #include "cli/text.h"
+#include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/workload.h"
 #include "dataplane/guard_abi_text.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/nft_table.h"
@@ -87,7 +90,8 @@ std::string TableText(const GuardFacts& facts) {
   if (!facts.nft->present) return absl::StrCat(name, ": missing");
   std::string text =
       absl::StrCat(name, ": in place, ", Count(facts.nft->exempted_packets, "packet"),
-                   " exempted, ", Count((facts.nft->flow_entries + 1) / 2, "flow"), " untracked");
+                   " exempted, ", Count((facts.nft->flow_entries + 1) / 2, "flow"), " untracked, ",
+                   Count(facts.nft->datagram_targets, "UDP listener"), " open to datagrams");
   if (facts.nft->owner_portid != 0) {
     absl::StrAppend(&text, "; nobody else can remove it");
   } else if (facts.controller != 0) {
@@ -114,6 +118,40 @@ std::string NodePortsText(const GuardFacts& facts) {
   }
   return absl::StrCat(facts.nodeports.size(), " known", parts.empty() ? "" : ": ",
                       absl::StrJoin(parts, ", "));
+}
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+// The names of which the policy says so.
+std::vector<std::string> PolicyNames(const GuardFacts& facts, npg_owner_verdict verdict) {
+  std::vector<std::string> names;
+  for (const auto& [key, policy] : facts.policy) {
+    if (policy.verdict == verdict) names.emplace_back(dataplane::FieldText(key.comm));
+  }
+  return names;
+}
+
+std::string NamesText(const std::vector<std::string>& names) {
+  return names.empty() ? "nobody" : absl::StrJoin(names, ", ");
+}
+
+std::string PolicyText(const GuardFacts& facts) {
+  if (facts.config.default_verdict == NPG_OWNER_IGNORED) {
+    return absl::StrCat("only those of ", NamesText(PolicyNames(facts, NPG_OWNER_GUARDED)),
+                        " are guarded (--only-process)");
+  }
+  return absl::StrCat("all are guarded but those of ",
+                      NamesText(PolicyNames(facts, NPG_OWNER_IGNORED)), " (--ignore-process)");
+}
+
+std::string ScopeText(const GuardFacts& facts) {
+  std::string text = absl::StrCat(dataplane::ScopeName(facts.config.scope), ": ",
+                                  dataplane::ScopeMeaning(facts.config.scope));
+  if (facts.config.scope == NPG_SCOPE_LOCAL) {
+    absl::StrAppend(&text, "; ", facts.own.size(),
+                    facts.own.size() == 1 ? " address" : " addresses", " besides loopback");
+  }
+  return text;
 }
 
 absl::Time Started(const GuardFacts& facts) {
@@ -210,9 +248,97 @@ Json OwnerJson(const core::Listener& listener, const npg_listener* classified) {
     json["comm"] = nullptr;
   }
   json["uid"] = listener.uid;
-  json["executable"] = owner.executable.empty() ? Json(nullptr) : Json(owner.executable);
-  json["cgroup"] = owner.cgroup.empty() ? Json(nullptr) : Json(owner.cgroup);
+  json["executable"] = TextOrNull(owner.executable);
+  json["cgroup"] = TextOrNull(owner.cgroup);
+  AddWorkload(owner.workload, json);
+  json["holders"] = owner.holders;
   return json;
+}
+
+std::string OwnerDetails(const core::Listener& listener) {
+  const core::Owner& owner = listener.owner;
+  std::vector<std::string> parts = {absl::StrCat("uid ", listener.uid)};
+  if (!owner.executable.empty()) parts.push_back(owner.executable);
+  if (!owner.workload.empty()) {
+    parts.push_back(core::ToString(owner.workload));
+  } else if (!owner.cgroup.empty()) {
+    parts.push_back(absl::StrCat("cgroup ", owner.cgroup));
+  }
+  if (owner.holders.size() > 1) {
+    parts.push_back(absl::StrCat("shared by ", owner.holders.size(), " processes"));
+  }
+  return absl::StrJoin(parts, ", ");
+}
+
+std::string RenderOwners(const GuardFacts& facts, const std::vector<core::Conflict>& conflicts,
+                         const Style& style) {
+  Table table({{"OWNER"}, {"", false, true}});
+  absl::btree_set<std::string> shown;
+  for (const core::Conflict& conflict : conflicts) {
+    std::string owner = OwnerText(conflict.listener, Classified(facts, conflict.listener));
+    std::string details = OwnerDetails(conflict.listener);
+    if (details == owner || !shown.insert(owner).second) continue;
+    table.AddRow({std::move(owner), std::move(details)});
+  }
+  return shown.empty() ? "" : absl::StrCat("\n", table.Render(style, "  "));
+}
+
+void AddWorkload(const core::Workload& workload, Json& json) {
+  json["unit"] = TextOrNull(workload.unit);
+  json["pod_uid"] = TextOrNull(workload.pod_uid);
+  json["container_id"] = TextOrNull(workload.container_id);
+  json["container_runtime"] = TextOrNull(workload.runtime);
+}
+
+Json ConflictJson(const core::Conflict& conflict, const npg_listener* classified) {
+  const core::PortHistory& history = conflict.history;
+  Json entry;
+  entry["port"] = conflict.key.port;
+  entry["protocol"] = std::string(core::ProtocolName(conflict.key.protocol));
+  entry["service"] = TextOrNull(conflict.service);
+  entry["sources"] = SourcesJson(conflict.sources);
+  entry["listener"] = AddressValue(conflict.listener.address);
+  entry["owner"] = OwnerJson(conflict.listener, classified);
+  entry["verdict"] = std::string(
+      dataplane::OwnerVerdictName(conflict.ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED));
+  entry["exempted"] = history.exempted;
+  entry["observed"] = history.observed;
+  entry["last"] = history.last ? Json(UtcTime(*history.last)) : Json(nullptr);
+  entry["since"] = history.since ? Json(UtcTime(*history.since)) : Json(nullptr);
+  return entry;
+}
+
+core::PortHistories Histories(const GuardFacts& facts) {
+  core::PortHistories histories;
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    histories[ToPortKey(key)].since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport.since));
+  }
+  for (const auto& [key, stats] : facts.stats) {
+    core::PortHistory& history = histories[ToPortKey(key)];
+    history.exempted = stats.exempted;
+    history.observed = stats.observed;
+    history.last = WallTime(facts, stats.last);
+  }
+  return histories;
+}
+
+bool IsIgnored(const GuardFacts& facts, const npg_listener* classified) {
+  return (classified != nullptr ? classified->verdict : facts.config.default_verdict) ==
+         NPG_OWNER_IGNORED;
+}
+
+std::string PolicyRule(const GuardFacts& facts, absl::string_view comm) {
+  const bool only = facts.config.default_verdict == NPG_OWNER_IGNORED;
+  const npg_owner_verdict special = only ? NPG_OWNER_GUARDED : NPG_OWNER_IGNORED;
+  const std::vector<std::string> names = PolicyNames(facts, special);
+  const bool named = std::find(names.begin(), names.end(), comm) != names.end();
+  const npg_owner_verdict verdict =
+      named ? special : static_cast<npg_owner_verdict>(facts.config.default_verdict);
+  const std::string who = comm.empty() ? "an owner that is not known" : std::string(comm);
+  return absl::StrCat(dataplane::OwnerVerdictName(verdict), ": ",
+                      only ? "--only-process" : "--ignore-process",
+                      named ? " names " : " does not name ", who,
+                      named ? "" : absl::StrCat(" (", NamesText(names), ")"));
 }
 
 const npg_listener* Classified(const GuardFacts& facts, const core::Listener& listener) {
@@ -260,6 +386,8 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
                  observe ? Tone::kWarn : Tone::kPlain}});
   table.AddRow({"programs", {ProgramsText(facts), broken_programs ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
+  table.AddRow({"scope", ScopeText(facts)});
+  table.AddRow({"listeners", PolicyText(facts)});
   table.AddRow({"mark", MarkText(facts.config)});
   table.AddRow({"NodePorts", NodePortsText(facts)});
   table.AddRow({"pins", absl::StrCat(facts.bpffs, "/nodeport-guard")});
@@ -277,6 +405,14 @@ Json GuardJson(const GuardFacts& facts) {
   json["mode"] = std::string(dataplane::ModeName(facts.config.mode));
   json["mark"] = Hex(facts.config.mark);
   json["mark_mask"] = Hex(facts.config.mark_mask);
+  json["scope"] = std::string(dataplane::ScopeName(facts.config.scope));
+  json["own_addresses"] = Json::array();
+  std::vector<std::string> own;
+  for (const auto& address : facts.own) own.push_back(AddressValue(address));
+  std::sort(own.begin(), own.end());
+  for (std::string& address : own) json["own_addresses"].push_back(std::move(address));
+  json["only_process"] = PolicyNames(facts, NPG_OWNER_GUARDED);
+  json["ignore_process"] = PolicyNames(facts, NPG_OWNER_IGNORED);
   json["pins"] = absl::StrCat(facts.bpffs, "/nodeport-guard");
   json["same_network_namespace"] = facts.same_netns ? Json(*facts.same_netns) : Json(nullptr);
   json["programs"] = Json::array();
@@ -298,6 +434,7 @@ Json GuardJson(const GuardFacts& facts) {
     table["owned"] = facts.nft->owner_portid != 0;
     table["exempted_packets"] = facts.nft->exempted_packets;
     table["flow_entries"] = facts.nft->flow_entries;
+    table["datagram_targets"] = facts.nft->datagram_targets;
   }
   json["nft_table"] = std::move(table);
   json["nodeports"]["total"] = facts.nodeports.size();

@@ -12,8 +12,10 @@
 #include "absl/time/time.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
+#include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/workload.h"
 #include "guard_abi.h"
 
 // What status and explain say alike about the guard: pure functions of facts.
@@ -40,6 +42,31 @@ std::string AddressValue(const std::array<uint8_t, 16>& address);
 // socket was bound where /proc did not say; "uid 0" where nothing is known.
 std::string OwnerText(const core::Listener& listener, const npg_listener* classified);
 nlohmann::ordered_json OwnerJson(const core::Listener& listener, const npg_listener* classified);
+
+// What else is known of the owner: "uid 0, /usr/bin/containerd, containerd.service".
+std::string OwnerDetails(const core::Listener& listener);
+
+// A blank line and a table of the conflicts' owners with their details, each once;
+// empty where no more is known of them.
+std::string RenderOwners(const GuardFacts& facts, const std::vector<core::Conflict>& conflicts,
+                         const Style& style);
+
+// Adds unit, pod_uid, container_id and container_runtime, null where unknown.
+void AddWorkload(const core::Workload& workload, nlohmann::ordered_json& json);
+
+// What status and scan say alike of a conflict; `classified` may be null.
+nlohmann::ordered_json ConflictJson(const core::Conflict& conflict, const npg_listener* classified);
+
+// What the guard has kept of each NodePort.
+core::PortHistories Histories(const GuardFacts& facts);
+
+// True when connects to the listener go to the Service, for its owner only holds
+// the port: what the program decides by.
+bool IsIgnored(const GuardFacts& facts, const npg_listener* classified);
+
+// Which flag decided about the owner of this name, and how: "guarded:
+// --ignore-process does not name containerd (kube-proxy, ovnkube)".
+std::string PolicyRule(const GuardFacts& facts, absl::string_view comm);
 
 // The entry for the listener; null when there is none.
 const npg_listener* Classified(const GuardFacts& facts, const core::Listener& listener);

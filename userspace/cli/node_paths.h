@@ -40,6 +40,10 @@ absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
 // when there is no such cgroup, or without CAP_DAC_READ_SEARCH.
 std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id);
 
+// The same, below the root of the hierarchy, as /proc/PID/cgroup has it:
+// "/system.slice/kubelet.service".
+std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id);
+
 }  // namespace npg::cli
 
 #endif  // NODEPORT_GUARD_CLI_NODE_PATHS_H_

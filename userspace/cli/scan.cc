@@ -9,18 +9,24 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "base/clock.h"
 #include "base/errno_status.h"
 #include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
+#include "cli/guard_facts.h"
+#include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/options.h"
 #include "cli/output.h"
 #include "cli/scan_report.h"
 #include "cli/table.h"
+#include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "dataplane/guard_state.h"
 #include "dataplane/pin_paths.h"
 #include "listeners/node_addresses.h"
 #include "listeners/owners.h"
@@ -51,6 +57,22 @@ ScanFacts ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sourc
   return facts;
 }
 
+// What a guard that is loaded has counted. Without the right to read its maps a
+// scan is worth no less.
+core::PortHistories ReadHistories(const NodeOptions& node) {
+  const auto state = dataplane::GuardState::Open(dataplane::PinPaths(node.bpffs));
+  if (!state.ok()) return {};
+  const auto nodeports = state->NodePorts();
+  const auto stats = state->PortStats();
+  if (!nodeports.ok() || !stats.ok()) return {};
+  GuardFacts facts;
+  facts.nodeports = *nodeports;
+  facts.stats = *stats;
+  facts.now = absl::Now();
+  facts.now_boot_ns = base::BootNanoseconds();
+  return Histories(facts);
+}
+
 }  // namespace
 
 absl::StatusOr<int> Execute(const ScanOptions& options) {
@@ -76,6 +98,8 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.gaps = listeners::FillOwners(facts.candidates);
   // Whether links are pinned; what they are is for status to say.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
+  facts.now = absl::Now();
+  if (facts.guarded) facts.histories = ReadHistories(options.node);
 
   const ScanReport report = MakeScanReport(facts, options.owners);
   NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable

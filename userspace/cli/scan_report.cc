@@ -4,12 +4,14 @@
 #include <algorithm>
 #include <cstddef>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/time.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -32,32 +34,33 @@ std::string LookedAt(const ScanFacts& facts) {
                       Count(facts.listeners, "listener"));
 }
 
-Json ConflictJson(const core::Conflict& conflict) {
-  Json entry;
-  entry["port"] = conflict.key.port;
-  entry["protocol"] = std::string(core::ProtocolName(conflict.key.protocol));
-  entry["service"] = conflict.service.empty() ? Json(nullptr) : Json(conflict.service);
-  entry["sources"] = SourcesJson(conflict.sources);
-  entry["listener"] = AddressValue(conflict.listener.address);
-  entry["owner"] = OwnerJson(conflict.listener, nullptr);
-  return entry;
-}
-
 Json ConflictsJson(const std::vector<core::Conflict>& conflicts) {
   Json list = Json::array();
-  for (const core::Conflict& conflict : conflicts) list.push_back(ConflictJson(conflict));
+  for (const core::Conflict& conflict : conflicts) list.push_back(ConflictJson(conflict, nullptr));
   return list;
 }
 
-std::string TableOf(const std::vector<core::Conflict>& conflicts, const Style& style) {
-  Table table({{"PORT"}, {"SERVICE"}, {"SOURCES"}, {"LISTENER"}, {"OWNER"}});
+std::string TableOf(const std::vector<core::Conflict>& conflicts, const ScanFacts& facts,
+                    const Style& style) {
+  std::vector<Column> columns = {{"PORT"}, {"SERVICE"}, {"SOURCES"}, {"LISTENER"}, {"OWNER"}};
+  if (facts.guarded) columns.insert(columns.end(), {{"EXEMPTED", true}, {"LAST"}, {"SINCE"}});
+  Table table(std::move(columns));
+  const auto ago = [&](const std::optional<absl::Time>& time, const char* none) {
+    return time ? absl::StrCat(ShortDuration(facts.now - *time), " ago") : none;
+  };
   for (const core::Conflict& conflict : conflicts) {
-    table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
-                  dataplane::SourcesText(conflict.sources),
-                  core::AddressText(conflict.listener.address),
-                  OwnerText(conflict.listener, nullptr)});
+    std::vector<Cell> row = {
+        core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
+        dataplane::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
+        OwnerText(conflict.listener, nullptr)};
+    if (facts.guarded) {
+      row.emplace_back(absl::StrCat(conflict.history.exempted));
+      row.emplace_back(ago(conflict.history.last, "never"));
+      row.emplace_back(ago(conflict.history.since, "-"));
+    }
+    table.AddRow(std::move(row));
   }
-  return table.Render(style, "  ");
+  return absl::StrCat(table.Render(style, "  "), RenderOwners({}, conflicts, style));
 }
 
 }  // namespace
@@ -66,11 +69,14 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& polic
   ScanReport report;
   report.facts = &facts;
   size_t unknown = 0;
-  for (core::Conflict& conflict : core::FindConflicts(facts.ports, facts.candidates, facts.own)) {
-    const core::Owner& owner = conflict.listener.owner;
-    const bool ignored = owner.pid != 0 && policy.Ignores(owner.comm);
-    if (owner.pid == 0) ++unknown;
-    (ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
+  // Whose owner is not known may be a victim: better named than passed over.
+  const auto ignores = [&](const core::Listener& listener) {
+    return listener.owner.pid != 0 && policy.Ignores(listener.owner.comm);
+  };
+  for (core::Conflict& conflict :
+       core::FindConflicts(facts.ports, facts.candidates, facts.own, facts.histories, ignores)) {
+    if (conflict.listener.owner.pid == 0) ++unknown;
+    (conflict.ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
   }
   for (const std::string& line : facts.failed_sources) {
     report.notes.push_back(absl::StrCat("not looked at: ", line));
@@ -94,16 +100,16 @@ std::string RenderScan(const ScanReport& report, const Style& style) {
     out = Paint(absl::StrCat("Conflicts: ", Count(count, "listener"), count == 1 ? " has" : " have",
                              " the port of a NodePort"),
                 Tone::kHeading, style);
-    absl::StrAppend(&out, "\n", TableOf(report.conflicts, style), "\n", LookedAt(*report.facts),
-                    " looked at.\n",
+    absl::StrAppend(&out, "\n", TableOf(report.conflicts, *report.facts, style), "\n",
+                    LookedAt(*report.facts), " looked at.\n",
                     report.facts->guarded
                         ? "A guard is loaded: see 'nodeport-guard status'.\n"
                         : "This node's own connects to these listeners can end up in the Service;\n"
                           "'nodeport-guard run' prevents that.\n");
   }
   if (!report.ignored.empty()) {
-    absl::StrAppend(&out, "\nIgnored, as the process only holds the port (--ignore-process):\n",
-                    TableOf(report.ignored, style));
+    absl::StrAppend(&out, "\nIgnored, by --ignore-process or --only-process:\n",
+                    TableOf(report.ignored, *report.facts, style));
   }
   if (!report.notes.empty()) absl::StrAppend(&out, "\n");
   for (const std::string& note : report.notes) {

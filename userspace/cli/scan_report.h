@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
@@ -23,8 +24,10 @@ struct ScanFacts {
   std::vector<std::pair<std::string, size_t>> sources;  // those that answered, and how many ports
   std::vector<std::string> failed_sources;              // why the others did not, one line each
   std::vector<std::string> skipped;                     // input that sources skipped
-  core::AddressSet own;  // addresses of the node that are in scope, besides loopback
-  size_t listeners = 0;  // all that were looked at
+  core::AddressSet own;           // addresses of the node that are in scope, besides loopback
+  core::PortHistories histories;  // of a guard that is loaded, where it can be read
+  absl::Time now;
+  size_t listeners = 0;                    // all that were looked at
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   listeners::OwnerGaps gaps;
   bool guarded = false;  // a guard is pinned on this node

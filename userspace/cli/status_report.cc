@@ -4,9 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +16,7 @@
 #include "cli/text.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
@@ -52,16 +51,18 @@ std::string RenderConflicts(const StatusReport& report, const Style& style) {
                {observe ? "OBSERVED" : "EXEMPTED", true},
                {"LAST"},
                {"SINCE"}});
-  for (const GuardedConflict& item : report.conflicts) {
-    table.AddRow({core::ToString(item.conflict.key),
-                  item.conflict.service.empty() ? "-" : item.conflict.service,
-                  core::AddressText(item.conflict.listener.address),
-                  OwnerText(item.conflict.listener, item.classified),
-                  item.ignored ? Cell("ignored", Tone::kWarn)
-                               : Cell(absl::StrCat(observe ? item.observed : item.exempted)),
-                  item.last ? Ago(facts, *item.last) : "never", Ago(facts, item.since)});
+  for (const core::Conflict& conflict : report.conflicts) {
+    const core::PortHistory& history = conflict.history;
+    table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
+                  core::AddressText(conflict.listener.address),
+                  OwnerText(conflict.listener, Classified(facts, conflict.listener)),
+                  conflict.ignored
+                      ? Cell("ignored", Tone::kWarn)
+                      : Cell(absl::StrCat(observe ? history.observed : history.exempted)),
+                  history.last ? Ago(facts, *history.last) : "never",
+                  history.since ? Ago(facts, *history.since) : "-"});
   }
-  return out + table.Render(style, "  ");
+  return absl::StrCat(out, table.Render(style, "  "), RenderOwners(facts, report.conflicts, style));
 }
 
 std::string RenderCounters(const GuardFacts& facts, const Style& style) {
@@ -79,8 +80,8 @@ std::string RenderCounters(const GuardFacts& facts, const Style& style) {
 std::vector<std::string> Notes(const StatusReport& report) {
   std::vector<std::string> notes = SourceNotes(*report.facts);
   size_t unknown = 0;
-  for (const GuardedConflict& item : report.conflicts) {
-    if (item.conflict.listener.owner.pid == 0) ++unknown;
+  for (const core::Conflict& conflict : report.conflicts) {
+    if (conflict.listener.owner.pid == 0) ++unknown;
   }
   if (unknown > 0) {
     notes.push_back(absl::StrCat(
@@ -105,21 +106,10 @@ StatusReport MakeStatusReport(const GuardFacts& facts) {
   for (const auto& [key, nodeport] : facts.nodeports) {
     ports[ToPortKey(key)] = {nodeport.sources, std::string(dataplane::FieldText(nodeport.service))};
   }
-  for (core::Conflict& conflict : core::FindConflicts(ports, facts.listeners)) {
-    GuardedConflict item;
-    item.classified = Classified(facts, conflict.listener);
-    item.ignored = item.classified != nullptr && item.classified->verdict == NPG_OWNER_IGNORED;
-    for (const auto& [key, stats] : facts.stats) {
-      if (ToPortKey(key) != conflict.key) continue;
-      item.exempted = stats.exempted;
-      item.observed = stats.observed;
-      item.last = WallTime(facts, stats.last);
-    }
-    const npg_nodeport* nodeport = FindNodePort(facts, conflict.key);
-    item.since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport->since));
-    item.conflict = std::move(conflict);
-    report.conflicts.push_back(std::move(item));
-  }
+  report.conflicts = core::FindConflicts(ports, facts.listeners, facts.own, Histories(facts),
+                                         [&](const core::Listener& listener) {
+                                           return IsIgnored(facts, Classified(facts, listener));
+                                         });
   return report;
 }
 
@@ -140,22 +130,9 @@ Json StatusJson(const StatusReport& report) {
   json["healthy"] = report.problems.empty();
   json["problems"] = report.problems;
   json["conflicts"] = Json::array();
-  for (const GuardedConflict& item : report.conflicts) {
-    const core::Conflict& conflict = item.conflict;
-    Json entry;
-    entry["port"] = conflict.key.port;
-    entry["protocol"] = std::string(core::ProtocolName(conflict.key.protocol));
-    entry["service"] = conflict.service.empty() ? Json(nullptr) : Json(conflict.service);
-    entry["sources"] = SourcesJson(conflict.sources);
-    entry["listener"] = AddressValue(conflict.listener.address);
-    entry["owner"] = OwnerJson(conflict.listener, item.classified);
-    entry["verdict"] = std::string(
-        dataplane::OwnerVerdictName(item.ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED));
-    entry["exempted"] = item.exempted;
-    entry["observed"] = item.observed;
-    entry["last"] = item.last ? Json(UtcTime(*item.last)) : Json(nullptr);
-    entry["since"] = UtcTime(item.since);
-    json["conflicts"].push_back(std::move(entry));
+  for (const core::Conflict& conflict : report.conflicts) {
+    json["conflicts"].push_back(
+        ConflictJson(conflict, Classified(*report.facts, conflict.listener)));
   }
   json["guard"] = GuardJson(*report.facts);
   json["sources"] = SourceStatesJson(*report.facts);

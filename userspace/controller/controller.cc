@@ -267,6 +267,7 @@ absl::Status Controller::Start() {
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
   classifier_.emplace(*guard_, options_.policy);
   NPG_RETURN_IF_ERROR(classifier_->Enter(desired_.Entries()));
+  NPG_RETURN_IF_ERROR(classifier_->Refresh(desired_.Entries()));
   NPG_RETURN_IF_ERROR(guard_->JudgeListeners(options_.policy));
 
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
@@ -376,6 +377,7 @@ void Controller::Maintain() {
   const bool full = ++round_ % kRoundsToFull == 0;
   if (full) {
     absl::Status status = classifier_->Enter(desired_.Entries());
+    status.Update(classifier_->Refresh(desired_.Entries()));
     status.Update(classifier_->Prune());
     classify_fault_.Note(status);
   }

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/listener_classifier.h"
 
+#include <sys/types.h>
 #include <cstdint>
+
 #include <iterator>
+#include <map>
 #include <set>
 #include <string>
 #include <tuple>
@@ -34,6 +37,16 @@ auto IdOf(const core::Listener& listener) {
 
 auto IdOf(const npg_listener_key& key) { return MakeId(key.address, key.port, key.protocol); }
 
+// True when the process that an entry names holds one of the sockets for itself.
+bool StillHeld(const std::vector<core::Listener>& sockets, uint32_t pid) {
+  constexpr uint32_t kInit = 1;
+  if (pid == 0 || pid == kInit) return false;
+  std::vector<uint64_t> inodes;
+  inodes.reserve(sockets.size());
+  for (const core::Listener& socket : sockets) inodes.push_back(socket.inode);
+  return listeners::HoldsAny(static_cast<pid_t>(pid), inodes);
+}
+
 }  // namespace
 
 absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
@@ -51,6 +64,35 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
                 [&](const core::Listener& listener) { return known.contains(IdOf(listener)); });
   listeners::FillOwners(*found);
   return guard_.AddListeners(*found, policy_);
+}
+
+absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
+  auto entries = guard_.Listeners();
+  if (!entries.ok()) return entries.status();
+  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
+  if (!found.ok()) return found.status();
+  // Sockets of one address (SO_REUSEPORT) have one entry.
+  std::map<Id, std::vector<core::Listener>> sockets;
+  for (core::Listener& listener : *found) {
+    if (!ports.contains(listener.key) || listener.inode == 0) continue;
+    Id id = IdOf(listener);
+    sockets[std::move(id)].push_back(std::move(listener));
+  }
+  std::vector<core::Listener> doubtful;
+  std::map<Id, const std::pair<npg_listener_key, npg_listener>*> noted;
+  for (const auto& entry : *entries) {
+    const auto group = sockets.find(IdOf(entry.first));
+    if (group == sockets.end() || StillHeld(group->second, entry.second.pid)) continue;
+    doubtful.push_back(group->second.front());
+    noted[group->first] = &entry;
+  }
+  listeners::FillOwners(doubtful);
+  for (const core::Listener& listener : doubtful) {
+    const auto& [key, value] = *noted[IdOf(listener)];
+    if (listener.owner.pid == 0 || listener.owner.pid == static_cast<pid_t>(value.pid)) continue;
+    NPG_RETURN_IF_ERROR(guard_.CorrectListener(key, value, listener, policy_));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status ListenerClassifier::Prune() {

@@ -29,6 +29,11 @@ class ListenerClassifier {
   // was there to see it or the port was no NodePort yet.
   absl::Status Enter(const core::PortEntries& ports);
 
+  // Corrects the entries whose process does not have the socket any more, or is
+  // pid 1 and keeps it for another: of sockets that were passed on or inherited.
+  // Who holds the socket now is judged as any owner is.
+  absl::Status Refresh(const core::PortEntries& ports);
+
   // Removes the entries of sockets that are gone now and were at the last call:
   // what lies between two calls is the time a process has from bind() to listen().
   absl::Status Prune();

@@ -6,19 +6,24 @@
 #include <tuple>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 
 namespace npg::core {
 
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
-                                    const std::vector<Listener>& listeners, const AddressSet& own) {
+                                    const std::vector<Listener>& listeners, const AddressSet& own,
+                                    const PortHistories& histories,
+                                    absl::FunctionRef<bool(const Listener&)> ignores) {
   std::vector<Conflict> conflicts;
   for (const Listener& listener : listeners) {
     const auto it = ports.find(listener.key);
     if (it == ports.end() || !ReachableOverLoopbackOr(own, listener)) continue;
-    conflicts.push_back(
-        {listener.key, it->second.sources, std::string(it->second.service.text()), listener});
+    const auto history = histories.find(listener.key);
+    conflicts.push_back({listener.key, it->second.sources, std::string(it->second.service.text()),
+                         listener, ignores(listener),
+                         history == histories.end() ? PortHistory() : history->second});
   }
   std::stable_sort(conflicts.begin(), conflicts.end(), [](const Conflict& a, const Conflict& b) {
     return std::tie(a.key, a.listener.address) < std::tie(b.key, b.listener.address);

@@ -3,14 +3,27 @@
 #define NODEPORT_GUARD_CORE_CONFLICTS_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/time/time.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/port.h"
 
 namespace npg::core {
+
+// What a guard has counted and noted of a NodePort: of all listeners on it together.
+struct PortHistory {
+  std::optional<absl::Time> since;  // when the allocation was first known
+  uint64_t exempted = 0;            // connects
+  uint64_t observed = 0;            // the same, in observe mode
+  std::optional<absl::Time> last;   // of either
+};
+using PortHistories = absl::flat_hash_map<PortKey, PortHistory>;
 
 // A NodePort that a host process listens on: without the guard, the host's own
 // connects to the listener go to the Service.
@@ -18,15 +31,18 @@ struct Conflict {
   PortKey key;
   uint32_t sources = 0;  // npg_source bits
   std::string service;   // "namespace/name", may be empty
-  Listener listener;
+  Listener listener;     // with its owner, where that could be found
+  bool ignored = false;  // the owner only holds the port: it is no victim
+  PortHistory history;   // empty where no guard has kept one
 };
 
 // ports × listeners that are reachable over loopback, or over one of the node's
-// `own` addresses that are in scope. One conflict per
-// listener; sorted by port, protocol, address.
+// `own` addresses that are in scope. One conflict per listener, those that
+// `ignores` names among them; sorted by port, protocol, address.
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
-                                    const std::vector<Listener>& listeners,
-                                    const AddressSet& own = {});
+                                    const std::vector<Listener>& listeners, const AddressSet& own,
+                                    const PortHistories& histories,
+                                    absl::FunctionRef<bool(const Listener&)> ignores);
 
 }  // namespace npg::core
 

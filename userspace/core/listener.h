@@ -8,19 +8,24 @@
 #include <compare>
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_set.h"
 #include "core/port.h"
+#include "core/workload.h"
 
 namespace npg::core {
 
 // Who holds a socket open. A socket may be held by several processes (after
-// fork, or passed on); this is the one with the lowest pid.
+// fork, or passed on); this is the one with the lowest pid. Pid 1 gives way to
+// any other: it keeps the sockets of units that it starts when they are needed.
 struct Owner {
-  pid_t pid = 0;           // as this process sees it; 0 when it could not be found
-  std::string comm;        // thread group leader's, as the kernel cuts it (15 bytes)
-  std::string executable;  // path as /proc shows it; empty when not readable
-  std::string cgroup;      // cgroup2 path below the root; empty when not readable
+  pid_t pid = 0;               // as this process sees it; 0 when it could not be found
+  std::string comm;            // thread group leader's, as the kernel cuts it (15 bytes)
+  std::string executable;      // path as /proc shows it; empty when not readable
+  std::string cgroup;          // path below the root, see PickCgroupPath(); empty when not readable
+  Workload workload;           // what that path tells
+  std::vector<pid_t> holders;  // all that were found to hold the socket, ascending
 };
 
 // A socket that would receive what is sent to a local port: a TCP socket in

@@ -63,6 +63,10 @@ class BpfGuard {
   // there; what the programs entered themselves at bind time stays.
   absl::Status AddListeners(const std::vector<core::Listener>& listeners,
                             const core::OwnerPolicy& policy);
+  // Replaces an entry by what was found out about its socket since, unless it is
+  // no longer what it was when it was read (`known`).
+  absl::Status CorrectListener(const npg_listener_key& key, const npg_listener& known,
+                               const core::Listener& listener, const core::OwnerPolicy& policy);
   // Gives every entry of `listeners` the verdict that `policy` has for its
   // owner, whatever an earlier one said.
   absl::Status JudgeListeners(const core::OwnerPolicy& policy);

@@ -31,6 +31,7 @@
 #include "core/port.h"
 #include "dataplane/binds_reader.h"
 #include "dataplane/bpf_guard.h"
+#include "dataplane/guard_abi_text.h"
 #include "dataplane/pinned_map.h"
 #include "guard_abi.h"
 
@@ -49,6 +50,16 @@ void CopyText(std::span<char> target, absl::string_view text) {
 
 npg_owner_verdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view comm) {
   return policy.Ignores(comm) ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+}
+
+// What stands in the map for a listener whose owner was found in /proc.
+npg_listener EntryOf(const core::Listener& listener, const core::OwnerPolicy& policy) {
+  npg_listener value{};
+  value.verdict = VerdictOf(policy, listener.owner.comm);
+  value.pid = static_cast<uint32_t>(listener.owner.pid);
+  value.uid = listener.uid;
+  CopyText(value.comm, listener.owner.comm);
+  return value;
 }
 
 std::string TextOf(std::span<const char> text) {
@@ -122,16 +133,24 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
     std::copy(listener.address.begin(), listener.address.end(), key.address);
     key.port = listener.key.port;
     key.protocol = static_cast<uint8_t>(listener.key.protocol);
-    npg_listener value{};
-    value.verdict = VerdictOf(policy, listener.owner.comm);
-    value.pid = static_cast<uint32_t>(listener.owner.pid);
-    value.uid = listener.uid;
-    CopyText(value.comm, listener.owner.comm);
+    const npg_listener value = EntryOf(listener, policy);
     // NOEXIST: what the kernel side saw at bind time is the better witness.
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
     if (!put.ok() && !absl::IsAlreadyExists(put)) return put;
   }
   return absl::OkStatus();
+}
+
+absl::Status BpfGuard::CorrectListener(const npg_listener_key& key, const npg_listener& known,
+                                       const core::Listener& listener,
+                                       const core::OwnerPolicy& policy) {
+  const int fd = bpf_map__fd(skeleton_->maps.listeners);
+  auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
+  if (!now.ok()) return now.status();
+  // Somebody has bound the address meanwhile: another socket, and known better.
+  if (!now->has_value() || !(**now == known)) return absl::OkStatus();
+  absl::Status put = PutElement(fd, "listeners", key, EntryOf(listener, policy), BPF_EXIST);
+  return absl::IsNotFound(put) ? absl::OkStatus() : put;
 }
 
 absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {

@@ -8,6 +8,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -90,11 +91,13 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
         NPG_ABI_VERSION, "; use the nodeport-guard that loaded them, or run this one over them"));
   }
   using Member = base::UniqueFd GuardState::*;
-  const std::array<std::pair<const char*, Member>, 4> maps = {{
+  const std::array<std::pair<const char*, Member>, 6> maps = {{
       {"nodeports", &GuardState::nodeports_},
       {"listeners", &GuardState::listeners_},
       {"counters", &GuardState::counters_},
       {"port_stats", &GuardState::port_stats_},
+      {"owner_policy", &GuardState::owner_policy_},
+      {"local_addresses", &GuardState::local_addresses_},
   }};
   for (const auto& [name, member] : maps) {
     absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map(name));
@@ -160,6 +163,21 @@ absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> GuardSt
               [](const auto& a, const auto& b) { return a.first.source < b.first.source; });
   }
   return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_policy_key, npg_policy>>> GuardState::OwnerPolicy() const {
+  auto entries = AllElements<npg_policy_key, npg_policy>(owner_policy_.get(), "owner_policy");
+  if (entries.ok()) {
+    std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) {
+      return std::memcmp(a.first.comm, b.first.comm, sizeof(a.first.comm)) < 0;
+    });
+  }
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_address, npg_local_address>>> GuardState::LocalAddresses()
+    const {
+  return AllElements<npg_address, npg_local_address>(local_addresses_.get(), "local_addresses");
 }
 
 absl::StatusOr<std::vector<LinkState>> GuardState::Links() const {

@@ -57,6 +57,10 @@ class GuardState {
   // What the controller last said of each source, by bit. Empty where the pins
   // are of a build that did not say, or says it in a form that this one cannot read.
   absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> Sources() const;
+  // The names that a policy has, and what it says of them.
+  absl::StatusOr<std::vector<std::pair<npg_policy_key, npg_policy>>> OwnerPolicy() const;
+  // The node's addresses that are guarded, besides loopback.
+  absl::StatusOr<std::vector<std::pair<npg_address, npg_local_address>>> LocalAddresses() const;
   // One for each of the four programs whose link is pinned.
   absl::StatusOr<std::vector<LinkState>> Links() const;
 
@@ -65,7 +69,7 @@ class GuardState {
 
   PinPaths pins_{PinPaths::kDefaultBpffs};
   npg_config config_{};
-  base::UniqueFd nodeports_, listeners_, counters_, port_stats_;
+  base::UniqueFd nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_;
   base::UniqueFd sources_;  // invalid when there is none that can be read
 };
 

@@ -20,11 +20,12 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/numbers.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
+#include "core/workload.h"
 
 namespace npg::listeners {
 namespace {
@@ -85,15 +86,6 @@ std::string ReadSmallFile(int at, const char* name) {
   return {buffer.data(), static_cast<size_t>(length)};
 }
 
-// The cgroup2 path: the line of hierarchy 0. On a hybrid host the others are of
-// the old hierarchies.
-std::string Cgroup2Path(absl::string_view text) {
-  for (absl::string_view line : absl::StrSplit(text, '\n')) {
-    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
-  }
-  return "";
-}
-
 // Empty when the process went away meanwhile.
 std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   core::Owner owner;
@@ -102,15 +94,16 @@ std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   if (owner.comm.empty()) return std::nullopt;
   if (owner.comm.back() == '\n') owner.comm.pop_back();
   owner.executable = ReadLink(process, "exe").value_or("");
-  owner.cgroup = Cgroup2Path(ReadSmallFile(process, "cgroup"));
+  owner.cgroup = core::PickCgroupPath(ReadSmallFile(process, "cgroup"));
+  owner.workload = core::ParseCgroupPath(owner.cgroup);
   return owner;
 }
 
 enum class Readable { kYes, kNo };
 
-// The wanted inodes that the process holds open.
-Readable FindInodes(int process, const absl::flat_hash_map<uint64_t, std::vector<size_t>>& wanted,
-                    absl::flat_hash_set<uint64_t>& found) {
+// The inodes that the process holds open, of those in `wanted`, a set or a map.
+template <typename Inodes>
+Readable FindInodes(int process, const Inodes& wanted, absl::flat_hash_set<uint64_t>& found) {
   const DirPtr fds = OpenDir(process, "fd");
   if (!fds) return errno == EACCES || errno == EPERM ? Readable::kNo : Readable::kYes;
   while (const dirent* entry = readdir(fds.get())) {  // NOLINT(concurrency-mt-unsafe): as above
@@ -128,6 +121,11 @@ Readable FindInodes(int process, const absl::flat_hash_map<uint64_t, std::vector
   return Readable::kYes;
 }
 
+base::UniqueFd OpenProcess(pid_t pid, const std::string& proc_root) {
+  const std::string path = absl::StrCat(proc_root, "/", pid);
+  return base::UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
 }  // namespace
 
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& proc_root) {
@@ -141,8 +139,9 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
   if (wanted.empty()) return gaps;
   const DirPtr proc = OpenDir(AT_FDCWD, proc_root.c_str());
   if (!proc) return gaps;
-  // Ascending, so that the first process found to hold a socket is the one with
-  // the lowest pid, and the walk may end when all are found.
+  constexpr pid_t kInit = 1;
+  // To the end, for who else holds a socket matters as much. Ascending, so that
+  // the first process found is the one with the lowest pid.
   for (const pid_t pid : ListPids(proc.get())) {
     const base::UniqueFd process(
         openat(dirfd(proc.get()), std::to_string(pid).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -153,12 +152,30 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
     const std::optional<core::Owner> owner = ReadOwner(process.get(), pid);
     if (!owner) continue;
     for (const uint64_t inode : found) {
-      for (const size_t i : wanted[inode]) listeners[i].owner = *owner;
-      wanted.erase(inode);
+      for (const size_t i : wanted[inode]) {
+        core::Owner& known = listeners[i].owner;
+        std::vector<pid_t> holders = std::move(known.holders);
+        if (known.pid == 0 || known.pid == kInit) known = *owner;
+        known.holders = std::move(holders);
+        known.holders.push_back(pid);
+      }
     }
-    if (wanted.empty()) break;
   }
   return gaps;
+}
+
+bool HoldsAny(pid_t pid, const std::vector<uint64_t>& inodes, const std::string& proc_root) {
+  const base::UniqueFd process = OpenProcess(pid, proc_root);
+  if (!process) return false;
+  const absl::flat_hash_set<uint64_t> wanted(inodes.begin(), inodes.end());
+  absl::flat_hash_set<uint64_t> found;
+  FindInodes(process.get(), wanted, found);
+  return !found.empty();
+}
+
+std::string CgroupOf(pid_t pid, const std::string& proc_root) {
+  const base::UniqueFd process = OpenProcess(pid, proc_root);
+  return process ? core::PickCgroupPath(ReadSmallFile(process.get(), "cgroup")) : "";
 }
 
 }  // namespace npg::listeners

@@ -2,6 +2,8 @@
 #ifndef NODEPORT_GUARD_LISTENERS_OWNERS_H_
 #define NODEPORT_GUARD_LISTENERS_OWNERS_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -18,9 +20,18 @@ struct OwnerGaps {
 
 // Finds the owner of each listener by its socket inode, reading
 // `proc_root`/PID/fd once for all of them; reads nothing when every listener
-// has an owner or no inode. Owners that cannot be found stay empty (pid 0).
+// has an owner or no inode. Owners that cannot be found stay empty (pid 0): of a
+// socket that is on its way between processes, of one whose holder this process
+// may not look at, or runs in a pid namespace that it does not see.
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners,
                      const std::string& proc_root = "/proc");
+
+// True when the process holds one of these sockets open. Looks at it alone.
+bool HoldsAny(pid_t pid, const std::vector<uint64_t>& inodes,
+              const std::string& proc_root = "/proc");
+
+// The cgroup of a process as FillOwners() has it; empty when it cannot be read.
+std::string CgroupOf(pid_t pid, const std::string& proc_root = "/proc");
 
 }  // namespace npg::listeners
 
