@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -79,14 +80,30 @@ absl::StatusOr<std::unique_ptr<EchoServer>> EchoServer::Start(std::string name,
                                                               const std::vector<Listen>& sockets,
                                                               const NetNamespace* where) {
   std::unique_ptr<EchoServer> server(new EchoServer(std::move(name)));
-  server->epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
-  server->stop_.Reset(eventfd(0, EFD_CLOEXEC));
-  if (!server->epoll_ || !server->stop_) return ErrnoStatus(errno, "epoll");
-  Watch(server->epoll_.get(), EPOLL_CTL_ADD, server->stop_.get(), EPOLLIN);
-  const auto open = [&server, &sockets] { return server->Open(sockets); };
-  NPG_RETURN_IF_ERROR(where == nullptr ? open() : where->Run(open));
-  server->thread_ = std::thread([raw = server.get()] { raw->Serve(); });
+  NPG_RETURN_IF_ERROR(server->Begin([&server, &sockets] { return server->Open(sockets); }, where));
   return server;
+}
+
+absl::StatusOr<std::unique_ptr<EchoServer>> EchoServer::Adopt(std::string name, Transport transport,
+                                                              UniqueFd socket) {
+  std::unique_ptr<EchoServer> server(new EchoServer(std::move(name)));
+  const auto add = [&] {
+    server->Add({"", LocalPort(socket.get()), transport}, std::move(socket));
+    return absl::OkStatus();
+  };
+  NPG_RETURN_IF_ERROR(server->Begin(add, nullptr));
+  return server;
+}
+
+absl::Status EchoServer::Begin(const std::function<absl::Status()>& open,
+                               const NetNamespace* where) {
+  epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
+  stop_.Reset(eventfd(0, EFD_CLOEXEC));
+  if (!epoll_ || !stop_) return ErrnoStatus(errno, "epoll");
+  Watch(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), EPOLLIN);
+  NPG_RETURN_IF_ERROR(where == nullptr ? open() : where->Run(open));
+  thread_ = std::thread([this] { Serve(); });
+  return absl::OkStatus();
 }
 
 EchoServer::~EchoServer() {
@@ -98,12 +115,16 @@ absl::Status EchoServer::Open(const std::vector<Listen>& sockets) {
   for (const Listen& what : sockets) {
     auto fd = OpenListening(what);
     if (!fd.ok()) return fd.status();
-    const int number = fd->get();
-    Watch(epoll_.get(), EPOLL_CTL_ADD, number, EPOLLIN);
-    listening_[number] = Socket{what, served_.size(), *std::move(fd)};
-    served_.push_back(0);
+    Add(what, *std::move(fd));
   }
   return absl::OkStatus();
+}
+
+void EchoServer::Add(const Listen& what, UniqueFd socket) {
+  const int number = socket.get();
+  Watch(epoll_.get(), EPOLL_CTL_ADD, number, EPOLLIN);
+  listening_[number] = Socket{what, served_.size(), std::move(socket)};
+  served_.push_back(0);
 }
 
 void EchoServer::StopListening(uint16_t port) {

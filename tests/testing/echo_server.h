@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -42,6 +43,10 @@ class EchoServer {
   static absl::StatusOr<std::unique_ptr<EchoServer>> Start(std::string name,
                                                            const std::vector<Listen>& sockets,
                                                            const NetNamespace* where = nullptr);
+  // The same for one socket that is open already: that listens, or, for UDP, is
+  // bound.
+  static absl::StatusOr<std::unique_ptr<EchoServer>> Adopt(std::string name, Transport transport,
+                                                           base::UniqueFd socket);
   ~EchoServer();
   EchoServer(const EchoServer&) = delete;
   EchoServer& operator=(const EchoServer&) = delete;
@@ -79,7 +84,10 @@ class EchoServer {
 
   explicit EchoServer(std::string name) : name_(std::move(name)) {}
 
+  // Calls `open`, which is to Add() sockets, in `where`; then starts to serve.
+  absl::Status Begin(const std::function<absl::Status()>& open, const NetNamespace* where);
   absl::Status Open(const std::vector<Listen>& sockets);
+  void Add(const Listen& what, base::UniqueFd socket);
   void Serve();
   void Accept(Socket& socket);
   void Answer(Socket& socket);

@@ -18,6 +18,7 @@
 #include "base/errno_status.h"
 #include "guard_abi.h"
 #include "testing/client.h"
+#include "testing/command.h"
 #include "testing/guard_process.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
@@ -108,6 +109,14 @@ absl::Status GuardTest::StartGuard(const std::vector<std::string>& arguments) {
   auto started = NewGuard(arguments);
   if (!started.ok()) return started.status();
   guard_.emplace(*std::move(started));
+  return absl::OkStatus();
+}
+
+absl::Status GuardTest::Unload() {
+  if (guard_) NPG_RETURN_IF_ERROR(guard_->Stop());
+  guard_.reset();
+  NPG_RETURN_IF_ERROR(RunCommand(GuardCommand(*node_, {"unload"})).status());
+  counted_ = Counters{};
   return absl::OkStatus();
 }
 

@@ -80,6 +80,8 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
   absl::Status StartGuard(const std::vector<std::string>& arguments = {});
   GuardProcess& guard() { return *guard_; }
   void ForgetGuard() { guard_.reset(); }
+  // Stops the guard and takes all of it off the node, its counters too.
+  absl::Status Unload();
 
   // By how much a counter grew since the last call, or since the start.
   uint64_t Counted(npg_counter counter);

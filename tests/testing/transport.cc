@@ -2,16 +2,19 @@
 #include "testing/transport.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
@@ -46,7 +49,9 @@ uint16_t SocketAddress::port() const {
 }
 
 absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t port) {
-  const std::string text(address);
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(address, absl::MaxSplits('%', 1));
+  const auto& [text, interface] = parts;
   SocketAddress made;
   auto* const v4 = reinterpret_cast<sockaddr_in*>(&made.storage);
   if (inet_pton(AF_INET, text.c_str(), &v4->sin_addr) == 1) {
@@ -59,10 +64,11 @@ absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t po
   if (inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(port);
+    v6->sin6_scope_id = if_nametoindex(interface.c_str());  // of none: 0, as is right
     made.size = sizeof(sockaddr_in6);
     return made;
   }
-  return absl::InvalidArgumentError(absl::StrCat("'", text, "' is not an IP address"));
+  return absl::InvalidArgumentError(absl::StrCat("'", address, "' is not an IP address"));
 }
 
 absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport) {

@@ -32,8 +32,9 @@ struct SocketAddress {
   uint16_t port() const;  // host order
 };
 
-// "127.0.0.1" is AF_INET; "::1" and "::ffff:127.0.0.1" are AF_INET6. Any other
-// text is a mistake in the test: INVALID_ARGUMENT.
+// "127.0.0.1" is AF_INET; "::1", "::ffff:127.0.0.1" and, with the interface it
+// is on, "fe80::1%lo" are AF_INET6. Any other text is a mistake in the test:
+// INVALID_ARGUMENT.
 absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t port);
 
 // A blocking, close-on-exec socket.
