@@ -114,6 +114,7 @@ TEST(StatusTest, Fits80Columns) {
   GuardFacts facts = MakeFacts();
   facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000};
   facts.controller = 0;
+  facts.kube_proxy_nftables = true;
   npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://api.example:6443");
   api.health_check_ports = api.skipped = 12345;
   SetField(api.resource_version, "18446744073709551615");
@@ -340,6 +341,29 @@ TEST(StatusTest, JsonOfTheSources) {
   EXPECT_EQ(sources[1]["last_reading"], nullptr);
   EXPECT_EQ(sources[1]["last_error"], "is empty");
   EXPECT_EQ(sources[1]["resource_version"], nullptr);
+}
+
+TEST(StatusTest, SaysWhatKubeProxysNftablesModeHijacks) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("nftables mode")));
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
+
+  facts.kube_proxy_nftables = true;
+  EXPECT_THAT(Render(facts), HasSubstr("  kube-proxy  nftables mode: loopback is not hijacked"));
+  EXPECT_THAT(Render(facts), HasSubstr("'run --scope local'"));
+  nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  EXPECT_EQ(json["mode"], "nftables");
+  EXPECT_EQ(json["hijacks_loopback"], false);
+  EXPECT_EQ(json["node_addresses_guarded"], false);
+
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  EXPECT_THAT(Render(facts), Not(HasSubstr("'run --scope local'")));
+  json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  EXPECT_EQ(json["node_addresses_guarded"], true);
+
+  // Not the rules of the guard's namespace.
+  facts.same_netns = false;
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
 }
 
 TEST(StatusTest, JsonHasTheSame) {

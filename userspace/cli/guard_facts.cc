@@ -30,6 +30,7 @@
 #include "guard_abi.h"
 #include "listeners/owners.h"
 #include "listeners/sock_diag.h"
+#include "sources/nft_maps.h"
 
 namespace npg::cli {
 namespace {
@@ -114,6 +115,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     facts.same_netns = *cookie == facts.config.netns_cookie;
   }
   facts.nft = dataplane::ReadNftTable();
+  facts.kube_proxy_nftables = sources::HasKubeProxyRules().value_or(false);
 
   absl::flat_hash_set<core::PortKey> nodeports;
   for (const auto& [key, nodeport] : facts.nodeports) {

@@ -46,6 +46,7 @@ struct GuardFacts {
   std::vector<std::pair<npg_source_key, npg_source_state>> sources;
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
+  bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
   std::vector<core::Listener> listeners;  // on ports of interest only, with their owners
   listeners::OwnerGaps gaps;
   absl::Time now;            // when this was read, and

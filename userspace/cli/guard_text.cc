@@ -154,6 +154,19 @@ std::string ScopeText(const GuardFacts& facts) {
   return text;
 }
 
+// Its rules are read where this command runs.
+bool SeesKubeProxyNftables(const GuardFacts& facts) {
+  return facts.kube_proxy_nftables && facts.same_netns != false;
+}
+
+bool GuardsNodeAddresses(const GuardFacts& facts) { return facts.config.scope == NPG_SCOPE_LOCAL; }
+
+std::string KubeProxyText(const GuardFacts& facts) {
+  return absl::StrCat("nftables mode: loopback is not hijacked, the node's addresses are; ",
+                      GuardsNodeAddresses(facts) ? "they are guarded, too (--scope local)"
+                                                 : "'run --scope local' would guard them");
+}
+
 absl::Time Started(const GuardFacts& facts) {
   return absl::FromUnixSeconds(static_cast<int64_t>(facts.config.started));
 }
@@ -390,6 +403,7 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
   table.AddRow({"listeners", PolicyText(facts)});
   table.AddRow({"mark", MarkText(facts.config)});
   table.AddRow({"NodePorts", NodePortsText(facts)});
+  if (SeesKubeProxyNftables(facts)) table.AddRow({"kube-proxy", KubeProxyText(facts)});
   table.AddRow({"pins", absl::StrCat(facts.bpffs, "/nodeport-guard")});
   table.AddRow({"version", absl::StrCat(dataplane::FieldText(facts.config.version),
                                         ", controller started ", UtcTime(Started(facts)))});
@@ -440,6 +454,12 @@ Json GuardJson(const GuardFacts& facts) {
   json["nodeports"]["total"] = facts.nodeports.size();
   for (const auto& [bit, count] : NodePortsBySource(facts)) {
     json["nodeports"][std::string(dataplane::SourceName(bit))] = count;
+  }
+  json["kube_proxy"] = nullptr;
+  if (SeesKubeProxyNftables(facts)) {
+    json["kube_proxy"] = {{"mode", "nftables"},
+                          {"hijacks_loopback", false},
+                          {"node_addresses_guarded", GuardsNodeAddresses(facts)}};
   }
   return json;
 }

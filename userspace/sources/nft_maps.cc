@@ -36,6 +36,9 @@ namespace {
 
 constexpr int kDumpAttempts = 10;
 
+// Every kube-proxy in nftables mode has it, with NodePorts or without.
+constexpr absl::string_view kNodePortChain = "nodeport-endpoints-check";
+
 // nft and kube-proxy put typed values behind each other into an element's user
 // data: type, length, value. Type 0 is the comment.
 constexpr uint8_t kUserDataComment = 0;
@@ -163,6 +166,16 @@ absl::StatusOr<Reading> ReadKubeProxyMaps() {
     if (!absl::IsUnavailable(reading.status())) break;
   }
   return reading;
+}
+
+absl::StatusOr<bool> HasKubeProxyRules() {
+  absl::StatusOr<NftSocket> socket = NftSocket::Open();
+  if (!socket.ok()) return socket.status();
+  for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
+    absl::StatusOr<bool> has = socket->HasChain(family, kKubeProxyTable, kNodePortChain);
+    if (!has.ok() || *has) return has;
+  }
+  return false;
 }
 
 }  // namespace npg::sources

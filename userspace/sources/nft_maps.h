@@ -24,6 +24,10 @@ absl::StatusOr<Reading> DecodeMapElements(absl::string_view messages);
 // is not there is empty.
 absl::StatusOr<Reading> ReadKubeProxyMaps();
 
+// Whether kube-proxy's nftables mode has its rules in the current network
+// namespace, for either family.
+absl::StatusOr<bool> HasKubeProxyRules();
+
 }  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_NFT_MAPS_H_
