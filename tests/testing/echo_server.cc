@@ -88,7 +88,8 @@ absl::StatusOr<std::unique_ptr<EchoServer>> EchoServer::Adopt(std::string name, 
                                                               UniqueFd socket) {
   std::unique_ptr<EchoServer> server(new EchoServer(std::move(name)));
   const auto add = [&] {
-    server->Add({"", LocalPort(socket.get()), transport}, std::move(socket));
+    const Listen what{"", LocalPort(socket.get()), transport};
+    server->Add(what, std::move(socket));
     return absl::OkStatus();
   };
   NPG_RETURN_IF_ERROR(server->Begin(add, nullptr));
