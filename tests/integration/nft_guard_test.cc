@@ -71,6 +71,12 @@ class NftGuardTest : public NftTest {
   std::unique_ptr<NftTable> table_;
 };
 
+std::string NameOf(std::string deed) {
+  std::replace_if(
+      deed.begin(), deed.end(), [](char c) { return isalnum(c) == 0; }, '_');
+  return deed;
+}
+
 // What somebody does to the table, in the words of nft.
 class NftRestoreTest : public NftGuardTest, public ::testing::WithParamInterface<std::string> {};
 
@@ -112,12 +118,73 @@ INSTANTIATE_TEST_SUITE_P(
                       "flush set inet nodeport_guard ports",
                       "add table inet nodeport_guard { flags dormant; }",
                       "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
-    [](const auto& deed) {
-      std::string name = deed.param;
-      std::replace_if(
-          name.begin(), name.end(), [](char c) { return isalnum(c) == 0; }, '_');
-      return name;
-    });
+    [](const auto& deed) { return NameOf(deed.param); });
+
+class NftRestoreIpvsDodgeTest : public NftGuardTest,
+                                public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(NftRestoreIpvsDodgeTest, DodgeComesBack) {
+  NftSettings settings = Unprotected();
+  settings.ipvs_dodge = true;
+  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  ASSERT_TRUE(Intact(settings, false));
+  int times = 0;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    ++times;
+    loop_->Stop();
+  }));
+  Then([&] {
+    NPG_EXPECT_OK(RunCommand({"nft", GetParam()}));
+    EXPECT_FALSE(Intact(settings, false));
+  });
+  Run();
+  EXPECT_EQ(times, 1);
+  EXPECT_TRUE(Intact(settings, false));
+  EXPECT_TRUE(State().ipvs_dodge);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Deeds, NftRestoreIpvsDodgeTest,
+    ::testing::Values("flush ruleset", "delete table inet nodeport_guard",
+                      "flush chain inet nodeport_guard ipvs_dodge_back",
+                      "flush chain inet nodeport_guard ipvs_dodge; "
+                      "delete chain inet nodeport_guard ipvs_dodge",
+                      "insert rule inet nodeport_guard ipvs_dodge accept",
+                      "add chain inet nodeport_guard ipvs_dodge_back { policy drop; }"),
+    [](const auto& deed) { return NameOf(deed.param); });
+
+TEST_F(NftGuardTest, ADodgeThatSomebodyAddsGoes) {
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    loop_->Stop();
+  }));
+  Then([] {
+    NPG_EXPECT_OK(RunCommand({"nft",
+                              "add chain inet nodeport_guard ipvs_dodge_back "
+                              "{ type filter hook input priority 150; }"}));
+  });
+  Run();
+  NftSettings settings = Unprotected();
+  settings.ipvs_dodge = false;
+  EXPECT_TRUE(Intact(settings, false));
+}
+
+// Somebody removes the table right before the dodge is wanted: what is built anew
+// has the entries of live flows, too.
+TEST_F(NftGuardTest, DodgeOnATableThatIsGone) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  NPG_ASSERT_OK(Guard([](const absl::Status& /*status*/) {}));
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  EXPECT_TRUE(State().ipvs_dodge);
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+}
 
 TEST_F(NftGuardTest, FindsWhatHappenedBeforeItWatched) {
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));

@@ -52,10 +52,14 @@ bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t tup
   return SameKey(set, spec) && set.flags == spec.flags() && set.size == spec.size(tuples);
 }
 
-bool SameHook(const NftSnapshot::Chain& chain, absl::string_view name) {
-  if (name != kHookChain) return !chain.hooked;
-  return chain.hooked && chain.hook == kHook && chain.priority == kHookPriority &&
+bool SameHook(const NftSnapshot::Chain& chain, const NftChain& wanted) {
+  if (!wanted.hook) return !chain.hooked;
+  return chain.hooked && NftHook{chain.hook, chain.priority} == *wanted.hook &&
          chain.type == "filter";
+}
+
+bool WantsIpvsDodge(const NftSettings& settings, const NftSnapshot& now) {
+  return settings.ipvs_dodge.value_or(now.HasIpvsDodge());
 }
 
 // One transaction, built from what is there and what is wanted.
@@ -67,11 +71,12 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark)),
+        chains_(MakeChains(settings.mark, WantsIpvsDodge(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
     keep_ = now_.present && FlagsFit();
+    keep_ = keep_ && !AddsHookWhileFlagsChange();
     if (now_.present && !keep_) DeleteTable();
     AddTable();
     if (keep_) {
@@ -107,9 +112,17 @@ class Plan {
     return keep_ && it != now_.sets.end() && SameShape(it->second, spec, settings_.set_size);
   }
 
-  bool KeepsChain(absl::string_view name) const {
-    const auto it = now_.chains.find(name);
-    return keep_ && it != now_.chains.end() && SameHook(it->second, name);
+  bool KeepsChain(const NftChain& wanted) const {
+    const auto it = now_.chains.find(wanted.name);
+    return keep_ && it != now_.chains.end() && SameHook(it->second, wanted);
+  }
+
+  // Which the kernel refuses in one transaction.
+  bool AddsHookWhileFlagsChange() const {
+    return now_.flags != flags_ &&
+           std::any_of(chains_.begin(), chains_.end(), [this](const NftChain& wanted) {
+             return wanted.hook && !KeepsChain(wanted);
+           });
   }
 
   bool KeepsCounter() const {
@@ -154,9 +167,12 @@ class Plan {
     }
     for (const auto& [name, chain] : now_.chains) {
       const std::string& key = name;
-      const bool ours = std::any_of(chains_.begin(), chains_.end(),
-                                    [&](const NftChain& wanted) { return wanted.name == key; });
-      if (chain.anonymous || (ours && KeepsChain(name))) continue;
+      if (chain.anonymous ||
+          std::any_of(chains_.begin(), chains_.end(), [&](const NftChain& wanted) {
+            return wanted.name == key && KeepsChain(wanted);
+          })) {
+        continue;
+      }
       const NftnlChain doomed(nftnl_chain_alloc());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_NAME, name.c_str());
@@ -239,16 +255,14 @@ class Plan {
   void AddChains() {
     for (const NftChain& wanted : chains_) {
       const auto before = now_.chains.find(wanted.name);
-      const bool kept = KeepsChain(wanted.name);
-      const bool hooked = wanted.name == kHookChain;
-      if (kept && (!hooked || before->second.policy == NF_ACCEPT)) continue;
+      if (KeepsChain(wanted) && (!wanted.hook || before->second.policy == NF_ACCEPT)) continue;
       const NftnlChain chain(nftnl_chain_alloc());
       nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
       nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, wanted.name.c_str());
-      if (hooked) {
+      if (wanted.hook) {
         nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TYPE, "filter");
-        nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_HOOKNUM, kHook);
-        nftnl_chain_set_s32(chain.get(), NFTNL_CHAIN_PRIO, kHookPriority);
+        nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_HOOKNUM, wanted.hook->hook);
+        nftnl_chain_set_s32(chain.get(), NFTNL_CHAIN_PRIO, wanted.hook->priority);
         nftnl_chain_set_u32(chain.get(), NFTNL_CHAIN_POLICY, NF_ACCEPT);
       }
       batch_.Add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, absl::StrCat("add chain ", wanted.name),
@@ -309,7 +323,9 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
     const absl::StatusOr<NftCommit> commit = plan.Run();
     if (absl::IsNotFound(commit.status())) continue;  // a set went away while it was copied
     if (!commit.ok()) return commit.status();
-    if (commit->error == 0) return NftInstalled{own, now->present};
+    if (commit->error == 0) {
+      return NftInstalled{own, now->present, WantsIpvsDodge(settings, *now)};
+    }
     if (commit->error == ERESTART) continue;
     // Kernels below 6.9 do not know PERSIST, those below 5.12 not OWNER.
     if (own && commit->what == kTableMessage &&
@@ -326,14 +342,15 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
-  const std::vector<NftChain> chains = MakeChains(settings.mark);
+  const std::vector<NftChain> chains =
+      MakeChains(settings.mark, WantsIpvsDodge(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;
   }
   for (const NftChain& chain : chains) {
     const auto it = snapshot.chains.find(chain.name);
-    if (it == snapshot.chains.end() || !SameHook(it->second, chain.name)) return false;
+    if (it == snapshot.chains.end() || !SameHook(it->second, chain)) return false;
     if (it->second.hooked && it->second.policy != NF_ACCEPT) return false;
     if (!std::equal(chain.rules.begin(), chain.rules.end(), it->second.rules.begin(),
                     it->second.rules.end(), [](const NftnlRule& rule, const std::string& text) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,11 +19,14 @@ struct NftSettings {
   Mark mark;
   uint32_t set_size = kSetSize;
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
+  // NftTable::SetIpvsDodge(); without a value, as it is in the table that is there.
+  std::optional<bool> ipvs_dodge = std::nullopt;
 };
 
 struct NftInstalled {
   bool owned = false;    // the kernel protects the table while `socket` is open
   bool adopted = false;  // there was a table before
+  bool ipvs_dodge = false;
 };
 
 // Makes the table what `settings` say, in one transaction on `socket`, which

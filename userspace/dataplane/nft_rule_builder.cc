@@ -23,6 +23,7 @@ constexpr uint32_t kPortSize = 2;
 constexpr uint32_t kTcpFlagsOffset = 13;
 
 // In the headers of IP.
+constexpr uint32_t kIpv4ChecksumOffset = 10;
 constexpr uint32_t kIpv4DestinationOffset = 16;
 constexpr uint32_t kIpv6DestinationOffset = 24;
 
@@ -71,6 +72,17 @@ void RuleBuilder::Compare(nft_cmp_ops op, const void* data, uint32_t size) {
   nftnl_expr_set(cmp, NFTNL_EXPR_CMP_DATA, data, size);
 }
 
+// Of register 1, with as many bytes as `mask` has.
+void RuleBuilder::And(const void* mask, uint32_t size) {
+  constexpr uint32_t kZero = 0;
+  nftnl_expr* bitwise = Append("bitwise");
+  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
+  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
+  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_LEN, size);
+  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_MASK, mask, size);
+  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_XOR, &kZero, size);
+}
+
 void RuleBuilder::LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size,
                               uint32_t reg) {
   nftnl_expr* payload = Append("payload");
@@ -86,17 +98,17 @@ RuleBuilder& RuleBuilder::OutputInterfaceIsNot(uint32_t ifindex) {
   return *this;
 }
 
+RuleBuilder& RuleBuilder::InputInterfaceIsNot(uint32_t ifindex) {
+  LoadMeta(NFT_META_IIF);
+  Compare(NFT_CMP_NEQ, &ifindex, sizeof(ifindex));
+  return *this;
+}
+
 RuleBuilder& RuleBuilder::MarkIs(const Mark& mark) {
   LoadMeta(NFT_META_MARK);
   // One expression less for every packet, where the mark is compared as a whole.
   if (mark.mask != UINT32_MAX) {
-    const uint32_t zero = 0;
-    nftnl_expr* bitwise = Append("bitwise");
-    nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-    nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-    nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_LEN, sizeof(mark.mask));
-    nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_MASK, &mark.mask, sizeof(mark.mask));
-    nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_XOR, &zero, sizeof(zero));
+    And(&mark.mask, sizeof(mark.mask));
   }
   Compare(NFT_CMP_EQ, &mark.value, sizeof(mark.value));
   return *this;
@@ -113,13 +125,7 @@ RuleBuilder& RuleBuilder::TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value) 
   // "@th,104,8" instead of "tcp flags".
   ProtocolIs(IPPROTO_TCP);
   LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER, kTcpFlagsOffset, sizeof(mask), NFT_REG_1);
-  const uint8_t zero = 0;
-  nftnl_expr* bitwise = Append("bitwise");
-  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
-  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
-  nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_LEN, sizeof(mask));
-  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_MASK, &mask, sizeof(mask));
-  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_XOR, &zero, sizeof(zero));
+  And(&mask, sizeof(mask));
   Compare(op, &value, sizeof(value));
   return *this;
 }
@@ -199,6 +205,40 @@ RuleBuilder& RuleBuilder::DestinationIsLoopback4() {
   const uint8_t net = 127;
   LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, kIpv4DestinationOffset, sizeof(net), NFT_REG_1);
   Compare(NFT_CMP_EQ, &net, sizeof(net));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::Destination4Is(const std::array<uint8_t, 4>& address) {
+  MatchFamily(IpFamily::kIpv4);
+  LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, kIpv4DestinationOffset, sizeof(address), NFT_REG_1);
+  Compare(NFT_CMP_EQ, address.data(), sizeof(address));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::IsUntracked() {
+  constexpr uint32_t kUntrackedState = NF_CT_STATE_UNTRACKED_BIT;
+  constexpr uint32_t kZero = 0;
+  nftnl_expr* ct = Append("ct");
+  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_KEY, NFT_CT_STATE);
+  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+  And(&kUntrackedState, sizeof(kUntrackedState));
+  Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::SetDestination4(const std::array<uint8_t, 4>& address) {
+  nftnl_expr* immediate = Append("immediate");
+  nftnl_expr_set_u32(immediate, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
+  nftnl_expr_set(immediate, NFTNL_EXPR_IMM_DATA, address.data(), sizeof(address));
+  nftnl_expr* payload = Append("payload");
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_SREG, NFT_REG_1);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_OFFSET, kIpv4DestinationOffset);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_LEN, sizeof(address));
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_INET);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, kIpv4ChecksumOffset);
+  // The checksums of TCP and UDP cover the addresses.
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
   return *this;
 }
 

@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_DATAPLANE_NFT_RULE_BUILDER_H_
 #define NODEPORT_GUARD_DATAPLANE_NFT_RULE_BUILDER_H_
 
+#include <array>
 #include <cstdint>
 #include <string>
 
@@ -33,6 +34,7 @@ class RuleBuilder {
 
   // Matches. The rule ends where one does not hold.
   RuleBuilder& OutputInterfaceIsNot(uint32_t ifindex);
+  RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& MarkIs(const Mark& mark);
   RuleBuilder& ProtocolIs(uint8_t protocol);
   // (flags & mask) == 0, or != 0. Says itself that the packet is TCP.
@@ -50,6 +52,10 @@ class RuleBuilder {
   RuleBuilder& DestinationIn(IpFamily family, absl::string_view set);
   // IPv4, to 127.0.0.0/8.
   RuleBuilder& DestinationIsLoopback4();
+  // IPv4, to exactly this address.
+  RuleBuilder& Destination4Is(const std::array<uint8_t, 4>& address);
+  // Somebody has said `notrack`.
+  RuleBuilder& IsUntracked();
 
   // What is done. Entering a tuple in a set that is full ends the rule, too.
   RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
@@ -61,6 +67,8 @@ class RuleBuilder {
   RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
+  // Rewrites the packet, its checksums included. Of IPv4 packets only.
+  RuleBuilder& SetDestination4(const std::array<uint8_t, 4>& address);
 
   // Where it goes on. Goto does not come back, Jump does at the end of the chain
   // (or of one that was gone to from there).
@@ -74,6 +82,7 @@ class RuleBuilder {
   nftnl_expr* Append(const char* name);
   void LoadMeta(uint32_t key);
   void Compare(nft_cmp_ops op, const void* data, uint32_t size);
+  void And(const void* mask, uint32_t size);
   void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
   void LoadPort(Port port);
   RuleBuilder& Lookup(absl::string_view set, uint32_t flags);

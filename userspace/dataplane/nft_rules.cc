@@ -19,6 +19,10 @@ namespace {
 
 constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 
+constexpr std::array<uint8_t, 4> kLoopbackAddress{127, 0, 0, 1};
+// Any address of 127.0.0.0/8 that nobody has a service on does.
+constexpr std::array<uint8_t, 4> kDodgeAddress{127, 66, 0, 1};
+
 // Everything of one address family that the rules below say twice.
 struct Family {
   IpFamily ip;
@@ -38,7 +42,7 @@ constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 // at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
 // for which of the sets it is.)
 NftChain Output(const Mark& mark) {
-  NftChain chain{std::string(kHookChain), {}};
+  NftChain chain{std::string(kHookChain), {}, kOutputHook};
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
   // Any other protocol that carries the mark is none of ours: chain exempt lets
@@ -298,6 +302,36 @@ NftChain UdpReply() {
   return chain;
 }
 
+// IPVS takes a packet by its destination alone: it knows nothing of conntrack, so
+// that an untracked packet is scheduled like any other. Between our hook and its
+// last, exempt packets have a destination on which it has no service; both ends
+// see their own addresses. Replies too: the client's port may be one of its
+// services. Whatever is untracked this early, before everybody's raw table, was
+// made so by the chains above.
+NftChain Dodge() {
+  NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
+  chain.rules.push_back(
+      RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  chain.rules.push_back(RuleBuilder(kDodgeChain, "where IPVS has no service")
+                            .IsUntracked()
+                            .Destination4Is(kLoopbackAddress)
+                            .SetDestination4(kDodgeAddress)
+                            .Build());
+  return chain;
+}
+
+NftChain DodgeBack() {
+  NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
+  chain.rules.push_back(
+      RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
+                            .IsUntracked()
+                            .Destination4Is(kDodgeAddress)
+                            .SetDestination4(kLoopbackAddress)
+                            .Build());
+  return chain;
+}
+
 }  // namespace
 
 uint32_t NftSetSpec::key_type() const {
@@ -320,7 +354,7 @@ uint32_t NftSetSpec::key_length() const {
   return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
 }
 
-std::vector<NftChain> MakeChains(const Mark& mark) {
+std::vector<NftChain> MakeChains(const Mark& mark, bool ipvs_dodge) {
   std::vector<NftChain> chains;
   chains.push_back(Output(mark));
   chains.push_back(Exempt());
@@ -337,6 +371,10 @@ std::vector<NftChain> MakeChains(const Mark& mark) {
   chains.push_back(Datagram());
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
+  if (ipvs_dodge) {
+    chains.push_back(Dodge());
+    chains.push_back(DodgeBack());
+  }
   return chains;
 }
 

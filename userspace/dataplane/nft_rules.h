@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,18 +17,33 @@
 // What the table consists of. nft_rules.cc says why each rule is there.
 namespace npg::dataplane {
 
+// Where the kernel calls a chain.
+struct NftHook {
+  uint32_t hook = NF_INET_LOCAL_OUT;
+  int32_t priority = 0;
+
+  bool operator==(const NftHook&) const = default;
+};
+
 // A chain and its rules, in order.
 struct NftChain {
   std::string name;
   std::vector<NftnlRule> rules;
+  std::optional<NftHook> hook = std::nullopt;  // without, it is reached from another
 };
 
-// The chain that the kernel calls; the others are reached from it.
 inline constexpr absl::string_view kHookChain = "output";
-inline constexpr uint32_t kHook = NF_INET_LOCAL_OUT;
 // Before conntrack (-200) and before the raw table (-300), so that even what
 // others do there finds the packet untracked.
-inline constexpr int32_t kHookPriority = NF_IP_PRI_RAW - 10;
+inline constexpr NftHook kOutputHook{NF_INET_LOCAL_OUT, NF_IP_PRI_RAW - 10};
+
+// The two chains of the IPVS dodge, which are there only while it is wanted.
+inline constexpr absl::string_view kDodgeChain = "ipvs_dodge";
+inline constexpr absl::string_view kDodgeBackChain = "ipvs_dodge_back";
+// Right after the sets were given the packet's own addresses.
+inline constexpr NftHook kDodgeHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
+// After the last of IPVS's hooks there (99), before the socket is looked up.
+inline constexpr NftHook kDodgeBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
 
 inline constexpr absl::string_view kExemptedCounter = "exempted";
 
@@ -113,7 +129,7 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
 }};
 
 // Chains with the rules for packets whose mark is `mark`.
-std::vector<NftChain> MakeChains(const Mark& mark);
+std::vector<NftChain> MakeChains(const Mark& mark, bool ipvs_dodge);
 
 // The expressions of a rule, one line each: the same for a rule that was built
 // and for that rule as the kernel lists it.

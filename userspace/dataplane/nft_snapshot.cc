@@ -164,6 +164,10 @@ absl::StatusOr<NftSnapshot> ReadOnce(base::NetlinkSocket& socket) {
 
 }  // namespace
 
+bool NftSnapshot::HasIpvsDodge() const {
+  return chains.contains(kDodgeChain) || chains.contains(kDodgeBackChain);
+}
+
 absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {
   for (int reading = 0; reading < kMaxReadings; ++reading) {
     absl::StatusOr<NftSnapshot> snapshot = ReadOnce(socket);

@@ -42,6 +42,9 @@ struct NftSnapshot {
   absl::btree_map<std::string, Chain> chains;
   absl::btree_map<std::string, Set> sets;
   absl::btree_map<std::string, Object> objects;
+
+  // Whole or in part.
+  bool HasIpvsDodge() const;
 };
 
 // PERMISSION_DENIED without CAP_NET_ADMIN, UNIMPLEMENTED where the kernel has

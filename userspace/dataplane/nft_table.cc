@@ -32,7 +32,9 @@ namespace {
 class InstalledTable : public NftTable {
  public:
   InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
-      : socket_(std::move(socket)), settings_(settings), installed_(installed) {}
+      : socket_(std::move(socket)), settings_(settings), installed_(installed) {
+    settings_.ipvs_dodge = installed.ipvs_dodge;
+  }
 
   bool owned() const override { return installed_.owned; }
   bool adopted() const override { return installed_.adopted; }
@@ -41,11 +43,13 @@ class InstalledTable : public NftTable {
   absl::Status Reconcile(const std::vector<Flow>& live,
                          const std::vector<Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
+  absl::Status SetIpvsDodge(bool wanted) override;
+  bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
   absl::StatusOr<bool> Quiet() override;
   absl::Status Remove() override;
 
  private:
-  absl::StatusOr<bool> Repair(bool entries_lost, const std::function<std::vector<Flow>()>& live);
+  absl::StatusOr<bool> Repair(bool entries_lost);
   enum class Extent { kAdd, kAddAndRemove };
   // What was done to the sets in all.
   struct Outcome {
@@ -62,8 +66,9 @@ class InstalledTable : public NftTable {
 
   // The table's owner in the kernel's eyes is this socket.
   base::NetlinkSocket socket_;
-  const NftSettings settings_;
+  NftSettings settings_;  // ipvs_dodge has a value
   NftInstalled installed_;
+  std::function<std::vector<Flow>()> live_flows_ = [] { return std::vector<Flow>(); };
   std::optional<core::DatagramTargets> targets_;
   std::unique_ptr<NftKeeper> keeper_;
 };
@@ -72,9 +77,8 @@ absl::Status InstalledTable::Guard(base::EventLoop& loop,
                                    std::function<std::vector<Flow>()> live_flows,
                                    std::function<void(const absl::Status&)> restored) {
   NftKeeper::Actions actions;
-  actions.repair = [this, live = std::move(live_flows)](bool entries_lost) {
-    return Repair(entries_lost, live);
-  };
+  live_flows_ = std::move(live_flows);
+  actions.repair = [this](bool entries_lost) { return Repair(entries_lost); };
   actions.repaired = std::move(restored);
   auto keeper = NftKeeper::Start(loop, socket_.port_id(), std::move(actions));
   if (!keeper.ok()) return base::Annotate(keeper.status(), "watch the nft table");
@@ -82,8 +86,7 @@ absl::Status InstalledTable::Guard(base::EventLoop& loop,
   return absl::OkStatus();
 }
 
-absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost,
-                                            const std::function<std::vector<Flow>()>& live) {
+absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
   const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
   if (!snapshot.ok()) return snapshot.status();
   const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
@@ -97,7 +100,7 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost,
   const absl::StatusOr<bool> targets_lost = ApplyTargets();
   if (!targets_lost.ok()) return targets_lost.status();
   // The rules first: a connection that begins now enters itself.
-  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live(), {});
+  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live_flows_(), {});
   if (!outcome.ok()) return outcome.status();
   return !intact || *targets_lost || outcome->added;
 }
@@ -182,6 +185,15 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
   return ApplyTargets().status();
 }
 
+// As a repair: somebody may have removed the table, with the entries, just now.
+absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
+  if (wanted == ipvs_dodge()) return absl::OkStatus();
+  settings_.ipvs_dodge = wanted;
+  const absl::Status status = Repair(/*entries_lost=*/false).status();
+  if (!status.ok()) settings_.ipvs_dodge = !wanted;
+  return status;
+}
+
 absl::StatusOr<bool> InstalledTable::Quiet() {
   for (const NftSetSpec& set : kNftSets) {
     if (!set.dynamic()) continue;
@@ -222,6 +234,8 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   const auto hook = snapshot->chains.find(kHookChain);
   state.present = snapshot->present && hook != snapshot->chains.end() && hook->second.hooked;
   state.owner_portid = snapshot->owner;
+  state.ipvs_dodge =
+      snapshot->chains.contains(kDodgeChain) && snapshot->chains.contains(kDodgeBackChain);
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {

@@ -44,6 +44,7 @@ struct NftTableState {
   uint64_t exempted_packets = 0;  // of the counter "exempted"
   uint32_t flow_entries = 0;      // elements in the flow sets (two per flow)
   uint32_t datagram_targets = 0;  // where datagrams of unconnected sockets are exempt
+  bool ipvs_dodge = false;        // see NftTable::SetIpvsDodge()
 };
 
 // The table inet nodeport_guard of this network namespace: built, owned and
@@ -88,6 +89,13 @@ class NftTable {
   // empties the sets and when the table is restored. Until the first call, an
   // adopted table goes on with what it has.
   virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
+
+  // Exempt packets to 127.0.0.1 are given another loopback address on their way
+  // past IPVS, which would take them otherwise where it has services on loopback
+  // addresses. Lasts as the targets do; an adopted table goes on with what it has
+  // until the first call.
+  virtual absl::Status SetIpvsDodge(bool wanted) = 0;
+  virtual bool ipvs_dodge() const = 0;
 
   // True when no set of flows has an entry: since they were emptied, nothing was
   // exempted, and Reconcile() would find nothing to do. Cheap, where the lists
