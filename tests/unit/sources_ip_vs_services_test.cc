@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/ip_vs_services.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <random>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "testing/status_asserts.h"
+#include "unit/sources_fixtures.h"
+
+namespace npg::sources {
+namespace {
+
+constexpr absl::string_view kHeader =
+    "IP Virtual Server version 1.2.1 (size=4096)\n"
+    "Prot LocalAddress:Port Scheduler Flags\n"
+    "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
+
+// As the kernel prints services: none of these is on an IPv4 loopback address.
+constexpr absl::string_view kOthers =
+    "TCP  0A600001:01BB rr \n"
+    "  -> 7F000001:192B      Masq    1      0          0         \n"
+    "UDP  0A60000A:0035 rr persistent 10800 FFFFFFFF\n"
+    "  -> 0AF40102:0035      Masq    1      0          0         \n"
+    "TCP  [0000:0000:0000:0000:0000:0000:0000:0001]:8335 rr \n"
+    "  -> [fd00:0010:0244:0000:0000:0000:0000:0002]:1F90      Masq    1      0          0         "
+    "\n"
+    "FWM  7F000001 rr \n"
+    "SCTP 7F000001:8335 rr \n";
+
+bool OnLoopback(absl::string_view text) {
+  IpVsServices services;
+  services.Feed(text);
+  return services.on_loopback();
+}
+
+TEST(IpVsServicesTest, FindsAServiceOnLoopback) {
+  for (const std::string line : {"TCP  7F000001:8335 rr \n", "UDP  7F000001:8335 rr \n",
+                                 "TCP  7F420001:0000 wlc persistent 360 FFFFFFFF\n",
+                                 "TCP  7FFFFFFF:FFFF sh \n", "TCP  7F000001:8335\n"}) {
+    EXPECT_TRUE(OnLoopback(absl::StrCat(kHeader, line))) << line;
+    EXPECT_TRUE(OnLoopback(absl::StrCat(kHeader, kOthers, line, kOthers))) << line;
+  }
+}
+
+TEST(IpVsServicesTest, OthersAreNone) {
+  EXPECT_FALSE(OnLoopback(""));
+  EXPECT_FALSE(OnLoopback(kHeader));
+  EXPECT_FALSE(OnLoopback(absl::StrCat(kHeader, kOthers)));
+}
+
+TEST(IpVsServicesTest, GarbageSaysNothing) {
+  const std::string nul(
+      "TCP  7F0\0"
+      "0001:8335 rr\n",
+      22);
+  for (const std::string& text :
+       {std::string("TCP\n"), std::string("TCP \n"), std::string("TCP  7F000001\n"),
+        std::string("TCP  7F000001:\n"), std::string("TCP  7F000001:833\n"),
+        std::string("TCP  7F00001:83351 rr\n"), std::string("TCP  7F000001:83351 rr\n"),
+        std::string("TCP  7F00000G:8335 rr\n"), std::string("TCP  7F000001;8335 rr\n"),
+        std::string("TCP  007F000001:8335 rr\n"), std::string("xTCP  7F000001:8335 rr\n"),
+        std::string("TCP7F000001:8335 rr\n"), std::string("  TCP  7F000001:8335 rr\n"),
+        std::string("\n\n\r\n \n"), nul}) {
+    EXPECT_FALSE(OnLoopback(text)) << text;
+    EXPECT_TRUE(OnLoopback(absl::StrCat(text, "TCP  7F000001:8335 rr \n"))) << text;
+  }
+}
+
+// Nobody knows yet whether the port ends here.
+TEST(IpVsServicesTest, ALineWithoutItsEndSaysNothing) {
+  IpVsServices services;
+  services.Feed("TCP  7F000001:8335 rr ");
+  EXPECT_FALSE(services.on_loopback());
+  services.Feed("\n");
+  EXPECT_TRUE(services.on_loopback());
+}
+
+TEST(IpVsServicesTest, MayBeCutAnywhere) {
+  const std::string text = absl::StrCat(kHeader, kOthers, "TCP  7F000001:8335 rr \n", kOthers);
+  for (size_t cut = 0; cut <= text.size(); ++cut) {
+    IpVsServices services;
+    services.Feed(absl::string_view(text).substr(0, cut));
+    services.Feed(absl::string_view(text).substr(cut));
+    EXPECT_TRUE(services.on_loopback()) << cut;
+  }
+  IpVsServices others, all;
+  for (const char c : absl::StrCat(kHeader, kOthers)) others.Feed({&c, 1});
+  for (const char c : text) all.Feed({&c, 1});
+  EXPECT_FALSE(others.on_loopback());
+  EXPECT_TRUE(all.on_loopback());
+}
+
+TEST(IpVsServicesTest, EndlessLinesAreForgotten) {
+  IpVsServices services;
+  const std::string much(1 << 20, 'T');
+  for (int i = 0; i < 16; ++i) services.Feed(much);
+  // Not the beginning of a line, whatever it looks like.
+  services.Feed("TCP  7F000001:8335 rr \n");
+  EXPECT_FALSE(services.on_loopback());
+  services.Feed("TCP  7F000001:8335 rr \n");
+  EXPECT_TRUE(services.on_loopback());
+}
+
+TEST(IpVsServicesTest, RandomBytesDoNotHideAService) {
+  std::mt19937 random(5);
+  const std::string alphabet("TCPUDFWM 7F0:8335rr[]->\n\0\xff", 26);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text;
+    for (size_t size = random() % 300; size > 0; --size) {
+      text += alphabet[random() % alphabet.size()];
+    }
+    IpVsServices services;
+    services.Feed(text);
+    services.Feed("\nTCP  7F000001:8335 rr \n");
+    EXPECT_TRUE(services.on_loopback());
+  }
+}
+
+TEST(HasIpVsServiceOnLoopbackTest, ReadsTheFile) {
+  const TempFolder folder;
+  NPG_ASSERT_OK_AND_ASSIGN(bool found, HasIpVsServiceOnLoopback(folder / "absent"));
+  EXPECT_FALSE(found);
+  std::string text(kHeader);
+  while (text.size() < 100000) absl::StrAppend(&text, kOthers);
+  WriteFile(folder / "ip_vs", text);
+  NPG_ASSERT_OK_AND_ASSIGN(found, HasIpVsServiceOnLoopback(folder / "ip_vs"));
+  EXPECT_FALSE(found);
+  WriteFile(folder / "ip_vs", text + "TCP  7F000001:8335 rr \n");
+  NPG_ASSERT_OK_AND_ASSIGN(found, HasIpVsServiceOnLoopback(folder / "ip_vs"));
+  EXPECT_TRUE(found);
+}
+
+TEST(HasIpVsServiceOnLoopbackTest, WhatCannotBeReadIsAnError) {
+  const TempFolder folder;
+  const absl::Status status = HasIpVsServiceOnLoopback(folder / "").status();
+  EXPECT_FALSE(status.ok());
+  // A file without an end, which is also all NULs.
+  EXPECT_TRUE(absl::IsResourceExhausted(HasIpVsServiceOnLoopback("/dev/zero").status()));
+}
+
+}  // namespace
+}  // namespace npg::sources
