@@ -97,7 +97,7 @@ TEST(StatusTest, TellsEachPartOfTheGuard) {
        {"  controller  running, pid 4711\n",
         "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
         "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
-        "  mark        0x1000/0x1000\n", "  NodePorts   1 known: netfilter 1\n",
+        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n", "  NodePorts   1 known: netfilter 1\n",
         "  pins        /sys/fs/bpf/nodeport-guard\n",
         "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
@@ -370,6 +370,8 @@ TEST(StatusTest, JsonHasTheSame) {
   GuardFacts facts = MakeFacts();
   AddNodePort(facts, 30053, "", NPG_SOURCE_FILE | NPG_SOURCE_NETFILTER, IPPROTO_UDP);
   facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
+  facts.nft->ipvs_dodge = true;
+  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS dodge  on: "));
   const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
   EXPECT_EQ(json["healthy"], true);
   EXPECT_THAT(json["problems"], IsEmpty());
@@ -397,6 +399,7 @@ TEST(StatusTest, JsonHasTheSame) {
   EXPECT_EQ(json["guard"]["programs"].size(), 4U);
   EXPECT_EQ(json["guard"]["programs"][0]["attached"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["ipvs_dodge"], true);
   EXPECT_EQ(json["guard"]["nodeports"]["total"], 2);
   EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
   EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);

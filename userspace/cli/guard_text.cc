@@ -83,6 +83,10 @@ std::string ProgramsText(const GuardFacts& facts) {
                       part ? "; only processes below it are guarded" : "");
 }
 
+bool TableIsVisible(const GuardFacts& facts) {
+  return facts.same_netns != false && facts.nft.ok() && facts.nft->present;
+}
+
 std::string TableText(const GuardFacts& facts) {
   const std::string name = absl::StrCat("inet ", dataplane::kNftTableName);
   if (facts.same_netns == false) return absl::StrCat(name, ": not visible from here");
@@ -401,6 +405,11 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
   table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"scope", ScopeText(facts)});
   table.AddRow({"listeners", PolicyText(facts)});
+  if (TableIsVisible(facts)) {
+    table.AddRow({"IPVS dodge", facts.nft->ipvs_dodge
+                                    ? "on: exempted packets pass IPVS's services on loopback"
+                                    : "off"});
+  }
   table.AddRow({"mark", MarkText(facts.config)});
   table.AddRow({"NodePorts", NodePortsText(facts)});
   if (SeesKubeProxyNftables(facts)) table.AddRow({"kube-proxy", KubeProxyText(facts)});
@@ -449,6 +458,7 @@ Json GuardJson(const GuardFacts& facts) {
     table["exempted_packets"] = facts.nft->exempted_packets;
     table["flow_entries"] = facts.nft->flow_entries;
     table["datagram_targets"] = facts.nft->datagram_targets;
+    table["ipvs_dodge"] = facts.nft->ipvs_dodge;
   }
   json["nft_table"] = std::move(table);
   json["nodeports"]["total"] = facts.nodeports.size();

@@ -30,6 +30,7 @@
 #include "base/memory.h"
 #include "base/unique_fd.h"
 #include "controller/datagram_keeper.h"
+#include "controller/ipvs_dodge.h"
 #include "controller/listener_classifier.h"
 #include "controller/repeated_fault.h"
 #include "controller/source_states.h"
@@ -120,6 +121,7 @@ class Controller {
   RepeatedFault apply_fault_{"apply the NodePorts"};
   RepeatedFault classify_fault_{"classify listeners"};
   RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
+  RepeatedFault ipvs_fault_{"look for IPVS services on loopback addresses"};
   RepeatedFault addresses_fault_{"follow the node's addresses"};
   RepeatedFault states_fault_{"write the state of the sources"};
   RepeatedFault repair_fault_{"repair the BPF links"};
@@ -274,6 +276,7 @@ absl::Status Controller::Start() {
       dataplane::NftTable::Install(options_.mark);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
+  ipvs_fault_.Note(MatchIpvs(*table_));
 
   npg_config config{};
   config.abi_version = NPG_ABI_VERSION;
@@ -383,6 +386,7 @@ void Controller::Maintain() {
   }
   addresses_fault_.Note(SyncAddresses());
   datagrams_fault_.Note(SyncDatagrams());
+  ipvs_fault_.Note(MatchIpvs(*table_));
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
 }

@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CONTROLLER_IPVS_DODGE_H_
+#define NODEPORT_GUARD_CONTROLLER_IPVS_DODGE_H_
+
+#include "absl/status/status.h"
+#include "dataplane/nft_table.h"
+
+namespace npg::controller {
+
+// Puts the table's IPVS dodge in place where IPVS has services on loopback
+// addresses, and takes it away where it has none. Nothing tells of a change:
+// call it now and then. After an error the table is as it was.
+absl::Status MatchIpvs(dataplane::NftTable& table);
+
+}  // namespace npg::controller
+
+#endif  // NODEPORT_GUARD_CONTROLLER_IPVS_DODGE_H_
