@@ -30,7 +30,7 @@ check_line() {
   }
 }
 
-for script in build test lint demo; do
+for script in build test lint demo kernel-matrix; do
   check 0 "^Usage: scripts/$script" "$scripts/$script" --help
   check 0 "^Usage: scripts/$script" "$scripts/$script" -h
 done
@@ -41,6 +41,9 @@ check_line 2 'no preset "fast"' "$scripts/test" --preset fast
 check_line 2 '--preset needs' "$scripts/test" --preset
 check_line 2 'unknown argument --fix' "$scripts/lint" --fix
 check_line 2 'unknown argument fast' "$scripts/demo" fast
+check_line 2 'unknown argument --fast' "$scripts/kernel-matrix" --fast
+check_line 2 'unknown argument latest' "$scripts/kernel-matrix" latest
+check_line 2 'one GTEST_FILTER' "$scripts/kernel-matrix" 6.1 --
 check_line 2 'not an executable' "$scripts/demo" --guard /nonexistent
 
 # As somebody else than root. (The tree may be in a folder only root can enter.)
@@ -48,6 +51,7 @@ cp -r -- "$scripts" "$scripts/../CMakePresets.json" "$folder"
 chmod -R a+rX "$folder"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/demo"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/test"
+check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/kernel-matrix"
 
 # Where there is no apt, and next to nothing else.
 mkdir "$folder/bin"
