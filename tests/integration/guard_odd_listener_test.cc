@@ -276,6 +276,7 @@ TEST_P(GuardOddListenerTest, InheritedOverExec) {
   constexpr const char* kServer = R"(
 import socket, sys
 s = socket.socket(fileno=int(sys.argv[2]))
+print("ready", flush=True)
 while True:
     if sys.argv[1] == "UDP":
         data, peer = s.recvfrom(64)
@@ -298,6 +299,8 @@ while True:
                                absl::StrCat(inherited.get())}));
       socket.Reset();
       inherited.Reset();
+      ASSERT_TRUE(WaitUntil(absl::Seconds(30), [&] { return !service.Out().empty(); }))
+          << service.Err();
       ExpectAnswers("127.0.0.1", kPort, transport, kHost);
       NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
       ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
