@@ -24,7 +24,8 @@
 namespace npg::testing {
 namespace {
 
-constexpr absl::Duration kDeadline = absl::Seconds(10);
+// Long: scripts/kernel-matrix runs this in machines that are ten times slower.
+constexpr absl::Duration kDeadline = absl::Seconds(60);
 
 }  // namespace
 

@@ -97,8 +97,8 @@ TEST(StatusTest, TellsEachPartOfTheGuard) {
        {"  controller  running, pid 4711\n",
         "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
         "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
-        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n", "  NodePorts   1 known: netfilter 1\n",
-        "  pins        /sys/fs/bpf/nodeport-guard\n",
+        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n",
+        "  NodePorts   1 known: netfilter 1\n", "  pins        /sys/fs/bpf/nodeport-guard\n",
         "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }

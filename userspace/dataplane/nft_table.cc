@@ -189,7 +189,7 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
 absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
   if (wanted == ipvs_dodge()) return absl::OkStatus();
   settings_.ipvs_dodge = wanted;
-  const absl::Status status = Repair(/*entries_lost=*/false).status();
+  absl::Status status = Repair(/*entries_lost=*/false).status();
   if (!status.ok()) settings_.ipvs_dodge = !wanted;
   return status;
 }
