@@ -65,6 +65,7 @@ TEST_P(GuardIpv6Test, HijackOfLoopbackIsGivenBack) {
 
   host->StopListening();
   EXPECT_EQ(Ask({"::1", kLoopbackPort, Transport::kTcp}), Hijacked());
+  EXPECT_TRUE(DatagramsAreLeftAlone(kLoopbackPort));
   EXPECT_EQ(Ask({"::1", kLoopbackPort, Transport::kUdp}), Hijacked());
 }
 

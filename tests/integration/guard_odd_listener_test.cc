@@ -255,8 +255,7 @@ TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcessBeforeTheGuard) {
   }
 }
 
-// Otherwise it is who bound it. A process that binds sockets for others is not
-// to be ignored.
+// Otherwise it is who bound it, until the controller looks again.
 TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcess) {
   for (const Transport transport : kTransports) {
     SCOPED_TRACE(TransportName(transport));
@@ -265,6 +264,24 @@ TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcess) {
     NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, BoundByAnother(transport)));
     ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
     EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 1U);
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "binder"}));
+    ExpectAnswers("127.0.0.1", kPort, transport, kHost);
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// And an ignored one that gets hold of it is a holder all the same.
+TEST_P(GuardOddListenerTest, PassedOnToAnIgnoredProcess) {
+  prctl(PR_SET_NAME, "holder");
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, BoundByAnother(transport)));
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
     NPG_ASSERT_OK(Unload());
   }
 }
@@ -425,6 +442,25 @@ TEST_P(GuardOddListenerTest, ReusePortGroupOfTwoOwners) {
       EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), ignored_last ? 1U : 0U);
       EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), ignored_last ? 0U : 1U);
     }
+  }
+}
+
+TEST_P(GuardOddListenerTest, ReusePortGroupThatAnIgnoredOwnerLeft) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd victim, Bind("127.0.0.1", transport, ReusePort));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string said, RunInFork([transport]() -> std::string {
+                               prctl(PR_SET_NAME, "holder");
+                               return Bind("127.0.0.1", transport, ReusePort).ok() ? "held" : "";
+                             }));
+    ASSERT_EQ(said, "held");
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    Counted(NPG_COUNTER_EXEMPTED);
+    NPG_ASSERT_OK(Connect({"127.0.0.1", kPort, transport}));
+    EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 1U);
   }
 }
 

@@ -222,6 +222,7 @@ TEST_P(GuardStreamTest, ListenerStopsWhileItsConnectionsLive) {
   LiveThrough(
       [this] {
         host().StopListening();
+        EXPECT_TRUE(DatagramsAreLeftAlone(kPort));
         ExpectAnswer(Hijacked());
       },
       /*with_udp=*/false);

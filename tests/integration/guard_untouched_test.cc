@@ -71,6 +71,8 @@ TEST_P(GuardUntouchedTest, ListenerClosedAMomentAgo) {
     NPG_ASSERT_OK_AND_ASSIGN(const auto connection, Connect(Tcp()));
     EXPECT_EQ(AskWho(connection.get(), Transport::kTcp), kHost);
     host->StopListening();
+    EXPECT_EQ(Ask(Tcp()), Hijacked()) << "at once";
+    EXPECT_TRUE(DatagramsAreLeftAlone(kPort));
     ExpectAnswers(Hijacked());
     host.reset();
     ExpectAnswers(Hijacked());
@@ -135,6 +137,7 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainAfterTheListenerClosed) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto fd, Connect(Udp()));
   EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
   host.reset();
+  EXPECT_TRUE(DatagramsAreLeftAlone(kPort));
   NPG_ASSERT_OK(ConnectAgain(fd.get(), "127.0.0.1", kPort));
   EXPECT_EQ(MarkOf(fd.get()), 0U);
   EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), Hijacked());

@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
@@ -118,6 +119,13 @@ absl::Status GuardTest::Unload() {
   NPG_RETURN_IF_ERROR(RunCommand(GuardCommand(*node_, {"unload"})).status());
   counted_ = Counters{};
   return absl::OkStatus();
+}
+
+bool GuardTest::DatagramsAreLeftAlone(uint16_t port) {
+  return WaitUntil(absl::Seconds(10), [port] {
+    const auto ports = RunCommand({"nft", "list", "set", "inet", "nodeport_guard", "target_ports"});
+    return ports.ok() && !absl::StrContains(*ports, absl::StrCat(port));
+  });
 }
 
 uint64_t GuardTest::Counted(npg_counter counter) {

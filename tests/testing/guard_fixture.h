@@ -83,6 +83,10 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
   // Stops the guard and takes all of it off the node, its counters too.
   absl::Status Unload();
 
+  // Waits until datagrams to `port` are exempt no more, whoever sends them: a
+  // UDP listener that closes is known to the controller a moment later.
+  static bool DatagramsAreLeftAlone(uint16_t port);
+
   // By how much a counter grew since the last call, or since the start.
   uint64_t Counted(npg_counter counter);
 

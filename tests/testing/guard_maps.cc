@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/guard_maps.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -118,6 +119,18 @@ absl::StatusOr<Counters> GuardMaps::ReadCounters() const {
 absl::StatusOr<std::optional<npg_nodeport>> GuardMaps::NodePort(uint16_t port,
                                                                 Transport transport) const {
   return Lookup<npg_port_key, npg_nodeport>(root_ + "/maps/nodeports", KeyOf(port, transport));
+}
+
+absl::StatusOr<std::optional<npg_listener>> GuardMaps::Listener(const std::string& address,
+                                                                uint16_t port,
+                                                                Transport transport) const {
+  npg_listener_key key{};
+  if (inet_pton(AF_INET6, absl::StrCat("::ffff:", address).c_str(), key.address) != 1) {
+    return absl::InvalidArgumentError(absl::StrCat("no IPv4 address: ", address));
+  }
+  key.port = port;
+  key.protocol = NodePortProtocol(transport);
+  return Lookup<npg_listener_key, npg_listener>(root_ + "/maps/listeners", key);
 }
 
 absl::StatusOr<std::optional<npg_port_stats>> GuardMaps::Stats(uint16_t port,

@@ -27,6 +27,9 @@ class GuardMaps {
   // Summed over the CPUs.
   absl::StatusOr<Counters> ReadCounters() const;
   absl::StatusOr<std::optional<npg_nodeport>> NodePort(uint16_t port, Transport transport) const;
+  // Of the IPv4 address that a socket is bound to.
+  absl::StatusOr<std::optional<npg_listener>> Listener(const std::string& address, uint16_t port,
+                                                       Transport transport) const;
   absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
 
   // All that connects and binds can change, as text: the entries of all maps,
