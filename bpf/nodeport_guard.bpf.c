@@ -328,8 +328,10 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 	switch (npg_decide(env, env->ctx->protocol, destination,
 			   bpf_ntohs((__u16)env->ctx->user_port), &key, &listener)) {
 	case NPG_PASS_PROTOCOL:
+		break;
 	case NPG_PASS_OUT_OF_SCOPE:
 	case NPG_PASS_NOT_NODEPORT:
+		unmark(env);
 		break;
 	case NPG_PASS_FOREIGN_NETNS:
 		count(NPG_COUNTER_FOREIGN_NETNS);

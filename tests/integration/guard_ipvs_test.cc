@@ -51,9 +51,9 @@ class GuardIpvsTest : public GuardTest {
         WriteNodePortsFile(node().File("nodeports.json"), NodePorts({kPort, kServicePort})));
   }
 
-  static absl::Status AddService(uint16_t port) {
+  static absl::Status AddService(uint16_t port, const std::string& address = "127.0.0.1") {
     for (const char* protocol : {"-t", "-u"}) {
-      const std::string service = absl::StrCat("127.0.0.1:", port);
+      const std::string service = absl::StrCat(address, ":", port);
       const auto added = RunCommand({"ipvsadm", "-A", protocol, service, "-s", "rr"});
       if (!added.ok()) return added.status();
       if (!GetParam().endpoint) continue;
@@ -173,6 +173,32 @@ TEST_P(GuardIpvsTest, KubeProxysOtherRulesAreMetToo) {
   EXPECT_EQ(Answers(Ways(kServicePort)), without);
 }
 
+// As kube-proxy has them now: on the node's addresses, and not on loopback.
+TEST_P(GuardIpvsTest, TheNodesAddressesWhereTheyAreInScope) {
+  NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
+  for (const uint16_t port : {kPort, kServicePort}) NPG_ASSERT_OK(AddService(port, kNodeAddress));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{kNodeAddress, kPort, Transport::kTcp},
+                                                  {kNodeAddress, kPort, Transport::kUdp}}));
+  const Dial tcp{kNodeAddress, kPort, Transport::kTcp};
+  const Dial udp{kNodeAddress, kPort, Transport::kUdp};
+  const auto expect_taken = [&] {
+    EXPECT_NE(Ask(tcp), kHost);
+    EXPECT_NE(Ask(udp), kHost);
+    EXPECT_NE(AskByDatagram(kNodeAddress, kPort), kHost);
+  };
+  expect_taken();
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_FALSE(Dodges());
+  expect_taken();
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  EXPECT_TRUE(Dodges());
+  EXPECT_EQ(Ask(tcp), kHost);
+  EXPECT_EQ(Ask(udp), kHost);
+  EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), kHost);
+  EXPECT_NE(Ask({kNodeAddress, kServicePort, Transport::kTcp}), kHost);
+}
+
 TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
   NPG_ASSERT_OK(StartGuard());
@@ -184,8 +210,8 @@ TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
   EXPECT_TRUE(WaitUntil(kSeen, [&] { return !Dodges(); }));
   ExpectHost();
-  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on loopback addresses"));
-  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a loopback address"));
+  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on addresses that are guarded"));
+  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a guarded address"));
 }
 
 TEST_P(GuardIpvsTest, ConnectionsLiveThroughARestart) {

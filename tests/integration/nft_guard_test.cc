@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdint>
 #include <functional>
@@ -16,6 +17,7 @@
 #include "base/clock.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "core/datagram_targets.h"
 #include "dataplane/nft_install.h"
 #include "dataplane/nft_table.h"
 #include "integration/nft_test.h"
@@ -71,6 +73,17 @@ class NftGuardTest : public NftTest {
   std::unique_ptr<NftTable> table_;
 };
 
+// One target of each kind, on two ports.
+core::DatagramTargets Targets() {
+  core::DatagramTargets targets;
+  targets.addresses.emplace(
+      std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}, 33589);
+  targets.addresses.emplace(std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1},
+                            33590);
+  targets.loopback4.insert(33590);
+  return targets;
+}
+
 std::string NameOf(std::string deed) {
   std::replace_if(
       deed.begin(), deed.end(), [](char c) { return isalnum(c) == 0; }, '_');
@@ -93,8 +106,9 @@ TEST_P(NftRestoreTest, TableAndEntriesComeBack) {
     ++times;
     loop_->Stop();
   }));
-  // Our own transaction is no reason to restore anything.
+  // Our own transactions are no reason to restore anything.
   NPG_EXPECT_OK(table_->Reconcile({pair.flow}, {}));
+  NPG_EXPECT_OK(table_->SetDatagramTargets(Targets()));
   Then([] { NPG_EXPECT_OK(RunCommand({"nft", GetParam()})); });
   Run();
   NPG_EXPECT_OK(how);
@@ -103,6 +117,10 @@ TEST_P(NftRestoreTest, TableAndEntriesComeBack) {
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
   EXPECT_EQ(EntryCount("ports"), 2U);
+  EXPECT_EQ(EntryCount("targets4"), 1U);
+  EXPECT_EQ(EntryCount("targets6"), 1U);
+  EXPECT_EQ(EntryCount("targets_any4"), 1U);
+  EXPECT_EQ(EntryCount("target_ports"), 2U);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -116,6 +134,9 @@ INSTANTIATE_TEST_SUITE_P(
                       "add set inet nodeport_guard extra { type inet_service; }",
                       "add counter inet nodeport_guard extra", "flush set inet nodeport_guard tcp4",
                       "flush set inet nodeport_guard ports",
+                      "flush set inet nodeport_guard targets4",
+                      "flush set inet nodeport_guard target_ports",
+                      "add element inet nodeport_guard targets_any4 { 1 }",
                       "add table inet nodeport_guard { flags dormant; }",
                       "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
     [](const auto& deed) { return NameOf(deed.param); });

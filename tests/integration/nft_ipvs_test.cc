@@ -49,9 +49,10 @@ constexpr uint16_t kClientPort = 30101;
 
 // Where the last of IPVS's hooks is.
 constexpr absl::string_view kLikeIpvs = R"(
-  table ip like_ipvs {
+  table inet like_ipvs {
     chain local_in { type filter hook input priority 99;
-      ip daddr 127.0.0.1 th dport { 33589, 30101 } reject
+      ip daddr { 127.0.0.1, 127.0.0.5, 10.9.9.9 } th dport { 33589, 33590, 30101 } reject
+      ip6 daddr { ::1, 2001:db8::9 } th dport 33590 reject
     }
   })";
 // What passes under which address between our two hooks: at the first of IPVS's
@@ -62,15 +63,15 @@ constexpr absl::string_view kCounts = R"(
     counter plain { }
     counter after { }
     chain first { type filter hook output priority -102;
-      ip daddr 127.66.0.1 counter name dodged
+      ip daddr 111.0.0.1 counter name dodged
       ip daddr 127.0.0.1 counter name plain
     }
     chain last { type filter hook input priority 100;
-      ip daddr 127.66.0.1 counter name dodged
+      ip daddr 111.0.0.1 counter name dodged
       ip daddr 127.0.0.1 counter name plain
     }
     chain behind { type filter hook input priority 151;
-      ip daddr 127.66.0.1 counter name after
+      ip daddr 111.0.0.1 counter name after
     }
   })";
 
@@ -251,6 +252,41 @@ TEST_F(NftIpvsTest, BothEndsSeeTheirOwnAddresses) {
   EXPECT_EQ(name(bound.get(), from), client);
 }
 
+// IPVS may have services on any of them.
+TEST_F(NftIpvsTest, EveryAddressOfTheNode) {
+  NPG_ASSERT_OK(RunCommand({"ip", "-batch", "-"},
+                           "addr add 10.9.9.9/32 dev lo\naddr add 2001:db8::9/128 dev lo nodad\n"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host,
+                           EchoServer::Start("host", {{"::", kOtherPort, Transport::kTcp},
+                                                      {"::", kOtherPort, Transport::kUdp}}));
+  NPG_ASSERT_OK(TakeLikeIpvs());
+  const auto expect = [&](absl::string_view answer) {
+    std::vector<Dial> dials;
+    std::vector<std::function<std::string()>> asks;
+    for (const std::string destination :
+         {"127.0.0.5", "10.9.9.9", "::ffff:10.9.9.9", "::1", "2001:db8::9"}) {
+      for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
+        Dial dial = Marked(transport, destination);
+        dial.port = kOtherPort;
+        dials.push_back(dial);
+        asks.emplace_back([dial] { return Ask(dial); });
+      }
+    }
+    const std::vector<std::string> answers = testing::AskAll(asks);
+    for (size_t i = 0; i < answers.size(); ++i) {
+      EXPECT_EQ(answers[i], answer) << testing::ToString(dials[i]);
+    }
+  };
+  expect("refused");
+  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  expect("host");
+  Dial dial = Marked(Transport::kTcp, "::1");
+  dial.port = kOtherPort;
+  NPG_ASSERT_OK_AND_ASSIGN(const auto stream, testing::Stream::Open(dial));
+  NPG_EXPECT_OK(stream->Exchange(4 << 20));
+  NPG_EXPECT_OK(stream->Finish());
+}
+
 // A closed port answers as ever: the RST and the ICMP error name the addresses
 // that the client knows.
 TEST_F(NftIpvsTest, RefusalsFindTheClient) {
@@ -286,9 +322,10 @@ TEST_F(NftIpvsTest, WithoutItTheTableIsAsBefore) {
   NPG_ASSERT_OK(table_->SetIpvsDodge(true));
   const std::string with = Listed();
   EXPECT_THAT(with, HasSubstr("type filter hook output priority raw - 9; policy accept;"));
-  EXPECT_THAT(with, HasSubstr("ct state untracked ip daddr 127.0.0.1 ip daddr set 127.66.0.1"));
+  EXPECT_THAT(with, HasSubstr("ct state untracked meta mark set meta mark | 0x00001000"));
+  EXPECT_THAT(with, HasSubstr("ct state untracked ip daddr set ip daddr ^ 16.0.0.0"));
   EXPECT_THAT(with, HasSubstr("type filter hook input priority 150; policy accept;"));
-  EXPECT_THAT(with, HasSubstr("ct state untracked ip daddr 127.66.0.1 ip daddr set 127.0.0.1"));
+  EXPECT_THAT(with, HasSubstr("ct state untracked ip6 daddr set ip6 daddr ^ 1000::"));
   NPG_ASSERT_OK(table_->SetIpvsDodge(true));
   EXPECT_EQ(Listed(), with);
   NPG_ASSERT_OK(table_->SetIpvsDodge(false));

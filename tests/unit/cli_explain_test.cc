@@ -24,6 +24,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
+using ::testing::HasSubstr;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -237,6 +238,14 @@ TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
   EXPECT_EQ(walk.rows[5].fact,
             "ignored, as noted for containerd; to be guarded: --ignore-process does not name "
             "containerd (kube-proxy, ovnkube)");
+}
+
+TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].ifindex = 1;
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_PASS_NO_LISTENER);
+  EXPECT_THAT(walk.rows[4].fact, HasSubstr("bound to a device"));
 }
 
 TEST(ExplainTest, AnOwnAddressInScope) {

@@ -124,7 +124,7 @@ inline GuardFacts MakeFacts() {
   for (const char* name : dataplane::kLinkNames) {
     facts.links.push_back({{name, 1, 2, 1}, "/sys/fs/cgroup"});
   }
-  facts.nft = dataplane::NftTableState{true, 4711, 168, 4};
+  facts.nft = dataplane::NftTableState{true, 4711, 168, 4, 2};
   facts.listeners.push_back(MakeListener("127.0.0.1", 33589, "containerd", 812));
   facts.now = absl::FromUnixSeconds(kNow);
   facts.now_boot_ns = kNowBoot;

@@ -60,8 +60,9 @@ TEST(StatusTest, NamesThePodOfAnOwner) {
 TEST(StatusTest, TellsThePolicyAndTheScope) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
-  EXPECT_THAT(Render(facts), HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
-                                       "              (--ignore-process)\n"));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
+                        "              (--ignore-process)\n"));
   facts.config.scope = NPG_SCOPE_LOCAL;
   facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
   facts.config.default_verdict = NPG_OWNER_IGNORED;
@@ -112,7 +113,7 @@ TEST(StatusTest, TellsEachPartOfTheGuard) {
 
 TEST(StatusTest, Fits80Columns) {
   GuardFacts facts = MakeFacts();
-  facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000};
+  facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000, 10'000, 65'536};
   facts.controller = 0;
   facts.kube_proxy_nftables = true;
   npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://api.example:6443");
@@ -128,7 +129,8 @@ TEST(StatusTest, WithoutConflictsSaysWhatWasLookedAt) {
   GuardFacts facts = MakeFacts();
   facts.listeners.clear();
   EXPECT_THAT(Render(facts),
-              StartsWith("No conflicts: no process of this node listens on a NodePort (1 known)."));
+              StartsWith("No conflicts: nobody on this node listens on a NodePort (1 known), as "
+                         "far as loopback reaches.\n"));
 }
 
 TEST(StatusTest, ListenersElsewhereAreNoConflict) {
@@ -206,7 +208,7 @@ TEST(StatusTest, AGuardOfAPartOfTheNodeIsSaidToBeThat) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("only processes")));
   for (LinkFact& fact : facts.links) fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
-  EXPECT_THAT(Render(facts), HasSubstr("4 of 4 attached to /sys/fs/cgroup/part; only processes"));
+  EXPECT_THAT(Render(facts), HasSubstr("4 of 4 attached to /sys/fs/cgroup/part; connects of"));
 }
 
 TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {

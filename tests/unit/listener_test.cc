@@ -57,6 +57,35 @@ TEST(ReachableOverLoopback, OtherAddresses) {
   }
 }
 
+TEST(IsLoopbackTest, NoMoreThanTheRange) {
+  for (const char* address : {"::1", "::ffff:127.0.0.0", "::ffff:127.255.255.255"}) {
+    EXPECT_TRUE(IsLoopback(Address(address))) << address;
+  }
+  for (const char* address : {"::", "::2", "::127.0.0.1", "1::1", "::ffff:0.0.0.0",
+                              "::ffff:126.255.255.255", "::ffff:128.0.0.0", "::fffe:127.0.0.1"}) {
+    EXPECT_FALSE(IsLoopback(Address(address))) << address;
+  }
+}
+
+TEST(IsWildcardTest, OneForEachFamily) {
+  EXPECT_TRUE(IsWildcard(Address("::")));
+  EXPECT_TRUE(IsWildcard(Address("::ffff:0.0.0.0")));
+  for (const char* address : {"::1", "::ffff:0.0.0.1", "::fffe:0.0.0.0", "::0.0.255.255", "1::"}) {
+    EXPECT_FALSE(IsWildcard(Address(address))) << address;
+  }
+}
+
+TEST(ReachableOverLoopbackOr, OwnAddressesToo) {
+  const AddressSet own = {Address("::ffff:10.0.0.5"), Address("2001:db8::5")};
+  for (const char* address : {"::ffff:10.0.0.5", "2001:db8::5", "::", "::ffff:127.0.0.1"}) {
+    EXPECT_TRUE(ReachableOverLoopbackOr(own, BoundTo(address))) << address;
+  }
+  EXPECT_FALSE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.6")));
+  // Packets to an own address come in on lo.
+  EXPECT_TRUE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.5", 1)));
+  EXPECT_FALSE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.5", 2)));
+}
+
 TEST(ReachableOverLoopback, OnlyOnNoDeviceOrOnLo) {
   for (const char* address : {"::", "::1", "::ffff:0.0.0.0", "::ffff:127.0.0.1"}) {
     EXPECT_TRUE(ReachableOverLoopback(BoundTo(address, 1))) << address;

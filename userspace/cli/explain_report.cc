@@ -46,6 +46,12 @@ std::vector<core::Listener> ListenersOn(const GuardFacts& facts, const core::Por
   return listeners;
 }
 
+// A program looks for a listener without a device. A UDP socket that is bound to
+// lo is found all the same, from the list of sockets.
+bool IsLookedUp(const core::Listener& listener) {
+  return listener.ifindex == 0 || listener.key.protocol == core::Protocol::kUdp;
+}
+
 // An address to which a connect reaches this listener: its own, or for a
 // wildcard one that none of the others is bound to.
 Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
@@ -110,8 +116,11 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
   std::vector<std::string> elsewhere;
   elsewhere.reserve(all.size());
   for (const core::Listener& listener : all) {
-    elsewhere.push_back(absl::StrCat(OwnerText(listener, Classified(facts, listener)), " on ",
-                                     core::AddressText(listener.address)));
+    elsewhere.push_back(absl::StrCat(
+        OwnerText(listener, Classified(facts, listener)), " on ",
+        core::AddressText(listener.address),
+        listener.ifindex != 0 ? ", bound to a device, where the kernel's lookup does not see it"
+                              : ""));
   }
   if (elsewhere.empty()) return "nobody";
   return absl::StrCat("nobody over loopback; only ", absl::StrJoin(elsewhere, ", "));
@@ -253,7 +262,7 @@ std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key
       facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
   std::vector<Walk> walks;
   for (const core::Listener& listener : listeners) {
-    if (!core::ReachableOverLoopbackOr(facts.own, listener)) continue;
+    if (!core::ReachableOverLoopbackOr(facts.own, listener) || !IsLookedUp(listener)) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) share what happens, too.
     if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));

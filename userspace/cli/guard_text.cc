@@ -80,7 +80,7 @@ std::string ProgramsText(const GuardFacts& facts) {
   for (const LinkFact& fact : facts.links) part = part && fact.link.cgroup_id != kRootId;
   return absl::StrCat(AttachedPrograms(facts), " of ", dataplane::kLinkNames.size(), " attached",
                       cgroups.empty() ? "" : " to ", absl::StrJoin(cgroups, " and "),
-                      part ? "; only processes below it are guarded" : "");
+                      part ? "; connects of processes below it only" : "");
 }
 
 bool TableIsVisible(const GuardFacts& facts) {
@@ -94,8 +94,8 @@ std::string TableText(const GuardFacts& facts) {
   if (!facts.nft->present) return absl::StrCat(name, ": missing");
   std::string text =
       absl::StrCat(name, ": in place, ", Count(facts.nft->exempted_packets, "packet"),
-                   " exempted, ", Count((facts.nft->flow_entries + 1) / 2, "flow"), " untracked, ",
-                   Count(facts.nft->datagram_targets, "UDP listener"), " open to datagrams");
+                   " exempted, ", Count(facts.nft->flows, "flow"), " untracked, ",
+                   Count(facts.nft->datagram_ports, "UDP port"), " exempt");
   if (facts.nft->owner_portid != 0) {
     absl::StrAppend(&text, "; nobody else can remove it");
   } else if (facts.controller != 0) {
@@ -406,9 +406,8 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
   table.AddRow({"scope", ScopeText(facts)});
   table.AddRow({"listeners", PolicyText(facts)});
   if (TableIsVisible(facts)) {
-    table.AddRow({"IPVS dodge", facts.nft->ipvs_dodge
-                                    ? "on: exempted packets pass IPVS's services on loopback"
-                                    : "off"});
+    table.AddRow({"IPVS dodge",
+                  facts.nft->ipvs_dodge ? "on: exempted packets go past IPVS's services" : "off"});
   }
   table.AddRow({"mark", MarkText(facts.config)});
   table.AddRow({"NodePorts", NodePortsText(facts)});
@@ -457,7 +456,8 @@ Json GuardJson(const GuardFacts& facts) {
     table["owned"] = facts.nft->owner_portid != 0;
     table["exempted_packets"] = facts.nft->exempted_packets;
     table["flow_entries"] = facts.nft->flow_entries;
-    table["datagram_targets"] = facts.nft->datagram_targets;
+    table["flows"] = facts.nft->flows;
+    table["datagram_ports"] = facts.nft->datagram_ports;
     table["ipvs_dodge"] = facts.nft->ipvs_dodge;
   }
   json["nft_table"] = std::move(table);

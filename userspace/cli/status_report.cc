@@ -34,8 +34,10 @@ std::string RenderConflicts(const StatusReport& report, const Style& style) {
   const GuardFacts& facts = *report.facts;
   if (report.conflicts.empty()) {
     if (facts.same_netns == false) return "Conflicts: not visible from here.\n";
-    return absl::StrCat("No conflicts: no process of this node listens on a NodePort (",
-                        facts.nodeports.size(), " known).\n");
+    return absl::StrCat(
+        "No conflicts: nobody on this node listens on a NodePort (", facts.nodeports.size(),
+        " known)",
+        facts.config.scope == NPG_SCOPE_LOCAL ? ".\n" : ", as far as loopback reaches.\n");
   }
   const size_t count = report.conflicts.size();
   std::string out = Paint(absl::StrCat("Conflicts: ", Count(count, "listener"),

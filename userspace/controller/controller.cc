@@ -25,6 +25,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
@@ -60,6 +61,8 @@ constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
 // From the first sign that UDP listeners or the node's addresses changed until they
 // are looked at: many of them tend to come at once.
 constexpr absl::Duration kSettle = absl::Milliseconds(2);
+// From one look to the next, whoever binds and closes sockets in a loop.
+constexpr absl::Duration kBetweenLooks = absl::Milliseconds(40);
 // When what only a start needs is done with.
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
@@ -73,6 +76,8 @@ class Controller {
 
  private:
   absl::Status OpenCgroup();
+  absl::Status ApplyOptions();
+  absl::Status Attach();
   uint32_t SourceBits() const;
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
@@ -90,6 +95,7 @@ class Controller {
   void ClassifySoon();
   absl::Status SyncAddresses();
   void SyncAddressesSoon();
+  absl::Duration Settle() const;
   absl::Status SyncDatagrams();
   void SyncDatagramsSoon();
   absl::Status WriteStates();
@@ -111,9 +117,13 @@ class Controller {
   base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
   std::optional<DatagramKeeper> datagrams_;
   base::EventLoop::TimerId datagrams_timer_ = 0;
-  core::AddressSet own_;  // addresses besides loopback that are guarded
+  // The node's addresses besides loopback: connections to them may be exempt since
+  // an earlier run. And those that are guarded now.
+  core::AddressSet node_addresses_;
+  core::AddressSet own_;
   std::unique_ptr<listeners::AddressWatch> address_watch_;
   base::EventLoop::TimerId addresses_timer_ = 0;
+  uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
   std::optional<SourceStates> states_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
@@ -121,7 +131,7 @@ class Controller {
   RepeatedFault apply_fault_{"apply the NodePorts"};
   RepeatedFault classify_fault_{"classify listeners"};
   RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
-  RepeatedFault ipvs_fault_{"look for IPVS services on loopback addresses"};
+  RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
   RepeatedFault addresses_fault_{"follow the node's addresses"};
   RepeatedFault states_fault_{"write the state of the sources"};
   RepeatedFault repair_fault_{"repair the BPF links"};
@@ -210,20 +220,27 @@ void Controller::ClassifySoon() {
 }
 
 absl::Status Controller::SyncAddresses() {
-  if (options_.scope != NPG_SCOPE_LOCAL) return guard_->SetLocalAddresses({});
   const absl::StatusOr<std::vector<core::LocalAddress>> addresses = listeners::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
-  own_ = listeners::ToSet(*addresses);
+  node_addresses_ = listeners::ToSet(*addresses);
+  if (options_.scope != NPG_SCOPE_LOCAL) return guard_->SetLocalAddresses({});
+  own_ = node_addresses_;
   return guard_->SetLocalAddresses(*addresses);
 }
 
 void Controller::SyncAddressesSoon() {
   if (addresses_timer_ != 0) return;
-  addresses_timer_ = loop_->After(kSettle, [this] {
+  addresses_timer_ = loop_->After(Settle(), [this] {
     addresses_timer_ = 0;
+    last_look_ = base::BootNanoseconds();
     addresses_fault_.Note(SyncAddresses());
     datagrams_fault_.Note(SyncDatagrams());
   });
+}
+
+absl::Duration Controller::Settle() const {
+  const auto since = absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - last_look_));
+  return std::max(kSettle, kBetweenLooks - since);
 }
 
 // Where nothing is to be exempted, nothing is.
@@ -234,8 +251,9 @@ absl::Status Controller::SyncDatagrams() {
 
 void Controller::SyncDatagramsSoon() {
   if (datagrams_timer_ != 0 || !datagrams_) return;
-  datagrams_timer_ = loop_->After(kSettle, [this] {
+  datagrams_timer_ = loop_->After(Settle(), [this] {
     datagrams_timer_ = 0;
+    last_look_ = base::BootNanoseconds();
     datagrams_fault_.Note(SyncDatagrams());
   });
 }
@@ -265,19 +283,43 @@ absl::Status Controller::Start() {
   // Maps first: nothing may be attached that decides on half a map.
   NPG_RETURN_IF_ERROR(ReadSources());
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
-  NPG_RETURN_IF_ERROR(SyncAddresses());
-  NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
-  classifier_.emplace(*guard_, options_.policy);
-  NPG_RETURN_IF_ERROR(classifier_->Enter(desired_.Entries()));
-  NPG_RETURN_IF_ERROR(classifier_->Refresh(desired_.Entries()));
-  NPG_RETURN_IF_ERROR(guard_->JudgeListeners(options_.policy));
-
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
       dataplane::NftTable::Install(options_.mark);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
-  ipvs_fault_.Note(MatchIpvs(*table_));
 
+  absl::Status attached = ApplyOptions();
+  if (attached.ok()) attached = Attach();
+  if (!attached.ok()) {
+    if (!table_->adopted()) table_->Remove().IgnoreError();
+    return attached;
+  }
+  // Again, for what was bound while the default was another one.
+  classify_fault_.Note(guard_->JudgeListeners(options_.policy));
+  datagrams_.emplace(*loop_, *guard_, *table_, options_.policy, [this] { SyncDatagramsSoon(); });
+  datagrams_fault_.Note(SyncDatagrams());
+  states_.emplace(*guard_);
+  states_fault_.Note(states_->KeepOnly(SourceBits()));
+  states_fault_.Note(WriteStates());
+  return absl::OkStatus();
+}
+
+// What an adopted guard goes by, too: as late as can be, for what fails before
+// must not leave it with half of the new options.
+absl::Status Controller::ApplyOptions() {
+  NPG_RETURN_IF_ERROR(SyncAddresses());
+  ipvs_fault_.Note(MatchIpvs(*table_, own_));
+  NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
+  classifier_.emplace(*guard_, options_.policy);
+  absl::Status entered = classifier_->EnterAll(desired_.Entries());
+  entered.Update(classifier_->Refresh(desired_.Entries()));
+  // Maintenance makes room, which nobody would if this were the end.
+  if (!entered.ok() && !absl::IsResourceExhausted(entered)) return entered;
+  classify_fault_.Note(entered);
+  return guard_->JudgeListeners(options_.policy);
+}
+
+absl::Status Controller::Attach() {
   npg_config config{};
   config.abi_version = NPG_ABI_VERSION;
   config.mode = options_.mode;
@@ -290,18 +332,7 @@ absl::Status Controller::Start() {
   config.started = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
   std::memcpy(config.version, options_.version.data(),
               std::min(options_.version.size(), sizeof(config.version) - 1));
-  if (absl::Status status = guard_->Attach(cgroup_.get(), config); !status.ok()) {
-    if (!table_->adopted()) table_->Remove().IgnoreError();
-    return status;
-  }
-  // Again, for what was bound while the default was another one.
-  NPG_RETURN_IF_ERROR(guard_->JudgeListeners(options_.policy));
-  datagrams_.emplace(*loop_, *guard_, *table_, options_.policy, [this] { SyncDatagramsSoon(); });
-  datagrams_fault_.Note(SyncDatagrams());
-  states_.emplace(*guard_);
-  states_fault_.Note(states_->KeepOnly(SourceBits()));
-  states_fault_.Note(WriteStates());
-  return absl::OkStatus();
+  return guard_->Attach(cgroup_.get(), config);
 }
 
 absl::Status Controller::WatchSignals() {
@@ -349,7 +380,7 @@ absl::Status Controller::FollowSources() {
 
 std::vector<dataplane::Flow> Controller::LiveFlows() {
   absl::StatusOr<std::vector<dataplane::Flow>> flows =
-      listeners::ListMarkedFlows(options_.mark, own_);
+      listeners::ListMarkedFlows(options_.mark, node_addresses_);
   flows_fault_.Note(flows.status());
   return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
 }
@@ -362,9 +393,10 @@ absl::Status Controller::ReconcileFlows(bool full) {
   }
   // An error must not pass for "no connection lives": then nothing is removed.
   absl::StatusOr<std::vector<dataplane::Flow>> marked =
-      listeners::ListMarkedFlows(options_.mark, own_);
+      listeners::ListMarkedFlows(options_.mark, node_addresses_);
   if (!marked.ok()) return marked.status();
-  absl::StatusOr<std::vector<dataplane::Flow>> connected = listeners::ListLocalFlows(own_);
+  absl::StatusOr<std::vector<dataplane::Flow>> connected =
+      listeners::ListLocalFlows(node_addresses_);
   if (!connected.ok()) return connected.status();
   return table_->Reconcile(*marked, *connected);
 }
@@ -386,7 +418,7 @@ void Controller::Maintain() {
   }
   addresses_fault_.Note(SyncAddresses());
   datagrams_fault_.Note(SyncDatagrams());
-  ipvs_fault_.Note(MatchIpvs(*table_));
+  ipvs_fault_.Note(MatchIpvs(*table_, own_));
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
 }

@@ -6,20 +6,21 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
+#include "core/listener.h"
 #include "dataplane/nft_table.h"
 #include "sources/ip_vs_services.h"
 
 namespace npg::controller {
 
-absl::Status MatchIpvs(dataplane::NftTable& table) {
-  const absl::StatusOr<bool> wanted = sources::HasIpVsServiceOnLoopback();
+absl::Status MatchIpvs(dataplane::NftTable& table, const core::AddressSet& own) {
+  const absl::StatusOr<bool> wanted = sources::HasIpVsService(own);
   if (!wanted.ok()) return wanted.status();
   if (*wanted == table.ipvs_dodge()) return absl::OkStatus();
   NPG_RETURN_IF_ERROR(table.SetIpvsDodge(*wanted));
   if (*wanted) {
-    spdlog::info("IPVS has services on loopback addresses: exempted packets dodge them");
+    spdlog::info("IPVS has services on addresses that are guarded: exempted packets dodge them");
   } else {
-    spdlog::info("IPVS has no service on a loopback address any more: nothing to dodge");
+    spdlog::info("IPVS has no service on a guarded address any more: nothing to dodge");
   }
   return absl::OkStatus();
 }

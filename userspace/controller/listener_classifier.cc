@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/listener_classifier.h"
 
+#include <spdlog/spdlog.h>
 #include <sys/types.h>
-#include <cstdint>
 
+#include <algorithm>
+#include <cstdint>
 #include <iterator>
 #include <map>
 #include <set>
@@ -12,12 +14,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "dataplane/bpf_guard.h"
+#include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 #include "listeners/owners.h"
 #include "listeners/sock_diag.h"
@@ -37,36 +41,96 @@ auto IdOf(const core::Listener& listener) {
 
 auto IdOf(const npg_listener_key& key) { return MakeId(key.address, key.port, key.protocol); }
 
-// True when the process that an entry names holds one of the sockets for itself.
-bool StillHeld(const std::vector<core::Listener>& sockets, uint32_t pid) {
-  constexpr uint32_t kInit = 1;
-  if (pid == 0 || pid == kInit) return false;
-  std::vector<uint64_t> inodes;
-  inodes.reserve(sockets.size());
-  for (const core::Listener& socket : sockets) inodes.push_back(socket.inode);
-  return listeners::HoldsAny(static_cast<pid_t>(pid), inodes);
-}
-
 }  // namespace
 
-absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
+absl::StatusOr<std::vector<core::Listener>> ListenerClassifier::Unknown() const {
   absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
-  if (!found.ok()) return found.status();
-  std::erase_if(*found,
-                [&](const core::Listener& listener) { return !ports.contains(listener.key); });
-  if (found->empty()) return absl::OkStatus();
+  if (!found.ok() || found->empty()) return found;
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
   std::set<Id> known;
   for (const auto& [key, value] : *entries) known.insert(IdOf(key));
-  // What is known already need not be looked for in /proc.
   std::erase_if(*found,
                 [&](const core::Listener& listener) { return known.contains(IdOf(listener)); });
+  return found;
+}
+
+absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
+  absl::StatusOr<std::vector<core::Listener>> found = Unknown();
+  if (!found.ok()) return found.status();
+  std::erase_if(*found,
+                [&](const core::Listener& listener) { return !ports.contains(listener.key); });
+  // What is known already need not be looked for in /proc.
   listeners::FillOwners(*found);
+  const auto nobodys = std::count_if(found->begin(), found->end(),
+                                     [](const auto& listener) { return listener.owner.pid == 0; });
+  if (nobodys > 0 && policy_.IgnoresByDefault()) {
+    spdlog::warn(
+        "of {} listeners on NodePorts no owner was found, so --only-process leaves them unguarded: "
+        "the controller may not read their /proc, or runs in another pid namespace",
+        nobodys);
+  }
   return guard_.AddListeners(*found, policy_);
 }
 
+absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
+  absl::StatusOr<std::vector<core::Listener>> found = Unknown();
+  if (!found.ok()) return found.status();
+  listeners::FillOwners(*found);
+  std::erase_if(*found, [&](const core::Listener& listener) {
+    const bool special = listener.owner.pid != 0 &&
+                         policy_.Ignores(listener.owner.comm) != policy_.IgnoresByDefault();
+    return !special || ports.contains(listener.key);
+  });
+  NPG_RETURN_IF_ERROR(guard_.AddListeners(*found, policy_));
+  return Enter(ports);
+}
+
+std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, Noted>& noted) {
+  // Each process is looked at once, however many sockets it has.
+  std::map<pid_t, absl::flat_hash_set<uint64_t>> inodes;
+  for (const auto& [id, entry] : noted) {
+    for (const core::Listener& socket : entry.sockets) inodes[entry.pid()].insert(socket.inode);
+  }
+  std::map<pid_t, listeners::Holding> holdings;
+  for (const auto& [pid, wanted] : inodes) {
+    // Pid 1 keeps the sockets of others.
+    if (pid <= 1) continue;
+    if (auto holding = listeners::LookAt(pid, wanted)) holdings[pid] = *std::move(holding);
+  }
+  std::vector<core::Listener> changed;
+  std::vector<core::Listener> doubtful;
+  for (const auto& [id, entry] : noted) {
+    const auto holding = holdings.find(entry.pid());
+    const auto held =
+        std::find_if(entry.sockets.begin(), entry.sockets.end(), [&](const core::Listener& socket) {
+          return holding != holdings.end() && holding->second.inodes.contains(socket.inode);
+        });
+    if (held == entry.sockets.end()) {
+      if (!in_vain_.contains(entry.sockets.front().inode)) {
+        doubtful.push_back(entry.sockets.front());
+      }
+    } else if (holding->second.owner.comm != dataplane::FieldText(entry.value.comm)) {
+      // Bound by a thread that has a name of its own, or renamed since.
+      changed.push_back(*held);
+      changed.back().owner = holding->second.owner;
+    }
+  }
+  listeners::FillOwners(doubtful);
+  for (core::Listener& listener : doubtful) {
+    if (listener.owner.pid == 0) {
+      in_vain_.insert(listener.inode);
+    } else {
+      changed.push_back(std::move(listener));
+    }
+  }
+  return changed;
+}
+
 absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
+  // A walk over /proc that found nobody will hardly find somebody a minute later.
+  constexpr int kRoundsInVain = 10;
+  if (++refreshes_ % kRoundsInVain == 0) in_vain_.clear();
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
   absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
@@ -78,19 +142,19 @@ absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
     Id id = IdOf(listener);
     sockets[std::move(id)].push_back(std::move(listener));
   }
-  std::vector<core::Listener> doubtful;
-  std::map<Id, const std::pair<npg_listener_key, npg_listener>*> noted;
-  for (const auto& entry : *entries) {
-    const auto group = sockets.find(IdOf(entry.first));
-    if (group == sockets.end() || StillHeld(group->second, entry.second.pid)) continue;
-    doubtful.push_back(group->second.front());
-    noted[group->first] = &entry;
+  std::map<Id, Noted> noted;
+  for (const auto& [key, value] : *entries) {
+    const auto group = sockets.find(IdOf(key));
+    if (group == sockets.end()) continue;
+    noted[group->first] = {key, value, std::move(group->second)};
   }
-  listeners::FillOwners(doubtful);
-  for (const core::Listener& listener : doubtful) {
-    const auto& [key, value] = *noted[IdOf(listener)];
-    if (listener.owner.pid == 0 || listener.owner.pid == static_cast<pid_t>(value.pid)) continue;
-    NPG_RETURN_IF_ERROR(guard_.CorrectListener(key, value, listener, policy_));
+  for (const core::Listener& listener : FindChanged(noted)) {
+    const Noted& entry = noted[IdOf(listener)];
+    if (listener.owner.pid == entry.pid() &&
+        listener.owner.comm == dataplane::FieldText(entry.value.comm)) {
+      continue;
+    }
+    NPG_RETURN_IF_ERROR(guard_.CorrectListener(entry.key, entry.value, listener, policy_));
   }
   return absl::OkStatus();
 }
@@ -103,14 +167,15 @@ absl::Status ListenerClassifier::Prune() {
   if (!found.ok()) return found.status();
   std::set<Id> live;
   for (const core::Listener& listener : *found) live.insert(IdOf(listener));
-  std::set<Id> absent;
+  std::map<Id, npg_listener> absent;
   for (const auto& [key, value] : *entries) {
     Id id = IdOf(key);
     if (live.contains(id)) continue;
-    if (absent_.contains(id)) {
+    const auto before = absent_.find(id);
+    if (before != absent_.end() && before->second == value) {
       NPG_RETURN_IF_ERROR(guard_.RemoveListener(key));
     } else {
-      absent.insert(std::move(id));
+      absent[std::move(id)] = value;
     }
   }
   absent_ = std::move(absent);

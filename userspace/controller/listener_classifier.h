@@ -2,16 +2,23 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_LISTENER_CLASSIFIER_H_
 #define NODEPORT_GUARD_CONTROLLER_LISTENER_CLASSIFIER_H_
 
+#include <sys/types.h>
+
 #include <cstdint>
-#include <set>
+#include <map>
 #include <string>
 #include <tuple>
 #include <utility>
+#include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/desired_state.h"
+#include "core/listener.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf_guard.h"
+#include "guard_abi.h"
 
 namespace npg::controller {
 
@@ -29,8 +36,12 @@ class ListenerClassifier {
   // was there to see it or the port was no NodePort yet.
   absl::Status Enter(const core::PortEntries& ports);
 
-  // Corrects the entries whose process does not have the socket any more, or is
-  // pid 1 and keeps it for another: of sockets that were passed on or inherited.
+  // The same at a start, and the owners of listeners on other ports for whom the
+  // default does not hold: their port may become a NodePort at any time.
+  absl::Status EnterAll(const core::PortEntries& ports);
+
+  // Corrects the entries whose process does not have the socket any more, is pid 1
+  // and keeps it for another, or has another name than the thread that bound it.
   // Who holds the socket now is judged as any owner is.
   absl::Status Refresh(const core::PortEntries& ports);
 
@@ -40,10 +51,24 @@ class ListenerClassifier {
 
  private:
   using Id = std::tuple<std::string, uint16_t, uint8_t>;  // address, port, protocol
+  // An entry, and the sockets that it is of.
+  struct Noted {
+    npg_listener_key key{};
+    npg_listener value{};
+    std::vector<core::Listener> sockets;  // at least one
+    pid_t pid() const { return static_cast<pid_t>(value.pid); }
+  };
+
+  // Listeners without an entry.
+  absl::StatusOr<std::vector<core::Listener>> Unknown() const;
+  // Listeners whose owner is, or may be, another than their entry says.
+  std::vector<core::Listener> FindChanged(const std::map<Id, Noted>& noted);
 
   dataplane::BpfGuard& guard_;
   const core::OwnerPolicy policy_;
-  std::set<Id> absent_;  // had no socket at the last call
+  std::map<Id, npg_listener> absent_;      // had no socket at the last call
+  absl::flat_hash_set<uint64_t> in_vain_;  // sockets of which no owner was found
+  int refreshes_ = 0;
 };
 
 }  // namespace npg::controller

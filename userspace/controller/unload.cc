@@ -71,7 +71,7 @@ absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
 // What the pins say of the guard that is to go.
 struct Known {
   dataplane::Mark mark;
-  core::AddressSet own;  // addresses besides loopback that it guards
+  core::AddressSet own;  // the node's addresses besides loopback
   bool here = true;      // it serves this network namespace
 };
 
@@ -81,10 +81,9 @@ Known ReadKnown(const dataplane::PinPaths& pins) {
   // Unreadable pins are removed all the same; the table is looked for here.
   if (!state.ok() || state->config().mark_mask == 0) return known;
   known.mark = {state->config().mark, state->config().mark_mask};
-  if (state->config().scope == NPG_SCOPE_LOCAL) {
-    const auto addresses = listeners::ListNodeAddresses();
-    if (addresses.ok()) known.own = listeners::ToSet(*addresses);
-  }
+  // Whatever the scope is now: it may have been another when a connection was made.
+  const auto addresses = listeners::ListNodeAddresses();
+  if (addresses.ok()) known.own = listeners::ToSet(*addresses);
   const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();
   known.here = !cookie.ok() || *cookie == state->config().netns_cookie;
   return known;

@@ -20,6 +20,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -136,7 +137,12 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
     const npg_listener value = EntryOf(listener, policy);
     // NOEXIST: what the kernel side saw at bind time is the better witness.
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
-    if (!put.ok() && !absl::IsAlreadyExists(put)) return put;
+    if (put.ok() || absl::IsAlreadyExists(put)) continue;
+    if (errno == E2BIG) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat("map listeners is full (", NPG_MAX_LISTENERS, " entries)"));
+    }
+    return put;
   }
   return absl::OkStatus();
 }
@@ -160,8 +166,13 @@ absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
   for (auto& [key, value] : *entries) {
     const npg_owner_verdict verdict = VerdictOf(policy, TextOf(value.comm));
     if (value.verdict == verdict) continue;
+    // Not over what was bound meanwhile.
+    auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
+    if (!now.ok()) return now.status();
+    if (!now->has_value() || !(**now == value)) continue;
     value.verdict = verdict;
-    NPG_RETURN_IF_ERROR(PutElement(fd, "listeners", key, value));
+    const absl::Status put = PutElement(fd, "listeners", key, value, BPF_EXIST);
+    if (!put.ok() && !absl::IsNotFound(put)) return put;
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/nft_rule_builder.h"
 
+#include <netinet/in.h>
+
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -72,15 +74,19 @@ void RuleBuilder::Compare(nft_cmp_ops op, const void* data, uint32_t size) {
   nftnl_expr_set(cmp, NFTNL_EXPR_CMP_DATA, data, size);
 }
 
-// Of register 1, with as many bytes as `mask` has.
-void RuleBuilder::And(const void* mask, uint32_t size) {
-  constexpr uint32_t kZero = 0;
+// Of register 1: (bytes & mask) ^ flip.
+void RuleBuilder::Bitwise(const void* mask, const void* flip, uint32_t size) {
   nftnl_expr* bitwise = Append("bitwise");
   nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_SREG, NFT_REG_1);
   nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_DREG, NFT_REG_1);
   nftnl_expr_set_u32(bitwise, NFTNL_EXPR_BITWISE_LEN, size);
   nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_MASK, mask, size);
-  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_XOR, &kZero, size);
+  nftnl_expr_set(bitwise, NFTNL_EXPR_BITWISE_XOR, flip, size);
+}
+
+void RuleBuilder::And(const void* mask, uint32_t size) {
+  constexpr std::array<uint8_t, NFT_REG_SIZE> kNothing{};
+  Bitwise(mask, kNothing.data(), size);
 }
 
 void RuleBuilder::LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size,
@@ -208,13 +214,6 @@ RuleBuilder& RuleBuilder::DestinationIsLoopback4() {
   return *this;
 }
 
-RuleBuilder& RuleBuilder::Destination4Is(const std::array<uint8_t, 4>& address) {
-  MatchFamily(IpFamily::kIpv4);
-  LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, kIpv4DestinationOffset, sizeof(address), NFT_REG_1);
-  Compare(NFT_CMP_EQ, address.data(), sizeof(address));
-  return *this;
-}
-
 RuleBuilder& RuleBuilder::IsUntracked() {
   constexpr uint32_t kUntrackedState = NF_CT_STATE_UNTRACKED_BIT;
   constexpr uint32_t kZero = 0;
@@ -226,18 +225,36 @@ RuleBuilder& RuleBuilder::IsUntracked() {
   return *this;
 }
 
-RuleBuilder& RuleBuilder::SetDestination4(const std::array<uint8_t, 4>& address) {
-  nftnl_expr* immediate = Append("immediate");
-  nftnl_expr_set_u32(immediate, NFTNL_EXPR_IMM_DREG, NFT_REG_1);
-  nftnl_expr_set(immediate, NFTNL_EXPR_IMM_DATA, address.data(), sizeof(address));
+RuleBuilder& RuleBuilder::SetMark(const Mark& mark) {
+  const uint32_t others = ~mark.mask;
+  LoadMeta(NFT_META_MARK);
+  Bitwise(&others, &mark.value, sizeof(others));
+  nftnl_expr* meta = Append("meta");
+  nftnl_expr_set_u32(meta, NFTNL_EXPR_META_KEY, NFT_META_MARK);
+  nftnl_expr_set_u32(meta, NFTNL_EXPR_META_SREG, NFT_REG_1);
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::FlipDestination(IpFamily family, uint8_t first_byte) {
+  const bool ipv4 = family == IpFamily::kIpv4;
+  const uint32_t offset = ipv4 ? kIpv4DestinationOffset : kIpv6DestinationOffset;
+  const uint32_t size = ipv4 ? sizeof(in_addr) : sizeof(in6_addr);
+  std::array<uint8_t, sizeof(in6_addr)> all{};
+  all.fill(0xff);
+  const std::array<uint8_t, sizeof(in6_addr)> flip{first_byte};
+  MatchFamily(family);
+  LoadPayload(NFT_PAYLOAD_NETWORK_HEADER, offset, size, NFT_REG_1);
+  Bitwise(all.data(), flip.data(), size);
   nftnl_expr* payload = Append("payload");
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_SREG, NFT_REG_1);
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_BASE, NFT_PAYLOAD_NETWORK_HEADER);
-  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_OFFSET, kIpv4DestinationOffset);
-  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_LEN, sizeof(address));
-  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_TYPE, NFT_PAYLOAD_CSUM_INET);
-  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, kIpv4ChecksumOffset);
-  // The checksums of TCP and UDP cover the addresses.
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_OFFSET, offset);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_LEN, size);
+  // IPv6 has no checksum of its own.
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_TYPE,
+                     ipv4 ? NFT_PAYLOAD_CSUM_INET : NFT_PAYLOAD_CSUM_NONE);
+  nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, ipv4 ? kIpv4ChecksumOffset : 0);
+  // Those of TCP and UDP cover the addresses.
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
   return *this;
 }

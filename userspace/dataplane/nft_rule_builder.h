@@ -52,8 +52,6 @@ class RuleBuilder {
   RuleBuilder& DestinationIn(IpFamily family, absl::string_view set);
   // IPv4, to 127.0.0.0/8.
   RuleBuilder& DestinationIsLoopback4();
-  // IPv4, to exactly this address.
-  RuleBuilder& Destination4Is(const std::array<uint8_t, 4>& address);
   // Somebody has said `notrack`.
   RuleBuilder& IsUntracked();
 
@@ -67,8 +65,11 @@ class RuleBuilder {
   RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
-  // Rewrites the packet, its checksums included. Of IPv4 packets only.
-  RuleBuilder& SetDestination4(const std::array<uint8_t, 4>& address);
+  // Gives the packet the mark's bits, and leaves the others.
+  RuleBuilder& SetMark(const Mark& mark);
+  // Inverts the bits of `first_byte` in the first byte of the destination, of
+  // packets of that family, and makes their checksums right. Twice is not at all.
+  RuleBuilder& FlipDestination(IpFamily family, uint8_t first_byte);
 
   // Where it goes on. Goto does not come back, Jump does at the end of the chain
   // (or of one that was gone to from there).
@@ -83,6 +84,7 @@ class RuleBuilder {
   void LoadMeta(uint32_t key);
   void Compare(nft_cmp_ops op, const void* data, uint32_t size);
   void And(const void* mask, uint32_t size);
+  void Bitwise(const void* mask, const void* flip, uint32_t size);
   void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
   void LoadPort(Port port);
   RuleBuilder& Lookup(absl::string_view set, uint32_t flags);

@@ -19,9 +19,9 @@ namespace {
 
 constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 
-constexpr std::array<uint8_t, 4> kLoopbackAddress{127, 0, 0, 1};
-// Any address of 127.0.0.0/8 that nobody has a service on does.
-constexpr std::array<uint8_t, 4> kDodgeAddress{127, 66, 0, 1};
+// 127.0.0.1 becomes 111.0.0.1, and ::1 1000::1. No address that a node can have
+// becomes a multicast address by it, and IPVS has no service of the node's there.
+constexpr uint8_t kDodgeBits = 0x10;
 
 // Everything of one address family that the rules below say twice.
 struct Family {
@@ -305,30 +305,35 @@ NftChain UdpReply() {
 // IPVS takes a packet by its destination alone: it knows nothing of conntrack, so
 // that an untracked packet is scheduled like any other. Between our hook and its
 // last, exempt packets have a destination on which it has no service; both ends
-// see their own addresses. Replies too: the client's port may be one of its
+// see their own addresses. (They are routed before the first hook, and not again
+// when they come in from lo.) Replies too: the client's port may be one of its
 // services. Whatever is untracked this early, before everybody's raw table, was
-// made so by the chains above.
-NftChain Dodge() {
+// made so by the chains above. The mark tells the other chain which they were.
+NftChain Dodge(const Mark& mark) {
   NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
   chain.rules.push_back(
       RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  chain.rules.push_back(RuleBuilder(kDodgeChain, "where IPVS has no service")
-                            .IsUntracked()
-                            .Destination4Is(kLoopbackAddress)
-                            .SetDestination4(kDodgeAddress)
-                            .Build());
+  chain.rules.push_back(RuleBuilder(kDodgeChain).IsUntracked().SetMark(mark).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(kDodgeChain, "to where IPVS has no service")
+                              .IsUntracked()
+                              .FlipDestination(family.ip, kDodgeBits)
+                              .Build());
+  }
   return chain;
 }
 
-NftChain DodgeBack() {
+NftChain DodgeBack(const Mark& mark) {
   NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
   chain.rules.push_back(
       RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
-                            .IsUntracked()
-                            .Destination4Is(kDodgeAddress)
-                            .SetDestination4(kLoopbackAddress)
-                            .Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
+                              .MarkIs(mark)
+                              .IsUntracked()
+                              .FlipDestination(family.ip, kDodgeBits)
+                              .Build());
+  }
   return chain;
 }
 
@@ -372,8 +377,8 @@ std::vector<NftChain> MakeChains(const Mark& mark, bool ipvs_dodge) {
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
   if (ipvs_dodge) {
-    chains.push_back(Dodge());
-    chains.push_back(DodgeBack());
+    chains.push_back(Dodge(mark));
+    chains.push_back(DodgeBack(mark));
   }
   return chains;
 }

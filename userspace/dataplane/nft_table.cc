@@ -167,6 +167,7 @@ absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
 absl::StatusOr<bool> InstalledTable::ApplyTargets() {
   if (!targets_) return false;
   bool changed = false;
+  absl::Status result;
   for (const NftSetSpec& set : kNftSets) {
     if (set.dynamic()) continue;
     auto elements = ReadNftElements(socket_, set.name);
@@ -174,9 +175,11 @@ absl::StatusOr<bool> InstalledTable::ApplyTargets() {
     const absl::StatusOr<NftSetChange> change = ChangeSet(
         Extent::kAddAndRemove, set, *std::move(elements),
         [&](const std::vector<NftElement>& now) { return CompareTargets(set, now, *targets_); });
-    if (!change.ok()) return change.status();
-    changed = changed || !change->add.empty() || !change->remove.empty();
+    // A set that is full leaves the others their due.
+    result.Update(change.status());
+    changed = changed || (change.ok() && (!change->add.empty() || !change->remove.empty()));
   }
+  if (!result.ok()) return result;
   return changed;
 }
 
@@ -240,13 +243,19 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {
     const bool flows = set.use == NftSetUse::kFlows || set.use == NftSetUse::kDatagrams;
-    const bool targets = set.use == NftSetUse::kTargets || set.use == NftSetUse::kLoopbackTargets;
-    if ((!flows && !targets) || !snapshot->sets.contains(set.name)) continue;
+    const bool ports = set.use == NftSetUse::kTargetPorts;
+    if ((!flows && !ports) || !snapshot->sets.contains(set.name)) continue;
     const auto elements = ReadNftElements(*socket, set.name);
     if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
     if (!elements.ok()) return elements.status();
-    (flows ? state.flow_entries : state.datagram_targets) +=
-        static_cast<uint32_t>(elements->size());
+    const auto count = static_cast<uint32_t>(elements->size());
+    if (ports) {
+      state.datagram_ports = count;
+      continue;
+    }
+    state.flow_entries += count;
+    // TCP has both directions; of UDP only replies are entered.
+    state.flows += set.protocol == IPPROTO_TCP ? (count + 1) / 2 : count;
   }
   return state;
 }

@@ -42,8 +42,9 @@ struct NftTableState {
   bool present = false;           // the table and its hook chain exist
   uint32_t owner_portid = 0;      // netlink port id of the owner; 0 = none
   uint64_t exempted_packets = 0;  // of the counter "exempted"
-  uint32_t flow_entries = 0;      // elements in the flow sets (two per flow)
-  uint32_t datagram_targets = 0;  // where datagrams of unconnected sockets are exempt
+  uint32_t flow_entries = 0;      // elements in the flow sets
+  uint32_t flows = 0;             // connections and UDP exchanges that these are of
+  uint32_t datagram_ports = 0;    // on which datagrams of unconnected sockets are exempt
   bool ipvs_dodge = false;        // see NftTable::SetIpvsDodge()
 };
 
@@ -90,10 +91,9 @@ class NftTable {
   // adopted table goes on with what it has.
   virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
 
-  // Exempt packets to 127.0.0.1 are given another loopback address on their way
-  // past IPVS, which would take them otherwise where it has services on loopback
-  // addresses. Lasts as the targets do; an adopted table goes on with what it has
-  // until the first call.
+  // Exempt packets are given another destination on their way past IPVS, which
+  // would take them otherwise where it has services on the node's addresses. Lasts as the targets
+  // do; an adopted table goes on with what it has until the first call.
   virtual absl::Status SetIpvsDodge(bool wanted) = 0;
   virtual bool ipvs_dodge() const = 0;
 

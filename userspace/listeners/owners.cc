@@ -117,6 +117,7 @@ Readable FindInodes(int process, const Inodes& wanted, absl::flat_hash_set<uint6
     }
     const uint64_t inode = SocketInode(*target);
     if (inode != 0 && wanted.contains(inode)) found.insert(inode);
+    if (found.size() == wanted.size()) break;
   }
   return Readable::kYes;
 }
@@ -164,13 +165,16 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
   return gaps;
 }
 
-bool HoldsAny(pid_t pid, const std::vector<uint64_t>& inodes, const std::string& proc_root) {
+std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wanted,
+                              const std::string& proc_root) {
   const base::UniqueFd process = OpenProcess(pid, proc_root);
-  if (!process) return false;
-  const absl::flat_hash_set<uint64_t> wanted(inodes.begin(), inodes.end());
-  absl::flat_hash_set<uint64_t> found;
-  FindInodes(process.get(), wanted, found);
-  return !found.empty();
+  if (!process) return std::nullopt;
+  Holding holding;
+  if (FindInodes(process.get(), wanted, holding.inodes) == Readable::kNo) return std::nullopt;
+  std::optional<core::Owner> owner = ReadOwner(process.get(), pid);
+  if (!owner) return std::nullopt;
+  holding.owner = *std::move(owner);
+  return holding;
 }
 
 std::string CgroupOf(pid_t pid, const std::string& proc_root) {

@@ -5,10 +5,11 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "absl/container/flat_hash_set.h"
 #include "core/listener.h"
 
 namespace npg::listeners {
@@ -26,9 +27,16 @@ struct OwnerGaps {
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners,
                      const std::string& proc_root = "/proc");
 
-// True when the process holds one of these sockets open. Looks at it alone.
-bool HoldsAny(pid_t pid, const std::vector<uint64_t>& inodes,
-              const std::string& proc_root = "/proc");
+// A process, and which of some sockets it holds open.
+struct Holding {
+  core::Owner owner;  // without holders
+  absl::flat_hash_set<uint64_t> inodes;
+};
+
+// Looks at one process, for the sockets in `wanted`. nullopt when there is no such
+// process, or its descriptors cannot be read.
+std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wanted,
+                              const std::string& proc_root = "/proc");
 
 // The cgroup of a process as FillOwners() has it; empty when it cannot be read.
 std::string CgroupOf(pid_t pid, const std::string& proc_root = "/proc");
