@@ -239,7 +239,7 @@ static __always_inline int npg_env_mark(struct npg_env *env)
 	return 1;
 }
 
-/* This connect goes to the Service: a bit left by an earlier one must not divert it. */
+/* Takes the bit off that an earlier connect of this socket was given. */
 static __always_inline void unmark(struct npg_env *env)
 {
 	__u32 *ours;
@@ -324,29 +324,29 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 {
 	struct npg_listener_key listener = {};
 	struct npg_port_key key = {};
+	enum npg_verdict verdict;
 
-	switch (npg_decide(env, env->ctx->protocol, destination,
-			   bpf_ntohs((__u16)env->ctx->user_port), &key, &listener)) {
+	verdict = npg_decide(env, env->ctx->protocol, destination,
+			     bpf_ntohs((__u16)env->ctx->user_port), &key, &listener);
+	/* What is left to others must not be diverted by a bit of an earlier connect. */
+	if (verdict != NPG_EXEMPT && verdict != NPG_PASS_MARK_FAILED)
+		unmark(env);
+	switch (verdict) {
 	case NPG_PASS_PROTOCOL:
-		break;
 	case NPG_PASS_OUT_OF_SCOPE:
 	case NPG_PASS_NOT_NODEPORT:
-		unmark(env);
 		break;
 	case NPG_PASS_FOREIGN_NETNS:
 		count(NPG_COUNTER_FOREIGN_NETNS);
 		break;
 	case NPG_PASS_NO_LISTENER:
 		count(NPG_COUNTER_NO_LISTENER);
-		unmark(env);
 		break;
 	case NPG_PASS_IGNORED_OWNER:
 		count(NPG_COUNTER_IGNORED_OWNER);
-		unmark(env);
 		break;
 	case NPG_PASS_OBSERVED:
 		count(NPG_COUNTER_OBSERVED);
-		unmark(env);
 		publish(env, &key, &listener, address, 1);
 		break;
 	case NPG_PASS_MARK_FAILED:

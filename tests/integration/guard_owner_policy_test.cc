@@ -8,6 +8,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -139,6 +140,20 @@ TEST_P(GuardOwnerPolicyTest, AChangedPolicyReachesListenersThatAreThere) {
     NPG_ASSERT_OK(Restart(arguments));
     Expect(guarded ? kHost : Hijacked());
   }
+}
+
+// A thread may have a name of its own. The kernel knows no other at bind(); the
+// process is what people name, and what the controller goes by when it looks.
+TEST_P(GuardOwnerPolicyTest, BoundByAThreadWithAnotherName) {
+  prctl(PR_SET_NAME, "agent");
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--only-process", "agent"}));
+  absl::StatusOr<std::unique_ptr<EchoServer>> listener = absl::UnknownError("not started");
+  std::thread([&] { listener = ListenerOf("worker"); }).join();
+  NPG_ASSERT_OK(listener);
+  Expect(Hijacked());
+  NPG_ASSERT_OK(Restart({"--only-process", "agent"}));
+  Expect(kHost);
 }
 
 // Bound before the guard started, and no NodePort then.

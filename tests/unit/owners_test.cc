@@ -171,6 +171,25 @@ TEST_F(OwnersTest, CountsProcessesItMayNotRead) {
   EXPECT_EXIT(WalkAsNobody(), testing::ExitedWithCode(0), "");
 }
 
+TEST_F(OwnersTest, LooksAtOneProcess) {
+  AddProcess(9, "nginx", {"socket:[7]", "socket:[8]", "socket:[9]"});
+  const auto holding = LookAt(9, {7, 9, 10}, root_);
+  ASSERT_TRUE(holding.has_value());
+  EXPECT_THAT(holding->inodes, testing::UnorderedElementsAre(7, 9));
+  EXPECT_EQ(holding->owner.comm, "nginx");
+  EXPECT_EQ(holding->owner.pid, 9);
+  EXPECT_TRUE(LookAt(9, {}, root_)->inodes.empty());
+  EXPECT_FALSE(LookAt(10, {7}, root_).has_value());
+  std::filesystem::remove(root_ / "9" / "comm");
+  EXPECT_FALSE(LookAt(9, {7}, root_).has_value());
+}
+
+TEST_F(OwnersTest, TellsACgroup) {
+  AddProcess(9, "nginx", {}, "0::/system.slice/nginx.service\n");
+  EXPECT_EQ(CgroupOf(9, root_), "/system.slice/nginx.service");
+  EXPECT_EQ(CgroupOf(10, root_), "");
+}
+
 TEST(OwnersOfThisProcessTest, AreFoundInTheRealProc) {
   const base::UniqueFd socket_fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   ASSERT_TRUE(socket_fd);

@@ -77,15 +77,16 @@ struct Known {
 
 Known ReadKnown(const dataplane::PinPaths& pins) {
   Known known;
-  const absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
-  // Unreadable pins are removed all the same; the table is looked for here.
-  if (!state.ok() || state->config().mark_mask == 0) return known;
-  known.mark = {state->config().mark, state->config().mark_mask};
+  // Of any version: it is to go. Unreadable pins are removed all the same; the table
+  // is looked for here.
+  const absl::StatusOr<npg_config> config = dataplane::ReadConfig(pins);
+  if (!config.ok() || config->mark_mask == 0) return known;
+  known.mark = {config->mark, config->mark_mask};
   // Whatever the scope is now: it may have been another when a connection was made.
   const auto addresses = listeners::ListNodeAddresses();
   if (addresses.ok()) known.own = listeners::ToSet(*addresses);
   const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();
-  known.here = !cookie.ok() || *cookie == state->config().netns_cookie;
+  known.here = !cookie.ok() || *cookie == config->netns_cookie;
   return known;
 }
 

@@ -60,6 +60,22 @@ absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
 
 }  // namespace
 
+absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins) {
+  const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("config"));
+  if (!fd.ok()) return fd.status();
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pins.Map("config"));
+  if (!info.ok()) return info.status();
+  // Versions only add fields at the end.
+  std::string value(info->value_size, '\0');
+  const uint32_t key = 0;
+  if (info->key_size != sizeof(key) || bpf_map_lookup_elem(fd->get(), &key, value.data()) != 0) {
+    return base::ErrnoStatus(errno, "read map config");
+  }
+  npg_config config{};
+  std::memcpy(&config, value.data(), std::min(value.size(), sizeof(config)));
+  return config;
+}
+
 absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   struct stat root {};
   if (stat(pins.Links().c_str(), &root) != 0) {

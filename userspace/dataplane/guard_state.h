@@ -31,6 +31,10 @@ inline constexpr std::array<const char*, 4> kLinkNames = {"npg_connect4", "npg_c
 // Describes an open cgroup link. FAILED_PRECONDITION when it is of another kind.
 absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
 
+// What a guard that is pinned was told, of any ABI version: fields that its version
+// did not have are 0. NOT_FOUND when there is none.
+absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins);
+
 // Reads what is pinned, with or without a controller. Changes nothing.
 class GuardState {
  public:
