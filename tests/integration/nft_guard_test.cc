@@ -136,7 +136,6 @@ INSTANTIATE_TEST_SUITE_P(
                       "flush set inet nodeport_guard ports",
                       "flush set inet nodeport_guard targets4",
                       "flush set inet nodeport_guard target_ports",
-                      "add element inet nodeport_guard targets_any4 { 1 }",
                       "add table inet nodeport_guard { flags dormant; }",
                       "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
     [](const auto& deed) { return NameOf(deed.param); });

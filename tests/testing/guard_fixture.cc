@@ -123,8 +123,11 @@ absl::Status GuardTest::Unload() {
 
 bool GuardTest::DatagramsAreLeftAlone(uint16_t port) {
   return WaitUntil(absl::Seconds(10), [port] {
-    const auto ports = RunCommand({"nft", "list", "set", "inet", "nodeport_guard", "target_ports"});
-    return ports.ok() && !absl::StrContains(*ports, absl::StrCat(port));
+    for (const char* name : {"target_ports", "targets_any4", "targets4", "targets6"}) {
+      const auto set = RunCommand({"nft", "list", "set", "inet", "nodeport_guard", name});
+      if (!set.ok() || absl::StrContains(*set, absl::StrCat(port))) return false;
+    }
+    return true;
   });
 }
 
