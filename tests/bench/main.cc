@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // What the guard costs those who have nothing to do with it, and those it
-// exempts, and what its controller needs in a large cluster. Everything that is
-// compared is measured in one run, in turn. Works in a network namespace and a
-// cgroup of its own; the machine's stay as they are.
+// exempts, what its controller needs in a large cluster, and how long a scan of a
+// large node takes. Everything that is compared is measured in one run, in turn. Works in a network
+// namespace and a cgroup of its own; the machine's stay as they are.
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -35,6 +35,7 @@
 #include "bench/measure.h"
 #include "bench/programs.h"
 #include "bench/report.h"
+#include "bench/scan_bench.h"
 #include "testing/command.h"
 #include "testing/net_namespace.h"
 #include "testing/test_cgroup.h"
@@ -126,17 +127,7 @@ absl::Status RunComparisons(const Options& options) {
   return absl::OkStatus();
 }
 
-absl::Status RunKubernetes(const Options& options) {
-  const absl::StatusOr<std::vector<Figure>> figures =
-      KubernetesFigures(absl::Seconds(options.seconds), [] { return Interrupted().load(); });
-  if (!figures.ok()) return figures.status();
-  std::cout << (options.output == "json" ? Json(*figures) : Table(*figures));
-  return absl::OkStatus();
-}
-
-absl::Status RunDatagrams(const Options& options) {
-  const absl::StatusOr<std::vector<Figure>> figures =
-      DatagramFigures([] { return Interrupted().load(); });
+absl::Status Print(const Options& options, const absl::StatusOr<std::vector<Figure>>& figures) {
   if (!figures.ok()) return figures.status();
   std::cout << (options.output == "json" ? Json(*figures) : Table(*figures));
   return absl::OkStatus();
@@ -144,8 +135,12 @@ absl::Status RunDatagrams(const Options& options) {
 
 absl::Status Run(const Options& options) {
   NPG_RETURN_IF_ERROR(Prepare());
-  if (options.group == "kubernetes") return RunKubernetes(options);
-  if (options.group == "datagrams") return RunDatagrams(options);
+  const auto stop = [] { return Interrupted().load(); };
+  if (options.group == "kubernetes") {
+    return Print(options, KubernetesFigures(absl::Seconds(options.seconds), stop));
+  }
+  if (options.group == "datagrams") return Print(options, DatagramFigures(stop));
+  if (options.group == "scan") return Print(options, ScanFigures(stop));
   return RunComparisons(options);
 }
 
@@ -157,9 +152,9 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option(
          "--group", options.group,
-         "only this group: connect, bind or packets; or kubernetes or datagrams, which are not "
-         "among all")
-      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams"}));
+         "only this group: connect, bind or packets; or kubernetes, datagrams or scan, which are "
+         "not among all")
+      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams", "scan"}));
   app.add_option("--seconds", options.seconds,
                  "how long to measure, in all; kubernetes: an idle guard")
       ->check(CLI::Range(1.0, 3600.0))
