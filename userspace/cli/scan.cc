@@ -25,7 +25,7 @@
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
-#include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/pin_paths.h"
 #include "listeners/node_addresses.h"
@@ -84,12 +84,11 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   // Without any source there is nothing to compare with: "none" would be a lie.
   if (facts.sources.empty()) return first_error;
 
-  absl::StatusOr<std::vector<core::Listener>> listeners = listeners::ListListeners();
-  if (!listeners.ok()) return base::Annotate(listeners.status(), "list listeners");
-  facts.listeners = listeners->size();
-  for (core::Listener& listener : *listeners) {
-    if (facts.ports.contains(listener.key)) facts.candidates.push_back(std::move(listener));
-  }
+  absl::StatusOr<listeners::ListenersOn> found = listeners::ListListenersOn(
+      [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
+  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
+  facts.listeners = found->all;
+  facts.candidates = std::move(found->listeners);
   if (options.local_scope) {
     const auto addresses = listeners::ListNodeAddresses();
     if (!addresses.ok()) return addresses.status();

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,9 +36,13 @@ struct CloseDir {
 };
 using DirPtr = std::unique_ptr<DIR, CloseDir>;
 
-// Opens a folder; on failure errno says why.
-DirPtr OpenDir(int at, const char* path) {
-  base::UniqueFd fd(openat(at, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+// On failure errno says why.
+base::UniqueFd OpenFolder(int at, const std::string& path) {
+  return base::UniqueFd(openat(at, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+}
+
+DirPtr OpenDir(const std::string& path) {
+  base::UniqueFd fd = OpenFolder(AT_FDCWD, path);
   if (!fd) return nullptr;
   DirPtr dir(fdopendir(fd.get()));
   if (dir) fd.Release();
@@ -57,12 +62,12 @@ std::vector<pid_t> ListPids(DIR* dir) {
   return pids;
 }
 
-// The target of a symbolic link; on failure errno says why.
-std::optional<std::string> ReadLink(int at, const char* name) {
+// The path of an executable; empty when it cannot be read.
+std::string ReadExecutable(int process) {
   std::array<char, 4096> target{};
-  const ssize_t length = readlinkat(at, name, target.data(), target.size());
-  if (length < 0) return std::nullopt;
-  return std::string(target.data(), static_cast<size_t>(length));
+  const ssize_t length = readlinkat(process, "exe", target.data(), target.size());
+  if (length < 0) return "";
+  return {target.data(), static_cast<size_t>(length)};
 }
 
 // "socket:[123]" is inode 123; anything else 0.
@@ -93,39 +98,52 @@ std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   owner.comm = ReadSmallFile(process, "comm");
   if (owner.comm.empty()) return std::nullopt;
   if (owner.comm.back() == '\n') owner.comm.pop_back();
-  owner.executable = ReadLink(process, "exe").value_or("");
+  owner.executable = ReadExecutable(process);
   owner.cgroup = core::PickCgroupPath(ReadSmallFile(process, "cgroup"));
   owner.workload = core::ParseCgroupPath(owner.cgroup);
   return owner;
 }
 
-enum class Readable { kYes, kNo };
+bool Denied() { return errno == EACCES || errno == EPERM; }
 
-// The inodes that the process holds open, of those in `wanted`, a set or a map.
-template <typename Inodes>
-Readable FindInodes(int process, const Inodes& wanted, absl::flat_hash_set<uint64_t>& found) {
-  const DirPtr fds = OpenDir(process, "fd");
-  if (!fds) return errno == EACCES || errno == EPERM ? Readable::kNo : Readable::kYes;
-  while (const dirent* entry = readdir(fds.get())) {  // NOLINT(concurrency-mt-unsafe): as above
-    const char* name = static_cast<const char*>(entry->d_name);
-    if (name[0] == '.') continue;
-    const std::optional<std::string> target = ReadLink(dirfd(fds.get()), name);
-    if (!target) {
-      // Without CAP_SYS_PTRACE the folder may open where its links do not.
-      if (errno == EACCES || errno == EPERM) return Readable::kNo;
-      continue;  // closed meanwhile
+// Reads the folders /proc/PID/fd: of every process on the node, with a system call
+// for each of their descriptors, so that little else may be done for one.
+class FdReader {
+ public:
+  enum class Result : uint8_t { kRead, kDenied };
+
+  // The inodes that are open in the folder, of those in `wanted`, a set or a map.
+  // A process that ends meanwhile has none.
+  template <typename Inodes>
+  Result Find(int folder, const Inodes& wanted, absl::flat_hash_set<uint64_t>& found) {
+    for (;;) {
+      const ssize_t size = getdents64(folder, buffer_.data(), buffer_.size());
+      if (size <= 0) return size < 0 && Denied() ? Result::kDenied : Result::kRead;
+      for (size_t at = 0; at < static_cast<size_t>(size);) {
+        const char* const entry = buffer_.data() + at;
+        uint16_t length = 0;
+        std::memcpy(&length, entry + offsetof(dirent64, d_reclen), sizeof(length));
+        const char* const name = entry + offsetof(dirent64, d_name);
+        at += length;
+        if (*name == '.') continue;
+        // A longer target is cut, and no socket.
+        std::array<char, sizeof("socket:[18446744073709551615]")> target;
+        const ssize_t read = readlinkat(folder, name, target.data(), target.size());
+        if (read < 0) {
+          // Without CAP_SYS_PTRACE the folder may open where its links do not.
+          if (Denied()) return Result::kDenied;
+          continue;  // closed meanwhile
+        }
+        const uint64_t inode = SocketInode({target.data(), static_cast<size_t>(read)});
+        if (inode != 0 && wanted.contains(inode)) found.insert(inode);
+        if (found.size() == wanted.size()) return Result::kRead;
+      }
     }
-    const uint64_t inode = SocketInode(*target);
-    if (inode != 0 && wanted.contains(inode)) found.insert(inode);
-    if (found.size() == wanted.size()) break;
   }
-  return Readable::kYes;
-}
 
-base::UniqueFd OpenProcess(pid_t pid, const std::string& proc_root) {
-  const std::string path = absl::StrCat(proc_root, "/", pid);
-  return base::UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-}
+ private:
+  std::vector<char> buffer_ = std::vector<char>(size_t{32} << 10);
+};
 
 }  // namespace
 
@@ -138,19 +156,26 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
     }
   }
   if (wanted.empty()) return gaps;
-  const DirPtr proc = OpenDir(AT_FDCWD, proc_root.c_str());
+  const DirPtr proc = OpenDir(proc_root);
   if (!proc) return gaps;
   constexpr pid_t kInit = 1;
+  FdReader reader;
   // To the end, for who else holds a socket matters as much. Ascending, so that
   // the first process found is the one with the lowest pid.
   for (const pid_t pid : ListPids(proc.get())) {
-    const base::UniqueFd process(
-        openat(dirfd(proc.get()), std::to_string(pid).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-    if (!process) continue;  // ended meanwhile
+    const base::UniqueFd fds(OpenFolder(dirfd(proc.get()), absl::StrCat(pid, "/fd")));
+    if (!fds) {
+      if (Denied()) ++gaps.unreadable_processes;
+      continue;  // otherwise it ended meanwhile
+    }
     absl::flat_hash_set<uint64_t> found;
-    if (FindInodes(process.get(), wanted, found) == Readable::kNo) ++gaps.unreadable_processes;
+    if (reader.Find(fds.get(), wanted, found) == FdReader::Result::kDenied) {
+      ++gaps.unreadable_processes;
+    }
     if (found.empty()) continue;
-    const std::optional<core::Owner> owner = ReadOwner(process.get(), pid);
+    // From that folder, for its pid may have come again.
+    const base::UniqueFd process(OpenFolder(fds.get(), ".."));
+    const std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
     if (!owner) continue;
     for (const uint64_t inode : found) {
       for (const size_t i : wanted[inode]) {
@@ -167,18 +192,21 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
 
 std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wanted,
                               const std::string& proc_root) {
-  const base::UniqueFd process = OpenProcess(pid, proc_root);
-  if (!process) return std::nullopt;
+  const base::UniqueFd fds = OpenFolder(AT_FDCWD, absl::StrCat(proc_root, "/", pid, "/fd"));
+  if (!fds) return std::nullopt;
   Holding holding;
-  if (FindInodes(process.get(), wanted, holding.inodes) == Readable::kNo) return std::nullopt;
-  std::optional<core::Owner> owner = ReadOwner(process.get(), pid);
+  if (FdReader().Find(fds.get(), wanted, holding.inodes) == FdReader::Result::kDenied) {
+    return std::nullopt;
+  }
+  const base::UniqueFd process(OpenFolder(fds.get(), ".."));
+  std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
   if (!owner) return std::nullopt;
   holding.owner = *std::move(owner);
   return holding;
 }
 
 std::string CgroupOf(pid_t pid, const std::string& proc_root) {
-  const base::UniqueFd process = OpenProcess(pid, proc_root);
+  const base::UniqueFd process = OpenFolder(AT_FDCWD, absl::StrCat(proc_root, "/", pid));
   return process ? core::PickCgroupPath(ReadSmallFile(process.get(), "cgroup")) : "";
 }
 

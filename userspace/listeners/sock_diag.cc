@@ -17,6 +17,7 @@
 #include <optional>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -147,10 +148,10 @@ dataplane::Flow ToFlow(const Socket& socket, int protocol) {
   return flow;
 }
 
-core::Listener ToListener(const Socket& socket, core::Protocol protocol) {
+core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
   const inet_diag_msg& message = socket.message;
   core::Listener listener;
-  listener.key = {ntohs(message.id.idiag_sport), protocol};
+  listener.key = key;
   listener.address = ToAddress(message.idiag_family, message.id.idiag_src);
   listener.v6only = message.idiag_family == AF_INET6 && socket.v6only.value_or(false);
   listener.ifindex = message.id.idiag_if;
@@ -182,13 +183,23 @@ absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
   return flows;
 }
 
-absl::Status ListUdp(base::NetlinkSocket& netlink, std::vector<core::Listener>& listeners) {
+using Wanted = absl::FunctionRef<bool(const core::PortKey&)>;
+
+bool All(const core::PortKey& /*key*/) { return true; }
+
+void Add(const Socket& socket, core::Protocol protocol, Wanted wanted, ListenersOn& found) {
+  ++found.all;
+  const core::PortKey key = {ntohs(socket.message.id.idiag_sport), protocol};
+  if (wanted(key)) found.listeners.push_back(ToListener(socket, key));
+}
+
+absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, ListenersOn& found) {
   for (const int family : kFamilies) {
     NPG_RETURN_IF_ERROR(
         List(netlink, family, IPPROTO_UDP, StateBit(TCP_CLOSE), nullptr, [&](const Socket& socket) {
           // Bound, that is; the list has sockets without a port, too.
           if (socket.message.id.idiag_sport == 0 || socket.message.id.idiag_dport != 0) return;
-          listeners.push_back(ToListener(socket, core::Protocol::kUdp));
+          Add(socket, core::Protocol::kUdp, wanted, found);
         }));
   }
   return absl::OkStatus();
@@ -204,31 +215,36 @@ void Sort(std::vector<core::Listener>& listeners) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<core::Listener>> ListListeners() {
+absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted) {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
-  std::vector<core::Listener> listeners;
-  NPG_RETURN_IF_ERROR(ListUdp(*netlink, listeners));
+  ListenersOn found;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, found));
   // An MPTCP listener is in TCP's list by its first subflow, which has the inode
   // of the socket that the process holds: asking for MPTCP's own list would
   // find it a second time.
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(List(*netlink, family, IPPROTO_TCP, StateBit(TCP_LISTEN), nullptr,
-                             [&](const Socket& socket) {
-                               listeners.push_back(ToListener(socket, core::Protocol::kTcp));
-                             }));
+    NPG_RETURN_IF_ERROR(
+        List(*netlink, family, IPPROTO_TCP, StateBit(TCP_LISTEN), nullptr,
+             [&](const Socket& socket) { Add(socket, core::Protocol::kTcp, wanted, found); }));
   }
-  Sort(listeners);
-  return listeners;
+  Sort(found.listeners);
+  return found;
+}
+
+absl::StatusOr<std::vector<core::Listener>> ListListeners() {
+  absl::StatusOr<ListenersOn> found = ListListenersOn(All);
+  if (!found.ok()) return found.status();
+  return std::move(found->listeners);
 }
 
 absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
-  std::vector<core::Listener> listeners;
-  NPG_RETURN_IF_ERROR(ListUdp(*netlink, listeners));
-  Sort(listeners);
-  return listeners;
+  ListenersOn found;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, All, found));
+  Sort(found.listeners);
+  return std::move(found.listeners);
 }
 
 absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,

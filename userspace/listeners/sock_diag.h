@@ -2,10 +2,13 @@
 #ifndef NODEPORT_GUARD_LISTENERS_SOCK_DIAG_H_
 #define NODEPORT_GUARD_LISTENERS_SOCK_DIAG_H_
 
+#include <cstddef>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/nft_table.h"
 
 namespace npg::listeners {
@@ -14,6 +17,14 @@ namespace npg::listeners {
 // network namespace, by NETLINK_SOCK_DIAG. Owners are not filled in; see
 // owners.h. Needs no privilege. Sorted by port, protocol, address.
 absl::StatusOr<std::vector<core::Listener>> ListListeners();
+
+// Those of them that `wanted` names, and how many there are in all. Cheaper
+// where few are wanted of many.
+struct ListenersOn {
+  std::vector<core::Listener> listeners;
+  size_t all = 0;
+};
+absl::StatusOr<ListenersOn> ListListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted);
 
 // The UDP ones of these alone.
 absl::StatusOr<std::vector<core::Listener>> ListUdpListeners();
