@@ -96,19 +96,34 @@ absl::Status NetlinkSocket::Send(const void* data, size_t size, absl::string_vie
 }
 
 absl::StatusOr<NetlinkMessages> NetlinkSocket::Ask(nlmsghdr& request, absl::string_view what) {
+  NetlinkMessages answer;
+  NPG_RETURN_IF_ERROR(AskForEach(
+      request, what, [&answer] { answer.bytes_.clear(); },
+      [&answer](const nlmsghdr& message) {
+        const auto* begin = reinterpret_cast<const uint8_t*>(&message);
+        answer.bytes_.insert(answer.bytes_.end(), begin, begin + message.nlmsg_len);
+        answer.bytes_.resize(Align(answer.bytes_.size()));
+      }));
+  return answer;
+}
+
+absl::Status NetlinkSocket::AskForEach(nlmsghdr& request, absl::string_view what,
+                                       absl::FunctionRef<void()> start,
+                                       absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   for (int walk = 0; walk < kMaxWalks; ++walk) {
-    NetlinkMessages answer;
-    const absl::StatusOr<bool> whole = AskOnce(request, what, answer);
+    start();
+    const absl::StatusOr<bool> whole = AskOnce(request, what, visit);
     if (!whole.ok()) return whole.status();
-    if (*whole) return answer;
+    if (*whole) return absl::OkStatus();
   }
   return absl::UnavailableError(
       absl::StrCat(what, ": changed during each of ", kMaxWalks, " readings"));
 }
 
 // False: what was walked changed meanwhile.
-absl::StatusOr<bool> NetlinkSocket::AskOnce(nlmsghdr& request, absl::string_view what,
-                                            NetlinkMessages& answer) {
+absl::StatusOr<bool> NetlinkSocket::AskOnce(
+    nlmsghdr& request, absl::string_view what,
+    absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   request.nlmsg_seq = NextSequence();
   request.nlmsg_pid = port_id_;
   // Something has to say where the answer ends: the acknowledgement where it is no list.
@@ -130,9 +145,7 @@ absl::StatusOr<bool> NetlinkSocket::AskOnce(nlmsghdr& request, absl::string_view
         error = ErrorOf(message);
         return;
       }
-      const auto* begin = reinterpret_cast<const uint8_t*>(&message);
-      answer.bytes_.insert(answer.bytes_.end(), begin, begin + message.nlmsg_len);
-      answer.bytes_.resize(Align(answer.bytes_.size()));
+      visit(message);
     });
   }
   // Some walks report the change as an error of their own.

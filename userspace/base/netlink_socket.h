@@ -51,6 +51,13 @@ class NetlinkSocket {
   // then UNAVAILABLE. The kernel's error becomes a status with `what` before it.
   absl::StatusOr<NetlinkMessages> Ask(nlmsghdr& request, absl::string_view what);
 
+  // The same for a long list that need not be kept: `visit` is called for each
+  // message as it comes. `start` is called before the first one, and again when
+  // the list is asked for again: what was visited by then does not count.
+  absl::Status AskForEach(nlmsghdr& request, absl::string_view what,
+                          absl::FunctionRef<void()> start,
+                          absl::FunctionRef<void(const nlmsghdr& message)> visit);
+
   // Sends `messages` (an nf_tables batch, say) in one piece, however large, and
   // returns the verdicts that the kernel has put in the queue by then. An error
   // when some may be missing (ENOBUFS).
@@ -75,7 +82,8 @@ class NetlinkSocket {
   static constexpr size_t kBufferSize = size_t{64} << 10;
 
   absl::Status Send(const void* data, size_t size, absl::string_view what) const;
-  absl::StatusOr<bool> AskOnce(nlmsghdr& request, absl::string_view what, NetlinkMessages& answer);
+  absl::StatusOr<bool> AskOnce(nlmsghdr& request, absl::string_view what,
+                               absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
   UniqueFd fd_;
   uint32_t port_id_ = 0;

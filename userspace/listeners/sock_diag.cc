@@ -82,8 +82,11 @@ void ReadAttributes(const uint8_t* bytes, size_t size, Socket& socket) {
   }
 }
 
+// Calls `start`, then `visit` for each socket; from the start again when the
+// kernel has to be asked again.
 absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
-                  const dataplane::Mark* mark, absl::FunctionRef<void(const Socket&)> visit) {
+                  const dataplane::Mark* mark, absl::FunctionRef<void()> start,
+                  absl::FunctionRef<void(const Socket&)> visit) {
   Request request{};
   request.header.nlmsg_len = offsetof(Request, attribute);
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
@@ -100,15 +103,7 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
     request.filter.op.no = sizeof(request.filter) + sizeof(inet_diag_bc_op);
     request.filter.condition = {mark->value, mark->mask};
   }
-  const auto answer = netlink.Ask(
-      request.header, absl::StrCat("list ", protocol == IPPROTO_TCP ? "TCP" : "UDP", " sockets"));
-  if (absl::IsNotFound(answer.status())) {
-    return absl::UnimplementedError(
-        absl::StrCat(answer.status().message(), "; this kernel lacks module ",
-                     protocol == IPPROTO_TCP ? "tcp_diag" : "udp_diag"));
-  }
-  if (!answer.ok()) return answer.status();
-  answer->ForEach([&visit](const nlmsghdr& message) {
+  const auto read = [&visit](const nlmsghdr& message) {
     Socket socket{};
     if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
         message.nlmsg_len < NLMSG_HDRLEN + sizeof(socket.message)) {
@@ -120,8 +115,16 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
     const size_t size = message.nlmsg_len - NLMSG_HDRLEN;
     if (size > used) ReadAttributes(bytes + used, size - used, socket);
     visit(socket);
-  });
-  return absl::OkStatus();
+  };
+  absl::Status status = netlink.AskForEach(
+      request.header, absl::StrCat("list ", protocol == IPPROTO_TCP ? "TCP" : "UDP", " sockets"),
+      start, read);
+  if (absl::IsNotFound(status)) {
+    return absl::UnimplementedError(
+        absl::StrCat(status.message(), "; this kernel lacks module ",
+                     protocol == IPPROTO_TCP ? "tcp_diag" : "udp_diag"));
+  }
+  return status;
 }
 
 // The kernel gives the addresses of an IPv6 socket that speaks IPv4 v4-mapped
@@ -172,10 +175,13 @@ absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
   for (const int family : kFamilies) {
     for (const int protocol : kProtocols) {
       const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
-      NPG_RETURN_IF_ERROR(List(*netlink, family, protocol, states, mark, [&](const Socket& socket) {
-        const dataplane::Flow flow = ToFlow(socket, protocol);
-        if (wanted(flow)) flows.push_back(flow);
-      }));
+      const size_t before = flows.size();
+      NPG_RETURN_IF_ERROR(List(
+          *netlink, family, protocol, states, mark, [&] { flows.resize(before); },
+          [&](const Socket& socket) {
+            const dataplane::Flow flow = ToFlow(socket, protocol);
+            if (wanted(flow)) flows.push_back(flow);
+          }));
     }
   }
   std::sort(flows.begin(), flows.end());
@@ -187,20 +193,32 @@ using Wanted = absl::FunctionRef<bool(const core::PortKey&)>;
 
 bool All(const core::PortKey& /*key*/) { return true; }
 
-void Add(const Socket& socket, core::Protocol protocol, Wanted wanted, ListenersOn& found) {
-  ++found.all;
-  const core::PortKey key = {ntohs(socket.message.id.idiag_sport), protocol};
-  if (wanted(key)) found.listeners.push_back(ToListener(socket, key));
+// Adds the sockets of one family.
+absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol protocol,
+                       Wanted wanted, ListenersOn& found) {
+  const bool tcp = protocol == core::Protocol::kTcp;
+  const size_t listeners = found.listeners.size();
+  const size_t all = found.all;
+  return List(
+      netlink, family, tcp ? IPPROTO_TCP : IPPROTO_UDP, StateBit(tcp ? TCP_LISTEN : TCP_CLOSE),
+      nullptr,
+      [&] {
+        found.listeners.resize(listeners);
+        found.all = all;
+      },
+      [&](const Socket& socket) {
+        const inet_diag_sockid& id = socket.message.id;
+        // Bound, that is; UDP's list has sockets without a port, too.
+        if (id.idiag_sport == 0 || id.idiag_dport != 0) return;
+        ++found.all;
+        const core::PortKey key = {ntohs(id.idiag_sport), protocol};
+        if (wanted(key)) found.listeners.push_back(ToListener(socket, key));
+      });
 }
 
 absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, ListenersOn& found) {
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(
-        List(netlink, family, IPPROTO_UDP, StateBit(TCP_CLOSE), nullptr, [&](const Socket& socket) {
-          // Bound, that is; the list has sockets without a port, too.
-          if (socket.message.id.idiag_sport == 0 || socket.message.id.idiag_dport != 0) return;
-          Add(socket, core::Protocol::kUdp, wanted, found);
-        }));
+    NPG_RETURN_IF_ERROR(ListBound(netlink, family, core::Protocol::kUdp, wanted, found));
   }
   return absl::OkStatus();
 }
@@ -224,9 +242,7 @@ absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted) {
   // of the socket that the process holds: asking for MPTCP's own list would
   // find it a second time.
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(
-        List(*netlink, family, IPPROTO_TCP, StateBit(TCP_LISTEN), nullptr,
-             [&](const Socket& socket) { Add(socket, core::Protocol::kTcp, wanted, found); }));
+    NPG_RETURN_IF_ERROR(ListBound(*netlink, family, core::Protocol::kTcp, wanted, found));
   }
   Sort(found.listeners);
   return found;
