@@ -121,13 +121,10 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   for (const auto& [key, nodeport] : facts.nodeports) {
     nodeports.insert({key.port, static_cast<core::Protocol>(key.protocol)});
   }
-  absl::StatusOr<std::vector<core::Listener>> listeners = listeners::ListListeners();
-  if (!listeners.ok()) return base::Annotate(listeners.status(), "list listeners");
-  for (core::Listener& listener : *listeners) {
-    if (interesting(listener.key, nodeports.contains(listener.key))) {
-      facts.listeners.push_back(std::move(listener));
-    }
-  }
+  auto found = listeners::ListListenersOn(
+      [&](const core::PortKey& key) { return interesting(key, nodeports.contains(key)); });
+  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
+  facts.listeners = std::move(found->listeners);
   facts.gaps = listeners::FillOwners(facts.listeners);
   if (cgroup.ok()) NameCgroups(*cgroup, facts);
   facts.now = absl::Now();

@@ -20,6 +20,7 @@
 #include "base/errno_status.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/bpf_guard.h"
 #include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
@@ -41,25 +42,30 @@ auto IdOf(const core::Listener& listener) {
 
 auto IdOf(const npg_listener_key& key) { return MakeId(key.address, key.port, key.protocol); }
 
+absl::StatusOr<std::vector<core::Listener>> ListenersOn(const core::PortEntries& ports) {
+  auto found = listeners::ListListenersOn(
+      [&ports](const core::PortKey& key) { return ports.contains(key); });
+  if (!found.ok()) return found.status();
+  return std::move(found->listeners);
+}
+
 }  // namespace
 
-absl::StatusOr<std::vector<core::Listener>> ListenerClassifier::Unknown() const {
-  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
-  if (!found.ok() || found->empty()) return found;
+absl::Status ListenerClassifier::LeaveUnknown(std::vector<core::Listener>& found) const {
+  if (found.empty()) return absl::OkStatus();
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
   std::set<Id> known;
   for (const auto& [key, value] : *entries) known.insert(IdOf(key));
-  std::erase_if(*found,
+  std::erase_if(found,
                 [&](const core::Listener& listener) { return known.contains(IdOf(listener)); });
-  return found;
+  return absl::OkStatus();
 }
 
 absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
-  absl::StatusOr<std::vector<core::Listener>> found = Unknown();
+  absl::StatusOr<std::vector<core::Listener>> found = ListenersOn(ports);
   if (!found.ok()) return found.status();
-  std::erase_if(*found,
-                [&](const core::Listener& listener) { return !ports.contains(listener.key); });
+  NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
   // What is known already need not be looked for in /proc.
   listeners::FillOwners(*found);
   const auto nobodys = std::count_if(found->begin(), found->end(),
@@ -74,8 +80,9 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
 }
 
 absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
-  absl::StatusOr<std::vector<core::Listener>> found = Unknown();
+  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
   if (!found.ok()) return found.status();
+  NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
   listeners::FillOwners(*found);
   std::erase_if(*found, [&](const core::Listener& listener) {
     const bool special = listener.owner.pid != 0 &&
@@ -133,12 +140,12 @@ absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
   if (++refreshes_ % kRoundsInVain == 0) in_vain_.clear();
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
-  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
+  auto found = ListenersOn(ports);
   if (!found.ok()) return found.status();
   // Sockets of one address (SO_REUSEPORT) have one entry.
   std::map<Id, std::vector<core::Listener>> sockets;
   for (core::Listener& listener : *found) {
-    if (!ports.contains(listener.key) || listener.inode == 0) continue;
+    if (listener.inode == 0) continue;
     Id id = IdOf(listener);
     sockets[std::move(id)].push_back(std::move(listener));
   }

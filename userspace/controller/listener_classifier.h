@@ -59,8 +59,8 @@ class ListenerClassifier {
     pid_t pid() const { return static_cast<pid_t>(value.pid); }
   };
 
-  // Listeners without an entry.
-  absl::StatusOr<std::vector<core::Listener>> Unknown() const;
+  // Takes out the listeners that have an entry.
+  absl::Status LeaveUnknown(std::vector<core::Listener>& found) const;
   // Listeners whose owner is, or may be, another than their entry says.
   std::vector<core::Listener> FindChanged(const std::map<Id, Noted>& noted);
 
