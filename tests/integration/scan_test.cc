@@ -112,8 +112,8 @@ class Process {
     // One write, so one read.
     std::array<char, 512> text{};
     const ssize_t size = read(report.get(), text.data(), text.size());
-    const auto json = Json::parse(absl::string_view(text.data(), size > 0 ? size : 0), nullptr,
-                                  /*allow_exceptions=*/false);
+    const absl::string_view said(text.data(), size > 0 ? static_cast<size_t>(size) : 0);
+    const auto json = Json::parse(said, nullptr, /*allow_exceptions=*/false);
     if (!json.is_number()) {
       return absl::InternalError(json.is_string() ? json.get<std::string>() : "process ended");
     }
@@ -300,7 +300,7 @@ TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
 TEST_F(ScanTest, SharedAfterFork) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto process,
                            Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
-                             const auto self = Listens("127.0.0.1")(kept);
+                             absl::StatusOr<pid_t> self = Listens("127.0.0.1")(kept);
                              if (!self.ok()) return self;
                              return ForkKeeper();
                            }));
