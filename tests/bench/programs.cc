@@ -76,7 +76,7 @@ absl::Status Programs::Fill(const nodeport_guard* guard) {
   npg_nodeport value{};
   value.sources = NPG_SOURCE_KUBERNETES;
   for (uint32_t port = kFirstNodePort; port <= kLastNodePort; ++port) {
-    for (const uint8_t protocol : {IPPROTO_TCP, IPPROTO_UDP}) {
+    for (const uint8_t protocol : {uint8_t{IPPROTO_TCP}, uint8_t{IPPROTO_UDP}}) {
       const npg_port_key key = {static_cast<uint16_t>(port), protocol, 0};
       NPG_RETURN_IF_ERROR(Put(guard->maps.nodeports, key, value));
     }

@@ -132,7 +132,7 @@ std::string OwnerFact(const GuardFacts& facts, const Walk& walk, const npg_liste
   const std::string name = classified != nullptr
                                ? std::string(dataplane::FieldText(classified->comm))
                                : walk.listener->owner.comm;
-  const std::string rule = PolicyRule(facts, name);
+  std::string rule = PolicyRule(facts, name);
   const auto verdict = classified != nullptr ? classified->verdict : facts.config.default_verdict;
   if (absl::StartsWith(rule, dataplane::OwnerVerdictName(verdict))) return rule;
   return absl::StrCat(dataplane::OwnerVerdictName(verdict), ", as noted for ",
