@@ -150,7 +150,7 @@ std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
 
 std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id) {
   constexpr uint64_t kRootId = 1;  // of every cgroup2 hierarchy
-  const std::string path = CgroupPath(cgroup_folder, cgroup_id);
+  std::string path = CgroupPath(cgroup_folder, cgroup_id);
   const std::string root = CgroupPath(cgroup_folder, kRootId);
   if (path.empty() || root.empty() || !absl::StartsWith(path, root)) return path;
   return path == root ? "/" : path.substr(root.size());
