@@ -171,7 +171,7 @@ absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
     if (!now.ok()) return now.status();
     if (!now->has_value() || !(**now == value)) continue;
     value.verdict = verdict;
-    const absl::Status put = PutElement(fd, "listeners", key, value, BPF_EXIST);
+    absl::Status put = PutElement(fd, "listeners", key, value, BPF_EXIST);
     if (!put.ok() && !absl::IsNotFound(put)) return put;
   }
   return absl::OkStatus();
