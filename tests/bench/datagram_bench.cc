@@ -76,8 +76,7 @@ absl::StatusOr<std::vector<Figure>> DatagramFigures(absl::FunctionRef<bool()> st
   if (!node.ok()) return node.status();
   const std::string file = (*node)->File("nodeports.json");
   NPG_RETURN_IF_ERROR(testing::WriteNodePortsFile(file, {{kPort, Transport::kUdp}}));
-  const auto guard =
-      GuardProcess::Start(**node, {"run", "--source", "file", "--nodeports-file", file});
+  const auto guard = GuardProcess::Start(**node, {"--source", "file", "--nodeports-file", file});
   if (!guard.ok()) return guard.status();
   auto socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return socket.status();
