@@ -62,13 +62,8 @@ absl::Status ListenerClassifier::LeaveUnknown(std::vector<core::Listener>& found
   return absl::OkStatus();
 }
 
-absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
-  absl::StatusOr<std::vector<core::Listener>> found = ListenersOn(ports);
-  if (!found.ok()) return found.status();
-  NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
-  // What is known already need not be looked for in /proc.
-  listeners::FillOwners(*found);
-  const auto nobodys = std::count_if(found->begin(), found->end(),
+absl::Status ListenerClassifier::Add(const std::vector<core::Listener>& listeners) {
+  const auto nobodys = std::count_if(listeners.begin(), listeners.end(),
                                      [](const auto& listener) { return listener.owner.pid == 0; });
   if (nobodys > 0 && policy_.IgnoresByDefault()) {
     spdlog::warn(
@@ -76,7 +71,16 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
         "the controller may not read their /proc, or runs in another pid namespace",
         nobodys);
   }
-  return guard_.AddListeners(*found, policy_);
+  return guard_.AddListeners(listeners, policy_);
+}
+
+absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
+  absl::StatusOr<std::vector<core::Listener>> found = ListenersOn(ports);
+  if (!found.ok()) return found.status();
+  NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
+  // What is known already need not be looked for in /proc.
+  listeners::FillOwners(*found);
+  return Add(*found);
 }
 
 absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
@@ -87,10 +91,9 @@ absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
   std::erase_if(*found, [&](const core::Listener& listener) {
     const bool special = listener.owner.pid != 0 &&
                          policy_.Ignores(listener.owner.comm) != policy_.IgnoresByDefault();
-    return !special || ports.contains(listener.key);
+    return !special && !ports.contains(listener.key);
   });
-  NPG_RETURN_IF_ERROR(guard_.AddListeners(*found, policy_));
-  return Enter(ports);
+  return Add(*found);
 }
 
 std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, Noted>& noted) {

@@ -59,6 +59,8 @@ class ListenerClassifier {
     pid_t pid() const { return static_cast<pid_t>(value.pid); }
   };
 
+  // Enters them as policy_ judges their owners.
+  absl::Status Add(const std::vector<core::Listener>& listeners);
   // Takes out the listeners that have an entry.
   absl::Status LeaveUnknown(std::vector<core::Listener>& found) const;
   // Listeners whose owner is, or may be, another than their entry says.
