@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/health.h"
+
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+
+namespace npg::telemetry {
+namespace {
+
+// The loop comes round at least every second, the probe every five: twice
+// that is late, and a detached program shows within ten seconds.
+constexpr absl::Duration kLoopLimit = absl::Seconds(10);
+constexpr absl::Duration kProbeLimit = absl::Seconds(15);
+
+std::string Seconds(absl::Duration duration) {
+  return absl::StrCat(absl::ToDoubleSeconds(absl::Trunc(duration, absl::Milliseconds(1))), " s");
+}
+
+void Add(HealthAnswer& answer, bool ok, absl::string_view what, absl::string_view text) {
+  answer.ok = answer.ok && ok;
+  answer.lines.push_back(absl::StrCat(ok ? "ok   " : "FAIL ", what, ": ", text));
+}
+
+void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
+  constexpr absl::string_view kWhat = "self-probe";
+  if (!state.probe) {
+    Add(answer, now - state.started < kProbeLimit, kWhat, "not done yet");
+    return;
+  }
+  const absl::Duration age = now - state.probe->at;
+  if (!state.probe->result.ok()) {
+    Add(answer, false, kWhat, state.probe->result.message());
+  } else if (age > kProbeLimit) {
+    Add(answer, false, kWhat, absl::StrCat("the last one was ", Seconds(age), " ago"));
+  } else {
+    Add(answer, true, kWhat,
+        absl::StrCat("a connect to a guarded port was exempted ", Seconds(age), " ago (counter, ",
+                     "mark and nft table seen at work)"));
+  }
+}
+
+}  // namespace
+
+HealthAnswer Liveness(const HealthState& state, absl::Time now) {
+  HealthAnswer answer{true, {}};
+  const absl::Duration age = now - state.loop_turn;
+  Add(answer, age <= kLoopLimit, "main loop", absl::StrCat("came round ", Seconds(age), " ago"));
+  AddProbe(state, now, answer);
+  return answer;
+}
+
+HealthAnswer Readiness(const HealthState& state) {
+  HealthAnswer answer{true, {}};
+  Add(answer, state.attached, "programs", state.attached ? "attached" : "not attached yet");
+  Add(answer, state.table.ok(), "nft table", state.table.ok() ? "in place" : state.table.message());
+  for (const SourceReadiness& source : state.sources) {
+    Add(answer, source.synced, absl::StrCat("source ", source.source),
+        source.synced ? "first reading applied" : source.waiting_for);
+  }
+  return answer;
+}
+
+void Health::Update(absl::FunctionRef<void(HealthState&)> change) {
+  const absl::MutexLock lock(&mutex_);
+  change(state_);
+}
+
+HealthState Health::Read() const {
+  const absl::MutexLock lock(&mutex_);
+  return state_;
+}
+
+}  // namespace npg::telemetry

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/node_view.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace npg::telemetry {
+
+NodeView::Result NodeView::Get(absl::Duration max_age) {
+  const absl::MutexLock lock(&mutex_);
+  if (!last_ || absl::Now() - read_ > max_age) {
+    absl::StatusOr<NodeStatus> status = gather_();
+    read_ = absl::Now();
+    if (status.ok()) {
+      last_ = std::make_shared<const NodeStatus>(*std::move(status));
+    } else {
+      last_ = status.status();
+    }
+  }
+  return *last_;
+}
+
+}  // namespace npg::telemetry
