@@ -17,7 +17,7 @@
 #include <linux/types.h>
 
 /* Grows when a pinned map's key or value changes its meaning or its layout. */
-#define NPG_ABI_VERSION 2
+#define NPG_ABI_VERSION 3
 
 #define NPG_MAX_NODEPORTS 65536
 #define NPG_MAX_LISTENERS 65536
@@ -36,6 +36,8 @@ enum npg_source {
 	NPG_SOURCE_KUBERNETES = 1 << 0,
 	NPG_SOURCE_NETFILTER = 1 << 1,
 	NPG_SOURCE_FILE = 1 << 2,
+	/* The controller's canary, there for the moment of a self-probe; never beside others. */
+	NPG_SOURCE_PROBE = 1 << 3,
 };
 
 /* Key of nodeports and port_stats. protocol is IPPROTO_TCP or IPPROTO_UDP; MPTCP counts as TCP. */
@@ -117,6 +119,7 @@ enum npg_counter {
 	NPG_COUNTER_EVENTS_SUPPRESSED, /* over the rate of the port */
 	NPG_COUNTER_EVENTS_LOST,       /* ring buffer full: nobody read for long */
 	NPG_COUNTER_RULES_RESTORED,    /* written by the controller alone */
+	NPG_COUNTER_PROBED,	       /* connects to the canary, which no other counter counts */
 	NPG_COUNTER_MAX,
 };
 

@@ -131,6 +131,7 @@ struct npg_env {
 	struct bpf_sock_tuple *tuple;
 	__u32 tuple_size;
 	struct npg_address *destination;
+	int probe; /* 1: the port is the controller's canary */
 };
 
 static __always_inline void count(__u32 counter)
@@ -161,7 +162,12 @@ static __always_inline int npg_env_own_address(struct npg_env *env)
 
 static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key)
 {
-	return bpf_map_lookup_elem(&nodeports, key) != NULL;
+	const struct npg_nodeport *nodeport = bpf_map_lookup_elem(&nodeports, key);
+
+	if (!nodeport)
+		return 0;
+	env->probe = nodeport->sources == NPG_SOURCE_PROBE;
+	return 1;
 }
 
 static __always_inline int npg_env_guarded_netns(struct npg_env *env)
@@ -211,8 +217,12 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 static __always_inline int npg_env_ignored(struct npg_env *env,
 					   const struct npg_listener_key *listener)
 {
-	const struct npg_listener *entry = bpf_map_lookup_elem(&listeners, listener);
+	const struct npg_listener *entry;
 
+	/* The canary's owner is the controller, whatever the policy has for its name. */
+	if (env->probe)
+		return 0;
+	entry = bpf_map_lookup_elem(&listeners, listener);
 	/* Only what differs from the default has to have an entry. */
 	return (entry ? entry->verdict : env->config->default_verdict) == NPG_OWNER_IGNORED;
 }
@@ -346,6 +356,10 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 		count(NPG_COUNTER_IGNORED_OWNER);
 		break;
 	case NPG_PASS_OBSERVED:
+		if (env->probe) {
+			count(NPG_COUNTER_PROBED);
+			break;
+		}
 		count(NPG_COUNTER_OBSERVED);
 		publish(env, &key, &listener, address, 1);
 		break;
@@ -353,6 +367,10 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 		count(NPG_COUNTER_MARK_FAILED);
 		break;
 	case NPG_EXEMPT:
+		if (env->probe) {
+			count(NPG_COUNTER_PROBED);
+			break;
+		}
 		count(NPG_COUNTER_EXEMPTED);
 		publish(env, &key, &listener, address, 0);
 		break;

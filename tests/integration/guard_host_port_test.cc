@@ -99,16 +99,6 @@ class GuardHostPortTest : public GuardTest {
     return Restore(absl::StrCat(rules, "COMMIT\n"));
   }
 
-  absl::Status StartNetfilterGuard(const std::vector<std::string>& arguments = {}) {
-    std::vector<std::string> all = {"--source", "netfilter"};
-    all.insert(all.end(), arguments.begin(), arguments.end());
-    auto started = GuardProcess::Start(node(), all);
-    if (!started.ok()) return started.status();
-    netfilter_guard_ = std::make_unique<GuardProcess>(*std::move(started));
-    return absl::OkStatus();
-  }
-  GuardProcess& netfilter_guard() { return *netfilter_guard_; }
-
   bool Knows(uint16_t port, Transport transport) const {
     const auto entry = maps().NodePort(port, transport);
     return entry.ok() && entry->has_value();
@@ -142,7 +132,6 @@ class GuardHostPortTest : public GuardTest {
   }
 
  private:
-  std::unique_ptr<GuardProcess> netfilter_guard_;
 };
 
 TEST_P(GuardHostPortTest, RuntimeWithAFixedPort) {
@@ -173,14 +162,14 @@ TEST_P(GuardHostPortTest, PodThatComesAndGoesWhileTheGuardRuns) {
   NPG_ASSERT_OK(StartNetfilterGuard());
   EXPECT_FALSE(Knows(kPort, Transport::kTcp));
   NPG_ASSERT_OK(AddPod());
-  EXPECT_TRUE(WaitForRules(true)) << netfilter_guard().Log();
+  EXPECT_TRUE(WaitForRules(true)) << guard().Log();
   EXPECT_EQ(Ask({"127.0.0.1", kNextPort}), "pod") << "the rules are in force";
   // A datagram's exemption takes one step more than the entry of its port.
   EXPECT_TRUE(
       WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kPort) == kHost; }));
   ExpectAnswers("127.0.0.1", kHost);
   NPG_ASSERT_OK(DeletePod());
-  EXPECT_TRUE(WaitForRules(false)) << netfilter_guard().Log();
+  EXPECT_TRUE(WaitForRules(false)) << guard().Log();
   EXPECT_EQ(Ask({"127.0.0.1", kNextPort}), "refused");
   ExpectAnswers("127.0.0.1", kHost);
 }
@@ -221,7 +210,7 @@ TEST_P(GuardHostPortTest, HostIpOfTheNode) {
   NPG_ASSERT_OK(StartNetfilterGuard());
   ExpectAnswers("127.0.0.1", kHost);
   ExpectAnswers(kNodeAddress, "pod");
-  NPG_ASSERT_OK(netfilter_guard().Stop());
+  NPG_ASSERT_OK(guard().Stop());
 
   NPG_ASSERT_OK(StartNetfilterGuard({"--scope", "local"}));
   ExpectAnswers("127.0.0.1", kHost);

@@ -125,16 +125,6 @@ class GuardNftablesModeTest : public GuardTest {
         .status();
   }
 
-  absl::Status StartNetfilterGuard(const std::vector<std::string>& arguments = {}) {
-    std::vector<std::string> all = {"--source", "netfilter"};
-    all.insert(all.end(), arguments.begin(), arguments.end());
-    auto started = GuardProcess::Start(node(), all);
-    if (!started.ok()) return started.status();
-    netfilter_guard_ = std::make_unique<GuardProcess>(*std::move(started));
-    return absl::OkStatus();
-  }
-  GuardProcess& netfilter_guard() { return *netfilter_guard_; }
-
   static std::vector<Listen> On(const std::string& address, uint16_t port = kPort) {
     return {{address, port, Transport::kTcp}, {address, port, Transport::kUdp}};
   }
@@ -160,7 +150,6 @@ class GuardNftablesModeTest : public GuardTest {
   }
 
  private:
-  std::unique_ptr<GuardProcess> netfilter_guard_;
 };
 
 TEST_P(GuardNftablesModeTest, LoopbackIsTheHosts) {
@@ -201,7 +190,6 @@ TEST_P(GuardNftablesModeTest, NodeAddressesWithScopeLocal) {
     host->StopListening();
     EXPECT_EQ(Ask({kNodeAddress, kPort}), Hijacked());
     host.reset();
-    NPG_ASSERT_OK(netfilter_guard().Stop());
     NPG_ASSERT_OK(Unload());
   }
 }
@@ -218,7 +206,7 @@ TEST_P(GuardNftablesModeTest, FollowsTheMaps) {
     const auto allocated = maps().NodePort(kNextPort, Transport::kUdp);
     return freed.ok() && !freed->has_value() && allocated.ok() && allocated->has_value() &&
            AskByDatagram(kNodeAddress, kNextPort) == kHost;
-  })) << netfilter_guard().Log();
+  })) << guard().Log();
   ExpectAnswers(kNodeAddress, kNextPort, kHost);
   ExpectAnswers(kNodeAddress, kPort, kHost);
 }
@@ -229,10 +217,10 @@ TEST_P(GuardNftablesModeTest, StatusSaysWhatIsHijacked) {
   NPG_ASSERT_OK(ApplyNftables({kPort}));
   EXPECT_EQ(KubeProxyStatus(),
             R"({"hijacks_loopback":false,"mode":"nftables","node_addresses_guarded":false})");
-  NPG_ASSERT_OK(netfilter_guard().Stop());
+  NPG_ASSERT_OK(guard().Stop());
   NPG_ASSERT_OK(StartNetfilterGuard({"--scope", "local"}));
   // It needs no controller.
-  NPG_ASSERT_OK(netfilter_guard().Kill());
+  NPG_ASSERT_OK(guard().Kill());
   EXPECT_EQ(KubeProxyStatus(),
             R"({"hijacks_loopback":false,"mode":"nftables","node_addresses_guarded":true})");
 }

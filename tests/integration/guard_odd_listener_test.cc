@@ -93,35 +93,40 @@ absl::StatusOr<UniqueFd> Bind(const std::string& text, Transport transport,
   return fd;
 }
 
-// Hands `socket` to whoever reads from the other end of `channel`.
-bool PassOn(int channel, int socket) {
+// A message of one byte with room for a file descriptor.
+struct FdMessage {
+  FdMessage() {
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  FdMessage(const FdMessage&) = delete;
+  FdMessage& operator=(const FdMessage&) = delete;
+
   char byte = 'x';
   iovec data{&byte, 1};
   alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* const part = CMSG_FIRSTHDR(&message);
+  msghdr header{};
+};
+
+// Hands `socket` to whoever reads from the other end of `channel`.
+bool PassOn(int channel, int socket) {
+  FdMessage message;
+  cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
   part->cmsg_level = SOL_SOCKET;
   part->cmsg_type = SCM_RIGHTS;
   part->cmsg_len = CMSG_LEN(sizeof(int));
   std::memcpy(CMSG_DATA(part), &socket, sizeof(socket));
-  return sendmsg(channel, &message, 0) == 1;
+  return sendmsg(channel, &message.header, 0) == 1;
 }
 
 absl::StatusOr<UniqueFd> TakeOver(int channel) {
-  char byte = 0;
-  iovec data{&byte, 1};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &data;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  if (recvmsg(channel, &message, MSG_CMSG_CLOEXEC) != 1) return ErrnoStatus(errno, "recvmsg");
-  const cmsghdr* const part = CMSG_FIRSTHDR(&message);
+  FdMessage message;
+  if (recvmsg(channel, &message.header, MSG_CMSG_CLOEXEC) != 1) {
+    return ErrnoStatus(errno, "recvmsg");
+  }
+  const cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
   if (part == nullptr) return absl::NotFoundError("no socket came");
   int fd = -1;
   std::memcpy(&fd, CMSG_DATA(part), sizeof(fd));

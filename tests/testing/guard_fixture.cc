@@ -107,7 +107,17 @@ absl::StatusOr<GuardProcess> GuardTest::NewGuard(const std::vector<std::string>&
 
 absl::Status GuardTest::StartGuard(const std::vector<std::string>& arguments) {
   guard_.reset();
-  auto started = NewGuard(arguments);
+  return Keep(NewGuard(arguments));
+}
+
+absl::Status GuardTest::StartNetfilterGuard(const std::vector<std::string>& arguments) {
+  guard_.reset();
+  std::vector<std::string> all = {"--source", "netfilter"};
+  all.insert(all.end(), arguments.begin(), arguments.end());
+  return Keep(GuardProcess::Start(*node_, all));
+}
+
+absl::Status GuardTest::Keep(absl::StatusOr<GuardProcess> started) {
   if (!started.ok()) return started.status();
   guard_.emplace(*std::move(started));
   return absl::OkStatus();

@@ -78,6 +78,8 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
   absl::StatusOr<GuardProcess> NewGuard(const std::vector<std::string>& arguments = {});
   // The same, kept in guard().
   absl::Status StartGuard(const std::vector<std::string>& arguments = {});
+  // `run --source netfilter` in its place: what the rules say is all it knows.
+  absl::Status StartNetfilterGuard(const std::vector<std::string>& arguments = {});
   GuardProcess& guard() { return *guard_; }
   void ForgetGuard() { guard_.reset(); }
   // Stops the guard and takes all of it off the node, its counters too.
@@ -95,6 +97,7 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
   void ExpectHijackedThenRescued(const std::vector<WayToAsk>& ways);
 
  private:
+  absl::Status Keep(absl::StatusOr<GuardProcess> started);
   bool GuardKnows(const std::vector<NodePort>& nodeports) const;
 
   std::unique_ptr<TestNode> node_;

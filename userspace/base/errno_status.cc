@@ -28,6 +28,7 @@ absl::StatusCode CodeOf(int error) {
     case EOPNOTSUPP:
     case ENOSYS:
     case ENOPROTOOPT:
+    case EAFNOSUPPORT:
       return absl::StatusCode::kUnimplemented;
     default:
       return absl::StatusCode::kInternal;

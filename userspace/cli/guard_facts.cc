@@ -45,6 +45,9 @@ absl::Status Take(absl::StatusOr<T> value, T& target) {
 
 absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.NodePorts(), facts.nodeports));
+  std::erase_if(facts.nodeports, [](const auto& entry) {
+    return entry.second.sources == NPG_SOURCE_PROBE;  // nobody's NodePort
+  });
   NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
   NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));

@@ -19,6 +19,7 @@
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
 #include "sources/source.h"
+#include "telemetry/health.h"
 #include "telemetry/log.h"
 
 namespace npg::cli {
@@ -44,7 +45,8 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
-  NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources)));
+  telemetry::Health health;
+  NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), health));
   return kExitOk;
 }
 

@@ -6,6 +6,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -31,9 +32,11 @@
 #include "base/memory.h"
 #include "base/unique_fd.h"
 #include "controller/datagram_keeper.h"
+#include "controller/health_keeper.h"
 #include "controller/ipvs_dodge.h"
 #include "controller/listener_classifier.h"
 #include "controller/repeated_fault.h"
+#include "controller/self_probe.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
 #include "core/desired_state.h"
@@ -46,6 +49,7 @@
 #include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
+#include "telemetry/health.h"
 
 namespace npg::controller {
 namespace {
@@ -68,8 +72,9 @@ constexpr absl::Duration kStarted = absl::Seconds(1);
 
 class Controller {
  public:
-  Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources)
-      : options_(std::move(options)), sources_(std::move(sources)) {}
+  Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources,
+             telemetry::Health& health)
+      : options_(std::move(options)), health_(health), sources_(std::move(sources)) {}
 
   absl::Status Start();
   absl::Status Serve();
@@ -100,10 +105,13 @@ class Controller {
   void SyncDatagramsSoon();
   absl::Status WriteStates();
   absl::Status ReconcileFlows(bool full);
+  void StartHealth();
+  void RepairLinks();
   void Maintain();
   std::vector<dataplane::Flow> LiveFlows();
 
   Options options_;
+  telemetry::Health& health_;
   std::unique_ptr<base::EventLoop> loop_;  // before all that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
   base::UniqueFd cgroup_;
@@ -125,6 +133,8 @@ class Controller {
   base::EventLoop::TimerId addresses_timer_ = 0;
   uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
   std::optional<SourceStates> states_;
+  std::optional<SelfProbe> probe_;
+  std::optional<HealthKeeper> health_keeper_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
   absl::flat_hash_map<std::string, RepeatedFault> source_faults_;
@@ -362,6 +372,7 @@ void Controller::OnReading(const sources::Source& source,
   desired_.Set(source.bit(), reading->ports);
   const absl::StatusOr<Applied> applied = ApplyDesired();
   apply_fault_.Note(applied.status());
+  if (applied.ok()) health_keeper_->SourceApplied(name);
   if (applied.ok() && applied->put + applied->removed > 0) {
     spdlog::info("source {}: {} ports put, {} removed, {} guarded in all", name, applied->put,
                  applied->removed, desired_.Entries().size());
@@ -387,7 +398,7 @@ std::vector<dataplane::Flow> Controller::LiveFlows() {
 
 absl::Status Controller::ReconcileFlows(bool full) {
   if (!full) {
-    const absl::StatusOr<bool> quiet = table_->Quiet();
+    const absl::StatusOr<bool> quiet = table_->Quiet(probe_->ports());
     if (!quiet.ok()) return quiet.status();
     if (*quiet) return absl::OkStatus();
   }
@@ -401,12 +412,34 @@ absl::Status Controller::ReconcileFlows(bool full) {
   return table_->Reconcile(*marked, *connected);
 }
 
-void Controller::Maintain() {
+void Controller::StartHealth() {
+  probe_.emplace(*guard_, *table_, options_.mark, options_.mode);
+  health_keeper_.emplace(
+      health_, *loop_, sources_, [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); },
+      [this] { RepairLinks(); });
+  for (const auto& source : sources_) {
+    if (source->local()) health_keeper_->SourceApplied(source->name());
+  }
+  health_keeper_->Start();
+}
+
+void Controller::RepairLinks() {
+  // A cgroup that was removed and made anew under its name is another one.
+  struct stat open_one {
+  }, named_one{};
+  if (fstat(cgroup_.get(), &open_one) == 0 && stat(options_.cgroup.c_str(), &named_one) == 0 &&
+      open_one.st_ino != named_one.st_ino) {
+    repair_fault_.Note(OpenCgroup());
+  }
   absl::StatusOr<std::vector<std::string>> repaired = guard_->Repair(cgroup_.get());
   repair_fault_.Note(repaired.status());
   if (repaired.ok()) {
     for (const std::string& line : *repaired) spdlog::warn("repaired: {}", line);
   }
+}
+
+void Controller::Maintain() {
+  RepairLinks();
   apply_fault_.Note(ApplyDesired().status());
   states_fault_.Note(WriteStates());
   const bool full = ++round_ % kRoundsToFull == 0;
@@ -435,11 +468,13 @@ absl::Status Controller::FollowNode() {
 }
 
 absl::Status Controller::Serve() {
+  StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(FollowNode());
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },
       [this](const absl::Status& status) {
+        health_keeper_->TableRestored(status);
         if (!status.ok()) {
           spdlog::error("restore nft table inet {}: {}", std::string(dataplane::kNftTableName),
                         std::string(status.message()));
@@ -465,12 +500,13 @@ absl::Status Controller::Serve() {
 
 }  // namespace
 
-absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources) {
+absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
+                 telemetry::Health& health) {
   {
     absl::StatusOr<dataplane::ControllerLock> lock =
         dataplane::ControllerLock::Acquire(options.pins);
     if (!lock.ok()) return lock.status();
-    Controller controller(options, std::move(sources));
+    Controller controller(options, std::move(sources), health);
     NPG_RETURN_IF_ERROR(controller.Start());
     NPG_RETURN_IF_ERROR(controller.Serve());
   }

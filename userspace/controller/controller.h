@@ -12,6 +12,7 @@
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
 #include "sources/source.h"
+#include "telemetry/health.h"
 
 namespace npg::controller {
 
@@ -28,14 +29,15 @@ struct Options {
 
 // Loads or adopts the guard, keeps the nodeports map what the sources say, and
 // repairs what others break, until SIGTERM or SIGINT. The guard then stays, as
-// it does after a crash, unless `detach_on_exit`.
+// it does after a crash, unless `detach_on_exit`. How it does is said in `health`.
 //
 // Programs, links, pins and nft table appear together or not at all. Errors of
 // the start: UNAVAILABLE when another controller has these pins,
 // PERMISSION_DENIED, UNIMPLEMENTED or FAILED_PRECONDITION when this node cannot
 // be guarded, INVALID_ARGUMENT for a cgroup that is none, and what the sources
 // say when their first reading fails.
-absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources);
+absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
+                 telemetry::Health& health);
 
 }  // namespace npg::controller
 

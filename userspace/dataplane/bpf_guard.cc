@@ -79,6 +79,14 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, n
   if (const int error = nodeport_guard__load(guard->skeleton_.get()); error != 0) {
     return LoadError(-error);
   }
+  for (Attachment& attachment : guard->attachments_) {
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(attachment.program), &info, &size) != 0) {
+      return base::ErrnoStatus(errno, absl::StrCat("describe program ", attachment.name));
+    }
+    attachment.program_id = info.id;
+  }
   NPG_RETURN_IF_ERROR(guard->MigrateEntries());
   return guard;
 }
@@ -220,6 +228,30 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
   return status;
 }
 
+absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
+  const absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  for (const Attachment& attachment : attachments_) {
+    const absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id == 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(attachment.name, " is not attached: somebody detached its link"));
+    }
+    if (state->cgroup_id != *cgroup_id) {
+      return absl::FailedPreconditionError(absl::StrCat(attachment.name,
+                                                        " is attached to cgroup id ",
+                                                        state->cgroup_id, ", not to ", *cgroup_id));
+    }
+    if (state->program_id != attachment.program_id) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the link of ", attachment.name, " runs program id ", state->program_id,
+                       ", which is not the guard's: somebody replaced it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
   absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
@@ -232,6 +264,12 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
       unlink(pins_.Link(attachment.name).c_str());
       NPG_RETURN_IF_ERROR(AttachOne(cgroup_fd, *cgroup_id, attachment));
       repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
+    } else if (state->program_id != attachment.program_id) {
+      if (bpf_link_update(attachment.link.get(), bpf_program__fd(attachment.program), nullptr) !=
+          0) {
+        return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
+      }
+      repaired.push_back(absl::StrCat(attachment.name, " was replaced and runs again"));
     } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
       attachment.pinned = false;
       repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is there again"));

@@ -86,6 +86,9 @@ class BpfGuard {
   // Removes what is said of others than `sources` (npg_source bits).
   absl::Status KeepSourceStates(uint32_t sources);
 
+  // A counter, summed over the processors.
+  absl::StatusOr<uint64_t> Counter(npg_counter counter) const;
+
   // Adds to a counter that the programs do not write.
   absl::Status AddToCounter(npg_counter counter, uint64_t amount);
 
@@ -95,6 +98,10 @@ class BpfGuard {
   // one; links of another cgroup go after the new ones are there.
   absl::Status Attach(int cgroup_fd, const npg_config& config);
 
+  // FAILED_PRECONDITION, naming the program, when one is not attached to the
+  // cgroup any more or its link runs another program.
+  absl::Status CheckLinks(int cgroup_fd) const;
+
   // Checks that links and pins are as Attach() left them, and does what is
   // missing again. Returns one line for each thing that had to be repaired.
   absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd);
@@ -103,6 +110,7 @@ class BpfGuard {
   struct Attachment {
     const char* name = nullptr;
     bpf_program* program = nullptr;
+    uint32_t program_id = 0;
     base::UniqueFd link;
     uint32_t replaced_program = 0;  // id; 0 when the link is new
     bool pinned = false;
@@ -116,6 +124,8 @@ class BpfGuard {
   void UndoAttach();
   absl::Status PinMaps();
   absl::Status PinLinks();
+
+  absl::StatusOr<std::vector<uint64_t>> PerCpuCounter(npg_counter counter) const;
 
   static bool IsPinned(const Skeleton& skeleton, const bpf_map* map);
 

@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <iterator>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -215,17 +216,30 @@ absl::Status BpfGuard::RemoveListener(const npg_listener_key& key) {
   return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", key);
 }
 
-absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
-  const int fd = bpf_map__fd(skeleton_->maps.counters);
-  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+absl::StatusOr<std::vector<uint64_t>> BpfGuard::PerCpuCounter(npg_counter counter) const {
+  const absl::StatusOr<uint32_t> cpus = PossibleCpus();
   if (!cpus.ok()) return cpus.status();
   std::vector<uint64_t> values(*cpus);
   const uint32_t index = counter;
-  if (bpf_map_lookup_elem(fd, &index, values.data()) != 0) {
+  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, values.data()) != 0) {
     return base::ErrnoStatus(errno, "read map counters");
   }
-  values[0] += amount;
-  if (bpf_map_update_elem(fd, &index, values.data(), BPF_ANY) != 0) {
+  return values;
+}
+
+absl::StatusOr<uint64_t> BpfGuard::Counter(npg_counter counter) const {
+  const absl::StatusOr<std::vector<uint64_t>> values = PerCpuCounter(counter);
+  if (!values.ok()) return values.status();
+  return std::accumulate(values->begin(), values->end(), uint64_t{0});
+}
+
+absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
+  absl::StatusOr<std::vector<uint64_t>> values = PerCpuCounter(counter);
+  if (!values.ok()) return values.status();
+  values->front() += amount;
+  const uint32_t index = counter;
+  if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.counters), &index, values->data(), BPF_ANY) !=
+      0) {
     return base::ErrnoStatus(errno, "write map counters");
   }
   return absl::OkStatus();

@@ -19,7 +19,7 @@
 #define NPG_FIELD(type, field, offset, size) \
   static_assert(offsetof(type, field) == (offset) && sizeof(type::field) == (size))
 
-static_assert(NPG_ABI_VERSION == 2);
+static_assert(NPG_ABI_VERSION == 3);
 
 NPG_LAYOUT(npg_port_key, 4);
 NPG_FIELD(npg_port_key, port, 0, 2);
@@ -142,6 +142,8 @@ Text Of(npg_counter counter) {
       return {"events_lost", "events not published: the ring buffer was full"};
     case NPG_COUNTER_RULES_RESTORED:
       return {"rules_restored", "times the nft table was put back after somebody else's change"};
+    case NPG_COUNTER_PROBED:
+      return {"probed", "self-probes of the controller that the programs would have exempted"};
     case NPG_COUNTER_MAX:
       break;
   }
@@ -225,6 +227,8 @@ Text OfSource(uint32_t source) {
       return {"netfilter", "a rule in this node's packet filter"};
     case NPG_SOURCE_FILE:
       return {"file", "a file on this node"};
+    case NPG_SOURCE_PROBE:
+      return {"probe", "the controller's canary, for the moment of a self-probe"};
     default:
       return kUnknown;
   }

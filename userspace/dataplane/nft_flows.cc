@@ -46,10 +46,6 @@ void AppendEndpoint(std::string& key, IpFamily family, const Address& address, u
   key.append(2, '\0');
 }
 
-std::string PortKey(uint16_t port) {
-  return {static_cast<char>(port >> 8), static_cast<char>(port & 0xff)};
-}
-
 // Removable: nobody's, not too young to judge, and not on its way out anyway.
 bool IsStale(const NftElement& element, const NftSetSpec& set, absl::Duration young) {
   if (element.timeout_ms == 0) return true;  // not from our rules
@@ -133,6 +129,11 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
     }
   }
   return change;
+}
+
+std::string PortKey(uint16_t port) {
+  const in_port_t key = htons(port);
+  return {reinterpret_cast<const char*>(&key), sizeof(key)};
 }
 
 std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple) {

@@ -50,6 +50,9 @@ NftSetChange ComparePorts(const std::vector<NftElement>& elements,
                           const absl::flat_hash_set<std::string>& used,
                           const std::vector<Flow>& live, const std::vector<Flow>& connected);
 
+// The key that a port (host order) has in the set of ports.
+std::string PortKey(uint16_t port);
+
 // The keys that the two ports of a tuple have in the set of ports.
 std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple);
 

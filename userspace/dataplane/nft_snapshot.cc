@@ -164,6 +164,24 @@ absl::StatusOr<NftSnapshot> ReadOnce(base::NetlinkSocket& socket) {
 
 }  // namespace
 
+absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::string_view name) {
+  const NftnlObject wanted(nftnl_obj_alloc());
+  nftnl_obj_set_str(wanted.get(), NFTNL_OBJ_TABLE, TableName().c_str());
+  nftnl_obj_set_str(wanted.get(), NFTNL_OBJ_NAME, std::string(name).c_str());
+  nftnl_obj_set_u32(wanted.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
+  const auto answer = List(socket, NFT_MSG_GETOBJ, 0, "the counter", [&](nlmsghdr* request) {
+    nftnl_obj_nlmsg_build_payload(request, wanted.get());
+  });
+  if (!answer.ok()) return answer.status();
+  uint64_t packets = 0;
+  answer->ForEach([&packets](const nlmsghdr& message) {
+    const NftnlObject found(nftnl_obj_alloc());
+    if (nftnl_obj_nlmsg_parse(&message, found.get()) < 0) return;
+    packets = nftnl_obj_get_u64(found.get(), NFTNL_OBJ_CTR_PKTS);
+  });
+  return packets;
+}
+
 bool NftSnapshot::HasIpvsDodge() const {
   return chains.contains(kDodgeChain) || chains.contains(kDodgeBackChain);
 }

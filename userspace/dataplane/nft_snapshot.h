@@ -8,6 +8,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
 
 namespace npg::dataplane {
@@ -46,6 +47,9 @@ struct NftSnapshot {
   // Whole or in part.
   bool HasIpvsDodge() const;
 };
+
+// The packets that a counter of the table has counted. NOT_FOUND when there is none.
+absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::string_view name);
 
 // PERMISSION_DENIED without CAP_NET_ADMIN, UNIMPLEMENTED where the kernel has
 // no nf_tables, UNAVAILABLE when others change the rule set without a pause.

@@ -4,6 +4,7 @@
 #include <linux/netlink.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -11,10 +12,12 @@
 #include <utility>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
@@ -45,7 +48,8 @@ class InstalledTable : public NftTable {
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
   absl::Status SetIpvsDodge(bool wanted) override;
   bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
-  absl::StatusOr<bool> Quiet() override;
+  absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
+  absl::StatusOr<uint64_t> ExemptedPackets() override;
   absl::Status Remove() override;
 
  private:
@@ -197,14 +201,27 @@ absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
   return status;
 }
 
-absl::StatusOr<bool> InstalledTable::Quiet() {
+absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
+  absl::flat_hash_set<std::string> ports;
+  for (const uint16_t port : probes) ports.insert(PortKey(port));
   for (const NftSetSpec& set : kNftSets) {
     if (!set.dynamic()) continue;
     const auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
-    if (!elements->empty()) return false;
+    for (const NftElement& element : *elements) {
+      const bool probe =
+          set.has_tuples()
+              ? absl::c_all_of(PortKeys(set.family, element.key),
+                               [&](const std::string& port) { return ports.contains(port); })
+              : ports.contains(element.key);
+      if (!probe) return false;
+    }
   }
   return true;
+}
+
+absl::StatusOr<uint64_t> InstalledTable::ExemptedPackets() {
+  return ReadNftCounter(socket_, kExemptedCounter);
 }
 
 absl::Status InstalledTable::Remove() {

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "base/event_loop.h"
 #include "core/datagram_targets.h"
 
@@ -97,10 +98,14 @@ class NftTable {
   virtual absl::Status SetIpvsDodge(bool wanted) = 0;
   virtual bool ipvs_dodge() const = 0;
 
-  // True when no set of flows has an entry: since they were emptied, nothing was
-  // exempted, and Reconcile() would find nothing to do. Cheap, where the lists
-  // of sockets are not.
-  virtual absl::StatusOr<bool> Quiet() = 0;
+  // True when no set of flows has an entry but of `probes`, the ports of the
+  // self-probe: since they were emptied, nothing was exempted, and Reconcile()
+  // would find nothing to do. Cheap, where the lists of sockets are not.
+  virtual absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) = 0;
+
+  // The counter "exempted": packets that left without conntrack because they
+  // carried the mark. NOT_FOUND when the table or the counter is gone.
+  virtual absl::StatusOr<uint64_t> ExemptedPackets() = 0;
 
   // Removes the table. For a start that failed half way and for `unload`.
   virtual absl::Status Remove() = 0;

@@ -13,10 +13,9 @@
 namespace npg::telemetry {
 namespace {
 
-// The loop comes round at least every second, the probe every five: twice
-// that is late, and a detached program shows within ten seconds.
-constexpr absl::Duration kLoopLimit = absl::Seconds(10);
-constexpr absl::Duration kProbeLimit = absl::Seconds(15);
+// The loop probes every five seconds, and says so each time. Three times that is
+// not merely late.
+constexpr absl::Duration kLimit = absl::Seconds(15);
 
 std::string Seconds(absl::Duration duration) {
   return absl::StrCat(absl::ToDoubleSeconds(absl::Trunc(duration, absl::Milliseconds(1))), " s");
@@ -30,13 +29,13 @@ void Add(HealthAnswer& answer, bool ok, absl::string_view what, absl::string_vie
 void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
   constexpr absl::string_view kWhat = "self-probe";
   if (!state.probe) {
-    Add(answer, now - state.started < kProbeLimit, kWhat, "not done yet");
+    Add(answer, now - state.started < kLimit, kWhat, "not done yet");
     return;
   }
   const absl::Duration age = now - state.probe->at;
   if (!state.probe->result.ok()) {
     Add(answer, false, kWhat, state.probe->result.message());
-  } else if (age > kProbeLimit) {
+  } else if (age > kLimit) {
     Add(answer, false, kWhat, absl::StrCat("the last one was ", Seconds(age), " ago"));
   } else {
     Add(answer, true, kWhat,
@@ -50,7 +49,7 @@ void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
 HealthAnswer Liveness(const HealthState& state, absl::Time now) {
   HealthAnswer answer{true, {}};
   const absl::Duration age = now - state.loop_turn;
-  Add(answer, age <= kLoopLimit, "main loop", absl::StrCat("came round ", Seconds(age), " ago"));
+  Add(answer, age <= kLimit, "main loop", absl::StrCat("came round ", Seconds(age), " ago"));
   AddProbe(state, now, answer);
   return answer;
 }

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
+#define NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
+
+#include <array>
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "core/desired_state.h"
+#include "dataplane/bpf_guard.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+
+namespace npg::controller {
+
+// Proves that the guard takes effect. A canary (a listener on 127.0.0.1 whose
+// port is in the nodeports map for a moment, marked as such) is connected to
+// from a socket of the guarded cgroup, once over each of connect4 and connect6,
+// and then all has to have happened that saves a real listener: the programs
+// counted it, the socket has the mark, the nft table saw the packets.
+//
+// Nobody else sees it: it is not counted among the exemptions, publishes no
+// event, and leaves no connection behind, not even in TIME_WAIT.
+class SelfProbe {
+ public:
+  // Both outlive this.
+  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, dataplane::Mark mark,
+            npg_mode mode)
+      : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
+
+  // Probes once; takes a millisecond, and never longer than two seconds. The
+  // canary gets none of the ports of `nodeports`. The time that connecting took,
+  // or what does not work (FAILED_PRECONDITION) or could not be asked.
+  absl::StatusOr<absl::Duration> Run(int cgroup_fd, const core::PortEntries& nodeports);
+
+  // The ports (host order) that the probe's packets have: the canary's and the
+  // client's. The same from one probe to the next, as long as nobody takes them.
+  const std::array<uint16_t, 2>& ports() const { return ports_; }
+
+ private:
+  struct Seen {
+    uint64_t probed = 0;   // by the programs
+    uint64_t packets = 0;  // by the nft table
+  };
+
+  absl::StatusOr<base::UniqueFd> Listen(const core::PortEntries& nodeports);
+  absl::StatusOr<Seen> Look();
+  absl::StatusOr<absl::Duration> Connect(int cgroup_fd, int family, int listener);
+  absl::StatusOr<absl::Duration> ConnectAll(int cgroup_fd, int listener);
+
+  dataplane::BpfGuard& guard_;
+  dataplane::NftTable& table_;
+  const dataplane::Mark mark_;
+  const npg_mode mode_;
+  std::array<uint16_t, 2> ports_{};  // 0: none yet
+};
+
+}  // namespace npg::controller
+
+#endif  // NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
