@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""check_rules.py RULE_FILE [--extract TARGET]
+"""check_rules.py RULE_FILE DASHBOARD | RULE_FILE --extract TARGET
 
 Checks the alerts of a PrometheusRule with promtool: that they are rules, and
 that they do what the tests next to this script say. Every alert has to have a
-test in which it fires and one in which it does not. With --extract, only writes
-the plain rules that Prometheus itself reads to TARGET.
+test in which it fires and one in which it does not. The queries of the dashboard
+have to be queries. With --extract, only writes the plain rules that Prometheus
+itself reads to TARGET.
 """
 import glob
+import json
 import os
 import shutil
 import subprocess
@@ -45,11 +47,25 @@ def untested(alerts, test_files):
     return missing
 
 
+def write_queries(dashboard, target):
+    """Writes the panels' queries as recording rules, which promtool can parse."""
+    with open(dashboard, encoding="utf-8") as file:
+        panels = json.load(file)["panels"]
+    queries = [target["expr"] for panel in panels for target in panel.get("targets", [])]
+    rules = [
+        {"record": f"panel:query:{i}",
+         "expr": query.replace("$__rate_interval", "5m").replace("$instance", ".+")}
+        for i, query in enumerate(queries)
+    ]
+    with open(target, "w", encoding="utf-8") as file:
+        yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}, file)
+
+
 def main():
     if len(sys.argv) == 4 and sys.argv[2] == "--extract":
         extract(sys.argv[1], sys.argv[3])
         return
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     test_files = sorted(glob.glob(os.path.join(os.path.dirname(os.path.abspath(__file__)), "*.yaml")))
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +74,9 @@ def main():
         if missing:
             sys.exit("\n".join(missing))
         copies = [shutil.copy(path, folder) for path in test_files]
-        subprocess.run(["promtool", "check", "rules", "rules.yaml"], cwd=folder, check=True)
+        write_queries(sys.argv[2], os.path.join(folder, "queries.yaml"))
+        for rules in ["rules.yaml", "queries.yaml"]:
+            subprocess.run(["promtool", "check", "rules", rules], cwd=folder, check=True)
         subprocess.run(["promtool", "test", "rules", *copies], cwd=folder, check=True)
         print(f"{len(alerts)} alerts, each seen to fire and not to fire")
 

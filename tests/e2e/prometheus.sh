@@ -111,7 +111,7 @@ YAML
   done
 
   kill -KILL "$guard_pid"
-  wait "$guard_pid" || true
+  wait "$guard_pid" 2>/dev/null || true
   wait_for 30 alert NodePortGuardControllerDown pending node=worker-1 ||
     fail "a killed controller raises no alert"
   printf 'A killed controller raises NodePortGuardControllerDown.\n'

@@ -4,6 +4,7 @@
 #include <bpf/libbpf.h>
 
 #include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 
@@ -32,12 +33,14 @@ std::string LibbpfVersion() {
 
 }  // namespace
 
-std::function<std::string()> MetricsPage(telemetry::NodeView& node, const telemetry::Health& health,
+std::function<std::string()> MetricsPage(std::shared_ptr<telemetry::NodeView> node,
+                                         std::shared_ptr<const telemetry::Health> health,
                                          std::function<telemetry::KubeEventCounts()> kube_events) {
-  return [&node, &health, kube_events = std::move(kube_events)] {
+  return [node = std::move(node), health = std::move(health),
+          kube_events = std::move(kube_events)] {
     telemetry::MetricsInput input;
-    input.node = node.Get(kMaxAge);
-    input.health = health.Read();
+    input.node = node->Get(kMaxAge);
+    input.health = health->Read();
     input.process = telemetry::ReadProcessUsage();
     if (kube_events) input.kube_events = kube_events();
     input.build = {std::string(Version()), std::string(Commit()), LibbpfVersion(), NPG_ABI_VERSION};

@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_CLI_METRICS_PAGE_H_
 
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "telemetry/health.h"
@@ -11,9 +12,10 @@
 
 namespace npg::cli {
 
-// What /metrics answers: a function that any thread may call. `node` and
-// `health` outlive it; `kube_events` may be empty where no Events are told.
-std::function<std::string()> MetricsPage(telemetry::NodeView& node, const telemetry::Health& health,
+// What /metrics answers, read anew by each call, which any thread may make.
+// `kube_events` may be empty where no Events are told.
+std::function<std::string()> MetricsPage(std::shared_ptr<telemetry::NodeView> node,
+                                         std::shared_ptr<const telemetry::Health> health,
                                          std::function<telemetry::KubeEventCounts()> kube_events);
 
 }  // namespace npg::cli
