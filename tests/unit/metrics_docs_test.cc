@@ -100,7 +100,7 @@ std::map<std::string, DocumentedFamily> Documented() {
     const std::string name = absl::StrReplaceAll(cells.at(1), {{"`", ""}, {" ", ""}});
     EXPECT_EQ(families.count(name), 0U) << name << " is there twice";
     families[name] = {std::string(absl::StripAsciiWhitespace(cells.at(2))), cells.at(3)};
-    for (const int column : {4, 5, 6}) {
+    for (const size_t column : {size_t{4}, size_t{5}, size_t{6}}) {
       EXPECT_FALSE(absl::StripAsciiWhitespace(cells.at(column)).empty()) << line;
     }
   }
