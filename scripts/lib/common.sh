@@ -41,6 +41,7 @@ present() {
       done
       return 1
       ;;
+    python3:*) command -v python3 >/dev/null && python3 -c "import $what" 2>/dev/null ;;
     *) die 1 "scripts/lib/packages: unknown probe $1" ;;
   esac
 }
@@ -98,6 +99,10 @@ install_packages() {
   if [[ " ${missing[*]} " == *" containerd "* && -d /run/systemd/system ]]; then
     printf 'Stopping the containerd service that its package started.\n'
     systemctl disable --now --quiet containerd.service
+  fi
+  if [[ " ${missing[*]} " == *" prometheus "* && -d /run/systemd/system ]]; then
+    printf 'Stopping the prometheus service that its package started.\n'
+    systemctl disable --now --quiet prometheus.service
   fi
 }
 

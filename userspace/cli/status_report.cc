@@ -97,6 +97,10 @@ std::vector<std::string> Notes(const StatusReport& report) {
   return notes;
 }
 
+Json MapJson(size_t entries, size_t max_entries) {
+  return {{"entries", entries}, {"max_entries", max_entries}};
+}
+
 }  // namespace
 
 StatusReport MakeStatusReport(const GuardFacts& facts) {
@@ -143,6 +147,9 @@ Json StatusJson(const StatusReport& report) {
     const auto counter = static_cast<npg_counter>(i);
     json["counters"][std::string(dataplane::CounterName(counter))] = report.facts->counters[i];
   }
+  json["maps"] = {{"nodeports", MapJson(report.facts->nodeports.size(), NPG_MAX_NODEPORTS)},
+                  {"listeners", MapJson(report.facts->classified.size(), NPG_MAX_LISTENERS)},
+                  {"local_addresses", MapJson(report.facts->own.size(), NPG_MAX_ADDRESSES)}};
   json["notes"] = Notes(report);
   return json;
 }

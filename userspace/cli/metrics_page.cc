@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/metrics_page.h"
+
+#include <bpf/libbpf.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "cli/build_info.h"
+#include "guard_abi.h"
+#include "telemetry/health.h"
+#include "telemetry/kube_event_counts.h"
+#include "telemetry/metrics.h"
+#include "telemetry/node_view.h"
+#include "telemetry/process_usage.h"
+
+namespace npg::cli {
+namespace {
+
+// Several that scrape at once, as a pair of Prometheus servers does, share a reading.
+constexpr absl::Duration kMaxAge = absl::Seconds(1);
+
+// "v1.1" as libbpf writes it; Prometheus' custom is a version without a letter.
+std::string LibbpfVersion() {
+  std::string version = libbpf_version_string();
+  if (!version.empty() && version.front() == 'v') version.erase(0, 1);
+  return version;
+}
+
+}  // namespace
+
+std::function<std::string()> MetricsPage(std::shared_ptr<telemetry::NodeView> node,
+                                         std::shared_ptr<const telemetry::Health> health,
+                                         std::function<telemetry::KubeEventCounts()> kube_events) {
+  return [node = std::move(node), health = std::move(health),
+          kube_events = std::move(kube_events)] {
+    telemetry::MetricsInput input;
+    input.node = node->Get(kMaxAge);
+    input.health = health->Read();
+    input.process = telemetry::ReadProcessUsage();
+    if (kube_events) input.kube_events = kube_events();
+    input.build = {std::string(Version()), std::string(Commit()), LibbpfVersion(), NPG_ABI_VERSION};
+    input.now = absl::Now();
+    return telemetry::MetricsText(input);
+  };
+}
+
+}  // namespace npg::cli
