@@ -153,7 +153,6 @@ TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
     EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
               std::string("unknown flag \"") + flag + "\"");
   }
-  EXPECT_EQ(Refused("doctor"), "unknown command \"doctor\"");
 }
 
 TEST(CommandLineTest, ValuesAreChecked) {
