@@ -229,8 +229,7 @@ absl::StatusOr<absl::btree_set<NftTableId>> ListNftTables(base::NetlinkSocket& s
 std::vector<MarkUse> DecodeNftRule(const nftnl_rule& rule) {
   Walk walk(rule);
   // libnftnl's iterators take no const rule, and change none.
-  auto* expressions =
-      nftnl_expr_iter_create(const_cast<nftnl_rule*>(&rule));  // NOLINT(*-const-cast)
+  auto* expressions = nftnl_expr_iter_create(const_cast<nftnl_rule*>(&rule));
   if (expressions == nullptr) return {};
   for (nftnl_expr* each = nftnl_expr_iter_next(expressions); each != nullptr;
        each = nftnl_expr_iter_next(expressions)) {

@@ -83,7 +83,7 @@ class Reader {
     seen_.unseen.push_back(absl::StrCat(what, ": ", why));
   }
 
-  void Take(absl::StatusOr<std::vector<MarkUse>> marks) {
+  void Take(const absl::StatusOr<std::vector<MarkUse>>& marks) {
     if (!marks.ok()) return Unseen("rules", marks.status().message());
     seen_.marks.insert(seen_.marks.end(), marks->begin(), marks->end());
   }
