@@ -4,10 +4,8 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
-#include <algorithm>
 #include <cstdint>
 #include <filesystem>
-#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -32,6 +30,7 @@
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/guard_abi_text.h"
 #include "dataplane/guard_state.h"
@@ -112,7 +111,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
           dataplane::ReadConfig(dataplane::PinPaths(node.bpffs));
       config.ok()) {
     guard.abi_version = config->abi_version;
-    guard.version = dataplane::FieldText(config->version);
+    guard.version = std::string(dataplane::FieldText(config->version));
     guard.local_scope = config->scope == NPG_SCOPE_LOCAL;
     guard.mark = dataplane::Mark{config->mark, config->mark_mask};
   }

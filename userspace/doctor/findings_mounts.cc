@@ -37,10 +37,12 @@ Finding JudgeNetns(const Facts& facts) {
             "nsenter --net=/proc/1/ns/net nodeport-guard doctor; in a pod, hostNetwork: true"};
   }
   if (!facts.netns_of_init.has_value()) {
-    return {FindingId::kNetworkNamespace, Severity::kNote,
-            "whether this is the node's network namespace cannot be seen (/proc/1/ns/net is not "
-            "readable)",
-            "sudo nodeport-guard doctor"};
+    return {
+        FindingId::kNetworkNamespace, Severity::kNote,
+        "whether this is the node's network namespace cannot be seen (/proc/1/ns/net is not "
+        "readable)",
+        "as root with CAP_SYS_PTRACE, readlink /proc/1/ns/net /proc/self/ns/net prints the same "
+        "name twice on the node"};
   }
   return {FindingId::kNetworkNamespace, Severity::kOk, "this is the network namespace of pid 1",
           ""};

@@ -47,7 +47,7 @@ std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
   }
   const std::string bits = Hexadecimal(*free);
   return absl::StrCat("nodeport-guard run --mark ", bits, " --mark-mask ", bits,
-                      " (nothing on this node uses it); it reads NODEPORT_GUARD_MARK=", bits,
+                      " (no rule that was seen uses it); it reads NODEPORT_GUARD_MARK=", bits,
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
 }
 
