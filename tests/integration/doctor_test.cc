@@ -197,7 +197,7 @@ TEST_F(DoctorTest, ANodeWithoutFault) {
   // Nothing is left behind.
   NPG_ASSERT_OK_AND_ASSIGN(const std::string after, RunCommand({"nft", "list", "ruleset"}));
   EXPECT_EQ(before, after);
-  EXPECT_TRUE(std::filesystem::is_empty(node().bpffs()));
+  EXPECT_FALSE(std::filesystem::exists(node().bpffs() + "/nodeport-guard"));
   NPG_ASSERT_OK_AND_ASSIGN(const std::string attached,
                            RunCommand({"bpftool", "cgroup", "show", node().cgroup().path()}));
   EXPECT_THAT(attached, Not(HasSubstr("connect")));
@@ -360,6 +360,7 @@ TEST_F(DoctorTest, KubeProxyInEachMode) {
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(table ip kube-proxy {
   map service-nodeports { type inet_proto . inet_service : verdict; }
   map no-endpoint-nodeports { type inet_proto . inet_service : verdict; }
+  chain services { }
 })"));
   EXPECT_THAT(Found("kube-proxy-mode"), HasSubstr("note: kube-proxy's mode: nftables"));
   EXPECT_THAT(Found("kube-proxy-mode"), HasSubstr("the guard has nothing to do"));
