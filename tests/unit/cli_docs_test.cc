@@ -40,7 +40,10 @@ TEST(DocsTest, EveryCommandAndFlagIsInAllOfThem) {
 TEST(DocsTest, EveryCommandThatAsksTheApiServerSaysHow) {
   const CommandLine command_line;
   for (const CLI::App* command : Commands(command_line.app())) {
-    if (command->get_name() != "run" && command->get_name() != "scan") continue;
+    if (command->get_name() != "run" && command->get_name() != "scan" &&
+        command->get_name() != "doctor") {
+      continue;
+    }
     const std::string help = HelpText(*command);
     for (const char* text : {"auto|kubernetes|netfilter|file", "--kubeconfig FILE",
                              "--kube-context NAME", "--kube-api-server URL"}) {

@@ -54,6 +54,7 @@ CommandLine::CommandLine()
   AddExplain();
   AddEvents();
   AddScan();
+  AddDoctor();
   AddUnload();
   AddVersion();
 }

@@ -54,6 +54,7 @@ class CommandLine {
   void AddExplain();
   void AddEvents();
   void AddScan();
+  void AddDoctor();
   void AddUnload();
   void AddVersion();
 

@@ -154,6 +154,21 @@ absl::Status CheckOwnerPolicy(const core::OwnerPolicy& policy) {
   return absl::OkStatus();
 }
 
+struct MarkBits {
+  std::shared_ptr<std::optional<uint32_t>> value = std::make_shared<std::optional<uint32_t>>();
+  std::shared_ptr<std::optional<uint32_t>> mask = std::make_shared<std::optional<uint32_t>>();
+};
+
+MarkBits AddMarkFlags(FlagSet& flags, const std::string& fallback) {
+  MarkBits bits;
+  flags.Add(MarkFlag("mark", "BITS", "The bits of the packet mark that exempt, within --mark-mask.",
+                     fallback, bits.value));
+  flags.Add(MarkFlag("mark-mask", "BITS",
+                     "The bits of the packet mark that the guard looks at and sets.",
+                     "the bits of --mark", bits.mask));
+  return bits;
+}
+
 Flag ScopeFlag(std::shared_ptr<bool> local) {
   auto text = std::make_shared<std::string>();
   Flag flag = ChoiceFlag(
@@ -196,8 +211,6 @@ void CommandLine::AddRun() {
   auto options = std::make_shared<RunOptions>();
   auto mode = std::make_shared<std::string>();
   auto log_format = std::make_shared<std::string>();
-  auto mark = std::make_shared<std::optional<uint32_t>>();
-  auto mask = std::make_shared<std::optional<uint32_t>>();
   FlagSet& flags = command.flags;
   AddSourceFlags(flags, {options, &options->sources});
   flags.Add(
@@ -206,11 +219,7 @@ void CommandLine::AddRun() {
                  "enforce", mode));
   AddNodeFlags(flags, {options, &options->node},
                "Guard the processes in this cgroup2 folder and below it.");
-  flags.Add(MarkFlag("mark", "BITS", "The bits of the packet mark that exempt, within --mark-mask.",
-                     "0x1000", mark));
-  flags.Add(MarkFlag("mark-mask", "BITS",
-                     "The bits of the packet mark that the guard looks at and sets.",
-                     "the bits of --mark", mask));
+  const MarkBits mark = AddMarkFlags(flags, "0x1000");
   flags.Add(ScopeFlag({options, &options->local_scope}));
   AddOwnerFlags(flags, {options, &options->owners});
   flags.Add({"detach-on-exit", "", "Remove the guard when the controller ends.", "", false,
@@ -227,12 +236,12 @@ void CommandLine::AddRun() {
                      "Read flags from a YAML file: names without the dashes as keys, lists where "
                      "a flag can be repeated. The command line and the environment win.",
                      "", command.config_file));
-  command.finish = [options, mode, log_format, mark,
-                    mask](const Environment& environment) -> absl::StatusOr<Options> {
+  command.finish = [options, mode, log_format,
+                    mark](const Environment& environment) -> absl::StatusOr<Options> {
     options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
-    const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark, *mask);
+    const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
@@ -318,6 +327,36 @@ void CommandLine::AddScan() {
                "Taken so that every command takes the same flags; a scan looks at all cgroups.");
   command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
+    return *options;
+  };
+}
+
+void CommandLine::AddDoctor() {
+  Command& command = AddCommand(
+      "doctor", "Check whether this node can be guarded, what is in the way, and what to change.",
+      "Tries what the guard needs of the kernel, and looks at mounts, capabilities, the network "
+      "namespace, programs of others on the same hooks, rules that use the guard's mark, port "
+      "ranges, kube-proxy's mode, and the guard itself. Each finding says why it matters and the "
+      "command or setting that fixes it. Nothing is attached, pinned or left behind.\n"
+      "Exit status 4 when something keeps the guard from working here, 0 otherwise: warnings do "
+      "not change it. Run it as root; without, it says what it could not see.",
+      "nodeport-guard doctor\n"
+      "nodeport-guard doctor --mark 0x800 --scope local\n"
+      "nodeport-guard doctor -o json | jq '.findings[] | select(.severity != \"ok\")'\n");
+  auto options = std::make_shared<DoctorOptions>();
+  command.flags.Add(OutputFlag({options, &options->output}));
+  AddSourceFlags(command.flags, {options, &options->sources});
+  const MarkBits mark = AddMarkFlags(command.flags, "that of the guard that is loaded, or 0x1000");
+  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddNodeFlags(command.flags, {options, &options->node},
+               "The cgroup2 folder that is or would be guarded.");
+  command.finish = [options, mark](const Environment& environment) -> absl::StatusOr<Options> {
+    if (mark.value->has_value() || mark.mask->has_value()) {
+      const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
+      if (!combined.ok()) return combined.status();
+      options->mark = *combined;
+    }
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };

@@ -15,6 +15,7 @@ absl::StatusOr<int> Execute(const StatusOptions& options);
 absl::StatusOr<int> Execute(const ExplainOptions& options);
 absl::StatusOr<int> Execute(const EventsOptions& options);
 absl::StatusOr<int> Execute(const ScanOptions& options);
+absl::StatusOr<int> Execute(const DoctorOptions& options);
 absl::StatusOr<int> Execute(const UnloadOptions& options);
 absl::StatusOr<int> Execute(const VersionOptions& options);
 

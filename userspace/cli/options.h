@@ -78,6 +78,15 @@ struct ScanOptions {
   OutputFormat output = OutputFormat::kTable;
 };
 
+struct DoctorOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  std::optional<dataplane::Mark>
+      mark;  // nullopt: the one of a guard that is loaded, or the default
+  bool local_scope = false;
+  OutputFormat output = OutputFormat::kTable;
+};
+
 struct UnloadOptions {
   NodeOptions node;
   uint32_t drain_seconds = 0;  // how long to wait for exempted connections to end
@@ -91,7 +100,7 @@ struct HelpOptions {
 };
 
 using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOptions, EventsOptions,
-                             ScanOptions, UnloadOptions, VersionOptions>;
+                             ScanOptions, DoctorOptions, UnloadOptions, VersionOptions>;
 
 // The sources that are meant: "auto" resolved, each named once, in the order
 // kubernetes, netfilter, file. Usage errors where a flag is given for a source

@@ -21,6 +21,7 @@
 #include "cli/node_paths.h"
 #include "cli/options.h"
 #include "cli/output.h"
+#include "cli/read_sources.h"
 #include "cli/scan_report.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
@@ -35,27 +36,6 @@
 
 namespace npg::cli {
 namespace {
-
-// Reads every source once. A source that fails leaves the others their say.
-ScanFacts ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources,
-                      absl::Status& first_error) {
-  ScanFacts facts;
-  core::DesiredState state;
-  for (const std::unique_ptr<sources::Source>& source : sources) {
-    absl::StatusOr<sources::Reading> reading = source->Read();
-    if (!reading.ok()) {
-      first_error.Update(reading.status());
-      facts.failed_sources.push_back(
-          absl::StrCat("source ", source->name(), ": ", reading.status().message()));
-      continue;
-    }
-    facts.sources.emplace_back(source->name(), reading->ports.size());
-    for (std::string& line : reading->skipped) facts.skipped.push_back(std::move(line));
-    state.Set(source->bit(), reading->ports);
-  }
-  facts.ports = state.Entries();
-  return facts;
-}
 
 // What a guard that is loaded has counted. Without the right to read its maps a
 // scan is worth no less.
@@ -79,10 +59,14 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
   const auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
-  absl::Status first_error;
-  ScanFacts facts = ReadSources(*sources, first_error);
+  SourcesRead read = ReadSources(*sources);
   // Without any source there is nothing to compare with: "none" would be a lie.
-  if (facts.sources.empty()) return first_error;
+  if (read.answered.empty()) return read.first_error;
+  ScanFacts facts;
+  facts.ports = std::move(read.ports);
+  facts.sources = std::move(read.answered);
+  facts.failed_sources = std::move(read.failed);
+  facts.skipped = std::move(read.skipped);
 
   absl::StatusOr<listeners::ListenersOn> found = listeners::ListListenersOn(
       [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
@@ -105,7 +89,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
                                    ? RenderScan(report, StyleOfStdout())
                                    : ToDocument(ScanJson(report), options.output)));
   if (!report.conflicts.empty()) return kExitConflicts;
-  if (!first_error.ok()) return first_error;
+  if (!read.first_error.ok()) return read.first_error;
   return kExitOk;
 }
 

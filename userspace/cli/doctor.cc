@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "cli/build_info.h"
+#include "cli/doctor_report.h"
+#include "cli/environment.h"
+#include "cli/execute.h"
+#include "cli/exit_code.h"
+#include "cli/guard_facts.h"
+#include "cli/guard_text.h"
+#include "cli/make_sources.h"
+#include "cli/node_paths.h"
+#include "cli/options.h"
+#include "cli/output.h"
+#include "cli/read_sources.h"
+#include "cli/table.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/owner_policy.h"
+#include "core/port.h"
+#include "dataplane/guard_abi_text.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/nft_table.h"
+#include "dataplane/pin_paths.h"
+#include "doctor/cgroup_programs.h"
+#include "doctor/facts.h"
+#include "doctor/finding.h"
+#include "doctor/findings.h"
+#include "doctor/kernel_probe.h"
+#include "doctor/nft_probe.h"
+#include "doctor/node_files.h"
+#include "doctor/rules_reader.h"
+#include "guard_abi.h"
+#include "listeners/node_addresses.h"
+#include "listeners/owners.h"
+#include "listeners/sock_diag.h"
+
+namespace npg::cli {
+namespace {
+
+constexpr const char* kProc = "/proc";
+constexpr const char* kKubeProxy = "kube-proxy";
+
+doctor::KernelFacts TryKernel(npg_scope scope) {
+  doctor::KernelFacts kernel;
+  utsname name{};
+  if (uname(&name) == 0) kernel.release = name.release;
+  kernel.programs = doctor::TryPrograms(scope);
+  kernel.helpers = doctor::TryHelpers();
+  kernel.ring_buffer = doctor::TryRingBuffer();
+  kernel.cgroup_link = doctor::TryCgroupLink();
+  kernel.nf_tables = doctor::TryNfTables();
+  kernel.nft_owner = doctor::TryNftOwner();
+  kernel.sock_diag = doctor::TrySockDiag();
+  return kernel;
+}
+
+bool IsHierarchyRoot(const std::string& folder) {
+  constexpr ino_t kRootId = 1;  // of every cgroup2 hierarchy
+  struct stat info {};
+  return stat(folder.c_str(), &info) == 0 && info.st_ino == kRootId;
+}
+
+// The uppermost folder that is on the same mount as `cgroup`, or above it.
+std::string TopCgroup(const std::string& cgroup) {
+  std::error_code error;
+  std::filesystem::path top = std::filesystem::canonical(cgroup, error);
+  if (error) return cgroup;
+  for (;;) {
+    const std::filesystem::path parent = top.parent_path();
+    struct statfs info {};
+    if (parent == top || statfs(parent.c_str(), &info) != 0 ||
+        static_cast<uint64_t>(info.f_type) != CGROUP2_SUPER_MAGIC) {
+      return top.string();
+    }
+    top = parent;
+  }
+}
+
+doctor::MountFacts ReadMounts(const NodeOptions& node, absl::StatusOr<std::string> cgroup) {
+  doctor::MountFacts mounts;
+  mounts.cgroup = std::move(cgroup);
+  mounts.named = !node.cgroup.empty();
+  mounts.bpffs = node.bpffs;
+  mounts.bpffs_status = CheckBpffs(node.bpffs);
+  if (mounts.cgroup.ok()) {
+    mounts.whole = IsHierarchyRoot(*mounts.cgroup);
+    mounts.root_in_sight = IsHierarchyRoot(TopCgroup(*mounts.cgroup));
+  }
+  return mounts;
+}
+
+// What is known of the guard; `programs` gets the ids of its programs.
+doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& programs) {
+  doctor::GuardFacts guard;
+  if (const absl::StatusOr<npg_config> config =
+          dataplane::ReadConfig(dataplane::PinPaths(node.bpffs));
+      config.ok()) {
+    guard.abi_version = config->abi_version;
+    guard.version = std::string(dataplane::FieldText(config->version));
+    guard.local_scope = config->scope == NPG_SCOPE_LOCAL;
+    guard.mark = dataplane::Mark{config->mark, config->mark_mask};
+  }
+  const absl::StatusOr<GuardFacts> facts =
+      GatherGuardFacts(node, [](const core::PortKey&, bool /*nodeport*/) { return false; });
+  if (!facts.ok()) {
+    guard.state = absl::IsNotFound(facts.status()) ? doctor::GuardFacts::State::kNone
+                                                   : doctor::GuardFacts::State::kUnreadable;
+    guard.error = std::string(facts.status().message());
+    return guard;
+  }
+  guard.state = doctor::GuardFacts::State::kLoaded;
+  guard.controller = facts->controller;
+  guard.same_netns = facts->same_netns;
+  guard.problems = Problems(*facts);
+  for (const LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
+  return guard;
+}
+
+std::string ListenerText(const core::Listener& listener) {
+  return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
+                      OwnerText(listener, nullptr));
+}
+
+absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& ports) {
+  auto found = listeners::ListListenersOn(
+      [&entries](const core::PortKey& key) { return entries.contains(key); });
+  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
+  listeners::FillOwners(found->listeners);
+  const auto addresses = listeners::ListNodeAddresses();
+  if (!addresses.ok()) return addresses.status();
+  const core::AddressSet own = listeners::ToSet(*addresses);
+  const core::OwnerPolicy policy = DefaultOwnerPolicy();
+  for (const core::Conflict& conflict : core::FindConflicts(
+           entries, found->listeners, own, {}, [&policy](const core::Listener& listener) {
+             return listener.owner.pid != 0 && policy.Ignores(listener.owner.comm);
+           })) {
+    const core::Listener& listener = conflict.listener;
+    if (conflict.ignored) {
+      if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
+      continue;
+    }
+    if (core::ReachableOverLoopback(listener)) ports.listeners.push_back(ListenerText(listener));
+    if (!core::IsLoopback(listener.address)) {
+      ports.exposed_listeners.push_back(ListenerText(listener));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options) {
+  doctor::PortFacts ports;
+  ports.local = doctor::ReadLocalPortRange(kProc);
+  ports.reserved = doctor::ReadReservedPorts(kProc);
+  const auto sources = MakeSources(options, ReadEnvironment);
+  if (IsUsageError(sources.status())) return sources.status();
+  if (!sources.ok()) {
+    ports.source_errors.emplace_back(sources.status().message());
+    return ports;
+  }
+  SourcesRead read = ReadSources(*sources);
+  ports.source_errors = std::move(read.failed);
+  ports.skipped = std::move(read.skipped);
+  for (const auto& [key, entry] : read.ports) {
+    // Sorted by port: what both protocols have is one.
+    if (ports.allocated.empty() || ports.allocated.back() != key.port) {
+      ports.allocated.push_back(key.port);
+    }
+  }
+  if (const absl::Status status = AddListeners(read.ports, ports); !status.ok()) {
+    ports.source_errors.emplace_back(status.message());
+  }
+  return ports;
+}
+
+}  // namespace
+
+absl::StatusOr<int> Execute(const DoctorOptions& options) {
+  absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
+  if (IsUsageError(cgroup.status())) return cgroup.status();
+  doctor::Facts facts;
+  facts.version = std::string(Version());
+  facts.abi_version = NPG_ABI_VERSION;
+  absl::StatusOr<doctor::PortFacts> ports = ReadPorts(options.sources);
+  if (!ports.ok()) return ports.status();
+  facts.ports = *std::move(ports);
+  facts.capabilities = doctor::ReadEffectiveCapabilities(kProc).value_or(0);
+
+  std::vector<uint32_t> own_programs;
+  facts.guard = ReadGuard(options.node, own_programs);
+  facts.local_scope = options.local_scope || facts.guard.local_scope;
+  facts.mark = options.mark.value_or(facts.guard.mark.value_or(dataplane::Mark{}));
+  facts.kernel = TryKernel(facts.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK);
+  facts.mounts = ReadMounts(options.node, std::move(cgroup));
+  facts.netns_of_init = doctor::InNetnsOfInit(kProc);
+  if (facts.mounts.cgroup.ok()) {
+    facts.programs = doctor::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
+  }
+  facts.rules = doctor::ReadRules(kProc);
+  facts.legacy_tables =
+      doctor::HasLegacyTables(kProc, false) || doctor::HasLegacyTables(kProc, true);
+  facts.route_localnet = doctor::ReadRouteLocalnet(kProc);
+
+  const std::vector<doctor::Finding> findings = doctor::Judge(facts);
+  NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable
+                                   ? RenderDoctor(findings, StyleOfStdout())
+                                   : ToDocument(DoctorJson(findings), options.output)));
+  return doctor::Prevented(findings) ? kExitNotCapable : kExitOk;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/read_sources.h"
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "core/desired_state.h"
+#include "sources/source.h"
+
+namespace npg::cli {
+
+SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources) {
+  SourcesRead read;
+  core::DesiredState state;
+  for (const std::unique_ptr<sources::Source>& source : sources) {
+    absl::StatusOr<sources::Reading> reading = source->Read();
+    if (!reading.ok()) {
+      read.first_error.Update(reading.status());
+      read.failed.push_back(
+          absl::StrCat("source ", source->name(), ": ", reading.status().message()));
+      continue;
+    }
+    read.answered.emplace_back(source->name(), reading->ports.size());
+    for (std::string& line : reading->skipped) read.skipped.push_back(std::move(line));
+    state.Set(source->bit(), reading->ports);
+  }
+  read.ports = state.Entries();
+  return read;
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_READ_SOURCES_H_
+#define NODEPORT_GUARD_CLI_READ_SOURCES_H_
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "core/desired_state.h"
+#include "sources/source.h"
+
+namespace npg::cli {
+
+struct SourcesRead {
+  core::PortEntries ports;                               // the union of what they say
+  std::vector<std::pair<std::string, size_t>> answered;  // which, and how many ports each
+  std::vector<std::string> failed;                       // why the others did not, one line each
+  std::vector<std::string> skipped;                      // input that sources skipped
+  absl::Status first_error;
+};
+
+// Reads every source once. A source that fails leaves the others their say.
+SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_READ_SOURCES_H_

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DOCTOR_FACTS_H_
+#define NODEPORT_GUARD_DOCTOR_FACTS_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "dataplane/nft_table.h"
+#include "doctor/cgroup_programs.h"
+#include "doctor/port_ranges.h"
+#include "doctor/rules_reader.h"
+#include "doctor/trial.h"
+
+// All that the doctor goes by. Nothing here is a judgement.
+namespace npg::doctor {
+
+struct KernelFacts {
+  std::string release;  // as uname has it
+  Trial programs, ring_buffer, cgroup_link, nf_tables, nft_owner, sock_diag;
+  std::vector<Trial> helpers;
+};
+
+struct MountFacts {
+  absl::StatusOr<std::string> cgroup = std::string();  // what would be guarded
+  bool named = false;                                  // --cgroup named it
+  bool whole = true;                                   // it is the root of the hierarchy
+  bool root_in_sight = true;                           // the mount that it lies on shows that root
+  std::string bpffs;
+  absl::Status bpffs_status;
+};
+
+struct PortFacts {
+  absl::StatusOr<PortRange> local = PortRange{};       // handed out to who asks for any
+  absl::StatusOr<PortRanges> reserved = PortRanges();  // but these
+  std::vector<uint16_t> allocated;                     // as NodePorts
+  std::vector<std::string> source_errors;
+  std::vector<std::string> skipped;  // input of sources
+
+  // On NodePorts, as text: "33589/tcp 127.0.0.1 containerd[812]".
+  std::vector<std::string> listeners;          // that connects to loopback reach
+  std::vector<std::string> exposed_listeners;  // that connects to a node address reach
+  std::vector<std::string> kube_proxy;         // of kube-proxy itself
+};
+
+struct GuardFacts {
+  enum class State { kNone, kLoaded, kUnreadable };
+  State state = State::kNone;
+  std::string error;  // why it cannot be read
+  // Also of a guard that cannot be read otherwise; 0 where not even that can.
+  uint32_t abi_version = 0;
+  std::string version;
+  pid_t controller = 0;  // 0: none, -1: in a pid namespace out of sight
+  std::optional<bool> same_netns;
+  std::optional<dataplane::Mark> mark;
+  bool local_scope = false;
+  std::vector<std::string> problems;  // as status finds them
+};
+
+struct Facts {
+  std::string version;        // of this program
+  uint32_t abi_version = 0;   // and the pins' layout that it knows
+  uint64_t capabilities = 0;  // effective ones, one bit each
+  KernelFacts kernel;
+  MountFacts mounts;
+  std::optional<bool> netns_of_init;  // this process is in the one of pid 1
+  absl::StatusOr<CgroupPrograms> programs = CgroupPrograms();
+  dataplane::Mark mark;      // that is or would be used
+  bool local_scope = false;  // the scope that is or would be used
+  RulesSeen rules;
+  bool legacy_tables = false;  // ip_tables has some
+  PortFacts ports;
+  absl::StatusOr<bool> route_localnet = false;
+  GuardFacts guard;
+};
+
+}  // namespace npg::doctor
+
+#endif  // NODEPORT_GUARD_DOCTOR_FACTS_H_

@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <linux/bpf.h>
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "doctor/cgroup_programs.h"
+#include "doctor/facts.h"
+#include "doctor/finding.h"
+#include "doctor/findings.h"
+
+namespace npg::doctor {
+namespace {
+
+Finding JudgeNetns(const Facts& facts) {
+  if (facts.guard.same_netns == false) {
+    return {FindingId::kNetworkNamespace, Severity::kWarn,
+            "a guard is loaded for another network namespace than this one: what follows is not "
+            "about the one that is guarded",
+            "nsenter --net=/proc/1/ns/net nodeport-guard doctor; in a pod, hostNetwork: true"};
+  }
+  if (facts.guard.same_netns == true) {
+    return {FindingId::kNetworkNamespace, Severity::kOk,
+            "this is the network namespace that is guarded", ""};
+  }
+  if (facts.netns_of_init == false) {
+    return {FindingId::kNetworkNamespace, Severity::kWarn,
+            "this is another network namespace than that of pid 1: perhaps not the node's",
+            "nsenter --net=/proc/1/ns/net nodeport-guard doctor; in a pod, hostNetwork: true"};
+  }
+  if (!facts.netns_of_init.has_value()) {
+    return {
+        FindingId::kNetworkNamespace, Severity::kNote,
+        "whether this is the node's network namespace cannot be seen (/proc/1/ns/net is not "
+        "readable)",
+        "as root with CAP_SYS_PTRACE, readlink /proc/1/ns/net /proc/self/ns/net prints the same "
+        "name twice on the node"};
+  }
+  return {FindingId::kNetworkNamespace, Severity::kOk, "this is the network namespace of pid 1",
+          ""};
+}
+
+// As the kernel does it: the nearest cgroup above that has programs decides.
+const Attached* BlockedFromAbove(const std::vector<const Attached*>& above) {
+  for (auto it = above.rbegin(); it != above.rend(); ++it) {
+    if (((*it)->flags & BPF_F_ALLOW_MULTI) != 0) return nullptr;
+    return ((*it)->flags & BPF_F_ALLOW_OVERRIDE) != 0 ? nullptr : *it;
+  }
+  return nullptr;
+}
+
+std::string ProgramText(const Attached::Program& program) {
+  return program.name.empty() ? absl::StrCat("program id ", program.id)
+                              : absl::StrCat(program.name, " (id ", program.id, ")");
+}
+
+// The names that Cilium's socket load balancer has; before 1.13, without the
+// prefix. The kernel cuts names at 15 bytes.
+bool IsCilium(absl::string_view program) {
+  return absl::StartsWith(program, "cil_") || program == "sock4_connect" ||
+         program == "sock6_connect" || absl::StartsWith(program, "sock4_post_bind") ||
+         absl::StartsWith(program, "sock6_post_bind");
+}
+
+std::string FlagsText(uint32_t flags) {
+  if ((flags & BPF_F_ALLOW_MULTI) != 0) return "multi";
+  return (flags & BPF_F_ALLOW_OVERRIDE) != 0 ? "override" : "exclusive";
+}
+
+Finding Blocked(const Attached& attached) {
+  const Attached::Program& program = attached.programs.front();
+  const std::string where = absl::StrCat(attached.cgroup, " ", attached.hook);
+  const std::string pin = absl::StrCat("/sys/fs/bpf/program-", program.id);
+  return {FindingId::kCgroupAttachBlocked, Severity::kFail,
+          absl::StrCat(ProgramText(program), " at ", attached.hook, " of ", attached.cgroup,
+                       " is attached as the only one (without BPF_F_ALLOW_MULTI)"),
+          absl::StrCat("have its owner attach it with BPF_F_ALLOW_MULTI; until then: bpftool prog "
+                       "pin id ",
+                       program.id, " ", pin, " && bpftool cgroup detach ", where, " pinned ", pin,
+                       " && bpftool cgroup attach ", where, " pinned ", pin, " multi"),
+          true};
+}
+
+void JudgeBlocked(const CgroupPrograms& programs, std::vector<Finding>& findings) {
+  absl::btree_map<std::string, std::vector<const Attached*>> above;
+  bool blocked = false;
+  for (const Attached& attached : programs.attached) {
+    if (attached.relation == Relation::kAbove) above[attached.hook].push_back(&attached);
+    const bool same =
+        attached.relation == Relation::kSame && (attached.flags & BPF_F_ALLOW_MULTI) == 0;
+    if (!same) continue;
+    findings.push_back(Blocked(attached));
+    blocked = true;
+  }
+  for (const auto& [hook, chain] : above) {
+    const Attached* by = BlockedFromAbove(chain);
+    if (by == nullptr) continue;
+    findings.push_back(Blocked(*by));
+    blocked = true;
+  }
+  if (!blocked) {
+    findings.push_back({FindingId::kCgroupAttachBlocked, Severity::kOk,
+                        "no program on the same hooks keeps others away", ""});
+  }
+}
+
+void JudgeForeign(const CgroupPrograms& programs, std::vector<Finding>& findings) {
+  absl::btree_set<std::string> foreign, cilium, overridden;
+  for (const Attached& attached : programs.attached) {
+    for (const Attached::Program& program : attached.programs) {
+      if (program.ours) continue;
+      const std::string text = absl::StrCat(ProgramText(program), " at ", attached.hook, " of ",
+                                            attached.cgroup, ", ", FlagsText(attached.flags));
+      (IsCilium(program.name) ? cilium : foreign).insert(text);
+      if (attached.relation == Relation::kAbove && FlagsText(attached.flags) == "override") {
+        overridden.insert(text);
+      }
+    }
+  }
+  if (!overridden.empty()) {
+    findings.push_back({FindingId::kCgroupForeignProgram, Severity::kWarn,
+                        absl::StrCat("will not run for the guarded cgroup once the guard is "
+                                     "attached below them: ",
+                                     absl::StrJoin(overridden, "; ")),
+                        "guard the whole node (leave out --cgroup), or have their owner attach "
+                        "them with BPF_F_ALLOW_MULTI (bpftool cgroup attach ... multi)"});
+  } else if (!foreign.empty()) {
+    findings.push_back(
+        {FindingId::kCgroupForeignProgram, Severity::kNote,
+         absl::StrCat("run beside the guard's programs: ", absl::StrJoin(foreign, "; "),
+                      ". None of them can detach the guard's links"),
+         "nothing, unless connects end up elsewhere: bpftool cgroup tree shows whose "
+         "they are"});
+  } else {
+    findings.push_back({FindingId::kCgroupForeignProgram, Severity::kOk,
+                        "no programs of others are on the same hooks", ""});
+  }
+  if (cilium.empty()) {
+    findings.push_back({FindingId::kCiliumSocketLb, Severity::kOk,
+                        "Cilium's socket load balancer is not here", ""});
+    return;
+  }
+  findings.push_back(
+      {FindingId::kCiliumSocketLb, Severity::kWarn,
+       absl::StrCat("Cilium's socket load balancer answers NodePorts itself: ",
+                    absl::StrJoin(cilium, "; ")),
+       "keep listeners off NodePorts: sysctl -w net.ipv4.ip_local_reserved_ports=30000-32767 (the "
+       "cluster's --service-node-port-range); or let kube-proxy have them: helm upgrade cilium "
+       "cilium/cilium --namespace kube-system --reuse-values --set kubeProxyReplacement=false "
+       "--set socketLB.enabled=false"});
+}
+
+}  // namespace
+
+std::vector<Finding> JudgeMounts(const Facts& facts) {
+  std::vector<Finding> findings;
+  const MountFacts& mounts = facts.mounts;
+  if (!mounts.cgroup.ok()) {
+    findings.push_back({FindingId::kCgroup2, Severity::kFail,
+                        std::string(mounts.cgroup.status().message()),
+                        "mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2, then "
+                        "nodeport-guard run --cgroup /run/cgroup2; in a pod, a hostPath volume of "
+                        "/sys/fs/cgroup",
+                        true});
+  } else {
+    findings.push_back({FindingId::kCgroup2, Severity::kOk,
+                        absl::StrCat(*mounts.cgroup, " is on a cgroup2 file system"), ""});
+    if (!mounts.root_in_sight) {
+      findings.push_back(
+          {FindingId::kCgroupNamespace, Severity::kWarn,
+           absl::StrCat(*mounts.cgroup,
+                        " is not the root of the node's cgroups: this is a cgroup namespace"),
+           "nsenter --target 1 --cgroup -- sh -c 'mkdir -p /run/cgroup2 && mount -t cgroup2 none "
+           "/run/cgroup2' (needs the host's pid namespace), then nodeport-guard run --cgroup "
+           "/run/cgroup2; in a pod, a hostPath volume of /sys/fs/cgroup"});
+    } else if (!mounts.whole) {
+      findings.push_back(
+          {FindingId::kCgroupNamespace, Severity::kNote,
+           absl::StrCat("only processes below ", *mounts.cgroup, " are guarded, as --cgroup says"),
+           "leave out --cgroup to guard the whole node"});
+    } else {
+      findings.push_back(
+          {FindingId::kCgroupNamespace, Severity::kOk, "it is the root of the node's cgroups", ""});
+    }
+  }
+  if (mounts.bpffs_status.ok()) {
+    findings.push_back({FindingId::kBpffs, Severity::kOk,
+                        absl::StrCat(mounts.bpffs, " is a bpf file system"), ""});
+  } else {
+    findings.push_back(
+        {FindingId::kBpffs, Severity::kFail, std::string(mounts.bpffs_status.message()),
+         absl::StrCat("mkdir -p ", mounts.bpffs, " && mount -t bpf bpf ", mounts.bpffs,
+                      ", and keep it: echo 'bpf ", mounts.bpffs,
+                      " bpf mode=0700 0 0' >> /etc/fstab; in a pod, a hostPath volume with "
+                      "mountPropagation: HostToContainer"),
+         true});
+  }
+  findings.push_back(JudgeNetns(facts));
+  return findings;
+}
+
+std::vector<Finding> JudgePrograms(const Facts& facts) {
+  std::vector<Finding> findings;
+  if (!facts.programs.ok()) return findings;  // said by not-seen
+  JudgeBlocked(*facts.programs, findings);
+  JudgeForeign(*facts.programs, findings);
+  return findings;
+}
+
+}  // namespace npg::doctor

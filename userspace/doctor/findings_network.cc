@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "dataplane/nft_table.h"
+#include "doctor/facts.h"
+#include "doctor/finding.h"
+#include "doctor/findings.h"
+#include "doctor/mark_use.h"
+#include "doctor/port_ranges.h"
+
+namespace npg::doctor {
+namespace {
+
+// Enough to know what is meant.
+constexpr size_t kMostNamed = 8;
+
+// A sysctl is written in pieces that are shorter than a page.
+constexpr size_t kMostSysctl = 3000;
+
+std::string Hexadecimal(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
+
+std::string MarkText(const dataplane::Mark& mark) {
+  return absl::StrCat(Hexadecimal(mark.value), "/", Hexadecimal(mark.mask));
+}
+
+std::string Listed(std::vector<std::string> items, absl::string_view separator) {
+  const size_t all = items.size();
+  if (all > kMostNamed) items.resize(kMostNamed);
+  return absl::StrCat(absl::StrJoin(items, separator),
+                      all > kMostNamed ? absl::StrCat(separator, all - kMostNamed, " more") : "");
+}
+
+std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
+  const std::optional<uint32_t> free = FreeMark(uses);
+  if (!free) {
+    return "no bit is free on this node: change the mark of one of these rules";
+  }
+  const std::string bits = Hexadecimal(*free);
+  return absl::StrCat("nodeport-guard run --mark ", bits, " --mark-mask ", bits,
+                      " (no rule that was seen uses it); it reads NODEPORT_GUARD_MARK=", bits,
+                      " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
+}
+
+size_t CountPorts(const PortRanges& ranges) {
+  size_t count = 0;
+  for (const PortRange& range : ranges) count += size_t{range.last} - range.first + 1;
+  return count;
+}
+
+// The line that reserves `more` besides what is reserved.
+std::string ReserveFix(PortRanges reserved, const PortRanges& more) {
+  reserved.insert(reserved.end(), more.begin(), more.end());
+  std::string text = PortRangesText(reserved);
+  if (text.size() > kMostSysctl) text = absl::StrCat(more.front().first, "-", more.back().last);
+  const std::string line = absl::StrCat("net.ipv4.ip_local_reserved_ports=", text);
+  return absl::StrCat("sysctl -w ", line, ", and keep it: echo '", line,
+                      "' > /etc/sysctl.d/90-nodeport-guard.conf. It helps for sockets that are "
+                      "bound afterwards; restart what holds such a port now");
+}
+
+Finding JudgeAllocated(const PortFacts& ports, const PortRanges& free) {
+  std::vector<uint16_t> hit;
+  std::copy_if(ports.allocated.begin(), ports.allocated.end(), std::back_inserter(hit),
+               [&](uint16_t port) { return Contains(free, port); });
+  if (hit.empty()) {
+    return {FindingId::kPortRangeAllocated, Severity::kOk,
+            absl::StrCat("none of ", ports.allocated.size(),
+                         " NodePorts is among the ports that the kernel hands out"),
+            ""};
+  }
+  std::vector<std::string> names;
+  names.reserve(hit.size());
+  for (const uint16_t port : hit) names.push_back(absl::StrCat(port));
+  return {FindingId::kPortRangeAllocated, Severity::kWarn,
+          absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
+                       " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
+                       ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
+          ReserveFix(*ports.reserved, ToRanges(hit))};
+}
+
+Finding JudgeUsual(const PortFacts& ports, const PortRanges& free) {
+  const PortRanges both = Intersect(free, kUsualNodePorts);
+  if (both.empty()) {
+    return {FindingId::kPortRangeUsual, Severity::kOk,
+            absl::StrCat("the kernel hands out no port of ", kUsualNodePorts.first, "-",
+                         kUsualNodePorts.last, ", from which NodePorts usually are"),
+            ""};
+  }
+  return {FindingId::kPortRangeUsual, Severity::kWarn,
+          absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
+                       " hands out ", CountPorts(both), " ports of ", kUsualNodePorts.first, "-",
+                       kUsualNodePorts.last, ", from which NodePorts usually are"),
+          ReserveFix(*ports.reserved, both)};
+}
+
+}  // namespace
+
+std::vector<Finding> JudgeMarks(const Facts& facts) {
+  std::vector<Finding> findings;
+  for (const MarkUse& use : facts.rules.marks) {
+    if (!Collides(use, facts.mark)) continue;
+    findings.push_back({FindingId::kMarkCollision, Severity::kWarn,
+                        absl::StrCat("the guard's mark ", MarkText(facts.mark), " is ",
+                                     use.kind == MarkUse::Kind::kSet ? "set" : "looked at",
+                                     " by others: ", use.where, ": ", use.rule),
+                        FreeMarkFix(facts.rules.marks)});
+  }
+  if (!findings.empty()) return findings;
+  std::vector<std::string> lookups;
+  for (const MarkUse& use : facts.rules.marks) {
+    if (use.kind == MarkUse::Kind::kLookup && (use.mask & facts.mark.mask) != 0) {
+      lookups.push_back(absl::StrCat(use.where, ": ", use.rule));
+    }
+  }
+  if (!lookups.empty()) {
+    return {{FindingId::kMarkCollision, Severity::kNote,
+             absl::StrCat("these rules look the mark up among values that were not read: ",
+                          Listed(lookups, "; ")),
+             absl::StrCat("see whether one of the values has the bit ",
+                          Hexadecimal(facts.mark.value), ": nft -a list ruleset")}};
+  }
+  return {{FindingId::kMarkCollision, Severity::kOk,
+           absl::StrCat("no rule that was seen uses the mark ", MarkText(facts.mark)), ""}};
+}
+
+std::vector<Finding> JudgePorts(const Facts& facts) {
+  const PortFacts& ports = facts.ports;
+  std::vector<Finding> findings;
+  if (ports.local.ok() && ports.reserved.ok()) {
+    const PortRanges free = Without(*ports.local, *ports.reserved);
+    findings.push_back(JudgeAllocated(ports, free));
+    findings.push_back(JudgeUsual(ports, free));
+  }
+  if (ports.listeners.empty()) {
+    findings.push_back({FindingId::kListenerConflict, Severity::kOk,
+                        "nobody listens on a NodePort of which the sources know", ""});
+  } else {
+    const bool guarded = facts.guard.state == GuardFacts::State::kLoaded;
+    findings.push_back(
+        {FindingId::kListenerConflict, guarded ? Severity::kNote : Severity::kWarn,
+         absl::StrCat(ports.listeners.size(),
+                      ports.listeners.size() == 1 ? " listener has" : " listeners have",
+                      " the port of a NodePort: ", Listed(ports.listeners, ", ")),
+         guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
+  }
+  std::vector<std::string> broken = ports.source_errors;
+  broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
+  if (broken.empty()) {
+    findings.push_back({FindingId::kSource, Severity::kOk,
+                        absl::StrCat(ports.allocated.size(), " NodePorts are known"), ""});
+  } else {
+    findings.push_back({FindingId::kSource,
+                        ports.source_errors.empty() ? Severity::kNote : Severity::kWarn,
+                        absl::StrCat("not all could be read: ", Listed(broken, "; ")),
+                        "nodeport-guard scan with the same --source flags repeats it"});
+  }
+  return findings;
+}
+
+}  // namespace npg::doctor

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "doctor/ip_rules.h"
+
+#include <linux/fib_rules.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/netlink_socket.h"
+#include "doctor/mark_use.h"
+
+namespace npg::doctor {
+namespace {
+
+struct Request {
+  nlmsghdr header;
+  fib_rule_hdr rule;
+};
+
+// What a rule does with a packet, as `ip rule` says it.
+std::string ActionText(const fib_rule_hdr& header, uint32_t table) {
+  switch (header.action) {
+    case FR_ACT_TO_TBL:
+      return absl::StrCat("lookup ", table);
+    case FR_ACT_BLACKHOLE:
+      return "blackhole";
+    case FR_ACT_UNREACHABLE:
+      return "unreachable";
+    case FR_ACT_PROHIBIT:
+      return "prohibit";
+    default:
+      return absl::StrCat("action ", static_cast<uint32_t>(header.action));
+  }
+}
+
+}  // namespace
+
+std::optional<MarkUse> DecodeIpRule(const nlmsghdr& message) {
+  if (message.nlmsg_type != RTM_NEWRULE || message.nlmsg_len < NLMSG_LENGTH(sizeof(fib_rule_hdr))) {
+    return std::nullopt;
+  }
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
+  fib_rule_hdr header{};
+  std::memcpy(&header, bytes + NLMSG_HDRLEN, sizeof(header));
+  std::optional<uint32_t> mark, mask;
+  uint32_t priority = 0, table = header.table;
+  size_t offset = NLMSG_SPACE(sizeof(fib_rule_hdr));
+  while (offset < message.nlmsg_len && message.nlmsg_len - offset >= sizeof(rtattr)) {
+    rtattr attribute{};
+    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
+    if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > message.nlmsg_len - offset) {
+      break;
+    }
+    uint32_t number = 0;
+    if (attribute.rta_len == RTA_LENGTH(sizeof(number))) {
+      std::memcpy(&number, bytes + offset + RTA_LENGTH(0), sizeof(number));
+      if (attribute.rta_type == FRA_FWMARK) mark = number;
+      if (attribute.rta_type == FRA_FWMASK) mask = number;
+      if (attribute.rta_type == FRA_PRIORITY) priority = number;
+      if (attribute.rta_type == FRA_TABLE) table = number;
+    }
+    offset += RTA_ALIGN(attribute.rta_len);
+  }
+  // The kernel states a mark of 0 by its mask alone.
+  if (mask.value_or(mark.value_or(0)) == 0) return std::nullopt;
+  MarkUse use;
+  use.value = mark.value_or(0);
+  use.mask = mask.value_or(~uint32_t{0});
+  use.where = header.family == AF_INET6 ? "ip -6 rule" : "ip rule";
+  use.rule = absl::StrCat(priority, ": ", (header.flags & FIB_RULE_INVERT) != 0 ? "not " : "",
+                          "fwmark 0x", absl::Hex(use.value), "/0x", absl::Hex(use.mask), " ",
+                          ActionText(header, table));
+  return use;
+}
+
+absl::StatusOr<std::vector<MarkUse>> ReadIpRuleMarks() {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_ROUTE);
+  if (!netlink.ok()) return netlink.status();
+  std::vector<MarkUse> uses;
+  for (const int family : {AF_INET, AF_INET6}) {
+    Request request{};
+    request.header.nlmsg_len = sizeof(request);
+    request.header.nlmsg_type = RTM_GETRULE;
+    request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+    request.rule.family = static_cast<uint8_t>(family);
+    const auto answer = netlink->Ask(request.header, "list the routing rules");
+    // A node without IPv6 has no such rules.
+    if (!answer.ok() && family == AF_INET6) continue;
+    if (!answer.ok()) return answer.status();
+    answer->ForEach([&uses](const nlmsghdr& message) {
+      if (std::optional<MarkUse> use = DecodeIpRule(message)) uses.push_back(*std::move(use));
+    });
+  }
+  return uses;
+}
+
+}  // namespace npg::doctor

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_
+#define NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_
+
+#include <vector>
+
+#include "doctor/trial.h"
+#include "guard_abi.h"
+
+// Tries what the guard needs of BPF. What is made for it has no pin and is attached
+// to nothing: it is gone when the function returns.
+namespace npg::doctor {
+
+// Loads the guard's own programs and maps.
+Trial TryPrograms(npg_scope scope);
+
+// One for each helper that not every kernel has.
+std::vector<Trial> TryHelpers();
+
+Trial TryRingBuffer();
+
+// bpf_link on a cgroup: asks for one on a descriptor that is none, and sees
+// whether the kernel got as far as to say so.
+Trial TryCgroupLink();
+
+}  // namespace npg::doctor
+
+#endif  // NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_
+#define NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_
+
+#include "doctor/trial.h"
+
+namespace npg::doctor {
+
+// Makes a table of another name with what the guard's table needs, and removes it
+// in the same transaction: nobody else ever sees it.
+Trial TryNfTables();
+
+// The same for a table that has an owner and outlives it (Linux >= 6.9).
+Trial TryNftOwner();
+
+// Lists the listening sockets.
+Trial TrySockDiag();
+
+}  // namespace npg::doctor
+
+#endif  // NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "doctor/port_ranges.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::doctor {
+namespace {
+
+// Sorted, and what overlaps or touches is one.
+PortRanges Merged(PortRanges ranges) {
+  std::sort(ranges.begin(), ranges.end(),
+            [](const PortRange& a, const PortRange& b) { return a.first < b.first; });
+  PortRanges merged;
+  for (const PortRange& range : ranges) {
+    if (!merged.empty() && uint32_t{range.first} <= uint32_t{merged.back().last} + 1) {
+      merged.back().last = std::max(merged.back().last, range.last);
+    } else {
+      merged.push_back(range);
+    }
+  }
+  return merged;
+}
+
+}  // namespace
+
+absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text) {
+  PortRanges ranges;
+  text = absl::StripAsciiWhitespace(text);
+  if (text.empty()) return ranges;
+  for (const absl::string_view part : absl::StrSplit(text, ',')) {
+    const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
+    uint32_t first = 0, last = 0;
+    if (!absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) ||
+        first > last || last > kMostPort) {
+      return absl::InvalidArgumentError(absl::StrCat("\"", part, "\" is no range of ports"));
+    }
+    ranges.push_back({static_cast<uint16_t>(first), static_cast<uint16_t>(last)});
+  }
+  return Merged(std::move(ranges));
+}
+
+std::string PortRangesText(const PortRanges& ranges) {
+  return absl::StrJoin(Merged(ranges), ",", [](std::string* out, const PortRange& range) {
+    absl::StrAppend(out, range.first);
+    if (range.last != range.first) absl::StrAppend(out, "-", range.last);
+  });
+}
+
+bool Contains(const PortRanges& ranges, uint16_t port) {
+  return std::any_of(ranges.begin(), ranges.end(), [port](const PortRange& range) {
+    return range.first <= port && port <= range.last;
+  });
+}
+
+PortRanges Without(const PortRange& range, const PortRanges& but) {
+  PortRanges rest;
+  uint32_t next = range.first;
+  for (const PortRange& hole : Merged(but)) {
+    if (hole.last < next) continue;
+    if (hole.first > range.last) break;
+    if (hole.first > next) {
+      rest.push_back({static_cast<uint16_t>(next), static_cast<uint16_t>(hole.first - 1)});
+    }
+    next = uint32_t{hole.last} + 1;
+  }
+  if (next <= range.last) rest.push_back({static_cast<uint16_t>(next), range.last});
+  return rest;
+}
+
+PortRanges Intersect(const PortRanges& a, const PortRange& b) {
+  PortRanges both;
+  for (const PortRange& range : Merged(a)) {
+    const uint16_t first = std::max(range.first, b.first);
+    const uint16_t last = std::min(range.last, b.last);
+    if (first <= last) both.push_back({first, last});
+  }
+  return both;
+}
+
+PortRanges ToRanges(const std::vector<uint16_t>& ports) {
+  PortRanges ranges;
+  ranges.reserve(ports.size());
+  for (const uint16_t port : ports) ranges.push_back({port, port});
+  return Merged(std::move(ranges));
+}
+
+}  // namespace npg::doctor

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+#define NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::doctor {
+
+inline constexpr uint32_t kMostPort = 65535;
+
+// Both ends belong to it.
+struct PortRange {
+  uint16_t first = 0;
+  uint16_t last = 0;
+
+  bool operator==(const PortRange&) const = default;
+};
+
+using PortRanges = std::vector<PortRange>;
+
+// The API server's --service-node-port-range unless it is told otherwise.
+inline constexpr PortRange kUsualNodePorts = {30000, 32767};
+
+// "8080,9000-9100", as net.ipv4.ip_local_reserved_ports has it; empty for none.
+absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text);
+
+// The same way round: sorted, and what touches is one.
+std::string PortRangesText(const PortRanges& ranges);
+
+bool Contains(const PortRanges& ranges, uint16_t port);
+
+// The ports of `range` that `but` has not, merged.
+PortRanges Without(const PortRange& range, const PortRanges& but);
+
+// The ports of both `a` and `b`.
+PortRanges Intersect(const PortRanges& a, const PortRange& b);
+
+// Ports, one by one, as ranges.
+PortRanges ToRanges(const std::vector<uint16_t>& ports);
+
+}  // namespace npg::doctor
+
+#endif  // NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_

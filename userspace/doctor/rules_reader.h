@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DOCTOR_RULES_READER_H_
+#define NODEPORT_GUARD_DOCTOR_RULES_READER_H_
+
+#include <string>
+#include <vector>
+
+#include "doctor/mark_use.h"
+
+namespace npg::doctor {
+
+// What the rules of this network namespace say, whoever wrote them.
+struct RulesSeen {
+  std::vector<MarkUse> marks;
+  bool iptables_nft = false;  // kube-proxy's rules are there, by variant
+  bool iptables_legacy = false;
+  bool nftables = false;
+  bool ipvs = false;                // its IPVS mode
+  bool loopback_too = false;        // in iptables mode: NodePorts of loopback addresses
+  bool localhost_nfacct = false;    // and connects to them are counted
+  std::vector<std::string> unseen;  // what could not be read, and why
+};
+
+// Reads routing rules, nf_tables, and iptables of both variants and families.
+// Loads no module and makes no table: a save command runs only where the kernel
+// already has tables of its variant.
+RulesSeen ReadRules(const std::string& proc);
+
+}  // namespace npg::doctor
+
+#endif  // NODEPORT_GUARD_DOCTOR_RULES_READER_H_
