@@ -15,10 +15,12 @@
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/options.h"
+#include "cli/run_http.h"
 #include "controller/controller.h"
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
 #include "sources/source.h"
+#include "telemetry/health.h"
 #include "telemetry/log.h"
 
 namespace npg::cli {
@@ -44,6 +46,10 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
+  if (options.http) {
+    const auto health = std::make_shared<telemetry::Health>();
+    guard.serve = [&options, health] { return ServeHttp(*options.http, options.node, health); };
+  }
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources)));
   return kExitOk;
 }
