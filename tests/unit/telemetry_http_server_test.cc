@@ -41,10 +41,11 @@ using ::npg::testing::ReadToEnd;
 using ::npg::testing::SendText;
 using ::npg::testing::WaitForHangUp;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 constexpr HttpAddress kAnyPort = {false, {127, 0, 0, 1}, 0};
-constexpr size_t kHuge = size_t{64} << 20;
+constexpr size_t kHuge = size_t{16} << 20;
 
 HttpResponse Body(std::string text) {
   HttpResponse response;
@@ -59,7 +60,6 @@ class HttpServerTest : public ::testing::Test {
   }
 
   void StartServer(const HttpLimits& limits = {}) {
-    const auto huge = std::make_shared<const std::string>(kHuge, 'x');
     // Handlers own what they use: that of /hang outlives the server.
     std::vector<HttpRoute> routes = {
         {"/", false, [](const HttpRequest& request) { return Body(request.path); }},
@@ -72,12 +72,7 @@ class HttpServerTest : public ::testing::Test {
          }},
         {"/throw", true,
          [](const HttpRequest&) -> HttpResponse { throw std::runtime_error("of no use"); }},
-        {"/huge", false,
-         [huge](const HttpRequest&) {
-           HttpResponse response;
-           response.body = huge;
-           return response;
-         }},
+        {"/huge", false, [](const HttpRequest&) { return Body(std::string(kHuge, 'x')); }},
     };
     auto server = HttpServer::Start(kAnyPort, std::move(routes), limits);
     NPG_ASSERT_OK(server);
@@ -108,6 +103,7 @@ TEST_F(HttpServerTest, Answers) {
   EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
   EXPECT_EQ(HttpGet(port(), "/nothing").status, 404);
   EXPECT_EQ(HttpGet(port(), "//").status, 404);
+  EXPECT_EQ(HttpGet(port(), "/huge").body.size(), kHuge);
   EXPECT_EQ(HttpGet(port(), "/throw").status, 500);
   EXPECT_THAT(HttpGet(port(), "/throw").body, HasSubstr("of no use"));
 }
@@ -147,7 +143,7 @@ TEST_F(HttpServerTest, ABodyEndsTheConnection) {
                        "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   const HttpReply reply = ParseReply(ReadToEnd(fd.get()));
   EXPECT_EQ(reply.status, 413);
-  EXPECT_THAT(reply.body, testing::Not(HasSubstr("HTTP/1.1 200")));
+  EXPECT_THAT(reply.body, Not(HasSubstr("HTTP/1.1 200")));
 }
 
 TEST_F(HttpServerTest, HeadersHaveAnEnd) {
@@ -223,7 +219,6 @@ TEST_F(HttpServerTest, WhoDoesNotReadIsCutOffAndHoldsNobodyUp) {
   // Hung up: what was under way is all there will be.
   WaitForHangUp(fd.get());
   EXPECT_LT(ReadToEnd(fd.get()).size(), kHuge);
-  EXPECT_EQ(HttpGet(port(), "/huge").body.size(), kHuge) << "to one that reads";
 }
 
 TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {

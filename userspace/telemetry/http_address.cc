@@ -51,7 +51,11 @@ absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
   const std::string host(text.substr(address.v6 ? 1 : 0, end - (address.v6 ? 1 : 0)));
   if (host.empty()) return Invalid("names no address to listen on");
   if (inet_pton(address.v6 ? AF_INET6 : AF_INET, host.c_str(), address.bytes.data()) != 1) {
-    return Invalid(!address.v6 && host.find(':') != std::string::npos
+    // Its last part may have been taken for a port.
+    const bool bare_v6 =
+        inet_pton(AF_INET6, std::string(text).c_str(), address.bytes.data()) == 1 ||
+        inet_pton(AF_INET6, host.c_str(), address.bytes.data()) == 1;
+    return Invalid(!address.v6 && bare_v6
                        ? "has an IPv6 address without brackets"
                        : "has no IP address before the port (host names are not looked up)");
   }

@@ -119,7 +119,7 @@ std::optional<HttpResponse> ReadField(absl::string_view line, Fields& fields) {
       absl::StrSplit(line, absl::MaxSplits(':', 1));
   const absl::string_view name = parts.first;
   const absl::string_view value = absl::StripAsciiWhitespace(parts.second);
-  if (name.size() == line.size() || !IsToken(name) || !IsFieldText(value)) {
+  if (name.size() == line.size() || !IsToken(name) || !IsFieldText(line)) {
     return BadRequest("a header that is none");
   }
   if (absl::EqualsIgnoreCase(name, "Host")) {
