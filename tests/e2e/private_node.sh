@@ -4,7 +4,8 @@
 # own arguments; goes on in network, mount and pid namespaces of the test's
 # own, with a bpffs and a cgroup. What is started there ends with the script.
 #
-# Sets `guard` (the first argument), `folder`, `guard_paths`.
+# Sets `guard` (the first argument), `folder`, `guard_paths`. A process is guarded
+# once it is in `cgroup`.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 guard=$1
 
@@ -24,7 +25,8 @@ if [[ -z ${NPG_PRIVATE_NODE:-} ]]; then
 fi
 
 folder=${NPG_PRIVATE_NODE%%:*}
-guard_paths=(--bpffs "$folder/bpf" --cgroup "${NPG_PRIVATE_NODE#*:}")
+cgroup=${NPG_PRIVATE_NODE#*:}
+guard_paths=(--bpffs "$folder/bpf" --cgroup "$cgroup")
 ip link set lo up
 mkdir "$folder/bpf"
 mount -t bpf none "$folder/bpf"

@@ -13,6 +13,8 @@ import sys
 
 from browser import Browser
 
+# Names end at 63 characters.
+LONGEST = ("a-service-with-a-long-name-" * 3)[:63]
 URL = "http://127.0.0.1:9829/"
 folder = os.environ["NPG_FOLDER"]
 pictures = os.environ.get("NPG_SCREENSHOTS", "")
@@ -112,13 +114,13 @@ try:
     browser.ask("window.mark = 'the same page'")
 
     # What happens shows without the page being loaded again.
-    conflict("a-service-with-a-name-of-sixty-three-characters-which-is-the-most", 33589)
+    conflict(LONGEST, 33589)
     browser.wait_for(shows("33589/tcp"))
     conflict("web", 33590, "::1")
     browser.wait_for(shows("33590/tcp"))
-    assert browser.ask(shows("a-service-with-a-name-of-sixty-three-characters"))
+    assert browser.ask(shows(LONGEST))
     assert browser.ask(shows("python3"))
-    assert browser.ask("document.title").startswith("2 conflicts"), browser.ask("document.title")
+    assert "2 conflicts" in browser.ask("document.title"), browser.ask("document.title")
     assert browser.ask("window.mark") == "the same page"
     for i in range(10):  # exempted ones, to have numbers
         socket.create_connection(("127.0.0.1", 33589)).close()

@@ -9,15 +9,19 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
 
 # A conflict, a port that nobody listens on, and an owner that is ignored.
 printf '["33589/tcp", "33590/udp", "33591/tcp"]\n' >"$folder/ports.json"
-python3 -c '
-import os, socket
-tcp = socket.create_server(("127.0.0.1", 33589))
+# listen PORT COMM
+listen() {
+  /usr/bin/python3 -c '
+import socket, sys
 with open("/proc/self/comm", "w") as comm:
-    comm.write("holder")
-held = socket.create_server(("127.0.0.1", 33591))
+    comm.write(sys.argv[2])
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("listening", flush=True)
-held.accept()' >"$folder/listening" &
-wait_for 10 grep -q listening "$folder/listening"
+server.accept()' "$@" >"$folder/listening-$1" &
+  wait_for 10 grep -q listening "$folder/listening-$1"
+}
+listen 33589 victim
+listen 33591 holder
 
 start_guard --source file --nodeports-file "$folder/ports.json" --ignore-process holder
 /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_schema.py" "$schema" \

@@ -243,8 +243,8 @@ std::string RenderSources(const PageInput& input) {
                       "last error: ", Html(source, "last_error"));
     }
     if (Number(source, "skipped") > 0) {
-      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", Html(source, "skipped"),
-                      " entries skipped");
+      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ",
+                      Html(source, "skipped"));
     }
     table.AddRow(
         {Html(source, "source"),
