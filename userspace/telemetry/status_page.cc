@@ -71,7 +71,8 @@ std::string List(const Json& json, const char* key) {
 
 std::string When(const Json& json, const char* key, absl::Time now, absl::string_view never) {
   const std::string time = Text(json, key);
-  return time.empty() ? EscapeHtml(never) : TimeAgo(time, now);
+  if (!time.empty()) return TimeAgo(time, now);
+  return absl::StrCat("<span class=\"nowrap\">", EscapeHtml(never), "</span>");
 }
 
 std::string Plural(uint64_t count, absl::string_view noun) {
@@ -119,6 +120,12 @@ std::string RenderVerdict(const PageInput& input) {
     html += Bullets(At(*input.document, "problems"));
   }
   return html + "</section>\n";
+}
+
+// An IPv4 address is short enough for a line of its own.
+std::string AddressCell(const std::string& address) {
+  return absl::StrCat("<span", address.find(':') == std::string::npos ? " class=\"nowrap\"" : "",
+                      ">", Code(address), "</span>");
 }
 
 std::string OwnerName(const Json& owner) {
@@ -179,7 +186,7 @@ std::string RenderConflicts(const PageInput& input) {
         {absl::StrCat("<span class=\"nowrap\">", Html(conflict, "port"), "/",
                       Html(conflict, "protocol"), "</span>"),
          service.empty() ? "<span class=\"soft\">name not known</span>" : EscapeHtml(service),
-         Code(Text(conflict, "listener")), OwnerCell(At(conflict, "owner")),
+         AddressCell(Text(conflict, "listener")), OwnerCell(At(conflict, "owner")),
          ignored   ? Badge("warn", "ignored")
          : observe ? Badge("warn", "observed")
                    : Badge("good", "guarded"),
@@ -243,8 +250,7 @@ std::string RenderSources(const PageInput& input) {
                       "last error: ", Html(source, "last_error"));
     }
     if (Number(source, "skipped") > 0) {
-      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ",
-                      Html(source, "skipped"));
+      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ", Html(source, "skipped"));
     }
     table.AddRow(
         {Html(source, "source"),
