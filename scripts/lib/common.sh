@@ -34,6 +34,7 @@ present() {
   local what=${1#*:} folder
   case $1 in
     command:*) command -v -- "$what" >/dev/null ;;
+    python:*) /usr/bin/python3 -c "import $what" 2>/dev/null ;;
     pkg-config:*) command -v pkg-config >/dev/null && pkg-config --exists "$what" ;;
     header:*)
       for folder in /usr/include /usr/local/include; do

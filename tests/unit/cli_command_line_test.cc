@@ -19,6 +19,7 @@
 #include "cli/exit_code.h"
 #include "cli/options.h"
 #include "core/port.h"
+#include "telemetry/http_address.h"
 #include "testing/status_asserts.h"
 
 namespace npg::cli {
@@ -91,8 +92,44 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(run.mark.mask, 0x1000U);
   EXPECT_THAT(run.owners.ignored, ElementsAre("kube-proxy", "ovnkube"));
   EXPECT_FALSE(run.detach_on_exit);
+  ASSERT_TRUE(run.http.has_value());
+  EXPECT_EQ(telemetry::ToString(*run.http), "127.0.0.1:9829");
   EXPECT_EQ(run.log_level, "info");
   EXPECT_FALSE(run.log_json);
+}
+
+// Where `run` with this line listens for HTTP.
+std::string HttpAddressOf(const std::string& line, const Variables& variables = {}) {
+  const absl::StatusOr<RunOptions> run = ParseAs<RunOptions>(line, variables);
+  if (!run.ok()) return std::string(run.status().message());
+  return run->http ? telemetry::ToString(*run->http) : "off";
+}
+
+TEST(CommandLineTest, HttpAddress) {
+  EXPECT_EQ(HttpAddressOf("run --http-address off"), "off");
+  EXPECT_EQ(HttpAddressOf("run --http-address [::1]:80"), "[::1]:80");
+  EXPECT_EQ(HttpAddressOf("run --http-address 0.0.0.0:9000 --http-address 10.0.0.1:9001"),
+            "10.0.0.1:9001");
+  EXPECT_EQ(HttpAddressOf("run", {{"NODEPORT_GUARD_HTTP_ADDRESS", "127.0.0.2:1"}}), "127.0.0.2:1");
+  EXPECT_EQ(
+      HttpAddressOf("run --http-address 127.0.0.3:1", {{"NODEPORT_GUARD_HTTP_ADDRESS", "off"}}),
+      "127.0.0.3:1");
+  const ConfigFile config("http-address: \"[::]:9829\"\n");
+  EXPECT_EQ(HttpAddressOf("run --config " + config.path()), "[::]:9829");
+  EXPECT_EQ(HttpAddressOf("run --http-address off --config " + config.path()), "off");
+  const ConfigFile off("http-address: off\n");
+  EXPECT_EQ(HttpAddressOf("run --config " + off.path()), "off");
+}
+
+TEST(CommandLineTest, RefusesAnHttpAddressThatIsNone) {
+  EXPECT_EQ(Refused("run --http-address 127.0.0.1:0"),
+            "--http-address: \"127.0.0.1:0\" has port 0, which would be another one at each "
+            "start; write an IP address and a port, as 127.0.0.1:9829 or [::1]:9829, or off");
+  EXPECT_THAT(Refused("run --http-address localhost:9829"), HasSubstr("are not looked up"));
+  EXPECT_THAT(Refused("run --http-address :9829"), HasSubstr("names no address"));
+  EXPECT_THAT(Refused("run --http-address OFF"), HasSubstr("has no port"));
+  EXPECT_THAT(Refused("run", {{"NODEPORT_GUARD_HTTP_ADDRESS", "9829"}}),
+              HasSubstr("NODEPORT_GUARD_HTTP_ADDRESS"));
 }
 
 TEST(CommandLineTest, AllFlagsOfRun) {

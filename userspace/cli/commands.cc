@@ -30,6 +30,7 @@
 #include "core/owner_policy.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
+#include "telemetry/http_address.h"
 
 namespace npg::cli {
 namespace {
@@ -183,6 +184,28 @@ Flag ScopeFlag(std::shared_ptr<bool> local) {
   return flag;
 }
 
+Flag HttpAddressFlag(std::shared_ptr<std::optional<telemetry::HttpAddress>> target) {
+  std::string fallback = telemetry::ToString(**target);
+  return {"http-address",
+          "ADDRESS:PORT|off",
+          "Where to serve the status page (/), health (/healthz, /readyz) and /api/v1/status over "
+          "HTTP: an IP address, IPv6 in brackets, and a port. There is no authentication.",
+          std::move(fallback),
+          false,
+          [target = std::move(target)](const Values& values) {
+            target->reset();
+            if (values.back() == "off") return absl::OkStatus();
+            const absl::StatusOr<telemetry::HttpAddress> address =
+                telemetry::ParseHttpAddress(values.back());
+            if (!address.ok()) {
+              return absl::InvalidArgumentError(
+                  absl::StrCat(Quoted(values.back()), " ", address.status().message()));
+            }
+            *target = *address;
+            return absl::OkStatus();
+          }};
+}
+
 void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
                   const std::string& cgroup_help) {
   flags.Add(TextFlag("cgroup", "DIR", cgroup_help, "the root of the cgroup2 file system",
@@ -228,6 +251,7 @@ void CommandLine::AddRun() {
                if (on.ok()) options->detach_on_exit = *on;
                return on.status();
              }});
+  flags.Add(HttpAddressFlag({options, &options->http}));
   flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
                        "info", {options, &options->log_level}));
   flags.Add(

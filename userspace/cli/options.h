@@ -14,6 +14,7 @@
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft_table.h"
+#include "telemetry/http_address.h"
 
 namespace npg::cli {
 
@@ -46,6 +47,8 @@ struct RunOptions {
   dataplane::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
+  // Status page, health, metrics; nullopt: off.
+  std::optional<telemetry::HttpAddress> http = telemetry::HttpAddress{false, {127, 0, 0, 1}, 9829};
   std::string log_level = "info";  // trace, debug, info, warn, error
   bool log_json = false;
 };

@@ -15,6 +15,7 @@
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/options.h"
+#include "cli/run_http.h"
 #include "controller/controller.h"
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
@@ -45,8 +46,11 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
-  telemetry::Health health;
-  NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), health));
+  const auto health = std::make_shared<telemetry::Health>();
+  if (options.http) {
+    guard.serve = [&options, health] { return ServeHttp(*options.http, options.node, health); };
+  }
+  NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), *health));
   return kExitOk;
 }
 

@@ -506,6 +506,9 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     absl::StatusOr<dataplane::ControllerLock> lock =
         dataplane::ControllerLock::Acquire(options.pins);
     if (!lock.ok()) return lock.status();
+    absl::StatusOr<std::shared_ptr<void>> served = std::shared_ptr<void>();
+    if (options.serve) served = options.serve();
+    if (!served.ok()) return served.status();
     Controller controller(options, std::move(sources), health);
     NPG_RETURN_IF_ERROR(controller.Start());
     NPG_RETURN_IF_ERROR(controller.Serve());

@@ -2,11 +2,13 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
 #define NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "core/owner_policy.h"
 #include "dataplane/nft_table.h"
 #include "dataplane/pin_paths.h"
@@ -25,6 +27,9 @@ struct Options {
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`
   bool detach_on_exit = false;
+  // Called once no other controller has these pins, and before anything is put
+  // in place; what it returns is kept until they are given up. May be empty.
+  std::function<absl::StatusOr<std::shared_ptr<void>>()> serve;
 };
 
 // Loads or adopts the guard, keeps the nodeports map what the sources say, and

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# status_schema.sh GUARD SCHEMA: holds what the real guard says, on its command
+# line and over HTTP, to the schema, and the schema to account.
+set -euo pipefail
+schema=$2
+# shellcheck source=tests/e2e/private_node.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
+
+# A conflict, a port that nobody listens on, and an owner that is ignored.
+printf '["33589/tcp", "33590/udp", "33591/tcp"]\n' >"$folder/ports.json"
+# listen PORT COMM
+listen() {
+  /usr/bin/python3 -c '
+import socket, sys
+with open("/proc/self/comm", "w") as comm:
+    comm.write(sys.argv[2])
+server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+print("listening", flush=True)
+server.accept()' "$@" >"$folder/listening-$1" &
+  wait_for 10 grep -q listening "$folder/listening-$1"
+}
+listen 33589 victim
+listen 33591 holder
+
+start_guard --source file --nodeports-file "$folder/ports.json" --ignore-process holder
+/usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_schema.py" "$schema" \
+  http://127.0.0.1:9829/api/v1/status "$guard" status -o json "${guard_paths[@]}"
+kill "$guard_pid"
+wait "$guard_pid"
+
+# Without a controller, and with the table gone, it is still a status.
+nft delete table inet nodeport_guard
+/usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_schema.py" "$schema" '' \
+  "$guard" status -o json "${guard_paths[@]}"
+"$guard" unload "${guard_paths[@]}" >"$folder/unload"

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/http_server.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "telemetry/http_address.h"
+#include "telemetry/http_message.h"
+#include "testing/http_exchange.h"
+#include "testing/status_asserts.h"
+
+namespace npg::telemetry {
+namespace {
+
+using ::npg::testing::ConnectToHttp;
+using ::npg::testing::HttpGet;
+using ::npg::testing::HttpReply;
+using ::npg::testing::ParseReply;
+using ::npg::testing::ReadReply;
+using ::npg::testing::ReadToEnd;
+using ::npg::testing::SendText;
+using ::npg::testing::WaitForHangUp;
+using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+constexpr HttpAddress kAnyPort = {false, {127, 0, 0, 1}, 0};
+constexpr size_t kHuge = size_t{16} << 20;
+
+HttpResponse Body(std::string text) {
+  HttpResponse response;
+  response.body = std::make_shared<const std::string>(std::move(text));
+  return response;
+}
+
+class HttpServerTest : public ::testing::Test {
+ protected:
+  ~HttpServerTest() override {
+    if (!go_->HasBeenNotified()) go_->Notify();
+  }
+
+  void StartServer(const HttpLimits& limits = {}) {
+    // Handlers own what they use: that of /hang outlives the server.
+    std::vector<HttpRoute> routes = {
+        {"/", false, [](const HttpRequest& request) { return Body(request.path); }},
+        {"/slow", true, [](const HttpRequest&) { return Body("slow"); }},
+        {"/hang", true,
+         [go = go_, started = started_](const HttpRequest&) {
+           if (!started->HasBeenNotified()) started->Notify();
+           go->WaitForNotification();
+           return Body("at last");
+         }},
+        {"/throw", true,
+         [](const HttpRequest&) -> HttpResponse { throw std::runtime_error("of no use"); }},
+        {"/huge", false, [](const HttpRequest&) { return Body(std::string(kHuge, 'x')); }},
+    };
+    auto server = HttpServer::Start(kAnyPort, std::move(routes), limits);
+    NPG_ASSERT_OK(server);
+    server_ = *std::move(server);
+  }
+
+  uint16_t port() const { return server_->address().port; }
+
+  base::UniqueFd Ask(absl::string_view path) const {
+    base::UniqueFd fd = ConnectToHttp(port());
+    SendText(fd.get(), absl::StrCat("GET ", path, " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    return fd;
+  }
+
+  std::shared_ptr<absl::Notification> go_ = std::make_shared<absl::Notification>();
+  std::shared_ptr<absl::Notification> started_ = std::make_shared<absl::Notification>();
+  std::unique_ptr<HttpServer> server_;
+};
+
+TEST_F(HttpServerTest, Answers) {
+  StartServer();
+  HttpReply reply = HttpGet(port(), "/?query");
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.body, "/");
+  EXPECT_EQ(reply.headers["x-content-type-options"], "nosniff");
+  EXPECT_EQ(reply.headers["cache-control"], "no-store");
+  EXPECT_EQ(reply.headers["connection"], "close");
+  EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
+  EXPECT_EQ(HttpGet(port(), "/nothing").status, 404);
+  EXPECT_EQ(HttpGet(port(), "//").status, 404);
+  EXPECT_EQ(HttpGet(port(), "/huge").body.size(), kHuge);
+  EXPECT_EQ(HttpGet(port(), "/throw").status, 500);
+  EXPECT_THAT(HttpGet(port(), "/throw").body, HasSubstr("of no use"));
+}
+
+TEST_F(HttpServerTest, AnswersHeadWithoutABody) {
+  StartServer();
+  const base::UniqueFd fd = ConnectToHttp(port());
+  ASSERT_TRUE(SendText(fd.get(),
+                       "HEAD /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                       "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  const HttpReply head = ReadReply(fd.get(), /*head=*/true);
+  EXPECT_EQ(head.status, 200);
+  EXPECT_EQ(head.headers.at("content-length"), "4");
+  EXPECT_EQ(ReadReply(fd.get()).body, "/") << "right after the head";
+}
+
+TEST_F(HttpServerTest, OtherMethodsAreToldWhichThereAre) {
+  StartServer();
+  const base::UniqueFd fd = ConnectToHttp(port());
+  // More than the server reads before it answers: to close on it would reset
+  // the connection, and the answer would be lost.
+  const std::string body(200'000, 'b');
+  ASSERT_TRUE(SendText(fd.get(), absl::StrCat("POST / HTTP/1.1\r\nHost: localhost\r\n"
+                                              "Content-Length: ",
+                                              body.size(), "\r\n\r\n", body)));
+  HttpReply reply = ParseReply(ReadToEnd(fd.get()));
+  EXPECT_EQ(reply.status, 405);
+  EXPECT_EQ(reply.headers["allow"], "GET, HEAD");
+}
+
+// A body that is not read must not be taken for the next request.
+TEST_F(HttpServerTest, ABodyEndsTheConnection) {
+  StartServer();
+  const base::UniqueFd fd = ConnectToHttp(port());
+  ASSERT_TRUE(SendText(fd.get(),
+                       "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n"
+                       "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  const HttpReply reply = ParseReply(ReadToEnd(fd.get()));
+  EXPECT_EQ(reply.status, 413);
+  EXPECT_THAT(reply.body, Not(HasSubstr("HTTP/1.1 200")));
+}
+
+TEST_F(HttpServerTest, HeadersHaveAnEnd) {
+  StartServer();
+  for (const size_t size : {size_t{9000}, size_t{1'000'000}}) {
+    const base::UniqueFd fd = ConnectToHttp(port());
+    // The server may close before it has all of it.
+    SendText(fd.get(), absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(size, 'x')));
+    EXPECT_EQ(ParseReply(ReadToEnd(fd.get())).status, 431) << size;
+  }
+  const std::string fits(8000, 'x');
+  EXPECT_EQ(HttpGet(port(), "/", absl::StrCat("X: ", fits, "\r\n")).status, 200);
+}
+
+TEST_F(HttpServerTest, AnswersPipelinedRequestsInTheirOrder) {
+  StartServer();
+  const base::UniqueFd fd = ConnectToHttp(port());
+  const std::string host = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  ASSERT_TRUE(SendText(fd.get(), absl::StrCat("GET /slow", host, "GET /", host, "GET /a", host,
+                                              "GET /slow", host, "GET /cut HTTP/1.1\r\n")));
+  // Says that it has asked all it wants; the answers still come.
+  ASSERT_EQ(shutdown(fd.get(), SHUT_WR), 0);
+  EXPECT_EQ(ReadReply(fd.get()).body, "slow");
+  EXPECT_EQ(ReadReply(fd.get()).body, "/");
+  EXPECT_EQ(ReadReply(fd.get()).status, 404);
+  EXPECT_EQ(ReadReply(fd.get()).body, "slow");
+  EXPECT_EQ(ReadToEnd(fd.get()), "");
+}
+
+TEST_F(HttpServerTest, AConnectionHasAMostOfRequests) {
+  HttpLimits limits;
+  limits.requests = 3;
+  StartServer(limits);
+  const base::UniqueFd fd = ConnectToHttp(port());
+  std::string all;
+  for (int i = 0; i < 1000; ++i) all += "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+  SendText(fd.get(), all);
+  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "keep-alive");
+  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "keep-alive");
+  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "close");
+  EXPECT_EQ(ReadToEnd(fd.get()), "");
+}
+
+TEST_F(HttpServerTest, WhoDripsIsCutOffAndHoldsNobodyUp) {
+  HttpLimits limits;
+  limits.head = absl::Milliseconds(300);
+  StartServer(limits);
+  std::vector<base::UniqueFd> slow;
+  for (int i = 0; i < 10; ++i) slow.push_back(Ask("/"));
+  // Kept alive, and now the next request comes byte by byte.
+  for (const base::UniqueFd& fd : slow) ASSERT_EQ(ReadReply(fd.get()).status, 200);
+  const std::string request = absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(5000, 'x'));
+  for (const base::UniqueFd& fd : slow) {
+    std::string answer;
+    for (const char byte : request) {
+      SendText(fd.get(), absl::string_view(&byte, 1));
+      EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
+      char seen = 0;
+      if (recv(fd.get(), &seen, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) break;
+    }
+    EXPECT_THAT(ReadToEnd(fd.get()), StartsWith("HTTP/1.1 408 ")) << "before it was all sent";
+  }
+}
+
+TEST_F(HttpServerTest, WhoDoesNotReadIsCutOffAndHoldsNobodyUp) {
+  HttpLimits limits;
+  limits.write = absl::Milliseconds(300);
+  StartServer(limits);
+  const base::UniqueFd fd = Ask("/huge");
+  char byte = 0;
+  ASSERT_EQ(recv(fd.get(), &byte, 1, MSG_PEEK), 1) << "it is being sent";
+  EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
+  // Hung up: what was under way is all there will be.
+  WaitForHangUp(fd.get());
+  EXPECT_LT(ReadToEnd(fd.get()).size(), kHuge);
+}
+
+TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {
+  HttpLimits limits;
+  limits.connections = 3;
+  StartServer(limits);
+  std::vector<base::UniqueFd> idle;
+  for (int i = 0; i < 3; ++i) {
+    idle.push_back(ConnectToHttp(port()));
+    ASSERT_TRUE(SendText(idle.back().get(), "GET /"));
+  }
+  EXPECT_EQ(HttpGet(port(), "/").status, 200);
+  EXPECT_EQ(ReadToEnd(idle[0].get()), "") << "closed";
+  ASSERT_TRUE(SendText(idle[2].get(), " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  EXPECT_EQ(ReadReply(idle[2].get()).status, 200) << "the last one is still served";
+}
+
+TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
+  HttpLimits limits;
+  limits.connections = 3;
+  StartServer(limits);
+  std::vector<base::UniqueFd> busy;
+  for (int i = 0; i < 3; ++i) busy.push_back(Ask("/hang"));
+  started_->WaitForNotification();
+  // The second and the third may not have been accepted yet, and are before it.
+  const base::UniqueFd late = ConnectToHttp(port());
+  EXPECT_EQ(ReadToEnd(late.get()), "");
+  go_->Notify();
+  for (const base::UniqueFd& fd : busy) EXPECT_EQ(ReadReply(fd.get()).body, "at last");
+  EXPECT_EQ(HttpGet(port(), "/").status, 200);
+}
+
+TEST_F(HttpServerTest, AHandlerThatHangsHoldsUpSlowRoutesOnly) {
+  HttpLimits limits;
+  limits.waiting = 1;
+  StartServer(limits);
+  const base::UniqueFd running = Ask("/hang");
+  started_->WaitForNotification();
+  const base::UniqueFd waiting = Ask("/slow");
+  HttpReply refused;
+  // The one that waits is in the queue, or will be; then there is no room.
+  for (int i = 0; i < 3 && refused.status != 503; ++i) {
+    const base::UniqueFd fd = Ask("/slow");
+    pollfd event{fd.get(), POLLIN, 0};
+    if (poll(&event, 1, 1000) == 1) refused = ReadReply(fd.get());
+  }
+  EXPECT_EQ(refused.status, 503);
+  EXPECT_EQ(refused.headers["retry-after"], "1");
+  EXPECT_EQ(HttpGet(port(), "/").status, 200);
+  go_->Notify();
+  EXPECT_EQ(ReadReply(running.get()).body, "at last");
+  EXPECT_EQ(ReadReply(waiting.get()).body, "slow");
+}
+
+TEST_F(HttpServerTest, WhoWaitsForAHandlerThatHangsIsToldSo) {
+  HttpLimits limits;
+  limits.answer = absl::Milliseconds(50);
+  StartServer(limits);
+  const base::UniqueFd fd = Ask("/hang");
+  const HttpReply reply = ParseReply(ReadToEnd(fd.get()));
+  EXPECT_EQ(reply.status, 503);
+  EXPECT_THAT(reply.body, HasSubstr("in time"));
+}
+
+TEST_F(HttpServerTest, EndsWhileAHandlerHangsAndClientsAreConnected) {
+  StartServer();
+  const base::UniqueFd idle = ConnectToHttp(port());
+  const base::UniqueFd hanging = Ask("/hang");
+  const base::UniqueFd waiting = Ask("/slow");
+  started_->WaitForNotification();
+  const uint16_t old = port();
+  server_.reset();
+  EXPECT_EQ(ReadToEnd(idle.get()), "");
+  EXPECT_EQ(ReadToEnd(hanging.get()), "");
+  EXPECT_EQ(ReadToEnd(waiting.get()), "");
+  EXPECT_FALSE(ConnectToHttp(old)) << "nobody listens any more";
+}
+
+TEST_F(HttpServerTest, CanBeStartedAgainAtOnce) {
+  StartServer();
+  const base::UniqueFd open = Ask("/");
+  ASSERT_EQ(ReadReply(open.get()).status, 200);
+  const HttpAddress address = server_->address();
+  server_.reset();
+  NPG_ASSERT_OK(HttpServer::Start(address, {}));
+}
+
+TEST_F(HttpServerTest, NamesOfOthersAreRefused) {
+  StartServer();
+  const base::UniqueFd fd = ConnectToHttp(port());
+  ASSERT_TRUE(SendText(fd.get(), "GET / HTTP/1.1\r\nHost: attacker.example:9829\r\n\r\n"));
+  EXPECT_EQ(ReadReply(fd.get()).status, 421);
+}
+
+TEST_F(HttpServerTest, NoSignalReachesItsThreads) {
+  StartServer();
+  int threads = 0;
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::ifstream status(task.path() / "status");
+    const std::string text((std::istreambuf_iterator<char>(status)), {});
+    if (!absl::StrContains(text, "Name:\tnpg-http")) continue;
+    ++threads;
+    // All but SIGKILL, SIGSTOP and the two that the C library keeps for itself.
+    EXPECT_THAT(text, HasSubstr("SigBlk:\tfffffffe7ffbfeff"));
+  }
+  EXPECT_EQ(threads, 2);
+}
+
+TEST(HttpServerStartTest, SaysWhyItCannotListen) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto first, HttpServer::Start(kAnyPort, {}));
+  const absl::Status taken = HttpServer::Start(first->address(), {}).status();
+  EXPECT_EQ(taken.message(),
+            absl::StrCat("listen for HTTP on 127.0.0.1:", first->address().port,
+                         ": Address already in use; see who listens there with 'ss -ltnp', or "
+                         "name another with --http-address"));
+  const absl::Status elsewhere = HttpServer::Start({false, {192, 0, 2, 1}, 9829}, {}).status();
+  EXPECT_EQ(elsewhere.message(),
+            "listen for HTTP on 192.0.2.1:9829: Cannot assign requested address; name an address "
+            "of this node with --http-address");
+}
+
+}  // namespace
+}  // namespace npg::telemetry

@@ -1,0 +1,22 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_RUN_HTTP_H_
+#define NODEPORT_GUARD_CLI_RUN_HTTP_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "cli/options.h"
+#include "telemetry/health.h"
+#include "telemetry/http_address.h"
+
+namespace npg::cli {
+
+// Serves what `run` has to tell over HTTP for as long as what is returned lives.
+// Logs what is worth a warning about the address.
+absl::StatusOr<std::shared_ptr<void>> ServeHttp(const telemetry::HttpAddress& address,
+                                                const NodeOptions& node,
+                                                std::shared_ptr<telemetry::Health> health);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_RUN_HTTP_H_

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/endpoints.h"
+
+#include <sys/utsname.h>
+
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "telemetry/health.h"
+#include "telemetry/http_message.h"
+#include "telemetry/http_server.h"
+#include "telemetry/node_view.h"
+#include "telemetry/status_page.h"
+
+namespace npg::telemetry {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+constexpr absl::Duration kMaxAge = absl::Seconds(1);
+constexpr const char* kJsonType = "application/json";
+
+std::string JsonText(const Json& json) {
+  return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+HttpResponse HealthResponse(const HealthAnswer& answer, bool json) {
+  HttpResponse response;
+  response.status = answer.ok ? 200 : 503;
+  if (json) {
+    response.content_type = kJsonType;
+    response.body = std::make_shared<const std::string>(
+        JsonText({{"ok", answer.ok}, {"checks", answer.lines}}));
+  } else {
+    response.body =
+        std::make_shared<const std::string>(absl::StrCat(absl::StrJoin(answer.lines, "\n"), "\n"));
+  }
+  return response;
+}
+
+HttpResponse StatusResponse(const NodeView::Result& node) {
+  HttpResponse response;
+  response.content_type = kJsonType;
+  if (node.ok()) {
+    response.body = std::make_shared<const std::string>(JsonText((*node)->document));
+  } else {
+    response.status = 503;
+    response.body = std::make_shared<const std::string>(
+        JsonText({{"error", std::string(node.status().message())}}));
+  }
+  return response;
+}
+
+HttpResponse PageResponse(const Endpoints& endpoints, const NodeView::Result& node) {
+  PageInput input;
+  const HealthState state = endpoints.health->Read();
+  input.now = absl::Now();
+  input.live = Liveness(state, input.now);
+  input.ready = Readiness(state);
+  input.has_metrics = endpoints.metrics != nullptr;
+  if (node.ok()) {
+    input.document = &(*node)->document;
+  } else {
+    input.error = std::string(node.status().message());
+  }
+  utsname system{};
+  if (uname(&system) == 0) {
+    input.node = static_cast<const char*>(system.nodename);
+    input.kernel = absl::StrCat(static_cast<const char*>(system.release), " ",
+                                static_cast<const char*>(system.machine));
+  }
+  HttpResponse response;
+  response.content_type = "text/html; charset=utf-8";
+  response.security_policy = StatusPagePolicy();
+  response.body = std::make_shared<const std::string>(RenderStatusPage(input));
+  return response;
+}
+
+// Keeps a response for a second. For one thread: that of slow routes.
+std::function<HttpResponse(const HttpRequest&)> Kept(std::function<HttpResponse()> make) {
+  struct State {
+    absl::Time made = absl::InfinitePast();
+    HttpResponse response;
+  };
+  return [make = std::move(make), state = std::make_shared<State>()](const HttpRequest&) {
+    const absl::Time now = absl::Now();
+    // A clock that was set back must not keep it for hours.
+    if (now - state->made > kMaxAge || now < state->made) {
+      state->response = make();
+      state->made = absl::Now();
+    }
+    return state->response;
+  };
+}
+
+}  // namespace
+
+std::vector<HttpRoute> MakeRoutes(const Endpoints& endpoints) {
+  std::vector<HttpRoute> routes;
+  const std::shared_ptr<Health> health = endpoints.health;
+  routes.push_back({"/healthz", false, [health](const HttpRequest& request) {
+                      return HealthResponse(Liveness(health->Read(), absl::Now()),
+                                            request.wants_json);
+                    }});
+  routes.push_back({"/readyz", false, [health](const HttpRequest& request) {
+                      return HealthResponse(Readiness(health->Read()), request.wants_json);
+                    }});
+  routes.push_back({"/api/v1/status", true,
+                    Kept([node = endpoints.node] { return StatusResponse(node->Get(kMaxAge)); })});
+  routes.push_back({"/", true, Kept([endpoints] {
+                      return PageResponse(endpoints, endpoints.node->Get(kMaxAge));
+                    })});
+  if (endpoints.metrics) {
+    routes.push_back({"/metrics", true, [metrics = endpoints.metrics](const HttpRequest&) {
+                        HttpResponse response;
+                        response.content_type = "text/plain; version=0.0.4; charset=utf-8";
+                        response.body = std::make_shared<const std::string>(metrics());
+                        return response;
+                      }});
+  }
+  return routes;
+}
+
+}  // namespace npg::telemetry

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TELEMETRY_ENDPOINTS_H_
+#define NODEPORT_GUARD_TELEMETRY_ENDPOINTS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "telemetry/health.h"
+#include "telemetry/http_server.h"
+#include "telemetry/node_view.h"
+
+namespace npg::telemetry {
+
+// What the HTTP server has to say, and whence.
+struct Endpoints {
+  std::shared_ptr<Health> health;
+  std::shared_ptr<NodeView> node;
+  std::function<std::string()> metrics;  // the text of /metrics; empty: 404
+};
+
+// "/", "/healthz", "/readyz", "/api/v1/status" and "/metrics". The text of a
+// status or of the page is made at most once a second, however many ask.
+std::vector<HttpRoute> MakeRoutes(const Endpoints& endpoints);
+
+}  // namespace npg::telemetry
+
+#endif  // NODEPORT_GUARD_TELEMETRY_ENDPOINTS_H_
