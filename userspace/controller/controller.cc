@@ -31,6 +31,7 @@
 #include "base/memory.h"
 #include "base/unique_fd.h"
 #include "controller/datagram_keeper.h"
+#include "controller/exemption_follower.h"
 #include "controller/ipvs_dodge.h"
 #include "controller/listener_classifier.h"
 #include "controller/repeated_fault.h"
@@ -46,6 +47,8 @@
 #include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
+#include "telemetry/fields.h"
+#include "telemetry/log.h"
 
 namespace npg::controller {
 namespace {
@@ -125,6 +128,7 @@ class Controller {
   base::EventLoop::TimerId addresses_timer_ = 0;
   uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
   std::optional<SourceStates> states_;
+  std::unique_ptr<ExemptionFollower> exemptions_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
   absl::flat_hash_map<std::string, RepeatedFault> source_faults_;
@@ -137,6 +141,7 @@ class Controller {
   RepeatedFault repair_fault_{"repair the BPF links"};
   RepeatedFault flows_fault_{"list the exempted connections"};
   RepeatedFault reconcile_fault_{"reconcile the flow entries"};
+  RepeatedFault exemptions_fault_{"log exemptions"};
 };
 
 absl::Status Controller::OpenCgroup() {
@@ -363,8 +368,15 @@ void Controller::OnReading(const sources::Source& source,
   const absl::StatusOr<Applied> applied = ApplyDesired();
   apply_fault_.Note(applied.status());
   if (applied.ok() && applied->put + applied->removed > 0) {
-    spdlog::info("source {}: {} ports put, {} removed, {} guarded in all", name, applied->put,
-                 applied->removed, desired_.Entries().size());
+    telemetry::Log(
+        spdlog::level::info,
+        absl::StrCat("source ", name, ": ", applied->put, " ports put, ", applied->removed,
+                     " removed, ", desired_.Entries().size(), " guarded in all"),
+        telemetry::Fields()
+            .Add("source", name)
+            .Add("put", applied->put)
+            .Add("removed", applied->removed)
+            .Add("nodeports", desired_.Entries().size()));
   }
 }
 
@@ -409,6 +421,7 @@ void Controller::Maintain() {
   }
   apply_fault_.Note(ApplyDesired().status());
   states_fault_.Note(WriteStates());
+  for (auto& [name, fault] : source_faults_) fault.Remind();
   const bool full = ++round_ % kRoundsToFull == 0;
   if (full) {
     absl::Status status = classifier_->Enter(desired_.Entries());
@@ -437,6 +450,10 @@ absl::Status Controller::FollowNode() {
 absl::Status Controller::Serve() {
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(FollowNode());
+  absl::StatusOr<std::unique_ptr<ExemptionFollower>> exemptions =
+      ExemptionFollower::Start(*loop_, options_.pins);
+  exemptions_fault_.Note(exemptions.status());
+  if (exemptions.ok()) exemptions_ = *std::move(exemptions);
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },
       [this](const absl::Status& status) {
@@ -445,19 +462,29 @@ absl::Status Controller::Serve() {
                         std::string(status.message()));
           return;
         }
-        spdlog::warn("nft table inet {} was changed or removed by somebody else and is restored",
-                     std::string(dataplane::kNftTableName));
+        telemetry::Log(spdlog::level::warn,
+                       absl::StrCat("nft table inet ", dataplane::kNftTableName,
+                                    " was changed or removed by somebody else and is restored"),
+                       telemetry::Fields().Add("event", "rules_restored"));
         guard_->AddToCounter(NPG_COUNTER_RULES_RESTORED, 1).IgnoreError();
       }));
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
-  spdlog::info("ready: {} {} NodePorts from {} in cgroup {}{}{}",
-               options_.mode == NPG_MODE_ENFORCE ? "guarding" : "observing",
-               desired_.Entries().size(), absl::StrJoin(names, ", "), options_.cgroup,
-               guard_->adopted() ? ", adopted from an earlier run" : "",
-               table_->owned() ? ""
-                               : "; this kernel cannot protect the nft table from others, it "
-                                 "is watched instead");
+  const bool enforcing = options_.mode == NPG_MODE_ENFORCE;
+  telemetry::Log(
+      spdlog::level::info,
+      absl::StrCat("ready: ", enforcing ? "guarding" : "observing", " ", desired_.Entries().size(),
+                   " NodePorts from ", absl::StrJoin(names, ", "), " in cgroup ", options_.cgroup,
+                   guard_->adopted() ? ", adopted from an earlier run" : "",
+                   table_->owned() ? ""
+                                   : "; this kernel cannot protect the nft table from others, it "
+                                     "is watched instead"),
+      telemetry::Fields()
+          .Add("event", "ready")
+          .Add("mode", enforcing ? "enforce" : "observe")
+          .Add("nodeports", desired_.Entries().size())
+          .Add("adopted", guard_->adopted())
+          .Add("version", options_.version));
   loop_->After(kMaintenance, [this] { Maintain(); });
   loop_->After(kStarted, [] { base::ReleaseUnusedMemory(); });
   return loop_->Run();

@@ -2,32 +2,11 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_REPEATED_FAULT_H_
 #define NODEPORT_GUARD_CONTROLLER_REPEATED_FAULT_H_
 
-#include <spdlog/spdlog.h>
-
-#include <string>
-#include <utility>
-
-#include "absl/status/status.h"
+#include "telemetry/repeated_fault.h"
 
 namespace npg::controller {
 
-// The same complaint every ten seconds helps nobody: said when it is new, and
-// when it is over.
-class RepeatedFault {
- public:
-  explicit RepeatedFault(std::string what) : what_(std::move(what)) {}
-
-  void Note(const absl::Status& status) {
-    const std::string message(status.message());
-    if (!status.ok() && message != last_) spdlog::error("{}: {}", what_, message);
-    if (status.ok() && !last_.empty()) spdlog::info("{}: works again", what_);
-    last_ = status.ok() ? "" : message;
-  }
-
- private:
-  std::string what_;
-  std::string last_;
-};
+using telemetry::RepeatedFault;
 
 }  // namespace npg::controller
 
