@@ -176,6 +176,19 @@ void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
                      node->bpffs, {node, &node->bpffs}));
 }
 
+// The name that a pod is given by the downward API, under its usual variable.
+void AddKubeEventFlags(FlagSet& flags, const std::shared_ptr<RunOptions>& options,
+                       std::shared_ptr<std::string> kube_events) {
+  flags.Add(ChoiceFlag(
+      "kube-events", "on|off",
+      "Whether the Service in a conflict gets a Kubernetes Event that names the node and the "
+      "process: one for each conflict, and one a day while it lasts. Only with the source "
+      "kubernetes; the account needs the right to create and patch events of events.k8s.io.",
+      "on", std::move(kube_events)));
+  flags.Add(TextFlag("node-name", "NAME", "The name of this node in Kubernetes Events.",
+                     "NODE_NAME, or the host's name", {options, &options->node_name}));
+}
+
 constexpr const char* kNamesCgroups = "The cgroup2 folder from which cgroups are named.";
 
 }  // namespace
@@ -198,6 +211,7 @@ void CommandLine::AddRun() {
   auto log_format = std::make_shared<std::string>();
   auto mark = std::make_shared<std::optional<uint32_t>>();
   auto mask = std::make_shared<std::optional<uint32_t>>();
+  auto kube_events = std::make_shared<std::string>("on");
   FlagSet& flags = command.flags;
   AddSourceFlags(flags, {options, &options->sources});
   flags.Add(
@@ -219,6 +233,7 @@ void CommandLine::AddRun() {
                if (on.ok()) options->detach_on_exit = *on;
                return on.status();
              }});
+  AddKubeEventFlags(flags, options, kube_events);
   flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
                        "info", {options, &options->log_level}));
   flags.Add(
@@ -227,10 +242,12 @@ void CommandLine::AddRun() {
                      "Read flags from a YAML file: names without the dashes as keys, lists where "
                      "a flag can be repeated. The command line and the environment win.",
                      "", command.config_file));
-  command.finish = [options, mode, log_format, mark,
-                    mask](const Environment& environment) -> absl::StatusOr<Options> {
+  command.finish = [options, mode, log_format, mark, mask,
+                    kube_events](const Environment& environment) -> absl::StatusOr<Options> {
     options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
+    options->kube_events = *kube_events == "on";
+    if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark, *mask);
     if (!combined.ok()) return combined.status();
