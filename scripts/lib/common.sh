@@ -34,7 +34,6 @@ present() {
   local what=${1#*:} folder
   case $1 in
     command:*) command -v -- "$what" >/dev/null ;;
-    python:*) /usr/bin/python3 -c "import $what" 2>/dev/null ;;
     pkg-config:*) command -v pkg-config >/dev/null && pkg-config --exists "$what" ;;
     header:*)
       for folder in /usr/include /usr/local/include; do
@@ -42,7 +41,7 @@ present() {
       done
       return 1
       ;;
-    python3:*) command -v python3 >/dev/null && python3 -c "import $what" 2>/dev/null ;;
+    python3:*) /usr/bin/python3 -c "import $what" 2>/dev/null ;;
     *) die 1 "scripts/lib/packages: unknown probe $1" ;;
   esac
 }

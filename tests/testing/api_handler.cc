@@ -9,10 +9,14 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/clock.h"
+#include "testing/api_events.h"
 #include "testing/api_fault.h"
+#include "testing/api_query.h"
 #include "testing/api_reply.h"
 #include "testing/api_request.h"
 #include "testing/api_status.h"
@@ -30,7 +34,15 @@ RecordedRequest Record(const ApiRequest& request) {
           .query = request.query,
           .http_version = request.http_version,
           .authorization = request.Header("authorization"),
-          .user_agent = request.Header("user-agent")};
+          .user_agent = request.Header("user-agent"),
+          .body = request.body};
+}
+
+// Of "/api/v1/namespaces/NAMESPACE/..." and "/apis/GROUP/v1/namespaces/NAMESPACE/...".
+std::string NamespaceOf(absl::string_view path) {
+  const std::pair<absl::string_view, absl::string_view> parts =
+      absl::StrSplit(path, absl::MaxSplits("/namespaces/", 1));
+  return std::string(parts.second.substr(0, parts.second.find('/')));
 }
 
 }  // namespace
@@ -47,8 +59,27 @@ std::optional<ApiAnswer> ApiHandler::Refusal(const ApiRequest& request) const {
                      request.kind() == RequestKind::kWatch ? "watch" : "list");
   }
   if (request.kind() == RequestKind::kAny) return NotFound();
+  if (request.kind() == RequestKind::kEvent) {
+    if (!access_.events_forbidden) return std::nullopt;
+    return ForbiddenEvents(request.method == "POST" ? "create" : "patch",
+                           NamespaceOf(request.path));
+  }
   if (request.method != "GET") return MethodNotAllowed();
   return std::nullopt;
+}
+
+// A list of one namespace with metadata.name as its field selector, and of no other kind.
+ApiAnswer ApiHandler::ListByName(const ApiRequest& request) const {
+  const std::string selector = QueryValue(request.query, "fieldSelector");
+  absl::string_view name = selector;
+  if (!absl::ConsumePrefix(&name, "metadata.name=")) return BadRequest("not offered in this test");
+  const auto services = model_.Services();
+  const auto it = services.find(absl::StrCat(NamespaceOf(request.path), "/", name));
+  ApiAnswer answer;
+  answer.body = absl::StrCat(
+      R"({"kind":"ServiceList","apiVersion":"v1","metadata":{"resourceVersion":")",
+      model_.resource_version(), R"("},"items":[)", it == services.end() ? "" : it->second, "]}\n");
+  return answer;
 }
 
 std::shared_ptr<ApiReply> ApiHandler::Reply(const ApiRequest& request, Fault fault) {
@@ -58,6 +89,12 @@ std::shared_ptr<ApiReply> ApiHandler::Reply(const ApiRequest& request, Fault fau
   }
   if (auto refusal = Refusal(request)) {
     return std::make_shared<ApiReply>(*std::move(refusal), std::move(fault));
+  }
+  if (request.kind() == RequestKind::kEvent) {
+    return std::make_shared<ApiReply>(events_.Handle(request), std::move(fault));
+  }
+  if (request.kind() == RequestKind::kOfOne) {
+    return std::make_shared<ApiReply>(ListByName(request), std::move(fault));
   }
   if (request.kind() == RequestKind::kList) {
     return std::make_shared<ApiReply>(model_.List(request.query), std::move(fault));

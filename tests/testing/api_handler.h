@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "testing/api_events.h"
 #include "testing/api_fault.h"
 #include "testing/api_model.h"
 #include "testing/api_reply.h"
@@ -23,6 +24,7 @@ struct ApiAccess {
   bool client_certificates = true;
   // Not empty: every request is refused to this user, with 403.
   std::string forbidden_user = {};
+  bool events_forbidden = false;  // to everybody, with 403
 };
 
 // From a request to the reply, whatever it came over. Not thread-safe.
@@ -31,6 +33,7 @@ class ApiHandler {
   explicit ApiHandler(ApiAccess access) : access_(std::move(access)) {}
 
   ApiModel& model() { return model_; }
+  ApiEvents& events() { return events_; }
   FaultQueue& faults() { return faults_; }
   ApiAccess& access() { return access_; }
 
@@ -42,9 +45,11 @@ class ApiHandler {
 
  private:
   std::optional<ApiAnswer> Refusal(const ApiRequest& request) const;
+  ApiAnswer ListByName(const ApiRequest& request) const;
   std::shared_ptr<ApiReply> Reply(const ApiRequest& request, Fault fault);
 
   ApiModel model_;
+  ApiEvents events_;
   FaultQueue faults_;
   ApiAccess access_;
   std::vector<std::weak_ptr<ApiReply>> watches_;

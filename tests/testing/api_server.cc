@@ -10,6 +10,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -76,6 +77,20 @@ void ApiServer::AcceptClientCertificates(bool accept) {
 
 void ApiServer::Forbid(const std::string& user) {
   loop_->Do([&user](ApiServerLoop& loop) { loop.handler().access().forbidden_user = user; });
+}
+
+void ApiServer::ForbidEvents(bool forbid) {
+  loop_->Do([forbid](ApiServerLoop& loop) { loop.handler().access().events_forbidden = forbid; });
+}
+
+std::vector<std::string> ApiServer::Events() {
+  std::vector<std::string> events;
+  loop_->Do([&events](ApiServerLoop& loop) { events = loop.handler().events().All(); });
+  return events;
+}
+
+void ApiServer::ForgetEvents() {
+  loop_->Do([](ApiServerLoop& loop) { loop.handler().events().Clear(); });
 }
 
 void ApiServer::UseCertificate(ServerCertificate certificate) {

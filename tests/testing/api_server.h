@@ -6,6 +6,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -62,6 +63,11 @@ class ApiServer {
   // The store, on the server's thread. Open watches hear of what has changed.
   void Change(absl::FunctionRef<void(ApiModel&)> change);
 
+  // The Events that were created, as JSON.
+  std::vector<std::string> Events();
+  // As when the time that a server keeps them is over.
+  void ForgetEvents();
+
   // Who is let in. At first: the token of the options, and client certificates
   // of our CA.
   void AcceptTokens(std::set<std::string> tokens);
@@ -69,6 +75,8 @@ class ApiServer {
   // Refuses everything to `user`, as "system:serviceaccount:x:y", with 403;
   // empty: lets everybody do everything again.
   void Forbid(const std::string& user);
+  // Refuses changes of Events to everybody, with 403.
+  void ForbidEvents(bool forbid);
   // From the next connection on.
   void UseCertificate(ServerCertificate certificate);
 

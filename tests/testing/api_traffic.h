@@ -27,6 +27,7 @@ struct RecordedRequest {
   int http_version = 1;
   std::string authorization;
   std::string user_agent;
+  std::string body;         // of the request
   int code = 0;             // of the answer, 0: none was given
   uint64_t body_bytes = 0;  // sent so far
   bool ended = false;       // the answer is complete, or was cut by either side

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -28,6 +27,8 @@ absl::string_view Reason(int code) {
   switch (code) {
     case 200:
       return "OK";
+    case 201:
+      return "Created";
     case 400:
       return "Bad Request";
     case 401:
@@ -38,6 +39,8 @@ absl::string_view Reason(int code) {
       return "Not Found";
     case 405:
       return "Method Not Allowed";
+    case 409:
+      return "Conflict";
     case 410:
       return "Gone";
     case 422:
@@ -100,22 +103,19 @@ class Http1Session final : public HttpSession {
  private:
   // True when there was one, or when what there is is none: end() tells.
   bool NextRequest() {
-    if (body_to_skip_ != 0) {
-      const size_t skipped = std::min(body_to_skip_, in_.size());
-      in_.erase(0, skipped);
-      body_to_skip_ -= skipped;
-    }
     const size_t size = in_.find("\r\n\r\n");
-    if (body_to_skip_ != 0 || size == std::string::npos) return false;
+    if (size == std::string::npos) return false;
     ApiRequest request;
     request.client_known = client_known_;
     if (!ParseHead(absl::string_view(in_).substr(0, size), request)) {
       end_ = End::kClose;
       return true;
     }
-    in_.erase(0, size + 4);
-    body_to_skip_ = 0;
-    if (!absl::SimpleAtoi(request.Header("content-length"), &body_to_skip_)) body_to_skip_ = 0;
+    size_t body = 0;
+    if (!absl::SimpleAtoi(request.Header("content-length"), &body)) body = 0;
+    if (in_.size() < size + 4 + body) return false;
+    request.body = in_.substr(size + 4, body);
+    in_.erase(0, size + 4 + body);
     last_ = absl::EqualsIgnoreCase(request.Header("connection"), "close");
     head_sent_ = false;
     reply_ = handler_(request);
@@ -175,7 +175,6 @@ class Http1Session final : public HttpSession {
   const Handler handler_;
   const bool client_known_;
   std::string in_, chunk_;
-  size_t body_to_skip_ = 0;
   std::shared_ptr<ApiReply> reply_;
   bool head_sent_ = false, chunked_ = false, last_ = false;
   End end_ = End::kOpen;

@@ -56,6 +56,7 @@ class Http2Session final : public HttpSession {
     const CallbacksPtr callbacks(made);
     nghttp2_session_callbacks_set_on_begin_headers_callback(made, OnBeginHeaders);
     nghttp2_session_callbacks_set_on_header_callback(made, OnHeader);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(made, OnData);
     nghttp2_session_callbacks_set_on_frame_recv_callback(made, OnFrame);
     nghttp2_session_callbacks_set_on_stream_close_callback(made, OnStreamClose);
     nghttp2_session* session = nullptr;
@@ -127,6 +128,14 @@ class Http2Session final : public HttpSession {
     } else {
       request.headers[std::string(name)] = value;
     }
+    return 0;
+  }
+
+  static int OnData(nghttp2_session* /*session*/, uint8_t /*flags*/, int32_t id,
+                    const uint8_t* data, size_t size, void* self) {
+    const auto it = Self(self).streams_.find(id);
+    if (it != Self(self).streams_.end())
+      absl::StrAppend(&it->second.request.body, View(data, size));
     return 0;
   }
 

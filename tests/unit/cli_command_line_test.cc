@@ -96,6 +96,20 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(telemetry::ToString(*run.http), "127.0.0.1:9829");
   EXPECT_EQ(run.log_level, "info");
   EXPECT_FALSE(run.log_json);
+  EXPECT_TRUE(run.kube_events);
+  EXPECT_EQ(run.node_name, "");
+}
+
+TEST(CommandLineTest, TheNodesNameIsFlagThenEnvironment) {
+  const auto name = [](const std::string& line, const Variables& variables) {
+    const auto run = ParseAs<RunOptions>(line, variables);
+    return run.ok() ? run->node_name : "(refused)";
+  };
+  const Variables both = {{"NODE_NAME", "pod"}, {"NODEPORT_GUARD_NODE_NAME", "own"}};
+  EXPECT_EQ(name("run", {{"NODE_NAME", "pod"}}), "pod");
+  EXPECT_EQ(name("run", both), "own");
+  EXPECT_EQ(name("run --node-name flag", both), "flag");
+  EXPECT_EQ(Refused("run --kube-events maybe"), "--kube-events: \"maybe\" is not one of on, off");
 }
 
 // Where `run` with this line listens for HTTP.
@@ -140,7 +154,8 @@ TEST(CommandLineTest, AllFlagsOfRun) {
           "--kubeconfig k.yaml --kube-context c --kube-api-server https://192.0.2.1:6443/ "
           "--mode observe "
           "--cgroup /cg --bpffs /bpf --mark 0x10 --mark-mask 0xf0 --ignore-process a,b "
-          "--ignore-process c --detach-on-exit --log-level debug --log-format json"));
+          "--ignore-process c --detach-on-exit --log-level debug --log-format json "
+          "--kube-events off --node-name worker-1"));
   EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file", "kubernetes"));
   EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
   EXPECT_EQ(run.sources.kubeconfig, "k.yaml");
@@ -155,6 +170,8 @@ TEST(CommandLineTest, AllFlagsOfRun) {
   EXPECT_TRUE(run.detach_on_exit);
   EXPECT_EQ(run.log_level, "debug");
   EXPECT_TRUE(run.log_json);
+  EXPECT_FALSE(run.kube_events);
+  EXPECT_EQ(run.node_name, "worker-1");
 }
 
 TEST(CommandLineTest, FlagsOfDoctor) {

@@ -214,6 +214,19 @@ void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
                      node->bpffs, {node, &node->bpffs}));
 }
 
+// The name that a pod is given by the downward API, under its usual variable.
+void AddKubeEventFlags(FlagSet& flags, const std::shared_ptr<RunOptions>& options,
+                       std::shared_ptr<std::string> kube_events) {
+  flags.Add(ChoiceFlag(
+      "kube-events", "on|off",
+      "Whether the Service in a conflict gets a Kubernetes Event that names the node and the "
+      "process: one for each conflict, and one a day while it lasts. Only with the source "
+      "kubernetes; the account needs the right to create and patch events of events.k8s.io.",
+      "on", std::move(kube_events)));
+  flags.Add(TextFlag("node-name", "NAME", "The name of this node in Kubernetes Events.",
+                     "NODE_NAME, or the host's name", {options, &options->node_name}));
+}
+
 constexpr const char* kNamesCgroups = "The cgroup2 folder from which cgroups are named.";
 
 }  // namespace
@@ -234,6 +247,7 @@ void CommandLine::AddRun() {
   auto options = std::make_shared<RunOptions>();
   auto mode = std::make_shared<std::string>();
   auto log_format = std::make_shared<std::string>();
+  auto kube_events = std::make_shared<std::string>("on");
   FlagSet& flags = command.flags;
   AddSourceFlags(flags, {options, &options->sources});
   flags.Add(
@@ -252,6 +266,7 @@ void CommandLine::AddRun() {
                return on.status();
              }});
   flags.Add(HttpAddressFlag({options, &options->http}));
+  AddKubeEventFlags(flags, options, kube_events);
   flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
                        "info", {options, &options->log_level}));
   flags.Add(
@@ -260,10 +275,12 @@ void CommandLine::AddRun() {
                      "Read flags from a YAML file: names without the dashes as keys, lists where "
                      "a flag can be repeated. The command line and the environment win.",
                      "", command.config_file));
-  command.finish = [options, mode, log_format,
-                    mark](const Environment& environment) -> absl::StatusOr<Options> {
+  command.finish = [options, mode, log_format, mark,
+                    kube_events](const Environment& environment) -> absl::StatusOr<Options> {
     options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
+    options->kube_events = *kube_events == "on";
+    if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();

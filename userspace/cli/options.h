@@ -51,6 +51,8 @@ struct RunOptions {
   std::optional<telemetry::HttpAddress> http = telemetry::HttpAddress{false, {127, 0, 0, 1}, 9829};
   std::string log_level = "info";  // trace, debug, info, warn, error
   bool log_json = false;
+  bool kube_events = true;  // where the source kubernetes is in use
+  std::string node_name;    // as the cluster calls this node; empty: the host's name
 };
 
 enum class OutputFormat { kTable, kJson, kYaml };

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <csignal>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,18 +13,39 @@
 #include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
+#include "cli/guard_facts.h"
 #include "cli/make_sources.h"
+#include "cli/metrics_page.h"
 #include "cli/node_paths.h"
 #include "cli/options.h"
 #include "cli/run_http.h"
+#include "cli/start_kube_events.h"
+#include "cli/status_report.h"
 #include "controller/controller.h"
+#include "core/port.h"
 #include "dataplane/pin_paths.h"
 #include "guard_abi.h"
 #include "sources/source.h"
+#include "telemetry/endpoints.h"
 #include "telemetry/health.h"
+#include "telemetry/kube_event_counts.h"
 #include "telemetry/log.h"
+#include "telemetry/node_view.h"
 
 namespace npg::cli {
+namespace {
+
+// The node as `status` shows it.
+absl::StatusOr<telemetry::NodeStatus> GatherNode(const NodeOptions& options) {
+  const absl::StatusOr<GuardFacts> facts =
+      GatherGuardFacts(options, [](const core::PortKey&, bool nodeport) { return nodeport; });
+  if (!facts.ok()) return facts.status();
+  StatusReport report = MakeStatusReport(*facts);
+  nlohmann::ordered_json document = StatusJson(report);
+  return telemetry::NodeStatus{std::move(document), std::move(report.conflicts), facts->now};
+}
+
+}  // namespace
 
 absl::StatusOr<int> Execute(const RunOptions& options) {
   const absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
@@ -47,8 +69,15 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
   const auto health = std::make_shared<telemetry::Health>();
+  const auto node = std::make_shared<telemetry::NodeView>(
+      [node = options.node] { return GatherNode(node); });
+  const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
   if (options.http) {
-    guard.serve = [&options, health] { return ServeHttp(*options.http, options.node, health); };
+    telemetry::Endpoints endpoints{health, node, {}};
+    endpoints.metrics = MetricsPage(node, health, [&kube_events] {
+      return kube_events ? kube_events->counts() : telemetry::KubeEventCounts();
+    });
+    guard.serve = [&options, endpoints] { return ServeHttp(*options.http, endpoints); };
   }
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), *health));
   return kExitOk;

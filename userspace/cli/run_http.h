@@ -5,8 +5,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "cli/options.h"
-#include "telemetry/health.h"
+#include "telemetry/endpoints.h"
 #include "telemetry/http_address.h"
 
 namespace npg::cli {
@@ -14,8 +13,7 @@ namespace npg::cli {
 // Serves what `run` has to tell over HTTP for as long as what is returned lives.
 // Logs what is worth a warning about the address.
 absl::StatusOr<std::shared_ptr<void>> ServeHttp(const telemetry::HttpAddress& address,
-                                                const NodeOptions& node,
-                                                std::shared_ptr<telemetry::Health> health);
+                                                const telemetry::Endpoints& endpoints);
 
 }  // namespace npg::cli
 

@@ -32,10 +32,10 @@
 #include "base/memory.h"
 #include "base/unique_fd.h"
 #include "controller/datagram_keeper.h"
+#include "controller/exemption_follower.h"
 #include "controller/health_keeper.h"
 #include "controller/ipvs_dodge.h"
 #include "controller/listener_classifier.h"
-#include "controller/repeated_fault.h"
 #include "controller/self_probe.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
@@ -50,6 +50,9 @@
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
 #include "telemetry/health.h"
+#include "telemetry/fields.h"
+#include "telemetry/log.h"
+#include "telemetry/repeated_fault.h"
 
 namespace npg::controller {
 namespace {
@@ -135,18 +138,20 @@ class Controller {
   std::optional<SourceStates> states_;
   std::optional<SelfProbe> probe_;
   std::optional<HealthKeeper> health_keeper_;
+  std::unique_ptr<ExemptionFollower> exemptions_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
-  absl::flat_hash_map<std::string, RepeatedFault> source_faults_;
-  RepeatedFault apply_fault_{"apply the NodePorts"};
-  RepeatedFault classify_fault_{"classify listeners"};
-  RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
-  RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
-  RepeatedFault addresses_fault_{"follow the node's addresses"};
-  RepeatedFault states_fault_{"write the state of the sources"};
-  RepeatedFault repair_fault_{"repair the BPF links"};
-  RepeatedFault flows_fault_{"list the exempted connections"};
-  RepeatedFault reconcile_fault_{"reconcile the flow entries"};
+  absl::flat_hash_map<std::string, telemetry::RepeatedFault> source_faults_;
+  telemetry::RepeatedFault apply_fault_{"apply the NodePorts"};
+  telemetry::RepeatedFault classify_fault_{"classify listeners"};
+  telemetry::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
+  telemetry::RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
+  telemetry::RepeatedFault addresses_fault_{"follow the node's addresses"};
+  telemetry::RepeatedFault states_fault_{"write the state of the sources"};
+  telemetry::RepeatedFault repair_fault_{"repair the BPF links"};
+  telemetry::RepeatedFault flows_fault_{"list the exempted connections"};
+  telemetry::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
+  telemetry::RepeatedFault exemptions_fault_{"log exemptions"};
 };
 
 absl::Status Controller::OpenCgroup() {
@@ -374,8 +379,15 @@ void Controller::OnReading(const sources::Source& source,
   apply_fault_.Note(applied.status());
   if (applied.ok()) health_keeper_->SourceApplied(name);
   if (applied.ok() && applied->put + applied->removed > 0) {
-    spdlog::info("source {}: {} ports put, {} removed, {} guarded in all", name, applied->put,
-                 applied->removed, desired_.Entries().size());
+    telemetry::Log(
+        spdlog::level::info,
+        absl::StrCat("source ", name, ": ", applied->put, " ports put, ", applied->removed,
+                     " removed, ", desired_.Entries().size(), " guarded in all"),
+        telemetry::Fields()
+            .Add("source", name)
+            .Add("put", applied->put)
+            .Add("removed", applied->removed)
+            .Add("nodeports", desired_.Entries().size()));
   }
 }
 
@@ -442,6 +454,7 @@ void Controller::Maintain() {
   RepairLinks();
   apply_fault_.Note(ApplyDesired().status());
   states_fault_.Note(WriteStates());
+  for (auto& [name, fault] : source_faults_) fault.Remind();
   const bool full = ++round_ % kRoundsToFull == 0;
   if (full) {
     absl::Status status = classifier_->Enter(desired_.Entries());
@@ -471,6 +484,10 @@ absl::Status Controller::Serve() {
   StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(FollowNode());
+  absl::StatusOr<std::unique_ptr<ExemptionFollower>> exemptions =
+      ExemptionFollower::Start(*loop_, options_.pins);
+  exemptions_fault_.Note(exemptions.status());
+  if (exemptions.ok()) exemptions_ = *std::move(exemptions);
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },
       [this](const absl::Status& status) {
@@ -480,19 +497,29 @@ absl::Status Controller::Serve() {
                         std::string(status.message()));
           return;
         }
-        spdlog::warn("nft table inet {} was changed or removed by somebody else and is restored",
-                     std::string(dataplane::kNftTableName));
+        telemetry::Log(spdlog::level::warn,
+                       absl::StrCat("nft table inet ", dataplane::kNftTableName,
+                                    " was changed or removed by somebody else and is restored"),
+                       telemetry::Fields().Add("event", "rules_restored"));
         guard_->AddToCounter(NPG_COUNTER_RULES_RESTORED, 1).IgnoreError();
       }));
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
-  spdlog::info("ready: {} {} NodePorts from {} in cgroup {}{}{}",
-               options_.mode == NPG_MODE_ENFORCE ? "guarding" : "observing",
-               desired_.Entries().size(), absl::StrJoin(names, ", "), options_.cgroup,
-               guard_->adopted() ? ", adopted from an earlier run" : "",
-               table_->owned() ? ""
-                               : "; this kernel cannot protect the nft table from others, it "
-                                 "is watched instead");
+  const bool enforcing = options_.mode == NPG_MODE_ENFORCE;
+  telemetry::Log(
+      spdlog::level::info,
+      absl::StrCat("ready: ", enforcing ? "guarding" : "observing", " ", desired_.Entries().size(),
+                   " NodePorts from ", absl::StrJoin(names, ", "), " in cgroup ", options_.cgroup,
+                   guard_->adopted() ? ", adopted from an earlier run" : "",
+                   table_->owned() ? ""
+                                   : "; this kernel cannot protect the nft table from others, it "
+                                     "is watched instead"),
+      telemetry::Fields()
+          .Add("event", "ready")
+          .Add("mode", enforcing ? "enforce" : "observe")
+          .Add("nodeports", desired_.Entries().size())
+          .Add("adopted", guard_->adopted())
+          .Add("version", options_.version));
   loop_->After(kMaintenance, [this] { Maintain(); });
   loop_->After(kStarted, [] { base::ReleaseUnusedMemory(); });
   return loop_->Run();

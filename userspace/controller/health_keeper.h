@@ -14,9 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "controller/repeated_fault.h"
 #include "sources/source.h"
 #include "telemetry/health.h"
+#include "telemetry/repeated_fault.h"
 
 namespace npg::controller {
 
@@ -51,7 +51,7 @@ class HealthKeeper {
   Probe probe_;
   std::function<void()> repair_;
   absl::flat_hash_set<std::string> applied_;
-  RepeatedFault fault_{"self-probe"};
+  telemetry::RepeatedFault fault_{"self-probe"};
 };
 
 }  // namespace npg::controller

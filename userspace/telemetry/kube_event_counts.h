@@ -6,11 +6,11 @@
 
 namespace npg::telemetry {
 
-// What became of the Kubernetes Events that the controller had to tell, since it started.
+// What became of the Kubernetes Events of this run.
 struct KubeEventCounts {
-  uint64_t created = 0;     // the API server took them
-  uint64_t failed = 0;      // it did not
-  uint64_t suppressed = 0;  // held back, so as not to flood it
+  uint64_t created = 0;     // taken by the API server, new ones and repetitions
+  uint64_t failed = 0;      // given up: refused, or not delivered after some attempts
+  uint64_t suppressed = 0;  // not needed, since the server had it already, or no room to wait
 };
 
 }  // namespace npg::telemetry

@@ -256,6 +256,18 @@ CURLcode HttpClient::ConfigureTls() {
   return setter.code();
 }
 
+// The request outlives the exchange, so that libcurl needs no copy of the body.
+CURLcode HttpClient::ConfigureBody() {
+  if (absl::string_view(request_.method) == "GET") return CURLE_OK;
+  headers_.reset(curl_slist_append(headers_.release(),
+                                   absl::StrCat("Content-Type: ", request_.body_type).c_str()));
+  return Setter(easy_.get())
+      .Set(CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body.size()))
+      .Set(CURLOPT_POSTFIELDS, request_.body.c_str())
+      .Set(CURLOPT_CUSTOMREQUEST, request_.method)
+      .code();
+}
+
 CURLcode HttpClient::Configure() {
   headers_.reset(curl_slist_append(nullptr, "Accept: application/json"));
   if (!request_.token.empty()) {
@@ -263,6 +275,7 @@ CURLcode HttpClient::Configure() {
         headers_.release(), absl::StrCat("Authorization: Bearer ", request_.token).c_str()));
   }
   if (const CURLcode code = ConfigureServer(); code != CURLE_OK) return code;
+  if (const CURLcode code = ConfigureBody(); code != CURLE_OK) return code;
   if (const CURLcode code = ConfigureTls(); code != CURLE_OK) return code;
   error_.assign(CURL_ERROR_SIZE, '\0');
   return Setter(easy_.get())

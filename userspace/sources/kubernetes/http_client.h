@@ -22,8 +22,11 @@
 namespace npg::sources::kubernetes {
 
 struct HttpRequest {
-  std::string target;  // path and query: "/api/v1/services?limit=500"
-  std::string token;   // bearer token; empty: none
+  std::string target;          // path and query: "/api/v1/services?limit=500"
+  std::string token = {};      // bearer token; empty: none
+  const char* method = "GET";  // or "POST", "PATCH", with a body
+  std::string body = {};       // what is sent; not with GET
+  std::string body_type = {};  // its Content-Type
   // How long the server may take to begin its answer, once it is connected, and
   // how long it may then be silent.
   absl::Duration answer_timeout = absl::Seconds(60);
@@ -50,7 +53,7 @@ struct HttpEnd {
   std::string message;  // one line that says what failed, on what and why; empty when nothing did
 };
 
-// One GET request at a time to one API server, over TLS that is always
+// One request at a time to one API server, over TLS that is always
 // verified, as HTTP/2 or HTTP/1.1, whichever the server speaks. Runs on the
 // event loop. The connection is kept for the next request, unless something
 // went wrong on it: whatever a half-open connection has swallowed once, it
@@ -132,6 +135,7 @@ class HttpClient {
   CURLcode Configure();
   CURLcode ConfigureTls();
   CURLcode ConfigureServer();
+  CURLcode ConfigureBody();
   bool HeadComplete();
   void Drive(curl_socket_t fd, int events);
   void CheckDone();

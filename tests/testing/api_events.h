@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_TESTING_API_EVENTS_H_
+#define NODEPORT_GUARD_TESTS_TESTING_API_EVENTS_H_
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "testing/api_request.h"
+#include "testing/api_status.h"
+
+namespace npg::testing {
+
+// The Events of events.k8s.io/v1 that an API server has: takes what a real one
+// takes, and refuses what a real one refuses (ValidateEventCreate and
+// ValidateEventUpdate of k8s.io/kubernetes). Not thread-safe.
+class ApiEvents {
+ public:
+  // POST to, or PATCH below, /apis/events.k8s.io/v1/namespaces/NAMESPACE/events.
+  ApiAnswer Handle(const ApiRequest& request);
+
+  // As JSON, sorted by namespace and name.
+  std::vector<std::string> All() const;
+  // As when their time is over.
+  void Clear() { events_.clear(); }
+
+ private:
+  ApiAnswer Create(const ApiRequest& request);
+  ApiAnswer Patch(const ApiRequest& request);
+
+  std::map<std::string, std::string> events_;  // by "namespace/name"
+};
+
+// What a server says to those who may not: `verb` as "create".
+ApiAnswer ForbiddenEvents(absl::string_view verb, absl::string_view ns);
+
+}  // namespace npg::testing
+
+#endif  // NODEPORT_GUARD_TESTS_TESTING_API_EVENTS_H_

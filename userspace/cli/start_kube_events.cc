@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/start_kube_events.h"
+
+#include <spdlog/common.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "cli/build_info.h"
+#include "cli/environment.h"
+#include "cli/load_access.h"
+#include "cli/options.h"
+#include "telemetry/fields.h"
+#include "telemetry/kube_event_poster.h"
+#include "telemetry/log.h"
+#include "telemetry/node_view.h"
+
+namespace npg::cli {
+namespace {
+
+// As kubelet names a node that it is told no name for.
+std::string HostName() {
+  std::array<char, 256> name{};
+  if (gethostname(name.data(), name.size() - 1) != 0 || name.front() == '\0') return "unknown";
+  return absl::AsciiStrToLower(name.data());
+}
+
+absl::StatusOr<std::unique_ptr<telemetry::KubeEventPoster>> Start(const RunOptions& options,
+                                                                  const Environment& environment,
+                                                                  telemetry::NodeView& view) {
+  auto access = LoadAccess(options.sources, environment);
+  if (!access.ok()) return access.status();
+  telemetry::KubeEventPoster::Options poster;
+  poster.user_agent = absl::StrCat("nodeport-guard/", Version());
+  poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
+  poster.events.reporter.enforcing = !options.observe;
+  return telemetry::KubeEventPoster::Start(*std::move(access), view, std::move(poster));
+}
+
+}  // namespace
+
+std::unique_ptr<telemetry::KubeEventPoster> StartKubeEvents(const RunOptions& options,
+                                                            const Environment& environment,
+                                                            telemetry::NodeView& view) {
+  const absl::StatusOr<std::vector<std::string>> sources = EffectiveSources(options.sources);
+  if (!options.kube_events || !sources.ok() ||
+      std::find(sources->begin(), sources->end(), "kubernetes") == sources->end()) {
+    return nullptr;
+  }
+  auto poster = Start(options, environment, view);
+  if (!poster.ok()) {
+    telemetry::Log(spdlog::level::warn,
+                   absl::StrCat("Kubernetes Events are not sent: ", poster.status().message()), {});
+    return nullptr;
+  }
+  return *std::move(poster);
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/exemption_follower.h"
+
+#include <sys/epoll.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "core/port.h"
+#include "core/workload.h"
+#include "dataplane/events_reader.h"
+#include "dataplane/guard_abi_text.h"
+#include "dataplane/guard_state.h"
+#include "dataplane/pin_paths.h"
+#include "guard_abi.h"
+#include "listeners/owners.h"
+#include "telemetry/exemption_log.h"
+#include "telemetry/log.h"
+
+namespace npg::controller {
+namespace {
+
+// From one look at the events to the next, however many there are.
+constexpr absl::Duration kBetweenLooks = absl::Milliseconds(200);
+// How often it is looked whether a summary is due, and whether there are events that
+// another reader of the buffer took the wake-up of.
+constexpr absl::Duration kLook = absl::Seconds(10);
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<ExemptionFollower>> ExemptionFollower::Start(
+    base::EventLoop& loop, const dataplane::PinPaths& pins) {
+  absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
+  if (!state.ok()) return state.status();
+  absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
+      dataplane::EventsReader::Open(pins);
+  if (!reader.ok()) return reader.status();
+  std::unique_ptr<ExemptionFollower> follower(
+      new ExemptionFollower(loop, *std::move(state), *std::move(reader)));
+  if (absl::Status status = follower->Watch(); !status.ok()) return status;
+  follower->Look();
+  return follower;
+}
+
+ExemptionFollower::ExemptionFollower(base::EventLoop& loop, dataplane::GuardState state,
+                                     std::unique_ptr<dataplane::EventsReader> reader)
+    : loop_(loop),
+      state_(std::move(state)),
+      reader_(std::move(reader)),
+      log_([](auto level, auto message,
+              const auto& fields) { telemetry::Log(level, message, fields); },
+           Totals()) {}
+
+ExemptionFollower::~ExemptionFollower() {
+  if (watching_) loop_.RemoveFd(reader_->fd());
+  loop_.Cancel(watch_timer_);
+  loop_.Cancel(look_timer_);
+}
+
+telemetry::ExemptionLog::Before ExemptionFollower::Totals() const {
+  telemetry::ExemptionLog::Before totals;
+  const auto stats = state_.PortStats();
+  if (!stats.ok()) return totals;
+  for (const auto& [key, value] : *stats) {
+    totals[{key.port, static_cast<core::Protocol>(key.protocol)}] = {value.exempted,
+                                                                     value.observed};
+  }
+  return totals;
+}
+
+absl::Status ExemptionFollower::Watch() {
+  const absl::Status added =
+      loop_.AddFd(reader_->fd(), EPOLLIN, [this](uint32_t /*events*/) { OnEvents(); });
+  watching_ = added.ok();
+  return added;
+}
+
+// A busy port must not keep the loop busy: nobody waits for these lines.
+void ExemptionFollower::OnEvents() {
+  Drain();
+  loop_.RemoveFd(reader_->fd());
+  watching_ = false;
+  watch_timer_ = loop_.After(kBetweenLooks, [this] {
+    watch_timer_ = 0;
+    // Without it there is still a look every ten seconds.
+    Watch().IgnoreError();
+  });
+}
+
+void ExemptionFollower::Drain() {
+  uint64_t lost = 0;
+  const absl::Time now = absl::Now();
+  for (const npg_event& event : reader_->Drain(&lost)) log_.Note(FactsOf(event), now);
+}
+
+void ExemptionFollower::Look() {
+  Drain();
+  // Read only when a summary asks for it, and then once for all of them.
+  std::optional<telemetry::ExemptionLog::Before> totals;
+  log_.Tick(absl::Now(),
+            [&](const core::PortKey& key) -> std::optional<telemetry::ExemptionTotals> {
+              if (!totals) totals = Totals();
+              const auto it = totals->find(key);
+              if (it == totals->end()) return std::nullopt;
+              return it->second;
+            });
+  look_timer_ = loop_.After(kLook, [this] { Look(); });
+}
+
+// For people only: what has gone meanwhile is left out.
+telemetry::Exemption ExemptionFollower::FactsOf(const npg_event& event) const {
+  telemetry::Exemption exemption;
+  exemption.event = event;
+  const auto nodeport = state_.NodePort({event.port, event.protocol, 0});
+  if (nodeport.ok() && nodeport->has_value()) {
+    exemption.service = std::string(dataplane::FieldText((*nodeport)->service));
+  }
+  npg_listener_key key{};
+  std::memcpy(key.address, event.listener_address, sizeof(key.address));
+  key.port = event.port;
+  key.protocol = event.protocol;
+  const auto listener = state_.Listener(key);
+  if (listener.ok() && listener->has_value() && (*listener)->pid != 0) {
+    exemption.owner.pid = static_cast<pid_t>((*listener)->pid);
+    exemption.owner.comm = std::string(dataplane::FieldText((*listener)->comm));
+    exemption.owner.workload = core::ParseCgroupPath(listeners::CgroupOf(exemption.owner.pid));
+  }
+  return exemption;
+}
+
+}  // namespace npg::controller

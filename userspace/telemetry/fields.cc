@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/fields.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::telemetry {
+namespace {
+
+// What a value may consist of and need no quotes.
+bool IsBare(absl::string_view value) {
+  constexpr absl::string_view kAlso = "._-:/@+[]";
+  return !value.empty() && std::all_of(value.begin(), value.end(), [&](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
+           kAlso.find(c) != absl::string_view::npos;
+  });
+}
+
+bool IsControl(absl::string_view text, size_t i) {
+  const auto byte = static_cast<unsigned char>(text[i]);
+  if (byte < 0x20 || byte == 0x7f) return true;
+  // U+0080 to U+009F begin with this byte.
+  return byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
+}
+
+}  // namespace
+
+Fields& Fields::Add(absl::string_view name, absl::string_view value) {
+  absl::StrAppend(&text_, " ", name, "=");
+  if (IsBare(value)) {
+    absl::StrAppend(&text_, value);
+  } else {
+    absl::StrAppend(&text_, "\"", absl::CHexEscape(value), "\"");
+  }
+  absl::StrAppend(&json_, ",\"", name, "\":", JsonString(value));
+  return *this;
+}
+
+Fields& Fields::AddPlain(absl::string_view name, absl::string_view value) {
+  absl::StrAppend(&text_, " ", name, "=", value);
+  absl::StrAppend(&json_, ",\"", name, "\":", value);
+  return *this;
+}
+
+std::string JsonString(absl::string_view text) {
+  return nlohmann::json(std::string(text))
+      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
+
+std::string OneLineText(absl::string_view text) {
+  std::string line;
+  line.reserve(text.size());
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (IsControl(text, i)) {
+      absl::StrAppend(&line, absl::CHexEscape(text.substr(i, 1)));
+    } else {
+      line += text[i];
+    }
+  }
+  return line;
+}
+
+}  // namespace npg::telemetry
