@@ -69,8 +69,8 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
   const auto health = std::make_shared<telemetry::Health>();
-  const auto node = std::make_shared<telemetry::NodeView>(
-      [node = options.node] { return GatherNode(node); });
+  const auto node =
+      std::make_shared<telemetry::NodeView>([node = options.node] { return GatherNode(node); });
   const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
   if (options.http) {
     telemetry::Endpoints endpoints{health, node, {}};

@@ -49,8 +49,8 @@
 #include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
-#include "telemetry/health.h"
 #include "telemetry/fields.h"
+#include "telemetry/health.h"
 #include "telemetry/log.h"
 #include "telemetry/repeated_fault.h"
 

@@ -1,30 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_server.h"
 
+#include <httplib.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <exception>
+#include <functional>
 #include <iterator>
 #include <memory>
 #include <string>
-#include <system_error>
-#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "telemetry/http_address.h"
-#include "telemetry/http_loop.h"
-#include "telemetry/http_worker.h"
+#include "telemetry/http_connections.h"
+#include "telemetry/http_message.h"
+#include "telemetry/http_stream.h"
 
 namespace npg::telemetry {
 namespace {
@@ -95,9 +100,94 @@ uint16_t PortOf(int fd) {
 
 }  // namespace
 
-HttpServer::HttpServer(const HttpAddress& address, std::unique_ptr<HttpLoop> loop,
-                       std::thread thread)
-    : address_(address), loop_(std::move(loop)), thread_(std::move(thread)) {}
+// The library's server without its sockets.
+class HttpServer::Protocol : public httplib::Server {
+ public:
+  // `any_host`: whether requests may name the server as they like. A page of
+  // somebody else's that a browser on this node has open can reach loopback,
+  // through a name that leads there.
+  Protocol(std::vector<HttpRoute> routes, const HttpLimits& limits, bool any_host)
+      : slow_(static_cast<int>(limits.workers) - 2), any_host_(any_host) {
+    set_default_headers({{"X-Content-Type-Options", "nosniff"}, {"Cache-Control", "no-store"}});
+    set_pre_routing_handler([this](const httplib::Request& request, httplib::Response& response) {
+      return Refuse(request, response) ? HandlerResponse::Handled : HandlerResponse::Unhandled;
+    });
+    // What no route answers.
+    set_error_handler([](const httplib::Request& /*request*/, httplib::Response& response) {
+      if (response.body.empty())
+        Fill(TextResponse(response.status, Why(response.status)), response);
+    });
+    set_exception_handler([](const httplib::Request& /*request*/, httplib::Response& response,
+                             const std::exception_ptr& exception) {
+      try {
+        std::rethrow_exception(exception);
+      } catch (const std::exception& error) {
+        Fill(TextResponse(500, error.what()), response);
+      } catch (...) {
+        Fill(TextResponse(500, "it failed without saying why"), response);
+      }
+    });
+    for (HttpRoute& route : routes) {
+      const std::string path = route.path;
+      Get(path, [this, route = std::move(route)](const httplib::Request& request,
+                                                 httplib::Response& response) {
+        Fill(Answer(route, request), response);
+      });
+    }
+  }
+
+  void Serve(HttpStream& stream, const std::function<void()>& read) {
+    bool closed = false;
+    process_request(stream, /*close_connection=*/true, closed,
+                    [&read](httplib::Request& /*request*/) { read(); });
+    stream.Linger();
+  }
+
+ private:
+  static absl::string_view Why(int status) {
+    return status == 404 ? "there is /, /healthz, /readyz, /metrics and /api/v1/status"
+                         : "not a request that can be answered";
+  }
+
+  static void Fill(const HttpResponse& from, httplib::Response& response) {
+    response.status = from.status;
+    response.set_header("Content-Security-Policy", from.security_policy);
+    response.set_content(*from.body, from.content_type);
+  }
+
+  bool Refuse(const httplib::Request& request, httplib::Response& response) const {
+    if (request.method != "GET" && request.method != "HEAD") {
+      response.set_header("Allow", "GET, HEAD");
+      Fill(TextResponse(405, "only GET and HEAD: nothing can be changed here"), response);
+      return true;
+    }
+    if (!any_host_ && !IsTrustedHost(request.get_header_value("Host"))) {
+      Fill(TextResponse(421, "this host name is not known here; connect by address"), response);
+      return true;
+    }
+    return false;
+  }
+
+  HttpResponse Answer(const HttpRoute& route, const httplib::Request& request) {
+    const HttpRequest asked{
+        request.path, absl::StrContains(request.get_header_value("Accept"), "application/json")};
+    if (!route.slow) return route.handler(asked);
+    if (--slow_ < 0) {
+      ++slow_;
+      return TextResponse(503, "others have asked for the same and are still waiting");
+    }
+    const absl::Cleanup give_back = [this] { ++slow_; };
+    return route.handler(asked);
+  }
+
+  std::atomic<int> slow_;  // how many more workers may be in a slow handler
+  const bool any_host_;
+};
+
+HttpServer::HttpServer(const HttpAddress& address, std::unique_ptr<Protocol> protocol)
+    : address_(address), protocol_(std::move(protocol)) {}
+
+HttpServer::~HttpServer() = default;
 
 absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpAddress& address,
                                                               std::vector<HttpRoute> routes,
@@ -106,20 +196,17 @@ absl::StatusOr<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpAddress&
   if (!listener.ok()) return listener.status();
   HttpAddress bound = address;
   bound.port = PortOf(listener->get());
-  // A page of somebody else's that a browser on this node has open can reach
-  // loopback, through a name that leads there.
-  auto loop = HttpLoop::Create(*std::move(listener), std::move(routes), limits,
-                               /*any_host=*/!IsLoopback(address));
-  if (!loop.ok()) return loop.status();
-  HttpLoop* const running = loop->get();
-  absl::StatusOr<std::thread> thread = StartThread("npg-http", [running] { running->Run(); });
-  if (!thread.ok()) return thread.status();
-  return std::unique_ptr<HttpServer>(new HttpServer(bound, *std::move(loop), *std::move(thread)));
-}
-
-HttpServer::~HttpServer() {
-  loop_->Stop();
-  thread_.join();  // it never blocks but for events
+  std::unique_ptr<HttpServer> server(new HttpServer(
+      bound, std::make_unique<Protocol>(std::move(routes), limits, !IsLoopback(address))));
+  Protocol* const protocol = server->protocol_.get();
+  auto connections =
+      HttpConnections::Start(*std::move(listener), limits,
+                             [protocol](HttpStream& stream, const std::function<void()>& read) {
+                               protocol->Serve(stream, read);
+                             });
+  if (!connections.ok()) return connections.status();
+  server->connections_ = *std::move(connections);
+  return server;
 }
 
 }  // namespace npg::telemetry

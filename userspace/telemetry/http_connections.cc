@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/http_connections.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigset_t's functions are POSIX
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <system_error>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "telemetry/http_stream.h"
+
+namespace npg::telemetry {
+namespace {
+
+// No signal is for it: they are the controller's, who reads them from a signalfd.
+absl::StatusOr<std::thread> StartThread(std::function<void()> body) {
+  sigset_t all;
+  sigset_t before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  absl::StatusOr<std::thread> thread;
+  try {
+    thread = std::thread([body = std::move(body)] {
+      pthread_setname_np(pthread_self(), "npg-http");
+      body();
+    });
+  } catch (const std::system_error& error) {
+    thread = absl::ResourceExhaustedError(absl::StrCat("start a thread: ", error.code().message()));
+  }
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return thread;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<HttpConnections>> HttpConnections::Start(base::UniqueFd listener,
+                                                                        const HttpLimits& limits,
+                                                                        Serve serve) {
+  base::UniqueFd stop(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop) return base::ErrnoStatus(errno, "eventfd");
+  std::unique_ptr<HttpConnections> server(
+      new HttpConnections(std::move(listener), std::move(stop), limits, std::move(serve)));
+  HttpConnections* const running = server.get();
+  for (size_t i = 0; i <= limits.workers; ++i) {
+    absl::StatusOr<std::thread> thread = StartThread([running, i] {
+      if (i == 0) {
+        running->Accept();
+      } else {
+        running->Work();
+      }
+    });
+    if (!thread.ok()) return thread.status();
+    server->threads_.push_back(*std::move(thread));
+  }
+  return server;
+}
+
+HttpConnections::~HttpConnections() {
+  {
+    const absl::MutexLock lock(&mutex_);
+    stopping_ = true;
+  }
+  eventfd_write(stop_.get(), 1);
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void HttpConnections::Accept() {
+  // Also how often those who wait for a worker are looked after.
+  constexpr int kLookMilliseconds = 50;
+  // Without descriptors accept() fails at once, again and again.
+  constexpr absl::Duration kPause = absl::Milliseconds(100);
+  while (true) {
+    bool crowded = false;
+    {
+      const absl::MutexLock lock(&mutex_);
+      crowded = waiting_ > 0;
+    }
+    std::array<pollfd, 2> fds = {{{listener_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
+    poll(fds.data(), fds.size(), crowded ? kLookMilliseconds : -1);
+    if (fds[1].revents != 0) return;
+    if (fds[0].revents != 0) {
+      base::UniqueFd fd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (fd) {
+        Take(std::move(fd));
+      } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        absl::SleepFor(kPause);
+      }
+    }
+    MakeRoom();
+  }
+}
+
+void HttpConnections::Take(base::UniqueFd fd) {
+  const absl::MutexLock lock(&mutex_);
+  if (connections_.size() >= limits_.connections) return;  // closes it
+  connections_.push_back({std::move(fd), absl::Now(), Stage::kWaiting});
+  ++waiting_;
+}
+
+void HttpConnections::MakeRoom() {
+  const absl::MutexLock lock(&mutex_);
+  if (waiting_ == 0) return;
+  const auto slowest = std::find_if(
+      connections_.begin(), connections_.end(),
+      [](const Connection& connection) { return connection.stage == Stage::kReading; });
+  if (slowest == connections_.end() || absl::Now() - slowest->since < limits_.patience) return;
+  slowest->stage = Stage::kCutOff;
+  shutdown(slowest->fd.get(), SHUT_RDWR);  // wakes its worker, which closes it
+}
+
+HttpConnections::Connections::iterator HttpConnections::FirstWaiting() {
+  return std::find_if(connections_.begin(), connections_.end(), [](const Connection& connection) {
+    return connection.stage == Stage::kWaiting;
+  });
+}
+
+HttpConnections::Connections::iterator HttpConnections::Next() {
+  const absl::MutexLock lock(&mutex_);
+  mutex_.Await(absl::Condition(this, &HttpConnections::HasWork));
+  if (stopping_) return connections_.end();
+  const auto next = FirstWaiting();
+  next->stage = Stage::kReading;
+  next->since = absl::Now();
+  --waiting_;
+  return next;
+}
+
+void HttpConnections::SetStage(Connection& connection, Stage stage) {
+  const absl::MutexLock lock(&mutex_);
+  connection.stage = stage;
+}
+
+void HttpConnections::Work() {
+  while (true) {
+    const auto connection = Next();
+    {
+      const absl::MutexLock lock(&mutex_);
+      if (connection == connections_.end()) return;
+    }
+    HttpStream stream(connection->fd.get(), stop_.get(), limits_.request, limits_.response);
+    serve_(stream, [this, &connection] { SetStage(*connection, Stage::kAnswering); });
+    const absl::MutexLock lock(&mutex_);
+    connections_.erase(connection);
+  }
+}
+
+}  // namespace npg::telemetry

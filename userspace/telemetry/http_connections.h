@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TELEMETRY_HTTP_CONNECTIONS_H_
+#define NODEPORT_GUARD_TELEMETRY_HTTP_CONNECTIONS_H_
+
+#include <cstddef>
+#include <functional>
+#include <list>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "telemetry/http_stream.h"
+
+namespace npg::telemetry {
+
+// How much of the server others can take up. The defaults are those of the product.
+struct HttpLimits {
+  size_t workers = 6;                              // threads that answer
+  size_t connections = 32;                         // at a time; more are closed at once
+  absl::Duration request = absl::Seconds(3);       // until the request is there
+  absl::Duration patience = absl::Seconds(1) / 4;  // the same, while others wait for a worker
+  absl::Duration response = absl::Seconds(10);     // until the client has taken the response
+};
+
+// Accepts connections and has a few threads serve them, one request each. A
+// client that is slow, on purpose or not, occupies a thread for seconds; when all
+// are occupied and others wait, whoever has kept the server waiting for a request
+// longest is cut off.
+class HttpConnections {
+ public:
+  // Serves one connection on a worker's thread. It calls `read` once the request
+  // is there: from then on the connection is not cut off to make room.
+  using Serve = std::function<void(HttpStream& stream, const std::function<void()>& read)>;
+
+  static absl::StatusOr<std::unique_ptr<HttpConnections>> Start(base::UniqueFd listener,
+                                                                const HttpLimits& limits,
+                                                                Serve serve);
+  // Closes all connections. Waits for no client, but for a handler that runs.
+  ~HttpConnections();
+  HttpConnections(const HttpConnections&) = delete;
+  HttpConnections& operator=(const HttpConnections&) = delete;
+
+ private:
+  enum class Stage { kWaiting, kReading, kAnswering, kCutOff };
+  struct Connection {
+    base::UniqueFd fd;
+    absl::Time since;  // when its stage began
+    Stage stage = Stage::kWaiting;
+  };
+  using Connections = std::list<Connection>;
+
+  HttpConnections(base::UniqueFd listener, base::UniqueFd stop, const HttpLimits& limits,
+                  Serve serve)
+      : listener_(std::move(listener)),
+        stop_(std::move(stop)),
+        limits_(limits),
+        serve_(std::move(serve)) {}
+
+  void Accept();
+  void Take(base::UniqueFd fd) ABSL_LOCKS_EXCLUDED(mutex_);
+  void MakeRoom() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Work();
+  // The first that no worker has taken; end() when the server stops.
+  Connections::iterator Next() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetStage(Connection& connection, Stage stage) ABSL_LOCKS_EXCLUDED(mutex_);
+  Connections::iterator FirstWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || waiting_ > 0; }
+
+  const base::UniqueFd listener_;
+  const base::UniqueFd stop_;  // an eventfd, readable from the stop on
+  const HttpLimits limits_;
+  const Serve serve_;
+  absl::Mutex mutex_;
+  Connections connections_ ABSL_GUARDED_BY(mutex_);  // oldest first
+  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;       // of them, for a worker
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace npg::telemetry
+
+#endif  // NODEPORT_GUARD_TELEMETRY_HTTP_CONNECTIONS_H_

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "telemetry/http_stream.h"
+
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+#include <string>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace npg::telemetry {
+
+absl::Time HttpStream::Deadline(absl::Duration from_now) { return absl::Now() + from_now; }
+
+bool HttpStream::Wait(short events) const {
+  const absl::Duration left = deadline_ - absl::Now();
+  std::array<pollfd, 2> fds = {{{fd_, events, 0}, {stop_, POLLIN, 0}}};
+  const int ready =
+      poll(fds.data(), fds.size(),
+           static_cast<int>(absl::ToInt64Milliseconds(std::max(left, absl::ZeroDuration()))));
+  return ready > 0 && fds[1].revents == 0 && fds[0].revents != 0;
+}
+
+bool HttpStream::is_readable() const { return next_ < end_ || Wait(POLLIN); }
+
+bool HttpStream::is_writable() const { return Wait(POLLOUT); }
+
+ssize_t HttpStream::read(char* data, size_t size) {
+  if (next_ == end_) {
+    if (received_ >= kMaxRequest || !Wait(POLLIN)) return -1;
+    const ssize_t count = recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (count <= 0) return count;
+    received_ += static_cast<size_t>(count);
+    next_ = 0;
+    end_ = static_cast<size_t>(count);
+  }
+  const size_t count = std::min(size, end_ - next_);
+  std::memcpy(data, buffer_.data() + next_, count);
+  next_ += count;
+  return static_cast<ssize_t>(count);
+}
+
+ssize_t HttpStream::write(const char* data, size_t size) {
+  if (!writing_) deadline_ = Deadline(response_);
+  writing_ = true;
+  if (!Wait(POLLOUT)) return -1;
+  return send(fd_, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+// Nobody asks: no handler is told who the client is.
+void HttpStream::get_remote_ip_and_port(std::string& ip, int& port) const {
+  ip.clear();
+  port = 0;
+}
+void HttpStream::get_local_ip_and_port(std::string& ip, int& port) const {
+  ip.clear();
+  port = 0;
+}
+
+void HttpStream::Linger() {
+  constexpr absl::Duration kMost = absl::Seconds(1);
+  constexpr size_t kMostBytes = size_t{1} << 20;
+  shutdown(fd_, SHUT_WR);
+  deadline_ = Deadline(kMost);
+  for (size_t taken = 0; taken < kMostBytes && Wait(POLLIN);) {
+    const ssize_t count = recv(fd_, buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    if (count <= 0) return;
+    taken += static_cast<size_t>(count);
+  }
+}
+
+}  // namespace npg::telemetry

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TELEMETRY_HTTP_STREAM_H_
+#define NODEPORT_GUARD_TELEMETRY_HTTP_STREAM_H_
+
+#include <httplib.h>
+#include <sys/types.h>
+
+#include <array>
+#include <cstddef>
+#include <string>
+
+#include "absl/time/time.h"
+
+namespace npg::telemetry {
+
+// A connection as cpp-httplib reads and writes it, with deadlines for the whole
+// of a request and the whole of a response, where the library's own timeouts are
+// for one byte more: who sends one every second would never meet those.
+class HttpStream : public httplib::Stream {
+ public:
+  // Of a request, what is read at most. No body is.
+  static constexpr size_t kMaxRequest = 16 * 1024;
+
+  // Neither descriptor is owned. Once `stop` is readable, nothing is waited for.
+  HttpStream(int fd, int stop, absl::Duration request, absl::Duration response)
+      : fd_(fd), stop_(stop), response_(response), deadline_(Deadline(request)) {}
+
+  bool is_readable() const override;
+  bool is_writable() const override;
+  ssize_t read(char* data, size_t size) override;
+  ssize_t write(const char* data, size_t size) override;
+  void get_remote_ip_and_port(std::string& ip, int& port) const override;
+  void get_local_ip_and_port(std::string& ip, int& port) const override;
+  socket_t socket() const override { return fd_; }
+
+  // After the response: ends our direction and takes what is still coming, so
+  // that close() does not reset the connection before the client has read it.
+  void Linger();
+
+ private:
+  static absl::Time Deadline(absl::Duration from_now);
+
+  bool Wait(short events) const;
+
+  const int fd_;
+  const int stop_;
+  const absl::Duration response_;
+  absl::Time deadline_;
+  bool writing_ = false;
+  size_t received_ = 0;  // in all
+  std::array<char, 4096> buffer_{};
+  size_t next_ = 0, end_ = 0;  // of what is in the buffer
+};
+
+}  // namespace npg::telemetry
+
+#endif  // NODEPORT_GUARD_TELEMETRY_HTTP_STREAM_H_
