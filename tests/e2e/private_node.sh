@@ -46,7 +46,8 @@ start_guard() {
   # Read by the scripts that source this.
   # shellcheck disable=SC2034
   guard_pid=$!
-  wait_for 60 grep -q 'ready: ' "$folder/log" || {
+  ready_or_gone() { grep -qs 'ready: ' "$folder/log" || ! kill -0 "$guard_pid" 2>/dev/null; }
+  wait_for 60 ready_or_gone && grep -q 'ready: ' "$folder/log" || {
     printf 'FAILED: the guard is not ready; it says:\n' >&2
     cat -- "$folder/log" >&2
     exit 1
