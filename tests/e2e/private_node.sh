@@ -46,7 +46,12 @@ start_guard() {
   # Read by the scripts that source this.
   # shellcheck disable=SC2034
   guard_pid=$!
-  wait_for 60 grep -q 'ready: ' "$folder/log" || {
+  local deadline=$((SECONDS + 60))
+  while kill -0 "$guard_pid" 2>/dev/null && [[ $SECONDS -lt $deadline ]] &&
+    ! grep -qs 'ready: ' "$folder/log"; do
+    sleep 0.05
+  done
+  grep -qs 'ready: ' "$folder/log" || {
     printf 'FAILED: the guard is not ready; it says:\n' >&2
     cat -- "$folder/log" >&2
     exit 1

@@ -121,7 +121,7 @@ TEST_P(GuardHttpTest, AnAddressThatIsTakenIsSaidInOneLineAndLeavesNothingBehind)
                         "--http-address\n"));
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult status,
                            RunForResult(GuardCommand(node(), {"status"})));
-  EXPECT_THAT(status.err, HasSubstr("not loaded"));
+  EXPECT_THAT(status.err, HasSubstr("no guard is loaded"));
 }
 
 // The first thing to know about a second controller is that there is a first.

@@ -223,7 +223,7 @@ TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
 }
 
 TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
-  for (const char* flag : {"--http-address", "--reserve-ports", "--bind-protection"}) {
+  for (const char* flag : {"--reserve-ports", "--bind-protection"}) {
     EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
               std::string("unknown flag \"") + flag + "\"");
   }
