@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """check_rules.py RULE_FILE DASHBOARD | RULE_FILE --extract TARGET
 

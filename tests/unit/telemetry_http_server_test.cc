@@ -3,7 +3,6 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <poll.h>
 #include <sys/socket.h>
 
 #include <filesystem>
@@ -28,6 +27,7 @@
 #include "telemetry/http_message.h"
 #include "testing/http_exchange.h"
 #include "testing/status_asserts.h"
+#include "testing/wait_until.h"
 
 namespace npg::telemetry {
 namespace {
@@ -42,7 +42,6 @@ using ::npg::testing::SendText;
 using ::npg::testing::WaitForHangUp;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ::testing::StartsWith;
 
 constexpr HttpAddress kAnyPort = {false, {127, 0, 0, 1}, 0};
 constexpr size_t kHuge = size_t{16} << 20;
@@ -60,11 +59,10 @@ class HttpServerTest : public ::testing::Test {
   }
 
   void StartServer(const HttpLimits& limits = {}) {
-    // Handlers own what they use: that of /hang outlives the server.
     std::vector<HttpRoute> routes = {
         {"/", false, [](const HttpRequest& request) { return Body(request.path); }},
         {"/slow", true, [](const HttpRequest&) { return Body("slow"); }},
-        {"/hang", true,
+        {"/hang", hang_is_slow_,
          [go = go_, started = started_](const HttpRequest&) {
            if (!started->HasBeenNotified()) started->Notify();
            go->WaitForNotification();
@@ -87,6 +85,7 @@ class HttpServerTest : public ::testing::Test {
     return fd;
   }
 
+  bool hang_is_slow_ = true;
   std::shared_ptr<absl::Notification> go_ = std::make_shared<absl::Notification>();
   std::shared_ptr<absl::Notification> started_ = std::make_shared<absl::Notification>();
   std::unique_ptr<HttpServer> server_;
@@ -111,13 +110,11 @@ TEST_F(HttpServerTest, Answers) {
 TEST_F(HttpServerTest, AnswersHeadWithoutABody) {
   StartServer();
   const base::UniqueFd fd = ConnectToHttp(port());
-  ASSERT_TRUE(SendText(fd.get(),
-                       "HEAD /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"
-                       "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+  ASSERT_TRUE(SendText(fd.get(), "HEAD /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"));
   const HttpReply head = ReadReply(fd.get(), /*head=*/true);
   EXPECT_EQ(head.status, 200);
   EXPECT_EQ(head.headers.at("content-length"), "4");
-  EXPECT_EQ(ReadReply(fd.get()).body, "/") << "right after the head";
+  EXPECT_EQ(ReadToEnd(fd.get()), "");
 }
 
 TEST_F(HttpServerTest, OtherMethodsAreToldWhichThereAre) {
@@ -135,82 +132,66 @@ TEST_F(HttpServerTest, OtherMethodsAreToldWhichThereAre) {
 }
 
 // A body that is not read must not be taken for the next request.
-TEST_F(HttpServerTest, ABodyEndsTheConnection) {
+TEST_F(HttpServerTest, OneRequestForEachConnection) {
   StartServer();
   const base::UniqueFd fd = ConnectToHttp(port());
   ASSERT_TRUE(SendText(fd.get(),
                        "GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 40\r\n\r\n"
                        "GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-  const HttpReply reply = ParseReply(ReadToEnd(fd.get()));
-  EXPECT_EQ(reply.status, 413);
-  EXPECT_THAT(reply.body, Not(HasSubstr("HTTP/1.1 200")));
+  HttpReply reply = ReadReply(fd.get());
+  EXPECT_EQ(reply.status, 200);
+  EXPECT_EQ(reply.headers["connection"], "close");
+  EXPECT_EQ(ReadToEnd(fd.get()), "");
 }
 
-TEST_F(HttpServerTest, HeadersHaveAnEnd) {
+TEST_F(HttpServerTest, RequestsHaveAnEnd) {
   StartServer();
   for (const size_t size : {size_t{9000}, size_t{1'000'000}}) {
     const base::UniqueFd fd = ConnectToHttp(port());
     // The server may close before it has all of it.
-    SendText(fd.get(), absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(size, 'x')));
-    EXPECT_EQ(ParseReply(ReadToEnd(fd.get())).status, 431) << size;
+    SendText(fd.get(), absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(size, 'x'), "\r\n\r\n"));
+    EXPECT_THAT(ReadToEnd(fd.get()), Not(HasSubstr("200 OK"))) << size;
   }
+  const base::UniqueFd many = ConnectToHttp(port());
+  std::string lines = "GET / HTTP/1.1\r\n";
+  for (int i = 0; i < 10'000; ++i) absl::StrAppend(&lines, "X", i, ": y\r\n");
+  SendText(many.get(), absl::StrCat(lines, "\r\n"));
+  EXPECT_THAT(ReadToEnd(many.get()), Not(HasSubstr("200 OK")));
   const std::string fits(8000, 'x');
   EXPECT_EQ(HttpGet(port(), "/", absl::StrCat("X: ", fits, "\r\n")).status, 200);
 }
 
-TEST_F(HttpServerTest, AnswersPipelinedRequestsInTheirOrder) {
+TEST_F(HttpServerTest, WhatIsNoRequestIsNotAnswered200) {
   StartServer();
-  const base::UniqueFd fd = ConnectToHttp(port());
-  const std::string host = " HTTP/1.1\r\nHost: localhost\r\n\r\n";
-  ASSERT_TRUE(SendText(fd.get(), absl::StrCat("GET /slow", host, "GET /", host, "GET /a", host,
-                                              "GET /slow", host, "GET /cut HTTP/1.1\r\n")));
-  // Says that it has asked all it wants; the answers still come.
-  ASSERT_EQ(shutdown(fd.get(), SHUT_WR), 0);
-  EXPECT_EQ(ReadReply(fd.get()).body, "slow");
-  EXPECT_EQ(ReadReply(fd.get()).body, "/");
-  EXPECT_EQ(ReadReply(fd.get()).status, 404);
-  EXPECT_EQ(ReadReply(fd.get()).body, "slow");
-  EXPECT_EQ(ReadToEnd(fd.get()), "");
-}
-
-TEST_F(HttpServerTest, AConnectionHasAMostOfRequests) {
-  HttpLimits limits;
-  limits.requests = 3;
-  StartServer(limits);
-  const base::UniqueFd fd = ConnectToHttp(port());
-  std::string all;
-  for (int i = 0; i < 1000; ++i) all += "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
-  SendText(fd.get(), all);
-  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "keep-alive");
-  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "keep-alive");
-  EXPECT_EQ(ReadReply(fd.get()).headers.at("connection"), "close");
-  EXPECT_EQ(ReadToEnd(fd.get()), "");
+  for (const char* text : {"\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x01hello\r\n\r\n",
+                           "GET / HTTP/9.9\r\n\r\n", "BREW / HTTP/1.1\r\n\r\n"}) {
+    const base::UniqueFd fd = ConnectToHttp(port());
+    SendText(fd.get(), text);
+    shutdown(fd.get(), SHUT_WR);
+    EXPECT_THAT(ReadToEnd(fd.get()), Not(HasSubstr(" 200 "))) << text;
+  }
+  EXPECT_EQ(HttpGet(port(), "/").status, 200);
 }
 
 TEST_F(HttpServerTest, WhoDripsIsCutOffAndHoldsNobodyUp) {
   HttpLimits limits;
-  limits.head = absl::Milliseconds(300);
+  limits.request = absl::Milliseconds(300);
   StartServer(limits);
-  std::vector<base::UniqueFd> slow;
-  for (int i = 0; i < 10; ++i) slow.push_back(Ask("/"));
-  // Kept alive, and now the next request comes byte by byte.
-  for (const base::UniqueFd& fd : slow) ASSERT_EQ(ReadReply(fd.get()).status, 200);
   const std::string request = absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(5000, 'x'));
-  for (const base::UniqueFd& fd : slow) {
-    std::string answer;
-    for (const char byte : request) {
-      SendText(fd.get(), absl::string_view(&byte, 1));
-      EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
-      char seen = 0;
-      if (recv(fd.get(), &seen, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) break;
-    }
-    EXPECT_THAT(ReadToEnd(fd.get()), StartsWith("HTTP/1.1 408 ")) << "before it was all sent";
+  const base::UniqueFd slow = ConnectToHttp(port());
+  size_t sent = 0;
+  for (; sent < request.size(); ++sent) {
+    if (!SendText(slow.get(), absl::string_view(request).substr(sent, 1))) break;
+    EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
+    char seen = 0;
+    if (recv(slow.get(), &seen, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) break;
   }
+  EXPECT_LT(sent, request.size()) << "before it was all sent";
 }
 
 TEST_F(HttpServerTest, WhoDoesNotReadIsCutOffAndHoldsNobodyUp) {
   HttpLimits limits;
-  limits.write = absl::Milliseconds(300);
+  limits.response = absl::Milliseconds(300);
   StartServer(limits);
   const base::UniqueFd fd = Ask("/huge");
   char byte = 0;
@@ -223,7 +204,9 @@ TEST_F(HttpServerTest, WhoDoesNotReadIsCutOffAndHoldsNobodyUp) {
 
 TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {
   HttpLimits limits;
-  limits.connections = 3;
+  limits.workers = 3;
+  limits.request = absl::Hours(1);
+  limits.patience = absl::Milliseconds(20);
   StartServer(limits);
   std::vector<base::UniqueFd> idle;
   for (int i = 0; i < 3; ++i) {
@@ -232,13 +215,12 @@ TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {
   }
   EXPECT_EQ(HttpGet(port(), "/").status, 200);
   EXPECT_EQ(ReadToEnd(idle[0].get()), "") << "closed";
-  ASSERT_TRUE(SendText(idle[2].get(), " HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-  EXPECT_EQ(ReadReply(idle[2].get()).status, 200) << "the last one is still served";
 }
 
 TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
   HttpLimits limits;
-  limits.connections = 3;
+  limits.workers = limits.connections = 3;
+  hang_is_slow_ = false;
   StartServer(limits);
   std::vector<base::UniqueFd> busy;
   for (int i = 0; i < 3; ++i) busy.push_back(Ask("/hang"));
@@ -248,52 +230,39 @@ TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
   EXPECT_EQ(ReadToEnd(late.get()), "");
   go_->Notify();
   for (const base::UniqueFd& fd : busy) EXPECT_EQ(ReadReply(fd.get()).body, "at last");
-  EXPECT_EQ(HttpGet(port(), "/").status, 200);
+  for (const base::UniqueFd& fd : busy) EXPECT_EQ(ReadToEnd(fd.get()), "");
+  busy.clear();
+  EXPECT_TRUE(testing::WaitUntil(absl::Seconds(30),
+                                 [this] { return HttpGet(port(), "/").status == 200; }));
 }
 
-TEST_F(HttpServerTest, AHandlerThatHangsHoldsUpSlowRoutesOnly) {
+TEST_F(HttpServerTest, HandlersThatHangHoldUpSlowRoutesOnly) {
   HttpLimits limits;
-  limits.waiting = 1;
+  limits.workers = 3;  // of which one may be in a slow handler
   StartServer(limits);
   const base::UniqueFd running = Ask("/hang");
   started_->WaitForNotification();
-  const base::UniqueFd waiting = Ask("/slow");
-  HttpReply refused;
-  // The one that waits is in the queue, or will be; then there is no room.
-  for (int i = 0; i < 3 && refused.status != 503; ++i) {
-    const base::UniqueFd fd = Ask("/slow");
-    pollfd event{fd.get(), POLLIN, 0};
-    if (poll(&event, 1, 1000) == 1) refused = ReadReply(fd.get());
-  }
-  EXPECT_EQ(refused.status, 503);
-  EXPECT_EQ(refused.headers["retry-after"], "1");
+  EXPECT_EQ(HttpGet(port(), "/slow").status, 503);
   EXPECT_EQ(HttpGet(port(), "/").status, 200);
   go_->Notify();
   EXPECT_EQ(ReadReply(running.get()).body, "at last");
-  EXPECT_EQ(ReadReply(waiting.get()).body, "slow");
+  EXPECT_EQ(ReadToEnd(running.get()), "");
+  EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
 }
 
-TEST_F(HttpServerTest, WhoWaitsForAHandlerThatHangsIsToldSo) {
-  HttpLimits limits;
-  limits.answer = absl::Milliseconds(50);
-  StartServer(limits);
-  const base::UniqueFd fd = Ask("/hang");
-  const HttpReply reply = ParseReply(ReadToEnd(fd.get()));
-  EXPECT_EQ(reply.status, 503);
-  EXPECT_THAT(reply.body, HasSubstr("in time"));
-}
-
-TEST_F(HttpServerTest, EndsWhileAHandlerHangsAndClientsAreConnected) {
+TEST_F(HttpServerTest, EndsWhateverItsClientsDo) {
   StartServer();
   const base::UniqueFd idle = ConnectToHttp(port());
-  const base::UniqueFd hanging = Ask("/hang");
-  const base::UniqueFd waiting = Ask("/slow");
-  started_->WaitForNotification();
+  const base::UniqueFd half = ConnectToHttp(port());
+  ASSERT_TRUE(SendText(half.get(), "GET / HTT"));
+  const base::UniqueFd unread = Ask("/huge");
+  char byte = 0;
+  ASSERT_EQ(recv(unread.get(), &byte, 1, MSG_PEEK), 1) << "it is being sent";
   const uint16_t old = port();
   server_.reset();
-  EXPECT_EQ(ReadToEnd(idle.get()), "");
-  EXPECT_EQ(ReadToEnd(hanging.get()), "");
-  EXPECT_EQ(ReadToEnd(waiting.get()), "");
+  WaitForHangUp(idle.get());
+  WaitForHangUp(half.get());
+  WaitForHangUp(unread.get());
   EXPECT_FALSE(ConnectToHttp(old)) << "nobody listens any more";
 }
 
@@ -324,7 +293,7 @@ TEST_F(HttpServerTest, NoSignalReachesItsThreads) {
     // All but SIGKILL, SIGSTOP and the two that the C library keeps for itself.
     EXPECT_THAT(text, HasSubstr("SigBlk:\tfffffffe7ffbfeff"));
   }
-  EXPECT_EQ(threads, 2);
+  EXPECT_EQ(threads, static_cast<int>(HttpLimits().workers) + 1);
 }
 
 TEST(HttpServerStartTest, SaysWhyItCannotListen) {
