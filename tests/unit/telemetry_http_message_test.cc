@@ -17,8 +17,9 @@ TEST(HttpMessageTest, TrustsAddressesAndLocalhost) {
                            "10.0.0.5", "[::1]", "[::1]:9829"}) {
     EXPECT_TRUE(IsTrustedHost(host)) << host;
   }
-  for (const char* host : {"attacker.example", "attacker.example:9829", "localhost.attacker.example",
-                           "127.0.0.1.nip.io", "127.0.0.1 ", "1", "[attacker.example]", "[::1"}) {
+  for (const char* host :
+       {"attacker.example", "attacker.example:9829", "localhost.attacker.example",
+        "127.0.0.1.nip.io", "127.0.0.1 ", "1", "[attacker.example]", "[::1"}) {
     EXPECT_FALSE(IsTrustedHost(host)) << host;
   }
 }

@@ -232,8 +232,8 @@ TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
   for (const base::UniqueFd& fd : busy) EXPECT_EQ(ReadReply(fd.get()).body, "at last");
   for (const base::UniqueFd& fd : busy) EXPECT_EQ(ReadToEnd(fd.get()), "");
   busy.clear();
-  EXPECT_TRUE(testing::WaitUntil(absl::Seconds(30),
-                                 [this] { return HttpGet(port(), "/").status == 200; }));
+  EXPECT_TRUE(
+      testing::WaitUntil(absl::Seconds(30), [this] { return HttpGet(port(), "/").status == 200; }));
 }
 
 TEST_F(HttpServerTest, HandlersThatHangHoldUpSlowRoutesOnly) {
