@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/string_view.h"
 #include "testing/api_request.h"
 #include "testing/api_status.h"
 
