@@ -93,10 +93,10 @@ TEST_P(NftReconcileTest, AddsWhatIsMissing) {
 }
 
 TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
-  NPG_ASSERT_OK_AND_ASSIGN(bool quiet, table_->Quiet());
+  NPG_ASSERT_OK_AND_ASSIGN(bool quiet, table_->Quiet({}));
   EXPECT_TRUE(quiet);
   NPG_ASSERT_OK(table_->Reconcile({Any(1)}, {}));
-  NPG_ASSERT_OK_AND_ASSIGN(quiet, table_->Quiet());
+  NPG_ASSERT_OK_AND_ASSIGN(quiet, table_->Quiet({}));
   EXPECT_FALSE(quiet);
 }
 
