@@ -15,6 +15,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -205,6 +206,21 @@ TEST_F(SelfProbeTest, ProvesACgroupThatThisProcessIsNotIn) {
   // And not one that is gone.
   ASSERT_EQ(rmdir(inner.c_str()), 0);
   EXPECT_FALSE(Probe().ok());
+}
+
+// A process that is not allowed to run must not be waited for.
+TEST_F(SelfProbeTest, IsNotHeldUpByAFrozenCgroup) {
+  const std::string inner = node_->cgroup().path() + "/inner";
+  ASSERT_TRUE(std::filesystem::create_directory(inner));
+  cgroup_fd_ = OpenFolder(inner);
+  NPG_ASSERT_OK(Probe().status());
+  std::ofstream(inner + "/cgroup.freeze") << 1;
+  const absl::Status frozen = Probe().status();
+  std::ofstream(inner + "/cgroup.freeze") << 0;
+  EXPECT_TRUE(absl::IsUnavailable(frozen)) << frozen;
+  EXPECT_THAT(frozen.message(), HasSubstr("frozen"));
+  NPG_EXPECT_OK(Probe().status());
+  EXPECT_EQ(rmdir(inner.c_str()), 0) << "no process was left in it";
 }
 
 // The hook of a cgroup is none of a process's outside of it: to be attached

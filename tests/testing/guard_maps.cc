@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <map>
 #include <optional>
 #include <string>
@@ -65,8 +66,20 @@ npg_port_key KeyOf(uint16_t port, Transport transport) {
   return {port, NodePortProtocol(transport), 0};
 }
 
+// What the self-probe leaves in the map `name`.
+bool IsOfTheProbe(absl::string_view name, absl::string_view key, absl::string_view value) {
+  uint32_t first = 0;  // of the counter's key, of the NodePort's value
+  if (name == "counters") {
+    std::memcpy(&first, key.data(), sizeof(first));
+    return first == NPG_COUNTER_PROBED;
+  }
+  std::memcpy(&first, value.data(), sizeof(first));
+  return name == "nodeports" && first == NPG_SOURCE_PROBE;
+}
+
 // Sorted, in hexadecimal: "key value", one line each.
-absl::StatusOr<std::string> Entries(const std::string& pin) {
+absl::StatusOr<std::string> Entries(const std::string& maps, absl::string_view name) {
+  const std::string pin = absl::StrCat(maps, "/", name);
   const auto fd = OpenPin(pin);
   if (!fd.ok()) return fd.status();
   const auto info = InfoOf<bpf_map_info>(pin);
@@ -81,6 +94,7 @@ absl::StatusOr<std::string> Entries(const std::string& pin) {
   }
   std::string text;
   for (const auto& [entry_key, entry_value] : entries) {
+    if (IsOfTheProbe(name, entry_key, entry_value)) continue;
     absl::StrAppend(&text, absl::BytesToHexString(entry_key), " ",
                     absl::BytesToHexString(entry_value), "\n");
   }
@@ -141,7 +155,7 @@ absl::StatusOr<std::optional<npg_port_stats>> GuardMaps::Stats(uint16_t port,
 absl::StatusOr<std::string> GuardMaps::Everything() const {
   std::string all;
   for (const char* name : {"nodeports", "listeners", "owner_policy", "counters", "port_stats"}) {
-    const auto entries = Entries(absl::StrCat(root_, "/maps/", name));
+    const auto entries = Entries(root_ + "/maps", name);
     if (!entries.ok()) return entries.status();
     absl::StrAppend(&all, name, ":\n", *entries);
   }

@@ -33,7 +33,8 @@ class GuardMaps {
   absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
 
   // All that connects and binds can change, as text: the entries of all maps,
-  // and how much was ever written to the ring buffer.
+  // and how much was ever written to the ring buffer. Without what the guard's
+  // own self-probe changes.
   absl::StatusOr<std::string> Everything() const;
 
   // Kernel ids: an object that was replaced has another.

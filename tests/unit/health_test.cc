@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/status/status.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace npg::telemetry {
@@ -21,7 +22,7 @@ HealthState Well() {
   HealthState state;
   state.started = kNow - absl::Hours(1);
   state.loop_turn = kNow - absl::Seconds(4);
-  state.attached = true;
+  state.attached = absl::OkStatus();
   state.table = absl::OkStatus();
   state.sources = {{"netfilter", true, ""}};
   state.probe = {kNow - absl::Seconds(4), absl::OkStatus(), absl::Microseconds(120)};
@@ -58,6 +59,27 @@ TEST(Liveness, AnOldProbeProvesNothing) {
   EXPECT_FALSE(Liveness(state, kNow).ok);
 }
 
+TEST(Liveness, WhatCannotBeProvedIsNotBad) {
+  HealthState state = Well();
+  state.probe->result = absl::UnavailableError("no process can be started in the guarded cgroup");
+  const HealthAnswer answer = Liveness(state, kNow);
+  EXPECT_TRUE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("ok   self-probe: not possible: no process can be started in "
+                                     "the guarded cgroup"));
+}
+
+TEST(Liveness, ObservingClaimsNoMore) {
+  HealthState state = Well();
+  state.probe->observed = true;
+  EXPECT_THAT(Liveness(state, kNow).lines, Contains(HasSubstr("counted, as mode observe does")));
+}
+
+TEST(Liveness, WhileItStarts) {
+  const HealthState state;
+  EXPECT_TRUE(Liveness(state, absl::Now()).ok);
+  EXPECT_FALSE(Liveness(state, absl::Now() + absl::Minutes(1)).ok);
+}
+
 TEST(Liveness, WithoutAProbeOnlyAtTheStart) {
   HealthState state = Well();
   state.probe.reset();
@@ -86,6 +108,14 @@ TEST(Readiness, WaitsForEverySourceAndNamesIt) {
   const HealthAnswer answer = Readiness(state);
   EXPECT_FALSE(answer.ok);
   EXPECT_THAT(answer.lines, Contains("FAIL source kubernetes: connect to 10.96.0.1:443: refused"));
+}
+
+TEST(Readiness, AProgramThatWasDetached) {
+  HealthState state = Well();
+  state.attached = absl::FailedPreconditionError("npg_connect6 is not attached");
+  const HealthAnswer answer = Readiness(state);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("FAIL programs: npg_connect6 is not attached"));
 }
 
 TEST(Readiness, ATableThatCouldNotBeRestored) {

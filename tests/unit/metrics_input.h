@@ -37,7 +37,7 @@ inline MetricsInput InputOf(const cli::GuardFacts& facts) {
   input.node = StatusOf(facts);
   input.health.started = facts.now - absl::Hours(2);
   input.health.loop_turn = facts.now - absl::Milliseconds(250);
-  input.health.attached = true;
+  input.health.attached = absl::OkStatus();
   input.health.table = absl::OkStatus();
   input.health.probe =
       Probe{facts.now - absl::Seconds(3), absl::OkStatus(), absl::Microseconds(80)};

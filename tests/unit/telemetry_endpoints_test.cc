@@ -52,7 +52,7 @@ class EndpointsTest : public ::testing::Test {
   void BeWell() {
     endpoints_.health->Update([](HealthState& state) {
       state.loop_turn = absl::Now();
-      state.attached = true;
+      state.attached = absl::OkStatus();
       state.table = absl::OkStatus();
       state.probe = Probe{absl::Now(), absl::OkStatus(), absl::Microseconds(80)};
     });
@@ -88,7 +88,9 @@ TEST_F(EndpointsTest, HealthIsJsonWhereThatIsAsked) {
   EXPECT_EQ(json::parse(reply.body),
             json::parse(R"({"ok": true, "checks": ["ok   programs: attached",)"
                         R"( "ok   nft table: in place"]})"));
-  endpoints_.health->Update([](HealthState& state) { state.attached = false; });
+  endpoints_.health->Update([](HealthState& state) {
+    state.attached = absl::FailedPreconditionError("npg_connect4 is not attached");
+  });
   reply = Get("/readyz", "Accept: application/json\r\n");
   EXPECT_EQ(reply.status, 503);
   EXPECT_EQ(json::parse(reply.body)["ok"], false);

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "cli/build_info.h"
 #include "cli/environment.h"
@@ -28,6 +29,7 @@
 #include "sources/source.h"
 #include "telemetry/endpoints.h"
 #include "telemetry/health.h"
+#include "telemetry/http_address.h"
 #include "telemetry/kube_event_counts.h"
 #include "telemetry/log.h"
 #include "telemetry/node_view.h"
@@ -77,6 +79,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
     endpoints.metrics = MetricsPage(node, health, [&kube_events] {
       return kube_events ? kube_events->counts() : telemetry::KubeEventCounts();
     });
+    guard.page = absl::StrCat("http://", telemetry::ToString(*options.http), "/");
     guard.serve = [&options, endpoints] { return ServeHttp(*options.http, endpoints); };
   }
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), *health));

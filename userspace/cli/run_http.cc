@@ -33,7 +33,6 @@ absl::StatusOr<std::shared_ptr<void>> ServeHttp(const telemetry::HttpAddress& ad
   LogWarnings(address);
   auto server = telemetry::HttpServer::Start(address, telemetry::MakeRoutes(endpoints));
   if (!server.ok()) return server.status();
-  spdlog::info("HTTP: http://{}/", telemetry::ToString(address));
   return std::shared_ptr<void>(*std::move(server));
 }
 

@@ -109,7 +109,9 @@ class Controller {
   absl::Status WriteStates();
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
+  void FollowExemptions();
   void RepairLinks();
+  void CountRepairs(uint64_t repairs);
   void Maintain();
   std::vector<dataplane::Flow> LiveFlows();
 
@@ -124,6 +126,7 @@ class Controller {
   base::UniqueFd signals_;
 
   core::DesiredState desired_;
+  absl::Status applied_;  // whether the map has all of it
   std::optional<ListenerClassifier> classifier_;
   base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
   std::optional<DatagramKeeper> datagrams_;
@@ -217,6 +220,7 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   if (difference.empty()) return Applied{};
   // After an error all of it is tried again, with the next reading or soon.
   const absl::StatusOr<size_t> fresh = guard_->ApplyNodePorts(difference);
+  applied_ = fresh.status();
   if (!fresh.ok() || *fresh > 0) ClassifySoon();
   if (!fresh.ok()) return fresh.status();
   desired_.MarkApplied();
@@ -377,7 +381,7 @@ void Controller::OnReading(const sources::Source& source,
   desired_.Set(source.bit(), reading->ports);
   const absl::StatusOr<Applied> applied = ApplyDesired();
   apply_fault_.Note(applied.status());
-  if (applied.ok()) health_keeper_->SourceApplied(name);
+  health_keeper_->SourceRead(name);
   if (applied.ok() && applied->put + applied->removed > 0) {
     telemetry::Log(
         spdlog::level::info,
@@ -426,11 +430,16 @@ absl::Status Controller::ReconcileFlows(bool full) {
 
 void Controller::StartHealth() {
   probe_.emplace(*guard_, *table_, options_.mark, options_.mode);
-  health_keeper_.emplace(
-      health_, *loop_, sources_, [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); },
-      [this] { RepairLinks(); });
+  HealthKeeper::Questions questions;
+  questions.programs = [this] { return guard_->CheckLinks(cgroup_.get()); };
+  questions.table = [this] { return table_->ExemptedPackets().status(); };
+  questions.probe = [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); };
+  questions.applied = [this] { return applied_; };
+  questions.repair = [this] { RepairLinks(); };
+  health_keeper_.emplace(health_, *loop_, sources_, options_.mode == NPG_MODE_OBSERVE,
+                         std::move(questions));
   for (const auto& source : sources_) {
-    if (source->local()) health_keeper_->SourceApplied(source->name());
+    if (source->local()) health_keeper_->SourceRead(source->name());
   }
   health_keeper_->Start();
 }
@@ -447,11 +456,17 @@ void Controller::RepairLinks() {
   repair_fault_.Note(repaired.status());
   if (repaired.ok()) {
     for (const std::string& line : *repaired) spdlog::warn("repaired: {}", line);
+    if (!repaired->empty()) CountRepairs(repaired->size());
   }
+}
+
+void Controller::CountRepairs(uint64_t repairs) {
+  guard_->AddToCounter(NPG_COUNTER_RULES_RESTORED, repairs).IgnoreError();
 }
 
 void Controller::Maintain() {
   RepairLinks();
+  FollowExemptions();
   apply_fault_.Note(ApplyDesired().status());
   states_fault_.Note(WriteStates());
   for (auto& [name, fault] : source_faults_) fault.Remind();
@@ -480,18 +495,23 @@ absl::Status Controller::FollowNode() {
   return absl::OkStatus();
 }
 
-absl::Status Controller::Serve() {
-  StartHealth();
-  NPG_RETURN_IF_ERROR(FollowSources());
-  NPG_RETURN_IF_ERROR(FollowNode());
+// They are for the log alone: without them the guard works as well.
+void Controller::FollowExemptions() {
+  if (exemptions_) return;
   absl::StatusOr<std::unique_ptr<ExemptionFollower>> exemptions =
       ExemptionFollower::Start(*loop_, options_.pins);
   exemptions_fault_.Note(exemptions.status());
   if (exemptions.ok()) exemptions_ = *std::move(exemptions);
+}
+
+absl::Status Controller::Serve() {
+  StartHealth();
+  NPG_RETURN_IF_ERROR(FollowSources());
+  NPG_RETURN_IF_ERROR(FollowNode());
+  FollowExemptions();
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },
       [this](const absl::Status& status) {
-        health_keeper_->TableRestored(status);
         if (!status.ok()) {
           spdlog::error("restore nft table inet {}: {}", std::string(dataplane::kNftTableName),
                         std::string(status.message()));
@@ -501,7 +521,7 @@ absl::Status Controller::Serve() {
                        absl::StrCat("nft table inet ", dataplane::kNftTableName,
                                     " was changed or removed by somebody else and is restored"),
                        telemetry::Fields().Add("event", "rules_restored"));
-        guard_->AddToCounter(NPG_COUNTER_RULES_RESTORED, 1).IgnoreError();
+        CountRepairs(1);
       }));
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
@@ -513,7 +533,8 @@ absl::Status Controller::Serve() {
                    guard_->adopted() ? ", adopted from an earlier run" : "",
                    table_->owned() ? ""
                                    : "; this kernel cannot protect the nft table from others, it "
-                                     "is watched instead"),
+                                     "is watched instead",
+                   options_.page.empty() ? "" : "; status page: ", options_.page),
       telemetry::Fields()
           .Add("event", "ready")
           .Add("mode", enforcing ? "enforce" : "observe")

@@ -27,6 +27,7 @@ struct Options {
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`
   bool detach_on_exit = false;
+  std::string page;  // URL of the status page, for the log; empty: there is none
   // Called once no other controller has these pins, and before anything is put
   // in place; what it returns is kept until they are given up. May be empty.
   std::function<absl::StatusOr<std::shared_ptr<void>>()> serve;

@@ -26,42 +26,42 @@ constexpr absl::Duration kFirstProbe = absl::Milliseconds(20);
 }  // namespace
 
 HealthKeeper::HealthKeeper(telemetry::Health& health, base::EventLoop& loop, const Sources& sources,
-                           Probe probe, std::function<void()> repair)
+                           bool observing, Questions questions)
     : health_(health),
       loop_(loop),
       sources_(sources),
-      probe_(std::move(probe)),
-      repair_(std::move(repair)) {}
+      observing_(observing),
+      questions_(std::move(questions)) {}
 
 void HealthKeeper::Start() {
   health_.Update([this](telemetry::HealthState& state) {
-    state.started = state.loop_turn = absl::Now();
-    state.attached = true;
-    state.table = absl::OkStatus();
+    state.loop_turn = absl::Now();
+    state.attached = questions_.programs();
+    state.table = questions_.table();
     state.sources = Readiness();
   });
   loop_.After(kFirstProbe, [this] { Turn(); });
 }
 
-void HealthKeeper::SourceApplied(absl::string_view source) {
-  if (!applied_.insert(std::string(source)).second) return;
+void HealthKeeper::SourceRead(absl::string_view source) {
+  if (!read_.insert(std::string(source)).second) return;
   health_.Update([this](telemetry::HealthState& state) { state.sources = Readiness(); });
 }
 
-void HealthKeeper::TableRestored(const absl::Status& status) {
-  health_.Update([&status](telemetry::HealthState& state) { state.table = status; });
-}
-
 std::vector<telemetry::SourceReadiness> HealthKeeper::Readiness() const {
+  const absl::Status applied = questions_.applied();
   std::vector<telemetry::SourceReadiness> all;
   for (const auto& source : sources_) {
     telemetry::SourceReadiness readiness;
     readiness.source = std::string(source->name());
-    readiness.synced = applied_.contains(readiness.source);
-    if (!readiness.synced) {
+    const bool read = read_.contains(readiness.source);
+    readiness.synced = read && applied.ok();
+    if (!read) {
       const sources::SourceState state = source->State();
       readiness.waiting_for =
           state.last_error.empty() ? "it has not answered yet" : state.last_error;
+    } else if (!applied.ok()) {
+      readiness.waiting_for = std::string(applied.message());
     }
     all.push_back(std::move(readiness));
   }
@@ -69,16 +69,21 @@ std::vector<telemetry::SourceReadiness> HealthKeeper::Readiness() const {
 }
 
 void HealthKeeper::Turn() {
-  const absl::StatusOr<absl::Duration> latency = probe_();
+  const absl::Status programs = questions_.programs();
+  const absl::Status table = questions_.table();
+  const absl::StatusOr<absl::Duration> latency = questions_.probe();
   fault_.Note(latency.status());
   health_.Update([&](telemetry::HealthState& state) {
     state.loop_turn = absl::Now();
-    state.probe = {state.loop_turn, latency.status(), latency.value_or(absl::ZeroDuration())};
+    state.attached = programs;
+    state.table = table;
+    state.probe = {state.loop_turn, latency.status(), latency.value_or(absl::ZeroDuration()),
+                   observing_};
     ++(latency.ok() ? state.probes_succeeded : state.probes_failed);
     state.sources = Readiness();
   });
   // What is repaired now still shows as bad until the next probe has proved it.
-  if (!latency.ok()) repair_();
+  if (!latency.ok() || !programs.ok()) questions_.repair();
   loop_.After(kBetweenProbes, [this] { Turn(); });
 }
 

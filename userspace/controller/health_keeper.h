@@ -25,21 +25,27 @@ namespace npg::controller {
 class HealthKeeper {
  public:
   using Sources = std::vector<std::unique_ptr<sources::Source>>;
-  using Probe = std::function<absl::StatusOr<absl::Duration>()>;
 
-  // All outlive this. `repair` is called after a probe that failed, and may
-  // put right what the next one then finds.
+  // What it asks the controller for. All outlive this.
+  struct Questions {
+    std::function<absl::Status()> programs;  // whether all are attached
+    std::function<absl::Status()> table;     // whether it is in place
+    std::function<absl::StatusOr<absl::Duration>()> probe;
+    // Why not all that is wanted is in the maps, if so; OK otherwise.
+    std::function<absl::Status()> applied;
+    // Called after a look that found something wrong, and may put right what the
+    // next one then finds.
+    std::function<void()> repair;
+  };
+
   HealthKeeper(telemetry::Health& health, base::EventLoop& loop, const Sources& sources,
-               Probe probe, std::function<void()> repair);
+               bool observing, Questions questions);
 
   // The guard is attached and its table in place: from now on it is probed.
   void Start();
 
-  // The source's reading is in the maps.
-  void SourceApplied(absl::string_view source);
-
-  // The nft table was put back (OK), or could not be.
-  void TableRestored(const absl::Status& status);
+  // The source has stated all it knows.
+  void SourceRead(absl::string_view source);
 
  private:
   void Turn();
@@ -48,9 +54,9 @@ class HealthKeeper {
   telemetry::Health& health_;
   base::EventLoop& loop_;
   const Sources& sources_;
-  Probe probe_;
-  std::function<void()> repair_;
-  absl::flat_hash_set<std::string> applied_;
+  const bool observing_;
+  const Questions questions_;
+  absl::flat_hash_set<std::string> read_;
   telemetry::RepeatedFault fault_{"self-probe"};
 };
 

@@ -74,10 +74,11 @@ absl::Status BindTo(int fd, int family, uint16_t& port) {
   constexpr int kOn = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &kOn, sizeof(kOn));
   const Address wanted = Loopback(family, port);
-  if (bind(fd, wanted.get(), wanted.size) == 0 && port != 0) return absl::OkStatus();
-  if (port != 0) {
-    const Address any = Loopback(family, 0);
-    if (bind(fd, any.get(), any.size) != 0) return base::ErrnoStatus(errno, "bind to 127.0.0.1");
+  const bool bound_as_wanted = bind(fd, wanted.get(), wanted.size) == 0;
+  if (bound_as_wanted && port != 0) return absl::OkStatus();
+  const Address any = Loopback(family, 0);
+  if (!bound_as_wanted && (port == 0 || bind(fd, any.get(), any.size) != 0)) {
+    return base::ErrnoStatus(errno, "bind to 127.0.0.1");
   }
   sockaddr_storage bound{};
   socklen_t size = sizeof(bound);
@@ -143,31 +144,37 @@ absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
 }
 
 absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int listener) {
-  const absl::StatusOr<base::UniqueFd> client =
+  const absl::StatusOr<dataplane::CgroupSocket> made =
       dataplane::SocketInCgroup(cgroup_fd, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK);
   // A kernel without IPv6 has no connect6 to prove.
-  if (absl::IsUnimplemented(client.status()) && family == AF_INET6) return absl::ZeroDuration();
-  if (!client.ok()) return client.status();
-  NPG_RETURN_IF_ERROR(BindTo(client->get(), family, ports_[1]));
+  if (absl::IsUnimplemented(made.status()) && family == AF_INET6) return absl::ZeroDuration();
+  if (!made.ok()) return made.status();
+  const int client = made->fd.get();
+  NPG_RETURN_IF_ERROR(BindTo(client, family, ports_[1]));
   const absl::StatusOr<Seen> before = Look();
   if (!before.ok()) return before.status();
   const absl::Time start = absl::Now();
   const Address canary = Loopback(family, ports_[0]);
-  if (connect(client->get(), canary.get(), canary.size) != 0 && errno != EINPROGRESS) {
+  if (connect(client, canary.get(), canary.size) != 0 && errno != EINPROGRESS) {
     return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, 127.0.0.1:", ports_[0]));
   }
-  const absl::Status connected = WaitConnected(client->get());
+  const absl::Status connected = WaitConnected(client);
   const absl::Duration latency = absl::Now() - start;
   uint32_t mark = 0;
   socklen_t size = sizeof(mark);
-  if (getsockopt(client->get(), SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
+  if (getsockopt(client, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
     return base::ErrnoStatus(errno, "read the mark of the self-probe's socket");
   }
-  ResetAtClose(client->get());
+  ResetAtClose(client);
   const base::UniqueFd accepted(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
   if (accepted) ResetAtClose(accepted.get());
   const absl::StatusOr<Seen> after = Look();
   if (!after.ok()) return after.status();
+  if (after->probed == before->probed && !made->entered.ok()) {
+    return absl::UnavailableError(absl::StrCat(
+        "this process is not in the guarded cgroup, and cannot look at it from within: ",
+        made->entered.message()));
+  }
   if (after->probed == before->probed) {
     return absl::FailedPreconditionError(absl::StrCat(
         ProgramOf(family), " did not see a connect to a guarded port from within the cgroup"));

@@ -141,7 +141,9 @@ Text Of(npg_counter counter) {
     case NPG_COUNTER_EVENTS_LOST:
       return {"events_lost", "events not published: the ring buffer was full"};
     case NPG_COUNTER_RULES_RESTORED:
-      return {"rules_restored", "times the nft table was put back after somebody else's change"};
+      return {
+          "rules_restored",
+          "times that a program, a pin or the nft table was put back after somebody else's change"};
     case NPG_COUNTER_PROBED:
       return {"probed", "self-probes of the controller that the programs would have exempted"};
     case NPG_COUNTER_MAX:

@@ -14,7 +14,7 @@ namespace npg::telemetry {
 namespace {
 
 // The loop probes every five seconds, and says so each time. Three times that is
-// not merely late.
+// not merely late. (A clock that is set makes ages wrong for one turn at most.)
 constexpr absl::Duration kLimit = absl::Seconds(15);
 
 std::string Seconds(absl::Duration duration) {
@@ -33,10 +33,17 @@ void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
     return;
   }
   const absl::Duration age = now - state.probe->at;
-  if (!state.probe->result.ok()) {
+  if (absl::IsUnavailable(state.probe->result)) {
+    // To be restarted over and over does not help a guard that may well work.
+    Add(answer, true, kWhat, absl::StrCat("not possible: ", state.probe->result.message()));
+  } else if (!state.probe->result.ok()) {
     Add(answer, false, kWhat, state.probe->result.message());
   } else if (age > kLimit) {
     Add(answer, false, kWhat, absl::StrCat("the last one was ", Seconds(age), " ago"));
+  } else if (state.probe->observed) {
+    Add(answer, true, kWhat,
+        absl::StrCat("a connect to a known port was seen ", Seconds(age),
+                     " ago (counted, as mode observe does)"));
   } else {
     Add(answer, true, kWhat,
         absl::StrCat("a connect to a guarded port was exempted ", Seconds(age), " ago (counter, ",
@@ -56,7 +63,8 @@ HealthAnswer Liveness(const HealthState& state, absl::Time now) {
 
 HealthAnswer Readiness(const HealthState& state) {
   HealthAnswer answer{true, {}};
-  Add(answer, state.attached, "programs", state.attached ? "attached" : "not attached yet");
+  Add(answer, state.attached.ok(), "programs",
+      state.attached.ok() ? "attached" : state.attached.message());
   Add(answer, state.table.ok(), "nft table", state.table.ok() ? "in place" : state.table.message());
   for (const SourceReadiness& source : state.sources) {
     Add(answer, source.synced, absl::StrCat("source ", source.source),

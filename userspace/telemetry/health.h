@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace npg::telemetry {
@@ -19,8 +20,11 @@ namespace npg::telemetry {
 // the guard knows, of which counter, mark and nft table are then asked.
 struct Probe {
   absl::Time at;
-  absl::Status result;     // why the guard is not effective, with what to do
+  // Why the guard is not effective, with what to do. UNAVAILABLE: why that cannot be
+  // known from here, which is no fault of the guard's.
+  absl::Status result;
   absl::Duration latency;  // of the probe's connect()
+  bool observed = false;   // mode observe: counted, which is all there is to see
 };
 
 // Of one source: whether its first reading is applied.
@@ -32,9 +36,9 @@ struct SourceReadiness {
 
 // What the controller says of itself.
 struct HealthState {
-  absl::Time started;
-  absl::Time loop_turn;  // when its main loop last came round
-  bool attached = false;
+  absl::Time started = absl::Now();
+  absl::Time loop_turn = absl::Now();  // when its main loop last came round
+  absl::Status attached = absl::UnavailableError("not attached yet");
   absl::Status table = absl::UnavailableError("not installed yet");
   std::vector<SourceReadiness> sources;
   std::optional<Probe> probe;  // nullopt until the first one is done

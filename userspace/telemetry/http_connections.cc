@@ -113,20 +113,29 @@ void HttpConnections::Accept() {
 
 void HttpConnections::Take(base::UniqueFd fd) {
   const absl::MutexLock lock(&mutex_);
-  if (connections_.size() >= limits_.connections) return;  // closes it
+  // One that is cut off is as good as gone.
+  if (connections_.size() >= limits_.connections && !CutOffSlowest()) return;  // closes `fd`
   connections_.push_back({std::move(fd), absl::Now(), Stage::kWaiting});
   ++waiting_;
 }
 
 void HttpConnections::MakeRoom() {
   const absl::MutexLock lock(&mutex_);
-  if (waiting_ == 0) return;
-  const auto slowest = std::find_if(
-      connections_.begin(), connections_.end(),
-      [](const Connection& connection) { return connection.stage == Stage::kReading; });
-  if (slowest == connections_.end() || absl::Now() - slowest->since < limits_.patience) return;
+  if (waiting_ > 0) CutOffSlowest();
+}
+
+bool HttpConnections::CutOffSlowest() {
+  const absl::Time now = absl::Now();
+  Connection* slowest = nullptr;
+  for (Connection& connection : connections_) {
+    const bool theirs = connection.stage == Stage::kReading || connection.stage == Stage::kWriting;
+    if (!theirs || now - connection.since < limits_.patience) continue;
+    if (slowest == nullptr || connection.since < slowest->since) slowest = &connection;
+  }
+  if (slowest == nullptr) return false;
   slowest->stage = Stage::kCutOff;
   shutdown(slowest->fd.get(), SHUT_RDWR);  // wakes its worker, which closes it
+  return true;
 }
 
 HttpConnections::Connections::iterator HttpConnections::FirstWaiting() {
@@ -148,7 +157,9 @@ HttpConnections::Connections::iterator HttpConnections::Next() {
 
 void HttpConnections::SetStage(Connection& connection, Stage stage) {
   const absl::MutexLock lock(&mutex_);
+  if (connection.stage == Stage::kCutOff) return;
   connection.stage = stage;
+  connection.since = absl::Now();
 }
 
 void HttpConnections::Work() {
@@ -158,7 +169,8 @@ void HttpConnections::Work() {
       const absl::MutexLock lock(&mutex_);
       if (connection == connections_.end()) return;
     }
-    HttpStream stream(connection->fd.get(), stop_.get(), limits_.request, limits_.response);
+    HttpStream stream(connection->fd.get(), stop_.get(), limits_.request, limits_.response,
+                      [this, &connection] { SetStage(*connection, Stage::kWriting); });
     serve_(stream, [this, &connection] { SetStage(*connection, Stage::kAnswering); });
     const absl::MutexLock lock(&mutex_);
     connections_.erase(connection);

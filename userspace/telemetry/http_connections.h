@@ -25,18 +25,19 @@ struct HttpLimits {
   size_t workers = 6;                              // threads that answer
   size_t connections = 32;                         // at a time; more are closed at once
   absl::Duration request = absl::Seconds(3);       // until the request is there
-  absl::Duration patience = absl::Seconds(1) / 4;  // the same, while others wait for a worker
+  absl::Duration patience = absl::Seconds(1) / 4;  // the same of both, while others wait
   absl::Duration response = absl::Seconds(10);     // until the client has taken the response
 };
 
 // Accepts connections and has a few threads serve them, one request each. A
-// client that is slow, on purpose or not, occupies a thread for seconds; when all
-// are occupied and others wait, whoever has kept the server waiting for a request
-// longest is cut off.
+// client that is slow, on purpose or not, occupies a thread for seconds; when
+// others wait for one, whoever has kept the server waiting longest is cut off, be
+// it for a request, for taking the response, or for closing after it.
 class HttpConnections {
  public:
   // Serves one connection on a worker's thread. It calls `read` once the request
-  // is there: from then on the connection is not cut off to make room.
+  // is there: from then on, and until the response begins, what takes time is the
+  // server's own doing, and the connection is not cut off.
   using Serve = std::function<void(HttpStream& stream, const std::function<void()>& read)>;
 
   static absl::StatusOr<std::unique_ptr<HttpConnections>> Start(base::UniqueFd listener,
@@ -48,7 +49,7 @@ class HttpConnections {
   HttpConnections& operator=(const HttpConnections&) = delete;
 
  private:
-  enum class Stage { kWaiting, kReading, kAnswering, kCutOff };
+  enum class Stage { kWaiting, kReading, kAnswering, kWriting, kCutOff };
   struct Connection {
     base::UniqueFd fd;
     absl::Time since;  // when its stage began
@@ -65,6 +66,7 @@ class HttpConnections {
 
   void Accept();
   void Take(base::UniqueFd fd) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool CutOffSlowest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void MakeRoom() ABSL_LOCKS_EXCLUDED(mutex_);
   void Work();
   // The first that no worker has taken; end() when the server stops.

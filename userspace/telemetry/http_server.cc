@@ -18,7 +18,6 @@
 #include <utility>
 #include <vector>
 
-#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -141,6 +140,8 @@ class HttpServer::Protocol : public httplib::Server {
     process_request(stream, /*close_connection=*/true, closed,
                     [&read](httplib::Request& /*request*/) { read(); });
     stream.Linger();
+    if (in_slow_handler) ++slow_;
+    in_slow_handler = false;
   }
 
  private:
@@ -176,13 +177,19 @@ class HttpServer::Protocol : public httplib::Server {
       ++slow_;
       return TextResponse(503, "others have asked for the same and are still waiting");
     }
-    const absl::Cleanup give_back = [this] { ++slow_; };
+    // Until its client has taken the response, too: Serve() gives it back.
+    in_slow_handler = true;
     return route.handler(asked);
   }
 
-  std::atomic<int> slow_;  // how many more workers may be in a slow handler
+  // Whether this worker's connection counts in slow_.
+  static thread_local bool in_slow_handler;
+
+  std::atomic<int> slow_;  // how many more workers may be busy with a slow route
   const bool any_host_;
 };
+
+thread_local bool HttpServer::Protocol::in_slow_handler = false;
 
 HttpServer::HttpServer(const HttpAddress& address, std::unique_ptr<Protocol> protocol)
     : address_(address), protocol_(std::move(protocol)) {}

@@ -48,10 +48,14 @@ ssize_t HttpStream::read(char* data, size_t size) {
 }
 
 ssize_t HttpStream::write(const char* data, size_t size) {
-  if (!writing_) deadline_ = Deadline(response_);
-  writing_ = true;
-  if (!Wait(POLLOUT)) return -1;
-  return send(fd_, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (!writing_) {
+    writing_ = true;
+    deadline_ = Deadline(response_);
+    begin_writing_();
+  }
+  const ssize_t count = Wait(POLLOUT) ? send(fd_, data, size, MSG_DONTWAIT | MSG_NOSIGNAL) : -1;
+  failed_ = failed_ || count < 0;
+  return count;
 }
 
 // Nobody asks: no handler is told who the client is.
@@ -67,6 +71,12 @@ void HttpStream::get_local_ip_and_port(std::string& ip, int& port) const {
 void HttpStream::Linger() {
   constexpr absl::Duration kMost = absl::Seconds(1);
   constexpr size_t kMostBytes = size_t{1} << 20;
+  if (failed_) {
+    // Who does not read what there is would never be told of an end behind it.
+    constexpr linger kReset{1, 0};
+    setsockopt(fd_, SOL_SOCKET, SO_LINGER, &kReset, sizeof(kReset));
+    return;
+  }
   shutdown(fd_, SHUT_WR);
   deadline_ = Deadline(kMost);
   for (size_t taken = 0; taken < kMostBytes && Wait(POLLIN);) {

@@ -7,7 +7,9 @@
 
 #include <array>
 #include <cstddef>
+#include <functional>
 #include <string>
+#include <utility>
 
 #include "absl/time/time.h"
 
@@ -22,8 +24,14 @@ class HttpStream : public httplib::Stream {
   static constexpr size_t kMaxRequest = 16 * 1024;
 
   // Neither descriptor is owned. Once `stop` is readable, nothing is waited for.
-  HttpStream(int fd, int stop, absl::Duration request, absl::Duration response)
-      : fd_(fd), stop_(stop), response_(response), deadline_(Deadline(request)) {}
+  // `writing` is called before the first byte of the response.
+  HttpStream(int fd, int stop, absl::Duration request, absl::Duration response,
+             std::function<void()> writing)
+      : fd_(fd),
+        stop_(stop),
+        response_(response),
+        begin_writing_(std::move(writing)),
+        deadline_(Deadline(request)) {}
 
   bool is_readable() const override;
   bool is_writable() const override;
@@ -32,6 +40,10 @@ class HttpStream : public httplib::Stream {
   void get_remote_ip_and_port(std::string& ip, int& port) const override;
   void get_local_ip_and_port(std::string& ip, int& port) const override;
   socket_t socket() const override { return fd_; }
+
+  // Whether a response has begun, and whether it could not be written to its end.
+  bool has_written() const { return writing_; }
+  bool failed() const { return failed_; }
 
   // After the response: ends our direction and takes what is still coming, so
   // that close() does not reset the connection before the client has read it.
@@ -45,8 +57,10 @@ class HttpStream : public httplib::Stream {
   const int fd_;
   const int stop_;
   const absl::Duration response_;
+  const std::function<void()> begin_writing_;
   absl::Time deadline_;
   bool writing_ = false;
+  bool failed_ = false;
   size_t received_ = 0;  // in all
   std::array<char, 4096> buffer_{};
   size_t next_ = 0, end_ = 0;  // of what is in the buffer

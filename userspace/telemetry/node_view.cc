@@ -13,7 +13,9 @@ namespace npg::telemetry {
 
 NodeView::Result NodeView::Get(absl::Duration max_age) {
   const absl::MutexLock lock(&mutex_);
-  if (!last_ || absl::Now() - read_ > max_age) {
+  const absl::Duration age = absl::Now() - read_;
+  // A clock that was set back must not keep it for hours.
+  if (!last_ || age > max_age || age < absl::ZeroDuration()) {
     absl::StatusOr<NodeStatus> status = gather_();
     read_ = absl::Now();
     if (status.ok()) {
