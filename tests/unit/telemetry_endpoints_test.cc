@@ -66,6 +66,8 @@ class EndpointsTest : public ::testing::Test {
 
 TEST_F(EndpointsTest, HealthSaysWhatItLookedAt) {
   StartServer();
+  endpoints_.health->Update(
+      [](HealthState& state) { state.loop_turn = absl::Now() - absl::Minutes(1); });
   HttpReply reply = Get("/healthz");
   EXPECT_EQ(reply.status, 503);
   EXPECT_THAT(reply.body, HasSubstr("FAIL main loop: "));

@@ -139,9 +139,9 @@ class HttpServer::Protocol : public httplib::Server {
     bool closed = false;
     process_request(stream, /*close_connection=*/true, closed,
                     [&read](httplib::Request& /*request*/) { read(); });
-    stream.Linger();
     if (in_slow_handler) ++slow_;
     in_slow_handler = false;
+    stream.Linger();
   }
 
  private:
