@@ -26,16 +26,14 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
 #include "base/unique_fd.h"
-#include "controller/datagram_keeper.h"
 #include "controller/exemption_follower.h"
 #include "controller/health_keeper.h"
-#include "controller/ipvs_dodge.h"
 #include "controller/listener_classifier.h"
+#include "controller/node_follower.h"
 #include "controller/self_probe.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
@@ -46,7 +44,6 @@
 #include "dataplane/netns_cookie.h"
 #include "dataplane/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/node_addresses.h"
 #include "listeners/sock_diag.h"
 #include "sources/source.h"
 #include "telemetry/fields.h"
@@ -65,11 +62,6 @@ constexpr absl::Duration kMaintenance = absl::Seconds(10);
 constexpr int kRoundsToFull = 6;
 // From the first new NodePort until its listeners are looked for.
 constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
-// From the first sign that UDP listeners or the node's addresses changed until they
-// are looked at: many of them tend to come at once.
-constexpr absl::Duration kSettle = absl::Milliseconds(2);
-// From one look to the next, whoever binds and closes sockets in a loop.
-constexpr absl::Duration kBetweenLooks = absl::Milliseconds(40);
 // When what only a start needs is done with.
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
@@ -90,7 +82,6 @@ class Controller {
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
   absl::Status FollowSources();
-  absl::Status FollowNode();
   absl::Status WatchSignals();
   // What one application did to the map.
   struct Applied {
@@ -101,11 +92,6 @@ class Controller {
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
   void ClassifySoon();
-  absl::Status SyncAddresses();
-  void SyncAddressesSoon();
-  absl::Duration Settle() const;
-  absl::Status SyncDatagrams();
-  void SyncDatagramsSoon();
   absl::Status WriteStates();
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
@@ -129,15 +115,7 @@ class Controller {
   absl::Status applied_;  // whether the map has all of it
   std::optional<ListenerClassifier> classifier_;
   base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
-  std::optional<DatagramKeeper> datagrams_;
-  base::EventLoop::TimerId datagrams_timer_ = 0;
-  // The node's addresses besides loopback: connections to them may be exempt since
-  // an earlier run. And those that are guarded now.
-  core::AddressSet node_addresses_;
-  core::AddressSet own_;
-  std::unique_ptr<listeners::AddressWatch> address_watch_;
-  base::EventLoop::TimerId addresses_timer_ = 0;
-  uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
+  std::optional<NodeFollower> node_;
   std::optional<SourceStates> states_;
   std::optional<SelfProbe> probe_;
   std::optional<HealthKeeper> health_keeper_;
@@ -147,9 +125,6 @@ class Controller {
   absl::flat_hash_map<std::string, telemetry::RepeatedFault> source_faults_;
   telemetry::RepeatedFault apply_fault_{"apply the NodePorts"};
   telemetry::RepeatedFault classify_fault_{"classify listeners"};
-  telemetry::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
-  telemetry::RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
-  telemetry::RepeatedFault addresses_fault_{"follow the node's addresses"};
   telemetry::RepeatedFault states_fault_{"write the state of the sources"};
   telemetry::RepeatedFault repair_fault_{"repair the BPF links"};
   telemetry::RepeatedFault flows_fault_{"list the exempted connections"};
@@ -224,7 +199,7 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   if (!fresh.ok() || *fresh > 0) ClassifySoon();
   if (!fresh.ok()) return fresh.status();
   desired_.MarkApplied();
-  SyncDatagramsSoon();
+  if (node_) node_->PortsChanged();
   return Applied{difference.put.size(), difference.remove.size()};
 }
 
@@ -234,46 +209,7 @@ void Controller::ClassifySoon() {
   classify_timer_ = loop_->After(kClassifyDelay, [this] {
     classify_timer_ = 0;
     classify_fault_.Note(classifier_->Enter(desired_.Entries()));
-    datagrams_fault_.Note(SyncDatagrams());
-  });
-}
-
-absl::Status Controller::SyncAddresses() {
-  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = listeners::ListNodeAddresses();
-  if (!addresses.ok()) return addresses.status();
-  node_addresses_ = listeners::ToSet(*addresses);
-  if (options_.scope != NPG_SCOPE_LOCAL) return guard_->SetLocalAddresses({});
-  own_ = node_addresses_;
-  return guard_->SetLocalAddresses(*addresses);
-}
-
-void Controller::SyncAddressesSoon() {
-  if (addresses_timer_ != 0) return;
-  addresses_timer_ = loop_->After(Settle(), [this] {
-    addresses_timer_ = 0;
-    last_look_ = base::BootNanoseconds();
-    addresses_fault_.Note(SyncAddresses());
-    datagrams_fault_.Note(SyncDatagrams());
-  });
-}
-
-absl::Duration Controller::Settle() const {
-  const auto since = absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - last_look_));
-  return std::max(kSettle, kBetweenLooks - since);
-}
-
-// Where nothing is to be exempted, nothing is.
-absl::Status Controller::SyncDatagrams() {
-  if (options_.mode != NPG_MODE_ENFORCE) return table_->SetDatagramTargets({});
-  return datagrams_->Sync(desired_.Entries(), own_);
-}
-
-void Controller::SyncDatagramsSoon() {
-  if (datagrams_timer_ != 0 || !datagrams_) return;
-  datagrams_timer_ = loop_->After(Settle(), [this] {
-    datagrams_timer_ = 0;
-    last_look_ = base::BootNanoseconds();
-    datagrams_fault_.Note(SyncDatagrams());
+    node_->ListenersClassified();
   });
 }
 
@@ -306,6 +242,8 @@ absl::Status Controller::Start() {
       dataplane::NftTable::Install(options_.mark);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
+  node_.emplace(*loop_, *guard_, *table_, desired_,
+                NodeFollower::Settings{options_.mode, options_.scope, options_.policy});
 
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();
@@ -315,8 +253,7 @@ absl::Status Controller::Start() {
   }
   // Again, for what was bound while the default was another one.
   classify_fault_.Note(guard_->JudgeListeners(options_.policy));
-  datagrams_.emplace(*loop_, *guard_, *table_, options_.policy, [this] { SyncDatagramsSoon(); });
-  datagrams_fault_.Note(SyncDatagrams());
+  node_->Begin();
   states_.emplace(*guard_);
   states_fault_.Note(states_->KeepOnly(SourceBits()));
   states_fault_.Note(WriteStates());
@@ -326,8 +263,7 @@ absl::Status Controller::Start() {
 // What an adopted guard goes by, too: as late as can be, for what fails before
 // must not leave it with half of the new options.
 absl::Status Controller::ApplyOptions() {
-  NPG_RETURN_IF_ERROR(SyncAddresses());
-  ipvs_fault_.Note(MatchIpvs(*table_, own_));
+  NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
   classifier_.emplace(*guard_, options_.policy);
   absl::Status entered = classifier_->EnterAll(desired_.Entries());
@@ -407,7 +343,7 @@ absl::Status Controller::FollowSources() {
 
 std::vector<dataplane::Flow> Controller::LiveFlows() {
   absl::StatusOr<std::vector<dataplane::Flow>> flows =
-      listeners::ListMarkedFlows(options_.mark, node_addresses_);
+      listeners::ListMarkedFlows(options_.mark, node_->addresses());
   flows_fault_.Note(flows.status());
   return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
 }
@@ -420,10 +356,10 @@ absl::Status Controller::ReconcileFlows(bool full) {
   }
   // An error must not pass for "no connection lives": then nothing is removed.
   absl::StatusOr<std::vector<dataplane::Flow>> marked =
-      listeners::ListMarkedFlows(options_.mark, node_addresses_);
+      listeners::ListMarkedFlows(options_.mark, node_->addresses());
   if (!marked.ok()) return marked.status();
   absl::StatusOr<std::vector<dataplane::Flow>> connected =
-      listeners::ListLocalFlows(node_addresses_);
+      listeners::ListLocalFlows(node_->addresses());
   if (!connected.ok()) return connected.status();
   return table_->Reconcile(*marked, *connected);
 }
@@ -477,22 +413,9 @@ void Controller::Maintain() {
     status.Update(classifier_->Prune());
     classify_fault_.Note(status);
   }
-  addresses_fault_.Note(SyncAddresses());
-  datagrams_fault_.Note(SyncDatagrams());
-  ipvs_fault_.Note(MatchIpvs(*table_, own_));
+  node_->Maintain();
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
-}
-
-// What tells of changes in between the rounds of maintenance.
-absl::Status Controller::FollowNode() {
-  NPG_RETURN_IF_ERROR(guard_->WatchBinds(*loop_, [this] { SyncDatagramsSoon(); }));
-  if (options_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
-  auto watch = listeners::AddressWatch::Start(*loop_, [this] { SyncAddressesSoon(); });
-  if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
-  address_watch_ = *std::move(watch);
-  SyncAddressesSoon();
-  return absl::OkStatus();
 }
 
 // They are for the log alone: without them the guard works as well.
@@ -507,7 +430,7 @@ void Controller::FollowExemptions() {
 absl::Status Controller::Serve() {
   StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
-  NPG_RETURN_IF_ERROR(FollowNode());
+  NPG_RETURN_IF_ERROR(node_->Follow());
   FollowExemptions();
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },

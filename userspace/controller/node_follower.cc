@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "controller/node_follower.h"
+
+#include <algorithm>
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "controller/ipvs_dodge.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "dataplane/bpf_guard.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+#include "listeners/node_addresses.h"
+
+namespace npg::controller {
+namespace {
+
+// From the first sign that UDP listeners or the node's addresses changed until they
+// are looked at: many of them tend to come at once.
+constexpr absl::Duration kSettle = absl::Milliseconds(2);
+// From one look to the next, whoever binds and closes sockets in a loop.
+constexpr absl::Duration kBetweenLooks = absl::Milliseconds(40);
+
+}  // namespace
+
+NodeFollower::NodeFollower(base::EventLoop& loop, dataplane::BpfGuard& guard,
+                           dataplane::NftTable& table, const core::DesiredState& ports,
+                           Settings settings)
+    : loop_(loop), guard_(guard), table_(table), ports_(ports), settings_(std::move(settings)) {}
+
+absl::Status NodeFollower::Prepare() {
+  NPG_RETURN_IF_ERROR(SyncAddresses());
+  ipvs_fault_.Note(MatchIpvs(table_, guarded_));
+  return absl::OkStatus();
+}
+
+void NodeFollower::Begin() {
+  datagrams_.emplace(loop_, guard_, table_, settings_.policy, [this] { PortsChanged(); });
+  datagrams_fault_.Note(SyncDatagrams());
+}
+
+absl::Status NodeFollower::Follow() {
+  NPG_RETURN_IF_ERROR(guard_.WatchBinds(loop_, [this] { PortsChanged(); }));
+  if (settings_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
+  auto watch = listeners::AddressWatch::Start(loop_, [this] { AddressesSoon(); });
+  if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
+  address_watch_ = *std::move(watch);
+  AddressesSoon();
+  return absl::OkStatus();
+}
+
+void NodeFollower::Maintain() {
+  addresses_fault_.Note(SyncAddresses());
+  datagrams_fault_.Note(SyncDatagrams());
+  ipvs_fault_.Note(MatchIpvs(table_, guarded_));
+}
+
+absl::Status NodeFollower::SyncAddresses() {
+  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = listeners::ListNodeAddresses();
+  if (!addresses.ok()) return addresses.status();
+  addresses_ = listeners::ToSet(*addresses);
+  if (settings_.scope != NPG_SCOPE_LOCAL) return guard_.SetLocalAddresses({});
+  guarded_ = addresses_;
+  return guard_.SetLocalAddresses(*addresses);
+}
+
+// Where nothing is to be exempted, nothing is.
+absl::Status NodeFollower::SyncDatagrams() {
+  if (settings_.mode != NPG_MODE_ENFORCE) return table_.SetDatagramTargets({});
+  return datagrams_->Sync(ports_.Entries(), guarded_);
+}
+
+void NodeFollower::AddressesSoon() {
+  if (addresses_timer_ != 0) return;
+  addresses_timer_ = loop_.After(Settle(), [this] {
+    addresses_timer_ = 0;
+    last_look_ = base::BootNanoseconds();
+    addresses_fault_.Note(SyncAddresses());
+    datagrams_fault_.Note(SyncDatagrams());
+  });
+}
+
+absl::Duration NodeFollower::Settle() const {
+  const auto since = absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - last_look_));
+  return std::max(kSettle, kBetweenLooks - since);
+}
+
+void NodeFollower::PortsChanged() {
+  if (datagrams_timer_ != 0 || !datagrams_) return;
+  datagrams_timer_ = loop_.After(Settle(), [this] {
+    datagrams_timer_ = 0;
+    last_look_ = base::BootNanoseconds();
+    datagrams_fault_.Note(SyncDatagrams());
+  });
+}
+
+void NodeFollower::ListenersClassified() { datagrams_fault_.Note(SyncDatagrams()); }
+
+}  // namespace npg::controller

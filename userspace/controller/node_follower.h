@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CONTROLLER_NODE_FOLLOWER_H_
+#define NODEPORT_GUARD_CONTROLLER_NODE_FOLLOWER_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "controller/datagram_keeper.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/owner_policy.h"
+#include "dataplane/bpf_guard.h"
+#include "dataplane/nft_table.h"
+#include "guard_abi.h"
+#include "listeners/node_addresses.h"
+#include "telemetry/repeated_fault.h"
+
+namespace npg::controller {
+
+// Keeps programs and table in step with what the node itself has: its addresses,
+// its UDP listeners, IPVS services on them. What it is told of (rtnetlink, binds,
+// the end of sockets) it looks at within milliseconds, the rest at Maintain().
+class NodeFollower {
+ public:
+  struct Settings {
+    npg_mode mode = NPG_MODE_ENFORCE;
+    npg_scope scope = NPG_SCOPE_LOOPBACK;
+    core::OwnerPolicy policy;
+  };
+
+  // All outlive this; `ports` are those that are guarded, at any time.
+  NodeFollower(base::EventLoop& loop, dataplane::BpfGuard& guard, dataplane::NftTable& table,
+               const core::DesiredState& ports, Settings settings);
+  NodeFollower(const NodeFollower&) = delete;
+  NodeFollower& operator=(const NodeFollower&) = delete;
+
+  // For a start, in this order: before the programs are attached, after it, and
+  // when the loop is about to run. An error of the first and the last ends it.
+  absl::Status Prepare();
+  void Begin();
+  absl::Status Follow();
+
+  // The ports, or listeners on them, have changed.
+  void PortsChanged();
+  void ListenersClassified();
+
+  void Maintain();
+
+  // All of the node's besides loopback, whatever the scope: connections to them
+  // may be exempt since an earlier run.
+  const core::AddressSet& addresses() const { return addresses_; }
+
+ private:
+  absl::Status SyncAddresses();
+  absl::Status SyncDatagrams();
+  void AddressesSoon();
+  absl::Duration Settle() const;
+
+  base::EventLoop& loop_;
+  dataplane::BpfGuard& guard_;
+  dataplane::NftTable& table_;
+  const core::DesiredState& ports_;
+  const Settings settings_;
+
+  core::AddressSet addresses_;
+  core::AddressSet guarded_;  // of them
+  std::optional<DatagramKeeper> datagrams_;
+  std::unique_ptr<listeners::AddressWatch> address_watch_;
+  base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed
+  base::EventLoop::TimerId addresses_timer_ = 0;
+  uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
+  telemetry::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
+  telemetry::RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
+  telemetry::RepeatedFault addresses_fault_{"follow the node's addresses"};
+};
+
+}  // namespace npg::controller
+
+#endif  // NODEPORT_GUARD_CONTROLLER_NODE_FOLLOWER_H_
