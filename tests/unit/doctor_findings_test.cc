@@ -204,7 +204,7 @@ TEST(DoctorTest, NetworkNamespace) {
                  "nsenter --net=/proc/1/ns/net");
   facts.netns_of_init = std::nullopt;
   EXPECT_FINDING(The(facts, FindingId::kNetworkNamespace), Severity::kNote, false, "cannot be seen",
-                 "sudo");
+                 "CAP_SYS_PTRACE, readlink /proc/1/ns/net /proc/self/ns/net");
 }
 
 Attached OneProgram(const std::string& cgroup, Relation relation, uint32_t flags,
