@@ -55,8 +55,8 @@ Facts GoodNode() {
   facts.rules.iptables_nft = true;
   facts.rules.loopback_too = true;
   facts.route_localnet = true;
-  facts.ports.local = PortRange{32768, 60999};
-  facts.ports.reserved = PortRanges{};
+  facts.ports.local = core::PortRange{32768, 60999};
+  facts.ports.reserved = core::PortRanges{};
   facts.ports.allocated = {30080};
   facts.guard.state = GuardFacts::State::kLoaded;
   facts.guard.abi_version = 2;
@@ -289,7 +289,7 @@ TEST(DoctorTest, MarksLookedUpInASetAreANote) {
 TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
   Facts facts = GoodNode();
   facts.ports.allocated = {30080, 33589, 33590};
-  facts.ports.reserved = PortRanges{{8080, 8080}, {33590, 33590}};
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {33590, 33590}};
   EXPECT_FINDING(The(facts, FindingId::kPortRangeAllocated), Severity::kWarn, false,
                  "1 NodePort is among",
                  "sysctl -w net.ipv4.ip_local_reserved_ports=8080,33589-33590,");
@@ -300,10 +300,10 @@ TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
 
 TEST(DoctorTest, TheUsualRangeOverlaps) {
   Facts facts = GoodNode();
-  facts.ports.local = PortRange{1024, 65535};
+  facts.ports.local = core::PortRange{1024, 65535};
   EXPECT_FINDING(The(facts, FindingId::kPortRangeUsual), Severity::kWarn, false, "2768 ports",
                  "ip_local_reserved_ports=30000-32767,");
-  facts.ports.reserved = PortRanges{{30000, 32767}};
+  facts.ports.reserved = core::PortRanges{{30000, 32767}};
   EXPECT_EQ(The(facts, FindingId::kPortRangeUsual).severity, Severity::kOk);
 }
 

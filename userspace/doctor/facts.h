@@ -12,9 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/port_ranges.h"
 #include "dataplane/nft_table.h"
 #include "doctor/cgroup_programs.h"
-#include "doctor/port_ranges.h"
 #include "doctor/rules_reader.h"
 #include "doctor/trial.h"
 
@@ -37,9 +37,9 @@ struct MountFacts {
 };
 
 struct PortFacts {
-  absl::StatusOr<PortRange> local = PortRange{};       // handed out to who asks for any
-  absl::StatusOr<PortRanges> reserved = PortRanges();  // but these
-  std::vector<uint16_t> allocated;                     // as NodePorts
+  absl::StatusOr<core::PortRange> local = core::PortRange{};       // handed out to who asks for any
+  absl::StatusOr<core::PortRanges> reserved = core::PortRanges();  // but these
+  std::vector<uint16_t> allocated;                                 // as NodePorts
   std::vector<std::string> source_errors;
   std::vector<std::string> skipped;  // input of sources
 

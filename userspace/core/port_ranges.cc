@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/port_ranges.h"
+#include "core/port_ranges.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -16,7 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::doctor {
+namespace npg::core {
 namespace {
 
 // Sorted, and what overlaps or touches is one.
@@ -97,4 +97,4 @@ PortRanges ToRanges(const std::vector<uint16_t>& ports) {
   return Merged(std::move(ranges));
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::core

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
-#define NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+#ifndef NODEPORT_GUARD_CORE_PORT_RANGES_H_
+#define NODEPORT_GUARD_CORE_PORT_RANGES_H_
 
 #include <cstdint>
 #include <string>
@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::doctor {
+namespace npg::core {
 
 inline constexpr uint32_t kMostPort = 65535;
 
@@ -43,6 +43,6 @@ PortRanges Intersect(const PortRanges& a, const PortRange& b);
 // Ports, one by one, as ranges.
 PortRanges ToRanges(const std::vector<uint16_t>& ports);
 
-}  // namespace npg::doctor
+}  // namespace npg::core
 
-#endif  // NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+#endif  // NODEPORT_GUARD_CORE_PORT_RANGES_H_
