@@ -7,12 +7,16 @@
 #include <sys/types.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/port_ranges.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
@@ -55,8 +59,8 @@ Facts GoodNode() {
   facts.rules.iptables_nft = true;
   facts.rules.loopback_too = true;
   facts.route_localnet = true;
-  facts.ports.local = PortRange{32768, 60999};
-  facts.ports.reserved = PortRanges{};
+  facts.ports.local = core::PortRange{32768, 60999};
+  facts.ports.reserved = core::PortRanges{};
   facts.ports.allocated = {30080};
   facts.guard.state = GuardFacts::State::kLoaded;
   facts.guard.abi_version = 2;
@@ -172,6 +176,59 @@ TEST(DoctorTest, MissingCapabilitiesAreNamed) {
                  "NET_RAW");
 }
 
+// A pod's usual capabilities and limit.
+TEST(DoctorTest, OldKernelsCountBpfAgainstALimit) {
+  Facts facts = GoodNode();
+  facts.capabilities = But({CAP_SYS_RESOURCE});
+  facts.kernel.release = "5.10.0-28-amd64";
+  facts.kernel.memlock_limited = true;
+  EXPECT_EQ(The(facts, FindingId::kCapabilities).severity, Severity::kOk) << "nothing was refused";
+  facts.kernel.programs.error = EPERM;
+  EXPECT_FINDING(The(facts, FindingId::kCapabilities), Severity::kFail, true,
+                 "lacks CAP_SYS_RESOURCE: before Linux 5.11 (this is 5.10.0-28-amd64)",
+                 "capabilities.add: [SYS_RESOURCE]; in a systemd unit, LimitMEMLOCK=infinity");
+  EXPECT_EQ(The(facts, FindingId::kKernelPrograms).severity, Severity::kNote);
+
+  // Whatever BPF was refused.
+  Facts helper = facts;
+  helper.kernel.programs.error = 0;
+  helper.kernel.helpers[1].error = EPERM;
+  EXPECT_EQ(The(helper, FindingId::kCapabilities).severity, Severity::kFail);
+  EXPECT_EQ(The(helper, FindingId::kKernelHelper).severity, Severity::kNote);
+
+  // It is named with the others.
+  Facts more = facts;
+  more.capabilities = But({CAP_SYS_RESOURCE, CAP_NET_ADMIN});
+  EXPECT_FINDING(The(more, FindingId::kCapabilities), Severity::kFail, true,
+                 "lacks CAP_NET_ADMIN and CAP_SYS_RESOURCE: before", "SYS_RESOURCE]");
+
+  // It is something else on a newer kernel, without a limit, or with the right to raise it.
+  Facts other = facts;
+  other.kernel.memlock_limited = false;
+  const auto is_refused_otherwise = [&other](const std::string& what) {
+    EXPECT_EQ(The(other, FindingId::kCapabilities).severity, Severity::kOk) << what;
+    EXPECT_FINDING(The(other, FindingId::kKernelPrograms), Severity::kFail, true, "cannot load",
+                   "seccomp");
+  };
+  is_refused_otherwise("no limit");
+  other = facts;
+  other.capabilities = kAllCapabilities;
+  is_refused_otherwise("all capabilities");
+  other = facts;
+  other.kernel.programs.error = EACCES;
+  is_refused_otherwise("what the verifier says");
+  for (const char* release : {"5.11.0", "5.15.0-generic", "6.1.0", "10.0", "", "x", "5", "5.x"}) {
+    other = facts;
+    other.kernel.release = release;
+    is_refused_otherwise(release);
+  }
+  for (const char* release : {"4.19.1", "5.4-rc1", "5.10"}) {
+    other = facts;
+    other.kernel.release = release;
+    EXPECT_EQ(The(other, FindingId::kCapabilities).severity, Severity::kFail) << release;
+  }
+}
+
 TEST(DoctorTest, Mounts) {
   Facts facts = GoodNode();
   facts.mounts.cgroup = absl::FailedPreconditionError("no cgroup2 file system is mounted");
@@ -204,7 +261,7 @@ TEST(DoctorTest, NetworkNamespace) {
                  "nsenter --net=/proc/1/ns/net");
   facts.netns_of_init = std::nullopt;
   EXPECT_FINDING(The(facts, FindingId::kNetworkNamespace), Severity::kNote, false, "cannot be seen",
-                 "sudo");
+                 "CAP_SYS_PTRACE, readlink /proc/1/ns/net /proc/self/ns/net");
 }
 
 Attached OneProgram(const std::string& cgroup, Relation relation, uint32_t flags,
@@ -260,6 +317,14 @@ TEST(DoctorTest, ProgramsOfOthers) {
   EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false, "cil_sock4",
                  "ip_local_reserved_ports=30000-32767");
   EXPECT_EQ(The(facts, FindingId::kCgroupForeignProgram).severity, Severity::kOk);
+  // What is reserved stays so.
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {32000, 33000}};
+  EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).fix,
+              HasSubstr("sysctl -w net.ipv4.ip_local_reserved_ports=8080,30000-33000,"));
+  facts.ports.reserved = absl::PermissionDeniedError("ip_local_reserved_ports");
+  EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).fix,
+              AllOf(HasSubstr("add 30000-32767 to net.ipv4.ip_local_reserved_ports"),
+                    Not(HasSubstr("sysctl -w")), HasSubstr("helm upgrade")));
 }
 
 TEST(DoctorTest, EachMarkCollisionIsNamedWithAFreeBit) {
@@ -289,7 +354,7 @@ TEST(DoctorTest, MarksLookedUpInASetAreANote) {
 TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
   Facts facts = GoodNode();
   facts.ports.allocated = {30080, 33589, 33590};
-  facts.ports.reserved = PortRanges{{8080, 8080}, {33590, 33590}};
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {33590, 33590}};
   EXPECT_FINDING(The(facts, FindingId::kPortRangeAllocated), Severity::kWarn, false,
                  "1 NodePort is among",
                  "sysctl -w net.ipv4.ip_local_reserved_ports=8080,33589-33590,");
@@ -298,12 +363,65 @@ TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
   EXPECT_EQ(The(facts, FindingId::kPortRangeAllocated).severity, Severity::kOk);
 }
 
+// The ports that the line for the sysctl reserves.
+core::PortRanges ReservedBy(const std::string& fix) {
+  constexpr absl::string_view kBegin = "sysctl -w net.ipv4.ip_local_reserved_ports=";
+  const size_t begin = fix.find(kBegin);
+  const size_t end = fix.find(", and keep it", begin);
+  if (begin == std::string::npos || end == std::string::npos) {
+    ADD_FAILURE() << fix;
+    return {};
+  }
+  const size_t first = begin + kBegin.size();
+  const absl::StatusOr<core::PortRanges> ranges =
+      core::ParsePortRanges(absl::string_view(fix).substr(first, end - first));
+  EXPECT_TRUE(ranges.ok()) << ranges.status();
+  return ranges.value_or(core::PortRanges());
+}
+
+std::vector<uint16_t> EverySecond(int first, int count) {
+  std::vector<uint16_t> ports;
+  for (int i = 0; i < count; ++i) ports.push_back(static_cast<uint16_t>(first + 2 * i));
+  return ports;
+}
+
+TEST(DoctorTest, ALongLineForTheSysctlStillHasWhatIsReserved) {
+  Facts facts = GoodNode();
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {61000, 61001}};
+  // One by one they would take 6000 bytes.
+  facts.ports.allocated = EverySecond(40000, 1000);
+  const std::string few = The(facts, FindingId::kPortRangeAllocated).fix;
+  EXPECT_THAT(few, HasSubstr("ports that lie between"));
+  const core::PortRanges after = ReservedBy(few);
+  EXPECT_LE(core::PortRangesText(after).size(), 3000);
+  for (const uint16_t port : facts.ports.allocated) EXPECT_TRUE(core::Contains(after, port));
+  for (const uint16_t port : std::vector<uint16_t>{8080, 61000, 61001}) {
+    EXPECT_TRUE(core::Contains(after, port));
+  }
+  // Nothing is reserved that lies far from both.
+  for (const uint16_t port : std::vector<uint16_t>{8081, 39999, 42000, 60999}) {
+    EXPECT_FALSE(core::Contains(after, port)) << port;
+  }
+
+  // What is reserved may be too long by itself.
+  facts.ports.allocated = {40000};
+  for (const uint16_t port : EverySecond(50000, 1000)) {
+    facts.ports.reserved->push_back({port, port});
+  }
+  const core::PortRanges more = ReservedBy(The(facts, FindingId::kPortRangeAllocated).fix);
+  EXPECT_LE(core::PortRangesText(more).size(), 3000);
+  for (const core::PortRange& range : *facts.ports.reserved) {
+    EXPECT_TRUE(core::Contains(more, range.first) && core::Contains(more, range.last));
+  }
+  EXPECT_TRUE(core::Contains(more, 40000));
+}
+
 TEST(DoctorTest, TheUsualRangeOverlaps) {
   Facts facts = GoodNode();
-  facts.ports.local = PortRange{1024, 65535};
+  facts.ports.local = core::PortRange{1024, 65535};
   EXPECT_FINDING(The(facts, FindingId::kPortRangeUsual), Severity::kWarn, false, "2768 ports",
                  "ip_local_reserved_ports=30000-32767,");
-  facts.ports.reserved = PortRanges{{30000, 32767}};
+  facts.ports.reserved = core::PortRanges{{30000, 32767}};
   EXPECT_EQ(The(facts, FindingId::kPortRangeUsual).severity, Severity::kOk);
 }
 

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/port_ranges.h"
 #include "dataplane/nft_objects.h"
 #include "dataplane/nft_rule_builder.h"
 #include "doctor/finding.h"
@@ -27,7 +28,6 @@
 #include "doctor/mark_use.h"
 #include "doctor/nft_marks.h"
 #include "doctor/node_files.h"
-#include "doctor/port_ranges.h"
 
 namespace npg::doctor {
 namespace {
@@ -188,27 +188,6 @@ TEST(IpRulesTest, Decode) {
   }
 }
 
-TEST(PortRangesTest, ParseAndPrint) {
-  const auto ranges = ParsePortRanges(" 9000-9100,8080,8081\n");
-  ASSERT_TRUE(ranges.ok()) << ranges.status();
-  EXPECT_EQ(PortRangesText(*ranges), "8080-8081,9000-9100");
-  EXPECT_TRUE(Contains(*ranges, 9050));
-  EXPECT_FALSE(Contains(*ranges, 8082));
-  EXPECT_THAT(*ParsePortRanges("\n"), IsEmpty());
-  for (const char* bad : {"x", "1-", "9-1", "70000", "1,,2"}) {
-    EXPECT_FALSE(ParsePortRanges(bad).ok()) << bad;
-  }
-}
-
-TEST(PortRangesTest, SetsOfPorts) {
-  EXPECT_EQ(PortRangesText(Without({10, 20}, {{12, 13}, {20, 30}, {1, 10}})), "11,14-19");
-  EXPECT_EQ(PortRangesText(Without({10, 20}, {})), "10-20");
-  EXPECT_THAT(Without({10, 20}, {{1, 65535}}), IsEmpty());
-  EXPECT_EQ(PortRangesText(Without({65534, 65535}, {{65535, 65535}})), "65534");
-  EXPECT_EQ(PortRangesText(Intersect({{1, 15}, {18, 40}}, {10, 20})), "10-15,18-20");
-  EXPECT_EQ(PortRangesText(ToRanges({3, 1, 2, 7})), "1-3,7");
-}
-
 class NodeFilesTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -232,8 +211,8 @@ TEST_F(NodeFilesTest, Sysctls) {
   Write("sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
   Write("sys/net/ipv4/ip_local_reserved_ports", "8080,9000-9100\n");
   Write("sys/net/ipv4/conf/all/route_localnet", "1\n");
-  EXPECT_EQ(*ReadLocalPortRange(root_), (PortRange{32768, 60999}));
-  EXPECT_EQ(PortRangesText(*ReadReservedPorts(root_)), "8080,9000-9100");
+  EXPECT_EQ(*ReadLocalPortRange(root_), (core::PortRange{32768, 60999}));
+  EXPECT_EQ(core::PortRangesText(*ReadReservedPorts(root_)), "8080,9000-9100");
   EXPECT_TRUE(*ReadRouteLocalnet(root_));
   for (const char* bad : {"", "1", "9 1", "1 70000", "a b"}) {
     Write("sys/net/ipv4/ip_local_port_range", bad);

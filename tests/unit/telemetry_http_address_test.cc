@@ -2,10 +2,13 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/port_ranges.h"
 #include "telemetry/http_address.h"
 #include "testing/status_asserts.h"
 
@@ -68,21 +71,35 @@ TEST(HttpAddressTest, KnowsLoopback) {
 }
 
 TEST(HttpAddressTest, WarnsOfWhoeverElseMayHaveOrReadIt) {
-  const auto ranges = HandedOutPorts("32768\t60999\n");
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("127.0.0.1:9829"), ranges), IsEmpty());
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("127.0.0.1:29999"), ranges), IsEmpty());
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("127.0.0.1:61000"), ranges), IsEmpty());
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("127.0.0.1:30000"), ranges),
+  const auto warnings = [](const char* text, const std::optional<core::PortRange>& local,
+                           const core::PortRanges& reserved = {}) {
+    return AddressWarnings(*ParseHttpAddress(text), local, reserved);
+  };
+  constexpr core::PortRange kLocal = {32768, 60999};
+  EXPECT_THAT(warnings("127.0.0.1:9829", kLocal), IsEmpty());
+  EXPECT_THAT(warnings("127.0.0.1:29999", kLocal), IsEmpty());
+  EXPECT_THAT(warnings("127.0.0.1:61000", kLocal), IsEmpty());
+  EXPECT_THAT(warnings("127.0.0.1:30000", kLocal),
               ElementsAre(HasSubstr("port 30000 is in 30000-32767, from which Services")));
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("[::1]:60999"), ranges),
+  EXPECT_THAT(warnings("[::1]:60999", kLocal),
               ElementsAre(HasSubstr("60999 is in 32768-60999, which the kernel gives")));
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("0.0.0.0:9829"), ranges),
+  EXPECT_THAT(warnings("0.0.0.0:9829", kLocal),
               ElementsAre(HasSubstr("0.0.0.0:9829: whoever can reach it can read")));
-  EXPECT_THAT(AddressWarnings(*ParseHttpAddress("0.0.0.0:32000"), HandedOutPorts("1024 65535")),
+  EXPECT_THAT(warnings("0.0.0.0:32000", core::PortRange{1024, 65535}),
               ElementsAre(HasSubstr("whoever"), HasSubstr("30000-32767"), HasSubstr("1024-65535")));
-  for (const char* unreadable : {"", "1", "60999 32768", "a b", "1 70000", "1 2 3"}) {
-    EXPECT_EQ(HandedOutPorts(unreadable).size(), 1U) << unreadable;
-  }
+  EXPECT_THAT(warnings("127.0.0.1:40000", std::nullopt), IsEmpty());
+}
+
+TEST(HttpAddressTest, AReservedPortIsSafeFromTheKernelAlone) {
+  const auto warnings = [](uint16_t port) {
+    HttpAddress address = *ParseHttpAddress("127.0.0.1:1");
+    address.port = port;
+    return AddressWarnings(address, core::PortRange{1024, 65535}, {{9829, 9829}, {32000, 33000}});
+  };
+  EXPECT_THAT(warnings(9829), IsEmpty());
+  EXPECT_THAT(warnings(33000), IsEmpty());
+  EXPECT_THAT(warnings(9830), ElementsAre(HasSubstr("1024-65535")));
+  EXPECT_THAT(warnings(32000), ElementsAre(HasSubstr("30000-32767")));
 }
 
 }  // namespace

@@ -3,12 +3,14 @@
 
 #include <spdlog/spdlog.h>
 
-#include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "core/port_ranges.h"
+#include "doctor/node_files.h"
 #include "telemetry/endpoints.h"
 #include "telemetry/http_address.h"
 #include "telemetry/http_server.h"
@@ -16,12 +18,13 @@
 namespace npg::cli {
 namespace {
 
+constexpr const char* kProc = "/proc";
+
 void LogWarnings(const telemetry::HttpAddress& address) {
-  std::ifstream file("/proc/sys/net/ipv4/ip_local_port_range");
-  std::string range;
-  std::getline(file, range);
+  const absl::StatusOr<core::PortRange> local = doctor::ReadLocalPortRange(kProc);
   for (const std::string& warning :
-       telemetry::AddressWarnings(address, telemetry::HandedOutPorts(range))) {
+       telemetry::AddressWarnings(address, local.ok() ? std::make_optional(*local) : std::nullopt,
+                                  doctor::ReadReservedPorts(kProc).value_or(core::PortRanges()))) {
     spdlog::warn("{}", warning);
   }
 }

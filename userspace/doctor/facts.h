@@ -12,9 +12,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/port_ranges.h"
 #include "dataplane/nft_table.h"
 #include "doctor/cgroup_programs.h"
-#include "doctor/port_ranges.h"
 #include "doctor/rules_reader.h"
 #include "doctor/trial.h"
 
@@ -22,7 +22,8 @@
 namespace npg::doctor {
 
 struct KernelFacts {
-  std::string release;  // as uname has it
+  std::string release;           // as uname has it
+  bool memlock_limited = false;  // RLIMIT_MEMLOCK can only be raised by CAP_SYS_RESOURCE
   Trial programs, ring_buffer, cgroup_link, nf_tables, nft_owner, sock_diag;
   std::vector<Trial> helpers;
 };
@@ -37,9 +38,9 @@ struct MountFacts {
 };
 
 struct PortFacts {
-  absl::StatusOr<PortRange> local = PortRange{};       // handed out to who asks for any
-  absl::StatusOr<PortRanges> reserved = PortRanges();  // but these
-  std::vector<uint16_t> allocated;                     // as NodePorts
+  absl::StatusOr<core::PortRange> local = core::PortRange{};       // handed out to who asks for any
+  absl::StatusOr<core::PortRanges> reserved = core::PortRanges();  // but these
+  std::vector<uint16_t> allocated;                                 // as NodePorts
   std::vector<std::string> source_errors;
   std::vector<std::string> skipped;  // input of sources
 

@@ -11,21 +11,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "core/port_ranges.h"
 #include "dataplane/nft_table.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 #include "doctor/mark_use.h"
-#include "doctor/port_ranges.h"
+#include "doctor/reserve_fix.h"
 
 namespace npg::doctor {
 namespace {
 
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
-
-// A sysctl is written in pieces that are shorter than a page.
-constexpr size_t kMostSysctl = 3000;
 
 std::string Hexadecimal(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
@@ -51,27 +49,10 @@ std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
 }
 
-size_t CountPorts(const PortRanges& ranges) {
-  size_t count = 0;
-  for (const PortRange& range : ranges) count += size_t{range.last} - range.first + 1;
-  return count;
-}
-
-// The line that reserves `more` besides what is reserved.
-std::string ReserveFix(PortRanges reserved, const PortRanges& more) {
-  reserved.insert(reserved.end(), more.begin(), more.end());
-  std::string text = PortRangesText(reserved);
-  if (text.size() > kMostSysctl) text = absl::StrCat(more.front().first, "-", more.back().last);
-  const std::string line = absl::StrCat("net.ipv4.ip_local_reserved_ports=", text);
-  return absl::StrCat("sysctl -w ", line, ", and keep it: echo '", line,
-                      "' > /etc/sysctl.d/90-nodeport-guard.conf. It helps for sockets that are "
-                      "bound afterwards; restart what holds such a port now");
-}
-
-Finding JudgeAllocated(const PortFacts& ports, const PortRanges& free) {
+Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
   std::vector<uint16_t> hit;
   std::copy_if(ports.allocated.begin(), ports.allocated.end(), std::back_inserter(hit),
-               [&](uint16_t port) { return Contains(free, port); });
+               [&](uint16_t port) { return core::Contains(free, port); });
   if (hit.empty()) {
     return {FindingId::kPortRangeAllocated, Severity::kOk,
             absl::StrCat("none of ", ports.allocated.size(),
@@ -85,22 +66,23 @@ Finding JudgeAllocated(const PortFacts& ports, const PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          ReserveFix(*ports.reserved, ToRanges(hit))};
+          ReserveFix(ports.reserved, core::ToRanges(hit))};
 }
 
-Finding JudgeUsual(const PortFacts& ports, const PortRanges& free) {
-  const PortRanges both = Intersect(free, kUsualNodePorts);
+Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
+  const core::PortRanges both = core::Intersect(free, core::kUsualNodePorts);
   if (both.empty()) {
     return {FindingId::kPortRangeUsual, Severity::kOk,
-            absl::StrCat("the kernel hands out no port of ", kUsualNodePorts.first, "-",
-                         kUsualNodePorts.last, ", from which NodePorts usually are"),
+            absl::StrCat("the kernel hands out no port of ", core::kUsualNodePorts.first, "-",
+                         core::kUsualNodePorts.last, ", from which NodePorts usually are"),
             ""};
   }
-  return {FindingId::kPortRangeUsual, Severity::kWarn,
-          absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
-                       " hands out ", CountPorts(both), " ports of ", kUsualNodePorts.first, "-",
-                       kUsualNodePorts.last, ", from which NodePorts usually are"),
-          ReserveFix(*ports.reserved, both)};
+  return {
+      FindingId::kPortRangeUsual, Severity::kWarn,
+      absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
+                   " hands out ", core::CountPorts(both), " ports of ", core::kUsualNodePorts.first,
+                   "-", core::kUsualNodePorts.last, ", from which NodePorts usually are"),
+      ReserveFix(ports.reserved, both)};
 }
 
 }  // namespace
@@ -137,7 +119,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
   const PortFacts& ports = facts.ports;
   std::vector<Finding> findings;
   if (ports.local.ok() && ports.reserved.ok()) {
-    const PortRanges free = Without(*ports.local, *ports.reserved);
+    const core::PortRanges free = core::Without(*ports.local, *ports.reserved);
     findings.push_back(JudgeAllocated(ports, free));
     findings.push_back(JudgeUsual(ports, free));
   }

@@ -19,7 +19,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
-#include "doctor/port_ranges.h"
+#include "core/port_ranges.h"
 
 namespace npg::doctor {
 namespace {
@@ -33,7 +33,7 @@ absl::StatusOr<std::string> Read(const std::string& path) {
 
 }  // namespace
 
-absl::StatusOr<PortRange> ReadLocalPortRange(const std::string& proc) {
+absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc) {
   const std::string path = absl::StrCat(proc, "/sys/net/ipv4/ip_local_port_range");
   const absl::StatusOr<std::string> text = Read(path);
   if (!text.ok()) return text.status();
@@ -41,17 +41,17 @@ absl::StatusOr<PortRange> ReadLocalPortRange(const std::string& proc) {
       absl::StrSplit(*text, absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
   uint32_t first = 0, last = 0;
   if (numbers.size() != 2 || !absl::SimpleAtoi(numbers[0], &first) ||
-      !absl::SimpleAtoi(numbers[1], &last) || first > last || last > kMostPort) {
+      !absl::SimpleAtoi(numbers[1], &last) || first > last || last > core::kMostPort) {
     return absl::InternalError(absl::StrCat(path, ": is not two ports"));
   }
-  return PortRange{static_cast<uint16_t>(first), static_cast<uint16_t>(last)};
+  return core::PortRange{static_cast<uint16_t>(first), static_cast<uint16_t>(last)};
 }
 
-absl::StatusOr<PortRanges> ReadReservedPorts(const std::string& proc) {
+absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc) {
   const std::string path = absl::StrCat(proc, "/sys/net/ipv4/ip_local_reserved_ports");
   const absl::StatusOr<std::string> text = Read(path);
   if (!text.ok()) return text.status();
-  absl::StatusOr<PortRanges> ranges = ParsePortRanges(*text);
+  absl::StatusOr<core::PortRanges> ranges = core::ParsePortRanges(*text);
   if (!ranges.ok()) return base::Annotate(ranges.status(), path);
   return ranges;
 }

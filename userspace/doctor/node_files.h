@@ -9,16 +9,16 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "doctor/port_ranges.h"
+#include "core/port_ranges.h"
 
 // What is read of /proc, which is `proc` here.
 namespace npg::doctor {
 
 // The ports that the kernel hands out, first and last.
-absl::StatusOr<PortRange> ReadLocalPortRange(const std::string& proc);
+absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc);
 
 // The ports that it leaves out.
-absl::StatusOr<PortRanges> ReadReservedPorts(const std::string& proc);
+absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc);
 
 // net.ipv4.conf.all.route_localnet.
 absl::StatusOr<bool> ReadRouteLocalnet(const std::string& proc);

@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <iterator>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,8 +17,8 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "core/port_ranges.h"
 
 namespace npg::telemetry {
 namespace {
@@ -82,34 +84,27 @@ bool IsLoopback(const HttpAddress& address) {
 }
 
 std::vector<std::string> AddressWarnings(const HttpAddress& address,
-                                         const std::vector<PortRange>& ranges) {
+                                         const std::optional<core::PortRange>& local,
+                                         const core::PortRanges& reserved) {
   std::vector<std::string> warnings;
   if (!IsLoopback(address)) {
     warnings.push_back(absl::StrCat(
         "--http-address ", ToString(address),
         ": whoever can reach it can read what listens on this node; there is no authentication"));
   }
-  for (const PortRange& range : ranges) {
-    if (address.port < range.first || address.port > range.last) continue;
+  const auto warn_of = [&](const core::PortRange& range, absl::string_view meaning) {
     warnings.push_back(absl::StrCat("--http-address ", ToString(address), ": port ", address.port,
-                                    " is in ", range.first, "-", range.last, ", ", range.meaning,
+                                    " is in ", range.first, "-", range.last, ", ", meaning,
                                     "; choose one outside"));
+  };
+  // The API server does not ask what a node has reserved.
+  if (core::Contains({core::kUsualNodePorts}, address.port)) {
+    warn_of(core::kUsualNodePorts, "from which Services get their NodePorts");
+  }
+  if (local && core::Contains(core::Without(*local, reserved), address.port)) {
+    warn_of(*local, "which the kernel gives to any socket (net.ipv4.ip_local_port_range)");
   }
   return warnings;
-}
-
-std::vector<PortRange> HandedOutPorts(absl::string_view local_port_range) {
-  std::vector<PortRange> ranges = {{30000, 32767, "from which Services get their NodePorts"}};
-  const std::vector<absl::string_view> ends =
-      absl::StrSplit(local_port_range, absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
-  uint32_t first = 0;
-  uint32_t last = 0;
-  if (ends.size() == 2 && absl::SimpleAtoi(ends[0], &first) && absl::SimpleAtoi(ends[1], &last) &&
-      first <= last && last <= UINT16_MAX) {
-    ranges.push_back({static_cast<uint16_t>(first), static_cast<uint16_t>(last),
-                      "which the kernel gives to any socket (net.ipv4.ip_local_port_range)"});
-  }
-  return ranges;
 }
 
 }  // namespace npg::telemetry

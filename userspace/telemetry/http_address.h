@@ -4,12 +4,13 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/port_ranges.h"
 
 namespace npg::telemetry {
 
@@ -31,22 +32,12 @@ std::string ToString(const HttpAddress& address);
 // Whether only this node can connect to it.
 bool IsLoopback(const HttpAddress& address);
 
-// Ranges of ports, both ends included, and what they are for.
-struct PortRange {
-  uint16_t first = 0;
-  uint16_t last = 0;
-  std::string meaning;
-};
-
 // What is worth a warning about listening there: that others can connect, and
-// which of the `ranges` hand its port out to somebody else.
+// that a Service or a socket may be given the port. The kernel gives those of
+// `local`, where that is known, but not those that are `reserved`.
 std::vector<std::string> AddressWarnings(const HttpAddress& address,
-                                         const std::vector<PortRange>& ranges);
-
-// The ports that a node hands out: the default range of NodePorts, and, as
-// `local_port_range` has it (the content of /proc/sys/net/ipv4/ip_local_port_range),
-// those that the kernel picks from. What cannot be read is left out.
-std::vector<PortRange> HandedOutPorts(absl::string_view local_port_range);
+                                         const std::optional<core::PortRange>& local,
+                                         const core::PortRanges& reserved);
 
 }  // namespace npg::telemetry
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
-#define NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+#ifndef NODEPORT_GUARD_CORE_PORT_RANGES_H_
+#define NODEPORT_GUARD_CORE_PORT_RANGES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -9,7 +10,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::doctor {
+namespace npg::core {
 
 inline constexpr uint32_t kMostPort = 65535;
 
@@ -40,9 +41,16 @@ PortRanges Without(const PortRange& range, const PortRanges& but);
 // The ports of both `a` and `b`.
 PortRanges Intersect(const PortRanges& a, const PortRange& b);
 
+// How many ports these are, each counted once.
+size_t CountPorts(const PortRanges& ranges);
+
+// At most `most` ranges that have all of these ports: the smallest gaps between
+// them are filled.
+PortRanges Coarse(const PortRanges& ranges, size_t most);
+
 // Ports, one by one, as ranges.
 PortRanges ToRanges(const std::vector<uint16_t>& ports);
 
-}  // namespace npg::doctor
+}  // namespace npg::core
 
-#endif  // NODEPORT_GUARD_DOCTOR_PORT_RANGES_H_
+#endif  // NODEPORT_GUARD_CORE_PORT_RANGES_H_

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/port_ranges.h"
+#include "core/port_ranges.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -16,7 +17,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::doctor {
+namespace npg::core {
 namespace {
 
 // Sorted, and what overlaps or touches is one.
@@ -90,6 +91,26 @@ PortRanges Intersect(const PortRanges& a, const PortRange& b) {
   return both;
 }
 
+size_t CountPorts(const PortRanges& ranges) {
+  size_t count = 0;
+  for (const PortRange& range : Merged(ranges)) count += size_t{range.last} - range.first + 1;
+  return count;
+}
+
+PortRanges Coarse(const PortRanges& ranges, size_t most) {
+  const PortRanges merged = Merged(ranges);
+  most = std::max<size_t>(most, 1);
+  if (merged.size() <= most) return merged;
+  PortRanges gaps;
+  for (size_t i = 1; i < merged.size(); ++i) gaps.push_back({merged[i - 1].last, merged[i].first});
+  std::sort(gaps.begin(), gaps.end(), [](const PortRange& a, const PortRange& b) {
+    return a.last - a.first < b.last - b.first;
+  });
+  gaps.resize(merged.size() - most);
+  gaps.insert(gaps.end(), merged.begin(), merged.end());
+  return Merged(std::move(gaps));
+}
+
 PortRanges ToRanges(const std::vector<uint16_t>& ports) {
   PortRanges ranges;
   ranges.reserve(ports.size());
@@ -97,4 +118,4 @@ PortRanges ToRanges(const std::vector<uint16_t>& ports) {
   return Merged(std::move(ranges));
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::core
