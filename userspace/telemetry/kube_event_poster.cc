@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/kube_event_poster.h"
 
-#include <pthread.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): pthread_sigmask() is POSIX
 #include <spdlog/common.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -23,6 +21,7 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "base/thread.h"
 #include "sources/kubernetes/cluster_access.h"
 #include "sources/kubernetes/http_client.h"
 #include "telemetry/fields.h"
@@ -77,19 +76,12 @@ absl::Status KubeEventPoster::Prepare() {
   return absl::OkStatus();
 }
 
-// A thread inherits the mask. SIGTERM is for the controller's.
 absl::Status KubeEventPoster::StartThread() {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  if (const int error = pthread_sigmask(SIG_SETMASK, &all, &before); error != 0) {
-    return base::ErrnoStatus(error, "block signals");
-  }
-  thread_ = std::thread([this] {
-    pthread_setname_np(pthread_self(), "kube-events");
+  absl::StatusOr<std::thread> thread = base::StartThread("kube-events", [this] {
     if (const absl::Status status = loop_->Run(); !status.ok()) fault_.Note(status);
   });
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  if (!thread.ok()) return thread.status();
+  thread_ = *std::move(thread);
   return absl::OkStatus();
 }
 

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_BASE_THREAD_H_
+#define NODEPORT_GUARD_BASE_THREAD_H_
+
+#include <functional>
+#include <string>
+#include <thread>
+
+#include "absl/status/statusor.h"
+
+namespace npg::base {
+
+// A thread for which all signals are blocked: they are the controller's, which
+// reads them from a signalfd. RESOURCE_EXHAUSTED where no thread can be had, as at
+// the limit of processes. `name` is for ps and top, which show 15 bytes of it.
+absl::StatusOr<std::thread> StartThread(const std::string& name, std::function<void()> body);
+
+}  // namespace npg::base
+
+#endif  // NODEPORT_GUARD_BASE_THREAD_H_
