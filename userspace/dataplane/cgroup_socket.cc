@@ -4,7 +4,6 @@
 #include <linux/sched.h>
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -21,16 +20,10 @@
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "dataplane/cgroup_id.h"
 
 namespace npg::dataplane {
 namespace {
-
-// Every process is in the root of the hierarchy or below it.
-bool IsRoot(int cgroup_fd) {
-  constexpr ino_t kRootId = 1;
-  struct stat cgroup {};
-  return fstat(cgroup_fd, &cgroup) == 0 && cgroup.st_ino == kRootId;
-}
 
 absl::StatusOr<CgroupSocket> SocketHere(int family, int type, absl::Status entered) {
   base::UniqueFd fd(socket(family, type, 0));
@@ -101,7 +94,8 @@ absl::StatusOr<CgroupSocket> Receive(int channel) {
 }  // namespace
 
 absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type) {
-  if (IsRoot(cgroup_fd)) return SocketHere(family, type, absl::OkStatus());
+  // Every process is in the root or below it.
+  if (IsHierarchyRoot(cgroup_fd)) return SocketHere(family, type, absl::OkStatus());
   std::array<int, 2> channel{};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel.data()) != 0) {
     return base::ErrnoStatus(errno, "socketpair");

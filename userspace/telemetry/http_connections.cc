@@ -1,59 +1,30 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/http_connections.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigset_t's functions are POSIX
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <system_error>
 #include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "telemetry/http_stream.h"
 
 namespace npg::telemetry {
-namespace {
-
-// No signal is for it: they are the controller's, who reads them from a signalfd.
-absl::StatusOr<std::thread> StartThread(std::function<void()> body) {
-  sigset_t all;
-  sigset_t before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  absl::StatusOr<std::thread> thread;
-  try {
-    thread = std::thread([body = std::move(body)] {
-      pthread_setname_np(pthread_self(), "npg-http");
-      body();
-    });
-  } catch (const std::system_error& error) {
-    thread = absl::ResourceExhaustedError(absl::StrCat("start a thread: ", error.code().message()));
-  }
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  return thread;
-}
-
-}  // namespace
-
 absl::StatusOr<std::unique_ptr<HttpConnections>> HttpConnections::Start(base::UniqueFd listener,
                                                                         const HttpLimits& limits,
                                                                         Serve serve) {
@@ -63,7 +34,7 @@ absl::StatusOr<std::unique_ptr<HttpConnections>> HttpConnections::Start(base::Un
       new HttpConnections(std::move(listener), std::move(stop), limits, std::move(serve)));
   HttpConnections* const running = server.get();
   for (size_t i = 0; i <= limits.workers; ++i) {
-    absl::StatusOr<std::thread> thread = StartThread([running, i] {
+    absl::StatusOr<std::thread> thread = base::StartThread("npg-http", [running, i] {
       if (i == 0) {
         running->Accept();
       } else {
