@@ -7,12 +7,15 @@
 #include <sys/types.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "core/port_ranges.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
@@ -260,6 +263,14 @@ TEST(DoctorTest, ProgramsOfOthers) {
   EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false, "cil_sock4",
                  "ip_local_reserved_ports=30000-32767");
   EXPECT_EQ(The(facts, FindingId::kCgroupForeignProgram).severity, Severity::kOk);
+  // What is reserved stays so.
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {32000, 33000}};
+  EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).fix,
+              HasSubstr("sysctl -w net.ipv4.ip_local_reserved_ports=8080,30000-33000,"));
+  facts.ports.reserved = absl::PermissionDeniedError("ip_local_reserved_ports");
+  EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).fix,
+              AllOf(HasSubstr("add 30000-32767 to net.ipv4.ip_local_reserved_ports"),
+                    Not(HasSubstr("sysctl -w")), HasSubstr("helm upgrade")));
 }
 
 TEST(DoctorTest, EachMarkCollisionIsNamedWithAFreeBit) {
@@ -296,6 +307,59 @@ TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
   EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix, HasSubstr("bound afterwards"));
   facts.ports.reserved->push_back({33000, 34000});
   EXPECT_EQ(The(facts, FindingId::kPortRangeAllocated).severity, Severity::kOk);
+}
+
+// The ports that the line for the sysctl reserves.
+core::PortRanges ReservedBy(const std::string& fix) {
+  const std::string setting = "sysctl -w net.ipv4.ip_local_reserved_ports=";
+  const size_t begin = fix.find(setting);
+  const size_t end = fix.find(", and keep it", begin);
+  if (begin == std::string::npos || end == std::string::npos) {
+    ADD_FAILURE() << fix;
+    return {};
+  }
+  const size_t first = begin + setting.size();
+  const absl::StatusOr<core::PortRanges> ranges =
+      core::ParsePortRanges(fix.substr(first, end - first));
+  EXPECT_TRUE(ranges.ok()) << ranges.status();
+  return ranges.value_or(core::PortRanges());
+}
+
+std::vector<uint16_t> EverySecond(int first, int count) {
+  std::vector<uint16_t> ports;
+  for (int i = 0; i < count; ++i) ports.push_back(static_cast<uint16_t>(first + 2 * i));
+  return ports;
+}
+
+TEST(DoctorTest, ALongLineForTheSysctlStillHasWhatIsReserved) {
+  Facts facts = GoodNode();
+  facts.ports.reserved = core::PortRanges{{8080, 8080}, {61000, 61001}};
+  // One by one they would take 6000 bytes.
+  facts.ports.allocated = EverySecond(40000, 1000);
+  const std::string few = The(facts, FindingId::kPortRangeAllocated).fix;
+  EXPECT_THAT(few, HasSubstr("ports that lie between"));
+  const core::PortRanges after = ReservedBy(few);
+  EXPECT_LE(core::PortRangesText(after).size(), 3000);
+  for (const uint16_t port : facts.ports.allocated) EXPECT_TRUE(core::Contains(after, port));
+  for (const uint16_t port : std::vector<uint16_t>{8080, 61000, 61001}) {
+    EXPECT_TRUE(core::Contains(after, port));
+  }
+  // Nothing is reserved that lies far from both.
+  for (const uint16_t port : std::vector<uint16_t>{8081, 39999, 42000, 60999}) {
+    EXPECT_FALSE(core::Contains(after, port)) << port;
+  }
+
+  // What is reserved may be too long by itself.
+  facts.ports.allocated = {40000};
+  for (const uint16_t port : EverySecond(50000, 1000)) {
+    facts.ports.reserved->push_back({port, port});
+  }
+  const core::PortRanges more = ReservedBy(The(facts, FindingId::kPortRangeAllocated).fix);
+  EXPECT_LE(core::PortRangesText(more).size(), 3000);
+  for (const core::PortRange& range : *facts.ports.reserved) {
+    EXPECT_TRUE(core::Contains(more, range.first) && core::Contains(more, range.last));
+  }
+  EXPECT_TRUE(core::Contains(more, 40000));
 }
 
 TEST(DoctorTest, TheUsualRangeOverlaps) {

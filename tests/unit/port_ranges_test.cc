@@ -30,5 +30,18 @@ TEST(PortRangesTest, SetsOfPorts) {
   EXPECT_EQ(PortRangesText(ToRanges({3, 1, 2, 7})), "1-3,7");
 }
 
+TEST(PortRangesTest, CoarseFillsTheSmallestGaps) {
+  const PortRanges ranges = {{10, 10}, {13, 13}, {15, 20}, {40, 50}, {49, 60}};
+  EXPECT_EQ(PortRangesText(Coarse(ranges, 9)), "10,13,15-20,40-60");
+  EXPECT_EQ(PortRangesText(Coarse(ranges, 4)), "10,13,15-20,40-60");
+  EXPECT_EQ(PortRangesText(Coarse(ranges, 3)), "10,13-20,40-60");
+  EXPECT_EQ(PortRangesText(Coarse(ranges, 2)), "10-20,40-60");
+  EXPECT_EQ(PortRangesText(Coarse(ranges, 1)), "10-60");
+  EXPECT_EQ(PortRangesText(Coarse({{0, 0}, {65535, 65535}}, 1)), "0-65535");
+  EXPECT_THAT(Coarse({}, 1), IsEmpty());
+  EXPECT_EQ(CountPorts(ranges), 29);
+  EXPECT_EQ(CountPorts({{0, 65535}}), 65536);
+}
+
 }  // namespace
 }  // namespace npg::core

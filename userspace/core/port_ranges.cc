@@ -2,6 +2,7 @@
 #include "core/port_ranges.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -88,6 +89,26 @@ PortRanges Intersect(const PortRanges& a, const PortRange& b) {
     if (first <= last) both.push_back({first, last});
   }
   return both;
+}
+
+size_t CountPorts(const PortRanges& ranges) {
+  size_t count = 0;
+  for (const PortRange& range : Merged(ranges)) count += size_t{range.last} - range.first + 1;
+  return count;
+}
+
+PortRanges Coarse(const PortRanges& ranges, size_t most) {
+  const PortRanges merged = Merged(ranges);
+  most = std::max<size_t>(most, 1);
+  if (merged.size() <= most) return merged;
+  PortRanges gaps;
+  for (size_t i = 1; i < merged.size(); ++i) gaps.push_back({merged[i - 1].last, merged[i].first});
+  std::sort(gaps.begin(), gaps.end(), [](const PortRange& a, const PortRange& b) {
+    return a.last - a.first < b.last - b.first;
+  });
+  gaps.resize(merged.size() - most);
+  gaps.insert(gaps.end(), merged.begin(), merged.end());
+  return Merged(std::move(gaps));
 }
 
 PortRanges ToRanges(const std::vector<uint16_t>& ports) {

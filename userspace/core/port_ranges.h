@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_CORE_PORT_RANGES_H_
 #define NODEPORT_GUARD_CORE_PORT_RANGES_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -39,6 +40,13 @@ PortRanges Without(const PortRange& range, const PortRanges& but);
 
 // The ports of both `a` and `b`.
 PortRanges Intersect(const PortRanges& a, const PortRange& b);
+
+// How many ports these are, each counted once.
+size_t CountPorts(const PortRanges& ranges);
+
+// At most `most` ranges that have all of these ports: the smallest gaps between
+// them are filled.
+PortRanges Coarse(const PortRanges& ranges, size_t most);
 
 // Ports, one by one, as ranges.
 PortRanges ToRanges(const std::vector<uint16_t>& ports);

@@ -12,10 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "core/port_ranges.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
+#include "doctor/reserve_fix.h"
 
 namespace npg::doctor {
 namespace {
@@ -112,7 +114,8 @@ void JudgeBlocked(const CgroupPrograms& programs, std::vector<Finding>& findings
   }
 }
 
-void JudgeForeign(const CgroupPrograms& programs, std::vector<Finding>& findings) {
+void JudgeForeign(const CgroupPrograms& programs, const PortFacts& ports,
+                  std::vector<Finding>& findings) {
   absl::btree_set<std::string> foreign, cilium, overridden;
   for (const Attached& attached : programs.attached) {
     for (const Attached::Program& program : attached.programs) {
@@ -152,10 +155,11 @@ void JudgeForeign(const CgroupPrograms& programs, std::vector<Finding>& findings
       {FindingId::kCiliumSocketLb, Severity::kWarn,
        absl::StrCat("Cilium's socket load balancer answers NodePorts itself: ",
                     absl::StrJoin(cilium, "; ")),
-       "keep listeners off NodePorts: sysctl -w net.ipv4.ip_local_reserved_ports=30000-32767 (the "
-       "cluster's --service-node-port-range); or let kube-proxy have them: helm upgrade cilium "
-       "cilium/cilium --namespace kube-system --reuse-values --set kubeProxyReplacement=false "
-       "--set socketLB.enabled=false"});
+       absl::StrCat("keep listeners off NodePorts (the cluster's --service-node-port-range): ",
+                    ReserveFix(ports.reserved, {core::kUsualNodePorts}),
+                    ". Or let kube-proxy have them: helm upgrade cilium cilium/cilium --namespace "
+                    "kube-system --reuse-values --set kubeProxyReplacement=false --set "
+                    "socketLB.enabled=false")});
 }
 
 }  // namespace
@@ -211,7 +215,7 @@ std::vector<Finding> JudgePrograms(const Facts& facts) {
   std::vector<Finding> findings;
   if (!facts.programs.ok()) return findings;  // said by not-seen
   JudgeBlocked(*facts.programs, findings);
-  JudgeForeign(*facts.programs, findings);
+  JudgeForeign(*facts.programs, facts.ports, findings);
   return findings;
 }
 

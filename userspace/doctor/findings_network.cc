@@ -17,15 +17,13 @@
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 #include "doctor/mark_use.h"
+#include "doctor/reserve_fix.h"
 
 namespace npg::doctor {
 namespace {
 
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
-
-// A sysctl is written in pieces that are shorter than a page.
-constexpr size_t kMostSysctl = 3000;
 
 std::string Hexadecimal(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
@@ -51,23 +49,6 @@ std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
 }
 
-size_t CountPorts(const core::PortRanges& ranges) {
-  size_t count = 0;
-  for (const core::PortRange& range : ranges) count += size_t{range.last} - range.first + 1;
-  return count;
-}
-
-// The line that reserves `more` besides what is reserved.
-std::string ReserveFix(core::PortRanges reserved, const core::PortRanges& more) {
-  reserved.insert(reserved.end(), more.begin(), more.end());
-  std::string text = core::PortRangesText(reserved);
-  if (text.size() > kMostSysctl) text = absl::StrCat(more.front().first, "-", more.back().last);
-  const std::string line = absl::StrCat("net.ipv4.ip_local_reserved_ports=", text);
-  return absl::StrCat("sysctl -w ", line, ", and keep it: echo '", line,
-                      "' > /etc/sysctl.d/90-nodeport-guard.conf. It helps for sockets that are "
-                      "bound afterwards; restart what holds such a port now");
-}
-
 Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
   std::vector<uint16_t> hit;
   std::copy_if(ports.allocated.begin(), ports.allocated.end(), std::back_inserter(hit),
@@ -85,7 +66,7 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          ReserveFix(*ports.reserved, core::ToRanges(hit))};
+          ReserveFix(ports.reserved, core::ToRanges(hit))};
 }
 
 Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
@@ -96,11 +77,12 @@ Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
                          core::kUsualNodePorts.last, ", from which NodePorts usually are"),
             ""};
   }
-  return {FindingId::kPortRangeUsual, Severity::kWarn,
-          absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
-                       " hands out ", CountPorts(both), " ports of ", core::kUsualNodePorts.first,
-                       "-", core::kUsualNodePorts.last, ", from which NodePorts usually are"),
-          ReserveFix(*ports.reserved, both)};
+  return {
+      FindingId::kPortRangeUsual, Severity::kWarn,
+      absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
+                   " hands out ", core::CountPorts(both), " ports of ", core::kUsualNodePorts.first,
+                   "-", core::kUsualNodePorts.last, ", from which NodePorts usually are"),
+      ReserveFix(ports.reserved, both)};
 }
 
 }  // namespace
