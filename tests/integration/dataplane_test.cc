@@ -7,7 +7,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <array>
@@ -27,6 +29,7 @@
 #include "core/desired_state.h"
 #include "core/port.h"
 #include "dataplane/bpf_guard.h"
+#include "dataplane/cgroup_id.h"
 #include "dataplane/controller_lock.h"
 #include "dataplane/events_reader.h"
 #include "dataplane/guard_state.h"
@@ -122,6 +125,25 @@ class DataplaneTest : public ::testing::Test {
   base::UniqueFd cgroup_fd_;
   uint64_t cookie_ = 0;
 };
+
+TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
+  struct stat folder {};
+  ASSERT_EQ(fstat(cgroup_fd_.get(), &folder), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t id, CgroupId(cgroup_fd_.get()));
+  EXPECT_EQ(id, folder.st_ino);
+  EXPECT_FALSE(IsHierarchyRoot(cgroup_fd_.get()));
+
+  // A new mount shows the root of the cgroup namespace, which is that of the
+  // hierarchy in the first one; its inode number is fixed (PROC_CGROUP_INIT_INO).
+  const std::string root = node_->File("cgroup2");
+  std::filesystem::create_directory(root);
+  ASSERT_EQ(mount("none", root.c_str(), "cgroup2", 0, nullptr), 0);
+  const base::UniqueFd fd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(fd);
+  EXPECT_EQ(IsHierarchyRoot(fd.get()),
+            std::filesystem::read_symlink("/proc/self/ns/cgroup") == "cgroup:[4026531835]");
+  EXPECT_EQ(umount2(root.c_str(), MNT_DETACH), 0);
+}
 
 TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));

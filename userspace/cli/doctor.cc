@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/stat.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
+#include "base/unique_fd.h"
 #include "cli/build_info.h"
 #include "cli/doctor_report.h"
 #include "cli/environment.h"
@@ -32,6 +33,7 @@
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
+#include "dataplane/cgroup_id.h"
 #include "dataplane/guard_abi_text.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/nft_table.h"
@@ -70,9 +72,8 @@ doctor::KernelFacts TryKernel(npg_scope scope) {
 }
 
 bool IsHierarchyRoot(const std::string& folder) {
-  constexpr ino_t kRootId = 1;  // of every cgroup2 hierarchy
-  struct stat info {};
-  return stat(folder.c_str(), &info) == 0 && info.st_ino == kRootId;
+  const base::UniqueFd fd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return fd && dataplane::IsHierarchyRoot(fd.get());
 }
 
 // The uppermost folder that is on the same mount as `cgroup`, or above it.

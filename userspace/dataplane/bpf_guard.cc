@@ -22,6 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "dataplane/cgroup_id.h"
 #include "dataplane/guard_state.h"
 #include "dataplane/map_migration.h"
 #include "dataplane/pin_folder.h"
@@ -46,13 +47,6 @@ absl::Status LoadError(int error) {
         "; this needs a kernel >= 5.10 with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"));
   }
   return base::ErrnoStatus(error, "load the BPF programs");
-}
-
-absl::StatusOr<uint64_t> CgroupId(int cgroup_fd) {
-  // On 64-bit kernels the inode number of a cgroup2 folder is its id.
-  struct stat cgroup {};
-  if (fstat(cgroup_fd, &cgroup) != 0) return base::ErrnoStatus(errno, "stat the cgroup");
-  return cgroup.st_ino;
 }
 
 }  // namespace
