@@ -175,6 +175,59 @@ TEST(DoctorTest, MissingCapabilitiesAreNamed) {
                  "NET_RAW");
 }
 
+// A pod's usual capabilities and limit.
+TEST(DoctorTest, OldKernelsCountBpfAgainstALimit) {
+  Facts facts = GoodNode();
+  facts.capabilities = But({CAP_SYS_RESOURCE});
+  facts.kernel.release = "5.10.0-28-amd64";
+  facts.kernel.memlock_limited = true;
+  EXPECT_EQ(The(facts, FindingId::kCapabilities).severity, Severity::kOk) << "nothing was refused";
+  facts.kernel.programs.error = EPERM;
+  EXPECT_FINDING(The(facts, FindingId::kCapabilities), Severity::kFail, true,
+                 "lacks CAP_SYS_RESOURCE: before Linux 5.11 (this is 5.10.0-28-amd64)",
+                 "capabilities.add: [SYS_RESOURCE]; in a systemd unit, LimitMEMLOCK=infinity");
+  EXPECT_EQ(The(facts, FindingId::kKernelPrograms).severity, Severity::kNote);
+
+  // Whatever BPF was refused.
+  Facts helper = facts;
+  helper.kernel.programs.error = 0;
+  helper.kernel.helpers[1].error = EPERM;
+  EXPECT_EQ(The(helper, FindingId::kCapabilities).severity, Severity::kFail);
+  EXPECT_EQ(The(helper, FindingId::kKernelHelper).severity, Severity::kNote);
+
+  // It is named with the others.
+  Facts more = facts;
+  more.capabilities = But({CAP_SYS_RESOURCE, CAP_NET_ADMIN});
+  EXPECT_FINDING(The(more, FindingId::kCapabilities), Severity::kFail, true,
+                 "lacks CAP_NET_ADMIN and CAP_SYS_RESOURCE: before", "SYS_RESOURCE]");
+
+  // It is something else on a newer kernel, without a limit, or with the right to raise it.
+  Facts other = facts;
+  other.kernel.memlock_limited = false;
+  const auto is_refused_otherwise = [&other](const std::string& what) {
+    EXPECT_EQ(The(other, FindingId::kCapabilities).severity, Severity::kOk) << what;
+    EXPECT_FINDING(The(other, FindingId::kKernelPrograms), Severity::kFail, true, "cannot load",
+                   "seccomp");
+  };
+  is_refused_otherwise("no limit");
+  other = facts;
+  other.capabilities = kAllCapabilities;
+  is_refused_otherwise("all capabilities");
+  other = facts;
+  other.kernel.programs.error = EACCES;
+  is_refused_otherwise("what the verifier says");
+  for (const char* release : {"5.11.0", "5.15.0-generic", "6.1.0", "10.0", "", "x", "5", "5.x"}) {
+    other = facts;
+    other.kernel.release = release;
+    is_refused_otherwise(release);
+  }
+  for (const char* release : {"4.19.1", "5.4-rc1", "5.10"}) {
+    other = facts;
+    other.kernel.release = release;
+    EXPECT_EQ(The(other, FindingId::kCapabilities).severity, Severity::kFail) << release;
+  }
+}
+
 TEST(DoctorTest, Mounts) {
   Facts facts = GoodNode();
   facts.mounts.cgroup = absl::FailedPreconditionError("no cgroup2 file system is mounted");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <sys/resource.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
@@ -61,6 +62,10 @@ doctor::KernelFacts TryKernel(npg_scope scope) {
   doctor::KernelFacts kernel;
   utsname name{};
   if (uname(&name) == 0) kernel.release = name.release;
+  rlimit memlock{};
+  // libbpf raises it where it needs to and may.
+  kernel.memlock_limited =
+      getrlimit(RLIMIT_MEMLOCK, &memlock) == 0 && memlock.rlim_max != RLIM_INFINITY;
   kernel.programs = doctor::TryPrograms(scope);
   kernel.helpers = doctor::TryHelpers();
   kernel.ring_buffer = doctor::TryRingBuffer();

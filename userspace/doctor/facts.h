@@ -22,7 +22,8 @@
 namespace npg::doctor {
 
 struct KernelFacts {
-  std::string release;  // as uname has it
+  std::string release;           // as uname has it
+  bool memlock_limited = false;  // RLIMIT_MEMLOCK can only be raised by CAP_SYS_RESOURCE
   Trial programs, ring_buffer, cgroup_link, nf_tables, nft_owner, sock_diag;
   std::vector<Trial> helpers;
 };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdint>
 #include <string>
 #include <system_error>
@@ -32,10 +33,35 @@ bool HasPerfmon(const Facts& facts) { return Has(facts, kCapPerfmon) || Has(fact
 
 bool IsRefusal(int error) { return error == EPERM || error == EACCES; }
 
+// Before Linux 5.11, which counts it against the memory cgroup. False for a
+// release that cannot be read.
+bool CountsBpfAgainstMemlock(absl::string_view release) {
+  int major = 0, minor = 0;
+  const char* end = release.data() + release.size();
+  const auto [dot, error] = std::from_chars(release.data(), end, major);
+  if (error != std::errc() || dot == end || *dot != '.') return false;
+  if (std::from_chars(dot + 1, end, minor).ec != std::errc()) return false;
+  return std::pair(major, minor) < std::pair(5, 11);
+}
+
+bool ForWantOfMemlock(const Facts& facts, const Trial& trial) {
+  return trial.error == EPERM && facts.kernel.memlock_limited && !Has(facts, CAP_SYS_RESOURCE) &&
+         CountsBpfAgainstMemlock(facts.kernel.release);
+}
+
+bool ForWantOfMemlock(const Facts& facts) {
+  const KernelFacts& kernel = facts.kernel;
+  return ForWantOfMemlock(facts, kernel.programs) || ForWantOfMemlock(facts, kernel.ring_buffer) ||
+         ForWantOfMemlock(facts, kernel.cgroup_link) ||
+         std::any_of(kernel.helpers.begin(), kernel.helpers.end(),
+                     [&](const Trial& trial) { return ForWantOfMemlock(facts, trial); });
+}
+
 // Trials that were refused for want of a capability say nothing of the kernel;
 // the capability is a finding of its own.
 bool ForWantOfCapability(const Facts& facts, const Trial& trial, bool bpf) {
   if (!IsRefusal(trial.error)) return false;
+  if (bpf && ForWantOfMemlock(facts, trial)) return true;
   return !Has(facts, CAP_NET_ADMIN) || (bpf && (!HasBpf(facts) || !HasPerfmon(facts)));
 }
 
@@ -53,7 +79,8 @@ constexpr const char* kRefusedFix =
 
 Finding JudgeTrial(const Facts& facts, FindingId id, const Trial& trial, const std::string& fix) {
   if (trial.error == 0) return {id, Severity::kOk, absl::StrCat("can ", trial.what), ""};
-  if (ForWantOfCapability(facts, trial, id != FindingId::kKernelNfTables)) {
+  if (ForWantOfCapability(facts, trial,
+                          id != FindingId::kKernelNfTables && id != FindingId::kKernelSockDiag)) {
     return {id, Severity::kNote,
             absl::StrCat("could not be tried without the capabilities: ", trial.what), ""};
   }
@@ -99,14 +126,31 @@ Finding JudgeCapabilities(const Facts& facts) {
   if (!Has(facts, CAP_NET_ADMIN)) missing.emplace_back("CAP_NET_ADMIN");
   // Not every kernel asks for it: what counts is that the programs load.
   if (!HasPerfmon(facts) && facts.kernel.programs.error != 0) missing.emplace_back("CAP_PERFMON");
+  const bool memlock = ForWantOfMemlock(facts);
+  const std::string memory =
+      memlock ? absl::StrCat("CAP_SYS_RESOURCE: before Linux 5.11 (this is ", facts.kernel.release,
+                             ") BPF programs and maps count against RLIMIT_MEMLOCK, and raising "
+                             "that takes it")
+              : "";
   if (!missing.empty()) {
     return {
         FindingId::kCapabilities, Severity::kFail,
-        absl::StrCat("this process lacks ", absl::StrJoin(missing, ", ")),
-        "sudo nodeport-guard doctor; in a pod, securityContext.capabilities.add: [BPF, PERFMON, "
-        "NET_ADMIN, SYS_PTRACE, DAC_READ_SEARCH]; in a systemd unit, AmbientCapabilities= and "
-        "CapabilityBoundingSet= with the same names",
+        absl::StrCat("this process lacks ", absl::StrJoin(missing, ", "), memlock ? " and " : "",
+                     memory),
+        absl::StrCat(
+            "sudo nodeport-guard doctor; in a pod, securityContext.capabilities.add: [BPF, "
+            "PERFMON, NET_ADMIN, SYS_PTRACE, DAC_READ_SEARCH",
+            memlock ? ", SYS_RESOURCE" : "",
+            "]; in a systemd unit, AmbientCapabilities= and CapabilityBoundingSet= with the same "
+            "names",
+            memlock ? ", or LimitMEMLOCK=infinity instead of the last" : ""),
         true};
+  }
+  if (memlock) {
+    return {FindingId::kCapabilities, Severity::kFail, absl::StrCat("this process lacks ", memory),
+            "in a pod, securityContext.capabilities.add: [SYS_RESOURCE]; in a systemd unit, "
+            "LimitMEMLOCK=infinity",
+            true};
   }
   std::vector<std::string> wanted;
   if (!Has(facts, CAP_SYS_PTRACE)) wanted.emplace_back("CAP_SYS_PTRACE");
