@@ -86,7 +86,7 @@ Finding The(const Facts& facts, FindingId id) {
 
 #define EXPECT_FINDING(finding, level, stops, words, remedy) \
   do {                                                       \
-    const Finding found_ = (finding);                        \
+    const Finding& found_ = (finding);                       \
     EXPECT_EQ(found_.severity, level) << found_.what;        \
     EXPECT_EQ(found_.prevents, stops) << found_.what;        \
     EXPECT_THAT(found_.what, HasSubstr(words));              \
