@@ -15,7 +15,6 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "core/port_ranges.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
@@ -87,7 +86,7 @@ Finding The(const Facts& facts, FindingId id) {
 
 #define EXPECT_FINDING(finding, level, stops, words, remedy) \
   do {                                                       \
-    const Finding found_ = (finding);                        \
+    const Finding& found_ = (finding);                       \
     EXPECT_EQ(found_.severity, level) << found_.what;        \
     EXPECT_EQ(found_.prevents, stops) << found_.what;        \
     EXPECT_THAT(found_.what, HasSubstr(words));              \
@@ -365,16 +364,16 @@ TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
 
 // The ports that the line for the sysctl reserves.
 core::PortRanges ReservedBy(const std::string& fix) {
-  constexpr absl::string_view kBegin = "sysctl -w net.ipv4.ip_local_reserved_ports=";
-  const size_t begin = fix.find(kBegin);
+  const std::string setting = "sysctl -w net.ipv4.ip_local_reserved_ports=";
+  const size_t begin = fix.find(setting);
   const size_t end = fix.find(", and keep it", begin);
   if (begin == std::string::npos || end == std::string::npos) {
     ADD_FAILURE() << fix;
     return {};
   }
-  const size_t first = begin + kBegin.size();
+  const size_t first = begin + setting.size();
   const absl::StatusOr<core::PortRanges> ranges =
-      core::ParsePortRanges(absl::string_view(fix).substr(first, end - first));
+      core::ParsePortRanges(fix.substr(first, end - first));
   EXPECT_TRUE(ranges.ok()) << ranges.status();
   return ranges.value_or(core::PortRanges());
 }

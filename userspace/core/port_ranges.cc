@@ -98,7 +98,7 @@ size_t CountPorts(const PortRanges& ranges) {
 }
 
 PortRanges Coarse(const PortRanges& ranges, size_t most) {
-  const PortRanges merged = Merged(ranges);
+  PortRanges merged = Merged(ranges);
   most = std::max<size_t>(most, 1);
   if (merged.size() <= most) return merged;
   PortRanges gaps;

@@ -52,11 +52,10 @@ Finding JudgeNetns(const Facts& facts) {
 
 // As the kernel does it: the nearest cgroup above that has programs decides.
 const Attached* BlockedFromAbove(const std::vector<const Attached*>& above) {
-  for (auto it = above.rbegin(); it != above.rend(); ++it) {
-    if (((*it)->flags & BPF_F_ALLOW_MULTI) != 0) return nullptr;
-    return ((*it)->flags & BPF_F_ALLOW_OVERRIDE) != 0 ? nullptr : *it;
-  }
-  return nullptr;
+  if (above.empty()) return nullptr;
+  const Attached* nearest = above.back();
+  constexpr uint32_t kLetsOthers = BPF_F_ALLOW_MULTI | BPF_F_ALLOW_OVERRIDE;
+  return (nearest->flags & kLetsOthers) != 0 ? nullptr : nearest;
 }
 
 std::string ProgramText(const Attached::Program& program) {

@@ -9,6 +9,7 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -19,7 +20,7 @@ namespace npg::telemetry {
 
 absl::Time HttpStream::Deadline(absl::Duration from_now) { return absl::Now() + from_now; }
 
-bool HttpStream::Wait(short events) const {
+bool HttpStream::Wait(int16_t events) const {
   const absl::Duration left = deadline_ - absl::Now();
   std::array<pollfd, 2> fds = {{{fd_, events, 0}, {stop_, POLLIN, 0}}};
   const int ready =

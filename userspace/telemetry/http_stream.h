@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <utility>
@@ -21,7 +22,7 @@ namespace npg::telemetry {
 class HttpStream : public httplib::Stream {
  public:
   // Of a request, what is read at most. No body is.
-  static constexpr size_t kMaxRequest = 16 * 1024;
+  static constexpr size_t kMaxRequest = size_t{16} * 1024;
 
   // Neither descriptor is owned. Once `stop` is readable, nothing is waited for.
   // `writing` is called before the first byte of the response.
@@ -52,7 +53,7 @@ class HttpStream : public httplib::Stream {
  private:
   static absl::Time Deadline(absl::Duration from_now);
 
-  bool Wait(short events) const;
+  bool Wait(int16_t events) const;
 
   const int fd_;
   const int stop_;
