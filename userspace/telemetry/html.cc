@@ -38,7 +38,7 @@ std::string EscapeHtml(absl::string_view text) {
 
 std::string Badge(absl::string_view tone, absl::string_view text) {
   const absl::string_view sign = tone == "good" ? "&#10003;" : tone == "bad" ? "&#10005;" : "!";
-  return absl::StrCat("<span class=\"badge ", tone, "\"><span aria-hidden=\"true\">", sign,
+  return absl::StrCat("<span class=\"badge ", tone, R"("><span aria-hidden="true">)", sign,
                       "</span> ", EscapeHtml(text), "</span>");
 }
 
@@ -85,7 +85,7 @@ std::string HtmlFacts::Html() const {
 }
 
 std::string Section(absl::string_view id, absl::string_view heading, absl::string_view html) {
-  return absl::StrCat("<section class=\"card\" id=\"", id, "\" aria-labelledby=\"", id,
+  return absl::StrCat(R"(<section class="card" id=")", id, "\" aria-labelledby=\"", id,
                       "-heading\">\n<h2 id=\"", id, "-heading\">", EscapeHtml(heading), "</h2>\n",
                       html, "</section>\n");
 }
