@@ -25,7 +25,6 @@
 namespace npg::telemetry {
 namespace {
 
-using sources::kubernetes::ApiStatus;
 using sources::kubernetes::DecodeStatus;
 using sources::kubernetes::HttpRequest;
 
