@@ -6,12 +6,12 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/printable.h"
 #include "cli/command_line.h"
 #include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/options.h"
-#include "cli/text.h"
 
 namespace {
 
@@ -29,7 +29,7 @@ int Main(const std::vector<std::string>& args) {
     line += "; see '" + command_line.HelpCommand() + "'";
   }
   // One line, whatever a file name or a message of somebody else brings along.
-  std::cerr << "nodeport-guard: " << npg::cli::Printable(line) << "\n";
+  std::cerr << "nodeport-guard: " << npg::base::Printable(line) << "\n";
   return npg::cli::ExitCode(exit_code.status());
 }
 

@@ -402,12 +402,13 @@ TEST(StatusTest, JsonHasTheSame) {
   EXPECT_EQ(json["guard"]["programs"][0]["attached"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["ipvs_dodge"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["flows_max"], 32768);
   EXPECT_EQ(json["guard"]["nodeports"]["total"], 2);
   EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
   EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);
   EXPECT_EQ(json["counters"]["exempted"], 42);
   EXPECT_EQ(json["counters"].size(), static_cast<size_t>(NPG_COUNTER_MAX));
-  EXPECT_EQ(json["maps"].size(), 3U);
+  EXPECT_EQ(json["maps"].size(), 5U);
   EXPECT_EQ(json["maps"]["nodeports"]["entries"], 2);
   EXPECT_EQ(json["maps"]["nodeports"]["max_entries"], NPG_MAX_NODEPORTS);
 }
@@ -416,11 +417,17 @@ TEST(StatusTest, JsonSaysHowFullTheMapsAre) {
   GuardFacts facts = MakeFacts();
   Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 812);
   facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};
+  facts.policy.emplace_back(npg_policy_key{"postgres"}, npg_policy{});
+  ASSERT_FALSE(facts.stats.empty());
   const nlohmann::ordered_json maps = StatusJson(MakeStatusReport(facts))["maps"];
   EXPECT_EQ(maps["listeners"]["entries"], 1);
   EXPECT_EQ(maps["listeners"]["max_entries"], NPG_MAX_LISTENERS);
   EXPECT_EQ(maps["local_addresses"]["entries"], 3);
   EXPECT_EQ(maps["local_addresses"]["max_entries"], NPG_MAX_ADDRESSES);
+  EXPECT_EQ(maps["owner_policy"]["entries"], 1);
+  EXPECT_EQ(maps["owner_policy"]["max_entries"], NPG_MAX_POLICIES);
+  EXPECT_EQ(maps["port_stats"]["entries"], facts.stats.size());
+  EXPECT_EQ(maps["port_stats"]["max_entries"], NPG_MAX_STATS);
 }
 
 TEST(StatusTest, JsonOfABrokenGuard) {

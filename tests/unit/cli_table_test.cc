@@ -78,16 +78,6 @@ TEST(TableTest, AProcessNameCannotCommandTheTerminal) {
   EXPECT_THAT(Lines(table.Render({})), ElementsAre("OWNER", "\\x1b]0;pwned\\x07[812]", "a\\nb"));
 }
 
-TEST(TextTest, PrintableKeepsTextAndEscapesTheRest) {
-  EXPECT_EQ(Printable("containerd"), "containerd");
-  EXPECT_EQ(Printable("Grüße, 世界 😀"), "Grüße, 世界 😀");
-  EXPECT_EQ(Printable("\xff\xc3"), "\\xff\\xc3");
-  EXPECT_EQ(Printable("\xc2\x9b"), "\\xc2\\x9b") << "CSI as one character";
-  EXPECT_EQ(Printable("\xe2\x80\xae"), "\\xe2\\x80\\xae") << "right-to-left override";
-  EXPECT_EQ(Printable("\xc0\x80"), "\\xc0\\x80") << "overlong";
-  EXPECT_EQ(Printable("\xed\xa0\x80"), "\\xed\\xa0\\x80") << "surrogate";
-}
-
 TEST(TextTest, QuotedIsShort) {
   EXPECT_EQ(Quoted("x"), "\"x\"");
   EXPECT_EQ(Quoted(std::string(65, 'x')), "\"" + std::string(64, 'x') + "...\"");

@@ -68,10 +68,11 @@ TEST(MetricsTest, Counters) {
               UnorderedElementsAre("events_suppressed_total 48"));
   EXPECT_THAT(Typical("events_lost_total"), UnorderedElementsAre("events_lost_total 49"));
   EXPECT_THAT(Typical("rules_restored_total"), UnorderedElementsAre("rules_restored_total 50"));
+  EXPECT_THAT(Typical("probed_connects_total"), UnorderedElementsAre("probed_connects_total 51"));
 }
 
 // Whoever adds a counter adds it here.
-TEST(MetricsTest, NoCounterIsForgotten) { EXPECT_EQ(NPG_COUNTER_MAX, 9); }
+TEST(MetricsTest, NoCounterIsForgotten) { EXPECT_EQ(NPG_COUNTER_MAX, 10); }
 
 TEST(MetricsTest, KernelSide) {
   EXPECT_THAT(
@@ -91,6 +92,7 @@ TEST(MetricsTest, KernelSide) {
   EXPECT_THAT(Typical("nft_exempted_packets_total"),
               UnorderedElementsAre("nft_exempted_packets_total 168"));
   EXPECT_THAT(Typical("nft_flows"), SizeIs(1));
+  EXPECT_THAT(Typical("nft_flows_max"), UnorderedElementsAre("nft_flows_max 32768"));
   EXPECT_THAT(Typical("nft_datagram_ports"), SizeIs(1));
 }
 
@@ -112,14 +114,17 @@ TEST(MetricsTest, NodePortsAndMaps) {
               UnorderedElementsAre(R"(source_nodeports{source="kubernetes"} 0)",
                                    R"(source_nodeports{source="netfilter"} 1)",
                                    R"(source_nodeports{source="file"} 0)"));
-  EXPECT_THAT(
-      Typical("map_entries"),
-      UnorderedElementsAre(R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="listeners"} 0)",
-                           R"(map_entries{map="local_addresses"} 0)"));
+  EXPECT_THAT(Typical("map_entries"),
+              UnorderedElementsAre(
+                  R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="listeners"} 0)",
+                  R"(map_entries{map="local_addresses"} 0)", R"(map_entries{map="owner_policy"} 0)",
+                  R"(map_entries{map="port_stats"} 1)"));
   EXPECT_THAT(Typical("map_max_entries"),
               UnorderedElementsAre(R"(map_max_entries{map="nodeports"} 65536)",
                                    R"(map_max_entries{map="listeners"} 65536)",
-                                   R"(map_max_entries{map="local_addresses"} 16384)"));
+                                   R"(map_max_entries{map="local_addresses"} 16384)",
+                                   R"(map_max_entries{map="owner_policy"} 256)",
+                                   R"(map_max_entries{map="port_stats"} 8192)"));
 }
 
 TEST(MetricsTest, Sources) {

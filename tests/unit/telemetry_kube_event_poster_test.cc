@@ -147,6 +147,7 @@ TEST_P(KubeEventPosterTest, ARestartIsToldThatTheEventIsKnown) {
   poster_.reset();
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 409));
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200));
   WaitForPolls(5);
   EXPECT_EQ(poster_->counts().suppressed, 1U);
   EXPECT_EQ(poster_->counts().failed, 0U);
@@ -161,6 +162,25 @@ TEST_P(KubeEventPosterTest, OneThatLastsIsPatched) {
   const auto events = server_->Events();
   ASSERT_EQ(events.size(), 1U);
   EXPECT_GE(nlohmann::json::parse(events[0])["series"]["count"], 3);
+}
+
+TEST_P(KubeEventPosterTest, ARestartCountsOn) {
+  const auto count = [this] {
+    return nlohmann::json::parse(server_->Events().at(0))["series"]["count"].get<uint64_t>();
+  };
+  options_.events.silence = absl::Milliseconds(1);
+  Start();
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200, 50));
+  poster_.reset();
+  const uint64_t before = count();
+  ASSERT_GE(before, 50U);
+  const auto patched = static_cast<size_t>(before);  // and the reading of the first run: none
+  Start();
+  // The count is read, and then the first patch is done.
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200, patched + 1));
+  poster_.reset();
+  EXPECT_GT(count(), before);
+  EXPECT_EQ(server_->Events().size(), 1U);
 }
 
 TEST_P(KubeEventPosterTest, AMissingRightIsLoggedOnceUntilItIsThere) {
@@ -192,6 +212,7 @@ TEST_P(KubeEventPosterTest, FailuresOfTheServerPass) {
   Start();
   // The connection broke after the server had done it: that is no suppression.
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 409)) << Dialogue();
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200)) << Dialogue();
   WaitForPolls(5);
   EXPECT_EQ(server_->Events().size(), 1U);
   EXPECT_EQ(poster_->counts().created, 1U);

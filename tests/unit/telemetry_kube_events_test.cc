@@ -25,9 +25,12 @@ namespace npg::telemetry {
 namespace {
 
 using sources::kubernetes::HttpRequest;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
 
 constexpr const char* kKnown = R"({"kind":"Status","code":409,"reason":"AlreadyExists"})";
+constexpr const char* kEvent = R"({"kind":"Event","series":null})";
+constexpr const char* kSeriesOf7 = R"({"kind":"Event","series":{"count":7}})";
 constexpr const char* kService = R"({"items":[{"metadata":{"uid":"u-1"}}]})";
 
 core::Conflict ConflictOf(const std::string& service, uint16_t port, int pid = 812) {
@@ -76,6 +79,14 @@ class KubeEventsTest : public ::testing::Test {
       request = Next();
     }
     return request;
+  }
+  // What asks for an Event and changes nothing.
+  void ExpectRead() {
+    const auto request = Next();
+    ASSERT_TRUE(request);
+    EXPECT_STREQ(request->method, "PATCH");
+    EXPECT_EQ(request->body_type, "application/merge-patch+json");
+    EXPECT_EQ(request->body, "{}");
   }
   // Sends all there is, and returns how many Events that were.
   int SendAll(int status = 201, const std::string& body = "") {
@@ -210,6 +221,8 @@ TEST_F(KubeEventsTest, ARestartSendsNothingThatTheServerHas) {
   EXPECT_EQ(nlohmann::json::parse(first->body)["metadata"],
             nlohmann::json::parse(second->body)["metadata"]);
   EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kEvent).ok());
   EXPECT_EQ(events_->counts().suppressed, 1U);
   EXPECT_EQ(events_->counts().created, 0U);
   See(later, 100);
@@ -380,8 +393,99 @@ TEST_F(KubeEventsTest, AnAnswerThatWasLostIsNoSuppression) {
   now_ = events_->due();
   ASSERT_TRUE(Next());
   EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kEvent).ok());
   EXPECT_EQ(events_->counts().created, 1U);
   EXPECT_EQ(events_->counts().suppressed, 0U);
+}
+
+// The request that was lost may have met the Event of an earlier run.
+TEST_F(KubeEventsTest, AnAnswerThatWasLostMayBeASuppression) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(0).ok());
+  now_ = events_->due();
+  ASSERT_TRUE(Next());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  EXPECT_EQ(events_->counts().created, 0U);
+  EXPECT_EQ(events_->counts().suppressed, 1U);
+}
+
+TEST_F(KubeEventsTest, ARestartCountsOn) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(500).ok());
+  now_ = events_->due();
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  EXPECT_EQ(events_->counts().suppressed, 1U);
+
+  now_ += absl::Hours(24);
+  See(conflicts);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  const auto patch = Next();
+  ASSERT_TRUE(patch);
+  EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
+  EXPECT_TRUE(Answer(200).ok());
+
+  // A server that has forgotten it is told how many there were.
+  now_ += absl::Hours(24);
+  See(conflicts);
+  const auto create = NextChange();
+  ASSERT_TRUE(create);
+  EXPECT_STREQ(create->method, "POST");
+  EXPECT_THAT(nlohmann::json::parse(create->body)["note"].get<std::string>(),
+              EndsWith(" This is Event 9 of it."));
+}
+
+TEST_F(KubeEventsTest, WithoutTheRightToPatchTheCountIsReadLater) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589), ConflictOf("shop/api", 33590)};
+  See({conflicts[0]}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(403).ok());
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 1) << "the other one is not kept from being said";
+
+  now_ += absl::Hours(24);
+  See({conflicts[0]});
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(absl::IsPermissionDenied(Answer(403)));
+  now_ = events_->due();
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  const auto patch = Next();
+  ASSERT_TRUE(patch);
+  EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
+}
+
+TEST_F(KubeEventsTest, OneThatIsForgottenBeforeItsCountIsReadIsMadeAnew) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(404).ok());
+  now_ = events_->due();
+  EXPECT_EQ(SendAll(), 1);
+  EXPECT_EQ(events_->counts().created, 1U);
+}
+
+TEST(KubeEventTest, CountOfWhatAServerSends) {
+  EXPECT_EQ(KubeEventCountIn(kSeriesOf7), 7U);
+  for (const char* body : {"", "[]", "{}", kEvent, R"({"series":null})", R"({"series":{}})",
+                           R"({"series":{"count":-2}})", R"({"series":{"count":"9"}})",
+                           R"({"series":{"count":0}})", R"({"series":[7]})"}) {
+    EXPECT_EQ(KubeEventCountIn(body), 1U) << body;
+  }
 }
 
 TEST_F(KubeEventsTest, AnEventThatIsRefusedIsNotTriedAgain) {
@@ -397,14 +501,15 @@ TEST_F(KubeEventsTest, AnEventThatIsRefusedIsNotTriedAgain) {
 TEST_F(KubeEventsTest, StaysWithinTheLimitsOfTheApi) {
   core::Conflict conflict =
       ConflictOf(absl::StrCat(std::string(63, 'n'), "/", std::string(63, 's')), 33589);
-  conflict.listener.owner.comm = "a\nb\xff\"c";
-  conflict.listener.owner.workload.unit = std::string(2000, 'u');
+  conflict.listener.owner.comm = "a\nb\xff\"c\u202e";
+  conflict.listener.owner.workload.unit = "u";
+  for (int i = 0; i < 1000; ++i) conflict.listener.owner.workload.unit += "\u20ac";
   const auto subject = SubjectOf(conflict);
   ASSERT_TRUE(subject);
   const auto event =
       nlohmann::json::parse(KubeEventJson(*subject, {std::string(253, 'w'), true}, "u", now_));
   EXPECT_LE(event["note"].get<std::string>().size(), 1024U);
-  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr("a?b?\"c (pid 812"));
+  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr(R"(a\nb\xff"c\xe2\x80\xae (pid 812)"));
   EXPECT_LE(event["reportingInstance"].get<std::string>().size(), 128U);
   EXPECT_LE(event["metadata"]["name"].get<std::string>().size(), 253U);
 }

@@ -14,6 +14,7 @@
 
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "telemetry/fields.h"
 
 namespace npg::telemetry {
@@ -75,6 +76,7 @@ TEST_P(LogNameTest, StaysOneLineOfText) {
   EXPECT_THAT(lines[0], HasSubstr("info  of "));
   EXPECT_EQ(lines[0].substr(lines[0].size() - 7), " port=1");
   EXPECT_THAT(lines[0], Not(HasSubstr("\x1b")));
+  EXPECT_EQ(base::Printable(lines[0]), lines[0]);
   EXPECT_THAT(lines[0], Not(HasSubstr("comm=x port=2"))) << "in quotes";
 }
 
@@ -87,6 +89,7 @@ TEST_P(LogNameTest, StaysOneJsonObject) {
   for (const std::string& line : lines) {
     const auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
     ASSERT_TRUE(json.is_object()) << line;
+    EXPECT_EQ(base::Printable(line), line);
     EXPECT_EQ(json["message"].get<std::string>().rfind("of ", 0), 0U);
     EXPECT_EQ(json["level"], "info");
   }
@@ -99,8 +102,9 @@ INSTANTIATE_TEST_SUITE_P(Names, LogNameTest,
                                            "\x1b[31mred",
                                            "\xc2\x9b"
                                            "31m",
-                                           "\xff\xfe", "caf\xc3\xa9", "\"}\n{\"level\":\"error\"}",
-                                           "{}", "%s%n", ""));
+                                           "\xff\xfe", "caf\xc3\xa9", "\u202eerror", "\u2067",
+                                           "\xe2\x80", "\"}\n{\"level\":\"error\"}", "{}", "%s%n",
+                                           ""));
 
 TEST(LogTest, NumbersKeepTheirSignAndSize) {
   const Fields fields = Fields().Add("a", -1).Add("b", UINT64_MAX).Add("c", uint8_t{7});

@@ -8,8 +8,10 @@
 
 namespace npg::base {
 
-// `text` with everything escaped that a terminal would act on or could not
-// show: control characters and what is not UTF-8. What is left is UTF-8.
+// `text` with everything escaped that a terminal or a browser would act on or could
+// not show: control characters, marks that reorder what stands around them, and what
+// is not UTF-8. What is left is UTF-8, on one line. Any process can choose its own
+// name; it is not to command the terminal of whoever reads it.
 std::string Printable(absl::string_view text);
 
 }  // namespace npg::base

@@ -188,8 +188,9 @@ Flag HttpAddressFlag(std::shared_ptr<std::optional<telemetry::HttpAddress>> targ
   std::string fallback = telemetry::ToString(**target);
   return {"http-address",
           "ADDRESS:PORT|off",
-          "Where to serve the status page (/), health (/healthz, /readyz) and /api/v1/status over "
-          "HTTP: an IP address, IPv6 in brackets, and a port. There is no authentication.",
+          "Where to serve the status page (/), health (/healthz, /readyz), /metrics and "
+          "/api/v1/status over HTTP: an IP address, IPv6 in brackets, and a port. There is no "
+          "authentication.",
           std::move(fallback),
           false,
           [target = std::move(target)](const Values& values) {

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "base/printable.h"
 #include "cli/table.h"
 #include "cli/text.h"
 #include "doctor/finding.h"
@@ -66,8 +67,8 @@ void Append(absl::string_view label, const std::string& text, bool wrap, const S
                            ? style.width - kIndent - label.size() - 1
                            : style.width;
   bool first = true;
-  for (const std::string& line :
-       wrap ? Wrap(Printable(text), width) : std::vector<std::string>{Printable(text)}) {
+  for (const std::string& line : wrap ? Wrap(base::Printable(text), width)
+                                      : std::vector<std::string>{base::Printable(text)}) {
     absl::StrAppend(&out, indent, first ? std::string(label) : std::string(label.size(), ' '), " ",
                     line, "\n");
     first = false;

@@ -12,6 +12,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "cli/guard_text.h"
 #include "cli/output.h"
 #include "cli/text.h"
@@ -42,8 +43,8 @@ std::string Action(const npg_event& event) { return event.observed != 0 ? "obser
 // "containerd[812] (containerd.service)".
 std::string Process(absl::string_view comm, uint32_t pid, const std::string& cgroup) {
   const core::Workload workload = core::ParseCgroupPath(cgroup);
-  return absl::StrCat(Printable(comm), "[", pid, "]", workload.empty() ? "" : " (",
-                      Printable(core::ToString(workload)), workload.empty() ? "" : ")");
+  return absl::StrCat(base::Printable(comm), "[", pid, "]", workload.empty() ? "" : " (",
+                      base::Printable(core::ToString(workload)), workload.empty() ? "" : ")");
 }
 
 Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
@@ -67,7 +68,7 @@ std::string EventText(const EventFacts& facts) {
     absl::StrAppend(&line, "  listener on ", bound);
   }
   if (facts.nodeport && facts.nodeport->service[0] != '\0') {
-    absl::StrAppend(&line, "  ", Printable(dataplane::FieldText(facts.nodeport->service)));
+    absl::StrAppend(&line, "  ", base::Printable(dataplane::FieldText(facts.nodeport->service)));
   }
   return line;
 }

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/options.h"
@@ -298,7 +299,7 @@ std::string RenderExplain(const ExplainReport& report, const GuardFacts& facts,
   absl::StrAppend(&out, Paint("Guard", Tone::kHeading, style), "\n", RenderGuard(facts, style),
                   "\n");
   for (const Walk& walk : report.walks) {
-    absl::StrAppend(&out, Printable(walk.sentence), "\n");
+    absl::StrAppend(&out, base::Printable(walk.sentence), "\n");
   }
   return out;
 }

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -222,7 +223,7 @@ std::vector<std::string> Problems(const GuardFacts& facts) {
 std::string RenderProblems(const std::vector<std::string>& problems, const Style& style) {
   std::string out;
   for (const std::string& problem : problems) {
-    absl::StrAppend(&out, Paint("BROKEN:", Tone::kBad, style), " ", Printable(problem), "\n");
+    absl::StrAppend(&out, Paint("BROKEN:", Tone::kBad, style), " ", base::Printable(problem), "\n");
   }
   return out;
 }
@@ -457,6 +458,7 @@ Json GuardJson(const GuardFacts& facts) {
     table["exempted_packets"] = facts.nft->exempted_packets;
     table["flow_entries"] = facts.nft->flow_entries;
     table["flows"] = facts.nft->flows;
+    table["flows_max"] = dataplane::kFlowsPerSet;
     table["datagram_ports"] = facts.nft->datagram_ports;
     table["ipvs_dodge"] = facts.nft->ipvs_dodge;
   }

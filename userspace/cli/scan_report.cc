@@ -12,6 +12,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -113,7 +114,7 @@ std::string RenderScan(const ScanReport& report, const Style& style) {
   }
   if (!report.notes.empty()) absl::StrAppend(&out, "\n");
   for (const std::string& note : report.notes) {
-    absl::StrAppend(&out, "Note: ", Printable(note), "\n");
+    absl::StrAppend(&out, "Note: ", base::Printable(note), "\n");
   }
   return out;
 }

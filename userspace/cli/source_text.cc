@@ -11,6 +11,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
 #include "cli/text.h"
@@ -78,7 +79,7 @@ Json TimeJson(uint64_t seconds) {
 
 // What a server or a file name has put there may not be UTF-8, which JSON must be.
 Json TextJson(absl::string_view text) {
-  return text.empty() ? Json(nullptr) : Json(Printable(text));
+  return text.empty() ? Json(nullptr) : Json(base::Printable(text));
 }
 
 }  // namespace
@@ -133,9 +134,10 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
   if (facts.controller == 0) return notes;
   for (const auto& [key, state] : facts.sources) {
     if (state.connected != 0) continue;
-    notes.push_back(absl::StrCat("source ", dataplane::SourceName(key.source),
-                                 " is not connected since ", UtcTime(At(state.since)),
-                                 " and what it last said stays guarded: ", Printable(Why(state))));
+    notes.push_back(
+        absl::StrCat("source ", dataplane::SourceName(key.source), " is not connected since ",
+                     UtcTime(At(state.since)),
+                     " and what it last said stays guarded: ", base::Printable(Why(state))));
   }
   return notes;
 }

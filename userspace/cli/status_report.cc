@@ -149,7 +149,9 @@ Json StatusJson(const StatusReport& report) {
   }
   json["maps"] = {{"nodeports", MapJson(report.facts->nodeports.size(), NPG_MAX_NODEPORTS)},
                   {"listeners", MapJson(report.facts->classified.size(), NPG_MAX_LISTENERS)},
-                  {"local_addresses", MapJson(report.facts->own.size(), NPG_MAX_ADDRESSES)}};
+                  {"local_addresses", MapJson(report.facts->own.size(), NPG_MAX_ADDRESSES)},
+                  {"owner_policy", MapJson(report.facts->policy.size(), NPG_MAX_POLICIES)},
+                  {"port_stats", MapJson(report.facts->stats.size(), NPG_MAX_STATS)}};
   json["notes"] = Notes(report);
   return json;
 }

@@ -13,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/printable.h"
 #include "cli/text.h"
 
 namespace npg::cli {
@@ -78,7 +79,7 @@ std::string Paint(absl::string_view text, Tone tone, const Style& style) {
 
 void Table::AddRow(std::vector<Cell> cells) {
   cells.resize(columns_.size(), "");
-  for (Cell& cell : cells) cell.text = Printable(cell.text);
+  for (Cell& cell : cells) cell.text = base::Printable(cell.text);
   rows_.push_back(std::move(cells));
 }
 

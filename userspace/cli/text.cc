@@ -16,12 +16,10 @@
 
 namespace npg::cli {
 
-std::string Printable(absl::string_view text) { return base::Printable(text); }
-
 std::string Quoted(absl::string_view text) {
   constexpr size_t kMost = 64;
-  return absl::StrCat("\"", Printable(text.substr(0, kMost)), text.size() > kMost ? "..." : "",
-                      "\"");
+  return absl::StrCat("\"", base::Printable(text.substr(0, kMost)),
+                      text.size() > kMost ? "..." : "", "\"");
 }
 
 size_t DisplayWidth(absl::string_view text) {

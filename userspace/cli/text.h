@@ -12,11 +12,6 @@
 
 namespace npg::cli {
 
-// `text` with everything escaped that a terminal would act on or could not
-// show: control characters and what is not UTF-8. Any process can choose its
-// own name; it is not to command the terminal of whoever reads it.
-std::string Printable(absl::string_view text);
-
 // `text` for an error message: printable, in quotes, cut to 64 bytes.
 std::string Quoted(absl::string_view text);
 

@@ -79,7 +79,7 @@ telemetry::ExemptionLog::Before ExemptionFollower::Totals() const {
 }
 
 absl::Status ExemptionFollower::Watch() {
-  const absl::Status added =
+  absl::Status added =
       loop_.AddFd(reader_->fd(), EPOLLIN, [this](uint32_t /*events*/) { OnEvents(); });
   watching_ = added.ok();
   return added;

@@ -245,6 +245,9 @@ absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark) {
   return InstallNftTable(settings);
 }
 
+// A connection of TCP has two entries, one for each direction.
+static_assert(kFlowsPerSet == kSetSize / 2);
+
 absl::StatusOr<NftTableState> ReadNftTable() {
   absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return socket.status();

@@ -38,6 +38,10 @@ struct Flow {
   auto operator<=>(const Flow&) const = default;
 };
 
+// Connections that fit into one set of flows; there is one for each protocol and
+// address family. While there are fewer in all, none is full.
+inline constexpr uint32_t kFlowsPerSet = 32768;
+
 // What is in the kernel now; found without owning anything.
 struct NftTableState {
   bool present = false;           // the table and its hook chain exist

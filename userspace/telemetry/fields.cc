@@ -2,7 +2,6 @@
 #include "telemetry/fields.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <string>
 
@@ -10,6 +9,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/printable.h"
 
 namespace npg::telemetry {
 namespace {
@@ -21,13 +21,6 @@ bool IsBare(absl::string_view value) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) ||
            kAlso.find(c) != absl::string_view::npos;
   });
-}
-
-bool IsControl(absl::string_view text, size_t i) {
-  const auto byte = static_cast<unsigned char>(text[i]);
-  if (byte < 0x20 || byte == 0x7f) return true;
-  // U+0080 to U+009F begin with this byte.
-  return byte == 0xc2 && i + 1 < text.size() && static_cast<unsigned char>(text[i + 1]) < 0xa0;
 }
 
 }  // namespace
@@ -51,20 +44,9 @@ Fields& Fields::AddPlain(absl::string_view name, absl::string_view value) {
 
 std::string JsonString(absl::string_view text) {
   return nlohmann::json(std::string(text))
-      .dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      .dump(-1, ' ', /*ensure_ascii=*/true, nlohmann::json::error_handler_t::replace);
 }
 
-std::string OneLineText(absl::string_view text) {
-  std::string line;
-  line.reserve(text.size());
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (IsControl(text, i)) {
-      absl::StrAppend(&line, absl::CHexEscape(text.substr(i, 1)));
-    } else {
-      line += text[i];
-    }
-  }
-  return line;
-}
+std::string OneLineText(absl::string_view text) { return base::Printable(text); }
 
 }  // namespace npg::telemetry

@@ -35,10 +35,11 @@ class Fields {
   std::string json_;
 };
 
-// `text` as a JSON string with its quotes; what is not UTF-8 is replaced.
+// `text` as a JSON string of ASCII with its quotes; what is not UTF-8 is replaced.
 std::string JsonString(absl::string_view text);
 
-// `text` without what ends a line or what a terminal would obey: escaped.
+// `text` without what ends a line or what a terminal would obey: escaped. Not for
+// values, whose quotes are escaped, too.
 std::string OneLineText(absl::string_view text);
 
 }  // namespace npg::telemetry

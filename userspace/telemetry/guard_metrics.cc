@@ -34,6 +34,9 @@ void AddCounters(const Json& document, MetricFamilies& out) {
         NPG_COUNTER_OBSERVED, NPG_COUNTER_MARK_FAILED}) {
     AddNumber(Counter(document, counter), out, {Label("reason", dataplane::CounterName(counter))});
   }
+  out.Counter("probed_connects_total",
+              "Connects of the controller's self-probes that the programs saw.");
+  AddNumber(Counter(document, NPG_COUNTER_PROBED), out);
   out.Counter("events_suppressed_total",
               "Exemptions of which no event was published: too many of one port in one second.");
   AddNumber(Counter(document, NPG_COUNTER_EVENTS_SUPPRESSED), out);
@@ -65,6 +68,8 @@ void AddKernelSide(const Json& guard, MetricFamilies& out) {
   AddNumber(Field(table, "exempted_packets"), out);
   out.Gauge("nft_flows", "Connections of which the nft table knows that they are exempted.");
   AddNumber(Field(table, "flows"), out);
+  out.Gauge("nft_flows_max", "Connections with fewer than which no set of the nft table is full.");
+  AddNumber(Field(table, "flows_max"), out);
   out.Gauge("nft_datagram_ports", "UDP listeners whose unconnected traffic the nft table exempts.");
   AddNumber(Field(table, "datagram_ports"), out);
 }

@@ -2,7 +2,6 @@
 #include "telemetry/html.h"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -10,61 +9,13 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 
 namespace npg::telemetry {
 namespace {
-
-constexpr const char* kReplacement = "\xef\xbf\xbd";
-
-// Bytes of the UTF-8 sequence at the beginning of `text`; 0 when there is none.
-size_t SequenceLength(absl::string_view text) {
-  const auto byte = [text](size_t i) { return static_cast<uint8_t>(text[i]); };
-  const uint8_t first = byte(0);
-  const size_t length = first < 0x80   ? 1
-                        : first < 0xc2 ? 0
-                        : first < 0xe0 ? 2
-                        : first < 0xf0 ? 3
-                        : first < 0xf5 ? 4
-                                       : 0;
-  if (length == 0 || length > text.size()) return 0;
-  for (size_t i = 1; i < length; ++i) {
-    if ((byte(i) & 0xc0) != 0x80) return 0;
-  }
-  // Overlong, surrogates, beyond Unicode.
-  if (first == 0xe0 && byte(1) < 0xa0) return 0;
-  if (first == 0xed && byte(1) >= 0xa0) return 0;
-  if (first == 0xf0 && byte(1) < 0x90) return 0;
-  if (first == 0xf4 && byte(1) >= 0x90) return 0;
-  return length;
-}
-
-void AppendEscaped(char c, std::string& html) {
-  switch (c) {
-    case '&':
-      html += "&amp;";
-      return;
-    case '<':
-      html += "&lt;";
-      return;
-    case '>':
-      html += "&gt;";
-      return;
-    case '"':
-      html += "&quot;";
-      return;
-    case '\'':
-      html += "&#39;";
-      return;
-    default:
-      if (static_cast<uint8_t>(c) < 0x20 || c == 0x7f) {
-        html += kReplacement;
-      } else {
-        html += c;
-      }
-  }
-}
 
 std::string ShortSpan(absl::Duration span) {
   const int64_t seconds = std::max<int64_t>(0, absl::ToInt64Seconds(span));
@@ -80,25 +31,14 @@ std::string ShortSpan(absl::Duration span) {
 }  // namespace
 
 std::string EscapeHtml(absl::string_view text) {
-  std::string html;
-  html.reserve(text.size());
-  while (!text.empty()) {
-    const size_t length = SequenceLength(text);
-    if (length == 0) {
-      html += kReplacement;
-    } else if (length == 1) {
-      AppendEscaped(text[0], html);
-    } else {
-      absl::StrAppend(&html, text.substr(0, length));
-    }
-    text.remove_prefix(std::max<size_t>(length, 1));
-  }
-  return html;
+  return absl::StrReplaceAll(
+      base::Printable(text),
+      {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}, {"'", "&#39;"}});
 }
 
 std::string Badge(absl::string_view tone, absl::string_view text) {
   const absl::string_view sign = tone == "good" ? "&#10003;" : tone == "bad" ? "&#10005;" : "!";
-  return absl::StrCat("<span class=\"badge ", tone, "\"><span aria-hidden=\"true\">", sign,
+  return absl::StrCat("<span class=\"badge ", tone, R"("><span aria-hidden="true">)", sign,
                       "</span> ", EscapeHtml(text), "</span>");
 }
 
@@ -145,7 +85,7 @@ std::string HtmlFacts::Html() const {
 }
 
 std::string Section(absl::string_view id, absl::string_view heading, absl::string_view html) {
-  return absl::StrCat("<section class=\"card\" id=\"", id, "\" aria-labelledby=\"", id,
+  return absl::StrCat(R"(<section class="card" id=")", id, "\" aria-labelledby=\"", id,
                       "-heading\">\n<h2 id=\"", id, "-heading\">", EscapeHtml(heading), "</h2>\n",
                       html, "</section>\n");
 }

@@ -11,8 +11,8 @@
 
 namespace npg::telemetry {
 
-// `text` for HTML, in content and in quoted attributes; what is not UTF-8 and
-// control characters are replaced.
+// `text` for HTML, in content and in quoted attributes; what
+// would act on whoever reads it is escaped as base::Printable() does.
 std::string EscapeHtml(absl::string_view text);
 
 // Functions that return HTML take text that is escaped here, or, where the

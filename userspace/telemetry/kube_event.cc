@@ -7,12 +7,14 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/printable.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -43,15 +45,6 @@ uint64_t Fingerprint(absl::string_view text) {
   return hash;
 }
 
-// A process may call itself anything; a note is read on terminals.
-std::string Plain(absl::string_view text) {
-  std::string plain(text);
-  std::replace_if(
-      plain.begin(), plain.end(),
-      [](char c) { return !absl::ascii_isprint(static_cast<unsigned char>(c)); }, '?');
-  return plain;
-}
-
 // What the owner belongs to, and goes on to belong to when it is started again:
 // a container gets a new id then.
 std::string LastingWorkload(const core::Workload& workload) {
@@ -61,11 +54,20 @@ std::string LastingWorkload(const core::Workload& workload) {
 std::string OwnerText(const KubeEventSubject& subject) {
   if (subject.owner.pid == 0) return absl::StrCat("a process of uid ", subject.uid);
   const std::string workload = core::ToString(subject.owner.workload);
-  return absl::StrCat(Plain(subject.owner.comm), " (pid ", subject.owner.pid,
-                      workload.empty() ? "" : ", ", Plain(workload), ")");
+  return absl::StrCat(base::Printable(subject.owner.comm), " (pid ", subject.owner.pid,
+                      workload.empty() ? "" : ", ", base::Printable(workload), ")");
 }
 
-std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter) {
+// Between two characters: half of one would be replaced by a longer one.
+std::string Cut(std::string text, size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  text.resize(most);
+  return text;
+}
+
+std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
+                 uint64_t earlier) {
   std::string note = absl::StrCat(
       "Node ", reporter.node, ": ", OwnerText(subject), " listens on ", subject.listener, " port ",
       core::ToString(subject.key), ", which is a NodePort of this Service. ",
@@ -73,8 +75,8 @@ std::string Note(const KubeEventSubject& subject, const KubeEventReporter& repor
           ? "nodeport-guard lets the node's own connects reach that process."
           : "nodeport-guard only observes: the node's own connects to that process go to the "
             "Service.");
-  if (note.size() > kMaxKubeEventNote) note.resize(kMaxKubeEventNote);
-  return note;
+  if (earlier > 0) absl::StrAppend(&note, " This is Event ", earlier + 1, " of it.");
+  return Cut(std::move(note), kMaxKubeEventNote);
 }
 
 std::string MicroTime(absl::Time time) {
@@ -118,7 +120,7 @@ std::string KubeEventName(const KubeEventSubject& subject, absl::string_view nod
 }
 
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
-                          absl::string_view service_uid, absl::Time now) {
+                          absl::string_view service_uid, absl::Time now, uint64_t earlier) {
   Json json;
   json["apiVersion"] = "events.k8s.io/v1";
   json["kind"] = "Event";
@@ -136,7 +138,7 @@ std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReport
                        {"name", subject.service.name}};
   if (!service_uid.empty()) json["regarding"]["uid"] = std::string(service_uid);
   json["related"] = {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", reporter.node}};
-  json["note"] = Note(subject, reporter);
+  json["note"] = Note(subject, reporter, earlier);
   return Dump(json);
 }
 
@@ -144,6 +146,14 @@ std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed) {
   Json json;
   json["series"] = {{"count", count}, {"lastObservedTime", MicroTime(last_observed)}};
   return Dump(json);
+}
+
+uint64_t KubeEventCountIn(const std::string& json) {
+  const Json event = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const auto pointer = Json::json_pointer("/series/count");
+  if (!event.is_object() || !event.contains(pointer)) return 1;
+  const Json& count = event[pointer];
+  return count.is_number_unsigned() ? std::max<uint64_t>(1, count.get<uint64_t>()) : 1;
 }
 
 }  // namespace npg::telemetry

@@ -56,13 +56,18 @@ struct KubeEventReporter {
 };
 
 // An Event of events.k8s.io/v1 as JSON. `service_uid` may be empty; with it,
-// `kubectl describe service` finds the Event.
+// `kubectl describe service` finds the Event. `earlier` is how many there were of the
+// conflict, and the note then says so.
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
-                          absl::string_view service_uid, absl::Time now);
+                          absl::string_view service_uid, absl::Time now, uint64_t earlier = 0);
 
 // The merge patch that says that an Event holds on: series is its only part
 // that may change.
 std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed);
+
+// How many of its conflict an Event that the server has sent stands for: 1 when it has
+// no series, or is none.
+uint64_t KubeEventCountIn(const std::string& json);
 
 }  // namespace npg::telemetry
 

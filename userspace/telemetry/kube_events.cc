@@ -25,7 +25,6 @@
 namespace npg::telemetry {
 namespace {
 
-using sources::kubernetes::ApiStatus;
 using sources::kubernetes::DecodeStatus;
 using sources::kubernetes::HttpRequest;
 
@@ -198,14 +197,15 @@ std::optional<HttpRequest> KubeEvents::Next(absl::Time now) {
       request.method = "POST";
       request.target = EventsPath(subject);
       request.body_type = "application/json";
-      request.body = KubeEventJson(subject, options_.reporter, service_uid_, now);
+      request.body = KubeEventJson(subject, options_.reporter, service_uid_, now, known.times);
       break;
+    case Step::kRead:
     case Step::kPatch:
       request.method = "PATCH";
       request.target =
           absl::StrCat(EventsPath(subject), "/", KubeEventName(subject, options_.reporter.node));
       request.body_type = "application/merge-patch+json";
-      request.body = KubeEventSeriesJson(known.times + 1, now);
+      request.body = step_ == Step::kRead ? "{}" : KubeEventSeriesJson(known.times + 1, now);
       break;
   }
   return request;
@@ -218,6 +218,8 @@ absl::Status KubeEvents::OnAnswer(const KubeEventAnswer& answer, absl::Time now)
       return OnLookUp(answer, now);
     case Step::kCreate:
       return OnCreate(answer, now);
+    case Step::kRead:
+      return OnRead(answer, now);
     case Step::kPatch:
       return OnPatch(answer, now);
   }
@@ -251,7 +253,9 @@ absl::Status KubeEvents::GiveUp(absl::Status why, absl::Time quiet_until) {
 }
 
 absl::Status KubeEvents::Retry(const KubeEventAnswer& answer, absl::Time now) {
-  unsure_ = unsure_ || answer.status == 0 || answer.status >= kServerErrors;
+  if (step_ == Step::kCreate && (answer.status == 0 || answer.status >= kServerErrors)) {
+    unsure_ = true;
+  }
   if (++attempts_ >= options_.attempts) {
     return GiveUp(absl::UnavailableError(Reason(answer)), now + options_.pause);
   }
@@ -280,23 +284,47 @@ absl::Status KubeEvents::OnLookUp(const KubeEventAnswer& answer, absl::Time now)
 
 absl::Status KubeEvents::OnCreate(const KubeEventAnswer& answer, absl::Time now) {
   if (Successful(answer)) {
+    Front().counted = true;
     Said(now);
     return absl::OkStatus();
   }
   if (answer.status == kConflict && DecodeStatus(answer.body).reason == "AlreadyExists") {
-    if (unsure_) {
+    if (!Front().counted) {
+      Proceed(Step::kRead, now);
+    } else if (unsure_) {
       Said(now);
-    } else if (Front().times > 0) {
-      Proceed(Step::kPatch, now);
     } else {
-      // An earlier run has said it.
-      ++suppressed_;
-      ++Front().times;
-      Finish(now + options_.silence);
+      Proceed(Step::kPatch, now);
     }
     return absl::OkStatus();
   }
   return Passing(answer) ? Retry(answer, now) : OnRefusal(answer, now);
+}
+
+absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
+  if (!Successful(answer) && Passing(answer)) {
+    // It was forgotten this very moment.
+    if (answer.status == kNotFound) step_ = Step::kCreate;
+    return Retry(answer, now);
+  }
+  Known& known = Front();
+  const bool known_before = known.times > 0;
+  // Who may not read may not patch: that is said when there is something to patch.
+  if (!Successful(answer) && known_before) return OnRefusal(answer, now);
+  const uint64_t count = Successful(answer) ? KubeEventCountIn(answer.body) : 1;
+  known.counted = Successful(answer);
+  if (known_before) {
+    known.times = std::max(known.times, count);
+    Proceed(Step::kPatch, now);
+  } else if (unsure_ && count == 1) {
+    Said(now);
+  } else {
+    // An earlier run has said it.
+    ++suppressed_;
+    known.times = count;
+    Finish(now + options_.silence);
+  }
+  return absl::OkStatus();
 }
 
 absl::Status KubeEvents::OnPatch(const KubeEventAnswer& answer, absl::Time now) {

@@ -41,7 +41,10 @@ struct KubeEventAnswer {
 // server forgets Events after an hour, unless it is told to keep them longer.
 //
 // Nothing is kept on disk: after a restart each conflict is sent once more, and
-// the server says that it has the Event, for the name is the same.
+// the server says that it has the Event, for the name is the same. What that has
+// counted so far is read then, so that the count never goes back: by a patch that
+// changes nothing, whose answer is the Event, for no right is needed besides those
+// to create and patch.
 class KubeEvents {
  public:
   struct Options {
@@ -76,13 +79,14 @@ class KubeEvents {
   KubeEventCounts counts() const;
 
  private:
-  enum class Step { kLookUp, kCreate, kPatch };
+  enum class Step { kLookUp, kCreate, kRead, kPatch };
   struct Known {
     KubeEventSubject subject;
     int sightings = 0;  // in a row
     bool present = false;
     bool pending = false;
-    uint64_t times = 0;  // Events that the server has, as far as this run knows
+    uint64_t times = 0;    // it was said, by this run and, where `counted`, by earlier ones
+    bool counted = false;  // no Event of the server says more
     absl::Time quiet_until = absl::InfinitePast();
   };
 
@@ -99,6 +103,7 @@ class KubeEvents {
   absl::Status GiveUp(absl::Status why, absl::Time quiet_until);
   absl::Status OnLookUp(const KubeEventAnswer& answer, absl::Time now);
   absl::Status OnCreate(const KubeEventAnswer& answer, absl::Time now);
+  absl::Status OnRead(const KubeEventAnswer& answer, absl::Time now);
   absl::Status OnPatch(const KubeEventAnswer& answer, absl::Time now);
   absl::Status OnRefusal(const KubeEventAnswer& answer, absl::Time now);
   Known& Front() { return known_.at(pending_.front()); }

@@ -19,6 +19,7 @@
 #include "guard_abi.h"
 #include "telemetry/health.h"
 #include "telemetry/html.h"
+#include "telemetry/json_field.h"
 #include "telemetry/page_files.h"
 
 namespace npg::telemetry {
@@ -29,19 +30,13 @@ using Json = nlohmann::ordered_json;
 // A page with more is of no use to anybody.
 constexpr size_t kMaxConflicts = 500;
 
-// A member, or null: the page is made of what is there.
-const Json& At(const Json& json, const char* key) {
-  static const Json null;
-  const auto it = json.is_object() ? json.find(key) : json.end();
-  return json.is_object() && it != json.end() ? *it : null;
-}
-
+// Any value, as people read it.
 std::string Text(const Json& value) {
   if (value.is_null()) return "";
   if (value.is_string()) return value.get<std::string>();
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
-std::string Text(const Json& json, const char* key) { return Text(At(json, key)); }
+std::string Text(const Json& json, const char* key) { return Text(Field(json, key)); }
 
 std::string Html(const Json& json, const char* key) { return EscapeHtml(Text(json, key)); }
 
@@ -49,21 +44,18 @@ std::string Code(absl::string_view text) {
   return text.empty() ? "" : absl::StrCat("<code>", EscapeHtml(text), "</code>");
 }
 
-uint64_t Number(const Json& json, const char* key) {
-  const Json& value = At(json, key);
-  return value.is_number_unsigned() ? value.get<uint64_t>() : 0;
+uint64_t Count(const Json& number) {
+  return static_cast<uint64_t>(std::max(0.0, NumberIn(number).value_or(0)));
 }
 
-bool IsTrue(const Json& json, const char* key) { return At(json, key) == true; }
-
 size_t Size(const Json& json, const char* key) {
-  const Json& value = At(json, key);
+  const Json& value = Field(json, key);
   return value.is_array() ? value.size() : 0;
 }
 
 std::string List(const Json& json, const char* key) {
   std::vector<std::string> items;
-  if (const Json& value = At(json, key); value.is_array()) {
+  if (const Json& value = Field(json, key); value.is_array()) {
     for (const Json& item : value) items.push_back(Text(item));
   }
   return EscapeHtml(absl::StrJoin(items, ", "));
@@ -94,12 +86,12 @@ struct Verdict {
 Verdict Judge(const PageInput& input) {
   if (input.document == nullptr) return {"bad", "The state of this node is not known"};
   const Json& document = *input.document;
-  if (!IsTrue(document, "healthy")) return {"bad", "The guard is broken"};
+  if (!IsTrue(Field(document, "healthy"))) return {"bad", "The guard is broken"};
   if (!input.live.ok) return {"bad", "The guard is not healthy"};
   if (!input.ready.ok) return {"warn", "The guard is not ready yet"};
   const std::string known =
-      Plural(Number(At(At(document, "guard"), "nodeports"), "total"), "NodePort");
-  if (Text(At(document, "guard"), "mode") == "observe") {
+      Plural(Count(Field(Field(Field(document, "guard"), "nodeports"), "total")), "NodePort");
+  if (Text(Field(document, "guard"), "mode") == "observe") {
     return {"warn", absl::StrCat("Only observing ", known, ": nothing is exempted")};
   }
   return {"good", absl::StrCat("Guarding ", known)};
@@ -117,7 +109,7 @@ std::string RenderVerdict(const PageInput& input) {
   if (input.document == nullptr) {
     html += Bullets(Json::array({input.error}));
   } else if (Size(*input.document, "problems") > 0) {
-    html += Bullets(At(*input.document, "problems"));
+    html += Bullets(Field(*input.document, "problems"));
   }
   return html + "</section>\n";
 }
@@ -160,16 +152,16 @@ std::string OwnerCell(const Json& owner) {
 std::string RenderConflicts(const PageInput& input) {
   constexpr absl::string_view kId = "conflicts";
   const Json& document = *input.document;
-  const Json& conflicts = At(document, "conflicts");
+  const Json& conflicts = Field(document, "conflicts");
   const size_t count = Size(document, "conflicts");
-  if (At(At(document, "guard"), "same_network_namespace") == false) {
+  if (Field(Field(document, "guard"), "same_network_namespace") == false) {
     return Section(kId, "Conflicts", "<p>Not visible from here.</p>\n");
   }
   if (count == 0) {
     return Section(kId, "No conflicts",
                    "<p>Nobody on this node listens on a NodePort that is guarded.</p>\n");
   }
-  const bool observe = Text(At(document, "guard"), "mode") == "observe";
+  const bool observe = Text(Field(document, "guard"), "mode") == "observe";
   HtmlTable table("Listeners on NodePorts", {{"Port"},
                                              {"Service"},
                                              {"Listener"},
@@ -186,7 +178,7 @@ std::string RenderConflicts(const PageInput& input) {
         {absl::StrCat("<span class=\"nowrap\">", Html(conflict, "port"), "/",
                       Html(conflict, "protocol"), "</span>"),
          service.empty() ? "<span class=\"soft\">name not known</span>" : EscapeHtml(service),
-         AddressCell(Text(conflict, "listener")), OwnerCell(At(conflict, "owner")),
+         AddressCell(Text(conflict, "listener")), OwnerCell(Field(conflict, "owner")),
          ignored   ? Badge("warn", "ignored")
          : observe ? Badge("warn", "observed")
                    : Badge("good", "guarded"),
@@ -233,7 +225,7 @@ std::string ErrorsText(const Json& errors) {
 }
 
 std::string RenderSources(const PageInput& input) {
-  const Json& sources = At(*input.document, "sources");
+  const Json& sources = Field(*input.document, "sources");
   if (Size(*input.document, "sources") == 0) return "";
   HtmlTable table("Sources of NodePorts", {{"Source"},
                                            {"State"},
@@ -243,13 +235,13 @@ std::string RenderSources(const PageInput& input) {
                                            {"Errors"},
                                            {"Detail"}});
   for (const Json& source : sources) {
-    const bool connected = IsTrue(source, "connected");
+    const bool connected = IsTrue(Field(source, "connected"));
     std::string detail = Html(source, "detail");
     if (!connected && !Text(source, "last_error").empty()) {
       absl::StrAppend(&detail, detail.empty() ? "" : "<br>",
                       "last error: ", Html(source, "last_error"));
     }
-    if (Number(source, "skipped") > 0) {
+    if (Count(Field(source, "skipped")) > 0) {
       absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ", Html(source, "skipped"));
     }
     table.AddRow(
@@ -257,7 +249,7 @@ std::string RenderSources(const PageInput& input) {
          absl::StrCat(connected ? Badge("good", "connected") : Badge("warn", "not connected"),
                       " <span class=\"soft\">", When(source, "since", input.now, ""), "</span>"),
          Html(source, "services"), Html(source, "ports"),
-         When(source, "last_event", input.now, "never"), ErrorsText(At(source, "errors")),
+         When(source, "last_event", input.now, "never"), ErrorsText(Field(source, "errors")),
          detail.empty() ? "-" : detail});
   }
   return Section("sources", "Sources", table.Html());
@@ -268,7 +260,7 @@ std::string ProgramsText(const Json& programs) {
   std::string cgroup;
   std::vector<std::string> missing;
   for (const Json& program : programs) {
-    if (IsTrue(program, "attached")) {
+    if (IsTrue(Field(program, "attached"))) {
       ++attached;
       cgroup = Text(program, "cgroup");
     } else {
@@ -286,12 +278,12 @@ std::string ProgramsText(const Json& programs) {
 
 std::string TableText(const Json& table) {
   const std::string name = Code(Text(table, "name"));
-  if (At(table, "present").is_null()) return name.empty() ? "" : name + " not visible from here";
-  if (!IsTrue(table, "present")) return absl::StrCat(name, " ", Badge("bad", "missing"));
+  if (Field(table, "present").is_null()) return name.empty() ? "" : name + " not visible from here";
+  if (!IsTrue(Field(table, "present"))) return absl::StrCat(name, " ", Badge("bad", "missing"));
   return absl::StrCat(name, " in place, ", Html(table, "exempted_packets"), " packets exempted, ",
                       Html(table, "flows"), " flows untracked, ", Html(table, "datagram_ports"),
                       " UDP ports exempt",
-                      IsTrue(table, "owned") ? "; nobody else can remove it" : "");
+                      IsTrue(Field(table, "owned")) ? "; nobody else can remove it" : "");
 }
 
 std::string NodePortsText(const Json& nodeports) {
@@ -309,18 +301,19 @@ std::string KubeProxyText(const Json& kube_proxy) {
   if (!kube_proxy.is_object()) return "";
   return absl::StrCat(
       Html(kube_proxy, "mode"), " mode",
-      IsTrue(kube_proxy, "hijacks_loopback") ? "" : ": leaves loopback alone",
-      IsTrue(kube_proxy, "node_addresses_guarded") ? ", the node's addresses are guarded" : "");
+      IsTrue(Field(kube_proxy, "hijacks_loopback")) ? "" : ": leaves loopback alone",
+      IsTrue(Field(kube_proxy, "node_addresses_guarded")) ? ", the node's addresses are guarded"
+                                                          : "");
 }
 
 std::string RenderGuard(const PageInput& input) {
-  const Json& guard = At(*input.document, "guard");
-  const Json& controller = At(guard, "controller");
+  const Json& guard = Field(*input.document, "guard");
+  const Json& controller = Field(guard, "controller");
   HtmlFacts facts;
   if (controller.is_object()) {
     const std::string pid = Text(controller, "pid");
     facts.Add("Controller",
-              IsTrue(controller, "running")
+              IsTrue(Field(controller, "running"))
                   ? absl::StrCat("running", pid.empty() ? "" : ", pid ", EscapeHtml(pid),
                                  ", started ", When(guard, "started", input.now, ""))
                   : Badge("warn", "not running"));
@@ -331,13 +324,13 @@ std::string RenderGuard(const PageInput& input) {
     absl::StrAppend(&scope, ": loopback and ", List(guard, "own_addresses"));
   }
   facts.Add("Scope", scope);
-  if (const Json& programs = At(guard, "programs"); programs.is_array()) {
+  if (const Json& programs = Field(guard, "programs"); programs.is_array()) {
     facts.Add("Programs", ProgramsText(programs));
   }
-  facts.Add("nft table", TableText(At(guard, "nft_table")));
-  if (IsTrue(At(guard, "nft_table"), "ipvs_dodge")) facts.Add("IPVS dodge", "on");
-  facts.Add("NodePorts", NodePortsText(At(guard, "nodeports")));
-  facts.Add("kube-proxy", KubeProxyText(At(guard, "kube_proxy")));
+  facts.Add("nft table", TableText(Field(guard, "nft_table")));
+  if (IsTrue(Field(Field(guard, "nft_table"), "ipvs_dodge"))) facts.Add("IPVS dodge", "on");
+  facts.Add("NodePorts", NodePortsText(Field(guard, "nodeports")));
+  facts.Add("kube-proxy", KubeProxyText(Field(guard, "kube_proxy")));
   if (Size(guard, "only_process") > 0) {
     facts.Add("Listeners", absl::StrCat("only those of ", List(guard, "only_process")));
   } else if (Size(guard, "ignore_process") > 0) {
@@ -353,7 +346,7 @@ std::string RenderGuard(const PageInput& input) {
 }
 
 std::string RenderCounters(const PageInput& input) {
-  const Json& counters = At(*input.document, "counters");
+  const Json& counters = Field(*input.document, "counters");
   if (!counters.is_object() || counters.empty()) return "";
   HtmlTable table("Counters", {{"Counter"}, {"Count", true}, {"Meaning"}});
   for (const auto& [name, count] : counters.items()) {
@@ -391,7 +384,7 @@ std::string RenderStatusPage(const PageInput& input) {
       "</header>\n<main>\n", RenderVerdict(input));
   if (input.document != nullptr) {
     absl::StrAppend(&html, RenderConflicts(input));
-    if (const Json& notes = At(*input.document, "notes"); notes.is_array() && !notes.empty()) {
+    if (const Json& notes = Field(*input.document, "notes"); notes.is_array() && !notes.empty()) {
       absl::StrAppend(&html, Section("notes", "Notes", Bullets(notes)));
     }
   }
