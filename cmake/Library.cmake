@@ -10,13 +10,17 @@ function(npg_library NAME)
   target_link_libraries(${NAME} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS} npg_warnings)
 endfunction()
 
-# npg_test(NAME LABEL [UNLISTED] [TIMEOUT SECONDS] SRCS ... [DEPS ...])
+# npg_test(NAME LABEL [UNLISTED] [THREADS] [TIMEOUT SECONDS] SRCS ... [DEPS ...])
 #
 # A GoogleTest binary; every TEST becomes a ctest test of its own, so that each
 # runs in a process (and so in namespaces) of its own. UNLISTED: ctest does not
-# know it, for it needs what not every kernel has.
+# know it, for it needs what not every kernel has. THREADS: something in it has more
+# than one thread, which is what ThreadSanitizer looks at.
 function(npg_test NAME LABEL)
-  cmake_parse_arguments(ARG "UNLISTED" "TIMEOUT" "SRCS;DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "UNLISTED;THREADS" "TIMEOUT" "SRCS;DEPS" ${ARGN})
+  if(NPG_THREADED_TESTS_ONLY AND NOT ARG_THREADS)
+    return()
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
