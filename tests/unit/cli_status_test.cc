@@ -417,7 +417,7 @@ TEST(StatusTest, JsonSaysHowFullTheMapsAre) {
   GuardFacts facts = MakeFacts();
   Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 812);
   facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};
-  facts.policy.emplace_back(npg_policy_key{"postgres"}, npg_policy{});
+  facts.policy = {MakePolicy("postgres", NPG_OWNER_IGNORED)};
   ASSERT_FALSE(facts.stats.empty());
   const nlohmann::ordered_json maps = StatusJson(MakeStatusReport(facts))["maps"];
   EXPECT_EQ(maps["listeners"]["entries"], 1);

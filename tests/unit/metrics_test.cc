@@ -117,7 +117,7 @@ TEST(MetricsTest, NodePortsAndMaps) {
   EXPECT_THAT(Typical("map_entries"),
               UnorderedElementsAre(
                   R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="listeners"} 0)",
-                  R"(map_entries{map="local_addresses"} 0)", R"(map_entries{map="owner_policy"} 0)",
+                  R"(map_entries{map="local_addresses"} 0)", R"(map_entries{map="owner_policy"} 2)",
                   R"(map_entries{map="port_stats"} 1)"));
   EXPECT_THAT(Typical("map_max_entries"),
               UnorderedElementsAre(R"(map_max_entries{map="nodeports"} 65536)",
@@ -271,7 +271,7 @@ TEST(MetricsTest, SelfProbe) {
       Typical("self_probe_last_timestamp_seconds"),
       UnorderedElementsAre(absl::StrCat("self_probe_last_timestamp_seconds ", cli::kNow - 3)));
   MetricsInput input = TypicalInput();
-  input.health.probe->result = absl::UnavailableError("counter did not move");
+  input.health.probe->result = absl::FailedPreconditionError("counter did not move");
   EXPECT_THAT(SeriesOf(MetricsText(input), "self_probe_success"),
               UnorderedElementsAre("self_probe_success 0"));
   EXPECT_THAT(SeriesOf(MetricsText(input), "live"), UnorderedElementsAre("live 0"));

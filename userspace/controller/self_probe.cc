@@ -201,7 +201,7 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
 absl::StatusOr<absl::Duration> SelfProbe::ConnectAll(int cgroup_fd, int listener) {
   absl::Duration latency;
   for (const int family : {AF_INET, AF_INET6}) {
-    const absl::StatusOr<absl::Duration> one = Connect(cgroup_fd, family, listener);
+    absl::StatusOr<absl::Duration> one = Connect(cgroup_fd, family, listener);
     if (!one.ok()) return one;
     latency += *one;
   }
