@@ -360,7 +360,7 @@ TEST_F(DoctorTest, KubeProxyInEachMode) {
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(table ip kube-proxy {
   map service-nodeports { type inet_proto . inet_service : verdict; }
   map no-endpoint-nodeports { type inet_proto . inet_service : verdict; }
-  chain services { }
+  chain nodeport-endpoints-check { }
 })"));
   EXPECT_THAT(Found("kube-proxy-mode"), HasSubstr("note: kube-proxy's mode: nftables"));
   EXPECT_THAT(Found("kube-proxy-mode"), HasSubstr("the guard has nothing to do"));
