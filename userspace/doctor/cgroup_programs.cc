@@ -108,15 +108,16 @@ absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
   std::error_code error;
   const fs::path path = fs::canonical(cgroup, error);
   if (error) return base::ErrnoStatus(error.value(), absl::StrCat("resolve ", cgroup));
-  std::vector<std::string> above;
+  std::vector<std::string> above;  // the nearest first
   for (fs::path parent = path.parent_path(); IsCgroup2(parent.string());
        parent = parent.parent_path()) {
     above.push_back(parent.string());
     if (parent == parent.parent_path()) break;
   }
   CgroupPrograms programs;
-  for (auto it = above.rbegin(); it != above.rend(); ++it) {
-    NPG_RETURN_IF_ERROR(Query(*it, Relation::kAbove, own, programs.attached));
+  std::reverse(above.begin(), above.end());
+  for (const std::string& ancestor : above) {
+    NPG_RETURN_IF_ERROR(Query(ancestor, Relation::kAbove, own, programs.attached));
   }
   NPG_RETURN_IF_ERROR(Query(path.string(), Relation::kSame, own, programs.attached));
   QueryBelow(path.string(), own, programs);
