@@ -37,10 +37,11 @@ if(CMAKE_SCRIPT_MODE_FILE)
   npg_sha256_base64("${JS}" js_hash)
   file(WRITE "${HEADER}" "// Generated from page.css and page.js.\n"
     "#pragma once\n"
+    "#include \"absl/strings/string_view.h\"\n"
     "namespace npg::telemetry::page {\n"
-    "inline constexpr char kStyleHash[] = \"sha256-${css_hash}\";\n"
-    "inline constexpr char kScriptHash[] = \"sha256-${js_hash}\";\n"
-    "inline constexpr char kStyle[] = R\"npg(" "${css}" ")npg\";\n"
-    "inline constexpr char kScript[] = R\"npg(" "${js}" ")npg\";\n"
+    "inline constexpr absl::string_view kStyleHash = \"sha256-${css_hash}\";\n"
+    "inline constexpr absl::string_view kScriptHash = \"sha256-${js_hash}\";\n"
+    "inline constexpr absl::string_view kStyle = R\"npg(" "${css}" ")npg\";\n"
+    "inline constexpr absl::string_view kScript = R\"npg(" "${js}" ")npg\";\n"
     "}  // namespace npg::telemetry::page\n")
 endif()

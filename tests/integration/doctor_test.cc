@@ -42,7 +42,6 @@ namespace {
 using base::ErrnoStatus;
 using base::UniqueFd;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 using ::testing::Not;
 using Json = nlohmann::json;
 

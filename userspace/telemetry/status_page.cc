@@ -393,11 +393,11 @@ std::string RenderStatusPage(const PageInput& input) {
     absl::StrAppend(&html, RenderSources(input), RenderGuard(input), RenderCounters(input));
   }
   const std::string read = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", input.now, absl::UTCTimeZone());
-  absl::StrAppend(&html, "<p class=\"soft\">As of <time datetime=\"", read, "\">", read,
+  absl::StrAppend(&html, R"(<p class="soft">As of <time datetime=")", read, "\">", read,
                   "</time></p>\n</main>\n<footer>\n<nav aria-label=\"For machines\">",
-                  "<a href=\"/api/v1/status\">/api/v1/status</a>",
-                  "<a href=\"/healthz\">/healthz</a><a href=\"/readyz\">/readyz</a>",
-                  input.has_metrics ? "<a href=\"/metrics\">/metrics</a>" : "",
+                  R"(<a href="/api/v1/status">/api/v1/status</a>)",
+                  R"(<a href="/healthz">/healthz</a><a href="/readyz">/readyz</a>)",
+                  input.has_metrics ? R"(<a href="/metrics">/metrics</a>)" : "",
                   "</nav>\n</footer>\n<script>", page::kScript, "</script>\n</body>\n</html>\n");
   return html;
 }
