@@ -5,16 +5,15 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "telemetry/health.h"
@@ -90,12 +89,12 @@ HttpResponse PageResponse(const Endpoints& endpoints, const NodeView::Result& no
 // Keeps a response for a second, whoever asks.
 std::function<HttpResponse(const HttpRequest&)> Kept(std::function<HttpResponse()> make) {
   struct State {
-    absl::Mutex mutex;
-    absl::Time made ABSL_GUARDED_BY(mutex) = absl::InfinitePast();
-    HttpResponse response ABSL_GUARDED_BY(mutex);
+    std::mutex mutex;
+    absl::Time made = absl::InfinitePast();
+    HttpResponse response;
   };
   return [make = std::move(make), state = std::make_shared<State>()](const HttpRequest&) {
-    const absl::MutexLock lock(&state->mutex);
+    const std::lock_guard lock(state->mutex);
     const absl::Time now = absl::Now();
     // A clock that was set back must not keep it for hours.
     if (now - state->made > kMaxAge || now < state->made) {

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/health.h"
 
+#include <mutex>
 #include <string>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 
 namespace npg::telemetry {
@@ -74,12 +74,12 @@ HealthAnswer Readiness(const HealthState& state) {
 }
 
 void Health::Update(absl::FunctionRef<void(HealthState&)> change) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   change(state_);
 }
 
 HealthState Health::Read() const {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   return state_;
 }
 

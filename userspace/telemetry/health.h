@@ -3,14 +3,13 @@
 #define NODEPORT_GUARD_TELEMETRY_HEALTH_H_
 
 #include <cstdint>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -63,12 +62,12 @@ HealthAnswer Readiness(const HealthState& state);
 // Where the controller's thread leaves its state and others read it.
 class Health {
  public:
-  void Update(absl::FunctionRef<void(HealthState&)> change) ABSL_LOCKS_EXCLUDED(mutex_);
-  HealthState Read() const ABSL_LOCKS_EXCLUDED(mutex_);
+  void Update(absl::FunctionRef<void(HealthState&)> change);
+  HealthState Read() const;
 
  private:
-  mutable absl::Mutex mutex_;
-  HealthState state_ ABSL_GUARDED_BY(mutex_);
+  mutable std::mutex mutex_;
+  HealthState state_;
 };
 
 }  // namespace npg::telemetry

@@ -11,12 +11,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
@@ -49,9 +49,10 @@ absl::StatusOr<std::unique_ptr<HttpConnections>> HttpConnections::Start(base::Un
 
 HttpConnections::~HttpConnections() {
   {
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     stopping_ = true;
   }
+  work_.notify_all();
   eventfd_write(stop_.get(), 1);
   for (std::thread& thread : threads_) thread.join();
 }
@@ -64,7 +65,7 @@ void HttpConnections::Accept() {
   while (true) {
     bool crowded = false;
     {
-      const absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       crowded = waiting_ > 0;
     }
     std::array<pollfd, 2> fds = {{{listener_.get(), POLLIN, 0}, {stop_.get(), POLLIN, 0}}};
@@ -83,15 +84,16 @@ void HttpConnections::Accept() {
 }
 
 void HttpConnections::Take(base::UniqueFd fd) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   // One that is cut off is as good as gone.
   if (connections_.size() >= limits_.connections && !CutOffSlowest()) return;  // closes `fd`
   connections_.push_back({std::move(fd), absl::Now(), Stage::kWaiting});
   ++waiting_;
+  work_.notify_one();
 }
 
 void HttpConnections::MakeRoom() {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (waiting_ > 0) CutOffSlowest();
 }
 
@@ -116,8 +118,8 @@ HttpConnections::Connections::iterator HttpConnections::FirstWaiting() {
 }
 
 HttpConnections::Connections::iterator HttpConnections::Next() {
-  const absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(this, &HttpConnections::HasWork));
+  std::unique_lock lock(mutex_);
+  work_.wait(lock, [this] { return HasWork(); });
   if (stopping_) return connections_.end();
   const auto next = FirstWaiting();
   next->stage = Stage::kReading;
@@ -127,7 +129,7 @@ HttpConnections::Connections::iterator HttpConnections::Next() {
 }
 
 void HttpConnections::SetStage(Connection& connection, Stage stage) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (connection.stage == Stage::kCutOff) return;
   connection.stage = stage;
   connection.since = absl::Now();
@@ -137,13 +139,13 @@ void HttpConnections::Work() {
   while (true) {
     const auto connection = Next();
     {
-      const absl::MutexLock lock(&mutex_);
+      const std::lock_guard lock(mutex_);
       if (connection == connections_.end()) return;
     }
     HttpStream stream(connection->fd.get(), stop_.get(), limits_.request, limits_.response,
                       [this, &connection] { SetStage(*connection, Stage::kWriting); });
     serve_(stream, [this, &connection] { SetStage(*connection, Stage::kAnswering); });
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     connections_.erase(connection);
   }
 }

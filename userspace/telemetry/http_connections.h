@@ -2,18 +2,18 @@
 #ifndef NODEPORT_GUARD_TELEMETRY_HTTP_CONNECTIONS_H_
 #define NODEPORT_GUARD_TELEMETRY_HTTP_CONNECTIONS_H_
 
+#include <condition_variable>
 #include <cstddef>
 #include <functional>
 #include <list>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "telemetry/http_stream.h"
@@ -65,24 +65,25 @@ class HttpConnections {
         serve_(std::move(serve)) {}
 
   void Accept();
-  void Take(base::UniqueFd fd) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool CutOffSlowest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void MakeRoom() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Take(base::UniqueFd fd);
+  bool CutOffSlowest();
+  void MakeRoom();
   void Work();
   // The first that no worker has taken; end() when the server stops.
-  Connections::iterator Next() ABSL_LOCKS_EXCLUDED(mutex_);
-  void SetStage(Connection& connection, Stage stage) ABSL_LOCKS_EXCLUDED(mutex_);
-  Connections::iterator FirstWaiting() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasWork() const ABSL_SHARED_LOCKS_REQUIRED(mutex_) { return stopping_ || waiting_ > 0; }
+  Connections::iterator Next();
+  void SetStage(Connection& connection, Stage stage);
+  Connections::iterator FirstWaiting();
+  bool HasWork() const { return stopping_ || waiting_ > 0; }
 
   const base::UniqueFd listener_;
   const base::UniqueFd stop_;  // an eventfd, readable from the stop on
   const HttpLimits limits_;
   const Serve serve_;
-  absl::Mutex mutex_;
-  Connections connections_ ABSL_GUARDED_BY(mutex_);  // oldest first
-  size_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;       // of them, for a worker
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::mutex mutex_;
+  Connections connections_;       // oldest first
+  std::condition_variable work_;  // there may be some
+  size_t waiting_ = 0;            // of them, for a worker
+  bool stopping_ = false;
   std::vector<std::thread> threads_;
 };
 

@@ -2,17 +2,17 @@
 #include "telemetry/node_view.h"
 
 #include <memory>
+#include <mutex>
 #include <utility>
 
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
 namespace npg::telemetry {
 
 NodeView::Result NodeView::Get(absl::Duration max_age) {
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   const absl::Duration age = absl::Now() - read_;
   // A clock that was set back must not keep it for hours.
   if (!last_ || age > max_age || age < absl::ZeroDuration()) {

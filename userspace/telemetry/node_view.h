@@ -4,14 +4,13 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "core/conflicts.h"
 
@@ -36,13 +35,13 @@ class NodeView {
   explicit NodeView(Gather gather) : gather_(std::move(gather)) {}
 
   // The status, at most `max_age` old; an error is kept as long as a status.
-  Result Get(absl::Duration max_age) ABSL_LOCKS_EXCLUDED(mutex_);
+  Result Get(absl::Duration max_age);
 
  private:
   const Gather gather_;
-  absl::Mutex mutex_;
-  absl::Time read_ ABSL_GUARDED_BY(mutex_) = absl::InfinitePast();
-  std::optional<Result> last_ ABSL_GUARDED_BY(mutex_);
+  std::mutex mutex_;
+  absl::Time read_ = absl::InfinitePast();
+  std::optional<Result> last_;
 };
 
 }  // namespace npg::telemetry
