@@ -105,8 +105,7 @@ TEST_P(GuardHttpTest, HealthFollowsTheSelfProbe) {
 
   NPG_ASSERT_OK(RunCommand(
       {"bpftool", "link", "detach", "pinned", absl::StrCat(maps().root(), "/links/npg_connect4")}));
-  EXPECT_TRUE(WaitUntil(kLong, health(503, "FAIL self-probe: npg_connect4 is not attached")))
-      << guard().Log();
+  EXPECT_TRUE(WaitUntil(kLong, health(503, "FAIL self-probe: npg_connect4 "))) << guard().Log();
   // What was found was repaired, and the next probe proves it.
   EXPECT_TRUE(WaitUntil(kLong, health(200, "ok   self-probe: "))) << guard().Log();
   EXPECT_THAT(guard().Log(), HasSubstr("npg_connect4 was detached and is attached again"));
