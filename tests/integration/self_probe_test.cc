@@ -61,7 +61,7 @@ class SelfProbeTest : public ::testing::Test {
     pins_ = dataplane::PinPaths(node_->bpffs());
     cgroup_fd_ = OpenFolder(node_->cgroup().path());
     ASSERT_TRUE(cgroup_fd_);
-    NPG_ASSERT_OK_AND_ASSIGN(config_.netns_cookie, dataplane::AskNetnsCookie());
+    NPG_ASSERT_OK_AND_ASSIGN(config_.netns_cookie, dataplane::NetnsCookie(cgroup_fd_.get()));
     config_.abi_version = NPG_ABI_VERSION;
     config_.mark = kMark.value;
     config_.mark_mask = kMark.mask;
