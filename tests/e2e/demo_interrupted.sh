@@ -21,14 +21,8 @@ fail() {
   exit 1
 }
 
-wait_for() {
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@"; do
-    [[ $SECONDS -lt $deadline ]] || return 1
-    sleep 0.05
-  done
-}
+# shellcheck source=tests/e2e/wait_for.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/wait_for.sh"
 
 links_of_cgroup() {
   bpftool --json link show | python3 -c '

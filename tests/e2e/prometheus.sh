@@ -1,35 +1,25 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # prometheus.sh GUARD SOURCE_TREE: a real Prometheus scrapes a real guard and
-# evaluates the shipped alerts. All of it happens in namespaces, a cgroup and a
-# bpffs of its own; nothing stays, however this ends.
+# evaluates the shipped alerts.
 set -euo pipefail
-export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
-guard=$1
 top=$2
+# shellcheck source=tests/e2e/private_node.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
 readonly port=33589
 readonly prometheus=127.0.0.1:19090
 
 fail() {
   local log
   printf 'FAILED: %s\n' "$1" >&2
-  for log in "$scratch"/*.log; do
+  for log in "$folder"/*.log; do
     printf -- '--- %s\n' "${log##*/}" >&2
     tail -n 20 -- "$log" >&2
   done
   exit 1
 }
 
-wait_for() {
-  local deadline=$((SECONDS + $1))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [[ $SECONDS -lt $deadline ]] || return 1
-    sleep 0.1
-  done
-}
-
-fetch() { curl -q --noproxy '*' --silent --show-error --fail --max-time 5 "$@"; }
+fetch() { curl -q --noproxy '*' --silent --fail --max-time 5 "$@"; }
 
 # value QUERY: of its first sample; fails when there is none.
 value() {
@@ -59,95 +49,56 @@ rules = [r for g in json.load(sys.stdin)["data"]["groups"] for r in g["rules"]]
 sys.exit(not (rules and all(r["health"] == "ok" for r in rules)))'
 }
 
+# What is waited for fails, and says so, until it is there.
+quietly() { "$@" >/dev/null 2>&1; }
+
 connects() {
   local i
   for ((i = 0; i < 5; i++)); do fetch --output /dev/null "http://127.0.0.1:$port/"; done
 }
 
-story() {
-  local cgroup=$3 guard_pid
-  scratch=$4
-  mount -t tmpfs tmpfs "$scratch"
-  mkdir "$scratch/bpf" "$scratch/data" "$scratch/www"
-  mount -t bpf bpf "$scratch/bpf"
-  ip link set lo up
-  printf '["%d/tcp"]\n' "$port" >"$scratch/nodeports.json"
-  "$top/tests/alerts/check_rules.py" "$top/deploy/components/monitoring/prometheus-rule.yaml" \
-    --extract "$scratch/rules.yaml"
-  cat >"$scratch/prometheus.yaml" <<YAML
+mkdir "$folder/data" "$folder/www"
+printf '["%d/tcp"]\n' "$port" >"$folder/nodeports.json"
+"$top/tests/alerts/check_rules.py" "$top/deploy/components/monitoring/prometheus-rule.yaml" \
+  --extract "$folder/rules.yaml"
+cat >"$folder/prometheus.yaml" <<YAML
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [rules.yaml]
 scrape_configs:
-  - job_name: nodeport-guard
-    static_configs: [{targets: ['127.0.0.1:9829'], labels: {node: worker-1}}]
+- job_name: nodeport-guard
+  static_configs: [{targets: ['127.0.0.1:9829'], labels: {node: worker-1}}]
 YAML
 
-  # The host's listener that has the port of a NodePort.
-  python3 -m http.server --bind 127.0.0.1 --directory "$scratch/www" "$port" \
-    >"$scratch/listener.log" 2>&1 &
-  wait_for 20 connects || fail "the listener does not answer"
-  "$guard" run --source file --nodeports-file "$scratch/nodeports.json" \
-    --cgroup "$cgroup" --bpffs "$scratch/bpf" >"$scratch/guard.log" 2>&1 &
-  guard_pid=$!
-  wait_for 20 fetch http://127.0.0.1:9829/metrics || fail "the guard does not answer /metrics"
-  prometheus --config.file="$scratch/prometheus.yaml" --storage.tsdb.path="$scratch/data" \
-    --web.listen-address="$prometheus" --log.level=warn >"$scratch/prometheus.log" 2>&1 &
+# The host's listener that has the port of a NodePort.
+python3 -m http.server --bind 127.0.0.1 --directory "$folder/www" "$port" \
+  >"$folder/listener.log" 2>&1 &
+wait_for 20 quietly connects || fail "the listener does not answer"
+start_guard --source file --nodeports-file "$folder/nodeports.json"
+prometheus --config.file="$folder/prometheus.yaml" --storage.tsdb.path="$folder/data" \
+  --web.listen-address="$prometheus" --log.level=warn >"$folder/prometheus.log" 2>&1 &
 
-  wait_for 60 is 'up{job="nodeport-guard"}' 1 || fail "Prometheus does not scrape the guard"
-  wait_for 30 is 'sum(nodeport_guard_conflicts{state="exempted"})' 1 ||
-    fail "the conflict is not seen"
-  wait_for 30 is nodeport_guard_self_probe_success 1 || fail "the self-probe does not succeed"
-  wait_for 30 rules_are_well || fail "a rule could not be evaluated"
-  printf 'Prometheus scrapes the guard and evaluates its alerts.\n'
+wait_for 60 quietly is 'up{job="nodeport-guard"}' 1 || fail "Prometheus does not scrape the guard"
+wait_for 30 quietly is 'sum(nodeport_guard_conflicts{state="exempted"})' 1 ||
+  fail "the conflict is not seen"
+wait_for 30 quietly is nodeport_guard_self_probe_success 1 || fail "the self-probe does not succeed"
+wait_for 30 quietly rules_are_well || fail "a rule could not be evaluated"
+printf 'Prometheus scrapes the guard and evaluates its alerts.\n'
 
-  # What was counted before it looked first is no increase to it.
-  connects
-  wait_for 30 alert NodePortGuardConflictExempted firing node=worker-1 port="$port" \
-    protocol=tcp listener=127.0.0.1 || fail "an exempted conflict raises no alert"
-  printf 'Connects to the conflict raise NodePortGuardConflictExempted.\n'
-  for name in NodePortGuardNotEffective NodePortGuardControllerDown NodePortGuardConflictNotGuarded \
-    NodePortGuardStatusUnknown; do
-    wait_for 30 no_alert "$name" || fail "$name, though the guard works"
-  done
+# What was counted before it looked first is no increase to it.
+connects
+wait_for 30 quietly alert NodePortGuardConflictExempted firing node=worker-1 port="$port" \
+  protocol=tcp listener=127.0.0.1 || fail "an exempted conflict raises no alert"
+printf 'Connects to the conflict raise NodePortGuardConflictExempted.\n'
+for name in NodePortGuardNotEffective NodePortGuardControllerDown NodePortGuardConflictNotGuarded \
+  NodePortGuardStatusUnknown; do
+  wait_for 30 quietly no_alert "$name" || fail "$name, though the guard works"
+done
 
-  kill -KILL "$guard_pid"
-  wait "$guard_pid" 2>/dev/null || true
-  wait_for 30 alert NodePortGuardControllerDown pending node=worker-1 ||
-    fail "a killed controller raises no alert"
-  printf 'A killed controller raises NodePortGuardControllerDown.\n'
-  if grep -E 'Error on ingesting|append failed|Evaluating rule failed' "$scratch/prometheus.log"; then
-    fail "Prometheus complains"
-  fi
-}
-
-if [[ ${3:-} != '' ]]; then
-  story "$@"
-  exit 0
+kill -KILL "$guard_pid"
+wait "$guard_pid" 2>/dev/null || true
+wait_for 30 quietly alert NodePortGuardControllerDown pending node=worker-1 ||
+  fail "a killed controller raises no alert"
+printf 'A killed controller raises NodePortGuardControllerDown.\n'
+if grep -E 'Error on ingesting|append failed|Evaluating rule failed' "$folder/prometheus.log"; then
+  fail "Prometheus complains"
 fi
-
-cgroup_root=$(awk '$4 == "/" && / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
-name=nodeport-guard-prometheus.$$
-scratch=${TMPDIR:-/tmp}/$name
-cgroup=$cgroup_root/$name
-
-# Clears away when this shell's end of the pipe closes: also when it is killed.
-exec {alive}> >(exec setsid "$top/scripts/lib/demo-clear" "$cgroup" "$scratch")
-clearing=$!
-leave() {
-  local status=$?
-  trap - EXIT
-  exec {alive}>&-
-  wait "$clearing" || status=1
-  exit "$status"
-}
-trap leave EXIT
-trap 'exit 130' HUP INT TERM
-
-mkdir -m 700 -- "$scratch"
-mkdir -- "$cgroup"
-(
-  echo "$BASHPID" >"$cgroup/cgroup.procs"
-  exec setsid unshare --mount --propagation private --net --pid --fork --kill-child --mount-proc \
-    "$0" "$guard" "$top" "$cgroup" "$scratch"
-) {alive}>&- &
-wait $!

@@ -167,7 +167,7 @@ try:
     guard.terminate()
     assert guard.wait(30) == 0
 except Exception:
-    for name in ("log", "log2"):
+    for name in ("guard.log", "log2"):
         path = os.path.join(folder, name)
         if os.path.exists(path):
             sys.stderr.write(f"{name}:\n" + open(path, encoding="utf-8", errors="replace").read())

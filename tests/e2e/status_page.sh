@@ -10,9 +10,6 @@ export NPG_FOLDER=$folder HOME=$folder XDG_CONFIG_HOME=$folder/config XDG_CACHE_
 printf '[]\n' >"$folder/ports.json"
 arguments=(--source file --nodeports-file "$folder/ports.json")
 start_guard "${arguments[@]}"
-(
-  echo 0 >"$cgroup/cgroup.procs"
-  exec /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_page.py" "$guard_pid" \
-    "$guard" run "${guard_paths[@]}" "${arguments[@]}"
-)
+/usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_page.py" "$guard_pid" \
+  "$guard" run "${guard_paths[@]}" "${arguments[@]}"
 "$guard" unload "${guard_paths[@]}" >"$folder/unload"

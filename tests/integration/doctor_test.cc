@@ -119,17 +119,6 @@ class ForeignProgram {
   UniqueFd program_, cgroup_;
 };
 
-absl::StatusOr<UniqueFd> Listening(const std::string& text, uint16_t port) {
-  const auto address = MakeAddress(text, port);
-  if (!address.ok()) return address.status();
-  auto fd = OpenSocket(address->family(), Transport::kTcp);
-  if (!fd.ok()) return fd;
-  if (bind(fd->get(), address->get(), address->size) != 0 || listen(fd->get(), 1) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("listen on ", text, ":", port));
-  }
-  return fd;
-}
-
 class DoctorTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -385,7 +374,7 @@ TEST_F(DoctorTest, ListenersOnNodePorts) {
   EXPECT_EQ(Found("listener-conflict"), "");
   EXPECT_EQ(Found("node-addresses-unguarded"), "");
   {
-    NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd listener, Listening("127.0.0.1", kPort));
+    NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd listener, ListenOn("127.0.0.1", kPort));
     EXPECT_THAT(Found("listener-conflict"), HasSubstr("33589/tcp 127.0.0.1"));
     EXPECT_EQ(Found("node-addresses-unguarded"), "");
     EXPECT_EQ(Found("kube-proxy-listens"), "");
@@ -394,7 +383,7 @@ TEST_F(DoctorTest, ListenersOnNodePorts) {
     EXPECT_EQ(Found("listener-conflict"), "");
     prctl(PR_SET_NAME, "doctor_test");
   }
-  NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd listener, Listening("0.0.0.0", kPort));
+  NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd listener, ListenOn("0.0.0.0", kPort));
   EXPECT_THAT(Found("node-addresses-unguarded"), HasSubstr("33589/tcp 0.0.0.0"));
   EXPECT_EQ(Found("node-addresses-unguarded", {"--scope", "local"}), "");
 }

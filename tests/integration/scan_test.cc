@@ -55,17 +55,6 @@ constexpr uint16_t kOtherPort = 33590;
 constexpr const char* kComm = "victim";
 constexpr uid_t kNobody = 65534;
 
-absl::StatusOr<UniqueFd> Listening(const std::string& text, uint16_t port) {
-  const auto address = MakeAddress(text, port);
-  if (!address.ok()) return address.status();
-  auto fd = OpenSocket(address->family(), Transport::kTcp);
-  if (!fd.ok()) return fd;
-  if (bind(fd->get(), address->get(), address->size) != 0 || listen(fd->get(), 1) != 0) {
-    return ErrnoStatus(errno, absl::StrCat("listen on ", text, ":", port));
-  }
-  return fd;
-}
-
 // For good, with the rights of any user.
 absl::Status BecomeNobody() {
   if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
@@ -152,7 +141,7 @@ class Process {
 
 Process::Open Listens(const std::string& address, uint16_t port = kPort) {
   return [address, port](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
-    auto socket = Listening(address, port);
+    auto socket = ListenOn(address, port);
     if (!socket.ok()) return socket.status();
     kept.push_back(*std::move(socket));
     return getpid();
@@ -282,7 +271,7 @@ TEST_F(ScanTest, AsAnotherUser) {
 TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto process,
                            Process::Start([](std::vector<UniqueFd>&) -> absl::StatusOr<pid_t> {
-                             const auto socket = Listening("127.0.0.1", kPort);
+                             const auto socket = ListenOn("127.0.0.1", kPort);
                              if (!socket.ok()) return socket.status();
                              if (unshare(CLONE_NEWPID) != 0)
                                return ErrnoStatus(errno, "unshare(CLONE_NEWPID)");

@@ -79,6 +79,17 @@ absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport) {
   return fd;
 }
 
+absl::StatusOr<base::UniqueFd> ListenOn(absl::string_view address, uint16_t port) {
+  const absl::StatusOr<SocketAddress> where = MakeAddress(address, port);
+  if (!where.ok()) return where.status();
+  absl::StatusOr<base::UniqueFd> fd = OpenSocket(where->family(), Transport::kTcp);
+  if (!fd.ok()) return fd;
+  if (bind(fd->get(), where->get(), where->size) != 0 || listen(fd->get(), SOMAXCONN) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("listen on ", address, ":", port));
+  }
+  return fd;
+}
+
 uint16_t LocalPort(int fd) {
   SocketAddress address;
   address.size = sizeof(address.storage);

@@ -40,6 +40,9 @@ absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t po
 // A blocking, close-on-exec socket.
 absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport);
 
+// A socket that listens for TCP on the address.
+absl::StatusOr<base::UniqueFd> ListenOn(absl::string_view address, uint16_t port);
+
 // The port a socket is bound to; 0 when it is not.
 uint16_t LocalPort(int fd);
 

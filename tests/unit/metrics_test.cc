@@ -194,7 +194,7 @@ TEST(MetricsTest, ConflictsByState) {
   EXPECT_EQ(state_of_tcp(facts), "none");
 }
 
-constexpr char kTypicalConflict[] =  // NOLINT(modernize-avoid-c-arrays)
+constexpr absl::string_view kTypicalConflict =
     R"(port="33589",protocol="tcp",service_namespace="default",service_name="web",)"
     R"(listener="127.0.0.1",process="containerd")";
 

@@ -9,7 +9,7 @@ namespace {
 TEST(HttpMessageTest, TextIsALine) {
   const HttpResponse response = TextResponse(404, "nothing here");
   EXPECT_EQ(response.status, 404);
-  EXPECT_EQ(*response.body, "nothing here\n");
+  EXPECT_EQ(response.body, "nothing here\n");
 }
 
 TEST(HttpMessageTest, TrustsAddressesAndLocalhost) {

@@ -48,7 +48,7 @@ constexpr size_t kHuge = size_t{16} << 20;
 
 HttpResponse Body(std::string text) {
   HttpResponse response;
-  response.body = std::make_shared<const std::string>(std::move(text));
+  response.body = std::move(text);
   return response;
 }
 

@@ -88,6 +88,18 @@ class KubeEventsTest : public ::testing::Test {
     EXPECT_EQ(request->body_type, "application/merge-patch+json");
     EXPECT_EQ(request->body, "{}");
   }
+
+  // The first request is answered by nothing, the second by 409, and what is there is `event`.
+  void LoseTheAnswerAndFind(const std::string& event) {
+    See({ConflictOf("shop/web", 33589)}, 2);
+    ASSERT_TRUE(NextChange());
+    EXPECT_TRUE(Answer(0).ok());
+    now_ = events_->due();
+    ASSERT_TRUE(Next());
+    EXPECT_TRUE(Answer(409, kKnown).ok());
+    ExpectRead();
+    EXPECT_TRUE(Answer(200, event).ok());
+  }
   // Sends all there is, and returns how many Events that were.
   int SendAll(int status = 201, const std::string& body = "") {
     int sent = 0;
@@ -387,28 +399,14 @@ TEST_F(KubeEventsTest, HeedsRetryAfterWithinReason) {
 }
 
 TEST_F(KubeEventsTest, AnAnswerThatWasLostIsNoSuppression) {
-  See({ConflictOf("shop/web", 33589)}, 2);
-  ASSERT_TRUE(NextChange());
-  EXPECT_TRUE(Answer(0).ok());
-  now_ = events_->due();
-  ASSERT_TRUE(Next());
-  EXPECT_TRUE(Answer(409, kKnown).ok());
-  ExpectRead();
-  EXPECT_TRUE(Answer(200, kEvent).ok());
+  LoseTheAnswerAndFind(kEvent);
   EXPECT_EQ(events_->counts().created, 1U);
   EXPECT_EQ(events_->counts().suppressed, 0U);
 }
 
 // The request that was lost may have met the Event of an earlier run.
 TEST_F(KubeEventsTest, AnAnswerThatWasLostMayBeASuppression) {
-  See({ConflictOf("shop/web", 33589)}, 2);
-  ASSERT_TRUE(NextChange());
-  EXPECT_TRUE(Answer(0).ok());
-  now_ = events_->due();
-  ASSERT_TRUE(Next());
-  EXPECT_TRUE(Answer(409, kKnown).ok());
-  ExpectRead();
-  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  LoseTheAnswerAndFind(kSeriesOf7);
   EXPECT_EQ(events_->counts().created, 0U);
   EXPECT_EQ(events_->counts().suppressed, 1U);
 }

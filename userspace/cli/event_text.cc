@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/event_text.h"
 
-#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -27,13 +26,6 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// NOLINTNEXTLINE(modernize-avoid-c-arrays): as the ABI header, which is C, has it
-std::array<uint8_t, 16> ToAddress(const __u8 (&address)[16]) {
-  std::array<uint8_t, 16> result{};
-  std::copy(std::begin(address), std::end(address), result.begin());
-  return result;
-}
-
 core::PortKey KeyOf(const npg_event& event) {
   return {event.port, static_cast<core::Protocol>(event.protocol)};
 }
@@ -57,8 +49,8 @@ std::string EventText(const EventFacts& facts) {
       "%s  %-9s  %s  %s -> %s", absl::FormatTime("%H:%M:%E3S", facts.time, absl::UTCTimeZone()),
       core::ToString(KeyOf(event)), Action(event),
       Process(dataplane::FieldText(event.comm), event.pid, facts.client_cgroup),
-      core::AddressText(ToAddress(event.address)));
-  const std::string bound = core::AddressText(ToAddress(event.listener_address));
+      core::AddressText(std::to_array(event.address)));
+  const std::string bound = core::AddressText(std::to_array(event.listener_address));
   if (facts.listener && facts.listener->pid != 0) {
     absl::StrAppend(&line, "  ",
                     Process(dataplane::FieldText(facts.listener->comm), facts.listener->pid,
@@ -80,7 +72,7 @@ std::string EventJson(const EventFacts& facts) {
   json["action"] = Action(event);
   json["port"] = event.port;
   json["protocol"] = std::string(core::ProtocolName(KeyOf(event).protocol));
-  json["address"] = AddressValue(ToAddress(event.address));
+  json["address"] = AddressValue(std::to_array(event.address));
   json["client"] = {{"pid", event.pid},
                     {"uid", event.uid},
                     {"comm", std::string(dataplane::FieldText(event.comm))},
@@ -88,7 +80,7 @@ std::string EventJson(const EventFacts& facts) {
                     {"cgroup", TextOrNull(facts.client_cgroup)}};
   AddWorkload(core::ParseCgroupPath(facts.client_cgroup), json["client"]);
   Json listener;
-  listener["address"] = AddressValue(ToAddress(event.listener_address));
+  listener["address"] = AddressValue(std::to_array(event.listener_address));
   if (facts.listener && facts.listener->pid != 0) {
     listener["pid"] = facts.listener->pid;
     listener["uid"] = facts.listener->uid;

@@ -5,7 +5,6 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -39,11 +38,9 @@ HttpResponse HealthResponse(const HealthAnswer& answer, bool json) {
   response.status = answer.ok ? 200 : 503;
   if (json) {
     response.content_type = kJsonType;
-    response.body = std::make_shared<const std::string>(
-        JsonText({{"ok", answer.ok}, {"checks", answer.lines}}));
+    response.body = JsonText({{"ok", answer.ok}, {"checks", answer.lines}});
   } else {
-    response.body =
-        std::make_shared<const std::string>(absl::StrCat(absl::StrJoin(answer.lines, "\n"), "\n"));
+    response.body = absl::StrCat(absl::StrJoin(answer.lines, "\n"), "\n");
   }
   return response;
 }
@@ -52,11 +49,10 @@ HttpResponse StatusResponse(const NodeView::Result& node) {
   HttpResponse response;
   response.content_type = kJsonType;
   if (node.ok()) {
-    response.body = std::make_shared<const std::string>(JsonText((*node)->document));
+    response.body = JsonText((*node)->document);
   } else {
     response.status = 503;
-    response.body = std::make_shared<const std::string>(
-        JsonText({{"error", std::string(node.status().message())}}));
+    response.body = JsonText({{"error", std::string(node.status().message())}});
   }
   return response;
 }
@@ -82,27 +78,8 @@ HttpResponse PageResponse(const Endpoints& endpoints, const NodeView::Result& no
   HttpResponse response;
   response.content_type = "text/html; charset=utf-8";
   response.security_policy = StatusPagePolicy();
-  response.body = std::make_shared<const std::string>(RenderStatusPage(input));
+  response.body = RenderStatusPage(input);
   return response;
-}
-
-// Keeps a response for a second, whoever asks.
-std::function<HttpResponse(const HttpRequest&)> Kept(std::function<HttpResponse()> make) {
-  struct State {
-    std::mutex mutex;
-    absl::Time made = absl::InfinitePast();
-    HttpResponse response;
-  };
-  return [make = std::move(make), state = std::make_shared<State>()](const HttpRequest&) {
-    const std::lock_guard lock(state->mutex);
-    const absl::Time now = absl::Now();
-    // A clock that was set back must not keep it for hours.
-    if (now - state->made > kMaxAge || now < state->made) {
-      state->response = make();
-      state->made = absl::Now();
-    }
-    return state->response;
-  };
 }
 
 }  // namespace
@@ -117,16 +94,17 @@ std::vector<HttpRoute> MakeRoutes(const Endpoints& endpoints) {
   routes.push_back({"/readyz", false, [health](const HttpRequest& request) {
                       return HealthResponse(Readiness(health->Read()), request.wants_json);
                     }});
-  routes.push_back({"/api/v1/status", true,
-                    Kept([node = endpoints.node] { return StatusResponse(node->Get(kMaxAge)); })});
-  routes.push_back({"/", true, Kept([endpoints] {
+  routes.push_back({"/api/v1/status", true, [node = endpoints.node](const HttpRequest&) {
+                      return StatusResponse(node->Get(kMaxAge));
+                    }});
+  routes.push_back({"/", true, [endpoints](const HttpRequest&) {
                       return PageResponse(endpoints, endpoints.node->Get(kMaxAge));
-                    })});
+                    }});
   if (endpoints.metrics) {
     routes.push_back({"/metrics", true, [metrics = endpoints.metrics](const HttpRequest&) {
                         HttpResponse response;
                         response.content_type = "text/plain; version=0.0.4; charset=utf-8";
-                        response.body = std::make_shared<const std::string>(metrics());
+                        response.body = metrics();
                         return response;
                       }});
   }

@@ -20,8 +20,8 @@ struct Endpoints {
   std::function<std::string()> metrics;  // the text of /metrics; empty: 404
 };
 
-// "/", "/healthz", "/readyz", "/api/v1/status" and "/metrics". The text of a
-// status or of the page is made at most once a second, however many ask.
+// "/", "/healthz", "/readyz", "/api/v1/status" and "/metrics". The node is read at
+// most once a second, however many ask.
 std::vector<HttpRoute> MakeRoutes(const Endpoints& endpoints);
 
 }  // namespace npg::telemetry

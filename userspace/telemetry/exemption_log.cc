@@ -3,11 +3,9 @@
 
 #include <spdlog/common.h>
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <optional>
 #include <string>
 
@@ -17,22 +15,12 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
+#include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 #include "telemetry/fields.h"
 
 namespace npg::telemetry {
 namespace {
-
-// NOLINTNEXTLINE(modernize-avoid-c-arrays): as the ABI header, which is C, has it
-std::string AddressOf(const __u8 (&address)[16]) {
-  std::array<uint8_t, 16> bytes{};
-  std::copy(std::begin(address), std::end(address), bytes.begin());
-  return core::AddressText(bytes);
-}
-
-std::string CommOf(const npg_event& event) {
-  return {event.comm, std::find(std::begin(event.comm), std::end(event.comm), '\0')};
-}
 
 std::string Process(absl::string_view comm, int64_t pid) {
   return absl::StrCat(comm, "[", pid, "]");
@@ -64,8 +52,8 @@ void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
                           static_cast<core::Protocol>(exemption.event.protocol)};
   Port& port = Find(key, exemption.event.observed != 0, now);
   port.service = exemption.service;
-  std::string listener =
-      absl::StrCat(AddressOf(exemption.event.listener_address), " ", exemption.owner.pid);
+  std::string listener = absl::StrCat(
+      core::AddressText(std::to_array(exemption.event.listener_address)), " ", exemption.owner.pid);
   if (port.listeners.contains(listener) || port.listeners.size() >= kMostListeners ||
       !Allowed(now)) {
     ++port.noted;
@@ -74,7 +62,7 @@ void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
   if (port.said) ++*port.said;
   port.owner = OwnerText(exemption.owner);
   port.listeners.insert(listener);
-  SayFirst(exemption, AddressOf(exemption.event.listener_address));
+  SayFirst(exemption, core::AddressText(std::to_array(exemption.event.listener_address)));
 }
 
 ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, absl::Time now) {
@@ -122,9 +110,9 @@ void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& liste
   Fields fields;
   fields.Add("event", observed ? "observed" : "exempted");
   AddPort(key, exemption.service, fields);
-  fields.Add("address", AddressOf(event.address))
+  fields.Add("address", core::AddressText(std::to_array(event.address)))
       .Add("client_pid", event.pid)
-      .Add("client_comm", CommOf(event))
+      .Add("client_comm", dataplane::FieldText(event.comm))
       .Add("listener_address", listener);
   if (exemption.owner.pid != 0) {
     fields.Add("listener_pid", exemption.owner.pid).Add("listener_comm", exemption.owner.comm);
@@ -132,8 +120,9 @@ void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& liste
     if (!workload.empty()) fields.Add("listener_workload", workload);
   }
   sink_(spdlog::level::info,
-        absl::StrCat(Verb(observed), " a connect of ", Process(CommOf(event), event.pid), " to ",
-                     AddressOf(event.address), " port ", core::ToString(key),
+        absl::StrCat(Verb(observed), " a connect of ",
+                     Process(dataplane::FieldText(event.comm), event.pid), " to ",
+                     core::AddressText(std::to_array(event.address)), " port ", core::ToString(key),
                      OfService(exemption.service), ": it is for ", OwnerText(exemption.owner),
                      " on ", listener),
         fields);

@@ -119,7 +119,7 @@ HttpConnections::Connections::iterator HttpConnections::FirstWaiting() {
 
 HttpConnections::Connections::iterator HttpConnections::Next() {
   std::unique_lock lock(mutex_);
-  work_.wait(lock, [this] { return HasWork(); });
+  work_.wait(lock, [this] { return stopping_ || waiting_ > 0; });
   if (stopping_) return connections_.end();
   const auto next = FirstWaiting();
   next->stage = Stage::kReading;

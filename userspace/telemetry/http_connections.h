@@ -73,7 +73,6 @@ class HttpConnections {
   Connections::iterator Next();
   void SetStage(Connection& connection, Stage stage);
   Connections::iterator FirstWaiting();
-  bool HasWork() const { return stopping_ || waiting_ > 0; }
 
   const base::UniqueFd listener_;
   const base::UniqueFd stop_;  // an eventfd, readable from the stop on

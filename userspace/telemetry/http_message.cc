@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include <memory>
 #include <string>
 
 #include "absl/strings/match.h"
@@ -27,7 +26,7 @@ absl::string_view WithoutPort(absl::string_view host) {
 HttpResponse TextResponse(int status, absl::string_view line) {
   HttpResponse response;
   response.status = status;
-  response.body = std::make_shared<const std::string>(absl::StrCat(line, "\n"));
+  response.body = absl::StrCat(line, "\n");
   return response;
 }
 

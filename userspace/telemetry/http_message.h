@@ -2,7 +2,6 @@
 #ifndef NODEPORT_GUARD_TELEMETRY_HTTP_MESSAGE_H_
 #define NODEPORT_GUARD_TELEMETRY_HTTP_MESSAGE_H_
 
-#include <memory>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -19,8 +18,7 @@ struct HttpResponse {
   int status = 200;
   std::string content_type = "text/plain; charset=utf-8";
   std::string security_policy = "default-src 'none'; frame-ancestors 'none'";
-  // Shared: several connections may be given the same one.
-  std::shared_ptr<const std::string> body = std::make_shared<const std::string>();
+  std::string body;
 };
 
 // One line of text.

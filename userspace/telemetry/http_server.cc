@@ -81,7 +81,6 @@ absl::StatusOr<base::UniqueFd> Listen(const HttpAddress& address) {
     std::memcpy(&storage, &v4, size);
   }
   constexpr int kBacklog = 64;
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): how sockets want it
   if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&storage), size) != 0 ||
       listen(fd.get(), kBacklog) != 0) {
     return Failed(errno, address);
@@ -92,7 +91,6 @@ absl::StatusOr<base::UniqueFd> Listen(const HttpAddress& address) {
 uint16_t PortOf(int fd) {
   sockaddr_in6 name{};  // the port is at the same place for both families
   socklen_t size = sizeof(name);
-  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-reinterpret-cast): how sockets want it
   getsockname(fd, reinterpret_cast<sockaddr*>(&name), &size);
   return ntohs(name.sin6_port);
 }
@@ -153,7 +151,7 @@ class HttpServer::Protocol : public httplib::Server {
   static void Fill(const HttpResponse& from, httplib::Response& response) {
     response.status = from.status;
     response.set_header("Content-Security-Policy", from.security_policy);
-    response.set_content(*from.body, from.content_type);
+    response.set_content(from.body, from.content_type);
   }
 
   bool Refuse(const httplib::Request& request, httplib::Response& response) const {
