@@ -61,7 +61,7 @@ void HttpConnections::Accept() {
   // Also how often those who wait for a worker are looked after.
   constexpr int kLookMilliseconds = 50;
   // Without descriptors accept() fails at once, again and again.
-  constexpr absl::Duration kPause = absl::Milliseconds(100);
+  constexpr int kPauseMilliseconds = 100;
   while (true) {
     bool crowded = false;
     {
@@ -76,7 +76,7 @@ void HttpConnections::Accept() {
       if (fd) {
         Take(std::move(fd));
       } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
-        absl::SleepFor(kPause);
+        poll(&fds[1], 1, kPauseMilliseconds);
       }
     }
     MakeRoom();

@@ -18,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -137,8 +138,6 @@ class HttpServer::Protocol : public httplib::Server {
     bool closed = false;
     process_request(stream, /*close_connection=*/true, closed,
                     [&read](httplib::Request& /*request*/) { read(); });
-    if (in_slow_handler) ++slow_;
-    in_slow_handler = false;
     stream.Linger();
   }
 
@@ -175,19 +174,13 @@ class HttpServer::Protocol : public httplib::Server {
       ++slow_;
       return TextResponse(503, "others have asked for the same and are still waiting");
     }
-    // Until its client has taken the response, too: Serve() gives it back.
-    in_slow_handler = true;
+    const absl::Cleanup give_back = [this] { ++slow_; };
     return route.handler(asked);
   }
 
-  // Whether this worker's connection counts in slow_.
-  static thread_local bool in_slow_handler;
-
-  std::atomic<int> slow_;  // how many more workers may be busy with a slow route
+  std::atomic<int> slow_;  // how many more workers may be in a slow handler
   const bool any_host_;
 };
-
-thread_local bool HttpServer::Protocol::in_slow_handler = false;
 
 HttpServer::HttpServer(const HttpAddress& address, std::unique_ptr<Protocol> protocol)
     : address_(address), protocol_(std::move(protocol)) {}
