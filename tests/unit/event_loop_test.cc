@@ -249,15 +249,18 @@ TEST_F(EventLoopTimer, NeverBeforeItsTime) {
 }
 
 TEST_F(EventLoopTimer, InTheOrderInWhichTheyAreDue) {
+  // Hours apart and overdue: no pause between two calls of After() can swap them.
   std::vector<int> order;
-  for (const int delay : {5, 3, 1, 4, 2, 0}) {
-    loop_->After(absl::Milliseconds(delay), [&, delay] {
-      order.push_back(delay);
-      if (delay == 5) loop_->Stop();
-    });
+  for (const int hours_ago : {1, 3, 5, 2, 4, 6}) {
+    loop_->After(-absl::Hours(hours_ago), [&, hours_ago] { order.push_back(hours_ago); });
   }
+  // One that has to be waited for comes after all that are due.
+  loop_->After(absl::Milliseconds(20), [&] {
+    order.push_back(0);
+    loop_->Stop();
+  });
   Run();
-  EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4, 5));
+  EXPECT_THAT(order, ElementsAre(6, 5, 4, 3, 2, 1, 0));
 }
 
 TEST_F(EventLoopTimer, PastAndZeroDelaysAreDueAtOnce) {
