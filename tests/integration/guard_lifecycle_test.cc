@@ -253,6 +253,22 @@ TEST_P(GuardLifecycleTest, UnloadNamesLiveConnectionsAndWaitsForThem) {
   ExpectNothingOfTheGuard();
 }
 
+// In the place of a controller, as a DaemonSet that takes the guard off a fleet.
+TEST_P(GuardLifecycleTest, UnloadStaysUntilItIsToldToGo) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(auto unload,
+                           ChildProcess::Start(GuardCommand(node(), {"unload", "--stay"})));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(30), [&] {
+    return absl::StrContains(unload.Out(), "waiting for SIGTERM");
+  })) << unload.Out();
+  ExpectNothingOfTheGuard();
+  EXPECT_TRUE(unload.Running());
+  unload.Signal(SIGTERM);
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult result, unload.Wait());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
 TEST_P(GuardLifecycleTest, DetachOnExit) {
   NPG_ASSERT_OK(StartGuard({"--detach-on-exit"}));
   EXPECT_EQ(Ask(Tcp()), kHost);

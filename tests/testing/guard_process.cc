@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/guard_process.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 #include <fstream>
@@ -10,10 +11,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "testing/command.h"
 #include "testing/kube_proxy_rules.h"
@@ -27,7 +32,29 @@ namespace {
 // Long: scripts/kernel-matrix runs this in machines that are ten times slower.
 constexpr absl::Duration kDeadline = absl::Seconds(60);
 
+// "+bpf", as setpriv(1) wants it.
+std::string Raise(absl::string_view capability) {
+  return absl::StrCat("+", absl::AsciiStrToLower(absl::StripPrefix(capability, "CAP_")));
+}
+
 }  // namespace
+
+std::vector<std::string> WithCapabilities(const std::vector<std::string>& command,
+                                          const std::vector<int>& without) {
+  std::vector<std::string> bounding = {"-all"};
+  for (const base::Capability& capability : base::kCapabilities) {
+    // What only an old kernel asks for this process need not have itself.
+    const bool mine = capability.need != base::Capability::Need::kOldKernel ||
+                      base::LackedCapabilities({capability.number}).empty();
+    if (mine && std::find(without.begin(), without.end(), capability.number) == without.end()) {
+      bounding.push_back(Raise(capability.name));
+    }
+  }
+  std::vector<std::string> bounded = {"setpriv", "--no-new-privs", "--inh-caps=-all",
+                                      "--bounding-set=" + absl::StrJoin(bounding, ",")};
+  bounded.insert(bounded.end(), command.begin(), command.end());
+  return bounded;
+}
 
 absl::Status WriteNodePortsFile(const std::string& path, const std::vector<NodePort>& nodeports) {
   const std::string list =
@@ -61,7 +88,7 @@ absl::StatusOr<GuardProcess> GuardProcess::Start(const TestNode& node,
                                                  const std::vector<std::string>& arguments) {
   std::vector<std::string> all = {"run"};
   all.insert(all.end(), arguments.begin(), arguments.end());
-  auto child = ChildProcess::Start(GuardCommand(node, all));
+  auto child = ChildProcess::Start(WithCapabilities(GuardCommand(node, all)));
   if (!child.ok()) return child.status();
   bool ended = false;
   const bool ready = WaitUntil(kDeadline, [&child, &ended] {

@@ -24,11 +24,16 @@ absl::Status WriteNodePortsFile(const std::string& path, const std::vector<NodeP
 std::vector<std::string> GuardCommand(const TestNode& node,
                                       const std::vector<std::string>& arguments);
 
+// `command` as root with the documented capabilities (base/capabilities.h) but `without`,
+// and no others: as in a container that drops all and adds those.
+std::vector<std::string> WithCapabilities(const std::vector<std::string>& command,
+                                          const std::vector<int>& without = {});
+
 // `nodeport-guard run`, as a black box.
 class GuardProcess {
  public:
-  // Starts it and waits until it says that it is ready. INTERNAL, with what it
-  // wrote, when it ends instead.
+  // Starts it, with the documented capabilities, and waits until it says that it is ready.
+  // INTERNAL, with what it wrote, when it ends instead.
   static absl::StatusOr<GuardProcess> Start(const TestNode& node,
                                             const std::vector<std::string>& arguments);
 

@@ -448,6 +448,9 @@ TEST(CommandLineTest, OptionsOfTheOtherCommands) {
   EXPECT_THAT(scan.owners.ignored, ElementsAre("x"));
   NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions unload, ParseAs<UnloadOptions>("unload --drain 60"));
   EXPECT_EQ(unload.drain_seconds, 60U);
+  EXPECT_FALSE(unload.stay);
+  NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions stays, ParseAs<UnloadOptions>("unload --stay"));
+  EXPECT_TRUE(stays.stay);
   NPG_EXPECT_OK(ParseAs<VersionOptions>("version"));
 }
 

@@ -54,13 +54,14 @@ TEST(Cgroup2MountsTest, OfAHybridHost) {
               ElementsAre("/sys/fs/cgroup/unified"));
 }
 
-TEST(Cgroup2MountsTest, LeavesOutPartsOfAHierarchyAndWhatOnlyLooksLikeIt) {
+TEST(Cgroup2MountsTest, AlsoOfPartsButNotWhatOnlyLooksLikeIt) {
   EXPECT_THAT(ParseCgroup2Mounts("1 0 0:5 /kubepods/pod1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
+                                 "1 0 0:5 /../.. /host rw - cgroup2 cgroup2 rw\n"
                                  "2 0 0:6 / /tmp/cgroup2 rw - tmpfs cgroup2 rw\n"
                                  "3 0 0:7 / /odd - cgroup2\n"
                                  "not a line\n"
                                  "4 0 0:8 / /mnt/with\\040blank rw - cgroup2 none rw\n"),
-              ElementsAre("/mnt/with blank"));
+              ElementsAre("/sys/fs/cgroup", "/host", "/mnt/with blank"));
 }
 
 TEST_F(NodePathsTest, WithoutCgroup2TheNodeIsNotCapable) {

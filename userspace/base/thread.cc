@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 
 namespace npg::base {
@@ -31,6 +32,8 @@ absl::StatusOr<std::thread> StartThread(const std::string& name, std::function<v
   try {
     thread = std::thread([name = name.substr(0, kLongestName), body = std::move(body)] {
       pthread_setname_np(pthread_self(), name.c_str());
+      // Where even this fails, the thread does what it is for.
+      DropStartCapabilities().IgnoreError();
       body();
     });
   } catch (const std::system_error& error) {

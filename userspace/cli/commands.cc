@@ -170,6 +170,19 @@ MarkBits AddMarkFlags(FlagSet& flags, const std::string& fallback) {
   return bits;
 }
 
+Flag SwitchFlag(std::string name, std::string help, std::shared_ptr<bool> target) {
+  return {std::move(name),
+          "",
+          std::move(help),
+          "",
+          false,
+          [target = std::move(target)](const Values& values) {
+            const absl::StatusOr<bool> on = ParseBool(values.back());
+            if (on.ok()) *target = *on;
+            return on.status();
+          }};
+}
+
 Flag ScopeFlag(std::shared_ptr<bool> local) {
   auto text = std::make_shared<std::string>();
   Flag flag = ChoiceFlag(
@@ -239,8 +252,7 @@ void CommandLine::AddRun() {
       "with the NodePorts and listeners of this node. SIGTERM and SIGINT end the controller and "
       "leave the guard in place, which goes on with what it last knew; 'nodeport-guard unload' "
       "removes it.\n"
-      "Needs root, or the capabilities BPF, PERFMON and NET_ADMIN (and SYS_PTRACE and "
-      "DAC_READ_SEARCH to name the owners of other users' sockets).",
+      "Needs root, or the capabilities that nodeport-guard(8) lists; all others it gives up.",
       "nodeport-guard run\n"
       "nodeport-guard run --mode observe --log-format json\n"
       "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
@@ -260,12 +272,8 @@ void CommandLine::AddRun() {
   const MarkBits mark = AddMarkFlags(flags, "0x1000");
   flags.Add(ScopeFlag({options, &options->local_scope}));
   AddOwnerFlags(flags, {options, &options->owners});
-  flags.Add({"detach-on-exit", "", "Remove the guard when the controller ends.", "", false,
-             [options](const Values& values) {
-               const absl::StatusOr<bool> on = ParseBool(values.back());
-               if (on.ok()) options->detach_on_exit = *on;
-               return on.status();
-             }});
+  flags.Add(SwitchFlag("detach-on-exit", "Remove the guard when the controller ends.",
+                       {options, &options->detach_on_exit}));
   flags.Add(HttpAddressFlag({options, &options->http}));
   AddKubeEventFlags(flags, options, kube_events);
   flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
@@ -416,6 +424,9 @@ void CommandLine::AddUnload() {
   command.flags.Add(NumberFlag<uint32_t>(
       "drain", "SECONDS", "Wait that long at most for exempted connections to end by themselves.",
       {options, &options->drain_seconds}));
+  command.flags.Add(SwitchFlag(
+      "stay", "When all is removed, wait for SIGTERM: for a DaemonSet, which restarts what ends.",
+      {options, &options->stay}));
   AddNodeFlags(command.flags, {options, &options->node}, "The cgroup2 folder that was guarded.");
   command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {
     return *options;

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
+#include "base/capabilities.h"
 #include "cli/flags.h"
 #include "cli/help.h"
 
@@ -105,6 +106,11 @@ std::string ManPage(const CLI::App& app, absl::string_view version) {
       "the file of --config.");
   page.Entry(Bold(EnvironmentName("bpffs")), "As --bpffs; and so on.");
   page.Entry(Bold("NO_COLOR"), "When set and not empty, no colours.");
+  page.Section("CAPABILITIES");
+  page.Paragraph("What run keeps when it starts as root; everything else it gives up.");
+  for (const base::Capability& capability : base::kCapabilities) {
+    page.Entry(Bold(capability.name), absl::StrCat("To ", capability.purpose, "."));
+  }
   page.Section("FILES");
   page.Entry(Italic("/sys/fs/bpf/nodeport-guard/"),
              "The guard's pinned maps and links: they are the guard, and stay when the controller "

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
@@ -32,11 +33,32 @@
 namespace npg::cli {
 namespace {
 
+// The id of the root of every cgroup2 hierarchy, which is its folder's inode number
+// (kernfs numbers its nodes from 1; since Linux 5.5 a cgroup's id is that of its node).
+constexpr uint64_t kRootCgroupId = 1;
+
+constexpr absl::string_view kOnlyAPart =
+    "begins below the root of the cgroups, as in a container whose cgroup namespace is its own: "
+    "attached there, the guard would see that container alone. Mount the node's: in a pod, "
+    "hostPath /sys/fs/cgroup at /sys/fs/cgroup; for others, bind mount it";
+
 std::string ErrnoText() { return std::generic_category().message(errno); }
 
 bool IsOn(const std::string& path, uint64_t magic) {
   struct statfs info {};
   return statfs(path.c_str(), &info) == 0 && static_cast<uint64_t>(info.f_type) == magic;
+}
+
+// A mount of a part, or one made in a cgroup namespace, begins further down.
+bool IsHierarchyRoot(const std::string& path) {
+  struct stat info {};
+  return stat(path.c_str(), &info) == 0 && info.st_ino == kRootCgroupId;
+}
+
+bool IsMountPoint(const std::string& path) {
+  struct statx info {};
+  return statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS, &info) == 0 &&
+         (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
 }
 
 // mountinfo writes blanks and backslashes as \ooo.
@@ -65,7 +87,7 @@ std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo) {
     if (halves.size() != 2) continue;
     const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
     const std::vector<absl::string_view> type = absl::StrSplit(halves[1], ' ');
-    if (mount.size() < 6 || type[0] != "cgroup2" || mount[3] != "/") continue;
+    if (mount.size() < 6 || type[0] != "cgroup2") continue;
     mounts.push_back(Unescape(mount[4]));
   }
   return mounts;
@@ -82,9 +104,10 @@ absl::StatusOr<std::string> FindCgroup2Root(const std::string& mountinfo) {
   }
   // A mount may be hidden below a later one.
   for (const std::string& mount : mounts) {
-    if (IsOn(mount, CGROUP2_SUPER_MAGIC)) return mount;
+    if (IsOn(mount, CGROUP2_SUPER_MAGIC) && IsHierarchyRoot(mount)) return mount;
   }
-  return mounts.front();
+  return absl::FailedPreconditionError(
+      absl::StrCat("the cgroup2 file system on ", absl::StrJoin(mounts, ", "), " ", kOnlyAPart));
 }
 
 absl::Status CheckCgroup(const std::string& path) {
@@ -97,6 +120,10 @@ absl::Status CheckCgroup(const std::string& path) {
   }
   if (!IsOn(path, CGROUP2_SUPER_MAGIC)) {
     return UsageError(absl::StrCat("--cgroup ", path, ": is not on a cgroup2 file system"));
+  }
+  // A folder below a mount is somebody's choice; the mount itself means "all of it".
+  if (IsMountPoint(path) && !IsHierarchyRoot(path)) {
+    return absl::FailedPreconditionError(absl::StrCat("--cgroup ", path, ": ", kOnlyAPart));
   }
   return absl::OkStatus();
 }
@@ -149,9 +176,8 @@ std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
 }
 
 std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id) {
-  constexpr uint64_t kRootId = 1;  // of every cgroup2 hierarchy
   std::string path = CgroupPath(cgroup_folder, cgroup_id);
-  const std::string root = CgroupPath(cgroup_folder, kRootId);
+  const std::string root = CgroupPath(cgroup_folder, kRootCgroupId);
   if (path.empty() || root.empty() || !absl::StartsWith(path, root)) return path;
   return path == root ? "/" : path.substr(root.size());
 }

@@ -15,16 +15,18 @@ namespace npg::cli {
 
 inline constexpr const char* kMountinfo = "/proc/self/mountinfo";
 
-// The mount points of whole cgroup2 hierarchies (not of parts of one), in the
-// order of mountinfo, from its text.
+// The mount points of cgroup2 file systems, of parts of a hierarchy too, in the order of
+// mountinfo, from its text. What it says of the root of a mount is relative to the reader's
+// cgroup namespace (cgroup_namespaces(7)): "/" in a container is that container's cgroup.
 std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo);
 
-// The cgroup2 root of this node. FAILED_PRECONDITION, with what to do, where
-// none is mounted.
+// Where the root of the node's cgroup2 hierarchy is mounted. FAILED_PRECONDITION, with
+// what to do, where no cgroup2 is mounted, or only a part of one.
 absl::StatusOr<std::string> FindCgroup2Root(const std::string& mountinfo = kMountinfo);
 
 // OK for a folder on a cgroup2 file system. A usage error, naming --cgroup, for
-// anything else: a file, another file system, nothing there.
+// anything else: a file, another file system, nothing there. FAILED_PRECONDITION for a
+// mount point that is not the root of the hierarchy.
 absl::Status CheckCgroup(const std::string& path);
 
 // OK for a folder on a bpf file system. FAILED_PRECONDITION otherwise, with the

@@ -95,6 +95,7 @@ struct DoctorOptions {
 struct UnloadOptions {
   NodeOptions node;
   uint32_t drain_seconds = 0;  // how long to wait for exempted connections to end
+  bool stay = false;           // wait for SIGTERM when all is done
 };
 
 struct VersionOptions {};

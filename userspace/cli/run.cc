@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <spdlog/spdlog.h>
+
 #include <csignal>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -9,6 +11,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "cli/build_info.h"
 #include "cli/environment.h"
@@ -47,6 +50,18 @@ absl::StatusOr<telemetry::NodeStatus> GatherNode(const NodeOptions& options) {
   return telemetry::NodeStatus{std::move(document), std::move(report.conflicts), facts->now};
 }
 
+// Before there are threads, each of which has capabilities of its own. What it
+// does not have and goes without is said once; what it cannot go without, by what fails.
+void LimitCapabilities() {
+  if (const absl::Status status = base::KeepNeededCapabilities(); !status.ok()) {
+    spdlog::warn("give up capabilities: {}", std::string(status.message()));
+  }
+  if (const std::string lacked = base::LackedCapabilities({CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH});
+      !lacked.empty()) {
+    spdlog::warn("this process lacks {}: owners of other users' sockets have no names", lacked);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<int> Execute(const RunOptions& options) {
@@ -56,6 +71,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(telemetry::SetUpLog(options.log_level, options.log_json
                                                                  ? telemetry::LogFormat::kJson
                                                                  : telemetry::LogFormat::kText));
+  LimitCapabilities();
   auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/unload.h"
 
-#include <csignal>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): sigwait() is POSIX, not <csignal>
+
+#include <cerrno>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -17,11 +19,30 @@
 #include "dataplane/pin_paths.h"
 
 namespace npg::cli {
+namespace {
+
+absl::StatusOr<int> StayUntilToldToGo() {
+  NPG_RETURN_IF_ERROR(WriteOut("done; waiting for SIGTERM (--stay)\n"));
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
+    return base::ErrnoStatus(errno, "block signals");
+  }
+  int signal = 0;
+  if (const int error = sigwait(&signals, &signal); error != 0) {
+    return base::ErrnoStatus(error, "wait for SIGTERM");
+  }
+  return kExitOk;
+}
+
+}  // namespace
 
 absl::StatusOr<int> Execute(const UnloadOptions& options) {
   if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
   // A reader of the report that goes away must not end this half way.
-  std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
+  signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
   controller::UnloadOptions unload;
   unload.pins = dataplane::PinPaths(options.node.bpffs);
   unload.drain = absl::Seconds(options.drain_seconds);
@@ -31,6 +52,7 @@ absl::StatusOr<int> Execute(const UnloadOptions& options) {
   };
   NPG_RETURN_IF_ERROR(controller::Unload(unload));
   NPG_RETURN_IF_ERROR(written);
+  if (options.stay) return StayUntilToldToGo();
   return kExitOk;
 }
 

@@ -26,6 +26,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
@@ -482,6 +483,9 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     if (!served.ok()) return served.status();
     Controller controller(options, std::move(sources), health);
     NPG_RETURN_IF_ERROR(controller.Start());
+    if (const absl::Status status = base::DropStartCapabilities(); !status.ok()) {
+      spdlog::warn("give up capabilities: {}", std::string(status.message()));
+    }
     NPG_RETURN_IF_ERROR(controller.Serve());
   }
   if (!options.detach_on_exit) {

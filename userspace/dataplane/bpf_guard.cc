@@ -20,6 +20,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "dataplane/cgroup_id.h"
@@ -34,12 +35,28 @@
 namespace npg::dataplane {
 namespace {
 
+// A capability that is missing also looks like a kernel that is too old: without
+// CAP_PERFMON, Linux 6.18 answers EINVAL for a helper.
 absl::Status LoadError(int error) {
+  const std::string what =
+      absl::StrCat("load the BPF programs: ", std::generic_category().message(error));
+  if (const std::string lacked = base::LackedCapabilities({CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON});
+      !lacked.empty() && (error == EPERM || error == EACCES || error == EINVAL)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what, "; this process lacks ", lacked, ": run it as root, or add that"));
+  }
+  if (error == EPERM && !base::LackedCapabilities({CAP_SYS_RESOURCE}).empty()) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        what,
+        "; kernels before 5.11 count BPF memory against RLIMIT_MEMLOCK: add "
+        "CAP_SYS_RESOURCE or raise that (LimitMEMLOCK=infinity); on later ones look for a "
+        "seccomp profile or a user namespace that forbids bpf(2)"));
+  }
   if (error == EPERM || error == EACCES) {
     return absl::PermissionDeniedError(absl::StrCat(
-        "load the BPF programs: ", std::generic_category().message(error),
-        "; run as root, or with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON (--log-level debug shows "
-        "the verifier's reason)"));
+        what,
+        "; no capability is missing: look for a seccomp profile, a user namespace or a "
+        "security module that forbids bpf(2) (--log-level debug shows what the verifier said)"));
   }
   if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
     return absl::UnimplementedError(absl::StrCat(

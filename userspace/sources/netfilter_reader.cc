@@ -17,9 +17,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/subprocess.h"
@@ -70,7 +72,14 @@ bool Lacks(const core::PortSnapshot& ports, const core::PortSnapshot& before) {
 // tables when that is empty.
 absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
                                    absl::string_view command, absl::string_view table) {
-  if (!output.ok()) return output.status();
+  if (!output.ok()) {
+    // Of the legacy programs "you must be root" means one capability: they open a raw socket.
+    const std::string lacked =
+        absl::StrContains(command, "-legacy-") ? base::LackedCapabilities({CAP_NET_RAW}) : "";
+    if (lacked.empty()) return output.status();
+    return absl::PermissionDeniedError(
+        absl::StrCat(output.status().message(), "; this process lacks ", lacked, ": add that"));
+  }
   absl::StatusOr<SavedRules> saved = ParseIptablesSave(*output);
   if (!saved.ok()) return base::Annotate(saved.status(), command);
   if ((table == "nat" && !saved->has_nat) || (table == "filter" && !saved->has_filter)) {
