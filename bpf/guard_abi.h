@@ -16,7 +16,10 @@
 
 #include <linux/types.h>
 
-/* Grows when a pinned map's key or value changes its meaning or its layout. */
+/*
+ * Grows when a pinned map's layout does. Fields, enumerators and maps are only ever added, at the
+ * end, and none changes its meaning: what would is a new map. docs/upgrade.md has the promise.
+ */
 #define NPG_ABI_VERSION 3
 
 #define NPG_MAX_NODEPORTS 65536

@@ -249,6 +249,33 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   EXPECT_STREQ(entry->service, "a/b");
 }
 
+// A build that is rolled back finds what the newer one pinned.
+TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
+  struct Newer {
+    npg_nodeport known;
+    uint64_t more;
+  };
+  const base::UniqueFd newer = PinMap(pins_, "nodeports", sizeof(npg_port_key), sizeof(Newer));
+  const npg_port_key key{kPort, IPPROTO_TCP, 0};
+  Newer value{};
+  value.known.sources = NPG_SOURCE_KUBERNETES;
+  value.known.since = 42;
+  std::memcpy(value.known.service, "a/b", 4);
+  value.more = ~uint64_t{0};
+  ASSERT_EQ(bpf_map_update_elem(newer.get(), &key, &value, BPF_ANY), 0);
+
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
+  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
+  ASSERT_TRUE(entry.has_value());
+  EXPECT_EQ(entry->sources, uint32_t{NPG_SOURCE_KUBERNETES});
+  EXPECT_EQ(entry->since, 42);
+  EXPECT_STREQ(entry->service, "a/b");
+}
+
 TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
   const base::UniqueFd old = PinMap(pins_, "nodeports", 8, sizeof(npg_nodeport));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,

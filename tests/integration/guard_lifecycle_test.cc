@@ -10,14 +10,12 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,7 +23,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
@@ -36,6 +33,7 @@
 #include "testing/guard_fixture.h"
 #include "testing/guard_maps.h"
 #include "testing/guard_process.h"
+#include "testing/hammer.h"
 #include "testing/status_asserts.h"
 #include "testing/stream.h"
 #include "testing/transport.h"
@@ -97,41 +95,6 @@ class GuardLifecycleTest : public GuardTest {
 
  private:
   std::unique_ptr<EchoServer> host_;
-};
-
-// A connect that is made over and over from the moment this exists.
-class Hammer {
- public:
-  explicit Hammer(std::vector<Dial> dials) : dials_(std::move(dials)) {
-    thread_ = std::thread([this] {
-      // A pause, so that the connections' TIME_WAITs do not use up the ports.
-      for (size_t i = 0; !stop_.WaitForNotificationWithTimeout(absl::Microseconds(500)); ++i) {
-        const Dial& dial = dials_[i % dials_.size()];
-        const std::string answer = Ask(dial);
-        ++connects_;
-        if (answer != "host") wrong_.push_back(absl::StrCat(ToString(dial), ": ", answer));
-      }
-    });
-  }
-  ~Hammer() { Stop(); }
-  Hammer(const Hammer&) = delete;
-  Hammer& operator=(const Hammer&) = delete;
-
-  uint64_t connects() const { return connects_; }
-
-  // Whatever did not reach the host.
-  std::vector<std::string> Stop() {
-    if (!stop_.HasBeenNotified()) stop_.Notify();
-    if (thread_.joinable()) thread_.join();
-    return wrong_;
-  }
-
- private:
-  std::vector<Dial> dials_;
-  absl::Notification stop_;
-  std::atomic<uint64_t> connects_ = 0;
-  std::vector<std::string> wrong_;
-  std::thread thread_;
 };
 
 TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuard) {
