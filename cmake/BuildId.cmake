@@ -1,5 +1,6 @@
 # NPG_COMMIT: the commit a build came from, for `nodeport-guard version`.
 # Read again whenever HEAD moves, so that a rebuilt tree does not lie.
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/VERSION")
 set(NPG_COMMIT "unknown")
 find_package(Git QUIET)
 if(Git_FOUND)
@@ -8,12 +9,15 @@ if(Git_FOUND)
   if(NOT failed)
     set(NPG_COMMIT "${described}")
   endif()
-  execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${CMAKE_CURRENT_SOURCE_DIR}" rev-parse --git-path logs/HEAD
-    OUTPUT_VARIABLE reflog OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
-  if(NOT failed)
-    cmake_path(ABSOLUTE_PATH reflog BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
-    if(EXISTS "${reflog}")
-      set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${reflog}")
+  # A new tag is a new version.
+  foreach(path logs/HEAD refs/tags)
+    execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${CMAKE_CURRENT_SOURCE_DIR}" rev-parse --git-path ${path}
+      OUTPUT_VARIABLE file OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+    if(NOT failed)
+      cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY "${CMAKE_CURRENT_SOURCE_DIR}")
+      if(EXISTS "${file}")
+        set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${file}")
+      endif()
     endif()
-  endif()
+  endforeach()
 endif()
