@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rendered manifests must be: each function yields the faults it finds, as
+text. `facts` is what they are held to: the binary, deploy/README.md, VERSION and
+the systemd unit."""
+
+import re
+import subprocess
+
+import jsonschema
+
+NAME = "nodeport-guard"
+APP_LABEL = "app.kubernetes.io/name"
+APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
+CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+KINDS = CLUSTER_WIDE | {"ServiceAccount", "DaemonSet", "PodMonitor", "PrometheusRule", "ConfigMap"}
+PROBES = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
+
+
+class Facts:
+    def __init__(self, top, guard):
+        self.guard = guard
+        self.version = self.text(top / "VERSION").strip()
+        readme = self.text(top / "deploy/README.md")
+        rows = {match[1]: match[2] for match in re.finditer(r"^\| `([A-Z_]+)` \| (.*) \|$", readme, re.M)}
+        self.capabilities = {name for name, why in rows.items() if "only with `components/" not in why}
+        self.component_capabilities = {
+            component: name for name, why in rows.items()
+            for component in re.findall(r"only with `components/([^`]+)`", why)}
+        unit = self.text(top / "deploy/systemd/nodeport-guard.service.in")
+        self.unit_capabilities = {name.removeprefix("CAP_") for name in re.search(
+            r"^CapabilityBoundingSet=(.*)$", unit, re.M)[1].split()}
+        # The first column of the tables about settings and mounts.
+        self.explained = {name.split(":")[0] for name in re.findall(r"`([^`]+)`", "".join(
+            re.findall(r"^\|([^|]*`[^|]*)\|[^|]*\|$", readme, re.M)))}
+        self.memory = dict(zip(("request", "limit"), (size + "Mi" for size in re.search(
+            r"(\d+) MiB are requested and the limit is (\d+) MiB", readme).groups())))
+        self.cpu = re.search(r"CPU: (\w+) are requested", readme)[1]
+        self.flags = {command: set(re.findall(r"^  (?:-\w, )?(--[a-z-]+)", self.help(command), re.M))
+                      for command in re.findall(r"^  ([a-z]+) {2,}\S", self.help(), re.M)}
+        assert len(self.flags) > 4 and all(self.flags.values()), self.flags
+        assert len(self.capabilities) > 4 and self.component_capabilities, rows
+
+    @staticmethod
+    def text(path):
+        return path.read_text(encoding="utf-8")
+
+    def help(self, *command):
+        return subprocess.run([self.guard, *command, "--help"], check=True, text=True,
+                              stdout=subprocess.PIPE).stdout
+
+
+def one(documents, kind):
+    found = [document for document in documents if document["kind"] == kind]
+    assert len(found) == 1, f"{len(found)} of kind {kind}"
+    return found[0]
+
+
+def pod_of(documents):
+    return one(documents, "DaemonSet")["spec"]["template"]["spec"]
+
+
+def containers_of(documents):
+    pod = pod_of(documents)
+    return pod.get("initContainers", []) + pod["containers"]
+
+
+def some(schema=None, **names):
+    """An object with these members and no others: a typing error is one."""
+    return {"type": "object", "additionalProperties": False, "properties": names} | (schema or {})
+
+
+def many(schema):
+    return {"type": "array", "minItems": 1, "items": schema}
+
+
+TEXT, NUMBER, FLAG = {"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
+LABELS = {"type": "object", "additionalProperties": TEXT}
+QUANTITIES = some(cpu={"pattern": "^[0-9]+m?$"}, memory={"pattern": "^[0-9]+(Ki|Mi|Gi)$"})
+METADATA = some({"required": ["name"]}, name=TEXT, namespace=TEXT, labels=LABELS, annotations=LABELS)
+PROBE = some({"required": ["httpGet"]},
+             httpGet=some({"required": ["path", "port"]}, host=TEXT, path=TEXT, port={"type": ["integer", "string"]}),
+             initialDelaySeconds=NUMBER, periodSeconds=NUMBER, timeoutSeconds=NUMBER, failureThreshold=NUMBER)
+CONTAINER = some(
+    {"required": ["name", "image", "args", "securityContext", "volumeMounts"]},
+    name=TEXT, image=TEXT, imagePullPolicy={"enum": ["IfNotPresent", "Always", "Never"]}, args=many(TEXT),
+    env=many(some({"required": ["name"], "oneOf": [{"required": ["value"]}, {"required": ["valueFrom"]}]},
+                  name={"pattern": "^[A-Z][A-Z0-9_]*$"}, value=TEXT,
+                  valueFrom=some(fieldRef=some({"required": ["fieldPath"]}, fieldPath={
+                      "enum": ["spec.nodeName", "status.hostIP", "status.podIP", "metadata.name"]})))),
+    ports=many(some({"required": ["containerPort"]}, name=TEXT, containerPort=NUMBER, protocol={"enum": ["TCP", "UDP"]})),
+    startupProbe=PROBE, livenessProbe=PROBE, readinessProbe=PROBE,
+    resources=some(requests=QUANTITIES, limits=QUANTITIES),
+    terminationMessagePolicy={"enum": ["File", "FallbackToLogsOnError"]},
+    securityContext=some(
+        runAsUser=NUMBER, runAsGroup=NUMBER, privileged=FLAG, readOnlyRootFilesystem=FLAG,
+        allowPrivilegeEscalation=FLAG, capabilities=some(add=many(TEXT), drop=many(TEXT)),
+        seccompProfile=some(type={"enum": ["Unconfined", "RuntimeDefault"]})),
+    volumeMounts=many(some({"required": ["name", "mountPath"]}, name=TEXT, mountPath=TEXT, readOnly=FLAG,
+                           mountPropagation={"enum": ["None", "HostToContainer", "Bidirectional"]})))
+DAEMON_SET = some(
+    {"required": ["apiVersion", "kind", "metadata", "spec"]},
+    apiVersion={"const": "apps/v1"}, kind={"const": "DaemonSet"}, metadata=METADATA,
+    spec=some({"required": ["selector", "template", "updateStrategy"]},
+              selector=some(matchLabels=LABELS),
+              updateStrategy=some(type={"const": "RollingUpdate"}, rollingUpdate=some(
+                  maxUnavailable={"pattern": "^[0-9]+%$"}, maxSurge=NUMBER)),
+              template=some(
+                  metadata=some(labels=LABELS, annotations=LABELS),
+                  spec=some({"required": ["containers", "volumes", "serviceAccountName"]},
+                            serviceAccountName=TEXT, automountServiceAccountToken=FLAG, enableServiceLinks=FLAG,
+                            priorityClassName=TEXT, nodeSelector=LABELS, hostNetwork=FLAG, hostPID=FLAG,
+                            tolerations=many(some(operator=TEXT, key=TEXT, effect=TEXT, value=TEXT)),
+                            dnsPolicy={"enum": ["Default", "ClusterFirst", "ClusterFirstWithHostNet", "None"]},
+                            terminationGracePeriodSeconds=NUMBER,
+                            initContainers=many(CONTAINER), containers=many(CONTAINER),
+                            volumes=many(some({"required": ["name", "hostPath"]}, name=TEXT, hostPath=some(
+                                {"required": ["path"]}, path=TEXT, type={"enum": ["Directory"]})))))))
+
+
+def structure(documents, facts):
+    """Names, namespaces, references, and fields that Kubernetes knows."""
+    del facts
+    for document in documents:
+        metadata = document.get("metadata", {})
+        what = f"{document.get('kind')} {metadata.get('name')}"
+        if document.get("kind") not in KINDS or not document.get("apiVersion"):
+            yield f"{what}: unknown kind"
+        if (metadata.get("namespace") == NAME) == (document.get("kind") in CLUSTER_WIDE):
+            yield f"{what}: is in namespace {metadata.get('namespace')}"
+        if metadata.get("labels", {}).get(APP_LABEL) != NAME:
+            yield f"{what}: lacks the label {APP_LABEL}"
+    names = [(document["kind"], document["metadata"]["name"]) for document in documents]
+    if len(set(names)) != len(names):
+        yield f"two have one name: {names}"
+    daemon_set = one(documents, "DaemonSet")
+    for error in jsonschema.Draft202012Validator(DAEMON_SET).iter_errors(daemon_set):
+        yield f"DaemonSet: {'.'.join(map(str, error.absolute_path))}: {error.message}"
+    # The selector cannot be changed: whatever it is, all must have the same.
+    template = daemon_set["spec"]["template"]
+    for labels in (daemon_set["spec"]["selector"]["matchLabels"], template["metadata"]["labels"]):
+        if labels != {APP_LABEL: NAME}:
+            yield f"DaemonSet: its pods are told by {labels}"
+    account = one(documents, "ServiceAccount")["metadata"]["name"]
+    binding = one(documents, "ClusterRoleBinding")
+    if template["spec"].get("serviceAccountName") != account \
+            or binding["roleRef"]["name"] != one(documents, "ClusterRole")["metadata"]["name"] \
+            or binding["subjects"] != [{"kind": "ServiceAccount", "name": account, "namespace": NAME}]:
+        yield "pod, account, binding and role do not belong together"
+    level = one(documents, "Namespace")["metadata"]["labels"].get("pod-security.kubernetes.io/enforce")
+    if level != "privileged":
+        yield f"the namespace enforces pod security {level}"
+
+
+def pod(documents, facts):
+    """What a pod of every overlay must be."""
+    daemon_set = one(documents, "DaemonSet")
+    spec = daemon_set["spec"]["template"]["spec"]
+    unload = spec["containers"][0]["args"][0] == "unload"
+    wanted = {
+        "priorityClassName": "system-node-critical", "tolerations": [{"operator": "Exists"}],
+        "hostNetwork": True, "hostPID": True, "dnsPolicy": "Default", "enableServiceLinks": False,
+        "automountServiceAccountToken": not unload}
+    for name, value in wanted.items():
+        if spec.get(name) != value:
+            yield f"{name} is {spec.get(name)}, not {value}"
+        if name not in facts.explained and name not in ("tolerations",):
+            yield f"README.md gives no reason for {name}"
+    if not 0 < spec.get("terminationGracePeriodSeconds", 30) <= 10:
+        yield "terminationGracePeriodSeconds is not small"
+    rolling = daemon_set["spec"]["updateStrategy"]["rollingUpdate"]
+    if rolling != {"maxUnavailable": "100%" if unload else "10%", "maxSurge": 0}:
+        yield f"it is updated by {rolling}"
+    annotations = daemon_set["spec"]["template"]["metadata"].get("annotations", {})
+    profiles = {name.removeprefix(APPARMOR) for name, value in annotations.items()
+                if name.startswith(APPARMOR) and value == "unconfined"}
+    if profiles != {container["name"] for container in containers_of(documents)}:
+        yield f"AppArmor is unconfined for {profiles}"
+    resources = spec["containers"][0].get("resources")
+    if resources != {"requests": {"cpu": facts.cpu, "memory": facts.memory["request"]},
+                     "limits": {"memory": facts.memory["limit"]}}:
+        yield f"resources are {resources}; README.md says {facts.cpu}, {facts.memory}"
+    probes = {name: probe["httpGet"]["path"] for name, probe in spec["containers"][0].items() if name in PROBES}
+    if probes != ({} if unload else PROBES):
+        yield f"the probes are {probes}"
+
+
+def mounts(documents, facts):
+    """Each volume is mounted where it is on the node, and README.md says why."""
+    volumes = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in pod_of(documents)["volumes"]}
+    for container in containers_of(documents):
+        mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
+        if mounted != volumes:
+            yield f"{container['name']}: mounts {mounted} of {volumes}"
+    for path in volumes.values():
+        if path not in facts.explained:
+            yield f"README.md gives no reason for the mount {path}"
+
+
+def rights(documents, facts, privileged, components):
+    """Capabilities and what else a container may do."""
+    if facts.capabilities != facts.unit_capabilities:
+        yield f"README.md has {facts.capabilities}, the systemd unit {facts.unit_capabilities}"
+    wanted = facts.capabilities | {facts.component_capabilities[name] for name in components
+                                   if name in facts.component_capabilities}
+    for container in containers_of(documents):
+        context = dict(container["securityContext"])
+        if context.pop("runAsUser", None) != 0 or context.pop("runAsGroup", None) != 0 \
+                or context.pop("readOnlyRootFilesystem", None) is not True:
+            yield f"{container['name']}: is not root on a read-only file system"
+        if privileged:
+            if context != {"privileged": True}:
+                yield f"{container['name']}: privileged, and {context}"
+            continue
+        capabilities = context.pop("capabilities", {})
+        if capabilities.get("drop") != ["ALL"]:
+            yield f"{container['name']}: keeps the runtime's capabilities"
+        if sorted(capabilities.get("add", [])) != sorted(wanted):
+            yield f"{container['name']}: adds {capabilities.get('add')}, README.md has {sorted(wanted)}"
+        if context != {"allowPrivilegeEscalation": False, "seccompProfile": {"type": "Unconfined"}}:
+            yield f"{container['name']}: {context}"
+        if container.get("terminationMessagePolicy") != "FallbackToLogsOnError":
+            yield f"{container['name']}: its last words are not its termination message"
+
+
+def commands(documents, facts):
+    """Image, arguments and environment, against the binary's own help."""
+    for container in containers_of(documents):
+        name, (command, *arguments) = container["name"], container["args"]
+        if container["image"] != f"{NAME}:{facts.version}":
+            yield f"{name}: image {container['image']}, but VERSION is {facts.version}"
+        if command not in facts.flags:
+            yield f"{name}: there is no command {command}"
+            continue
+        for argument in arguments:
+            if argument.split("=")[0] not in facts.flags[command]:
+                yield f"{name}: {command} has no flag {argument}"
+        before = set()
+        for variable in container.get("env", []):
+            flag = "--" + variable["name"].removeprefix("NODEPORT_GUARD_").lower().replace("_", "-")
+            if variable["name"].startswith("NODEPORT_GUARD_") and flag not in facts.flags[command]:
+                yield f"{name}: {command} has no flag {flag} for {variable['name']}"
+            # kubelet puts in only what stands before.
+            for used in set(re.findall(r"\$\(([^)]*)\)", variable.get("value", ""))) - before:
+                yield f"{name}: {variable['name']} uses {used}, which is not set before it"
+            before.add(variable["name"])
+
+
+def scraping(documents, facts):
+    """Where there is a PodMonitor, the pod has what it asks for."""
+    del facts
+    for monitor in (document for document in documents if document["kind"] == "PodMonitor"):
+        container = pod_of(documents)["containers"][0]
+        ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+            if endpoint["port"] not in ports:
+                yield f"PodMonitor: no port {endpoint['port']} among {ports}"
+        if monitor["spec"]["selector"]["matchLabels"] != {APP_LABEL: NAME} or monitor["spec"]["jobLabel"] != APP_LABEL:
+            yield "PodMonitor: does not select the DaemonSet's pods"
+        for name in PROBES:
+            probe = container[name]["httpGet"]
+            if "host" in probe or probe["port"] not in ports.values():
+                yield f"{name}: does not go to the address of the node"
+    if any(document["kind"] == "PodMonitor" for document in documents) != any(
+            document["kind"] == "PrometheusRule" for document in documents):
+        yield "of PodMonitor and PrometheusRule only one is there"
+
+
+def faults(documents, facts, privileged, components):
+    """Of all checks; what one of them cannot even read is a fault, too."""
+    found = []
+    for check in (structure, pod, mounts, commands, scraping, rights):
+        more = (privileged, components) if check is rights else ()
+        try:
+            found += check(documents, facts, *more)
+        except (AssertionError, KeyError, IndexError, TypeError, AttributeError) as error:
+            found.append(f"{check.__name__}: {error!r}")
+    return found

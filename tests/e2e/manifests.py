@@ -1,0 +1,363 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""manifests.py GUARD SOURCE_TREE FOLDER CGROUP RENDERER...: renders every base, overlay
+and component, holds them to the binary and the documents, and runs the binary as
+each of them says, beside an API server that grants what their ClusterRole does.
+
+Runs on a private node (manifests.sh), which is all that is guarded: CGROUP, in
+place of the root. FOLDER has the API server's key and token, and pod.procs."""
+
+import copy
+import functools
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import yaml
+
+import cluster_api
+import manifest_rules as rules
+
+GUARD, TOP, FOLDER, CGROUP, *RENDERER = sys.argv[1:]
+TOP, FOLDER = pathlib.Path(TOP), pathlib.Path(FOLDER)
+DEPLOY = TOP / "deploy"
+HOST_IP, API_PORT, NODE_PORT = "192.0.2.10", 6443, 33589
+SECRETS = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PINS = pathlib.Path("/sys/fs/bpf/nodeport-guard")
+FIELDS = {"spec.nodeName": "worker-1", "status.hostIP": HOST_IP}
+
+
+def fail(message):
+    sys.exit(f"FAILED: {message}")
+
+
+# Rendering.
+
+def render(folder):
+    done = subprocess.run([*RENDERER, folder], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        fail(f"{' '.join(RENDERER)} {folder}: {done.stderr.strip()}")
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def composed(name, resources, components):
+    """An overlay as a cluster would have it, beside the ones that are shipped."""
+    folder = FOLDER / "deploy" / "test" / name
+    folder.mkdir(parents=True)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({
+        "resources": [f"../../{resource}" for resource in resources],
+        "components": [f"../../components/{component}" for component in components]}), encoding="utf-8")
+    return folder
+
+
+def variants():
+    """name → documents, whether it is privileged, its components."""
+    shutil.copytree(DEPLOY, FOLDER / "deploy")
+    components = sorted(path.parent.name for path in (DEPLOY / "components").glob("*/kustomization.yaml"))
+    overlays = sorted(path.parent.name for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
+    assert {"observe", "enforce", "local-scope", "k3s", "privileged", "uninstall"} <= set(overlays), overlays
+    assert {"monitoring", "kernel-5.10"} <= set(components), components
+    made = {"base": (render(DEPLOY / "base"), False, [])}
+    for name in overlays:
+        made[f"overlays/{name}"] = (render(DEPLOY / "overlays" / name), name == "privileged", [])
+    for name in components:
+        made[f"components/{name}"] = (render(composed(name, ["base"], [name])), name == "privileged", [name])
+    together = [name for name in components if name != "privileged"]
+    made["all together"] = (render(composed("together", ["overlays/observe"], together)), False, together)
+    return made
+
+
+# That each rule can fail: one change of a manifest for each of them, which is to be found.
+
+def containers(documents):
+    return rules.pod_of(documents)["containers"]
+
+
+def change(kind, *path, value=None, remove=False):
+    def apply(documents):
+        at = rules.one(documents, kind)
+        for step in path[:-1]:
+            at = at[step]
+        if remove:
+            del at[path[-1]]
+        else:
+            at[path[-1]] = value
+    return apply
+
+
+POD = ("DaemonSet", "spec", "template", "spec")
+CONTAINER = (*POD, "containers", 0)
+CHANGES = [
+    ("is in namespace", change("ServiceAccount", "metadata", "namespace", value="default")),
+    ("lacks the label", change("ClusterRole", "metadata", "labels", value={})),
+    ("unknown kind", lambda documents: documents.append({"apiVersion": "v1", "kind": "Deamonset", "metadata": {"name": "x"}})),
+    ("two have one name", lambda documents: documents.append(documents[0])),
+    ("'imagePullPolice' was unexpected", change(*CONTAINER, "imagePullPolice", value="Always")),
+    ("do not belong together", change("ClusterRoleBinding", "roleRef", "name", value="view")),
+    ("do not belong together", change(*POD, "serviceAccountName", value="default")),
+    ("pod security", change("Namespace", "metadata", "labels", "pod-security.kubernetes.io/enforce", value="baseline")),
+    ("its pods are told by", change("DaemonSet", "spec", "selector", "matchLabels", value={"app": "x"})),
+    ("priorityClassName is", change(*POD, "priorityClassName", remove=True)),
+    ("tolerations is", change(*POD, "tolerations", value=[{"operator": "Exists", "key": "x"}])),
+    ("hostNetwork is", change(*POD, "hostNetwork", value=False)),
+    ("hostPID is", change(*POD, "hostPID", remove=True)),
+    ("it is updated by", change("DaemonSet", "spec", "updateStrategy", "rollingUpdate", "maxUnavailable", value="20%")),
+    ("not small", change(*POD, "terminationGracePeriodSeconds", value=300)),
+    ("'lifecycle' was unexpected", change(*CONTAINER, "lifecycle", value={"preStop": {}})),
+    ("AppArmor is", change("DaemonSet", "spec", "template", "metadata", "annotations", value={})),
+    ("resources are", change(*CONTAINER, "resources", "limits", "memory", value="8Mi")),
+    ("the probes are", change(*CONTAINER, "livenessProbe", remove=True)),
+    ("the probes are", change(*CONTAINER, "readinessProbe", "httpGet", "path", value="/healthz")),
+    ("mounts", change(*CONTAINER, "volumeMounts", 0, "mountPath", value="/cgroup")),
+    ("no reason for the mount", change(*POD, "volumes", 0, "hostPath", "path", value="/")),
+    ("but VERSION is", change(*CONTAINER, "image", value="nodeport-guard:latest")),
+    ("no command", change(*CONTAINER, "args", value=["start"])),
+    ("has no flag --verbose", change(*CONTAINER, "args", value=["run", "--verbose"])),
+    ("has no flag --mood", lambda documents: containers(documents)[0]["env"].append(
+        {"name": "NODEPORT_GUARD_MOOD", "value": "x"})),
+    ("not set before it", lambda documents: containers(documents)[0]["env"].append(
+        {"name": "NODEPORT_GUARD_LOG_LEVEL", "value": "$(LEVEL)"})),
+    ("adds", lambda documents: containers(documents)[0]["securityContext"]["capabilities"]["add"].append("SYS_ADMIN")),
+    ("adds", lambda documents: containers(documents)[0]["securityContext"]["capabilities"]["add"].remove("NET_RAW")),
+    ("runtime's capabilities", change(*CONTAINER, "securityContext", "capabilities", "drop", remove=True)),
+    ("seccompProfile", change(*CONTAINER, "securityContext", "seccompProfile", "type", value="RuntimeDefault")),
+    ("read-only file system", change(*CONTAINER, "securityContext", "readOnlyRootFilesystem", value=False)),
+    ("allowPrivilegeEscalation", change(*CONTAINER, "securityContext", "allowPrivilegeEscalation", value=True)),
+    ("last words", change(*CONTAINER, "terminationMessagePolicy", value="File")),
+]
+MONITORING_CHANGES = [
+    ("no port", change(*CONTAINER, "ports", 0, "name", value="metrics")),
+    ("not go to the address", change(*CONTAINER, "startupProbe", "httpGet", "host", value="127.0.0.1")),
+    ("does not select", change("PodMonitor", "spec", "selector", "matchLabels", value={"app": "guard"})),
+    ("only one is there", lambda documents: documents.remove(rules.one(documents, "PrometheusRule"))),
+    ("not set before it", lambda documents: containers(documents)[0]["env"].reverse()),
+]
+
+
+def check_the_rules(documents, facts, components, changes):
+    for expected, apply in changes:
+        wrong = copy.deepcopy(documents)
+        apply(wrong)
+        found = rules.faults(wrong, facts, False, components)
+        if not any(expected in fault for fault in found):
+            fail(f"a changed manifest passes; a fault with \"{expected}\" was expected, there are {found}")
+
+
+# Running, as kubelet would run the container.
+
+def environment(container):
+    values = {"PATH": os.environ["PATH"], "KUBERNETES_SERVICE_HOST": "127.0.0.1",
+              "KUBERNETES_SERVICE_PORT": str(API_PORT), "NODEPORT_GUARD_CGROUP": CGROUP}
+    for variable in container.get("env", []):
+        field = variable.get("valueFrom", {}).get("fieldRef", {}).get("fieldPath")
+        values[variable["name"]] = FIELDS[field] if field else re.sub(
+            r"\$\(([^)]*)\)", lambda match: values[match[1]], variable["value"])
+    return values
+
+
+@functools.cache
+def obtainable(capabilities):
+    """Those of them that this machine's own root has; in a container it may lack some."""
+    have = subprocess.run(["setpriv", "--dump"], check=True, text=True, stdout=subprocess.PIPE).stdout
+    bounding = re.search(r"^Capability bounding set: (.*)$", have, re.M)[1].split(",")
+    lacking = [name for name in capabilities if name.lower() not in bounding]
+    if lacking:
+        print(f"  (root lacks {', '.join(lacking)} on this machine: what follows ran without)")
+    return [name.lower() for name in capabilities if name not in lacking]
+
+
+def in_container(container, command):
+    """The command in a cgroup of the pod, with the container's capabilities."""
+    context = container["securityContext"]
+    limits = []
+    if not context.get("privileged"):
+        capabilities = obtainable(tuple(context["capabilities"]["add"]))
+        limits = ["--no-new-privs", "--bounding-set", ",".join(["-all"] + [f"+{name}" for name in capabilities])]
+    return ["sh", "-c", 'echo $$ >"$0" && exec "$@"', FOLDER / "pod.procs", "unshare", "--cgroup",
+            "setpriv", *limits, "--", *command]
+
+
+def token_of(pod):
+    """As kubelet mounts it, or does not."""
+    shutil.rmtree(SECRETS, ignore_errors=True)
+    if pod["automountServiceAccountToken"]:
+        SECRETS.mkdir(parents=True)
+        for name in ("token", "ca.crt"):
+            shutil.copy(FOLDER / name, SECRETS / name)
+
+
+def get(host, port, path):
+    """The status code, and what it says; 0 when nobody answers."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
+    except (OSError, http.client.HTTPException) as error:
+        return 0, str(error)
+    finally:
+        connection.close()
+
+
+def await_probe(name, container, process, seconds):
+    """Until the probe succeeds, as kubelet asks it."""
+    request = container[name]["httpGet"]
+    where = (request.get("host", HOST_IP), request["port"], request["path"])
+    deadline = time.monotonic() + seconds
+    while True:
+        code, text = get(*where)
+        if 200 <= code < 400:
+            return
+        if process.poll() is not None or time.monotonic() > deadline:
+            log = (FOLDER / "container.log").read_text(encoding="utf-8")
+            fail(f"{name}: {where} answers {code}, {text}; the container (exit status {process.poll()}) said:\n{log}")
+        time.sleep(0.1)
+
+
+def end(process, pod):
+    process.send_signal(signal.SIGTERM)
+    try:
+        code = process.wait(pod["terminationGracePeriodSeconds"])
+    except subprocess.TimeoutExpired:
+        process.kill()
+        fail("SIGTERM does not end the container within terminationGracePeriodSeconds")
+    if code != 0:
+        fail(f"SIGTERM ends the container with {code}: {(FOLDER / 'container.log').read_text(encoding='utf-8')}")
+
+
+def start(container):
+    # Closed with this function: the child has a descriptor of its own.
+    with open(FOLDER / "container.log", "w", encoding="utf-8") as log:
+        return subprocess.Popen(in_container(container, [GUARD, *container["args"]]),
+                                env=environment(container), stdout=log, stderr=log)
+
+
+def run(documents, until=lambda: True):
+    """Starts the container, asks every probe and port, and ends it."""
+    pod, container = rules.pod_of(documents), containers(documents)[0]
+    token_of(pod)
+    process = start(container)
+    try:
+        startup = container["startupProbe"]
+        await_probe("startupProbe", container, process, startup["periodSeconds"] * startup["failureThreshold"])
+        await_probe("readinessProbe", container, process, 60)
+        await_probe("livenessProbe", container, process, 15)
+        paths = {"/metrics": container["livenessProbe"]["httpGet"]}
+        for monitor in (document for document in documents if document["kind"] == "PodMonitor"):
+            for endpoint in monitor["spec"]["podMetricsEndpoints"]:
+                paths[endpoint["path"]] = {"port": next(port["containerPort"] for port in container["ports"]
+                                                        if port["name"] == endpoint["port"])}
+        for path, at in paths.items():
+            code, text = get(at.get("host", HOST_IP), at["port"], path)
+            if code != 200 or "nodeport_guard_ready 1" not in text:
+                fail(f"{path} answers {code}: {text}")
+        # As `kubectl exec` would start it.
+        status = json.loads(subprocess.run(
+            in_container(container, [GUARD, "status", "-o", "json"]), env=environment(container),
+            stdout=subprocess.PIPE, check=False).stdout)
+        set_to = environment(container)
+        guard = status["guard"]
+        told = (guard["mode"], guard["scope"])
+        wanted = (set_to.get("NODEPORT_GUARD_MODE", "enforce"), set_to.get("NODEPORT_GUARD_SCOPE", "loopback"))
+        if not status["healthy"] or told != wanted:
+            fail(f"the guard is {told}, healthy: {status['healthy']} ({status['problems']}), not {wanted}")
+        if {source["source"] for source in status["sources"]} != {"kubernetes", "netfilter"}:
+            fail(f"its sources are {status['sources']}")
+        deadline = time.monotonic() + 60
+        while not until():
+            if time.monotonic() > deadline or process.poll() is not None:
+                fail(f"60 s were not enough for {until.__doc__}; the container said:\n"
+                     + (FOLDER / "container.log").read_text(encoding="utf-8"))
+            time.sleep(0.1)
+        end(process, pod)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    if not PINS.is_dir():
+        fail("the end of the controller has taken the guard off the node")
+    return (FOLDER / "container.log").read_text(encoding="utf-8")
+
+
+def uninstall(documents):
+    """The init container, then the one that waits; the node is clean, and stays so."""
+    pod = rules.pod_of(documents)
+    token_of(pod)
+    for container in pod["initContainers"]:
+        done = subprocess.run(in_container(container, [GUARD, *container["args"]]), env=environment(container),
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60, check=False)
+        if done.returncode != 0:
+            fail(f"{container['args']} ends with {done.returncode}: {done.stdout}")
+    process = start(containers(documents)[0])
+    try:
+        time.sleep(2)
+        if process.poll() is not None:
+            fail(f"the container does not wait: it ended with {process.returncode}: "
+                 + (FOLDER / "container.log").read_text(encoding="utf-8"))
+        if PINS.exists():
+            fail(f"pins are left: {sorted(PINS.rglob('*'))}")
+        tables = subprocess.run(["nft", "list", "tables"], check=True, text=True, stdout=subprocess.PIPE).stdout
+        if "nodeport_guard" in tables:
+            fail(f"a table is left: {tables}")
+        end(process, pod)
+    finally:
+        if process.poll() is None:
+            process.kill()
+
+
+def main():
+    facts = rules.Facts(TOP, GUARD)
+    made = variants()
+    for name, (documents, privileged, components) in made.items():
+        found = rules.faults(documents, facts, privileged, components)
+        if found:
+            fail(f"{name}: " + "; ".join(found))
+    check_the_rules(made["base"][0], facts, [], CHANGES)
+    check_the_rules(made["components/monitoring"][0], facts, ["monitoring"], MONITORING_CHANGES)
+    print(f"{len(made)} manifests are as they must be; {len(CHANGES + MONITORING_CHANGES)} changed ones are refused.")
+
+    role = {name: rules.one(documents, "ClusterRole")["rules"] for name, (documents, *_) in made.items()}
+    if any(other != role["base"] for other in role.values()):
+        fail("the ClusterRole is not the same everywhere")
+    api = cluster_api.ClusterApi(API_PORT, FOLDER / "ca.crt", FOLDER / "key.pem",
+                                 (FOLDER / "token").read_text(encoding="utf-8"), role["base"], NODE_PORT)
+    # `get` is there for people.
+    expected = api.granted - {("", "services", "get")}
+    ran = []
+    with socket.create_server(("127.0.0.1", NODE_PORT)):
+        for name, (documents, *_) in made.items():
+            # A component is run in the one that has them all.
+            if containers(documents)[0]["args"][0] != "run" or name.startswith("components/"):
+                continue
+
+            def asked_for_everything():
+                """the verbs that the ClusterRole grants to be asked for"""
+                return api.refused or expected <= api.asked
+            log = run(documents, until=asked_for_everything)
+            if api.refused:
+                fail(f"{name}: the guard asks for {api.refused}, which the ClusterRole does not grant")
+            adopted = re.search(r"event=ready.* adopted=(\w+)", log)
+            if not adopted or adopted[1] != ("true" if ran else "false"):
+                fail(f"{name}: does not go on with the guard that is there:\n{log}")
+            ran.append(name)
+            print(f"  {name}: probes and /metrics answer; ended, and the guard is still there")
+    if api.asked != expected:
+        fail(f"asked for {api.asked}, granted {api.granted}")
+    print(f"{len(ran)} containers ran; the guard asks for all that its ClusterRole grants but get, and no more.")
+
+    removed = [name for name, (documents, *_) in made.items()
+               if containers(documents)[0]["args"][0] == "unload" and uninstall(documents) is None]
+    if not removed:
+        fail("no overlay takes the guard off")
+    print(f"{', '.join(removed)}: the node is clean, and the pod waits.")
+    api.stop()
+
+
+main()

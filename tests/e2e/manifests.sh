@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# manifests.sh GUARD SOURCE_TREE: holds what deploy/ renders to the binary, on a
+# private node that looks to the guard as a real one does to its pod.
+set -euo pipefail
+top=$2
+
+renderer=(kubectl kustomize)
+! command -v kustomize >/dev/null || renderer=(kustomize build)
+"${renderer[@]}" "$top/deploy/overlays/privileged" >/dev/null || {
+  printf 'FAILED: "%s" does not render a component; install kubectl from 1.21 on, or kustomize from 4 on\n' \
+    "${renderer[*]}" >&2
+  exit 1
+}
+
+# shellcheck source=tests/e2e/private_node.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
+
+# The node's mounts as a pod has them; it is in a cgroup of the test, with a cgroup
+# namespace of its own. That cgroup is all that is guarded.
+mkdir "$folder/node" "$cgroup/pod"
+mount --bind "$cgroup" "$folder/node"
+mount --bind "${cgroup%/*}" /sys/fs/cgroup
+mount -o remount,bind,ro /sys/fs/cgroup
+mount --bind "$folder/bpf" /sys/fs/bpf
+ln -s node/pod/cgroup.procs "$folder/pod.procs"
+mount -t tmpfs tmpfs /run
+ip addr add 192.0.2.10/32 dev lo
+
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api \
+  -addext subjectAltName=IP:127.0.0.1 -keyout "$folder/key.pem" -out "$folder/ca.crt" 2>"$folder/openssl.log" || {
+  cat -- "$folder/openssl.log" >&2
+  exit 1
+}
+printf 'token-of-the-test' >"$folder/token"
+PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/manifests.py" \
+  "$guard" "$top" "$folder" "/sys/fs/cgroup/${cgroup##*/}" "${renderer[@]}"
