@@ -2,43 +2,22 @@
 # shellcheck shell=bash
 # Debian's kernels, for scripts/kernel-matrix. Sourced after common.sh.
 
-# own_apt FOLDER COMMAND...: apt with a state of its own, so that releases of Debian
-# which are none of this machine's can be asked for, and nothing here changes.
-own_apt() {
-  local folder=$1 command=$2
-  shift 2
-  "$command" -q=2 -o "Dir::Etc::SourceList=$folder/apt/sources.list" -o Dir::Etc::SourceParts=/dev/null \
-    -o "Dir::State::Lists=$folder/apt/lists" -o "Dir::Cache=$folder/apt/cache" \
-    -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
-}
-
-# mirror_of SUITE_PATTERN: where this machine gets that suite from.
-mirror_of() {
-  # shellcheck disable=SC2016 # apt's own variables
-  apt-get indextargets --format '$(RELEASE) $(REPO_URI)' |
-    awk -v pattern="$1" '$1 ~ pattern { print $2; exit }'
-}
+# shellcheck source=scripts/lib/own_apt.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/own_apt.sh"
 
 # update_kernel_lists FOLDER: once a day is enough.
 update_kernel_lists() {
-  local folder=$1 main security suite
-  local stamp=$folder/apt/updated key=/usr/share/keyrings/debian-archive-keyring.gpg
-  [[ -z $(find "$stamp" -mmin -1440 2>/dev/null) ]] || return 0
-  mkdir -p -- "$folder/apt/lists/partial" "$folder/apt/cache"
-  main=$(mirror_of '^(bullseye|bookworm|trixie|stable)$')
+  local folder=$1 main security suite lines=()
+  main=$(mirror_of "$DEBIAN")
   security=$(mirror_of -security)
   [[ -n $main ]] || die "$EXIT_NOT_CAPABLE" "apt has no source of Debian here: no kernels"
-  {
-    for suite in bullseye bookworm trixie bookworm-backports trixie-backports; do
-      printf 'deb [signed-by=%s] %s %s main\n' "$key" "$main" "$suite"
-    done
-    [[ -z $security ]] || for suite in bullseye bookworm trixie; do
-      printf 'deb [signed-by=%s] %s %s-security main\n' "$key" "$security" "$suite"
-    done
-  } >"$folder/apt/sources.list"
-  # A suite that the mirror has no longer is no reason to do without the others.
-  own_apt "$folder" apt-get update || printf 'kernel-matrix: not every suite could be read\n' >&2
-  touch -- "$stamp"
+  for suite in bullseye bookworm trixie bookworm-backports trixie-backports; do
+    lines+=("$main $suite main")
+  done
+  [[ -z $security ]] || for suite in bullseye bookworm trixie; do
+    lines+=("$security $suite-security main")
+  done
+  update_own_apt "$folder" "${lines[@]}"
 }
 
 # newest_release SERIES FOLDER: of the plain kernels, neither cloud nor real-time.

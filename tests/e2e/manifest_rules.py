@@ -29,6 +29,10 @@ class Facts:
         unit = self.text(top / "deploy/systemd/nodeport-guard.service.in")
         self.unit_capabilities = {name.removeprefix("CAP_") for name in re.search(
             r"^CapabilityBoundingSet=(.*)$", unit, re.M)[1].split()}
+        code = dict(re.findall(r'\{CAP_\w+, "CAP_(\w+)", Capability::Need::(\w+)',
+                               self.text(top / "userspace/base/capabilities.h")))
+        self.code_capabilities = {name for name, need in code.items() if need != "kOldKernel"}
+        assert {"SYS_RESOURCE"} == set(code) - self.code_capabilities, code
         # The first column of the tables about settings and mounts.
         self.explained = {name.split(":")[0] for name in re.findall(r"`([^`]+)`", "".join(
             re.findall(r"^\|([^|]*`[^|]*)\|[^|]*\|$", readme, re.M)))}
@@ -198,8 +202,9 @@ def mounts(documents, facts):
 
 def rights(documents, facts, privileged, components):
     """Capabilities and what else a container may do."""
-    if facts.capabilities != facts.unit_capabilities:
-        yield f"README.md has {facts.capabilities}, the systemd unit {facts.unit_capabilities}"
+    if not facts.capabilities == facts.unit_capabilities == facts.code_capabilities:
+        yield (f"README.md has {facts.capabilities}, the systemd unit {facts.unit_capabilities}, "
+               f"capabilities.h {facts.code_capabilities}")
     wanted = facts.capabilities | {facts.component_capabilities[name] for name in components
                                    if name in facts.component_capabilities}
     for container in containers_of(documents):

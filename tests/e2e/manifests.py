@@ -32,6 +32,9 @@ DEPLOY = TOP / "deploy"
 HOST_IP, API_PORT, NODE_PORT = "192.0.2.10", 6443, 33589
 SECRETS = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PINS = pathlib.Path("/sys/fs/bpf/nodeport-guard")
+# What the guard then says of itself: mode and scope.
+MEANT = {"overlays/observe": ("observe", "loopback"), "overlays/local-scope": ("enforce", "local"),
+         "all together": ("observe", "loopback")}
 FIELDS = {"spec.nodeName": "worker-1", "status.hostIP": HOST_IP}
 
 
@@ -217,9 +220,13 @@ def await_probe(name, container, process, seconds):
         if 200 <= code < 400:
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            log = (FOLDER / "container.log").read_text(encoding="utf-8")
-            fail(f"{name}: {where} answers {code}, {text}; the container (exit status {process.poll()}) said:\n{log}")
+            fail(f"{name}: {where} answers {code}, {text}; the container (exit status {process.poll()}) said:\n"
+                 + container_log())
         time.sleep(0.1)
+
+
+def container_log():
+    return (FOLDER / "container.log").read_text(encoding="utf-8")
 
 
 def end(process, pod):
@@ -230,7 +237,7 @@ def end(process, pod):
         process.kill()
         fail("SIGTERM does not end the container within terminationGracePeriodSeconds")
     if code != 0:
-        fail(f"SIGTERM ends the container with {code}: {(FOLDER / 'container.log').read_text(encoding='utf-8')}")
+        fail(f"SIGTERM ends the container with {code}: {container_log()}")
 
 
 def start(container):
@@ -240,7 +247,7 @@ def start(container):
                                 env=environment(container), stdout=log, stderr=log)
 
 
-def run(documents, until=lambda: True):
+def run(documents, meant, until):
     """Starts the container, asks every probe and port, and ends it."""
     pod, container = rules.pod_of(documents), containers(documents)[0]
     token_of(pod)
@@ -263,19 +270,16 @@ def run(documents, until=lambda: True):
         status = json.loads(subprocess.run(
             in_container(container, [GUARD, "status", "-o", "json"]), env=environment(container),
             stdout=subprocess.PIPE, check=False).stdout)
-        set_to = environment(container)
-        guard = status["guard"]
-        told = (guard["mode"], guard["scope"])
-        wanted = (set_to.get("NODEPORT_GUARD_MODE", "enforce"), set_to.get("NODEPORT_GUARD_SCOPE", "loopback"))
-        if not status["healthy"] or told != wanted:
-            fail(f"the guard is {told}, healthy: {status['healthy']} ({status['problems']}), not {wanted}")
+        told = (status["guard"]["mode"], status["guard"]["scope"])
+        if not status["healthy"] or told != meant:
+            fail(f"the guard is {told}, healthy: {status['healthy']} ({status['problems']}), not {meant}")
         if {source["source"] for source in status["sources"]} != {"kubernetes", "netfilter"}:
             fail(f"its sources are {status['sources']}")
         deadline = time.monotonic() + 60
         while not until():
             if time.monotonic() > deadline or process.poll() is not None:
                 fail(f"60 s were not enough for {until.__doc__}; the container said:\n"
-                     + (FOLDER / "container.log").read_text(encoding="utf-8"))
+                     + container_log())
             time.sleep(0.1)
         end(process, pod)
     finally:
@@ -283,7 +287,7 @@ def run(documents, until=lambda: True):
             process.kill()
     if not PINS.is_dir():
         fail("the end of the controller has taken the guard off the node")
-    return (FOLDER / "container.log").read_text(encoding="utf-8")
+    return container_log()
 
 
 def uninstall(documents):
@@ -297,10 +301,13 @@ def uninstall(documents):
             fail(f"{container['args']} ends with {done.returncode}: {done.stdout}")
     process = start(containers(documents)[0])
     try:
-        time.sleep(2)
-        if process.poll() is not None:
-            fail(f"the container does not wait: it ended with {process.returncode}: "
-                 + (FOLDER / "container.log").read_text(encoding="utf-8"))
+        deadline = time.monotonic() + 20
+        while "waiting for SIGTERM" not in container_log() and process.poll() is None \
+                and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        if process.poll() is not None or "waiting for SIGTERM" not in container_log():
+            fail(f"the container does not wait (exit status {process.poll()}): {container_log()}")
         if PINS.exists():
             fail(f"pins are left: {sorted(PINS.rglob('*'))}")
         tables = subprocess.run(["nft", "list", "tables"], check=True, text=True, stdout=subprocess.PIPE).stdout
@@ -340,7 +347,7 @@ def main():
             def asked_for_everything():
                 """the verbs that the ClusterRole grants to be asked for"""
                 return api.refused or expected <= api.asked
-            log = run(documents, until=asked_for_everything)
+            log = run(documents, MEANT.get(name, ("enforce", "loopback")), asked_for_everything)
             if api.refused:
                 fail(f"{name}: the guard asks for {api.refused}, which the ClusterRole does not grant")
             adopted = re.search(r"event=ready.* adopted=(\w+)", log)

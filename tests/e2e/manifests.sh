@@ -5,13 +5,9 @@
 set -euo pipefail
 top=$2
 
-renderer=(kubectl kustomize)
-! command -v kustomize >/dev/null || renderer=(kustomize build)
-"${renderer[@]}" "$top/deploy/overlays/privileged" >/dev/null || {
-  printf 'FAILED: "%s" does not render a component; install kubectl from 1.21 on, or kustomize from 4 on\n' \
-    "${renderer[*]}" >&2
-  exit 1
-}
+# Before the network is a private one: it may have to be fetched.
+NPG_KUBECTL=${NPG_KUBECTL:-$("$top/scripts/lib/kubectl" "$top/build/kubectl")}
+export NPG_KUBECTL
 
 # shellcheck source=tests/e2e/private_node.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
@@ -34,4 +30,4 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 
 }
 printf 'token-of-the-test' >"$folder/token"
 PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/manifests.py" \
-  "$guard" "$top" "$folder" "/sys/fs/cgroup/${cgroup##*/}" "${renderer[@]}"
+  "$guard" "$top" "$folder" "/sys/fs/cgroup/${cgroup##*/}" "$NPG_KUBECTL" kustomize
