@@ -12,7 +12,7 @@ NAME = "nodeport-guard"
 APP_LABEL = "app.kubernetes.io/name"
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
-KINDS = CLUSTER_WIDE | {"ServiceAccount", "DaemonSet", "PodMonitor", "PrometheusRule", "ConfigMap"}
+KINDS = CLUSTER_WIDE | {"ServiceAccount", "ResourceQuota", "DaemonSet", "PodMonitor", "PrometheusRule", "ConfigMap"}
 PROBES = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
 
@@ -171,6 +171,10 @@ def pod(documents, facts):
             yield f"README.md gives no reason for {name}"
     if not 0 < spec.get("terminationGracePeriodSeconds", 30) <= 10:
         yield "terminationGracePeriodSeconds is not small"
+    quota = one(documents, "ResourceQuota")["spec"]
+    if set(quota["hard"]) != {"pods"} or quota["scopeSelector"]["matchExpressions"] != [
+            {"scopeName": "PriorityClass", "operator": "In", "values": [spec.get("priorityClassName")]}]:
+        yield f"the quota is not for pods of its priority class: {quota}"
     rolling = daemon_set["spec"]["updateStrategy"]["rollingUpdate"]
     if rolling != {"maxUnavailable": "100%" if unload else "10%", "maxSurge": 0}:
         yield f"it is updated by {rolling}"

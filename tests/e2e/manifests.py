@@ -113,6 +113,7 @@ CHANGES = [
     ("hostNetwork is", change(*POD, "hostNetwork", value=False)),
     ("hostPID is", change(*POD, "hostPID", remove=True)),
     ("it is updated by", change("DaemonSet", "spec", "updateStrategy", "rollingUpdate", "maxUnavailable", value="20%")),
+    ("the quota is not", change("ResourceQuota", "spec", "hard", value={"cpu": "1"})),
     ("not small", change(*POD, "terminationGracePeriodSeconds", value=300)),
     ("'lifecycle' was unexpected", change(*CONTAINER, "lifecycle", value={"preStop": {}})),
     ("AppArmor is", change("DaemonSet", "spec", "template", "metadata", "annotations", value={})),
@@ -320,6 +321,7 @@ def uninstall(documents):
 
 
 def main():
+    sys.stdout.reconfigure(line_buffering=True)
     facts = rules.Facts(TOP, GUARD)
     made = variants()
     for name, (documents, privileged, components) in made.items():
