@@ -8,7 +8,8 @@ import ssl
 import threading
 import urllib.parse
 
-PATH = re.compile(r"^/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/[^/]+)?/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?$")
+PATH = re.compile(r"^/(?:api|apis/(?P<group>[^/]+))/v1(?:/namespaces/[^/]+)?"
+                  r"/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?$")
 VERBS = {"POST": "create", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 

@@ -91,7 +91,8 @@ CONTAINER = some(
                   name={"pattern": "^[A-Z][A-Z0-9_]*$"}, value=TEXT,
                   valueFrom=some(fieldRef=some({"required": ["fieldPath"]}, fieldPath={
                       "enum": ["spec.nodeName", "status.hostIP", "status.podIP", "metadata.name"]})))),
-    ports=many(some({"required": ["containerPort"]}, name=TEXT, containerPort=NUMBER, protocol={"enum": ["TCP", "UDP"]})),
+    ports=many(some({"required": ["containerPort"]},
+                    name=TEXT, containerPort=NUMBER, protocol={"enum": ["TCP", "UDP"]})),
     startupProbe=PROBE, livenessProbe=PROBE, readinessProbe=PROBE,
     resources=some(requests=QUANTITIES, limits=QUANTITIES),
     terminationMessagePolicy={"enum": ["File", "FallbackToLogsOnError"]},
@@ -259,6 +260,8 @@ def scraping(documents, facts):
     del facts
     for monitor in (document for document in documents if document["kind"] == "PodMonitor"):
         container = pod_of(documents)["containers"][0]
+        if container["args"][0] == "unload":
+            continue
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             if endpoint["port"] not in ports:
