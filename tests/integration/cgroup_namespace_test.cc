@@ -20,6 +20,7 @@ namespace npg::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 class CgroupNamespaceTest : public ::testing::Test {
  protected:
@@ -27,9 +28,11 @@ class CgroupNamespaceTest : public ::testing::Test {
 
   // Runs the binary as a container's runtime would: the only cgroup2 it sees is
   // mounted in a cgroup namespace that begins at the test's cgroup. `before` is
-  // shell code that may mount more.
+  // shell code that may mount more, `after` runs when all is mounted; `more` namespaces.
   absl::StatusOr<CommandResult> InContainer(const std::string& before,
-                                            const std::vector<std::string>& arguments) {
+                                            const std::vector<std::string>& arguments,
+                                            const std::string& after = "",
+                                            const std::vector<std::string>& more = {}) {
     const std::string binary = GuardCommand(*node_, {}).front();
     const std::string own = node_->File("own");
     const std::string script = absl::StrCat(
@@ -43,11 +46,12 @@ class CgroupNamespaceTest : public ::testing::Test {
         before,
         "\nwhile read -r mount; do umount -l \"$mount\"; done </run/mounts\n"
         "mount -t cgroup2 none ",
-        own,
-        "\n"
-        "exec ",
-        binary, " ", absl::StrJoin(arguments, " "), " --bpffs ", node_->bpffs());
-    return RunForResult({"unshare", "--mount", "--cgroup", "bash", "-c", script});
+        own, "\n", after, "\nexec ", binary, " ", absl::StrJoin(arguments, " "), " --bpffs ",
+        node_->bpffs());
+    std::vector<std::string> command = {"unshare", "--mount", "--cgroup"};
+    command.insert(command.end(), more.begin(), more.end());
+    command.insert(command.end(), {"bash", "-c", script});
+    return RunForResult(command);
   }
 
   std::unique_ptr<TestNode> node_;
@@ -72,6 +76,20 @@ TEST_F(CgroupNamespaceTest, TheNodesIsFoundBesideIt) {
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult found,
                            InContainer(absl::StrCat("mount --bind \"$root\" ", node), {"doctor"}));
   EXPECT_THAT(found.out, HasSubstr(node)) << found.err;
+}
+
+// kind, k3d and LXC: the node is itself a container, in which the root of all cgroups is
+// not to be seen. A service of such a node is below the cgroup where its namespace begins.
+TEST_F(CgroupNamespaceTest, ANodeThatIsAContainerIsGuardedAsAWhole) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string service, node_->cgroup().MakeChild("service"));
+  const std::string own = node_->File("own");
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const CommandResult found,
+      InContainer("", {"doctor", "-o", "json"},
+                  absl::StrCat("mount -t proc proc /proc\necho $$ >", own, "/service/cgroup.procs"),
+                  {"--pid", "--fork"}));
+  EXPECT_THAT(found.out, HasSubstr(own + " is")) << found.err;
+  EXPECT_THAT(found.out, Not(HasSubstr("begins below"))) << found.err;
 }
 
 TEST_F(CgroupNamespaceTest, WithoutTheNodesDoctorSaysSo) {

@@ -18,8 +18,14 @@ namespace npg::cli {
 namespace {
 
 using ::testing::ElementsAre;
+using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+
+// What ElementsAre() is to find.
+auto Mount(const std::string& path, const std::string& root = "/") {
+  return ::testing::AllOf(Field(&Cgroup2Mount::path, path), Field(&Cgroup2Mount::root, root));
+}
 
 class NodePathsTest : public ::testing::Test {
  protected:
@@ -43,7 +49,7 @@ TEST(Cgroup2MountsTest, OfAUnifiedHost) {
                   "24 30 0:22 / /proc rw,nosuid - proc proc rw\n"
                   "35 25 0:30 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n"
                   "36 25 0:31 / /sys/fs/bpf rw shared:10 - bpf bpf rw,mode=700\n"),
-              ElementsAre("/sys/fs/cgroup"));
+              ElementsAre(Mount("/sys/fs/cgroup")));
 }
 
 TEST(Cgroup2MountsTest, OfAHybridHost) {
@@ -51,7 +57,7 @@ TEST(Cgroup2MountsTest, OfAHybridHost) {
                                  "32 31 0:29 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
                                  "41 31 0:38 / /sys/fs/cgroup/unified rw,relatime shared:1 "
                                  "master:2 - cgroup2 cgroup2 rw\n"),
-              ElementsAre("/sys/fs/cgroup/unified"));
+              ElementsAre(Mount("/sys/fs/cgroup/unified")));
 }
 
 TEST(Cgroup2MountsTest, AlsoOfPartsButNotWhatOnlyLooksLikeIt) {
@@ -61,13 +67,34 @@ TEST(Cgroup2MountsTest, AlsoOfPartsButNotWhatOnlyLooksLikeIt) {
                                  "3 0 0:7 / /odd - cgroup2\n"
                                  "not a line\n"
                                  "4 0 0:8 / /mnt/with\\040blank rw - cgroup2 none rw\n"),
-              ElementsAre("/sys/fs/cgroup", "/host", "/mnt/with blank"));
+              ElementsAre(Mount("/sys/fs/cgroup", "/kubepods/pod1"), Mount("/host", "/../.."),
+                          Mount("/mnt/with blank")));
+}
+
+TEST(IsBelowCgroupTest, AsTheReadersNamespaceHasThem) {
+  // The mount of the node in a pod, and the node's init, a service, the pod, another pod.
+  EXPECT_TRUE(IsBelowCgroup("/../../../init.scope", "/../../.."));
+  EXPECT_TRUE(IsBelowCgroup("/../../../system.slice/x.service", "/../../.."));
+  EXPECT_TRUE(IsBelowCgroup("/", "/../../.."));
+  EXPECT_TRUE(IsBelowCgroup("/../pod2", "/../../.."));
+  // On the node itself.
+  EXPECT_TRUE(IsBelowCgroup("/init.scope", "/"));
+  EXPECT_TRUE(IsBelowCgroup("/", "/"));
+  EXPECT_TRUE(IsBelowCgroup("/a/b", "/a"));
+  // A container's own, and a part of the node's.
+  EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/"));
+  EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/../.."));
+  EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/../../../system.slice"));
+  EXPECT_FALSE(IsBelowCgroup("/", "/../../../system.slice"));
+  EXPECT_FALSE(IsBelowCgroup("/ab", "/a"));
+  EXPECT_FALSE(IsBelowCgroup("", "/")) << "not known";
 }
 
 TEST_F(NodePathsTest, WithoutCgroup2TheNodeIsNotCapable) {
-  for (const std::string& mountinfo :
-       {File("mountinfo", "24 30 0:22 / /proc rw - proc proc rw\n"), std::string("/nowhere")}) {
-    const auto root = FindCgroup2Root(mountinfo);
+  std::filesystem::create_directory(folder_ / "self");
+  File("self/mountinfo", "24 30 0:22 / /proc rw - proc proc rw\n");
+  for (const std::string& proc : {folder_.string(), std::string("/nowhere")}) {
+    const auto root = FindCgroup2Root(proc);
     EXPECT_EQ(ExitCode(root.status()), kExitNotCapable);
     EXPECT_THAT(std::string(root.status().message()), HasSubstr("mount -t cgroup2"));
   }

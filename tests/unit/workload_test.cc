@@ -125,6 +125,13 @@ TEST(PickCgroupPathTest, Cgroup2Alone) {
   EXPECT_EQ(PickCgroupPath("0::/\n"), "/");
 }
 
+TEST(PickCgroupPathTest, FromACgroupNamespace) {
+  EXPECT_EQ(PickCgroupPath("0::/../../../../system.slice/containerd.service\n"),
+            "/system.slice/containerd.service");
+  EXPECT_EQ(PickCgroupPath("0::/../..\n"), "/");
+  EXPECT_EQ(PickCgroupPath("0::/..hidden/unit.service\n"), "/..hidden/unit.service");
+}
+
 TEST(PickCgroupPathTest, OldHierarchies) {
   const std::string pod = absl::StrCat("/kubepods/burstable/pod", kUid, "/", Id());
   // Hybrid, cgroupfs driver: the runtime left the cgroup2 hierarchy alone.

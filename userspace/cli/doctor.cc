@@ -55,7 +55,6 @@
 namespace npg::cli {
 namespace {
 
-constexpr const char* kProc = "/proc";
 constexpr const char* kKubeProxy = "kube-proxy";
 
 doctor::KernelFacts TryKernel(npg_scope scope) {

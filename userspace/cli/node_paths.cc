@@ -8,6 +8,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -25,6 +26,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "cli/exit_code.h"
@@ -49,16 +51,33 @@ bool IsOn(const std::string& path, uint64_t magic) {
   return statfs(path.c_str(), &info) == 0 && static_cast<uint64_t>(info.f_type) == magic;
 }
 
-// A mount of a part, or one made in a cgroup namespace, begins further down.
+std::string ReadText(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+// The cgroup2 line of /proc/PID/cgroup: "0::/path".
+std::string UnifiedCgroup(const std::string& path) {
+  for (const absl::string_view line : absl::StrSplit(ReadText(path), '\n')) {
+    absl::string_view cgroup = line;
+    if (absl::ConsumePrefix(&cgroup, "0::")) return std::string(cgroup);
+  }
+  return "";
+}
+
 bool IsHierarchyRoot(const std::string& path) {
   struct stat info {};
   return stat(path.c_str(), &info) == 0 && info.st_ino == kRootCgroupId;
 }
 
-bool IsMountPoint(const std::string& path) {
-  struct statx info {};
-  return statx(AT_FDCWD, path.c_str(), 0, STATX_BASIC_STATS, &info) == 0 &&
-         (info.stx_attributes & STATX_ATTR_MOUNT_ROOT) != 0;
+// Whether this mount is of the cgroups of the whole node. From a container nothing tells
+// for sure that its node is not one, too; but a container's own mount begins where its
+// cgroup namespace does, with this process in that very cgroup, while a node's services
+// are in one below.
+bool IsOfNode(const Cgroup2Mount& mount, const std::string& proc) {
+  if (IsHierarchyRoot(mount.path)) return true;
+  if (mount.root == "/" && UnifiedCgroup(proc + "/self/cgroup") == "/") return false;
+  return IsBelowCgroup(UnifiedCgroup(proc + "/1/cgroup"), mount.root);
 }
 
 // mountinfo writes blanks and backslashes as \ooo.
@@ -79,8 +98,8 @@ std::string Unescape(absl::string_view field) {
 
 }  // namespace
 
-std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo) {
-  std::vector<std::string> mounts;
+std::vector<Cgroup2Mount> ParseCgroup2Mounts(absl::string_view mountinfo) {
+  std::vector<Cgroup2Mount> mounts;
   for (const absl::string_view line : absl::StrSplit(mountinfo, '\n')) {
     // ID parent major:minor root mountpoint options [optional...] - fstype source super
     const std::vector<absl::string_view> halves = absl::StrSplit(line, absl::MaxSplits(" - ", 1));
@@ -88,29 +107,48 @@ std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo) {
     const std::vector<absl::string_view> mount = absl::StrSplit(halves[0], ' ');
     const std::vector<absl::string_view> type = absl::StrSplit(halves[1], ' ');
     if (mount.size() < 6 || type[0] != "cgroup2") continue;
-    mounts.push_back(Unescape(mount[4]));
+    mounts.push_back({Unescape(mount[4]), Unescape(mount[3])});
   }
   return mounts;
 }
 
-absl::StatusOr<std::string> FindCgroup2Root(const std::string& mountinfo) {
-  std::ifstream file(mountinfo);
-  const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  const std::vector<std::string> mounts = ParseCgroup2Mounts(text);
+bool IsBelowCgroup(absl::string_view cgroup, absl::string_view root) {
+  if (cgroup.empty() || root.empty()) return false;
+  const std::vector<absl::string_view> path = absl::StrSplit(cgroup, '/', absl::SkipEmpty());
+  const std::vector<absl::string_view> above = absl::StrSplit(root, '/', absl::SkipEmpty());
+  // Levels up that both go, or that only the root goes, which holds what is below it.
+  size_t at = 0;
+  while (at < above.size() && at < path.size() && above[at] == ".." && path[at] == "..") ++at;
+  if (at < path.size() && path[at] == "..") return false;  // it lies further up
+  size_t more = at;
+  while (more < above.size() && above[more] == "..") ++more;
+  if (more > at) return more == above.size();
+  return path.size() >= above.size() && std::equal(above.begin(), above.end(), path.begin());
+}
+
+absl::StatusOr<std::string> FindCgroup2Root(const std::string& proc) {
+  const std::string mountinfo = proc + "/self/mountinfo";
+  const std::vector<Cgroup2Mount> mounts = ParseCgroup2Mounts(ReadText(mountinfo));
   if (mounts.empty()) {
     return absl::FailedPreconditionError(
         absl::StrCat("no cgroup2 file system is mounted (", mountinfo,
                      "); mount one: mkdir -p /run/cgroup2 && mount -t cgroup2 none /run/cgroup2"));
   }
-  // A mount may be hidden below a later one.
-  for (const std::string& mount : mounts) {
-    if (IsOn(mount, CGROUP2_SUPER_MAGIC) && IsHierarchyRoot(mount)) return mount;
+  std::vector<std::string> parts;
+  std::string found;
+  for (const Cgroup2Mount& mount : mounts) {
+    // A mount may be hidden below a later one.
+    if (!IsOn(mount.path, CGROUP2_SUPER_MAGIC)) continue;
+    if (IsHierarchyRoot(mount.path)) return mount.path;
+    if (found.empty() && IsOfNode(mount, proc)) found = mount.path;
+    parts.push_back(mount.path);
   }
+  if (!found.empty()) return found;
   return absl::FailedPreconditionError(
-      absl::StrCat("the cgroup2 file system on ", absl::StrJoin(mounts, ", "), " ", kOnlyAPart));
+      absl::StrCat("the cgroup2 file system on ", absl::StrJoin(parts, ", "), " ", kOnlyAPart));
 }
 
-absl::Status CheckCgroup(const std::string& path) {
+absl::Status CheckCgroup(const std::string& path, const std::string& proc) {
   struct stat info {};
   if (stat(path.c_str(), &info) != 0) {
     return UsageError(absl::StrCat("--cgroup ", path, ": ", ErrnoText()));
@@ -122,8 +160,10 @@ absl::Status CheckCgroup(const std::string& path) {
     return UsageError(absl::StrCat("--cgroup ", path, ": is not on a cgroup2 file system"));
   }
   // A folder below a mount is somebody's choice; the mount itself means "all of it".
-  if (IsMountPoint(path) && !IsHierarchyRoot(path)) {
-    return absl::FailedPreconditionError(absl::StrCat("--cgroup ", path, ": ", kOnlyAPart));
+  for (const Cgroup2Mount& mount : ParseCgroup2Mounts(ReadText(proc + "/self/mountinfo"))) {
+    if (mount.path == path && !IsOfNode(mount, proc)) {
+      return absl::FailedPreconditionError(absl::StrCat("--cgroup ", path, ": ", kOnlyAPart));
+    }
   }
   return absl::OkStatus();
 }
@@ -145,10 +185,9 @@ absl::Status CheckBpffs(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
-                                          const std::string& mountinfo) {
-  if (options.cgroup.empty()) return FindCgroup2Root(mountinfo);
-  if (const absl::Status status = CheckCgroup(options.cgroup); !status.ok()) return status;
+absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options, const std::string& proc) {
+  if (options.cgroup.empty()) return FindCgroup2Root(proc);
+  if (const absl::Status status = CheckCgroup(options.cgroup, proc); !status.ok()) return status;
   return options.cgroup;
 }
 

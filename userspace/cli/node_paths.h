@@ -13,21 +13,33 @@
 
 namespace npg::cli {
 
-inline constexpr const char* kMountinfo = "/proc/self/mountinfo";
+inline constexpr const char* kProc = "/proc";
 
-// The mount points of cgroup2 file systems, of parts of a hierarchy too, in the order of
-// mountinfo, from its text. What it says of the root of a mount is relative to the reader's
-// cgroup namespace (cgroup_namespaces(7)): "/" in a container is that container's cgroup.
-std::vector<std::string> ParseCgroup2Mounts(absl::string_view mountinfo);
+// A cgroup2 mount. `root` is the cgroup that it begins at, as the reader's cgroup
+// namespace has it (cgroup_namespaces(7)): "/" is where that begins, and "/../.." is
+// two levels above.
+struct Cgroup2Mount {
+  std::string path;
+  std::string root;
+};
 
-// Where the root of the node's cgroup2 hierarchy is mounted. FAILED_PRECONDITION, with
-// what to do, where no cgroup2 is mounted, or only a part of one.
-absl::StatusOr<std::string> FindCgroup2Root(const std::string& mountinfo = kMountinfo);
+// The cgroup2 mounts, in the order of mountinfo, from its text.
+std::vector<Cgroup2Mount> ParseCgroup2Mounts(absl::string_view mountinfo);
+
+// Whether `cgroup` is `root` or below it; both as the reader's namespace has them.
+bool IsBelowCgroup(absl::string_view cgroup, absl::string_view root);
+
+// Where the cgroups of this node begin: the root of the hierarchy, or, on a node that is
+// itself a container (kind, k3d, LXC), what holds the node's init and this process.
+// FAILED_PRECONDITION, with what to do, where no cgroup2 is mounted, or only the
+// cgroup of the container that this process is in. Reads self/mountinfo, self/cgroup
+// and 1/cgroup of `proc`.
+absl::StatusOr<std::string> FindCgroup2Root(const std::string& proc = kProc);
 
 // OK for a folder on a cgroup2 file system. A usage error, naming --cgroup, for
 // anything else: a file, another file system, nothing there. FAILED_PRECONDITION for a
-// mount point that is not the root of the hierarchy.
-absl::Status CheckCgroup(const std::string& path);
+// mount of the cgroup of the container that this process is in.
+absl::Status CheckCgroup(const std::string& path, const std::string& proc = kProc);
 
 // OK for a folder on a bpf file system. FAILED_PRECONDITION otherwise, with the
 // command that mounts one.
@@ -35,7 +47,7 @@ absl::Status CheckBpffs(const std::string& path);
 
 // The cgroup to work on: what --cgroup says, checked, or else the root.
 absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
-                                          const std::string& mountinfo = kMountinfo);
+                                          const std::string& proc = kProc);
 
 // The folder of the cgroup with this id, under the mount on which
 // `cgroup_folder` lies: "/sys/fs/cgroup/system.slice/kubelet.service". Empty

@@ -22,7 +22,6 @@ namespace npg::cli {
 namespace {
 
 absl::StatusOr<int> StayUntilToldToGo() {
-  NPG_RETURN_IF_ERROR(WriteOut("done; waiting for SIGTERM (--stay)\n"));
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGTERM);
@@ -30,6 +29,7 @@ absl::StatusOr<int> StayUntilToldToGo() {
   if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) {
     return base::ErrnoStatus(errno, "block signals");
   }
+  NPG_RETURN_IF_ERROR(WriteOut("done; waiting for SIGTERM (--stay)\n"));
   int signal = 0;
   if (const int error = sigwait(&signals, &signal); error != 0) {
     return base::ErrnoStatus(error, "wait for SIGTERM");

@@ -87,6 +87,16 @@ bool TakeUnresolved(absl::string_view name, Workload& workload) {
   return !workload.container_id.empty();
 }
 
+// From within a cgroup namespace, what lies outside begins with as many "/.." as
+// its root is deep; how the levels they stand for are called is not told.
+absl::string_view WithoutLevelsAbove(absl::string_view path) {
+  for (absl::string_view rest = path; absl::ConsumePrefix(&rest, "/..");) {
+    if (!rest.empty() && rest.front() != '/') break;
+    path = rest;
+  }
+  return path.empty() ? "/" : path;
+}
+
 bool IsUnit(absl::string_view name) {
   constexpr std::array<absl::string_view, 5> kKinds{".service", ".scope", ".socket", ".mount",
                                                     ".swap"};
@@ -122,13 +132,12 @@ std::string PickCgroupPath(absl::string_view proc_cgroup) {
     // hierarchy-ID:controllers:path; the path may have colons of its own.
     const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (fields.size() != 3 || !absl::StartsWith(fields[2], "/")) continue;
-    const Workload workload = ParseCgroupPath(fields[2]);
-    if (!workload.container_id.empty()) return std::string(fields[2]);
-    if (fields[0] == "0") unified = std::string(fields[2]);
+    const absl::string_view path = WithoutLevelsAbove(fields[2]);
+    const Workload workload = ParseCgroupPath(path);
+    if (!workload.container_id.empty()) return std::string(path);
+    if (fields[0] == "0") unified = std::string(path);
     // Of the old hierarchies systemd's own is complete; a controller's may lag behind.
-    if (fields[2] != "/" && (first.empty() || fields[1] == "name=systemd")) {
-      first = std::string(fields[2]);
-    }
+    if (path != "/" && (first.empty() || fields[1] == "name=systemd")) first = std::string(path);
   }
   return unified.empty() || unified == "/" ? (first.empty() ? unified : first) : unified;
 }

@@ -35,7 +35,9 @@ Workload ParseCgroupPath(absl::string_view path);
 // The path that tells most, from the text of /proc/PID/cgroup (cgroups(7)): on a
 // node with cgroup2 alone its only one; with the old hierarchies, where a
 // runtime may leave the cgroup2 one alone, the one that names a pod or container,
-// or else the first that is not the root. Empty when there is none.
+// or else the first that is not the root. Empty when there is none. For a reader in a
+// cgroup namespace of its own (a pod's), the path of what lies outside it begins where
+// both ways part: complete for a service of the node.
 std::string PickCgroupPath(absl::string_view proc_cgroup);
 
 // "containerd.service", "pod 3f1c... container 0a1b2c3d4e5f"; empty when nothing is known.
