@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Root file systems of Debian releases, for scripts/image and scripts/package. Sourced
+# after common.sh, which sets `top`.
+
+readonly DEBIAN_RELEASES=(bookworm trixie)
+
+# host_release: this machine's, "bookworm" for one.
+host_release() {
+  (
+    # shellcheck disable=SC1091
+    source /etc/os-release
+    printf '%s\n' "${VERSION_CODENAME:-}"
+  )
+}
+
+# check_release NAME: usage error unless it is one of those.
+check_release() {
+  [[ " ${DEBIAN_RELEASES[*]} " == *" $1 "* ]] ||
+    die "$EXIT_USAGE" "no release \"$1\"; there are: ${DEBIAN_RELEASES[*]}"
+}
+
+# debian_sources RELEASE: lines for sources.list. From the mirrors that this machine's own
+# apt uses, with RELEASE in the place of this machine's.
+debian_sources() {
+  local own uri suite lines
+  own=$(host_release)
+  # shellcheck disable=SC2016
+  lines=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(LABEL)' 'Created-By: Packages' |
+    awk -v own="$own" '($2 == own || index($2, own "-") == 1) && $3 == "main" && $4 ~ /^Debian/ { print $1, $2 }' |
+    sort -u)
+  [[ -n $lines ]] ||
+    die "$EXIT_NOT_CAPABLE" "apt knows of no Debian mirror for ${own:-this machine}; is this Debian, and was there an apt-get update?"
+  while read -r uri suite; do
+    printf 'deb %s %s%s main\n' "$uri" "$1" "${suite#"$own"}"
+  done <<<"$lines"
+}
+
+# debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with
+# these packages, below build/debian. Made once a week, so that it has the updates.
+debian_root() {
+  local release=$1 folder=${top:?}/build/debian sources key lock temporary
+  shift
+  sources=$(debian_sources "$release")
+  key=$(printf '%s\n' "$sources" "$(dpkg --print-architecture)" "$@" | sha256sum | cut -c1-12)
+  mkdir -p -- "$folder"
+  debian_root=$folder/$release-$key.tar
+  exec {lock}>"$folder/lock"
+  if ! flock --nonblock "$lock"; then
+    printf 'Waits for another run that makes a root file system (%s)\n' "$folder/lock"
+    flock --timeout 1800 "$lock" || die 1 "another run holds $folder/lock for half an hour; is it stuck?"
+  fi
+  if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
+    printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
+    temporary=$debian_root.new
+    if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \
+      --aptopt='Acquire::Languages "none"' --include="$(IFS=,; printf '%s' "$*")" \
+      "$release" "$temporary" - <<<"$sources" >"$debian_root.log" 2>&1; then
+      mv -- "$temporary" "$debian_root"
+    else
+      rm -f -- "$temporary"
+      [[ -e $debian_root ]] || {
+        tail -n 5 -- "$debian_root.log" >&2
+        die 1 "mmdebstrap $release failed, see $debian_root.log; does apt-get update work on this machine?"
+      }
+      printf 'mmdebstrap failed; goes on with the one of %s (%s)\n' \
+        "$(date -r "$debian_root" +%F)" "$debian_root.log" >&2
+    fi
+  fi
+  exec {lock}>&-
+}
