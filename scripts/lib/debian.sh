@@ -36,6 +36,13 @@ debian_sources() {
   done <<<"$lines"
 }
 
+# wait_for_lock DESCRIPTOR FILE
+wait_for_lock() {
+  flock --nonblock "$1" && return
+  printf 'Waits for another run that makes the same (%s)\n' "$2"
+  flock --timeout 1800 "$1" || die 1 "another run holds $2 for half an hour; is it stuck?"
+}
+
 # debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with
 # these packages, below build/debian. Made once a week, so that it has the updates.
 debian_root() {
@@ -45,16 +52,16 @@ debian_root() {
   key=$(printf '%s\n' "$sources" "$(dpkg --print-architecture)" "$@" | sha256sum | cut -c1-12)
   mkdir -p -- "$folder"
   debian_root=$folder/$release-$key.tar
-  exec {lock}>"$folder/lock"
-  if ! flock --nonblock "$lock"; then
-    printf 'Waits for another run that makes a root file system (%s)\n' "$folder/lock"
-    flock --timeout 1800 "$lock" || die 1 "another run holds $folder/lock for half an hour; is it stuck?"
-  fi
+  exec {lock}>"$debian_root.lock"
+  wait_for_lock "$lock" "$debian_root.lock"
   if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
     printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
     temporary=$debian_root.new
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \
-      --aptopt='Acquire::Languages "none"' --include="$(IFS=,; printf '%s' "$*")" \
+      --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+      --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+      --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+      --dpkgopt='path-include=/usr/share/doc/*/copyright' --include="$(IFS=,; printf '%s' "$*")" \
       "$release" "$temporary" - <<<"$sources" >"$debian_root.log" 2>&1; then
       mv -- "$temporary" "$debian_root"
     else
