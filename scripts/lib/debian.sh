@@ -76,3 +76,17 @@ debian_root() {
   fi
   exec {lock}>&-
 }
+
+# group_packages GROUP: its packages, of scripts/lib/packages.
+group_packages() { awk -v group="$1" '$1 == group { print $2 }' "${top:?}/scripts/lib/packages"; }
+
+# run_packages FILE: the Debian packages of the libraries that it is linked with.
+run_packages() {
+  local listing paths
+  listing=$(ldd -- "$1") || die 1 "ldd $1 failed"
+  mapfile -t paths < <(grep -oE '/[^ ]+' <<<"$listing" | xargs realpath --)
+  # Of the two names a file has where /lib is /usr/lib, dpkg knows one. What it knows by
+  # neither is missed where the image's files are gathered.
+  { dpkg-query -S "${paths[@]}" "${paths[@]#/usr}" 2>/dev/null || true; } |
+    sed -E 's/(:[^:]*)?: .*//' | sort -u
+}

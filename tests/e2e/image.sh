@@ -25,4 +25,4 @@ cmp -- "$folder"/[12]/nodeport-guard.spdx.json || fail "two builds of the same h
 
 image=$folder/1/nodeport-guard.oci.tar
 /usr/bin/python3 "$here/image_content.py" "$image" "$folder/1/nodeport-guard.spdx.json" "$digest"
-"$here/image_runs.sh" "$image" "${3:-$top/deploy/base/daemonset.yaml}" "$top/tests/testdata"
+"$here/image_runs.sh" "$image" "${3:-$top/deploy/base/daemonset.yaml}"
