@@ -14,6 +14,16 @@ host_release() {
   )
 }
 
+# source_version, source_revision: of this tree, as `nodeport-guard version` says them.
+source_version() { cmake -P "${top:?}/cmake/PrintVersion.cmake"; }
+source_revision() {
+  git -C "${top:?}" describe --always --dirty --abbrev=12 '--exclude=*' 2>/dev/null || printf 'unknown'
+}
+# source_epoch: when it was committed, in seconds; what is built says it is of then.
+source_epoch() {
+  printf '%s\n' "${SOURCE_DATE_EPOCH:-$(git -C "${top:?}" log -1 --format=%ct 2>/dev/null || stat -c %Y "$top/VERSION")}"
+}
+
 # check_release NAME: usage error unless it is one of those.
 check_release() {
   [[ " ${DEBIAN_RELEASES[*]} " == *" $1 "* ]] ||

@@ -44,12 +44,12 @@ if ! systemd-analyze verify --man=no --recursive-errors=no --root="$root" "$unit
 fi
 [[ -z $(find "$root/etc" -path "*/systemd/*" -name 'nodeport-guard*') ]] || fail "the unit was enabled"
 version=$(dpkg-deb --field "$package" Version)
-[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard ${version%+deb*}" ]] ||
+[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/-1\+deb.*//; s/~/-/' <<<"$version")" ]] ||
   fail "the binary is of another version than the package"
 answers 'pod web' "$release: installed, not started:"
 
 printf 'NODEPORT_GUARD_CGROUP=%s\n' "$cgroup" >>"$root/etc/default/nodeport-guard"
-inside nodeport-guard run --source netfilter --cgroup "$cgroup" >"$folder/guard.log" 2>&1 &
+chroot "$root" /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup" >"$folder/guard.log" 2>&1 &
 guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard of the package is not ready"
