@@ -24,13 +24,29 @@ release="Debian $(sed -nE 's/^VERSION_ID="(.*)"/\1/p' "$root/etc/os-release")"
 
 # What is there, but for the books that dpkg keeps.
 files() {
-  find "$root" -xdev \( -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \
+  find "$root" -xdev \( -path "$root/run/asked" -o -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \
     -path "$root/etc/ld.so.cache" \) -prune -o -print | sort
 }
 installer() { inside dpkg "$@" >"$folder/dpkg.log" 2>&1 || fail "dpkg $* failed in $release"; }
 
+# Stands for systemd, which cannot run here: what the package asks of it is in the log.
+mkdir -p "$root/run/systemd/system"
+printf '#!/bin/sh\necho "systemctl $*" >>/run/asked\n' >"$root/usr/bin/systemctl"
+chmod 755 "$root/usr/bin/systemctl"
+# asked WORDS WHEN [no]: did the package ask for it (not) since the last time it was looked at?
+asked() {
+  local found=yes
+  grep -qE -- "systemctl .*\<$1\>.*nodeport-guard" "$root/run/asked" || found=no
+  [[ $found == "${3:-yes}" ]] || {
+    cp -- "$root/run/asked" "$folder/asked.log"
+    fail "$2: systemctl $1 of nodeport-guard.service: $found"
+  }
+}
+
 files >"$folder/before"
+: >"$root/run/asked"
 installer --install /package.deb
+for what in enable start restart try-restart; do asked "$what" 'installed' no; done
 for path in /usr/bin/nodeport-guard /usr/share/man/man8/nodeport-guard.8.gz /etc/default/nodeport-guard \
   /usr/share/bash-completion/completions/nodeport-guard /usr/share/zsh/vendor-completions/_nodeport-guard; do
   # Manual pages may be left out by the root's dpkg: in the package they must be.
@@ -57,10 +73,15 @@ answers 'the node itself' "$release: it runs:"
 kill "$guard_pid"
 wait "$guard_pid" || fail "the guard ended with $?"
 
+: >"$root/run/asked"
 installer --install /package.deb
+asked try-restart 'upgraded'
+asked stop 'upgraded' no
 answers 'the node itself' "$release: after an upgrade:"
 
+: >"$root/run/asked"
 installer --remove nodeport-guard
+asked stop 'removed'
 nothing_left
 answers 'pod web' "$release: removed:"
 [[ -e $root/etc/default/nodeport-guard ]] || fail "remove has taken the configuration too"
