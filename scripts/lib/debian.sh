@@ -67,6 +67,8 @@ debian_root() {
   if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
     printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
     temporary=$debian_root.new
+    # Those of other package lists, which nobody has asked for lately.
+    find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \
       --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
