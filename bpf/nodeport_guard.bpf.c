@@ -198,14 +198,17 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 		return 0;
 	live = key->protocol == IPPROTO_UDP || sk->state == BPF_TCP_LISTEN;
 	if (live) {
-		if (sk->family == AF_INET) {
-			map_v4(listener->address, sk->src_ip4);
-		} else {
-			__u32 words[4] = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2],
-					   sk->src_ip6[3] };
+		/* All are read first: clang 19 makes one load through a computed address of
+		 * loads in two branches, and the verifier forbids that for a socket.
+		 */
+		__u32 address = sk->src_ip4;
+		__u32 words[4] = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3] };
 
+		asm volatile("" : "+r"(address));
+		if (sk->family == AF_INET)
+			map_v4(listener->address, address);
+		else
 			__builtin_memcpy(listener->address, words, 16);
-		}
 		listener->port = key->port;
 		listener->protocol = key->protocol;
 		listener->reserved = 0;

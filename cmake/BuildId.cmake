@@ -1,6 +1,10 @@
 # NPG_COMMIT: the commit a build came from, for `nodeport-guard version`.
-# Read again whenever HEAD moves, so that a rebuilt tree does not lie.
+# Read again whenever HEAD moves, so that a rebuilt tree does not lie. Given with
+# -DNPG_COMMIT (and -DNPG_VERSION) where there is no repository.
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/VERSION")
+if(DEFINED CACHE{NPG_COMMIT})
+  return()
+endif()
 set(NPG_COMMIT "unknown")
 find_package(Git QUIET)
 if(Git_FOUND)

@@ -6,8 +6,10 @@ install(TARGETS nodeport-guard RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(FILES "${npg_generated}/nodeport-guard.8" DESTINATION "${CMAKE_INSTALL_MANDIR}/man8")
 install(FILES "${npg_generated}/nodeport-guard.bash"
   DESTINATION "${CMAKE_INSTALL_DATADIR}/bash-completion/completions" RENAME nodeport-guard)
-install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}")
-install(DIRECTORY LICENSES DESTINATION "${CMAKE_INSTALL_DOCDIR}")
+# Named as the program is, which CMAKE_INSTALL_DOCDIR is not.
+set(npg_docs "${CMAKE_INSTALL_DATADIR}/doc/nodeport-guard")
+install(FILES README.md CHANGELOG.md LICENSE DESTINATION "${npg_docs}")
+install(DIRECTORY LICENSES DESTINATION "${npg_docs}")
 
 # The rest depends on the prefix, which `cmake --install --prefix` may still
 # change: the path of the binary in the systemd unit (which systemd reads from

@@ -30,7 +30,7 @@ check_line() {
   }
 }
 
-for script in build test lint demo kernel-matrix; do
+for script in build test lint demo kernel-matrix image package; do
   check 0 "^Usage: scripts/$script" "$scripts/$script" --help
   check 0 "^Usage: scripts/$script" "$scripts/$script" -h
 done
@@ -45,6 +45,12 @@ check_line 2 'unknown argument --fast' "$scripts/kernel-matrix" --fast
 check_line 2 'unknown argument latest' "$scripts/kernel-matrix" latest
 check_line 2 'one GTEST_FILTER' "$scripts/kernel-matrix" 6.1 --
 check_line 2 'not an executable' "$scripts/demo" --guard /nonexistent
+check_line 2 'unknown argument --fast' "$scripts/image" --fast
+check_line 2 '--guard needs' "$scripts/image" --guard
+check_line 2 'not an executable' "$scripts/image" --guard /nonexistent
+check_line 2 'no release "buster"' "$scripts/package" --release buster
+check_line 2 'no build' "$scripts/package" --build /nonexistent
+check_line 2 'unknown argument --fast' "$scripts/package" --fast
 
 # As somebody else than root. (The tree may be in a folder only root can enter.)
 cp -r -- "$scripts" "$scripts/../CMakePresets.json" "$folder"
@@ -52,6 +58,7 @@ chmod -R a+rX "$folder"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/demo"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/test"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/kernel-matrix"
+check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/image"
 
 # Where there is no apt, and next to nothing else.
 mkdir "$folder/bin"

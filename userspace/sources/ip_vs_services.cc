@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -16,7 +17,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
@@ -53,8 +53,11 @@ std::optional<Address> TakeAddress(absl::string_view& line) {
   }
   Address address{};
   if (digits.size() != 2 * address.size() || !AreHexDigits(digits)) return std::nullopt;
-  const std::string bytes = absl::HexStringToBytes(digits);
-  std::copy(bytes.begin(), bytes.end(), address.begin());
+  const char* digit = digits.data();
+  for (uint8_t& byte : address) {
+    std::from_chars(digit, digit + 2, byte, 16);
+    digit += 2;
+  }
   return address;
 }
 

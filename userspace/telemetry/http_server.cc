@@ -136,8 +136,24 @@ class HttpServer::Protocol : public httplib::Server {
 
   void Serve(HttpStream& stream, const std::function<void()>& read) {
     bool closed = false;
-    process_request(stream, /*close_connection=*/true, closed,
-                    [&read](httplib::Request& /*request*/) { read(); });
+    const auto set_up = [&read](httplib::Request& /*request*/) { read(); };
+    // Later versions of the library have its caller ask for the addresses.
+    const auto process = [&](auto& server) {
+      constexpr bool kClose = true;
+      if constexpr (requires { server.process_request(stream, kClose, closed, set_up); }) {
+        server.process_request(stream, kClose, closed, set_up);
+      } else {
+        std::string remote;
+        std::string local;
+        int remote_port = 0;
+        int local_port = 0;
+        stream.get_remote_ip_and_port(remote, remote_port);
+        stream.get_local_ip_and_port(local, local_port);
+        server.process_request(stream, remote, remote_port, local, local_port, kClose, closed,
+                               set_up);
+      }
+    };
+    process(*this);
     stream.Linger();
   }
 

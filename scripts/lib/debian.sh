@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
+# Root file systems of Debian releases, for scripts/image and scripts/package. Sourced
+# after common.sh, which sets `top`.
+
+readonly DEBIAN_RELEASES=(bookworm trixie)
+
+# host_release: this machine's, "bookworm" for one.
+host_release() {
+  (
+    # shellcheck disable=SC1091
+    source /etc/os-release
+    printf '%s\n' "${VERSION_CODENAME:-}"
+  )
+}
+
+# source_version, source_revision: of this tree, as `nodeport-guard version` says them.
+source_version() { cmake -P "${top:?}/cmake/PrintVersion.cmake"; }
+source_revision() {
+  git -C "${top:?}" describe --always --dirty --abbrev=12 '--exclude=*' 2>/dev/null || printf 'unknown'
+}
+# source_epoch: when it was committed, in seconds; what is built says it is of then.
+source_epoch() {
+  printf '%s\n' "${SOURCE_DATE_EPOCH:-$(git -C "${top:?}" log -1 --format=%ct 2>/dev/null || stat -c %Y "$top/VERSION")}"
+}
+
+# check_release NAME: usage error unless it is one of those.
+check_release() {
+  [[ " ${DEBIAN_RELEASES[*]} " == *" $1 "* ]] ||
+    die "$EXIT_USAGE" "no release \"$1\"; there are: ${DEBIAN_RELEASES[*]}"
+}
+
+# debian_sources RELEASE: lines for sources.list. From the mirrors that this machine's own
+# apt uses, with RELEASE in the place of this machine's.
+debian_sources() {
+  local own uri suite lines
+  own=$(host_release)
+  # shellcheck disable=SC2016
+  lines=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT) $(LABEL)' 'Created-By: Packages' |
+    awk -v own="$own" '($2 == own || index($2, own "-") == 1) && $3 == "main" && $4 ~ /^Debian/ { print $1, $2 }' |
+    sort -u)
+  [[ -n $lines ]] ||
+    die "$EXIT_NOT_CAPABLE" "apt knows of no Debian mirror for ${own:-this machine}; is this Debian, and was there an apt-get update?"
+  while read -r uri suite; do
+    printf 'deb %s %s%s main\n' "$uri" "$1" "${suite#"$own"}"
+  done <<<"$lines"
+}
+
+# wait_for_lock DESCRIPTOR FILE
+wait_for_lock() {
+  flock --nonblock "$1" && return
+  printf 'Waits for another run that makes the same (%s)\n' "$2"
+  flock --timeout 1800 "$1" || die 1 "another run holds $2 for half an hour; is it stuck?"
+}
+
+# debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with
+# these packages, below build/debian. Made once a week, so that it has the updates.
+debian_root() {
+  local release=$1 folder=${top:?}/build/debian sources key lock temporary
+  shift
+  sources=$(debian_sources "$release")
+  key=$(printf '%s\n' "$sources" "$(dpkg --print-architecture)" "$@" | sha256sum | cut -c1-12)
+  mkdir -p -- "$folder"
+  debian_root=$folder/$release-$key.tar
+  exec {lock}>"$debian_root.lock"
+  wait_for_lock "$lock" "$debian_root.lock"
+  if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
+    printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
+    temporary=$debian_root.new
+    # Those of other package lists, which nobody has asked for lately.
+    find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
+    if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \
+      --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
+      --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
+      --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
+      --dpkgopt='path-include=/usr/share/doc/*/copyright' --include="$(IFS=,; printf '%s' "$*")" \
+      "$release" "$temporary" - <<<"$sources" >"$debian_root.log" 2>&1; then
+      mv -- "$temporary" "$debian_root"
+    else
+      rm -f -- "$temporary"
+      [[ -e $debian_root ]] || {
+        tail -n 5 -- "$debian_root.log" >&2
+        die 1 "mmdebstrap $release failed, see $debian_root.log; does apt-get update work on this machine?"
+      }
+      printf 'mmdebstrap failed; goes on with the one of %s (%s)\n' \
+        "$(date -r "$debian_root" +%F)" "$debian_root.log" >&2
+    fi
+  fi
+  exec {lock}>&-
+}
+
+# group_packages GROUP: its packages, of scripts/lib/packages.
+group_packages() { awk -v group="$1" '$1 == group { print $2 }' "${top:?}/scripts/lib/packages"; }
+
+# run_packages FILE: the Debian packages of the libraries that it is linked with.
+run_packages() {
+  local listing paths
+  listing=$(ldd -- "$1") || die 1 "ldd $1 failed"
+  mapfile -t paths < <(grep -oE '/[^ ]+' <<<"$listing" | xargs realpath --)
+  # Of the two names a file has where /lib is /usr/lib, dpkg knows one. What it knows by
+  # neither is missed where the image's files are gathered.
+  { dpkg-query -S "${paths[@]}" "${paths[@]#/usr}" 2>/dev/null || true; } |
+    sed -E 's/(:[^:]*)?: .*//' | sort -u
+}

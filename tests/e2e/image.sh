@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# image.sh SOURCE_TREE GUARD: builds the container image, twice, looks at what is in it, and has
+# it do its job.
+set -euo pipefail
+top=$1
+guard=$2
+here=$(dirname -- "${BASH_SOURCE[0]}")
+folder=$(mktemp -d)
+trap 'rm -rf -- "$folder"' EXIT
+trap 'exit 130' HUP INT TERM
+
+fail() {
+  printf 'FAILED: %s\n' "$1" >&2
+  exit 1
+}
+
+for build in 1 2; do
+  "$top/scripts/image" --guard "$guard" --output "$folder/$build"
+done
+digest=$(<"$folder/1/nodeport-guard.digest")
+[[ $digest == sha256:* && $digest == "$(<"$folder/2/nodeport-guard.digest")" ]] ||
+  fail "two builds of the same have the digests $digest and $(<"$folder/2/nodeport-guard.digest")"
+cmp -- "$folder"/[12]/nodeport-guard.spdx.json || fail "two builds of the same have different SBOMs"
+
+image=$folder/1/nodeport-guard.oci.tar
+/usr/bin/python3 "$here/image_content.py" "$image" "$folder/1/nodeport-guard.spdx.json" "$digest"
+"$here/image_runs.sh" "$image" "${3:-$top/deploy/base/daemonset.yaml}"

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# package.sh SOURCE_TREE BUILD_FOLDER: builds the Debian package, which lintian checks, and has it
+# installed, run, upgraded, removed and purged in a Debian of its release. The one for Debian 13
+# too, when scripts/package --release trixie has made it, or with NPG_PACKAGE_TRIXIE=1, which
+# makes it.
+set -euo pipefail
+build=$2
+# shellcheck source=scripts/lib/common.sh
+source "$1/scripts/lib/common.sh"
+# shellcheck source=scripts/lib/debian.sh
+source "$top/scripts/lib/debian.sh"
+here=$(realpath -- "$(dirname -- "${BASH_SOURCE[0]}")")
+folder=$(mktemp -d)
+trap 'rm -rf -- "$folder"' EXIT
+trap 'exit 130' HUP INT TERM
+
+"$top/scripts/package" --build "$build" --output "$folder"
+mapfile -t wanted < <(group_packages image && run_packages "$build/nodeport-guard")
+debian_root "$(host_release)" "${wanted[@]}"
+"$here/package_runs.sh" "$folder"/nodeport-guard_*.deb "${debian_root:?}"
+
+if [[ $(host_release) != trixie ]]; then
+  [[ ${NPG_PACKAGE_TRIXIE:-} != 1 ]] || "$top/scripts/package" --release trixie
+  trixie=$(find "$top/build/package/trixie" -name '*.deb' 2>/dev/null | head -n 1)
+  if [[ -z $trixie ]]; then
+    printf 'Debian 13: not looked at, there is no package in build/package/trixie (scripts/package --release trixie)\n'
+  else
+    mapfile -t wanted < <(dpkg-deb --field "$trixie" Depends Recommends |
+      sed -E 's/^[A-Za-z-]+: //; s/ \([^)]*\)//g; s/ \|[^,]*//g' | tr -d ' ' | tr ',' '\n')
+    debian_root trixie "${wanted[@]}"
+    "$here/package_runs.sh" "$trixie" "$debian_root"
+  fi
+fi
