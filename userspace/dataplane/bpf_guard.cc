@@ -52,11 +52,17 @@ absl::Status LoadError(int error) {
         "CAP_SYS_RESOURCE or raise that (LimitMEMLOCK=infinity); on later ones look for a "
         "seccomp profile or a user namespace that forbids bpf(2)"));
   }
-  if (error == EPERM || error == EACCES) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        what,
-        "; no capability is missing: look for a seccomp profile, a user namespace or a "
-        "security module that forbids bpf(2) (--log-level debug shows what the verifier said)"));
+  if (error == EACCES) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what,
+                     "; no capability is missing: the kernel's verifier or a security module "
+                     "refuses them (--log-level debug shows what the verifier said)"));
+  }
+  if (error == EPERM) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what,
+                     "; no capability is missing: look for a seccomp profile, a user "
+                     "namespace or a security module that forbids bpf(2)"));
   }
   if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
     return absl::UnimplementedError(absl::StrCat(
