@@ -4,6 +4,7 @@
 #include <sys/capability.h>
 #include <sys/prctl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 #include <initializer_list>
@@ -92,13 +93,14 @@ std::string LackedCapabilities(std::initializer_list<int> wanted) {
 absl::Status KeepNeededCapabilities() {
   const Sets sets(cap_get_proc());
   if (!sets) return ErrnoStatus(errno, "capget");
-  std::vector<int> kept;
-  for (const Capability& capability : kCapabilities) kept.push_back(capability.number);
+  std::vector<int> kept(kCapabilities.size());
+  std::transform(kCapabilities.begin(), kCapabilities.end(), kept.begin(),
+                 [](const Capability& capability) { return capability.number; });
   if (!Has(sets, CAP_BPF) || !Has(sets, CAP_PERFMON)) kept.push_back(CAP_SYS_ADMIN);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return ErrnoStatus(errno, "set no_new_privs");
   // To lower the bounding set takes a capability that is among the first to go.
   if (Has(sets, CAP_SETPCAP)) {
-    if (const absl::Status status = BoundWhatIsExecuted(); !status.ok()) return status;
+    NPG_RETURN_IF_ERROR(BoundWhatIsExecuted());
   }
   return Keep(sets, kept);
 }
