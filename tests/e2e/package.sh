@@ -22,7 +22,9 @@ debian_root "$(host_release)" "${wanted[@]}"
 
 if [[ $(host_release) != trixie ]]; then
   [[ ${NPG_PACKAGE_TRIXIE:-} != 1 ]] || "$top/scripts/package" --release trixie
-  trixie=$(find "$top/build/package/trixie" -name '*.deb' 2>/dev/null | head -n 1)
+  shopt -s nullglob
+  made=("$top"/build/package/trixie/*.deb)
+  trixie=${made[0]:-}
   if [[ -z $trixie ]]; then
     printf 'Debian 13: not looked at, there is no package in build/package/trixie (scripts/package --release trixie)\n'
   else
