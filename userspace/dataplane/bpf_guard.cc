@@ -20,7 +20,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "dataplane/cgroup_id.h"
@@ -33,46 +32,6 @@
 #include "guard_abi.h"
 
 namespace npg::dataplane {
-namespace {
-
-// A capability that is missing also looks like a kernel that is too old: without
-// CAP_PERFMON, Linux 6.18 answers EINVAL for a helper.
-absl::Status LoadError(int error) {
-  const std::string what =
-      absl::StrCat("load the BPF programs: ", std::generic_category().message(error));
-  if (const std::string lacked = base::LackedCapabilities({CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON});
-      !lacked.empty() && (error == EPERM || error == EACCES || error == EINVAL)) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(what, "; this process lacks ", lacked, ": run it as root, or add that"));
-  }
-  if (error == EPERM && !base::LackedCapabilities({CAP_SYS_RESOURCE}).empty()) {
-    return absl::PermissionDeniedError(absl::StrCat(
-        what,
-        "; kernels before 5.11 count BPF memory against RLIMIT_MEMLOCK: add "
-        "CAP_SYS_RESOURCE or raise that (LimitMEMLOCK=infinity); on later ones look for a "
-        "seccomp profile or a user namespace that forbids bpf(2)"));
-  }
-  if (error == EACCES) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(what,
-                     "; no capability is missing: the kernel's verifier or a security module "
-                     "refuses them (--log-level debug shows what the verifier said)"));
-  }
-  if (error == EPERM) {
-    return absl::PermissionDeniedError(
-        absl::StrCat(what,
-                     "; no capability is missing: look for a seccomp profile, a user "
-                     "namespace or a security module that forbids bpf(2)"));
-  }
-  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
-    return absl::UnimplementedError(absl::StrCat(
-        "load the BPF programs: ", std::generic_category().message(error),
-        "; this needs a kernel >= 5.10 with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"));
-  }
-  return base::ErrnoStatus(error, "load the BPF programs");
-}
-
-}  // namespace
 
 BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
     : pins_(std::move(pins)), skeleton_(std::move(skeleton)) {
@@ -93,9 +52,7 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, n
   skeleton->rodata->scope = scope;
   std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
   NPG_RETURN_IF_ERROR(guard->ReuseMaps());
-  if (const int error = nodeport_guard__load(guard->skeleton_.get()); error != 0) {
-    return LoadError(-error);
-  }
+  NPG_RETURN_IF_ERROR(LoadSkeleton(guard->skeleton_, "load the BPF programs"));
   for (Attachment& attachment : guard->attachments_) {
     bpf_prog_info info{};
     uint32_t size = sizeof(info);

@@ -52,9 +52,7 @@ absl::StatusOr<uint64_t> LearnNetnsCookie(int cgroup_fd) {
   bpf_object__for_each_map(map, skeleton->obj) {
     bpf_map__set_autocreate(map, map == skeleton->maps.learned_cookie || bpf_map__is_internal(map));
   }
-  if (const int error = nodeport_guard__load(skeleton.get()); error != 0) {
-    return base::ErrnoStatus(-error, "load the program that learns the netns cookie");
-  }
+  NPG_RETURN_IF_ERROR(LoadSkeleton(skeleton, "load the program that learns the netns cookie"));
   const auto pid = static_cast<uint32_t>(getpid());
   const int map_fd = bpf_map__fd(skeleton->maps.learned_cookie);
   uint64_t cookie = 0;
