@@ -53,6 +53,8 @@ constexpr uint16_t kPort = 33589;
 
 class DataplaneTest : public ::testing::Test {
  protected:
+  void ExpectCarriedOver(const npg_port_key& key, uint32_t sources);
+
   void SetUp() override {
     NPG_ASSERT_OK_AND_ASSIGN(node_, testing::TestNode::Create());
     pins_ = PinPaths(node_->bpffs());
@@ -228,6 +230,20 @@ base::UniqueFd PinMap(const PinPaths& pins, const char* name, uint32_t key_size,
   return fd;
 }
 
+// That the next guard has the one entry of another layout: "a/b", since 42.
+void DataplaneTest::ExpectCarriedOver(const npg_port_key& key, uint32_t sources) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
+  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
+  ASSERT_TRUE(entry.has_value());
+  EXPECT_EQ(entry->sources, sources);
+  EXPECT_EQ(entry->since, 42);
+  EXPECT_STREQ(entry->service, "a/b");
+}
+
 TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   // 24 bytes: sources, reserved, since, and a Service cut to 8.
   const base::UniqueFd old = PinMap(pins_, "nodeports", sizeof(npg_port_key), 24);
@@ -238,15 +254,7 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   std::memcpy(value.service, "a/b", 4);
   ASSERT_EQ(bpf_map_update_elem(old.get(), &key, &value, BPF_ANY), 0);
 
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
-  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
-  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
-  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
-  ASSERT_TRUE(entry.has_value());
-  EXPECT_EQ(entry->since, 42);
-  EXPECT_STREQ(entry->service, "a/b");
+  ExpectCarriedOver(key, NPG_SOURCE_FILE);
 }
 
 // A build that is rolled back finds what the newer one pinned.
@@ -264,16 +272,7 @@ TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
   value.more = ~uint64_t{0};
   ASSERT_EQ(bpf_map_update_elem(newer.get(), &key, &value, BPF_ANY), 0);
 
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
-  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
-  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
-  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
-  ASSERT_TRUE(entry.has_value());
-  EXPECT_EQ(entry->sources, uint32_t{NPG_SOURCE_KUBERNETES});
-  EXPECT_EQ(entry->since, 42);
-  EXPECT_STREQ(entry->service, "a/b");
+  ExpectCarriedOver(key, NPG_SOURCE_KUBERNETES);
 }
 
 TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
