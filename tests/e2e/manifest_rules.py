@@ -12,7 +12,6 @@ NAME = "nodeport-guard"
 APP_LABEL = "app.kubernetes.io/name"
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
-KINDS = CLUSTER_WIDE | {"ServiceAccount", "ResourceQuota", "DaemonSet", "PodMonitor", "PrometheusRule", "ConfigMap"}
 PROBES = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
 
@@ -77,6 +76,11 @@ def many(schema):
     return {"type": "array", "minItems": 1, "items": schema}
 
 
+def manifest(kind, version, **more):
+    return some({"required": ["apiVersion", "kind", "metadata", *more]},
+                apiVersion={"const": version}, kind={"const": kind}, metadata=METADATA, **more)
+
+
 TEXT, NUMBER, FLAG = {"type": "string", "minLength": 1}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
 LABELS = {"type": "object", "additionalProperties": TEXT}
 QUANTITIES = some(cpu={"pattern": "^[0-9]+m?$"}, memory={"pattern": "^[0-9]+(Ki|Mi|Gi)$"})
@@ -99,14 +103,14 @@ CONTAINER = some(
     securityContext=some(
         runAsUser=NUMBER, runAsGroup=NUMBER, privileged=FLAG, readOnlyRootFilesystem=FLAG,
         allowPrivilegeEscalation=FLAG, capabilities=some(add=many(TEXT), drop=many(TEXT)),
-        seccompProfile=some(type={"enum": ["Unconfined", "RuntimeDefault"]})),
+        seccompProfile=some(type={"enum": ["Unconfined", "RuntimeDefault"]}),
+        appArmorProfile=some(type={"enum": ["Unconfined", "RuntimeDefault"]})),
     volumeMounts=many(some({"required": ["name", "mountPath"]}, name=TEXT, mountPath=TEXT, readOnly=FLAG,
                            mountPropagation={"enum": ["None", "HostToContainer", "Bidirectional"]})))
-DAEMON_SET = some(
-    {"required": ["apiVersion", "kind", "metadata", "spec"]},
-    apiVersion={"const": "apps/v1"}, kind={"const": "DaemonSet"}, metadata=METADATA,
+DAEMON_SET = manifest(
+    "DaemonSet", "apps/v1",
     spec=some({"required": ["selector", "template", "updateStrategy"]},
-              selector=some(matchLabels=LABELS),
+              selector=some(matchLabels=LABELS), minReadySeconds=NUMBER,
               updateStrategy=some(type={"const": "RollingUpdate"}, rollingUpdate=some(
                   maxUnavailable={"pattern": "^[0-9]+%$"}, maxSurge=NUMBER)),
               template=some(
@@ -120,6 +124,38 @@ DAEMON_SET = some(
                             initContainers=many(CONTAINER), containers=many(CONTAINER),
                             volumes=many(some({"required": ["name", "hostPath"]}, name=TEXT, hostPath=some(
                                 {"required": ["path"]}, path=TEXT, type={"enum": ["Directory"]})))))))
+RBAC = "rbac.authorization.k8s.io"
+SCHEMAS = {
+    "DaemonSet": DAEMON_SET,
+    "Namespace": manifest("Namespace", "v1"),
+    "ServiceAccount": manifest("ServiceAccount", "v1"),
+    "ClusterRole": manifest("ClusterRole", f"{RBAC}/v1", rules=many(some(
+        {"required": ["apiGroups", "resources", "verbs"]},
+        # The API group of Services is called "".
+        apiGroups=many({"type": "string"}), resources=many(TEXT),
+        verbs=many({"enum": ["get", "list", "watch", "create", "update", "patch", "delete"]})))),
+    "ClusterRoleBinding": manifest(
+        "ClusterRoleBinding", f"{RBAC}/v1",
+        roleRef=some({"required": ["apiGroup", "kind", "name"]},
+                     apiGroup={"const": RBAC}, kind={"const": "ClusterRole"}, name=TEXT),
+        subjects=many(some({"required": ["kind", "name", "namespace"]},
+                           kind={"const": "ServiceAccount"}, name=TEXT, namespace=TEXT))),
+    "ResourceQuota": manifest("ResourceQuota", "v1", spec=some(
+        {"required": ["hard", "scopeSelector"]}, hard=LABELS,
+        scopeSelector=some({"required": ["matchExpressions"]}, matchExpressions=many(some(
+            {"required": ["scopeName", "operator"]},
+            scopeName=TEXT, operator={"enum": ["In", "NotIn", "Exists", "DoesNotExist"]}, values=many(TEXT)))))),
+    "ConfigMap": manifest("ConfigMap", "v1", data=LABELS),
+    "PodMonitor": manifest("PodMonitor", "monitoring.coreos.com/v1", spec=some(
+        {"required": ["selector", "podMetricsEndpoints"]}, jobLabel=TEXT, selector=some(matchLabels=LABELS),
+        podMetricsEndpoints=many(some(
+            {"required": ["port"]}, port=TEXT, path=TEXT, relabelings=many(some(
+                {"required": ["targetLabel"]}, sourceLabels=many(TEXT), targetLabel=TEXT)))))),
+    "PrometheusRule": manifest("PrometheusRule", "monitoring.coreos.com/v1", spec=some(
+        {"required": ["groups"]}, groups=many(some({"required": ["name", "rules"]}, name=TEXT, rules=many(some(
+            {"required": ["alert", "expr"]}, alert=TEXT, expr=TEXT, labels=LABELS, annotations=LABELS,
+            **{"for": {"pattern": "^[0-9]+[smh]$"}})))))),
+}
 
 
 def structure(documents, facts):
@@ -128,8 +164,10 @@ def structure(documents, facts):
     for document in documents:
         metadata = document.get("metadata", {})
         what = f"{document.get('kind')} {metadata.get('name')}"
-        if document.get("kind") not in KINDS or not document.get("apiVersion"):
+        if document.get("kind") not in SCHEMAS:
             yield f"{what}: unknown kind"
+        for error in jsonschema.Draft202012Validator(SCHEMAS.get(document.get("kind"), {})).iter_errors(document):
+            yield f"{what}: {'.'.join(map(str, error.absolute_path))}: {error.message}"
         if (metadata.get("namespace") == NAME) == (document.get("kind") in CLUSTER_WIDE):
             yield f"{what}: is in namespace {metadata.get('namespace')}"
         if metadata.get("labels", {}).get(APP_LABEL) != NAME:
@@ -138,8 +176,6 @@ def structure(documents, facts):
     if len(set(names)) != len(names):
         yield f"two have one name: {names}"
     daemon_set = one(documents, "DaemonSet")
-    for error in jsonschema.Draft202012Validator(DAEMON_SET).iter_errors(daemon_set):
-        yield f"DaemonSet: {'.'.join(map(str, error.absolute_path))}: {error.message}"
     # The selector cannot be changed: whatever it is, all must have the same.
     template = daemon_set["spec"]["template"]
     for labels in (daemon_set["spec"]["selector"]["matchLabels"], template["metadata"]["labels"]):
@@ -179,6 +215,10 @@ def pod(documents, facts):
     rolling = daemon_set["spec"]["updateStrategy"]["rollingUpdate"]
     if rolling != {"maxUnavailable": "100%" if unload else "10%", "maxSurge": 0}:
         yield f"it is updated by {rolling}"
+    if daemon_set["spec"].get("minReadySeconds") != (0 if unload else 30):
+        yield f"minReadySeconds is {daemon_set['spec'].get('minReadySeconds')}"
+    if "minReadySeconds" not in facts.explained:
+        yield "README.md gives no reason for minReadySeconds"
     annotations = daemon_set["spec"]["template"]["metadata"].get("annotations", {})
     profiles = {name.removeprefix(APPARMOR) for name, value in annotations.items()
                 if name.startswith(APPARMOR) and value == "unconfined"}
@@ -217,6 +257,9 @@ def rights(documents, facts, privileged, components):
         if context.pop("runAsUser", None) != 0 or context.pop("runAsGroup", None) != 0 \
                 or context.pop("readOnlyRootFilesystem", None) is not True:
             yield f"{container['name']}: is not root on a read-only file system"
+        profile = context.pop("appArmorProfile", None)
+        if profile != ({"type": "Unconfined"} if "apparmor-field" in components else None):
+            yield f"{container['name']}: its AppArmor field is {profile}"
         if privileged:
             if context != {"privileged": True}:
                 yield f"{container['name']}: privileged, and {context}"
@@ -262,6 +305,10 @@ def scraping(documents, facts):
         container = pod_of(documents)["containers"][0]
         if container["args"][0] == "unload":
             continue
+        address = next((variable["value"] for variable in container["env"]
+                        if variable["name"] == "NODEPORT_GUARD_HTTP_ADDRESS"), "")
+        if not re.match(r"\[[^]]+\]:", address):
+            yield f"the address {address} is none where the node's is one of IPv6"
         ports = {port["name"]: port["containerPort"] for port in container.get("ports", [])}
         for endpoint in monitor["spec"]["podMetricsEndpoints"]:
             if endpoint["port"] not in ports:

@@ -29,13 +29,19 @@ import manifest_rules as rules
 GUARD, TOP, FOLDER, CGROUP, *RENDERER = sys.argv[1:]
 TOP, FOLDER = pathlib.Path(TOP), pathlib.Path(FOLDER)
 DEPLOY = TOP / "deploy"
-HOST_IP, API_PORT, NODE_PORT = "192.0.2.10", 6443, 33589
+API_PORT, NODE_PORT = 6443, 33589
+# The node's addresses (manifests.sh), and what it tells a pod of itself.
+HOST_IP, HOST_IPV6 = "192.0.2.10", "2001:db8::10"
+FIELDS = {"spec.nodeName": "worker-1", "status.hostIP": HOST_IP}
 SECRETS = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PINS = pathlib.Path("/sys/fs/bpf/nodeport-guard")
 # What the guard then says of itself: mode and scope.
 MEANT = {"overlays/observe": ("observe", "loopback"), "overlays/local-scope": ("enforce", "local"),
          "all together": ("observe", "loopback")}
-FIELDS = {"spec.nodeName": "worker-1", "status.hostIP": HOST_IP}
+APPARMOR_ALONE, APPARMOR_UNINSTALL = "enforce, apparmor-field", "enforce, apparmor-field, uninstall"
+ON_IPV6 = "monitoring, on an IPv6 address"
+# Without it a controller runs, too, on a kernel from 5.11 on.
+MAY_LACK = {"SYS_RESOURCE"}
 
 
 def fail(message):
@@ -74,10 +80,39 @@ def variants():
     for name in components:
         made[f"components/{name}"] = (render(composed(name, ["base"], [name])), name == "privileged", [name])
     together = [name for name in components if name not in ("privileged", "uninstall")]
-    for name, parts in (("all together", together), ("all together, uninstall", [*together, "uninstall"]),
-                        ("privileged, uninstall", ["privileged", "uninstall"])):
-        made[name] = (render(composed(name, ["overlays/observe"], parts)), "privileged" in parts, parts)
+    for name, overlay, parts in (
+            ("all together", "observe", together), ("all together, uninstall", "observe", [*together, "uninstall"]),
+            ("privileged, uninstall", "observe", ["privileged", "uninstall"]),
+            (APPARMOR_ALONE, "enforce", ["apparmor-field"]),
+            (APPARMOR_UNINSTALL, "enforce", ["apparmor-field", "uninstall"])):
+        made[name] = (render(composed(name, [f"overlays/{overlay}"], parts)), "privileged" in parts, parts)
+    made[ON_IPV6] = made["components/monitoring"]
     return made
+
+
+def check_a_registry():
+    """The folder of deploy/README.md, as it is when the guard is taken off: every image is the registry's."""
+    folder = composed("my-cluster", ["overlays/observe"], ["monitoring", "uninstall"])
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", (DEPLOY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
+    told = {}
+    for block in map(yaml.safe_load, blocks):
+        # One that begins with a list goes on with the patches.
+        for name, value in ({"patches": block} if isinstance(block, list) else block).items():
+            told[name] = told.get(name, []) + value if name == "patches" else value
+    assert told["components"][-1] == "../components/uninstall", told
+    for name in ("resources", "components"):
+        told[name] = [f"../{path}" for path in told[name]]
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(told), encoding="utf-8")
+    documents = render(folder)
+    images = {container["name"]: container["image"] for container in rules.containers_of(documents)}
+    wanted = f"{told['images'][0]['newName']}:{told['images'][0]['newTag']}"
+    if images != {"unload": wanted, "nodeport-guard": wanted}:
+        fail(f"with a registry and components/uninstall the images are {images}")
+    if not rules.one(documents, "ServiceAccount").get("imagePullSecrets"):
+        fail("deploy/README.md: its patch names no Secret for pulling")
+    for kind in ("PodMonitor", "PrometheusRule"):
+        if "release" not in rules.one(documents, kind)["metadata"]["labels"]:
+            fail(f"deploy/README.md: its patch gives the {kind} no label of a release")
 
 
 # That each rule can fail: one change of a manifest for each of them, which is to be found.
@@ -107,6 +142,17 @@ CHANGES = [
         {"apiVersion": "v1", "kind": "Deamonset", "metadata": {"name": "x"}})),
     ("two have one name", lambda documents: documents.append(documents[0])),
     ("'imagePullPolice' was unexpected", change(*CONTAINER, "imagePullPolice", value="Always")),
+    ("Namespace nodeport-guard: apiVersion", change("Namespace", "apiVersion", value="v2")),
+    ("'label' was unexpected", change("Namespace", "metadata", "label", value={})),
+    ("ServiceAccount nodeport-guard: apiVersion", change("ServiceAccount", "apiVersion", value="core/v1")),
+    ("'secret' was unexpected", change("ServiceAccount", "secret", value=[])),
+    ("ClusterRole nodeport-guard: apiVersion", change("ClusterRole", "apiVersion", value="rbac/v1")),
+    ("'verb' was unexpected", change("ClusterRole", "rules", 0, "verb", value=["get"])),
+    ("ClusterRoleBinding nodeport-guard: apiVersion", change("ClusterRoleBinding", "apiVersion", value="rbac/v1")),
+    ("'apigroup' was unexpected", change("ClusterRoleBinding", "roleRef", "apigroup", value="x")),
+    ("ResourceQuota nodeport-guard: apiVersion", change("ResourceQuota", "apiVersion", value="apps/v1")),
+    ("'scopeSelectors' was unexpected", change("ResourceQuota", "spec", "scopeSelectors", value={})),
+    ("DaemonSet nodeport-guard: apiVersion", change("DaemonSet", "apiVersion", value="extensions/v1beta1")),
     ("do not belong together", change("ClusterRoleBinding", "roleRef", "name", value="view")),
     ("do not belong together", change(*POD, "serviceAccountName", value="default")),
     ("pod security", change("Namespace", "metadata", "labels", "pod-security.kubernetes.io/enforce", value="baseline")),
@@ -116,6 +162,7 @@ CHANGES = [
     ("hostNetwork is", change(*POD, "hostNetwork", value=False)),
     ("hostPID is", change(*POD, "hostPID", remove=True)),
     ("it is updated by", change("DaemonSet", "spec", "updateStrategy", "rollingUpdate", "maxUnavailable", value="20%")),
+    ("minReadySeconds is", change("DaemonSet", "spec", "minReadySeconds", remove=True)),
     ("the quota is not", change("ResourceQuota", "spec", "hard", value={"cpu": "1"})),
     ("not small", change(*POD, "terminationGracePeriodSeconds", value=300)),
     ("'lifecycle' was unexpected", change(*CONTAINER, "lifecycle", value={"preStop": {}})),
@@ -135,6 +182,8 @@ CHANGES = [
     ("adds", lambda documents: containers(documents)[0]["securityContext"]["capabilities"]["add"].append("SYS_ADMIN")),
     ("adds", lambda documents: containers(documents)[0]["securityContext"]["capabilities"]["add"].remove("NET_RAW")),
     ("runtime's capabilities", change(*CONTAINER, "securityContext", "capabilities", "drop", remove=True)),
+    ("AppArmor field is",
+     change(*CONTAINER, "securityContext", "appArmorProfile", value={"type": "Unconfined"})),
     ("seccompProfile", change(*CONTAINER, "securityContext", "seccompProfile", "type", value="RuntimeDefault")),
     ("read-only file system", change(*CONTAINER, "securityContext", "readOnlyRootFilesystem", value=False)),
     ("allowPrivilegeEscalation", change(*CONTAINER, "securityContext", "allowPrivilegeEscalation", value=True)),
@@ -146,6 +195,20 @@ MONITORING_CHANGES = [
     ("does not select", change("PodMonitor", "spec", "selector", "matchLabels", value={"app": "guard"})),
     ("only one is there", lambda documents: documents.remove(rules.one(documents, "PrometheusRule"))),
     ("not set before it", lambda documents: containers(documents)[0]["env"].reverse()),
+    ("one of IPv6", change(*CONTAINER, "env", 1, "value", value="$(HOST_IP):9829")),
+    ("ConfigMap nodeport-guard-dashboard: apiVersion", change("ConfigMap", "apiVersion", value="v2")),
+    ("'binarydata' was unexpected", change("ConfigMap", "binarydata", value={})),
+    ("PodMonitor nodeport-guard: apiVersion", change("PodMonitor", "apiVersion", value="monitoring.coreos.com/v2")),
+    ("'relabeling' was unexpected", change("PodMonitor", "spec", "podMetricsEndpoints", 0, "relabeling", value=[])),
+    ("PrometheusRule nodeport-guard: apiVersion", change("PrometheusRule", "apiVersion", value="v1")),
+    ("'expression' was unexpected",
+     change("PrometheusRule", "spec", "groups", 0, "rules", 0, "expression", value="1")),
+]
+APPARMOR_CHANGES = [
+    ("unload: its AppArmor field is",
+     change(*POD, "initContainers", 0, "securityContext", "appArmorProfile", remove=True)),
+    ("AppArmor field is", change(*CONTAINER, "securityContext", "appArmorProfile", "type", value="RuntimeDefault")),
+    ("minReadySeconds is", change("DaemonSet", "spec", "minReadySeconds", value=30)),
 ]
 
 
@@ -176,6 +239,8 @@ def obtainable(capabilities):
     have = subprocess.run(["setpriv", "--dump"], check=True, text=True, stdout=subprocess.PIPE).stdout
     bounding = re.search(r"^Capability bounding set: (.*)$", have, re.M)[1].split(",")
     lacking = [name for name in capabilities if name.lower() not in bounding]
+    if not MAY_LACK.issuperset(lacking):
+        fail(f"root lacks {', '.join(lacking)} on this machine: no container can have what the manifests give it")
     if lacking:
         print(f"  (root lacks {', '.join(lacking)} on this machine: what follows ran without)")
     return [name.lower() for name in capabilities if name not in lacking]
@@ -217,7 +282,7 @@ def get(host, port, path):
 def await_probe(name, container, process, seconds):
     """Until the probe succeeds, as kubelet asks it."""
     request = container[name]["httpGet"]
-    where = (request.get("host", HOST_IP), request["port"], request["path"])
+    where = (request.get("host", FIELDS["status.hostIP"]), request["port"], request["path"])
     deadline = time.monotonic() + seconds
     while True:
         code, text = get(*where)
@@ -267,7 +332,7 @@ def run(documents, meant, until):
                 paths[endpoint["path"]] = {"port": next(port["containerPort"] for port in container["ports"]
                                                         if port["name"] == endpoint["port"])}
         for path, at in paths.items():
-            code, text = get(at.get("host", HOST_IP), at["port"], path)
+            code, text = get(at.get("host", FIELDS["status.hostIP"]), at["port"], path)
             if code != 200 or "nodeport_guard_ready 1" not in text:
                 fail(f"{path} answers {code}: {text}")
         # As `kubectl exec` would start it.
@@ -333,8 +398,11 @@ def main():
             fail(f"{name}: " + "; ".join(found))
     check_the_rules(made["base"][0], facts, [], CHANGES)
     check_the_rules(made["components/monitoring"][0], facts, ["monitoring"], MONITORING_CHANGES)
-    print(f"{len(made)} manifests are as they must be; {len(CHANGES + MONITORING_CHANGES)} changed ones are refused.")
+    check_the_rules(made[APPARMOR_UNINSTALL][0], facts, ["apparmor-field", "uninstall"], APPARMOR_CHANGES)
+    print(f"{len(made)} manifests are as they must be; "
+          f"{len(CHANGES + MONITORING_CHANGES + APPARMOR_CHANGES)} changed ones are refused.")
 
+    check_a_registry()
     role = {name: rules.one(documents, "ClusterRole")["rules"] for name, (documents, *_) in made.items()}
     if any(other != role["base"] for other in role.values()):
         fail("the ClusterRole is not the same everywhere")
@@ -346,12 +414,15 @@ def main():
     with socket.create_server(("127.0.0.1", NODE_PORT)):
         for name, (documents, *_) in made.items():
             # A component is run in the one that has them all.
-            if containers(documents)[0]["args"][0] != "run" or name.startswith("components/"):
+            # AppArmor is nothing that it could be run with here.
+            if containers(documents)[0]["args"][0] != "run" or name.startswith("components/") \
+                    or name == APPARMOR_ALONE:
                 continue
 
             def asked_for_everything():
                 """the verbs that the ClusterRole grants to be asked for"""
                 return api.refused or expected <= api.asked
+            FIELDS["status.hostIP"] = HOST_IPV6 if name == ON_IPV6 else HOST_IP
             log = run(documents, MEANT.get(name, ("enforce", "loopback")), asked_for_everything)
             if api.refused:
                 fail(f"{name}: the guard asks for {api.refused}, which the ClusterRole does not grant")

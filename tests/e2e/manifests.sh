@@ -22,6 +22,7 @@ mount --bind "$folder/bpf" /sys/fs/bpf
 ln -s node/pod/cgroup.procs "$folder/pod.procs"
 mount -t tmpfs tmpfs /run
 ip addr add 192.0.2.10/32 dev lo
+ip addr add 2001:db8::10/128 dev lo
 
 openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=api \
   -addext subjectAltName=IP:127.0.0.1 -keyout "$folder/key.pem" -out "$folder/ca.crt" 2>"$folder/openssl.log" || {
