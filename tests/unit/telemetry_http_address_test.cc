@@ -27,6 +27,11 @@ TEST(HttpAddressTest, ReadsWhatItWrites) {
   }
 }
 
+TEST(HttpAddressTest, TakesBracketsAroundEither) {
+  NPG_ASSERT_OK_AND_ASSIGN(const HttpAddress address, ParseHttpAddress("[10.0.0.5]:9829"));
+  EXPECT_EQ(ToString(address), "10.0.0.5:9829");
+}
+
 TEST(HttpAddressTest, RefusesWhatIsNone) {
   struct Case {
     const char* text;
@@ -45,7 +50,9 @@ TEST(HttpAddressTest, RefusesWhatIsNone) {
                               {"::1:9829", "without brackets"},
                               {"[::1]", "has no port"},
                               {"[::1]9829", "has no port"},
-                              {"[127.0.0.1]:9829", "no IP address"},
+                              {"[127.1]:9829", "no IP address"},
+                              {"[127.0.0.1:9829", "has no port"},
+                              {"[127.0.0.1]:", "no port from 1 to 65535"},
                               {"[fe80::1%eth0]:9829", "no IP address"},
                               {"127.0.0.1:0", "port 0"},
                               {"127.0.0.1:", "no port from 1 to 65535"},

@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -47,21 +48,22 @@ absl::StatusOr<uint16_t> ParsePortNumber(absl::string_view text) {
 
 absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
   HttpAddress address;
-  address.v6 = !text.empty() && text.front() == '[';
-  const size_t end = address.v6 ? text.find("]:") : text.rfind(':');
+  const bool bracketed = !text.empty() && text.front() == '[';
+  const size_t end = bracketed ? text.find("]:") : text.rfind(':');
   if (end == absl::string_view::npos) return Invalid("has no port");
-  const std::string host(text.substr(address.v6 ? 1 : 0, end - (address.v6 ? 1 : 0)));
+  const std::string host(text.substr(bracketed ? 1 : 0, end - (bracketed ? 1 : 0)));
   if (host.empty()) return Invalid("names no address to listen on");
+  address.v6 = bracketed && absl::StrContains(host, ':');
   if (inet_pton(address.v6 ? AF_INET6 : AF_INET, host.c_str(), address.bytes.data()) != 1) {
     // Its last part may have been taken for a port.
     const bool bare_v6 =
         inet_pton(AF_INET6, std::string(text).c_str(), address.bytes.data()) == 1 ||
         inet_pton(AF_INET6, host.c_str(), address.bytes.data()) == 1;
-    return Invalid(!address.v6 && bare_v6
+    return Invalid(!bracketed && bare_v6
                        ? "has an IPv6 address without brackets"
                        : "has no IP address before the port (host names are not looked up)");
   }
-  const absl::StatusOr<uint16_t> port = ParsePortNumber(text.substr(end + (address.v6 ? 2 : 1)));
+  const absl::StatusOr<uint16_t> port = ParsePortNumber(text.substr(end + (bracketed ? 2 : 1)));
   if (!port.ok()) return port.status();
   address.port = *port;
   return address;

@@ -23,8 +23,9 @@ struct HttpAddress {
   bool operator==(const HttpAddress&) const = default;
 };
 
-// "127.0.0.1:9829", "[::1]:9829". A host name is refused: what it stands for may
-// change, and with it who can connect. So is port 0, which nobody could find.
+// "127.0.0.1:9829", "[::1]:9829", and "[127.0.0.1]:9829" for whoever puts an
+// address of either kind into brackets, as a manifest does. A host name is refused: what it stands
+// for may change, and with it who can connect. So is port 0, which nobody could find.
 absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text);
 
 std::string ToString(const HttpAddress& address);
