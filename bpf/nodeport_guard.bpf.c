@@ -252,20 +252,23 @@ static __always_inline int npg_env_mark(struct npg_env *env)
 	return 1;
 }
 
-/* Takes the bit off that an earlier connect of this socket was given. */
-static __always_inline void unmark(struct npg_env *env)
+/*
+ * Takes the bit off that an earlier connect of this socket was given. Nearly all
+ * sockets have no mark, and are done with one look.
+ */
+static __always_inline void unmark(struct bpf_sock_addr *ctx)
 {
 	__u32 *ours;
 	__u32 mark;
 
-	if (!env->ctx->sk->mark)
+	if (!ctx->sk->mark)
 		return;
-	ours = bpf_sk_storage_get(&marked_sockets, env->ctx->sk, NULL, 0);
+	ours = bpf_sk_storage_get(&marked_sockets, ctx->sk, NULL, 0);
 	if (!ours)
 		return;
-	mark = env->ctx->sk->mark & ~*ours;
-	if (!bpf_setsockopt(env->ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
-		bpf_sk_storage_delete(&marked_sockets, env->ctx->sk);
+	mark = ctx->sk->mark & ~*ours;
+	if (!bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+		bpf_sk_storage_delete(&marked_sockets, ctx->sk);
 }
 
 /* True when the port may publish one more event in this second. */
@@ -343,7 +346,7 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 			     bpf_ntohs((__u16)env->ctx->user_port), &key, &listener);
 	/* What is left to others must not be diverted by a bit of an earlier connect. */
 	if (verdict != NPG_EXEMPT && verdict != NPG_PASS_MARK_FAILED)
-		unmark(env);
+		unmark(env->ctx);
 	switch (verdict) {
 	case NPG_PASS_PROTOCOL:
 	case NPG_PASS_OUT_OF_SCOPE:
@@ -420,6 +423,13 @@ static __always_inline int guard_v6(struct bpf_sock_addr *ctx, enum npg_destinat
 	return guard(&env, destination, address);
 }
 
+/* To elsewhere: not ours, nor is it to carry what an earlier connect was given. */
+static __always_inline int leave(struct bpf_sock_addr *ctx)
+{
+	unmark(ctx);
+	return PROCEED;
+}
+
 SEC("cgroup/connect4")
 int npg_connect4(struct bpf_sock_addr *ctx)
 {
@@ -430,7 +440,7 @@ int npg_connect4(struct bpf_sock_addr *ctx)
 	/* Only a connect to 0.0.0.0 pays for the look at its source. */
 	destination = npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4);
 	if (destination == NPG_DST_ELSEWHERE4 && scope == NPG_SCOPE_LOOPBACK)
-		return PROCEED;
+		return leave(ctx);
 	map_v4(address, ctx->user_ip4);
 	return guard_v4(ctx, destination, daddr, address);
 }
@@ -446,7 +456,7 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 
 	/* Nearly every destination there is ends here. */
 	if ((daddr[0] || daddr[1]) && scope == NPG_SCOPE_LOOPBACK)
-		return PROCEED;
+		return leave(ctx);
 	__builtin_memcpy(address, daddr, 16);
 	sk = ctx->sk;
 	source[0] = sk->src_ip6[0];
@@ -456,7 +466,7 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 	destination = npg_destination6(daddr, source);
 	if (scope == NPG_SCOPE_LOOPBACK && destination != NPG_DST_LOOPBACK4 &&
 	    destination != NPG_DST_LOOPBACK6)
-		return PROCEED;
+		return leave(ctx);
 	if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_ELSEWHERE4)
 		return guard_v4(ctx, destination, daddr[3], address);
 	return guard_v6(ctx, destination, daddr, address);

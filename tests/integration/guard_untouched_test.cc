@@ -129,6 +129,29 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainElsewhereLosesTheMark) {
   }
 }
 
+// Which the programs otherwise leave after a look at the address.
+TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainBeyondLoopbackLosesTheMark) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(OnPort(kPort)));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard());
+  struct Way {
+    const char* near;
+    const char* far;
+  };
+  for (const Way& way : {Way{"127.0.0.1", "10.244.1.1"}, Way{"127.0.0.1", "10.244.1.2"},
+                         Way{"::ffff:127.0.0.1", "::ffff:10.244.1.1"}}) {
+    for (const uint32_t own : {0x0U, 0x42U}) {
+      SCOPED_TRACE(::testing::Message() << way.far << ", mark of its own " << own);
+      Dial dial{way.near, kPort, Transport::kUdp};
+      dial.mark = own;
+      NPG_ASSERT_OK_AND_ASSIGN(const auto fd, Connect(dial));
+      EXPECT_EQ(MarkOf(fd.get()), own | kGuardMark);
+      NPG_ASSERT_OK(ConnectAgain(fd.get(), way.far, kPort));
+      EXPECT_EQ(MarkOf(fd.get()), own);
+    }
+  }
+}
+
 // The same port, after its listener went: the socket keeps its own port, too.
 TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainAfterTheListenerClosed) {
   NPG_ASSERT_OK_AND_ASSIGN(auto host, Host(OnPort(kPort)));
