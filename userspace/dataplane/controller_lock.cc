@@ -49,9 +49,23 @@ pid_t HolderOf(const struct stat& file) {
 }
 
 absl::StatusOr<base::UniqueFd> OpenRoot(const PinPaths& pins) {
-  base::UniqueFd fd(open(pins.Root().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  base::UniqueFd fd(open(pins.Root().c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (!fd) return base::ErrnoStatus(errno, absl::StrCat("open ", pins.Root()));
   return fd;
+}
+
+// Where anybody may write to the bpf file system, which is how it is mounted without
+// options, somebody else may have made the folder first. What is pinned there is then theirs
+// to replace.
+absl::Status CheckOwner(const PinPaths& pins, const struct stat& folder) {
+  if (folder.st_uid == geteuid() && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::FailedPreconditionError(
+      absl::StrCat(pins.Root(), " belongs to uid ", folder.st_uid, " and has mode ",
+                   absl::StrFormat("%04o", folder.st_mode & 07777U),
+                   ", so that others can change what is pinned there; remove it, and mount the "
+                   "bpf file system with -o mode=700"));
 }
 
 }  // namespace
@@ -98,6 +112,7 @@ absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
     struct stat named {};
     if (fstat(fd->get(), &held) == 0 && stat(pins.Root().c_str(), &named) == 0 &&
         held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
+      NPG_RETURN_IF_ERROR(CheckOwner(pins, held));
       return ControllerLock(pins, *std::move(fd));
     }
   }
