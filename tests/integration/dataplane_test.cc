@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
 #include "core/port.h"
@@ -40,6 +41,7 @@
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
+#include "testing/wait_until.h"
 
 namespace npg::dataplane {
 namespace {
@@ -393,6 +395,29 @@ TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {
   EXPECT_THAT(repaired, IsEmpty());
 }
 
+// While the cgroup is away nothing can be attached; that must not be for ever.
+TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("comes-back"));
+  base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::filesystem::create_directories(pins_.Root());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
+  ASSERT_EQ(rmdir(child.c_str()), 0);
+  // The kernel detaches a while later.
+  ASSERT_TRUE(
+      testing::WaitUntil(absl::Seconds(30), [&] { return !guard->Repair(child_fd.get()).ok(); }));
+  EXPECT_FALSE(guard->Repair(child_fd.get()).ok());
+  EXPECT_THAT(std::string(guard->CheckLinks(child_fd.get()).message()),
+              HasSubstr("npg_connect4 is not attached"));
+
+  ASSERT_EQ(mkdir(child.c_str(), 0755), 0);
+  child_fd.Reset(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> repaired, guard->Repair(child_fd.get()));
+  EXPECT_EQ(repaired.size(), kLinkNames.size());
+  NPG_EXPECT_OK(guard->CheckLinks(child_fd.get()));
+}
+
 TEST_F(DataplaneTest, AnotherCgroupTakesTheLinksAlong) {
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
@@ -420,6 +445,22 @@ TEST_F(DataplaneTest, RemovingPinsDetaches) {
   EXPECT_THAT(attached, Not(HasSubstr("npg_")));
   NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> again, RemovePins(pins_));
   EXPECT_THAT(again, IsEmpty());
+}
+
+// Whoever made the folder could put other maps in the place of ours.
+TEST_F(DataplaneTest, AFolderOfSomebodyElseIsRefused) {
+  ASSERT_EQ(mkdir(pins_.Root().c_str(), 0700), 0);
+  ASSERT_EQ(chown(pins_.Root().c_str(), 65534, 65534), 0);
+  absl::Status refused = ControllerLock::Acquire(pins_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("belongs to uid 65534"));
+  ASSERT_EQ(chown(pins_.Root().c_str(), 0, 0), 0);
+  ASSERT_EQ(chmod(pins_.Root().c_str(), 0770), 0);
+  refused = ControllerLock::Acquire(pins_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("mode 0770"));
+  ASSERT_EQ(chmod(pins_.Root().c_str(), 0700), 0);
+  NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
 }
 
 TEST_F(DataplaneTest, TheLockNamesItsHolderAndGoesWithIt) {

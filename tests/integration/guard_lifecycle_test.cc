@@ -115,6 +115,28 @@ TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuard) {
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), hammer.connects()) << "the counters go on";
 }
 
+// The programs set the mark and the table looks for it: both know the old one until
+// the last program has set it.
+TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuardWhenTheMarkChanges) {
+  NPG_ASSERT_OK(StartGuard());
+  Hammer hammer({Tcp(), Tcp("::ffff:127.0.0.1"), {"127.0.0.1", kPort, Transport::kUdp}});
+  for (const char* mark : {"--mark=0x2000", "--mark=0x4000", "--mark=0x1000", "--mark=0x1000"}) {
+    const uint64_t before = hammer.connects();
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({mark}));
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return hammer.connects() > before + 10; }));
+  }
+  EXPECT_THAT(hammer.Stop(), ::testing::IsEmpty());
+  const auto rules_with = [](const char* text) {
+    const auto rules = RunCommand({"nft", "list", "chain", "inet", "nodeport_guard", "output"});
+    return rules.ok() && absl::StrContains(*rules, text);
+  };
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartGuard({"--mark=0x2000"}));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return !rules_with("0x00001000"); }));
+  EXPECT_TRUE(rules_with("0x00002000"));
+}
+
 TEST_P(GuardLifecycleTest, RestartAdoptsWhatIsThere) {
   NPG_ASSERT_OK(StartGuard());
   EXPECT_EQ(Ask(Tcp()), kHost);
@@ -295,6 +317,24 @@ TEST_P(GuardLifecycleTest, StartThatCannotAttachAllProgramsLeavesNothing) {
   EXPECT_EQ(attached, 1) << "the foreign one";
   EXPECT_THAT(NftTables(), Not(HasSubstr("nodeport_guard")));
   EXPECT_EQ(Ask(Tcp()), Hijacked());
+}
+
+TEST_P(GuardLifecycleTest, StartThatFailsLeavesAnAdoptedGuardAsItWas) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node().cgroup().MakeChild("taken"));
+  NPG_ASSERT_OK(AttachForeignProgram(child, 0));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const CommandResult failed,
+      RunForResult(WithCapabilities(
+          {GuardCommand(node(), {}).front(), "run", "--bpffs", node().bpffs(), "--cgroup", child,
+           "--source", "file", "--nodeports-file", node().File("nodeports.json"), "--mark=0x2000",
+           "--only-process=nobody", "--http-address=off"})));
+  EXPECT_EQ(failed.exit_code, 4) << failed.err;
+  EXPECT_THAT(failed.err, HasSubstr("npg_connect6"));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask(Tcp()), kHost);
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(Tcp()), kHost);
 }
 
 TEST_P(GuardLifecycleTest, LivesBesideProgramsOfOthers) {

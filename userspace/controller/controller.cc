@@ -30,6 +30,7 @@
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
+#include "base/service_manager.h"
 #include "base/unique_fd.h"
 #include "controller/exemption_follower.h"
 #include "controller/health_keeper.h"
@@ -73,7 +74,10 @@ class Controller {
       : options_(std::move(options)), health_(health), sources_(std::move(sources)) {}
 
   absl::Status Start();
-  absl::Status Serve();
+  // Takes up what goes on while it serves. On an error the guard is taken off again,
+  // unless it was there before.
+  absl::Status Follow();
+  absl::Status Serve() { return loop_->Run(); }
 
  private:
   absl::Status OpenCgroup();
@@ -82,6 +86,7 @@ class Controller {
   uint32_t SourceBits() const;
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
+  absl::Status FollowAll();
   absl::Status FollowSources();
   absl::Status WatchSignals();
   // What one application did to the map.
@@ -97,6 +102,7 @@ class Controller {
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
   void FollowExemptions();
+  void FinishTakeover();
   void RepairLinks();
   void CountRepairs(uint64_t repairs);
   void Maintain();
@@ -127,6 +133,7 @@ class Controller {
   telemetry::RepeatedFault apply_fault_{"apply the NodePorts"};
   telemetry::RepeatedFault classify_fault_{"classify listeners"};
   telemetry::RepeatedFault states_fault_{"write the state of the sources"};
+  telemetry::RepeatedFault takeover_fault_{"forget the mark of the earlier run"};
   telemetry::RepeatedFault repair_fault_{"repair the BPF links"};
   telemetry::RepeatedFault flows_fault_{"list the exempted connections"};
   telemetry::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
@@ -239,8 +246,15 @@ absl::Status Controller::Start() {
   // Maps first: nothing may be attached that decides on half a map.
   NPG_RETURN_IF_ERROR(ReadSources());
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
+  absl::StatusOr<npg_config> before = guard_->Config();
+  if (!before.ok()) return before.status();
+  const absl::StatusOr<core::OwnerPolicy> policy_before = guard_->OwnerPolicy();
+  if (!policy_before.ok()) return policy_before.status();
+  // An adopted guard sets its own mark until its programs are replaced.
+  std::optional<dataplane::Mark> former_mark;
+  if (before->mark_mask != 0) former_mark = dataplane::Mark{before->mark, before->mark_mask};
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
-      dataplane::NftTable::Install(options_.mark);
+      dataplane::NftTable::Install(options_.mark, former_mark);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, desired_,
@@ -249,7 +263,12 @@ absl::Status Controller::Start() {
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();
   if (!attached.ok()) {
+    // An adopted guard goes on, by what it was told. The table knows both marks.
     if (!table_->adopted()) table_->Remove().IgnoreError();
+    if (guard_->adopted()) {
+      guard_->SetOwnerPolicy(*policy_before).IgnoreError();
+      guard_->JudgeListeners(*policy_before).IgnoreError();
+    }
     return attached;
   }
   // Again, for what was bound while the default was another one.
@@ -261,8 +280,8 @@ absl::Status Controller::Start() {
   return absl::OkStatus();
 }
 
-// What an adopted guard goes by, too: as late as can be, for what fails before
-// must not leave it with half of the new options.
+// What an adopted guard goes by, too: as late as can be, and taken back when Attach()
+// fails after it.
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
@@ -428,7 +447,23 @@ void Controller::FollowExemptions() {
   if (exemptions.ok()) exemptions_ = *std::move(exemptions);
 }
 
-absl::Status Controller::Serve() {
+// A connect that was in the middle of an earlier run's program is through by now.
+void Controller::FinishTakeover() {
+  takeover_fault_.Note(table_->ForgetFormerMark());
+  guard_->FinishMigration();
+  base::ReleaseUnusedMemory();
+}
+
+absl::Status Controller::Follow() {
+  const absl::Status status = FollowAll();
+  if (!status.ok() && !guard_->adopted()) {
+    dataplane::RemovePins(options_.pins).status().IgnoreError();
+    table_->Remove().IgnoreError();
+  }
+  return status;
+}
+
+absl::Status Controller::FollowAll() {
   StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(node_->Follow());
@@ -465,9 +500,12 @@ absl::Status Controller::Serve() {
           .Add("nodeports", desired_.Entries().size())
           .Add("adopted", guard_->adopted())
           .Add("version", options_.version));
+  if (const absl::Status told = base::NotifyServiceManager("READY=1"); !told.ok()) {
+    spdlog::warn("{}", std::string(told.message()));
+  }
   loop_->After(kMaintenance, [this] { Maintain(); });
-  loop_->After(kStarted, [] { base::ReleaseUnusedMemory(); });
-  return loop_->Run();
+  loop_->After(kStarted, [this] { FinishTakeover(); });
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -486,6 +524,7 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     if (const absl::Status status = base::DropStartCapabilities(); !status.ok()) {
       spdlog::warn("give up capabilities: {}", std::string(status.message()));
     }
+    NPG_RETURN_IF_ERROR(controller.Follow());
     NPG_RETURN_IF_ERROR(controller.Serve());
   }
   if (!options.detach_on_exit) {

@@ -96,7 +96,12 @@ absl::Status BpfGuard::ReuseMaps() {
 absl::Status BpfGuard::MigrateEntries() {
   for (const auto& [name, fd] : outdated_maps_) {
     const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
-    absl::StatusOr<std::string> note = MigrateMap(fd.get(), bpf_map__fd(map));
+    absl::StatusOr<std::string> note = absl::FailedPreconditionError("");
+    // The programs that are attached go on counting in the old one for a while.
+    if (map == skeleton_->maps.counters) {
+      note = MigrateCounters(fd.get(), bpf_map__fd(map), carried_counters_);
+    }
+    if (absl::IsFailedPrecondition(note.status())) note = MigrateMap(fd.get(), bpf_map__fd(map));
     if (!note.ok()) return base::Annotate(note.status(), absl::StrCat("migrate map ", name));
     notes_.push_back(
         absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
@@ -124,20 +129,19 @@ absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& 
       }
       attachment.replaced_program = state->program_id;
       attachment.link = *std::move(pinned);
-      attachment.pinned = true;
       return absl::OkStatus();
     }
     // Of another cgroup, or of one that is gone: a new link takes its place.
   }
-  attachment.link = base::UniqueFd(bpf_link_create(
+  base::UniqueFd link(bpf_link_create(
       program_fd, cgroup_fd, bpf_program__expected_attach_type(attachment.program), nullptr));
-  if (!attachment.link) {
+  if (!link) {
     return base::ErrnoStatus(
         errno, absl::StrCat("attach ", attachment.name,
                             " to the cgroup (a program attached without BPF_F_ALLOW_MULTI blocks "
                             "others; see 'bpftool cgroup tree')"));
   }
-  attachment.pinned = false;
+  attachment.link = std::move(link);
   attachment.replaced_program = 0;
   return absl::OkStatus();
 }
@@ -152,7 +156,6 @@ void BpfGuard::UndoAttach() {
     }
     attachment.link.Reset();  // detaches, unless it is pinned
     attachment.replaced_program = 0;
-    attachment.pinned = false;
   }
 }
 
@@ -170,9 +173,7 @@ absl::Status BpfGuard::PinLinks() {
   for (const Attachment& attachment : attachments_) {
     pins.push_back({attachment.name, attachment.link.get()});
   }
-  NPG_RETURN_IF_ERROR(PublishPins(pins_.Links(), pins));
-  for (Attachment& attachment : attachments_) attachment.pinned = true;
-  return absl::OkStatus();
+  return PublishPins(pins_.Links(), pins);
 }
 
 absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
@@ -200,6 +201,15 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
     }
   }
   return status;
+}
+
+void BpfGuard::FinishMigration() {
+  for (const auto& [name, fd] : outdated_maps_) {
+    if (bpf_map__name(skeleton_->maps.counters) != name) continue;
+    // Nothing is guarded by them: not worth another try.
+    AddGrowth(fd.get(), carried_counters_, bpf_map__fd(skeleton_->maps.counters)).IgnoreError();
+  }
+  outdated_maps_.clear();
 }
 
 absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
@@ -230,13 +240,15 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
   absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   std::vector<std::string> repaired;
+  absl::Status failed;  // of one link, which leaves the others their due
   for (Attachment& attachment : attachments_) {
     absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
     if (!state.ok()) return state.status();
     if (state->cgroup_id != *cgroup_id) {
-      attachment.link.Reset();
-      unlink(pins_.Link(attachment.name).c_str());
-      NPG_RETURN_IF_ERROR(AttachOne(cgroup_fd, *cgroup_id, attachment));
+      // On failure the dead link stays, and is found again the next time.
+      const absl::Status attached = AttachOne(cgroup_fd, *cgroup_id, attachment);
+      failed.Update(attached);
+      if (!attached.ok()) continue;
       repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
     } else if (state->program_id != attachment.program_id) {
       if (bpf_link_update(attachment.link.get(), bpf_program__fd(attachment.program), nullptr) !=
@@ -245,7 +257,6 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
       }
       repaired.push_back(absl::StrCat(attachment.name, " was replaced and runs again"));
     } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
-      attachment.pinned = false;
       repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is there again"));
     }
   }
@@ -262,6 +273,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
   }
   if (map_lost) NPG_RETURN_IF_ERROR(PinMaps());
   if (!repaired.empty()) NPG_RETURN_IF_ERROR(PinLinks());
+  if (!failed.ok()) return failed;
   return repaired;
 }
 

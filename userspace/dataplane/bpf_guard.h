@@ -20,6 +20,7 @@
 #include "core/owner_policy.h"
 #include "dataplane/binds_reader.h"
 #include "dataplane/guard_state.h"
+#include "dataplane/map_migration.h"
 #include "dataplane/pin_paths.h"
 #include "dataplane/skeleton.h"
 #include "guard_abi.h"
@@ -58,6 +59,8 @@ class BpfGuard {
   // Replaces owner_policy by the names of `policy`, each at most 15 bytes. What
   // holds for all others is npg_config.default_verdict, which Attach() writes.
   absl::Status SetOwnerPolicy(const core::OwnerPolicy& policy);
+  // What it is now: of an adopted guard, what the earlier run was told.
+  absl::StatusOr<core::OwnerPolicy> OwnerPolicy() const;
 
   // Enters the owners of sockets that were bound before the programs were
   // there; what the programs entered themselves at bind time stays.
@@ -98,12 +101,18 @@ class BpfGuard {
   // one; links of another cgroup go after the new ones are there.
   absl::Status Attach(int cgroup_fd, const npg_config& config);
 
+  // A while after Attach(), when no program of an earlier run is still in the middle of
+  // a connect: adds what those counted since Load() copied their counters, and lets go
+  // of their maps.
+  void FinishMigration();
+
   // FAILED_PRECONDITION, naming the program, when one is not attached to the
   // cgroup any more or its link runs another program.
   absl::Status CheckLinks(int cgroup_fd) const;
 
   // Checks that links and pins are as Attach() left them, and does what is
-  // missing again. Returns one line for each thing that had to be repaired.
+  // missing again. Returns one line for each thing that had to be repaired. An
+  // error, of one link too, is no reason not to try again later.
   absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd);
 
  private:
@@ -113,7 +122,6 @@ class BpfGuard {
     uint32_t program_id = 0;
     base::UniqueFd link;
     uint32_t replaced_program = 0;  // id; 0 when the link is new
-    bool pinned = false;
   };
 
   BpfGuard(PinPaths pins, Skeleton skeleton);
@@ -136,6 +144,7 @@ class BpfGuard {
   std::vector<std::string> notes_;
   // Pinned maps whose layout is not ours: name and descriptor.
   std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
+  CounterValues carried_counters_;
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 

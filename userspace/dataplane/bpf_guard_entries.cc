@@ -127,6 +127,17 @@ absl::Status BpfGuard::SetOwnerPolicy(const core::OwnerPolicy& policy) {
   return absl::OkStatus();
 }
 
+absl::StatusOr<core::OwnerPolicy> BpfGuard::OwnerPolicy() const {
+  auto present = AllElements<npg_policy_key, npg_policy>(bpf_map__fd(skeleton_->maps.owner_policy),
+                                                         "owner_policy");
+  if (!present.ok()) return present.status();
+  core::OwnerPolicy policy;
+  for (const auto& [key, value] : *present) {
+    (value.verdict == NPG_OWNER_IGNORED ? policy.ignored : policy.only).push_back(TextOf(key.comm));
+  }
+  return policy;
+}
+
 absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners,
                                     const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.listeners);

@@ -101,4 +101,60 @@ absl::StatusOr<std::string> MigrateMap(int from, int to) {
   return absl::StrCat(carried, " entries carried over, ", refused, " do not fit the new layout");
 }
 
+namespace {
+
+absl::StatusOr<CounterValues> ReadCounters(int fd, uint32_t most) {
+  absl::StatusOr<bpf_map_info> info = Describe(fd);
+  if (!info.ok()) return info.status();
+  if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) {
+    return absl::FailedPreconditionError("the counters are of another kind");
+  }
+  absl::StatusOr<uint32_t> cpus = PossibleCpus();
+  if (!cpus.ok()) return cpus.status();
+  CounterValues values(std::min(info->max_entries, most), std::vector<uint64_t>(*cpus));
+  for (uint32_t key = 0; key < values.size(); ++key) {
+    if (bpf_map_lookup_elem(fd, &key, values[key].data()) != 0) {
+      return base::ErrnoStatus(errno, "read counters");
+    }
+  }
+  return values;
+}
+
+absl::Status WriteCounter(int fd, uint32_t key, const std::vector<uint64_t>& values) {
+  if (bpf_map_update_elem(fd, &key, values.data(), BPF_ANY) == 0) return absl::OkStatus();
+  return base::ErrnoStatus(errno, "write counters");
+}
+
+}  // namespace
+
+absl::StatusOr<std::string> MigrateCounters(int from, int to, CounterValues& carried) {
+  absl::StatusOr<bpf_map_info> info = Describe(to);
+  if (!info.ok()) return info.status();
+  absl::StatusOr<CounterValues> values = ReadCounters(from, info->max_entries);
+  if (!values.ok()) return values.status();
+  for (uint32_t key = 0; key < values->size(); ++key) {
+    NPG_RETURN_IF_ERROR(WriteCounter(to, key, (*values)[key]));
+  }
+  carried = *std::move(values);
+  return absl::StrCat(carried.size(), " entries carried over");
+}
+
+absl::Status AddGrowth(int from, const CounterValues& carried, int to) {
+  const auto most = static_cast<uint32_t>(carried.size());
+  const absl::StatusOr<CounterValues> now = ReadCounters(from, most);
+  if (!now.ok()) return now.status();
+  for (uint32_t key = 0; key < now->size(); ++key) {
+    if ((*now)[key] == carried[key]) continue;
+    std::vector<uint64_t> sums(carried[key].size());
+    if (bpf_map_lookup_elem(to, &key, sums.data()) != 0) {
+      return base::ErrnoStatus(errno, "read counters");
+    }
+    for (size_t cpu = 0; cpu < sums.size(); ++cpu) {
+      sums[cpu] += (*now)[key][cpu] - carried[key][cpu];
+    }
+    NPG_RETURN_IF_ERROR(WriteCounter(to, key, sums));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace npg::dataplane

@@ -71,7 +71,7 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark, WantsIpvsDodge(settings, now))),
+        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
@@ -343,7 +343,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
   const std::vector<NftChain> chains =
-      MakeChains(settings.mark, WantsIpvsDodge(settings, snapshot));
+      MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;

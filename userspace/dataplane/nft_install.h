@@ -17,6 +17,8 @@ namespace npg::dataplane {
 
 struct NftSettings {
   Mark mark;
+  // What the programs of an earlier run set, until they are replaced.
+  std::optional<Mark> former_mark = std::nullopt;
   uint32_t set_size = kSetSize;
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
   // NftTable::SetIpvsDodge(); without a value, as it is in the table that is there.

@@ -41,7 +41,7 @@ constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 // of two bytes (UDP: two), whatever its address family. (Looking the tuple up
 // at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
 // for which of the sets it is.)
-NftChain Output(const Mark& mark) {
+NftChain Output(const Mark& mark, const std::optional<Mark>& former) {
   NftChain chain{std::string(kHookChain), {}, kOutputHook};
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
@@ -49,6 +49,12 @@ NftChain Output(const Mark& mark) {
   // it pass as it is.
   rules.push_back(
       RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
+  if (former) {
+    rules.push_back(RuleBuilder(kHookChain, "set by the guard of an earlier run")
+                        .MarkIs(*former)
+                        .Goto("exempt")
+                        .Build());
+  }
   // Goto does not come back: no packet meets the rules of another protocol. UDP
   // goes first, for a datagram may be exempt by where it goes.
   rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
@@ -359,9 +365,10 @@ uint32_t NftSetSpec::key_length() const {
   return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
 }
 
-std::vector<NftChain> MakeChains(const Mark& mark, bool ipvs_dodge) {
+std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+                                 bool ipvs_dodge) {
   std::vector<NftChain> chains;
-  chains.push_back(Output(mark));
+  chains.push_back(Output(mark, former));
   chains.push_back(Exempt());
   chains.push_back(ExemptTcp());
   chains.push_back(TcpEstablished());

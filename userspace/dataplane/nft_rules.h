@@ -128,8 +128,10 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
     {"targets6", NftSetUse::kTargets, IpFamily::kIpv6, IPPROTO_UDP},
 }};
 
-// Chains with the rules for packets whose mark is `mark`.
-std::vector<NftChain> MakeChains(const Mark& mark, bool ipvs_dodge);
+// Chains with the rules for packets whose mark is `mark`, or `former` while programs
+// of an earlier run still set that.
+std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+                                 bool ipvs_dodge);
 
 // The expressions of a rule, one line each: the same for a rule that was built
 // and for that rule as the kernel lists it.

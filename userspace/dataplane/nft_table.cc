@@ -47,6 +47,7 @@ class InstalledTable : public NftTable {
                          const std::vector<Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
   absl::Status SetIpvsDodge(bool wanted) override;
+  absl::Status ForgetFormerMark() override;
   bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
   absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
   absl::StatusOr<uint64_t> ExemptedPackets() override;
@@ -201,6 +202,14 @@ absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
   return status;
 }
 
+absl::Status InstalledTable::ForgetFormerMark() {
+  if (!settings_.former_mark) return absl::OkStatus();
+  const std::optional<Mark> former = std::exchange(settings_.former_mark, std::nullopt);
+  absl::Status status = Repair(/*entries_lost=*/false).status();
+  if (!status.ok()) settings_.former_mark = former;
+  return status;
+}
+
 absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
   absl::flat_hash_set<std::string> ports;
   for (const uint16_t port : probes) ports.insert(PortKey(port));
@@ -239,9 +248,10 @@ absl::StatusOr<std::unique_ptr<NftTable>> InstallNftTable(const NftSettings& set
   return std::make_unique<InstalledTable>(*std::move(socket), settings, *installed);
 }
 
-absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark) {
+absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark, std::optional<Mark> former) {
   NftSettings settings;
   settings.mark = mark;
+  if (former != mark) settings.former_mark = former;
   return InstallNftTable(settings);
 }
 

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -24,6 +25,8 @@ inline constexpr absl::string_view kNftTableName = "nodeport_guard";
 struct Mark {
   uint32_t value = 0x1000;
   uint32_t mask = 0x1000;
+
+  bool operator==(const Mark&) const = default;
 };
 
 // A connection over loopback, as the client sees it. Addresses in network
@@ -62,8 +65,10 @@ class NftTable {
   // (kernels >= 6.9, NFT_TABLE_F_OWNER | NFT_TABLE_F_PERSIST) nobody else can
   // remove it while this object lives, and it stays when the object goes.
   // PERMISSION_DENIED without CAP_NET_ADMIN or when another process owns the table,
-  // UNIMPLEMENTED where the kernel lacks nf_tables.
-  static absl::StatusOr<std::unique_ptr<NftTable>> Install(Mark mark);
+  // UNIMPLEMENTED where the kernel lacks nf_tables. Packets with the mark `former` are exempt
+  // as well: the programs that are attached set it until they are replaced.
+  static absl::StatusOr<std::unique_ptr<NftTable>> Install(
+      Mark mark, std::optional<Mark> former = std::nullopt);
 
   virtual ~NftTable() = default;
 
@@ -72,6 +77,10 @@ class NftTable {
 
   // True when Install() found a table and adopted it.
   virtual bool adopted() const = 0;
+
+  // The programs that set Install()'s former mark are gone. Connections that they marked
+  // go on by their flow entries.
+  virtual absl::Status ForgetFormerMark() = 0;
 
   // Watches for somebody else's removal of, or tampering with, the table and
   // puts it back at once, with the entries of the flows that `live_flows`
