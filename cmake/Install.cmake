@@ -1,6 +1,8 @@
 # What `cmake --install` puts where. The man page and the completions are
 # generated from the definition of the command line; see userspace/cli.
 set(npg_generated "${PROJECT_BINARY_DIR}/docs")
+# By which tests and packages install, beside an administrator's own list of files.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME nodeport-guard)
 
 install(TARGETS nodeport-guard RUNTIME DESTINATION "${CMAKE_INSTALL_BINDIR}")
 install(FILES "${npg_generated}/nodeport-guard.8" DESTINATION "${CMAKE_INSTALL_MANDIR}/man8")
@@ -17,10 +19,11 @@ install(DIRECTORY LICENSES DESTINATION "${npg_docs}")
 # folder of zsh completions (Debian's zsh has one of its own for packages).
 install(CODE "
   set(npg_binary \"\${CMAKE_INSTALL_PREFIX}/${CMAKE_INSTALL_BINDIR}/nodeport-guard\")
+  # In no file in between, which two installations at once would share.
+  set(npg_unit \"\${CMAKE_INSTALL_PREFIX}/lib/systemd/system/nodeport-guard.service\")
   configure_file(\"${PROJECT_SOURCE_DIR}/deploy/systemd/nodeport-guard.service.in\"
-    \"${npg_generated}/nodeport-guard.service\" @ONLY)
-  file(INSTALL DESTINATION \"\${CMAKE_INSTALL_PREFIX}/lib/systemd/system\"
-    TYPE FILE FILES \"${npg_generated}/nodeport-guard.service\")
+    \"\$ENV{DESTDIR}\${npg_unit}\" @ONLY)
+  list(APPEND CMAKE_INSTALL_MANIFEST_FILES \"\${npg_unit}\")
   set(npg_zsh site-functions)
   if(CMAKE_INSTALL_PREFIX STREQUAL \"/usr\" AND EXISTS /etc/debian_version)
     set(npg_zsh vendor-completions)

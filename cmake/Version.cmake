@@ -3,6 +3,7 @@
 #   the tag vX.Y.Z is on HEAD          X.Y.Z, and the file VERSION has to say so, too
 #   N commits after a tag              X.Y.Z-dev.N, X.Y.Z being the release that comes next
 #   a repository without such a tag    X.Y.Z-dev
+#   a repository that git refuses      X.Y.Z-dev
 #   no repository, as in a tarball     X.Y.Z
 #
 # The next release is what VERSION says once it was raised, or else one patch more
@@ -17,6 +18,11 @@ function(npg_version source_dir out)
   # A tree that lies in somebody else's repository is not of that repository.
   execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${source_dir}" rev-parse --show-cdup
     OUTPUT_VARIABLE up OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
+  if(failed AND EXISTS "${source_dir}/.git")
+    # It is one, and git does not read it (whose owner is another, for one): no release.
+    set(${out} "${version}-dev" PARENT_SCOPE)
+    return()
+  endif()
   if(failed OR NOT up STREQUAL "")
     return()
   endif()
