@@ -30,6 +30,13 @@ if [[ $(host_release) != trixie ]]; then
   else
     mapfile -t wanted < <(dpkg-deb --field "$trixie" Depends Recommends |
       sed -E 's/^[A-Za-z-]+: //; s/ \([^)]*\)//g; s/ \|[^,]*//g' | tr -d ' ' | tr ',' '\n')
+    own=$(dpkg-deb --field "$folder"/nodeport-guard_*.deb Version)
+    version=$(dpkg-deb --field "$trixie" Version)
+    [[ ${#made[@]} -eq 1 && ${version%+deb*} == "${own%+deb*}" ]] || {
+      printf 'FAILED: build/package/trixie has %s, and this tree is %s; scripts/package --release trixie makes that\n' \
+        "${made[*]##*/}" "${own%+deb*}" >&2
+      exit 1
+    }
     debian_root trixie "${wanted[@]}"
     "$here/package_runs.sh" "$trixie" "$debian_root"
   fi

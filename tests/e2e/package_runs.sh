@@ -60,16 +60,38 @@ if ! systemd-analyze verify --man=no --recursive-errors=no --root="$root" "$unit
 fi
 [[ -z $(find "$root/etc" -path "*/systemd/*" -name 'nodeport-guard*') ]] || fail "the unit was enabled"
 version=$(dpkg-deb --field "$package" Version)
-[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/-1\+deb.*//; s/~/-/' <<<"$version")" ]] ||
+[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/\+deb.*//; s/~/-/' <<<"$version")" ]] ||
   fail "the binary is of another version than the package"
 answers 'pod web' "$release: installed, not started:"
 
-printf 'NODEPORT_GUARD_CGROUP=%s\n' "$cgroup" >>"$root/etc/default/nodeport-guard"
-chroot "$root" /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup" >"$folder/guard.log" 2>&1 &
+# As systemd reads it, which is not as a shell would.
+printf 'NODEPORT_GUARD_CGROUP="%s"\nOTHER=a b\n' "$cgroup" >>"$root/etc/default/nodeport-guard"
+# With the rights that the unit leaves it, and told to say when it is ready, as by systemd.
+/usr/bin/python3 -c 'import socket, sys
+manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+manager.bind(sys.argv[1])
+print(manager.recv(256).decode())' "$root/run/manager" >"$folder/told.log" &
+manager=$!
+manager_listens() { [[ -S $root/run/manager ]]; }
+wait_for 10 manager_listens || fail "the test's service manager did not start"
+NOTIFY_SOCKET=/run/manager /usr/bin/python3 "$here/unit_sandbox.py" "$root$unit" "$root" \
+  /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup" >"$folder/guard.log" 2>&1 &
 guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard of the package is not ready"
+wait "$manager"
+grep -qxF 'READY=1' "$folder/told.log" || fail "the guard has not told its service manager that it is ready"
+grep -qE '^Seccomp:\s+2$' "/proc/$guard_pid/status" || fail "the guard runs without the unit's filter of system calls"
 answers 'the node itself' "$release: it runs:"
+# What needs clone3(2) and open_by_handle_at(2).
+said_by_guard() {
+  local said
+  said=$(curl -q --noproxy '*' --silent --fail --max-time 5 "http://127.0.0.1:9829/$1") && grep -qF -- "$2" <<<"$said"
+}
+probed() { said_by_guard metrics 'nodeport_guard_self_probe_success 1'; }
+wait_for 20 probed || fail "the self-probe does not work with the rights of the unit"
+said_by_guard api/v1/status "\"$cgroup\"" || fail "the guard does not know the name of its cgroup"
+! grep -E ' (warn|error|warning)' "$folder/guard.log" || fail "the guard complains"
 kill "$guard_pid"
 wait "$guard_pid" || fail "the guard ended with $?"
 

@@ -1,0 +1,136 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""unit_sandbox.py UNIT ROOT COMMAND...: runs the command as systemd would run it for that unit.
+
+In ROOT, with what the unit leaves to a process of system calls, capabilities, address families and
+executable memory. Where systemd itself cannot run, this stands for it: for the settings that
+are named below, and it refuses a unit with one that it does not know.
+"""
+
+import ctypes
+import errno
+import os
+import socket
+import subprocess
+import sys
+
+import seccomp
+from seccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arg, SyscallFilter
+
+# These make mounts and environments, and refuse nothing that a test could see go wrong here.
+OTHERS = {
+    "Type", "EnvironmentFile", "ExecStart", "KillSignal", "Restart", "RestartSec", "RestartPreventExitStatus",
+    "LimitMEMLOCK", "UMask", "ProtectSystem", "ProtectKernelTunables", "ReadWritePaths", "ProtectControlGroups",
+    "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock", "ProtectHostname", "ProtectHome", "PrivateTmp",
+    "PrivateDevices", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "SystemCallArchitectures",
+}
+NAMESPACES = 0x7E020000 | 0x00000080  # CLONE_NEW*
+PROT_WRITE_EXEC = (2, 4)
+PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
+
+
+def service(path):
+    """The section [Service]: name to the values it was given, in their order."""
+    settings, section = {}, ""
+    with open(path, encoding="utf-8") as unit:
+        for line in map(str.strip, unit):
+            if line.startswith("["):
+                section = line
+            elif section == "[Service]" and line and line[0] not in "#;":
+                name, value = line.split("=", 1)
+                settings.setdefault(name, []).append(value)
+    return settings
+
+
+def expanded(words):
+    """System calls by name: systemd tells what is in its groups, which may hold others."""
+    calls, todo = set(), list(words)
+    while todo:
+        word = todo.pop()
+        if not word.startswith("@"):
+            calls.add(word)
+            continue
+        listing = subprocess.run(["systemd-analyze", "syscall-filter", word], check=True, stdout=subprocess.PIPE, text=True)
+        todo += [line.strip() for line in listing.stdout.splitlines()[1:] if line.strip() and line.strip()[0] != "#"]
+    return calls
+
+
+def allow_only(calls, error):
+    rules = SyscallFilter(ERRNO(error))
+    known = 0
+    for call in sorted(calls):
+        if seccomp.resolve_syscall(seccomp.Arch(), call) >= 0:
+            rules.add_rule(ALLOW, call)
+            known += 1
+    if known < 100:
+        raise SystemExit(f"only {known} system calls of the unit are known here")
+    rules.load()
+
+
+def refuse(settings):
+    rules = SyscallFilter(ALLOW)
+    families = settings.pop("RestrictAddressFamilies", [""])[0].split()
+    if families:
+        allowed = {int(getattr(socket, name)) for name in families}
+        for family in set(range(64)) - allowed:
+            rules.add_rule(ERRNO(errno.EAFNOSUPPORT), "socket", Arg(0, EQ, family))
+    if settings.pop("MemoryDenyWriteExecute", ["no"]) == ["yes"]:
+        write, execute = PROT_WRITE_EXEC
+        rules.add_rule(ERRNO(errno.EPERM), "mmap", Arg(2, MASKED_EQ, write | execute, write | execute))
+        for call in ("mprotect", "pkey_mprotect"):
+            rules.add_rule(ERRNO(errno.EPERM), call, Arg(2, MASKED_EQ, execute, execute))
+    if settings.pop("RestrictNamespaces", ["no"]) == ["yes"]:
+        # The flags of clone3() are behind a pointer: systemd cannot look at them.
+        rules.add_rule(ERRNO(errno.ENOSYS), "clone3")
+        for call in ("unshare", "setns"):
+            rules.add_rule(ERRNO(errno.EPERM), call)
+        for bit in range(32):
+            if NAMESPACES >> bit & 1:
+                rules.add_rule(ERRNO(errno.EPERM), "clone", Arg(0, MASKED_EQ, 1 << bit, 1 << bit))
+    rules.load()
+
+
+def numbers_of(names):
+    libcap = ctypes.CDLL("libcap.so.2")
+    numbers = set()
+    for name in names:
+        number = ctypes.c_int()
+        if libcap.cap_from_name(name.lower().encode(), ctypes.byref(number)) != 0:
+            raise SystemExit(f"no capability {name}")
+        numbers.add(number.value)
+    return numbers
+
+
+def keep_capabilities(libc, kept):
+    number = 0
+    while libc.prctl(PR_CAPBSET_READ, number, 0, 0, 0) >= 0:
+        if number not in kept and libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) != 0:
+            raise SystemExit(f"cannot drop capability {number}: {os.strerror(ctypes.get_errno())}")
+        number += 1
+    if number <= max(kept):
+        raise SystemExit("the kernel does not know all the capabilities of the unit")
+
+
+def main():
+    unit, root, command = sys.argv[1], sys.argv[2], sys.argv[3:]
+    settings = {name: values for name, values in service(unit).items() if name not in OTHERS}
+    # All that is of this machine comes before chroot(2). The default ones and execve(2)
+    # systemd lets through whatever the unit says.
+    calls = expanded(["@default", "execve", *settings.pop("SystemCallFilter")[0].split()])
+    error = getattr(errno, settings.pop("SystemCallErrorNumber")[0])
+    no_new_privileges = settings.pop("NoNewPrivileges") == ["yes"]
+    capabilities = numbers_of(settings.pop("CapabilityBoundingSet")[0].split())
+    libc = ctypes.CDLL(None, use_errno=True)
+    os.chroot(root)
+    os.chdir("/")
+    keep_capabilities(libc, capabilities)
+    if no_new_privileges and libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+        raise SystemExit("PR_SET_NO_NEW_PRIVS failed")
+    refuse(settings)
+    if settings:
+        raise SystemExit(f"{unit} has settings that this does not know: {', '.join(sorted(settings))}")
+    allow_only(calls, error)
+    os.execv(command[0], command)
+
+
+main()
