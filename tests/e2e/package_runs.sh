@@ -60,7 +60,7 @@ if ! systemd-analyze verify --man=no --recursive-errors=no --root="$root" "$unit
 fi
 [[ -z $(find "$root/etc" -path "*/systemd/*" -name 'nodeport-guard*') ]] || fail "the unit was enabled"
 version=$(dpkg-deb --field "$package" Version)
-[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/\+deb.*//; s/~/-/' <<<"$version")" ]] ||
+[[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/-1\+deb.*//; s/~/-/' <<<"$version")" ]] ||
   fail "the binary is of another version than the package"
 answers 'pod web' "$release: installed, not started:"
 
@@ -80,6 +80,7 @@ guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard of the package is not ready"
 wait "$manager"
+rm -- "$root/run/manager"
 grep -qxF 'READY=1' "$folder/told.log" || fail "the guard has not told its service manager that it is ready"
 grep -qE '^Seccomp:\s+2$' "/proc/$guard_pid/status" || fail "the guard runs without the unit's filter of system calls"
 answers 'the node itself' "$release: it runs:"
