@@ -101,7 +101,9 @@ std::vector<npg_event> EventsReader::Drain(uint64_t* lost) {
     if (whole) std::memcpy(&event, record + kHeaderBytes, sizeof(event));
     // Whatever was read counts only if it cannot have been overwritten while it
     // was: the kernel reserves no further than one buffer past the slowest
-    // position it knows, which need not be ours.
+    // position it knows, which need not be ours. The fence keeps the copy before
+    // the second look at the position, where a load alone would not.
+    std::atomic_thread_fence(std::memory_order_acquire);
     if (const uint64_t newest = ProducerPosition(); newest - position_ > size_) {
       *lost += (newest - position_) / RecordBytes(sizeof(event));
       position_ = newest;
