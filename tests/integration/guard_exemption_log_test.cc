@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
@@ -26,6 +27,7 @@ namespace npg::testing {
 namespace {
 
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr uint16_t kPort = 33589;
 constexpr uint16_t kOtherPort = 33590;
@@ -80,6 +82,43 @@ TEST_P(GuardExemptionLogTest, OneLineNamesClientAndListener) {
     const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
     EXPECT_TRUE(json.is_object() && json.contains("message")) << text;
   }
+}
+
+// `events` follows the guard, not one controller.
+TEST_P(GuardExemptionLogTest, EventsOutliveAController) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp},
+                                                  {"127.0.0.1", kOtherPort, Transport::kTcp}}));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort, kOtherPort})));
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(auto events, ChildProcess::Start(GuardCommand(node(), {"events"})));
+  const auto says = [&](const std::string& what) {
+    return WaitUntil(kSoon, [&] { return absl::StrContains(events.Err(), what); });
+  };
+  const auto shows = [&](const std::string& what) {
+    return WaitUntil(kSoon, [&] { return absl::StrContains(events.Out(), what); });
+  };
+  ASSERT_TRUE(says("waiting for"));
+
+  // The same maps, by other pins.
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), kHost);
+  EXPECT_TRUE(shows("33589/tcp")) << events.Err();
+  EXPECT_THAT(events.Err(), Not(HasSubstr("anew")));
+
+  // Other maps, which it finds in the place of the first.
+  events.Signal(SIGSTOP);
+  NPG_ASSERT_OK(Unload());
+  NPG_ASSERT_OK(StartGuard());
+  events.Signal(SIGCONT);
+  ASSERT_TRUE(says("the guard was loaded anew")) << events.Err();
+  EXPECT_EQ(Ask({"127.0.0.1", kOtherPort, Transport::kTcp}), kHost);
+  EXPECT_TRUE(shows("33590/tcp")) << events.Err();
+
+  NPG_ASSERT_OK(Unload());
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult result, events.Wait());
+  EXPECT_NE(result.exit_code, 0);
+  EXPECT_THAT(result.err, HasSubstr("the guard was unloaded"));
 }
 
 TEST_P(GuardExemptionLogTest, ObserveModeSaysWhatItWouldDo) {

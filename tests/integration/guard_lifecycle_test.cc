@@ -53,10 +53,7 @@ Dial Tcp(const std::string& destination = "127.0.0.1") {
   return {destination, kPort, Transport::kTcp};
 }
 
-std::string NftTables() {
-  const auto tables = RunCommand({"nft", "list", "tables"});
-  return tables.ok() ? *tables : tables.status().ToString();
-}
+absl::StatusOr<std::string> NftTables() { return RunCommand({"nft", "list", "tables"}); }
 
 size_t Lines(const std::string& text) {
   return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
@@ -75,7 +72,8 @@ class GuardLifecycleTest : public GuardTest {
     EXPECT_FALSE(std::filesystem::exists(maps().root()));
     NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
     EXPECT_EQ(attached, 0);
-    EXPECT_THAT(NftTables(), Not(HasSubstr("nodeport_guard")));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+    EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
   }
 
   // `nodeport-guard run`, which is to fail.
@@ -269,7 +267,7 @@ absl::StatusOr<ChildProcess> OwnTheTable() {
                           /*keep_input_open=*/true);
   if (!owner.ok()) return owner.status();
   if (!WaitUntil(absl::Seconds(10),
-                 [] { return absl::StrContains(NftTables(), "nodeport_guard"); })) {
+                 [] { return absl::StrContains(NftTables().value_or(""), "nodeport_guard"); })) {
     return absl::DeadlineExceededError(owner->Out() + owner->Err());
   }
   return owner;
@@ -281,7 +279,8 @@ TEST_P(GuardLifecycleTest, StartThatCannotHaveTheTableLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(maps().root()));
   NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
   EXPECT_EQ(attached, 0);
-  EXPECT_THAT(NftTables(), HasSubstr("nodeport_guard")) << "it is somebody else's";
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+  EXPECT_THAT(tables, HasSubstr("nodeport_guard")) << "it is somebody else's";
   EXPECT_EQ(Ask(Tcp()), Hijacked());
 
   owner.CloseInput();
@@ -315,7 +314,8 @@ TEST_P(GuardLifecycleTest, StartThatCannotAttachAllProgramsLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(maps().root()));
   NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
   EXPECT_EQ(attached, 1) << "the foreign one";
-  EXPECT_THAT(NftTables(), Not(HasSubstr("nodeport_guard")));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+  EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
   EXPECT_EQ(Ask(Tcp()), Hijacked());
 }
 

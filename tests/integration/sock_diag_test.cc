@@ -159,7 +159,10 @@ TEST_F(SockDiagTest, EachSocketOfAReusePortGroupOnce) {
 }
 
 TEST_F(SockDiagTest, MptcpListenerIsOneWithTheInodeOfItsDescriptor) {
-  if (!testing::OpenSocket(AF_INET, Transport::kMptcp).ok()) return;  // Linux 5.10 has none
+  // Linux 5.10 has none.
+  if (const auto socket = testing::OpenSocket(AF_INET, Transport::kMptcp); !socket.ok()) {
+    GTEST_SKIP() << socket.status();
+  }
   NPG_ASSERT_OK_AND_ASSIGN(const auto v4, Listening("127.0.0.1", 1001, Transport::kMptcp));
   NPG_ASSERT_OK_AND_ASSIGN(const auto v6, Listening("::", 1002, Transport::kMptcp));
   EXPECT_THAT(Listeners(), ElementsAre("1001/tcp 127.0.0.1", "1002/tcp [::]"));
@@ -237,7 +240,10 @@ TEST_F(SockDiagTest, OrphanedClientIsStillConnected) {
 }
 
 TEST_F(SockDiagTest, MptcpClientIsFoundByItsSubflow) {
-  if (!testing::OpenSocket(AF_INET, Transport::kMptcp).ok()) return;  // Linux 5.10 has none
+  // Linux 5.10 has none.
+  if (const auto socket = testing::OpenSocket(AF_INET, Transport::kMptcp); !socket.ok()) {
+    GTEST_SKIP() << socket.status();
+  }
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("127.0.0.1", kPort, Transport::kMptcp));
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair,
                            Connected(Dial("127.0.0.1", Transport::kMptcp), listener.get()));

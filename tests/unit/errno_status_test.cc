@@ -19,12 +19,20 @@ TEST(ErrnoStatus, SaysWhatFailedAndWhy) {
 
 TEST(ErrnoStatus, CodesAreAsDocumented) {
   const std::vector<std::pair<int, absl::StatusCode>> cases = {
-      {EPERM, absl::StatusCode::kPermissionDenied}, {EACCES, absl::StatusCode::kPermissionDenied},
-      {ENOENT, absl::StatusCode::kNotFound},        {EEXIST, absl::StatusCode::kAlreadyExists},
-      {EBUSY, absl::StatusCode::kUnavailable},      {EAGAIN, absl::StatusCode::kUnavailable},
-      {EINVAL, absl::StatusCode::kInvalidArgument}, {EOPNOTSUPP, absl::StatusCode::kUnimplemented},
-      {ENOSYS, absl::StatusCode::kUnimplemented},   {ENOPROTOOPT, absl::StatusCode::kUnimplemented},
-      {EIO, absl::StatusCode::kInternal},           {ENOMEM, absl::StatusCode::kInternal},
+      {EPERM, absl::StatusCode::kPermissionDenied},
+      {EACCES, absl::StatusCode::kPermissionDenied},
+      {ENOENT, absl::StatusCode::kNotFound},
+      {EEXIST, absl::StatusCode::kAlreadyExists},
+      {EBUSY, absl::StatusCode::kUnavailable},
+      {EAGAIN, absl::StatusCode::kUnavailable},
+      {E2BIG, absl::StatusCode::kResourceExhausted},
+      {EINVAL, absl::StatusCode::kInvalidArgument},
+      {EOPNOTSUPP, absl::StatusCode::kUnimplemented},
+      {ENOSYS, absl::StatusCode::kUnimplemented},
+      {ENOPROTOOPT, absl::StatusCode::kUnimplemented},
+      {EAFNOSUPPORT, absl::StatusCode::kUnimplemented},
+      {EIO, absl::StatusCode::kInternal},
+      {ENOMEM, absl::StatusCode::kInternal},
       {ENOSPC, absl::StatusCode::kInternal},
   };
   for (const auto& [error, code] : cases) EXPECT_EQ(ErrnoStatus(error, "x").code(), code) << error;

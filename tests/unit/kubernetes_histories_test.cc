@@ -493,6 +493,23 @@ TEST(Histories, AVersionFromTheFutureIsNoticed) {
   }
 }
 
+// What it brought before it broke may be gone when it is asked for again.
+TEST(Histories, AFirstPageThatBrokeOffLeavesNothingBehind) {
+  size_t at = 1;
+  for (;; ++at) {
+    SCOPED_TRACE(absl::StrCat("byte ", at));
+    History history({.watch_list = WatchList::kForbidden}, at, 500);
+    FixedChanges(history);
+    history.Exchange({}, {});  // says that there is no WatchList
+    history.Exchange({.kind = Fault::Kind::kCut, .at = at}, {});
+    if (history.reflector().failure().ok()) break;  // beyond the last byte
+    history.Delete("a/dns");
+    ASSERT_TRUE(history.Settle(4));
+    ASSERT_FALSE(HasFailure());
+  }
+  EXPECT_GT(at, 500U) << "two Services take more than that";
+}
+
 // What an API server has sent for a second time changes nothing: no write.
 TEST(Histories, ARelistThatChangesNothingIsNoChange) {
   History history({}, 1, 500);

@@ -161,6 +161,29 @@ TEST_F(HttpServerTest, RequestsHaveAnEnd) {
   EXPECT_EQ(HttpGet(port(), "/", absl::StrCat("X: ", fits, "\r\n")).status, 200);
 }
 
+// A server may answer a request for parts with all of it. By parts, many that
+// overlap would be many times the whole.
+TEST_F(HttpServerTest, ThereAreNoParts) {
+  StartServer();
+  std::string many = "bytes=0-";
+  for (int i = 1; i < 2000; ++i) many += ",0-";
+  for (const std::string& range :
+       {std::string("bytes=0-1"), std::string("bytes=9-"), std::string("of no sense"), many}) {
+    for (const char* name : {"Range", "range", "RANGE"}) {
+      HttpReply reply = HttpGet(port(), "/slow", absl::StrCat(name, ": ", range, "\r\n"));
+      EXPECT_EQ(reply.status, 200) << name << ": " << range.substr(0, 20);
+      EXPECT_EQ(reply.body, "slow") << name << ": " << range.substr(0, 20);
+    }
+  }
+  // In pieces, too.
+  const base::UniqueFd fd = ConnectToHttp(port());
+  for (const char* piece : {"GET /slow HTTP/1.1\r\nHost: localhost\r\nRan", "ge: bytes=0-1\r\n",
+                            "Ranger: bytes=0-1\r\n\r\n"}) {
+    ASSERT_TRUE(SendText(fd.get(), piece));
+  }
+  EXPECT_EQ(ReadReply(fd.get()).body, "slow");
+}
+
 TEST_F(HttpServerTest, WhatIsNoRequestIsNotAnswered200) {
   StartServer();
   for (const char* text : {"\r\n\r\n", "GET\r\n\r\n", "\x16\x03\x01\x02\x01hello\r\n\r\n",

@@ -23,6 +23,8 @@ absl::StatusCode CodeOf(int error) {
     case EBUSY:
     case EAGAIN:
       return absl::StatusCode::kUnavailable;
+    case E2BIG:  // so says a BPF map that is full
+      return absl::StatusCode::kResourceExhausted;
     case EINVAL:
       return absl::StatusCode::kInvalidArgument;
     case EOPNOTSUPP:

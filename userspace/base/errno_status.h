@@ -11,8 +11,9 @@ namespace npg::base {
 // `what` says what failed on what, and the message ends in the errno's text:
 // ErrnoStatus(ENOENT, "open /etc/x") is NOT_FOUND "open /etc/x: No such file or
 // directory". EPERM and EACCES give PERMISSION_DENIED, ENOENT NOT_FOUND, EEXIST
-// ALREADY_EXISTS, EBUSY and EAGAIN UNAVAILABLE, EINVAL INVALID_ARGUMENT,
-// EOPNOTSUPP, ENOSYS and ENOPROTOOPT UNIMPLEMENTED, the rest INTERNAL.
+// ALREADY_EXISTS, EBUSY and EAGAIN UNAVAILABLE, E2BIG RESOURCE_EXHAUSTED, EINVAL
+// INVALID_ARGUMENT, EOPNOTSUPP, ENOSYS, ENOPROTOOPT and EAFNOSUPPORT UNIMPLEMENTED,
+// the rest INTERNAL.
 absl::Status ErrnoStatus(int error, absl::string_view what);
 
 // The same status with `context` and ": " before the message.

@@ -188,6 +188,12 @@ absl::Status NetlinkSocket::Join(int group) {
   return absl::OkStatus();
 }
 
+void NetlinkSocket::GrowQueue(int bytes) const {
+  // _FORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
+  if (SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, bytes)) return;
+  SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUF, bytes);
+}
+
 absl::StatusOr<NetlinkSocket::Received> NetlinkSocket::Receive(
     absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   for (;;) {

@@ -67,6 +67,10 @@ class NetlinkSocket {
   // Takes part in a multicast group.
   absl::Status Join(int group);
 
+  // Room for so many bytes of messages that nobody has read yet, as far as the
+  // process may have it: what does not fit is lost.
+  void GrowQueue(int bytes) const;
+
   enum class Received { kMessages, kNothing, kOverrun };
   // Reads what is there, without waiting: one datagram. kOverrun: messages were
   // lost, for the queue was full.

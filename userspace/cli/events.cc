@@ -55,10 +55,10 @@ absl::StatusOr<base::UniqueFd> BlockEndingSignals() {
   return fd;
 }
 
-// Which file the pin is; {} when there is none.
-std::pair<dev_t, ino_t> PinIdentity(const std::string& path) {
+// Which file the pin is; {} when there is none. Cheaper to ask than which map.
+std::pair<dev_t, ino_t> PinIdentity(const dataplane::PinPaths& pins) {
   struct stat info {};
-  if (stat(path.c_str(), &info) != 0) return {};
+  if (stat(pins.Map("events").c_str(), &info) != 0) return {};
   return {info.st_dev, info.st_ino};
 }
 
@@ -81,6 +81,9 @@ class Follower {
     if (absl::Status status = WriteOut(text); !status.ok()) return status;
     return enough;
   }
+
+  // Tells of what another controller has pinned from here on.
+  void Turn(dataplane::GuardState state) { state_ = std::move(state); }
 
  private:
   EventFacts FactsOf(const npg_event& event) {
@@ -122,26 +125,52 @@ class Follower {
   uint64_t printed_ = 0;
 };
 
-absl::StatusOr<int> Follow(Follower& follower, dataplane::EventsReader& reader,
-                           const base::UniqueFd& signals, const std::string& pin) {
-  const std::pair<dev_t, ino_t> followed = PinIdentity(pin);
+// After the pins have changed: a controller has started, with the maps that were
+// there or with new ones, or the guard was unloaded, which is an error. False:
+// not all is pinned yet.
+absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::EventsReader>& reader,
+                            const dataplane::PinPaths& pins) {
+  const absl::StatusOr<bool> same = reader->IsPinned(pins);
+  if (absl::IsNotFound(same.status())) {
+    return absl::UnavailableError("the guard was unloaded; no more events will come");
+  }
+  if (!same.ok()) return same.status();
+  absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
+  if (absl::IsNotFound(state.status())) return false;
+  if (!state.ok()) return state.status();
+  if (!*same) {
+    absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> fresh =
+        dataplane::EventsReader::Open(pins);
+    if (absl::IsNotFound(fresh.status())) return false;
+    if (!fresh.ok()) return fresh.status();
+    reader = *std::move(fresh);
+    std::cerr << "nodeport-guard: the guard was loaded anew; events from before may be missing\n";
+  }
+  follower.Turn(*std::move(state));
+  return true;
+}
+
+absl::StatusOr<int> Follow(Follower& follower, std::unique_ptr<dataplane::EventsReader> reader,
+                           const base::UniqueFd& signals, const dataplane::PinPaths& pins,
+                           std::pair<dev_t, ino_t> followed) {
   while (true) {
-    std::array<pollfd, 2> fds = {{{signals.get(), POLLIN, 0}, {reader.fd(), POLLIN, 0}}};
+    std::array<pollfd, 2> fds = {{{signals.get(), POLLIN, 0}, {reader->fd(), POLLIN, 0}}};
     if (poll(fds.data(), fds.size(), kLookAgainMilliseconds) < 0 && errno != EINTR) {
       return base::ErrnoStatus(errno, "poll");
     }
     uint64_t lost = 0;
-    const std::vector<npg_event> events = reader.Drain(&lost);
+    const std::vector<npg_event> events = reader->Drain(&lost);
     const absl::StatusOr<bool> enough = follower.Print(events);
     if (!enough.ok()) return enough.status();
     if (*enough || fds[0].revents != 0) return kExitOk;
     if (lost > 0) {
-      std::cerr << "nodeport-guard: too slow: about " << lost / sizeof(npg_event) + 1
-                << " events were not shown\n";
+      std::cerr << "nodeport-guard: too slow: about " << lost << " events were not shown\n";
     }
-    if (PinIdentity(pin) != followed) {
-      return absl::UnavailableError("the guard was unloaded; no more events will come");
-    }
+    const std::pair<dev_t, ino_t> pinned = PinIdentity(pins);
+    if (pinned == followed) continue;
+    const absl::StatusOr<bool> reopened = Reopen(follower, reader, pins);
+    if (!reopened.ok()) return reopened.status();
+    if (*reopened) followed = pinned;
   }
 }
 
@@ -151,6 +180,8 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
   if (!cgroup.ok() && !options.node.cgroup.empty()) return cgroup.status();
   const dataplane::PinPaths pins(options.node.bpffs);
+  // Before they are opened: what changes meanwhile is looked at again.
+  const std::pair<dev_t, ino_t> followed = PinIdentity(pins);
   absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
   if (!state.ok()) return state.status();
   absl::StatusOr<base::UniqueFd> signals = BlockEndingSignals();
@@ -163,7 +194,7 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   std::cerr << "nodeport-guard: waiting for connects to guarded listeners (" << pins.Root() << ")"
             << (observe ? ", which mode observe only counts" : "")
             << "; times are UTC, Ctrl-C ends\n";
-  return Follow(follower, **reader, *signals, pins.Map("events"));
+  return Follow(follower, *std::move(reader), *signals, pins, followed);
 }
 
 }  // namespace npg::cli

@@ -150,7 +150,7 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
     // NOEXIST: what the kernel side saw at bind time is the better witness.
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
     if (put.ok() || absl::IsAlreadyExists(put)) continue;
-    if (errno == E2BIG) {
+    if (absl::IsResourceExhausted(put)) {
       return absl::ResourceExhaustedError(
           absl::StrCat("map listeners is full (", NPG_MAX_LISTENERS, " entries)"));
     }

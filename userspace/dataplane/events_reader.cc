@@ -34,6 +34,15 @@ uint64_t RecordBytes(uint32_t header) {
   return (length + kHeaderBytes + 7) / 8 * 8;
 }
 
+absl::StatusOr<bpf_map_info> Describe(int map) {
+  bpf_map_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(map, &info, &size) != 0) {
+    return base::ErrnoStatus(errno, "describe map events");
+  }
+  return info;
+}
+
 std::atomic_ref<uint64_t> Position(void* page) {
   return std::atomic_ref<uint64_t>(*static_cast<uint64_t*>(page));
 }
@@ -48,17 +57,15 @@ absl::StatusOr<std::unique_ptr<EventsReader>> EventsReader::Open(const PinPaths&
 
 absl::StatusOr<std::unique_ptr<EventsReader>> EventsReader::OpenMap(base::UniqueFd map) {
   std::unique_ptr<EventsReader> reader(new EventsReader());
-  bpf_map_info info{};
-  uint32_t info_size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(map.get(), &info, &info_size) != 0) {
-    return base::ErrnoStatus(errno, "describe map events");
-  }
-  if (info.type != BPF_MAP_TYPE_RINGBUF) {
+  const absl::StatusOr<bpf_map_info> info = Describe(map.get());
+  if (!info.ok()) return info.status();
+  if (info->type != BPF_MAP_TYPE_RINGBUF) {
     return absl::FailedPreconditionError("map events is not a ring buffer");
   }
   reader->map_ = std::move(map);
+  reader->map_id_ = info->id;
   reader->page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  reader->size_ = info.max_entries;
+  reader->size_ = info->max_entries;
   void* consumer =
       mmap(nullptr, reader->page_, PROT_READ | PROT_WRITE, MAP_SHARED, reader->map_.get(), 0);
   if (consumer == MAP_FAILED) return base::ErrnoStatus(errno, "map the consumer page of events");
@@ -75,6 +82,14 @@ absl::StatusOr<std::unique_ptr<EventsReader>> EventsReader::OpenMap(base::Unique
 EventsReader::~EventsReader() {
   if (consumer_ != nullptr) munmap(consumer_, page_);
   if (producer_ != nullptr) munmap(producer_, page_ + 2 * size_);
+}
+
+absl::StatusOr<bool> EventsReader::IsPinned(const PinPaths& pins) const {
+  const absl::StatusOr<base::UniqueFd> map = OpenPin(pins.Map("events"));
+  if (!map.ok()) return map.status();
+  const absl::StatusOr<bpf_map_info> info = Describe(map->get());
+  if (!info.ok()) return info.status();
+  return info->id == map_id_;
 }
 
 uint64_t EventsReader::ProducerPosition() const {
@@ -101,7 +116,9 @@ std::vector<npg_event> EventsReader::Drain(uint64_t* lost) {
     if (whole) std::memcpy(&event, record + kHeaderBytes, sizeof(event));
     // Whatever was read counts only if it cannot have been overwritten while it
     // was: the kernel reserves no further than one buffer past the slowest
-    // position it knows, which need not be ours.
+    // position it knows, which need not be ours. The fence keeps the copy before
+    // the second look at the position, where a load alone would not.
+    std::atomic_thread_fence(std::memory_order_acquire);
     if (const uint64_t newest = ProducerPosition(); newest - position_ > size_) {
       *lost += (newest - position_) / RecordBytes(sizeof(event));
       position_ = newest;

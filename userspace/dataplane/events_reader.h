@@ -35,6 +35,10 @@ class EventsReader {
   // and clear that, so look at least every 100 ms.
   int fd() const { return map_.get(); }
 
+  // Whether the pin still leads to the map that this reads: a controller that
+  // takes over a guard pins the same maps anew. NOT_FOUND when there is no pin.
+  absl::StatusOr<bool> IsPinned(const PinPaths& pins) const;
+
   // The records since the last call, and (added to *lost) how many were
   // overwritten before they could be read.
   std::vector<npg_event> Drain(uint64_t* lost);
@@ -46,6 +50,7 @@ class EventsReader {
   void AdvanceConsumer(uint64_t position) const;
 
   base::UniqueFd map_;
+  uint32_t map_id_ = 0;  // never used twice by a kernel
   size_t page_ = 0;
   size_t size_ = 0;  // of the data area, a power of two
   void* consumer_ = nullptr;

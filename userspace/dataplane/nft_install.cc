@@ -31,10 +31,8 @@
 namespace npg::dataplane {
 namespace {
 
-// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
-// Never OWNER without it, for that table dies with the owner's socket.
-constexpr uint32_t kTableFlagPersist = 0x4;
 constexpr uint32_t kTableFlagOwner = NFT_TABLE_F_OWNER;
+// Never OWNER without PERSIST, for that table dies with the owner's socket.
 constexpr uint32_t kOwnedFlags = kTableFlagOwner | kTableFlagPersist;
 
 // Others may change the rule set between our reading and our transaction.

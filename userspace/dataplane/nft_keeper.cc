@@ -79,6 +79,9 @@ absl::StatusOr<std::unique_ptr<NftKeeper>> NftKeeper::Start(base::EventLoop& loo
                                                             uint32_t own_port_id, Actions actions) {
   absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return socket.status();
+  // Everybody's changes come here: kube-proxy's, of thousands of Services, in one
+  // transaction. Each time that some are lost the whole table is verified.
+  socket->GrowQueue(4 << 20);
   NPG_RETURN_IF_ERROR(socket->Join(NFNLGRP_NFTABLES));
   std::unique_ptr<NftKeeper> keeper(
       new NftKeeper(loop, *std::move(socket), own_port_id, std::move(actions)));
@@ -110,7 +113,10 @@ void NftKeeper::OnMessage(const nlmsghdr& message) {
 }
 
 void NftKeeper::OnReadable() {
-  for (;;) {
+  // Bounded, so that who rewrites rules all the time leaves time for the rest,
+  // and for the repair; the loop comes back for more.
+  constexpr int kMost = 256;
+  for (int i = 0; i < kMost; ++i) {
     const auto received = socket_.Receive([this](const nlmsghdr& message) { OnMessage(message); });
     if (!received.ok()) {
       Report(received.status());

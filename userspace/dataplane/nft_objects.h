@@ -27,9 +27,13 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
 
+#include <cstdint>
 #include <memory>
 
 namespace npg::dataplane {
+
+// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
+inline constexpr uint32_t kTableFlagPersist = 0x4;
 
 // Owners of libnftnl's objects.
 template <auto Free>

@@ -24,7 +24,6 @@
 namespace npg::doctor {
 namespace {
 
-constexpr uint32_t kTableFlagPersist = 0x4;  // since Linux 6.9, absent from older headers
 constexpr const char* kChain = "output";
 
 int ErrnoOf(const absl::Status& status) {
@@ -94,7 +93,7 @@ Trial TryNfTables() {
 
 Trial TryNftOwner() {
   return TryTable({"make an nftables table that nobody else can remove", 0, ""},
-                  uint32_t{NFT_TABLE_F_OWNER} | kTableFlagPersist, /*with_rule=*/false);
+                  uint32_t{NFT_TABLE_F_OWNER} | dataplane::kTableFlagPersist, /*with_rule=*/false);
 }
 
 Trial TrySockDiag() {

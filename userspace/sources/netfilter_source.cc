@@ -30,7 +30,9 @@ RulePartSet AllParts() { return RulePartSet().set(); }
 NetfilterSource::NetfilterSource() : NetfilterSource(NetfilterEdges::OfThisNamespace(), {}) {}
 
 NetfilterSource::NetfilterSource(NetfilterEdges edges, const Options& options)
-    : edges_(std::move(edges)), options_(options), reader_(edges_) {}
+    : edges_(std::move(edges)),
+      options_(options),
+      reader_(std::make_unique<NetfilterReader>(edges_)) {}
 
 NetfilterSource::~NetfilterSource() {
   if (loop_ == nullptr) return;
@@ -42,13 +44,15 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
   absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
   if (!loop.ok()) return loop.status();
   absl::StatusOr<Reading> reading = absl::InternalError("the reading did not end");
-  NetfilterReader reader(edges_);
-  reader.Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
+  auto reader = std::make_unique<NetfilterReader>(edges_);
+  reader->Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
     reading = std::move(outcome.reading);
     (*loop)->Stop();
   });
   NPG_RETURN_IF_ERROR((*loop)->Run());
   reporter_.Remember(reading);
+  // Follow()'s first reading is the second in a row.
+  if (loop_ == nullptr) reader_ = std::move(reader);
   return reading;
 }
 
@@ -87,8 +91,8 @@ void NetfilterSource::StartReading() {
   read_timer_ = 0;
   reading_ = true;
   read_started_ns_ = base::BootNanoseconds();
-  reader_.Start(*loop_, std::exchange(dirty_, RulePartSet()),
-                [this](NetfilterReader::Outcome outcome) { OnRead(std::move(outcome)); });
+  reader_->Start(*loop_, std::exchange(dirty_, RulePartSet()),
+                 [this](NetfilterReader::Outcome outcome) { OnRead(std::move(outcome)); });
 }
 
 void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {

@@ -70,7 +70,7 @@ class NetfilterSource : public Source {
   base::EventLoop* loop_ = nullptr;  // once it follows
   std::unique_ptr<NftMonitor> monitor_;
 
-  NetfilterReader reader_;  // of Follow()
+  std::unique_ptr<NetfilterReader> reader_;  // of Follow(), and of the Read() before it
   bool reading_ = false;
   RulePartSet dirty_;                        // to be read again as soon as possible
   RulePartSet failed_;                       // to be tried again with the poll

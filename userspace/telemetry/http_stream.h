@@ -42,10 +42,6 @@ class HttpStream : public httplib::Stream {
   void get_local_ip_and_port(std::string& ip, int& port) const override;
   socket_t socket() const override { return fd_; }
 
-  // Whether a response has begun, and whether it could not be written to its end.
-  bool has_written() const { return writing_; }
-  bool failed() const { return failed_; }
-
   // After the response: ends our direction and takes what is still coming, so
   // that close() does not reset the connection before the client has read it.
   void Linger();
@@ -54,6 +50,8 @@ class HttpStream : public httplib::Stream {
   static absl::Time Deadline(absl::Duration from_now);
 
   bool Wait(int16_t events) const;
+  // Makes a header Range another one, of no meaning.
+  void HideRange(char* data, size_t size);
 
   const int fd_;
   const int stop_;
@@ -63,6 +61,7 @@ class HttpStream : public httplib::Stream {
   bool writing_ = false;
   bool failed_ = false;
   size_t received_ = 0;  // in all
+  size_t of_range_ = 0;  // letters of "range" that this line has begun with
   std::array<char, 4096> buffer_{};
   size_t next_ = 0, end_ = 0;  // of what is in the buffer
 };

@@ -197,12 +197,13 @@ bool Reflector::OnHead(const HttpHead& head, absl::Time now) {
   answered_ = now;
   if (status_ != kOk) return true;  // the body says more
   token_refused_ = false;
+  // What broke off before its end begins anew, with none of what it had brought:
+  // that may be gone by now. A later page is of the same version as before.
+  if (continue_token_.empty()) staging_ = ServiceStore();
   if (phase_ == Phase::kPage) {
     list_decoder_.emplace([this](ServicePorts&& service) { staging_.Put(std::move(service)); });
     return true;
   }
-  // Beginning anew what broke off is not for ever from the start.
-  if (phase_ == Phase::kWatchList) staging_ = ServiceStore();
   watch_decoder_.emplace();
   if (phase_ == Phase::kWatch && !synced_) {
     synced_ = true;
