@@ -455,7 +455,7 @@ void Controller::FinishTakeover() {
 }
 
 absl::Status Controller::Follow() {
-  const absl::Status status = FollowAll();
+  absl::Status status = FollowAll();
   if (!status.ok() && !guard_->adopted()) {
     dataplane::RemovePins(options_.pins).status().IgnoreError();
     table_->Remove().IgnoreError();
