@@ -11,6 +11,13 @@ source "$here/private_node.sh"
 # shellcheck source=tests/e2e/hijack_story.sh
 source "$here/hijack_story.sh"
 
+# The guarded cgroup is one below, and the guard itself outside of it: its self-probe has to
+# start something in there.
+outside=$cgroup
+cgroup=$cgroup/guarded
+mkdir "$cgroup"
+echo $$ >"$cgroup/cgroup.procs"
+
 root=$folder/root
 mkdir "$root"
 tar -C "$root" -xf "$tar"
@@ -74,8 +81,11 @@ print(manager.recv(256).decode())' "$root/run/manager" >"$folder/told.log" &
 manager=$!
 manager_listens() { [[ -S $root/run/manager ]]; }
 wait_for 10 manager_listens || fail "the test's service manager did not start"
-NOTIFY_SOCKET=/run/manager /usr/bin/python3 "$here/unit_sandbox.py" "$root$unit" "$root" \
-  /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup" >"$folder/guard.log" 2>&1 &
+(
+  echo "$BASHPID" >"$outside/cgroup.procs"
+  NOTIFY_SOCKET=/run/manager exec /usr/bin/python3 "$here/unit_sandbox.py" "$root$unit" "$root" \
+    /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup"
+) >"$folder/guard.log" 2>&1 &
 guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard of the package is not ready"
