@@ -10,6 +10,7 @@
 #include <functional>
 #include <iterator>
 #include <memory>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -63,8 +64,8 @@ class HttpServerTest : public ::testing::Test {
         {"/", false, [](const HttpRequest& request) { return Body(request.path); }},
         {"/slow", true, [](const HttpRequest&) { return Body("slow"); }},
         {"/hang", hang_is_slow_,
-         [go = go_, started = started_](const HttpRequest&) {
-           if (!started->HasBeenNotified()) started->Notify();
+         [go = go_, started = started_, once = started_once_](const HttpRequest&) {
+           std::call_once(*once, [&started] { started->Notify(); });
            go->WaitForNotification();
            return Body("at last");
          }},
@@ -88,6 +89,8 @@ class HttpServerTest : public ::testing::Test {
   bool hang_is_slow_ = true;
   std::shared_ptr<absl::Notification> go_ = std::make_shared<absl::Notification>();
   std::shared_ptr<absl::Notification> started_ = std::make_shared<absl::Notification>();
+  // Several handlers may begin at once, and a notification is given only once.
+  std::shared_ptr<std::once_flag> started_once_ = std::make_shared<std::once_flag>();
   std::unique_ptr<HttpServer> server_;
 };
 
