@@ -40,7 +40,7 @@ function(npg_test NAME LABEL)
   # Of a unit test nothing is left in the process: where it is slow to begin, all at once.
   if(NPG_TEST_PER_PROGRAM)
     add_test(NAME "${LABEL}.${NAME}" COMMAND ${NAME})
-    set_tests_properties("${LABEL}.${NAME}" PROPERTIES LABELS "${LABEL}" TIMEOUT 300)
+    set_tests_properties("${LABEL}.${NAME}" PROPERTIES LABELS "${LABEL}" TIMEOUT 900)
     return()
   endif()
   gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST
