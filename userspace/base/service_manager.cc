@@ -18,6 +18,7 @@
 
 namespace npg::base {
 
+// One datagram, for which libsystemd would bring its compressors and ciphers along.
 absl::Status NotifyServiceManager(absl::string_view assignments) {
   const char* const variable = std::getenv("NOTIFY_SOCKET");
   const absl::string_view path = variable == nullptr ? "" : variable;

@@ -83,7 +83,7 @@ class Follower {
   }
 
   // Tells of what another controller has pinned from here on.
-  void Turn(dataplane::GuardState state) { state_ = std::move(state); }
+  void SetState(dataplane::GuardState state) { state_ = std::move(state); }
 
  private:
   EventFacts FactsOf(const npg_event& event) {
@@ -146,7 +146,7 @@ absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::Event
     reader = *std::move(fresh);
     std::cerr << "nodeport-guard: the guard was loaded anew; events from before may be missing\n";
   }
-  follower.Turn(*std::move(state));
+  follower.SetState(*std::move(state));
   return true;
 }
 

@@ -133,7 +133,7 @@ class Controller {
   telemetry::RepeatedFault apply_fault_{"apply the NodePorts"};
   telemetry::RepeatedFault classify_fault_{"classify listeners"};
   telemetry::RepeatedFault states_fault_{"write the state of the sources"};
-  telemetry::RepeatedFault takeover_fault_{"forget the mark of the earlier run"};
+  telemetry::RepeatedFault takeover_fault_{"let go of the earlier run"};
   telemetry::RepeatedFault repair_fault_{"repair the BPF links"};
   telemetry::RepeatedFault flows_fault_{"list the exempted connections"};
   telemetry::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
@@ -449,8 +449,9 @@ void Controller::FollowExemptions() {
 
 // A connect that was in the middle of an earlier run's program is through by now.
 void Controller::FinishTakeover() {
-  takeover_fault_.Note(table_->ForgetFormerMark());
-  guard_->FinishMigration();
+  absl::Status finished = table_->ForgetFormerMark();
+  finished.Update(guard_->FinishMigration());
+  takeover_fault_.Note(finished);
   base::ReleaseUnusedMemory();
 }
 

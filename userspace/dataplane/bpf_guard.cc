@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <utility>
@@ -94,17 +95,19 @@ absl::Status BpfGuard::ReuseMaps() {
 }
 
 absl::Status BpfGuard::MigrateEntries() {
+  if (outdated_maps_.empty()) return absl::OkStatus();
   for (const auto& [name, fd] : outdated_maps_) {
     const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
-    absl::StatusOr<std::string> note = absl::FailedPreconditionError("");
-    // The programs that are attached go on counting in the old one for a while.
-    if (map == skeleton_->maps.counters) {
-      note = MigrateCounters(fd.get(), bpf_map__fd(map), carried_counters_);
-    }
-    if (absl::IsFailedPrecondition(note.status())) note = MigrateMap(fd.get(), bpf_map__fd(map));
+    absl::StatusOr<std::string> note = MigrateMap(fd.get(), bpf_map__fd(map));
     if (!note.ok()) return base::Annotate(note.status(), absl::StrCat("migrate map ", name));
     notes_.push_back(
         absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
+  }
+  // Nobody counts in the new map yet, while programs that are attached go on in the old one.
+  for (uint32_t i = 0; i < NPG_COUNTER_MAX; ++i) {
+    const absl::StatusOr<uint64_t> carried = Counter(static_cast<npg_counter>(i));
+    if (!carried.ok()) return carried.status();
+    carried_counters_[i] = *carried;
   }
   return absl::OkStatus();
 }
@@ -203,13 +206,24 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
   return status;
 }
 
-void BpfGuard::FinishMigration() {
+absl::Status BpfGuard::FinishMigration() {
+  absl::Status result;
   for (const auto& [name, fd] : outdated_maps_) {
     if (bpf_map__name(skeleton_->maps.counters) != name) continue;
-    // Nothing is guarded by them: not worth another try.
-    AddGrowth(fd.get(), carried_counters_, bpf_map__fd(skeleton_->maps.counters)).IgnoreError();
+    const absl::StatusOr<bpf_map_info> info = DescribeMap(fd.get(), name);
+    if (!info.ok()) return info.status();
+    // Of another kind: nothing was copied.
+    if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) continue;
+    for (uint32_t i = 0; i < std::min<uint32_t>(info->max_entries, NPG_COUNTER_MAX); ++i) {
+      const auto values = PerCpuValues(fd.get(), name, i);
+      if (!values.ok()) return values.status();
+      const uint64_t sum = std::accumulate(values->begin(), values->end(), uint64_t{0});
+      if (sum == carried_counters_[i]) continue;
+      result.Update(AddToCounter(static_cast<npg_counter>(i), sum - carried_counters_[i]));
+    }
   }
   outdated_maps_.clear();
+  return result;
 }
 
 absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {

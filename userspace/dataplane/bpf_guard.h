@@ -20,7 +20,6 @@
 #include "core/owner_policy.h"
 #include "dataplane/binds_reader.h"
 #include "dataplane/guard_state.h"
-#include "dataplane/map_migration.h"
 #include "dataplane/pin_paths.h"
 #include "dataplane/skeleton.h"
 #include "guard_abi.h"
@@ -103,8 +102,8 @@ class BpfGuard {
 
   // A while after Attach(), when no program of an earlier run is still in the middle of
   // a connect: adds what those counted since Load() copied their counters, and lets go
-  // of their maps.
-  void FinishMigration();
+  // of their maps. A count of the microsecond in which one is added is lost.
+  absl::Status FinishMigration();
 
   // FAILED_PRECONDITION, naming the program, when one is not attached to the
   // cgroup any more or its link runs another program.
@@ -133,8 +132,6 @@ class BpfGuard {
   absl::Status PinMaps();
   absl::Status PinLinks();
 
-  absl::StatusOr<std::vector<uint64_t>> PerCpuCounter(npg_counter counter) const;
-
   static bool IsPinned(const Skeleton& skeleton, const bpf_map* map);
 
   PinPaths pins_;
@@ -144,7 +141,8 @@ class BpfGuard {
   std::vector<std::string> notes_;
   // Pinned maps whose layout is not ours: name and descriptor.
   std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
-  CounterValues carried_counters_;
+  // What was in `counters` when they were copied from one of those.
+  std::array<uint64_t, NPG_COUNTER_MAX> carried_counters_{};
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 

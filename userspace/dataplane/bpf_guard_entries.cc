@@ -227,25 +227,14 @@ absl::Status BpfGuard::RemoveListener(const npg_listener_key& key) {
   return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", key);
 }
 
-absl::StatusOr<std::vector<uint64_t>> BpfGuard::PerCpuCounter(npg_counter counter) const {
-  const absl::StatusOr<uint32_t> cpus = PossibleCpus();
-  if (!cpus.ok()) return cpus.status();
-  std::vector<uint64_t> values(*cpus);
-  const uint32_t index = counter;
-  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &index, values.data()) != 0) {
-    return base::ErrnoStatus(errno, "read map counters");
-  }
-  return values;
-}
-
 absl::StatusOr<uint64_t> BpfGuard::Counter(npg_counter counter) const {
-  const absl::StatusOr<std::vector<uint64_t>> values = PerCpuCounter(counter);
+  const auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters", counter);
   if (!values.ok()) return values.status();
   return std::accumulate(values->begin(), values->end(), uint64_t{0});
 }
 
 absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
-  absl::StatusOr<std::vector<uint64_t>> values = PerCpuCounter(counter);
+  auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters", counter);
   if (!values.ok()) return values.status();
   values->front() += amount;
   const uint32_t index = counter;

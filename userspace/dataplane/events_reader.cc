@@ -34,15 +34,6 @@ uint64_t RecordBytes(uint32_t header) {
   return (length + kHeaderBytes + 7) / 8 * 8;
 }
 
-absl::StatusOr<bpf_map_info> Describe(int map) {
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(map, &info, &size) != 0) {
-    return base::ErrnoStatus(errno, "describe map events");
-  }
-  return info;
-}
-
 std::atomic_ref<uint64_t> Position(void* page) {
   return std::atomic_ref<uint64_t>(*static_cast<uint64_t*>(page));
 }
@@ -57,7 +48,7 @@ absl::StatusOr<std::unique_ptr<EventsReader>> EventsReader::Open(const PinPaths&
 
 absl::StatusOr<std::unique_ptr<EventsReader>> EventsReader::OpenMap(base::UniqueFd map) {
   std::unique_ptr<EventsReader> reader(new EventsReader());
-  const absl::StatusOr<bpf_map_info> info = Describe(map.get());
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(map.get(), "events");
   if (!info.ok()) return info.status();
   if (info->type != BPF_MAP_TYPE_RINGBUF) {
     return absl::FailedPreconditionError("map events is not a ring buffer");
@@ -87,7 +78,7 @@ EventsReader::~EventsReader() {
 absl::StatusOr<bool> EventsReader::IsPinned(const PinPaths& pins) const {
   const absl::StatusOr<base::UniqueFd> map = OpenPin(pins.Map("events"));
   if (!map.ok()) return map.status();
-  const absl::StatusOr<bpf_map_info> info = Describe(map->get());
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(map->get(), "events");
   if (!info.ok()) return info.status();
   return info->id == map_id_;
 }

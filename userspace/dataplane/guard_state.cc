@@ -34,15 +34,6 @@ void SortByPort(std::vector<Entry>& entries) {
   });
 }
 
-absl::StatusOr<bpf_map_info> DescribeMap(int fd, const std::string& pin) {
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("describe map ", pin));
-  }
-  return info;
-}
-
 // The map came later than the others, and may grow at its end without a new ABI
 // version: what cannot be read is left out, the guard works without.
 absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
@@ -149,15 +140,11 @@ absl::StatusOr<std::optional<npg_listener>> GuardState::Listener(
 }
 
 absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> GuardState::Counters() const {
-  absl::StatusOr<uint32_t> cpus = PossibleCpus();
-  if (!cpus.ok()) return cpus.status();
   std::array<uint64_t, NPG_COUNTER_MAX> sums{};
-  std::vector<uint64_t> values(*cpus);
   for (uint32_t counter = 0; counter < NPG_COUNTER_MAX; ++counter) {
-    if (bpf_map_lookup_elem(counters_.get(), &counter, values.data()) != 0) {
-      return base::ErrnoStatus(errno, "read map counters");
-    }
-    for (const uint64_t value : values) sums[counter] += value;
+    const auto values = PerCpuValues(counters_.get(), "counters", counter);
+    if (!values.ok()) return values.status();
+    for (const uint64_t value : *values) sums[counter] += value;
   }
   return sums;
 }

@@ -21,15 +21,6 @@
 namespace npg::dataplane {
 namespace {
 
-absl::StatusOr<bpf_map_info> Describe(int fd) {
-  bpf_map_info info{};
-  uint32_t size = sizeof(info);
-  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
-    return base::ErrnoStatus(errno, "describe a pinned map");
-  }
-  return info;
-}
-
 bool PerCpu(uint32_t type) {
   return type == BPF_MAP_TYPE_PERCPU_ARRAY || type == BPF_MAP_TYPE_PERCPU_HASH ||
          type == BPF_MAP_TYPE_LRU_PERCPU_HASH;
@@ -49,7 +40,7 @@ size_t SlotBytes(const bpf_map_info& info) {
 }  // namespace
 
 absl::StatusOr<bool> SameLayout(int fd, const bpf_map* map) {
-  absl::StatusOr<bpf_map_info> info = Describe(fd);
+  absl::StatusOr<bpf_map_info> info = DescribeMap(fd, bpf_map__name(map));
   if (!info.ok()) return info.status();
   return info->type == static_cast<uint32_t>(bpf_map__type(map)) &&
          info->key_size == bpf_map__key_size(map) && info->value_size == bpf_map__value_size(map) &&
@@ -58,9 +49,9 @@ absl::StatusOr<bool> SameLayout(int fd, const bpf_map* map) {
 }
 
 absl::StatusOr<std::string> MigrateMap(int from, int to) {
-  absl::StatusOr<bpf_map_info> old_info = Describe(from);
+  absl::StatusOr<bpf_map_info> old_info = DescribeMap(from, "that is pinned");
   if (!old_info.ok()) return old_info.status();
-  absl::StatusOr<bpf_map_info> new_info = Describe(to);
+  absl::StatusOr<bpf_map_info> new_info = DescribeMap(to, "that is new");
   if (!new_info.ok()) return new_info.status();
   if (!HasEntries(old_info->type) || !HasEntries(new_info->type)) {
     return "it holds nothing to carry over and starts empty";
@@ -99,62 +90,6 @@ absl::StatusOr<std::string> MigrateMap(int from, int to) {
   }
   if (refused == 0) return absl::StrCat(carried, " entries carried over");
   return absl::StrCat(carried, " entries carried over, ", refused, " do not fit the new layout");
-}
-
-namespace {
-
-absl::StatusOr<CounterValues> ReadCounters(int fd, uint32_t most) {
-  absl::StatusOr<bpf_map_info> info = Describe(fd);
-  if (!info.ok()) return info.status();
-  if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) {
-    return absl::FailedPreconditionError("the counters are of another kind");
-  }
-  absl::StatusOr<uint32_t> cpus = PossibleCpus();
-  if (!cpus.ok()) return cpus.status();
-  CounterValues values(std::min(info->max_entries, most), std::vector<uint64_t>(*cpus));
-  for (uint32_t key = 0; key < values.size(); ++key) {
-    if (bpf_map_lookup_elem(fd, &key, values[key].data()) != 0) {
-      return base::ErrnoStatus(errno, "read counters");
-    }
-  }
-  return values;
-}
-
-absl::Status WriteCounter(int fd, uint32_t key, const std::vector<uint64_t>& values) {
-  if (bpf_map_update_elem(fd, &key, values.data(), BPF_ANY) == 0) return absl::OkStatus();
-  return base::ErrnoStatus(errno, "write counters");
-}
-
-}  // namespace
-
-absl::StatusOr<std::string> MigrateCounters(int from, int to, CounterValues& carried) {
-  absl::StatusOr<bpf_map_info> info = Describe(to);
-  if (!info.ok()) return info.status();
-  absl::StatusOr<CounterValues> values = ReadCounters(from, info->max_entries);
-  if (!values.ok()) return values.status();
-  for (uint32_t key = 0; key < values->size(); ++key) {
-    NPG_RETURN_IF_ERROR(WriteCounter(to, key, (*values)[key]));
-  }
-  carried = *std::move(values);
-  return absl::StrCat(carried.size(), " entries carried over");
-}
-
-absl::Status AddGrowth(int from, const CounterValues& carried, int to) {
-  const auto most = static_cast<uint32_t>(carried.size());
-  const absl::StatusOr<CounterValues> now = ReadCounters(from, most);
-  if (!now.ok()) return now.status();
-  for (uint32_t key = 0; key < now->size(); ++key) {
-    if ((*now)[key] == carried[key]) continue;
-    std::vector<uint64_t> sums(carried[key].size());
-    if (bpf_map_lookup_elem(to, &key, sums.data()) != 0) {
-      return base::ErrnoStatus(errno, "read counters");
-    }
-    for (size_t cpu = 0; cpu < sums.size(); ++cpu) {
-      sums[cpu] += (*now)[key][cpu] - carried[key][cpu];
-    }
-    NPG_RETURN_IF_ERROR(WriteCounter(to, key, sums));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace npg::dataplane

@@ -4,9 +4,7 @@
 
 #include <bpf/libbpf.h>
 
-#include <cstdint>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,19 +21,6 @@ absl::StatusOr<bool> SameLayout(int fd, const bpf_map* map);
 // sentence for people, what was done: "12 entries carried over", or why it
 // starts anew.
 absl::StatusOr<std::string> MigrateMap(int from, int to);
-
-// Per-CPU counters: of each key all CPUs' values.
-using CounterValues = std::vector<std::vector<uint64_t>>;
-
-// MigrateMap() for a per-CPU array of counters of 64 bits, which the programs still
-// count in. `carried` is what was copied. FAILED_PRECONDITION when the map is of
-// another kind.
-absl::StatusOr<std::string> MigrateCounters(int from, int to, CounterValues& carried);
-
-// Adds to `to` what `from` has been counted up since: by as much, whatever `to`
-// has counted itself by then. A count of the microsecond between reading and writing
-// a value of `to` is lost.
-absl::Status AddGrowth(int from, const CounterValues& carried, int to);
 
 }  // namespace npg::dataplane
 

@@ -23,8 +23,14 @@ namespace npg::dataplane {
 // Opens a BPF object (map, link) by its pin. The status carries the path.
 absl::StatusOr<base::UniqueFd> OpenPin(const std::string& path);
 
+// Describes an open map, which an error calls `map`.
+absl::StatusOr<bpf_map_info> DescribeMap(int fd, absl::string_view map);
+
 // One value for each possible CPU is what a per-CPU map yields.
 absl::StatusOr<uint32_t> PossibleCpus();
+
+// The values of one entry of a per-CPU array of 64 bits, by CPU.
+absl::StatusOr<std::vector<uint64_t>> PerCpuValues(int fd, absl::string_view map, uint32_t index);
 
 // The value at `key`; nullopt when there is none.
 template <typename Key, typename Value>
