@@ -77,6 +77,7 @@ printf 'NODEPORT_GUARD_CGROUP="%s"\nOTHER=a b\n' "$cgroup" >>"$root/etc/default/
 /usr/bin/python3 -c 'import socket, sys
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 manager.bind(sys.argv[1])
+manager.settimeout(60)
 print(manager.recv(256).decode())' "$root/run/manager" >"$folder/told.log" &
 manager=$!
 manager_listens() { [[ -S $root/run/manager ]]; }
