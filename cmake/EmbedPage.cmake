@@ -38,10 +38,10 @@ if(CMAKE_SCRIPT_MODE_FILE)
   file(WRITE "${HEADER}" "// Generated from page.css and page.js.\n"
     "#pragma once\n"
     "#include \"absl/strings/string_view.h\"\n"
-    "namespace npg::telemetry::page {\n"
+    "namespace npg::serve::page {\n"
     "inline constexpr absl::string_view kStyleHash = \"sha256-${css_hash}\";\n"
     "inline constexpr absl::string_view kScriptHash = \"sha256-${js_hash}\";\n"
     "inline constexpr absl::string_view kStyle = R\"npg(" "${css}" ")npg\";\n"
     "inline constexpr absl::string_view kScript = R\"npg(" "${js}" ")npg\";\n"
-    "}  // namespace npg::telemetry::page\n")
+    "}  // namespace npg::serve::page\n")
 endif()

@@ -1,48 +1,93 @@
-# npg_library(NAME SRCS ... [HDRS ...] [DEPS ...] [PRIVATE_DEPS ...])
+# One library per room (docs/development.md, "Rooms"), one test program per room and tier.
 #
-# One library per idea, as the folder has it. Includes are written from the
-# repository's userspace/ and bpf/ folders.
-function(npg_library NAME)
-  cmake_parse_arguments(ARG "" "" "SRCS;HDRS;DEPS;PRIVATE_DEPS" ${ARGN})
-  add_library(${NAME} STATIC ${ARG_SRCS} ${ARG_HDRS})
-  target_include_directories(${NAME} PUBLIC
-    "${PROJECT_SOURCE_DIR}/userspace" "${PROJECT_SOURCE_DIR}/bpf")
-  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE_DEPS} npg_warnings)
+# A translation unit spends three quarters of its time on reading headers, most of
+# them Abseil's: so the files of a room are compiled in batches (a unity build). The
+# option NPG_UNITY is off where each file has to stand by itself: in `debug`, where one
+# changed file is to be compiled fast (precompiled headers serve there), and in
+# `includes`, which finds a missing #include.
+option(NPG_UNITY "Compile the files of a room in batches" ON)
+option(NPG_PRECOMPILE "Read the headers that most files include once" OFF)
+
+# Large enough that headers cost little, small enough that two processors are busy to
+# the end, and that a changed file is compiled again in less than half a minute.
+set(NPG_UNITY_BATCH 12)
+
+# npg_compile_settings(TARGET): how every target of the project is compiled.
+function(npg_compile_settings TARGET)
+  target_include_directories(${TARGET} PRIVATE "${PROJECT_SOURCE_DIR}/userspace" "${PROJECT_SOURCE_DIR}/bpf")
+  target_link_libraries(${TARGET} PRIVATE npg_warnings)
+  set_target_properties(${TARGET} PROPERTIES UNITY_BUILD ${NPG_UNITY} UNITY_BUILD_BATCH_SIZE ${NPG_UNITY_BATCH})
 endfunction()
 
-# npg_test(NAME LABEL [UNLISTED] [THREADS] [TIMEOUT SECONDS] SRCS ... [DEPS ...])
+# npg_precompile(TARGET HEADERS): TARGET reads what the library HEADERS has precompiled.
+function(npg_precompile TARGET HEADERS)
+  if(NPG_PRECOMPILE)
+    target_precompile_headers(${TARGET} REUSE_FROM ${HEADERS})
+  endif()
+endfunction()
+
+# npg_room(NAME [DEPS ...]): the library of this folder, all .cc files of it. DEPS are
+# the rooms and packages that it may include.
+function(npg_room NAME)
+  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  add_library(${NAME} STATIC ${sources})
+  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS})
+  npg_compile_settings(${NAME})
+  npg_precompile(${NAME} npg_product_headers)
+endfunction()
+
+# npg_precompiled_headers(NAME HEADER...): a library of headers for npg_precompile().
+function(npg_precompiled_headers NAME)
+  file(CONFIGURE OUTPUT "${CMAKE_CURRENT_BINARY_DIR}/${NAME}.cc" CONTENT "// Only to precompile headers.\n")
+  add_library(${NAME} OBJECT "${CMAKE_CURRENT_BINARY_DIR}/${NAME}.cc")
+  npg_compile_settings(${NAME})
+  target_precompile_headers(${NAME} PRIVATE ${ARGN})
+endfunction()
+
+# npg_kit(NAME SRCS ... [DEPS ...]): what tests share.
+function(npg_kit NAME)
+  cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
+  add_library(${NAME} STATIC ${ARG_SRCS})
+  target_include_directories(${NAME} PUBLIC "${PROJECT_SOURCE_DIR}/tests")
+  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS})
+  npg_compile_settings(${NAME})
+endfunction()
+
+# npg_test_program(NAME LABEL FOLDER [ISOLATED] [THREADS] [TIMEOUT SECONDS]
+#                  [UNLISTED FILTER] [DEPS ...])
 #
-# A GoogleTest binary; every TEST becomes a ctest test of its own, so that each
-# runs in a process (and so in namespaces) of its own. UNLISTED: ctest does not
-# know it, for it needs what not every kernel has. THREADS: something in it has more
-# than one thread, which is what ThreadSanitizer looks at.
-function(npg_test NAME LABEL)
-  cmake_parse_arguments(ARG "UNLISTED;THREADS" "TIMEOUT" "SRCS;DEPS" ${ARGN})
+# The GoogleTest program of a room and tier: all .cc files of FOLDER. ctest runs it as
+# one test; ISOLATED: each TEST as one, in a process (and so in namespaces) of its own.
+# THREADS: some of it has more than one thread, which is what ThreadSanitizer looks at.
+# UNLISTED: tests that need what not every kernel has, unknown to ctest.
+function(npg_test_program NAME LABEL FOLDER)
+  cmake_parse_arguments(ARG "ISOLATED;THREADS" "TIMEOUT;UNLISTED" "DEPS" ${ARGN})
   if(NPG_THREADED_TESTS_ONLY AND NOT ARG_THREADS)
     return()
   endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 60)
   endif()
-  add_executable(${NAME} ${ARG_SRCS})
+  file(GLOB sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/${FOLDER}/*.cc")
+  add_executable(${NAME} ${sources})
   target_include_directories(${NAME} PRIVATE "${PROJECT_SOURCE_DIR}/tests")
   target_compile_definitions(${NAME} PRIVATE NPG_TESTDATA="${PROJECT_SOURCE_DIR}/tests/testdata")
   if(TARGET nodeport-guard)
     target_compile_definitions(${NAME} PRIVATE NPG_BINARY="$<TARGET_FILE:nodeport-guard>")
   endif()
-  target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main npg_warnings)
-  if(NPG_PRECOMPILED_TEST_HEADERS)
-    target_precompile_headers(${NAME} REUSE_FROM npg_test_headers)
+  target_link_libraries(${NAME} PRIVATE ${ARG_DEPS} GTest::gmock GTest::gtest GTest::gtest_main)
+  npg_compile_settings(${NAME})
+  npg_precompile(${NAME} npg_test_headers)
+  if(ARG_ISOLATED)
+    set(filter "")
+    if(ARG_UNLISTED)
+      set(filter TEST_FILTER "-${ARG_UNLISTED}")
+    endif()
+    gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST ${filter}
+      PROPERTIES LABELS "${LABEL}" TIMEOUT ${ARG_TIMEOUT})
+  else()
+    add_test(NAME "${LABEL}.${FOLDER}" COMMAND ${NAME})
+    set_tests_properties("${LABEL}.${FOLDER}" PROPERTIES LABELS "${LABEL}" TIMEOUT 900)
   endif()
-  if(ARG_UNLISTED)
-    return()
-  endif()
-  # Of a unit test nothing is left in the process: where it is slow to begin, all at once.
-  if(NPG_TEST_PER_PROGRAM)
-    add_test(NAME "${LABEL}.${NAME}" COMMAND ${NAME})
-    set_tests_properties("${LABEL}.${NAME}" PROPERTIES LABELS "${LABEL}" TIMEOUT 900)
-    return()
-  endif()
-  gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST
-    PROPERTIES LABELS "${LABEL}" TIMEOUT ${ARG_TIMEOUT})
 endfunction()

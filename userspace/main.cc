@@ -7,11 +7,11 @@
 
 #include "absl/status/statusor.h"
 #include "base/printable.h"
-#include "cli/command_line.h"
-#include "cli/environment.h"
+#include "cli/args/command_line.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
-#include "cli/options.h"
 
 namespace {
 

@@ -22,7 +22,7 @@
 #include "base/unique_fd.h"
 #include "bench/figure.h"
 #include "bench/measure.h"
-#include "dataplane/nft_elements.h"
+#include "dataplane/nft/nft_elements.h"
 #include "testing/guard_process.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/test_node.h"

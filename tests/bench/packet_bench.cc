@@ -20,7 +20,7 @@
 #include "base/unique_fd.h"
 #include "bench/comparisons.h"
 #include "bench/measure.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/net_namespace.h"
 #include "testing/transport.h"

@@ -22,8 +22,8 @@
 #include "base/unique_fd.h"
 #include "bench/measure.h"
 #include "bench_empty.skel.h"
-#include "dataplane/netns_cookie.h"
-#include "dataplane/skeleton.h"
+#include "dataplane/bpf/netns_cookie.h"
+#include "dataplane/bpf/skeleton.h"
 #include "guard_abi.h"
 
 namespace npg::bench {

@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "bench/measure.h"
-#include "dataplane/skeleton.h"
+#include "dataplane/bpf/skeleton.h"
 #include "guard_abi.h"
 
 struct bench_empty;

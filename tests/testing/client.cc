@@ -33,7 +33,7 @@ using base::UniqueFd;
 constexpr timeval kTimeout{5, 0};
 constexpr absl::string_view kQuestion = "?";
 
-std::string ErrorText(int error) {
+std::string ConnectErrorText(int error) {
   switch (error) {
     case ECONNREFUSED:
       return "refused";
@@ -46,7 +46,7 @@ std::string ErrorText(int error) {
   }
 }
 
-absl::Status ConnectError(int error) { return absl::UnavailableError(ErrorText(error)); }
+absl::Status ConnectError(int error) { return absl::UnavailableError(ConnectErrorText(error)); }
 
 // Returns an errno, 0 for success.
 int UringConnect(int fd, const SocketAddress& address, bool worker) {
@@ -140,7 +140,7 @@ absl::Status ConnectAgain(int fd, absl::string_view destination, uint16_t port) 
 std::string AskWho(int fd, Transport transport) {
   if (transport == Transport::kUdp &&
       send(fd, kQuestion.data(), kQuestion.size(), MSG_NOSIGNAL) < 0) {
-    return ErrorText(errno);
+    return ConnectErrorText(errno);
   }
   std::string answer;
   std::array<char, 64> buffer{};
@@ -149,7 +149,7 @@ std::string AskWho(int fd, Transport transport) {
     const ssize_t size = recv(fd, buffer.data(), at_once, 0);
     // What io_uring left to do for this thread interrupts a receive with a timeout.
     if (size < 0 && errno == EINTR) continue;
-    if (size < 0) return ErrorText(errno);
+    if (size < 0) return ConnectErrorText(errno);
     if (size == 0) return "closed";
     answer.append(buffer.data(), static_cast<size_t>(size));
   }

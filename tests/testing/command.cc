@@ -80,6 +80,12 @@ absl::StatusOr<Input> MakeInput(absl::string_view text, bool keep_open) {
 
 }  // namespace
 
+std::string OwnComm() {
+  std::array<char, 16> name{};
+  prctl(PR_GET_NAME, name.data());
+  return name.data();
+}
+
 absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>& argv,
                                                  absl::string_view input, bool keep_input_open) {
   auto in = MakeInput(input, keep_input_open);

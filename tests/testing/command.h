@@ -23,6 +23,9 @@ struct CommandResult {
   std::string err;
 };
 
+// The name of this thread (comm), as the kernel and /proc have it.
+std::string OwnComm();
+
 // A program that runs beside the test, in the namespaces of the thread that
 // started it. Killed and reaped at the latest by the destructor, and killed
 // when that thread ends.

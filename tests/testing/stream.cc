@@ -27,7 +27,7 @@
 namespace npg::testing {
 namespace {
 
-constexpr size_t kChunk = 65536;
+constexpr size_t kStreamChunk = 65536;
 constexpr size_t kDatagram = 1200;
 constexpr int kStallMs = 10'000;
 // Busy, but not to the point of starving the rest of the test.
@@ -89,7 +89,7 @@ absl::Status Stream::ExchangeStream(size_t bytes) {
     }
     if ((ready.revents & POLLOUT) != 0) {
       if (chunk.empty()) {
-        chunk = Sequence(seed_, sent_, std::min<uint64_t>(kChunk, end - sent_));
+        chunk = Sequence(seed_, sent_, std::min<uint64_t>(kStreamChunk, end - sent_));
       }
       const ssize_t size = send(fd_.get(), chunk.data(), chunk.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
       if (size < 0 && errno != EAGAIN) return base::ErrnoStatus(errno, "send");
@@ -106,7 +106,7 @@ absl::Status Stream::ExchangeStream(size_t bytes) {
 }
 
 absl::Status Stream::ReceiveEcho(size_t most) {
-  std::string got(std::min(most, kChunk), '\0');
+  std::string got(std::min(most, kStreamChunk), '\0');
   const ssize_t size = recv(fd_.get(), got.data(), got.size(), MSG_DONTWAIT);
   if (size < 0 && errno == EAGAIN) return absl::OkStatus();
   if (size < 0) return base::ErrnoStatus(errno, absl::StrCat("receive byte ", received_));
@@ -121,7 +121,7 @@ absl::Status Stream::ReceiveEcho(size_t most) {
 }
 
 absl::Status Stream::ReceiveDatagram(const std::string& expected) {
-  std::string got(kChunk, '\0');
+  std::string got(kStreamChunk, '\0');
   const ssize_t size = recv(fd_.get(), got.data(), got.size(), 0);
   if (size < 0) return base::ErrnoStatus(errno, absl::StrCat("receive datagram ", received_));
   got.resize(static_cast<size_t>(size));
@@ -174,8 +174,8 @@ absl::Status Stream::Finish() {
 BusyStream::BusyStream(std::unique_ptr<Stream> stream) : stream_(std::move(stream)) {
   thread_ = std::thread([this] {
     while (!stop_.WaitForNotificationWithTimeout(kPause) && status_.ok()) {
-      status_ = stream_->Exchange(kChunk);
-      if (status_.ok()) progress_ += kChunk;
+      status_ = stream_->Exchange(kStreamChunk);
+      if (status_.ok()) progress_ += kStreamChunk;
     }
   });
 }

@@ -12,21 +12,22 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/build_info.h"
 #include "cli/doctor_report.h"
-#include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/read_sources.h"
 #include "cli/table.h"
@@ -34,23 +35,22 @@
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
-#include "dataplane/cgroup_id.h"
-#include "dataplane/guard_abi_text.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/nft_table.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/cgroup_id.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 #include "doctor/kernel_probe.h"
 #include "doctor/nft_probe.h"
-#include "doctor/node_files.h"
 #include "doctor/rules_reader.h"
 #include "guard_abi.h"
-#include "listeners/node_addresses.h"
-#include "listeners/owners.h"
-#include "listeners/sock_diag.h"
+#include "node/node_addresses.h"
+#include "node/node_files.h"
+#include "node/owners.h"
+#include "node/sock_diag.h"
 
 namespace npg::cli {
 namespace {
@@ -116,7 +116,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
           dataplane::ReadConfig(dataplane::PinPaths(node.bpffs));
       config.ok()) {
     guard.abi_version = config->abi_version;
-    guard.version = std::string(dataplane::FieldText(config->version));
+    guard.version = std::string(abi::FieldText(config->version));
     guard.local_scope = config->scope == NPG_SCOPE_LOCAL;
     guard.mark = dataplane::Mark{config->mark, config->mark_mask};
   }
@@ -142,13 +142,13 @@ std::string ListenerText(const core::Listener& listener) {
 }
 
 absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& ports) {
-  auto found = listeners::ListListenersOn(
-      [&entries](const core::PortKey& key) { return entries.contains(key); });
+  auto found =
+      node::ListListenersOn([&entries](const core::PortKey& key) { return entries.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
-  listeners::FillOwners(found->listeners);
-  const auto addresses = listeners::ListNodeAddresses();
+  node::FillOwners(found->listeners);
+  const auto addresses = node::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
-  const core::AddressSet own = listeners::ToSet(*addresses);
+  const core::AddressSet own = node::ToSet(*addresses);
   const core::OwnerPolicy policy = DefaultOwnerPolicy();
   for (const core::Conflict& conflict : core::FindConflicts(
            entries, found->listeners, own, {}, [&policy](const core::Listener& listener) {
@@ -169,8 +169,8 @@ absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& p
 
 absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options) {
   doctor::PortFacts ports;
-  ports.local = doctor::ReadLocalPortRange(kProc);
-  ports.reserved = doctor::ReadReservedPorts(kProc);
+  ports.local = node::ReadLocalPortRange(kProc);
+  ports.reserved = node::ReadReservedPorts(kProc);
   const auto sources = MakeSources(options, ReadEnvironment);
   if (IsUsageError(sources.status())) return sources.status();
   if (!sources.ok()) {
@@ -203,7 +203,7 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   absl::StatusOr<doctor::PortFacts> ports = ReadPorts(options.sources);
   if (!ports.ok()) return ports.status();
   facts.ports = *std::move(ports);
-  facts.capabilities = doctor::ReadEffectiveCapabilities(kProc).value_or(0);
+  facts.capabilities = node::ReadEffectiveCapabilities(kProc).value_or(0);
 
   std::vector<uint32_t> own_programs;
   facts.guard = ReadGuard(options.node, own_programs);
@@ -211,14 +211,13 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   facts.mark = options.mark.value_or(facts.guard.mark.value_or(dataplane::Mark{}));
   facts.kernel = TryKernel(facts.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK);
   facts.mounts = ReadMounts(options.node, std::move(cgroup));
-  facts.netns_of_init = doctor::InNetnsOfInit(kProc);
+  facts.netns_of_init = node::InNetnsOfInit(kProc);
   if (facts.mounts.cgroup.ok()) {
     facts.programs = doctor::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
   }
   facts.rules = doctor::ReadRules(kProc);
-  facts.legacy_tables =
-      doctor::HasLegacyTables(kProc, false) || doctor::HasLegacyTables(kProc, true);
-  facts.route_localnet = doctor::ReadRouteLocalnet(kProc);
+  facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);
+  facts.route_localnet = node::ReadRouteLocalnet(kProc);
 
   const std::vector<doctor::Finding> findings = doctor::Judge(facts);
   NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable

@@ -12,8 +12,8 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/printable.h"
+#include "cli/args/text.h"
 #include "cli/table.h"
-#include "cli/text.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 

@@ -7,18 +7,18 @@
 #include <string>
 #include <utility>
 
+#include "abi/guard_abi_text.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "cli/args/text.h"
 #include "cli/guard_text.h"
 #include "cli/output.h"
-#include "cli/text.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
-#include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 
 namespace npg::cli {
@@ -39,8 +39,6 @@ std::string Process(absl::string_view comm, uint32_t pid, const std::string& cgr
                       base::Printable(core::ToString(workload)), workload.empty() ? "" : ")");
 }
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
 }  // namespace
 
 std::string EventText(const EventFacts& facts) {
@@ -48,19 +46,19 @@ std::string EventText(const EventFacts& facts) {
   std::string line = absl::StrFormat(
       "%s  %-9s  %s  %s -> %s", absl::FormatTime("%H:%M:%E3S", facts.time, absl::UTCTimeZone()),
       core::ToString(KeyOf(event)), Action(event),
-      Process(dataplane::FieldText(event.comm), event.pid, facts.client_cgroup),
+      Process(abi::FieldText(event.comm), event.pid, facts.client_cgroup),
       core::AddressText(std::to_array(event.address)));
   const std::string bound = core::AddressText(std::to_array(event.listener_address));
   if (facts.listener && facts.listener->pid != 0) {
-    absl::StrAppend(&line, "  ",
-                    Process(dataplane::FieldText(facts.listener->comm), facts.listener->pid,
-                            facts.listener_cgroup),
-                    " on ", bound);
+    absl::StrAppend(
+        &line, "  ",
+        Process(abi::FieldText(facts.listener->comm), facts.listener->pid, facts.listener_cgroup),
+        " on ", bound);
   } else {
     absl::StrAppend(&line, "  listener on ", bound);
   }
   if (facts.nodeport && facts.nodeport->service[0] != '\0') {
-    absl::StrAppend(&line, "  ", base::Printable(dataplane::FieldText(facts.nodeport->service)));
+    absl::StrAppend(&line, "  ", base::Printable(abi::FieldText(facts.nodeport->service)));
   }
   return line;
 }
@@ -75,7 +73,7 @@ std::string EventJson(const EventFacts& facts) {
   json["address"] = AddressValue(std::to_array(event.address));
   json["client"] = {{"pid", event.pid},
                     {"uid", event.uid},
-                    {"comm", std::string(dataplane::FieldText(event.comm))},
+                    {"comm", std::string(abi::FieldText(event.comm))},
                     {"cgroup_id", event.cgroup_id},
                     {"cgroup", TextOrNull(facts.client_cgroup)}};
   AddWorkload(core::ParseCgroupPath(facts.client_cgroup), json["client"]);
@@ -84,7 +82,7 @@ std::string EventJson(const EventFacts& facts) {
   if (facts.listener && facts.listener->pid != 0) {
     listener["pid"] = facts.listener->pid;
     listener["uid"] = facts.listener->uid;
-    listener["comm"] = std::string(dataplane::FieldText(facts.listener->comm));
+    listener["comm"] = std::string(abi::FieldText(facts.listener->comm));
   } else {
     listener["pid"] = nullptr;
     listener["uid"] = nullptr;
@@ -95,7 +93,7 @@ std::string EventJson(const EventFacts& facts) {
   json["listener"] = std::move(listener);
   const bool named = facts.nodeport && facts.nodeport->service[0] != '\0';
   json["service"] =
-      named ? Json(std::string(dataplane::FieldText(facts.nodeport->service))) : Json(nullptr);
+      named ? Json(std::string(abi::FieldText(facts.nodeport->service))) : Json(nullptr);
   return ToJsonLine(json);
 }
 

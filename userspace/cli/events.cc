@@ -24,17 +24,17 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "cli/args/options.h"
 #include "cli/event_text.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "cli/output.h"
-#include "dataplane/events_reader.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/events_reader.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
+#include "node/owners.h"
 
 namespace npg::cli {
 namespace {
@@ -103,7 +103,7 @@ class Follower {
       // The controller, which names who was there before it, does not know ids.
       facts.listener_cgroup = facts.listener->cgroup_id != 0
                                   ? PathOf(facts.listener->cgroup_id)
-                                  : listeners::CgroupOf(static_cast<pid_t>(facts.listener->pid));
+                                  : node::CgroupOf(static_cast<pid_t>(facts.listener->pid));
     }
     return facts;
   }

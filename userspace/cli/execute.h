@@ -3,7 +3,7 @@
 #define NODEPORT_GUARD_CLI_EXECUTE_H_
 
 #include "absl/status/statusor.h"
-#include "cli/options.h"
+#include "cli/args/options.h"
 
 namespace npg::cli {
 

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/explain_report.h"
 #include "cli/guard_facts.h"
-#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/table.h"
 #include "core/port.h"

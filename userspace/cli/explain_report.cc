@@ -11,21 +11,21 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "cli/args/options.h"
+#include "cli/args/text.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
-#include "cli/options.h"
 #include "cli/table.h"
-#include "cli/text.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/guard_abi_text.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
 
 namespace npg::cli {
@@ -86,7 +86,7 @@ class Rows {
 };
 
 std::string ServiceOf(const npg_nodeport* nodeport) {
-  return nodeport == nullptr ? "" : std::string(dataplane::FieldText(nodeport->service));
+  return nodeport == nullptr ? "" : std::string(abi::FieldText(nodeport->service));
 }
 
 std::string NodePortFact(const GuardFacts& facts, const npg_nodeport* nodeport) {
@@ -97,7 +97,7 @@ std::string NodePortFact(const GuardFacts& facts, const npg_nodeport* nodeport) 
   const std::string service = ServiceOf(nodeport);
   const absl::Time since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport->since));
   return absl::StrCat(service.empty() ? "Service not named" : service, ", from ",
-                      dataplane::SourcesText(nodeport->sources), ", known for ",
+                      abi::SourcesText(nodeport->sources), ", known for ",
                       ShortDuration(facts.now - since));
 }
 
@@ -130,14 +130,13 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
 // By the name that the kernel side knows, for that is what it goes by.
 std::string OwnerFact(const GuardFacts& facts, const Walk& walk, const npg_listener* classified) {
   if (!walk.listener) return "-";
-  const std::string name = classified != nullptr
-                               ? std::string(dataplane::FieldText(classified->comm))
-                               : walk.listener->owner.comm;
+  const std::string name = classified != nullptr ? std::string(abi::FieldText(classified->comm))
+                                                 : walk.listener->owner.comm;
   std::string rule = PolicyRule(facts, name);
   const auto verdict = classified != nullptr ? classified->verdict : facts.config.default_verdict;
-  if (absl::StartsWith(rule, dataplane::OwnerVerdictName(verdict))) return rule;
-  return absl::StrCat(dataplane::OwnerVerdictName(verdict), ", as noted for ",
-                      name.empty() ? "it" : name, "; to be ", rule);
+  if (absl::StartsWith(rule, abi::OwnerVerdictName(verdict))) return rule;
+  return absl::StrCat(abi::OwnerVerdictName(verdict), ", as noted for ", name.empty() ? "it" : name,
+                      "; to be ", rule);
 }
 
 std::string DestinationFact(const GuardFacts& facts, const Address& destination) {
@@ -201,8 +200,7 @@ std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodepo
       return absl::StrCat(connect, " is exempted: ", owner, " listens there and ", service,
                           ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.");
     default:
-      return absl::StrCat(connect, " is left alone: ", dataplane::VerdictMeaning(walk.verdict),
-                          ".");
+      return absl::StrCat(connect, " is left alone: ", abi::VerdictMeaning(walk.verdict), ".");
   }
 }
 
@@ -229,7 +227,7 @@ Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
            NPG_PASS_NO_LISTENER);
   rows.Ask("does the owner count?", OwnerFact(facts, walk, classified), !ignored,
            NPG_PASS_IGNORED_OWNER);
-  rows.Ask("is the mode enforce?", std::string(dataplane::ModeName(facts.config.mode)), enforce,
+  rows.Ask("is the mode enforce?", std::string(abi::ModeName(facts.config.mode)), enforce,
            NPG_PASS_OBSERVED);
   rows.Ask("can it be marked?", MarkFact(facts), true, NPG_PASS_MARK_FAILED);
   const std::optional<std::string> obstacle =
@@ -328,7 +326,7 @@ Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
     } else {
       entry["listener"] = nullptr;
     }
-    entry["verdict"] = std::string(dataplane::VerdictName(walk.verdict));
+    entry["verdict"] = std::string(abi::VerdictName(walk.verdict));
     entry["exempted"] = walk.verdict == NPG_EXEMPT && walk.effective;
     entry["sentence"] = walk.sentence;
     json["walks"].push_back(std::move(entry));

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "cli/args/options.h"
 #include "cli/guard_facts.h"
-#include "cli/options.h"
 #include "cli/table.h"
 #include "core/listener.h"
 #include "core/port.h"

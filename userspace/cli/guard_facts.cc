@@ -16,20 +16,20 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
+#include "cli/args/options.h"
 #include "cli/guard_text.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
-#include "dataplane/controller_lock.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/netns_cookie.h"
-#include "dataplane/nft_table.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/controller_lock.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/netns_cookie.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
-#include "listeners/sock_diag.h"
+#include "node/owners.h"
+#include "node/sock_diag.h"
 #include "sources/nft_maps.h"
 
 namespace npg::cli {
@@ -124,11 +124,11 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   for (const auto& [key, nodeport] : facts.nodeports) {
     nodeports.insert({key.port, static_cast<core::Protocol>(key.protocol)});
   }
-  auto found = listeners::ListListenersOn(
+  auto found = node::ListListenersOn(
       [&](const core::PortKey& key) { return interesting(key, nodeports.contains(key)); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = std::move(found->listeners);
-  facts.gaps = listeners::FillOwners(facts.listeners);
+  facts.gaps = node::FillOwners(facts.listeners);
   if (cgroup.ok()) NameCgroups(*cgroup, facts);
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();

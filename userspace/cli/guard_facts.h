@@ -14,13 +14,13 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "cli/options.h"
+#include "cli/args/options.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
+#include "node/owners.h"
 
 namespace npg::cli {
 
@@ -48,7 +48,7 @@ struct GuardFacts {
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
   std::vector<core::Listener> listeners;  // on ports of interest only, with their owners
-  listeners::OwnerGaps gaps;
+  node::OwnerGaps gaps;
   absl::Time now;            // when this was read, and
   uint64_t now_boot_ns = 0;  // the same instant on CLOCK_BOOTTIME
 };

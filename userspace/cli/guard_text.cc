@@ -11,22 +11,23 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "cli/args/text.h"
 #include "cli/guard_facts.h"
+#include "cli/output.h"
 #include "cli/table.h"
-#include "cli/text.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
-#include "dataplane/guard_abi_text.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
 
 namespace npg::cli {
@@ -119,19 +120,17 @@ std::array<std::pair<uint32_t, size_t>, 3> NodePortsBySource(const GuardFacts& f
 std::string NodePortsText(const GuardFacts& facts) {
   std::vector<std::string> parts;
   for (const auto& [bit, count] : NodePortsBySource(facts)) {
-    if (count > 0) parts.push_back(absl::StrCat(dataplane::SourceName(bit), " ", count));
+    if (count > 0) parts.push_back(absl::StrCat(abi::SourceName(bit), " ", count));
   }
   return absl::StrCat(facts.nodeports.size(), " known", parts.empty() ? "" : ": ",
                       absl::StrJoin(parts, ", "));
 }
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
 // The names of which the policy says so.
 std::vector<std::string> PolicyNames(const GuardFacts& facts, npg_owner_verdict verdict) {
   std::vector<std::string> names;
   for (const auto& [key, policy] : facts.policy) {
-    if (policy.verdict == verdict) names.emplace_back(dataplane::FieldText(key.comm));
+    if (policy.verdict == verdict) names.emplace_back(abi::FieldText(key.comm));
   }
   return names;
 }
@@ -150,8 +149,8 @@ std::string PolicyText(const GuardFacts& facts) {
 }
 
 std::string ScopeText(const GuardFacts& facts) {
-  std::string text = absl::StrCat(dataplane::ScopeName(facts.config.scope), ": ",
-                                  dataplane::ScopeMeaning(facts.config.scope));
+  std::string text =
+      absl::StrCat(abi::ScopeName(facts.config.scope), ": ", abi::ScopeMeaning(facts.config.scope));
   if (facts.config.scope == NPG_SCOPE_LOCAL) {
     absl::StrAppend(&text, "; ", facts.own.size(),
                     facts.own.size() == 1 ? " address" : " addresses", " besides loopback");
@@ -231,7 +230,7 @@ std::string RenderProblems(const std::vector<std::string>& problems, const Style
 Json SourcesJson(uint32_t sources) {
   Json names = Json::array();
   for (uint32_t rest = sources; rest != 0; rest &= rest - 1) {
-    names.push_back(std::string(dataplane::SourceName(rest & (~rest + 1))));
+    names.push_back(std::string(abi::SourceName(rest & (~rest + 1))));
   }
   return names;
 }
@@ -247,7 +246,7 @@ std::string OwnerText(const core::Listener& listener, const npg_listener* classi
     return absl::StrCat(listener.owner.comm, "[", listener.owner.pid, "]");
   }
   if (classified != nullptr && classified->pid != 0) {
-    return absl::StrCat(dataplane::FieldText(classified->comm), "[", classified->pid, "]");
+    return absl::StrCat(abi::FieldText(classified->comm), "[", classified->pid, "]");
   }
   return absl::StrCat("uid ", listener.uid);
 }
@@ -260,7 +259,7 @@ Json OwnerJson(const core::Listener& listener, const npg_listener* classified) {
     json["comm"] = owner.comm;
   } else if (classified != nullptr && classified->pid != 0) {
     json["pid"] = classified->pid;
-    json["comm"] = std::string(dataplane::FieldText(classified->comm));
+    json["comm"] = std::string(abi::FieldText(classified->comm));
   } else {
     json["pid"] = nullptr;
     json["comm"] = nullptr;
@@ -317,8 +316,8 @@ Json ConflictJson(const core::Conflict& conflict, const npg_listener* classified
   entry["sources"] = SourcesJson(conflict.sources);
   entry["listener"] = AddressValue(conflict.listener.address);
   entry["owner"] = OwnerJson(conflict.listener, classified);
-  entry["verdict"] = std::string(
-      dataplane::OwnerVerdictName(conflict.ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED));
+  entry["verdict"] =
+      std::string(abi::OwnerVerdictName(conflict.ignored ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED));
   entry["exempted"] = history.exempted;
   entry["observed"] = history.observed;
   entry["last"] = history.last ? Json(UtcTime(*history.last)) : Json(nullptr);
@@ -353,7 +352,7 @@ std::string PolicyRule(const GuardFacts& facts, absl::string_view comm) {
   const npg_owner_verdict verdict =
       named ? special : static_cast<npg_owner_verdict>(facts.config.default_verdict);
   const std::string who = comm.empty() ? "an owner that is not known" : std::string(comm);
-  return absl::StrCat(dataplane::OwnerVerdictName(verdict), ": ",
+  return absl::StrCat(abi::OwnerVerdictName(verdict), ": ",
                       only ? "--only-process" : "--ignore-process",
                       named ? " names " : " does not name ", who,
                       named ? "" : absl::StrCat(" (", NamesText(names), ")"));
@@ -398,10 +397,10 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
   const bool observe = facts.config.mode == NPG_MODE_OBSERVE;
   table.AddRow(
       {"controller", {ControllerText(facts), facts.controller == 0 ? Tone::kWarn : Tone::kPlain}});
-  table.AddRow({"mode",
-                {absl::StrCat(dataplane::ModeName(facts.config.mode), ": ",
-                              dataplane::ModeMeaning(facts.config.mode)),
-                 observe ? Tone::kWarn : Tone::kPlain}});
+  table.AddRow(
+      {"mode",
+       {absl::StrCat(abi::ModeName(facts.config.mode), ": ", abi::ModeMeaning(facts.config.mode)),
+        observe ? Tone::kWarn : Tone::kPlain}});
   table.AddRow({"programs", {ProgramsText(facts), broken_programs ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"scope", ScopeText(facts)});
@@ -414,7 +413,7 @@ std::string RenderGuard(const GuardFacts& facts, const Style& style) {
   table.AddRow({"NodePorts", NodePortsText(facts)});
   if (SeesKubeProxyNftables(facts)) table.AddRow({"kube-proxy", KubeProxyText(facts)});
   table.AddRow({"pins", absl::StrCat(facts.bpffs, "/nodeport-guard")});
-  table.AddRow({"version", absl::StrCat(dataplane::FieldText(facts.config.version),
+  table.AddRow({"version", absl::StrCat(abi::FieldText(facts.config.version),
                                         ", controller started ", UtcTime(Started(facts)))});
   return table.Render(style, "  ");
 }
@@ -423,12 +422,12 @@ Json GuardJson(const GuardFacts& facts) {
   Json json;
   json["controller"] = {{"running", facts.controller != 0},
                         {"pid", facts.controller > 0 ? Json(facts.controller) : Json(nullptr)}};
-  json["version"] = std::string(dataplane::FieldText(facts.config.version));
+  json["version"] = std::string(abi::FieldText(facts.config.version));
   json["started"] = UtcTime(Started(facts));
-  json["mode"] = std::string(dataplane::ModeName(facts.config.mode));
+  json["mode"] = std::string(abi::ModeName(facts.config.mode));
   json["mark"] = Hex(facts.config.mark);
   json["mark_mask"] = Hex(facts.config.mark_mask);
-  json["scope"] = std::string(dataplane::ScopeName(facts.config.scope));
+  json["scope"] = std::string(abi::ScopeName(facts.config.scope));
   json["own_addresses"] = Json::array();
   std::vector<std::string> own;
   for (const auto& address : facts.own) own.push_back(AddressValue(address));
@@ -465,7 +464,7 @@ Json GuardJson(const GuardFacts& facts) {
   json["nft_table"] = std::move(table);
   json["nodeports"]["total"] = facts.nodeports.size();
   for (const auto& [bit, count] : NodePortsBySource(facts)) {
-    json["nodeports"][std::string(dataplane::SourceName(bit))] = count;
+    json["nodeports"][std::string(abi::SourceName(bit))] = count;
   }
   json["kube_proxy"] = nullptr;
   if (SeesKubeProxyNftables(facts)) {

@@ -6,31 +6,31 @@
 
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
-#include "cli/environment.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/exit_code.h"
-#include "cli/options.h"
-#include "sources/kubernetes/cluster_access.h"
-#include "sources/kubernetes/in_cluster.h"
-#include "sources/kubernetes/kubeconfig.h"
+#include "kubernetes/cluster_access.h"
+#include "kubernetes/in_cluster.h"
+#include "kubernetes/kubeconfig.h"
 
 namespace npg::cli {
 namespace {
 
-using sources::kubernetes::ClusterAccess;
+using kubernetes::ClusterAccess;
 
 absl::StatusOr<ClusterAccess> Load(const SourceOptions& options, const Environment& environment,
                                    const std::string& root) {
   if (!options.kubeconfig.empty()) {
-    return sources::kubernetes::LoadKubeconfig(options.kubeconfig, options.kube_context);
+    return kubernetes::LoadKubeconfig(options.kubeconfig, options.kube_context);
   }
   // A named server takes the place of the variables.
-  if (!options.kube_api_server.empty()) return sources::kubernetes::LoadServiceAccount(root);
+  if (!options.kube_api_server.empty()) return kubernetes::LoadServiceAccount(root);
   if (environment("KUBERNETES_SERVICE_HOST").value_or("").empty()) {
     return UsageError(
         "--source kubernetes: needs --kubeconfig FILE, or a pod with a service account, which this "
         "is not (KUBERNETES_SERVICE_HOST is not set)");
   }
-  return sources::kubernetes::LoadInCluster(environment, root);
+  return kubernetes::LoadInCluster(environment, root);
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ absl::StatusOr<ClusterAccess> LoadAccess(const SourceOptions& options,
   absl::StatusOr<ClusterAccess> access = Load(options, environment, root);
   if (!access.ok()) return access.status();
   if (options.kube_api_server.empty()) return access;
-  return sources::kubernetes::WithServer(*std::move(access), options.kube_api_server);
+  return kubernetes::WithServer(*std::move(access), options.kube_api_server);
 }
 
 }  // namespace npg::cli

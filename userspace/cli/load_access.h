@@ -5,9 +5,9 @@
 #include <string>
 
 #include "absl/status/statusor.h"
-#include "cli/environment.h"
-#include "cli/options.h"
-#include "sources/kubernetes/cluster_access.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
+#include "kubernetes/cluster_access.h"
 
 namespace npg::cli {
 
@@ -15,9 +15,9 @@ namespace npg::cli {
 // account of this pod, whose files are below `root`; at --kube-api-server, if
 // that is given. A usage error where neither is to be had; otherwise the errors
 // of LoadKubeconfig() and LoadInCluster().
-absl::StatusOr<sources::kubernetes::ClusterAccess> LoadAccess(const SourceOptions& options,
-                                                              const Environment& environment,
-                                                              const std::string& root = "");
+absl::StatusOr<kubernetes::ClusterAccess> LoadAccess(const SourceOptions& options,
+                                                     const Environment& environment,
+                                                     const std::string& root = "");
 
 }  // namespace npg::cli
 

@@ -8,10 +8,10 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/build_info.h"
-#include "cli/environment.h"
 #include "cli/load_access.h"
-#include "cli/options.h"
 #include "sources/file_source.h"
 #include "sources/kubernetes/kubernetes_source.h"
 #include "sources/netfilter_source.h"

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "cli/environment.h"
-#include "cli/options.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "sources/source.h"
 
 namespace npg::cli {

@@ -12,11 +12,11 @@
 #include "absl/time/time.h"
 #include "cli/build_info.h"
 #include "guard_abi.h"
-#include "telemetry/health.h"
-#include "telemetry/kube_event_counts.h"
-#include "telemetry/metrics.h"
-#include "telemetry/node_view.h"
-#include "telemetry/process_usage.h"
+#include "log/health.h"
+#include "serve/kube_event_counts.h"
+#include "serve/metrics.h"
+#include "serve/node_view.h"
+#include "serve/process_usage.h"
 
 namespace npg::cli {
 namespace {
@@ -33,19 +33,19 @@ std::string LibbpfVersion() {
 
 }  // namespace
 
-std::function<std::string()> MetricsPage(std::shared_ptr<telemetry::NodeView> node,
-                                         std::shared_ptr<const telemetry::Health> health,
-                                         std::function<telemetry::KubeEventCounts()> kube_events) {
+std::function<std::string()> MetricsPage(std::shared_ptr<serve::NodeView> node,
+                                         std::shared_ptr<const log::Health> health,
+                                         std::function<serve::KubeEventCounts()> kube_events) {
   return [node = std::move(node), health = std::move(health),
           kube_events = std::move(kube_events)] {
-    telemetry::MetricsInput input;
+    serve::MetricsInput input;
     input.node = node->Get(kMaxAge);
     input.health = health->Read();
-    input.process = telemetry::ReadProcessUsage();
+    input.process = serve::ReadProcessUsage();
     if (kube_events) input.kube_events = kube_events();
     input.build = {std::string(Version()), std::string(Commit()), LibbpfVersion(), NPG_ABI_VERSION};
     input.now = absl::Now();
-    return telemetry::MetricsText(input);
+    return serve::MetricsText(input);
   };
 }
 

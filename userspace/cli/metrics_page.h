@@ -6,17 +6,17 @@
 #include <memory>
 #include <string>
 
-#include "telemetry/health.h"
-#include "telemetry/kube_event_counts.h"
-#include "telemetry/node_view.h"
+#include "log/health.h"
+#include "serve/kube_event_counts.h"
+#include "serve/node_view.h"
 
 namespace npg::cli {
 
 // What /metrics answers, read anew by each call, which any thread may make.
 // `kube_events` may be empty where no Events are told.
-std::function<std::string()> MetricsPage(std::shared_ptr<telemetry::NodeView> node,
-                                         std::shared_ptr<const telemetry::Health> health,
-                                         std::function<telemetry::KubeEventCounts()> kube_events);
+std::function<std::string()> MetricsPage(std::shared_ptr<serve::NodeView> node,
+                                         std::shared_ptr<const log::Health> health,
+                                         std::function<serve::KubeEventCounts()> kube_events);
 
 }  // namespace npg::cli
 

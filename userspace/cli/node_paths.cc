@@ -29,8 +29,8 @@
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "cli/args/options.h"
 #include "cli/exit_code.h"
-#include "cli/options.h"
 
 namespace npg::cli {
 namespace {

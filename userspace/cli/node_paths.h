@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "cli/options.h"
+#include "cli/args/options.h"
 
 namespace npg::cli {
 

@@ -18,7 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
-#include "cli/options.h"
+#include "cli/args/options.h"
 
 namespace npg::cli {
 namespace {
@@ -68,6 +68,8 @@ void EmitYaml(YAML::Emitter& out, const Json& value) {
 }
 
 }  // namespace
+
+Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
 std::string ToJsonLine(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);

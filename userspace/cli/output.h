@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "cli/options.h"
+#include "cli/args/options.h"
 
 namespace npg::cli {
 
@@ -17,6 +17,9 @@ std::string ToJsonLine(const nlohmann::ordered_json& value);
 // The value as an indented JSON or a YAML document (the same keys and values in
 // both, in the same order), ending in a newline. For kJson and kYaml only.
 std::string ToDocument(const nlohmann::ordered_json& value, OutputFormat format);
+
+// Null where the text is empty.
+nlohmann::ordered_json TextOrNull(const std::string& text);
 
 // Writes to standard output, all of it, at once. A reader that went away (EPIPE)
 // or a full disk is an error.

@@ -13,41 +13,41 @@
 #include "absl/strings/str_cat.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/build_info.h"
-#include "cli/environment.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/guard_facts.h"
 #include "cli/make_sources.h"
 #include "cli/metrics_page.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "cli/run_http.h"
 #include "cli/start_kube_events.h"
 #include "cli/status_report.h"
 #include "controller/controller.h"
 #include "core/port.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
+#include "log/health.h"
+#include "log/log.h"
+#include "serve/endpoints.h"
+#include "serve/http_address.h"
+#include "serve/kube_event_counts.h"
+#include "serve/node_view.h"
 #include "sources/source.h"
-#include "telemetry/endpoints.h"
-#include "telemetry/health.h"
-#include "telemetry/http_address.h"
-#include "telemetry/kube_event_counts.h"
-#include "telemetry/log.h"
-#include "telemetry/node_view.h"
 
 namespace npg::cli {
 namespace {
 
 // The node as `status` shows it.
-absl::StatusOr<telemetry::NodeStatus> GatherNode(const NodeOptions& options) {
+absl::StatusOr<serve::NodeStatus> GatherNode(const NodeOptions& options) {
   const absl::StatusOr<GuardFacts> facts =
       GatherGuardFacts(options, [](const core::PortKey&, bool nodeport) { return nodeport; });
   if (!facts.ok()) return facts.status();
   StatusReport report = MakeStatusReport(*facts);
   nlohmann::ordered_json document = StatusJson(report);
-  return telemetry::NodeStatus{std::move(document), std::move(report.conflicts), facts->now};
+  return serve::NodeStatus{std::move(document), std::move(report.conflicts), facts->now};
 }
 
 // Before there are threads, each of which has capabilities of its own. What it
@@ -68,9 +68,8 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   const absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
   if (!cgroup.ok()) return cgroup.status();
   NPG_RETURN_IF_ERROR(CheckBpffs(options.node.bpffs));
-  NPG_RETURN_IF_ERROR(telemetry::SetUpLog(options.log_level, options.log_json
-                                                                 ? telemetry::LogFormat::kJson
-                                                                 : telemetry::LogFormat::kText));
+  NPG_RETURN_IF_ERROR(log::SetUpLog(
+      options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
   auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
@@ -86,16 +85,16 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
-  const auto health = std::make_shared<telemetry::Health>();
+  const auto health = std::make_shared<log::Health>();
   const auto node =
-      std::make_shared<telemetry::NodeView>([node = options.node] { return GatherNode(node); });
+      std::make_shared<serve::NodeView>([node = options.node] { return GatherNode(node); });
   const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
   if (options.http) {
-    telemetry::Endpoints endpoints{health, node, {}};
+    serve::Endpoints endpoints{health, node, {}};
     endpoints.metrics = MetricsPage(node, health, [&kube_events] {
-      return kube_events ? kube_events->counts() : telemetry::KubeEventCounts();
+      return kube_events ? kube_events->counts() : serve::KubeEventCounts();
     });
-    guard.page = absl::StrCat("http://", telemetry::ToString(*options.http), "/");
+    guard.page = absl::StrCat("http://", serve::ToString(*options.http), "/");
     guard.serve = [&options, endpoints] { return ServeHttp(*options.http, endpoints); };
   }
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), *health));

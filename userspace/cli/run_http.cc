@@ -10,31 +10,29 @@
 
 #include "absl/status/statusor.h"
 #include "core/port_ranges.h"
-#include "doctor/node_files.h"
-#include "telemetry/endpoints.h"
-#include "telemetry/http_address.h"
-#include "telemetry/http_server.h"
+#include "node/node_files.h"
+#include "serve/endpoints.h"
+#include "serve/http_address.h"
+#include "serve/http_server.h"
 
 namespace npg::cli {
 namespace {
 
-constexpr const char* kProc = "/proc";
-
-void LogWarnings(const telemetry::HttpAddress& address) {
-  const absl::StatusOr<core::PortRange> local = doctor::ReadLocalPortRange(kProc);
+void LogWarnings(const serve::HttpAddress& address) {
+  const absl::StatusOr<core::PortRange> local = node::ReadLocalPortRange("/proc");
   for (const std::string& warning :
-       telemetry::AddressWarnings(address, local.ok() ? std::make_optional(*local) : std::nullopt,
-                                  doctor::ReadReservedPorts(kProc).value_or(core::PortRanges()))) {
+       serve::AddressWarnings(address, local.ok() ? std::make_optional(*local) : std::nullopt,
+                              node::ReadReservedPorts("/proc").value_or(core::PortRanges()))) {
     spdlog::warn("{}", warning);
   }
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<void>> ServeHttp(const telemetry::HttpAddress& address,
-                                                const telemetry::Endpoints& endpoints) {
+absl::StatusOr<std::shared_ptr<void>> ServeHttp(const serve::HttpAddress& address,
+                                                const serve::Endpoints& endpoints) {
   LogWarnings(address);
-  auto server = telemetry::HttpServer::Start(address, telemetry::MakeRoutes(endpoints));
+  auto server = serve::HttpServer::Start(address, serve::MakeRoutes(endpoints));
   if (!server.ok()) return server.status();
   return std::shared_ptr<void>(*std::move(server));
 }

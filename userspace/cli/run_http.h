@@ -5,15 +5,15 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "telemetry/endpoints.h"
-#include "telemetry/http_address.h"
+#include "serve/endpoints.h"
+#include "serve/http_address.h"
 
 namespace npg::cli {
 
 // Serves what `run` has to tell over HTTP for as long as what is returned lives.
 // Logs what is worth a warning about the address.
-absl::StatusOr<std::shared_ptr<void>> ServeHttp(const telemetry::HttpAddress& address,
-                                                const telemetry::Endpoints& endpoints);
+absl::StatusOr<std::shared_ptr<void>> ServeHttp(const serve::HttpAddress& address,
+                                                const serve::Endpoints& endpoints);
 
 }  // namespace npg::cli
 

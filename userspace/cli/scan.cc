@@ -12,14 +12,14 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
-#include "cli/environment.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "cli/output.h"
 #include "cli/read_sources.h"
 #include "cli/scan_report.h"
@@ -27,11 +27,11 @@
 #include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/port.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/pin_paths.h"
-#include "listeners/node_addresses.h"
-#include "listeners/owners.h"
-#include "listeners/sock_diag.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "node/node_addresses.h"
+#include "node/owners.h"
+#include "node/sock_diag.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -68,17 +68,17 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.failed_sources = std::move(read.failed);
   facts.skipped = std::move(read.skipped);
 
-  absl::StatusOr<listeners::ListenersOn> found = listeners::ListListenersOn(
+  absl::StatusOr<node::ListenersOn> found = node::ListListenersOn(
       [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
   if (options.local_scope) {
-    const auto addresses = listeners::ListNodeAddresses();
+    const auto addresses = node::ListNodeAddresses();
     if (!addresses.ok()) return addresses.status();
-    facts.own = listeners::ToSet(*addresses);
+    facts.own = node::ToSet(*addresses);
   }
-  facts.gaps = listeners::FillOwners(facts.candidates);
+  facts.gaps = node::FillOwners(facts.candidates);
   // Whether links are pinned; what they are is for status to say.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
   facts.now = absl::Now();

@@ -9,17 +9,17 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "cli/args/text.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
-#include "cli/text.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/guard_abi_text.h"
 
 namespace npg::cli {
 namespace {
@@ -52,7 +52,7 @@ std::string TableOf(const std::vector<core::Conflict>& conflicts, const ScanFact
   for (const core::Conflict& conflict : conflicts) {
     std::vector<Cell> row = {
         core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
-        dataplane::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
+        abi::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
         OwnerText(conflict.listener, nullptr)};
     if (facts.guarded) {
       row.emplace_back(absl::StrCat(conflict.history.exempted));

@@ -14,7 +14,7 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
-#include "listeners/owners.h"
+#include "node/owners.h"
 
 namespace npg::cli {
 
@@ -29,7 +29,7 @@ struct ScanFacts {
   absl::Time now;
   size_t listeners = 0;                    // all that were looked at
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
-  listeners::OwnerGaps gaps;
+  node::OwnerGaps gaps;
   bool guarded = false;  // a guard is pinned on this node
 };
 

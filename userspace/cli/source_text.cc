@@ -7,15 +7,15 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "cli/args/text.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
-#include "cli/text.h"
-#include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 
 namespace npg::cli {
@@ -30,7 +30,7 @@ std::string For(const GuardFacts& facts, uint64_t since) {
 }
 
 std::string Why(const npg_source_state& state) {
-  const absl::string_view error = dataplane::FieldText(state.last_error);
+  const absl::string_view error = abi::FieldText(state.last_error);
   return error.empty() ? "it has not answered yet" : std::string(error);
 }
 
@@ -47,7 +47,7 @@ std::string ConnectionText(const GuardFacts& facts, const npg_source_state& stat
 std::string HeardText(const GuardFacts& facts, const npg_source_state& state) {
   if (state.last_event == 0) return "nothing heard yet";
   std::string text = absl::StrCat("last heard from ", For(facts, state.last_event), " ago");
-  const absl::string_view version = dataplane::FieldText(state.resource_version);
+  const absl::string_view version = abi::FieldText(state.resource_version);
   if (!version.empty()) absl::StrAppend(&text, ", resourceVersion ", version);
   return text;
 }
@@ -67,8 +67,8 @@ std::string ErrorsText(const npg_source_state& state) {
   std::vector<std::string> kinds;
   for (int i = 0; i < NPG_SOURCE_ERROR_MAX; ++i) {
     if (state.errors[i] == 0) continue;
-    kinds.push_back(absl::StrCat(dataplane::SourceErrorName(static_cast<npg_source_error>(i)), " ",
-                                 state.errors[i]));
+    kinds.push_back(
+        absl::StrCat(abi::SourceErrorName(static_cast<npg_source_error>(i)), " ", state.errors[i]));
   }
   return absl::StrJoin(kinds, ", ");
 }
@@ -89,11 +89,10 @@ std::string RenderSources(const GuardFacts& facts, const Style& style) {
   Table table({{"", false, false}, {"", false, true}});
   for (const auto& [key, state] : facts.sources) {
     const Tone tone = state.connected != 0 ? Tone::kPlain : Tone::kWarn;
-    table.AddRow(
-        {std::string(dataplane::SourceName(key.source)), {ConnectionText(facts, state), tone}});
+    table.AddRow({std::string(abi::SourceName(key.source)), {ConnectionText(facts, state), tone}});
     table.AddRow({"", HeardText(facts, state)});
     table.AddRow({"", SaysText(state)});
-    const absl::string_view detail = dataplane::FieldText(state.detail);
+    const absl::string_view detail = abi::FieldText(state.detail);
     if (!detail.empty()) table.AddRow({"", std::string(detail)});
     const std::string errors = ErrorsText(state);
     if (!errors.empty()) table.AddRow({"", absl::StrCat("errors: ", errors)});
@@ -107,7 +106,7 @@ Json SourceStatesJson(const GuardFacts& facts) {
   Json list = Json::array();
   for (const auto& [key, state] : facts.sources) {
     Json entry;
-    entry["source"] = std::string(dataplane::SourceName(key.source));
+    entry["source"] = std::string(abi::SourceName(key.source));
     entry["connected"] = state.connected != 0;
     entry["since"] = TimeJson(state.since);
     entry["last_event"] = TimeJson(state.last_event);
@@ -119,11 +118,11 @@ Json SourceStatesJson(const GuardFacts& facts) {
     entry["errors"] = Json::object();
     for (int i = 0; i < NPG_SOURCE_ERROR_MAX; ++i) {
       const auto error = static_cast<npg_source_error>(i);
-      entry["errors"][std::string(dataplane::SourceErrorName(error))] = state.errors[i];
+      entry["errors"][std::string(abi::SourceErrorName(error))] = state.errors[i];
     }
-    entry["resource_version"] = TextJson(dataplane::FieldText(state.resource_version));
-    entry["last_error"] = TextJson(dataplane::FieldText(state.last_error));
-    entry["detail"] = TextJson(dataplane::FieldText(state.detail));
+    entry["resource_version"] = TextJson(abi::FieldText(state.resource_version));
+    entry["last_error"] = TextJson(abi::FieldText(state.last_error));
+    entry["detail"] = TextJson(abi::FieldText(state.detail));
     list.push_back(std::move(entry));
   }
   return list;
@@ -134,10 +133,9 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
   if (facts.controller == 0) return notes;
   for (const auto& [key, state] : facts.sources) {
     if (state.connected != 0) continue;
-    notes.push_back(
-        absl::StrCat("source ", dataplane::SourceName(key.source), " is not connected since ",
-                     UtcTime(At(state.since)),
-                     " and what it last said stays guarded: ", base::Printable(Why(state))));
+    notes.push_back(absl::StrCat("source ", abi::SourceName(key.source), " is not connected since ",
+                                 UtcTime(At(state.since)), " and what it last said stays guarded: ",
+                                 base::Printable(Why(state))));
   }
   return notes;
 }

@@ -15,14 +15,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
 #include "cli/build_info.h"
-#include "cli/environment.h"
 #include "cli/load_access.h"
-#include "cli/options.h"
-#include "telemetry/fields.h"
-#include "telemetry/kube_event_poster.h"
-#include "telemetry/log.h"
-#include "telemetry/node_view.h"
+#include "log/fields.h"
+#include "log/log.h"
+#include "serve/kube_event_poster.h"
+#include "serve/node_view.h"
 
 namespace npg::cli {
 namespace {
@@ -34,23 +34,23 @@ std::string HostName() {
   return absl::AsciiStrToLower(name.data());
 }
 
-absl::StatusOr<std::unique_ptr<telemetry::KubeEventPoster>> Start(const RunOptions& options,
-                                                                  const Environment& environment,
-                                                                  telemetry::NodeView& view) {
+absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& options,
+                                                              const Environment& environment,
+                                                              serve::NodeView& view) {
   auto access = LoadAccess(options.sources, environment);
   if (!access.ok()) return access.status();
-  telemetry::KubeEventPoster::Options poster;
+  serve::KubeEventPoster::Options poster;
   poster.user_agent = absl::StrCat("nodeport-guard/", Version());
   poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
   poster.events.reporter.enforcing = !options.observe;
-  return telemetry::KubeEventPoster::Start(*std::move(access), view, std::move(poster));
+  return serve::KubeEventPoster::Start(*std::move(access), view, std::move(poster));
 }
 
 }  // namespace
 
-std::unique_ptr<telemetry::KubeEventPoster> StartKubeEvents(const RunOptions& options,
-                                                            const Environment& environment,
-                                                            telemetry::NodeView& view) {
+std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
+                                                        const Environment& environment,
+                                                        serve::NodeView& view) {
   const absl::StatusOr<std::vector<std::string>> sources = EffectiveSources(options.sources);
   if (!options.kube_events || !sources.ok() ||
       std::find(sources->begin(), sources->end(), "kubernetes") == sources->end()) {
@@ -58,8 +58,8 @@ std::unique_ptr<telemetry::KubeEventPoster> StartKubeEvents(const RunOptions& op
   }
   auto poster = Start(options, environment, view);
   if (!poster.ok()) {
-    telemetry::Log(spdlog::level::warn,
-                   absl::StrCat("Kubernetes Events are not sent: ", poster.status().message()), {});
+    log::Log(spdlog::level::warn,
+             absl::StrCat("Kubernetes Events are not sent: ", poster.status().message()), {});
     return nullptr;
   }
   return *std::move(poster);

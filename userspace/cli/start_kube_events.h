@@ -4,19 +4,19 @@
 
 #include <memory>
 
-#include "cli/environment.h"
-#include "cli/options.h"
-#include "telemetry/kube_event_poster.h"
-#include "telemetry/node_view.h"
+#include "cli/args/environment.h"
+#include "cli/args/options.h"
+#include "serve/kube_event_poster.h"
+#include "serve/node_view.h"
 
 namespace npg::cli {
 
 // Begins to send Events of the conflicts that `view` shows. nullptr where none are
 // wanted, where the source kubernetes is not in use, and, with a word in the log,
 // where it cannot be done: a node is guarded without them, too.
-std::unique_ptr<telemetry::KubeEventPoster> StartKubeEvents(const RunOptions& options,
-                                                            const Environment& environment,
-                                                            telemetry::NodeView& view);
+std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
+                                                        const Environment& environment,
+                                                        serve::NodeView& view);
 
 }  // namespace npg::cli
 

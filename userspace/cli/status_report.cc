@@ -7,18 +7,18 @@
 #include <string>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "cli/args/text.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/source_text.h"
 #include "cli/table.h"
-#include "cli/text.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/guard_abi_text.h"
 #include "guard_abi.h"
 
 namespace npg::cli {
@@ -72,9 +72,9 @@ std::string RenderCounters(const GuardFacts& facts, const Style& style) {
   for (size_t i = 0; i < facts.counters.size(); ++i) {
     const auto counter = static_cast<npg_counter>(i);
     const bool worry = counter == NPG_COUNTER_MARK_FAILED && facts.counters[i] > 0;
-    table.AddRow({std::string(dataplane::CounterName(counter)),
+    table.AddRow({std::string(abi::CounterName(counter)),
                   {absl::StrCat(facts.counters[i]), worry ? Tone::kWarn : Tone::kPlain},
-                  std::string(dataplane::CounterMeaning(counter))});
+                  std::string(abi::CounterMeaning(counter))});
   }
   return table.Render(style, "  ");
 }
@@ -110,7 +110,7 @@ StatusReport MakeStatusReport(const GuardFacts& facts) {
   if (facts.same_netns == false) return report;  // the listeners here are none of the guard's
   core::PortEntries ports;
   for (const auto& [key, nodeport] : facts.nodeports) {
-    ports[ToPortKey(key)] = {nodeport.sources, std::string(dataplane::FieldText(nodeport.service))};
+    ports[ToPortKey(key)] = {nodeport.sources, std::string(abi::FieldText(nodeport.service))};
   }
   report.conflicts = core::FindConflicts(ports, facts.listeners, facts.own, Histories(facts),
                                          [&](const core::Listener& listener) {
@@ -145,7 +145,7 @@ Json StatusJson(const StatusReport& report) {
   json["counters"] = Json::object();
   for (size_t i = 0; i < report.facts->counters.size(); ++i) {
     const auto counter = static_cast<npg_counter>(i);
-    json["counters"][std::string(dataplane::CounterName(counter))] = report.facts->counters[i];
+    json["counters"][std::string(abi::CounterName(counter))] = report.facts->counters[i];
   }
   json["maps"] = {{"nodeports", MapJson(report.facts->nodeports.size(), NPG_MAX_NODEPORTS)},
                   {"listeners", MapJson(report.facts->classified.size(), NPG_MAX_LISTENERS)},

@@ -14,7 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/printable.h"
-#include "cli/text.h"
+#include "cli/args/text.h"
 
 namespace npg::cli {
 namespace {

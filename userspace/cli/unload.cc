@@ -11,12 +11,12 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/node_paths.h"
-#include "cli/options.h"
 #include "cli/output.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/pin_paths.h"
 
 namespace npg::cli {
 namespace {

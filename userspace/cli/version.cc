@@ -4,10 +4,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "cli/args/options.h"
 #include "cli/build_info.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
-#include "cli/options.h"
 #include "cli/output.h"
 #include "guard_abi.h"
 

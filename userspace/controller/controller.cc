@@ -41,17 +41,17 @@
 #include "controller/unload.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/controller_lock.h"
-#include "dataplane/netns_cookie.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/bpf/controller_lock.h"
+#include "dataplane/bpf/netns_cookie.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/sock_diag.h"
+#include "log/fields.h"
+#include "log/health.h"
+#include "log/log.h"
+#include "log/repeated_fault.h"
+#include "node/sock_diag.h"
 #include "sources/source.h"
-#include "telemetry/fields.h"
-#include "telemetry/health.h"
-#include "telemetry/log.h"
-#include "telemetry/repeated_fault.h"
 
 namespace npg::controller {
 namespace {
@@ -70,7 +70,7 @@ constexpr absl::Duration kStarted = absl::Seconds(1);
 class Controller {
  public:
   Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources,
-             telemetry::Health& health)
+             log::Health& health)
       : options_(std::move(options)), health_(health), sources_(std::move(sources)) {}
 
   absl::Status Start();
@@ -109,7 +109,7 @@ class Controller {
   std::vector<dataplane::Flow> LiveFlows();
 
   Options options_;
-  telemetry::Health& health_;
+  log::Health& health_;
   std::unique_ptr<base::EventLoop> loop_;  // before all that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
   base::UniqueFd cgroup_;
@@ -129,15 +129,15 @@ class Controller {
   std::unique_ptr<ExemptionFollower> exemptions_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
-  absl::flat_hash_map<std::string, telemetry::RepeatedFault> source_faults_;
-  telemetry::RepeatedFault apply_fault_{"apply the NodePorts"};
-  telemetry::RepeatedFault classify_fault_{"classify listeners"};
-  telemetry::RepeatedFault states_fault_{"write the state of the sources"};
-  telemetry::RepeatedFault takeover_fault_{"let go of the earlier run"};
-  telemetry::RepeatedFault repair_fault_{"repair the BPF links"};
-  telemetry::RepeatedFault flows_fault_{"list the exempted connections"};
-  telemetry::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
-  telemetry::RepeatedFault exemptions_fault_{"log exemptions"};
+  absl::flat_hash_map<std::string, log::RepeatedFault> source_faults_;
+  log::RepeatedFault apply_fault_{"apply the NodePorts"};
+  log::RepeatedFault classify_fault_{"classify listeners"};
+  log::RepeatedFault states_fault_{"write the state of the sources"};
+  log::RepeatedFault takeover_fault_{"let go of the earlier run"};
+  log::RepeatedFault repair_fault_{"repair the BPF links"};
+  log::RepeatedFault flows_fault_{"list the exempted connections"};
+  log::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
+  log::RepeatedFault exemptions_fault_{"log exemptions"};
 };
 
 absl::Status Controller::OpenCgroup() {
@@ -339,15 +339,14 @@ void Controller::OnReading(const sources::Source& source,
   apply_fault_.Note(applied.status());
   health_keeper_->SourceRead(name);
   if (applied.ok() && applied->put + applied->removed > 0) {
-    telemetry::Log(
-        spdlog::level::info,
-        absl::StrCat("source ", name, ": ", applied->put, " ports put, ", applied->removed,
-                     " removed, ", desired_.Entries().size(), " guarded in all"),
-        telemetry::Fields()
-            .Add("source", name)
-            .Add("put", applied->put)
-            .Add("removed", applied->removed)
-            .Add("nodeports", desired_.Entries().size()));
+    log::Log(spdlog::level::info,
+             absl::StrCat("source ", name, ": ", applied->put, " ports put, ", applied->removed,
+                          " removed, ", desired_.Entries().size(), " guarded in all"),
+             log::Fields()
+                 .Add("source", name)
+                 .Add("put", applied->put)
+                 .Add("removed", applied->removed)
+                 .Add("nodeports", desired_.Entries().size()));
   }
 }
 
@@ -363,7 +362,7 @@ absl::Status Controller::FollowSources() {
 
 std::vector<dataplane::Flow> Controller::LiveFlows() {
   absl::StatusOr<std::vector<dataplane::Flow>> flows =
-      listeners::ListMarkedFlows(options_.mark, node_->addresses());
+      node::ListMarkedFlows(options_.mark, node_->addresses());
   flows_fault_.Note(flows.status());
   return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
 }
@@ -376,10 +375,9 @@ absl::Status Controller::ReconcileFlows(bool full) {
   }
   // An error must not pass for "no connection lives": then nothing is removed.
   absl::StatusOr<std::vector<dataplane::Flow>> marked =
-      listeners::ListMarkedFlows(options_.mark, node_->addresses());
+      node::ListMarkedFlows(options_.mark, node_->addresses());
   if (!marked.ok()) return marked.status();
-  absl::StatusOr<std::vector<dataplane::Flow>> connected =
-      listeners::ListLocalFlows(node_->addresses());
+  absl::StatusOr<std::vector<dataplane::Flow>> connected = node::ListLocalFlows(node_->addresses());
   if (!connected.ok()) return connected.status();
   return table_->Reconcile(*marked, *connected);
 }
@@ -477,16 +475,16 @@ absl::Status Controller::FollowAll() {
                         std::string(status.message()));
           return;
         }
-        telemetry::Log(spdlog::level::warn,
-                       absl::StrCat("nft table inet ", dataplane::kNftTableName,
-                                    " was changed or removed by somebody else and is restored"),
-                       telemetry::Fields().Add("event", "rules_restored"));
+        log::Log(spdlog::level::warn,
+                 absl::StrCat("nft table inet ", dataplane::kNftTableName,
+                              " was changed or removed by somebody else and is restored"),
+                 log::Fields().Add("event", "rules_restored"));
         CountRepairs(1);
       }));
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
   const bool enforcing = options_.mode == NPG_MODE_ENFORCE;
-  telemetry::Log(
+  log::Log(
       spdlog::level::info,
       absl::StrCat("ready: ", enforcing ? "guarding" : "observing", " ", desired_.Entries().size(),
                    " NodePorts from ", absl::StrJoin(names, ", "), " in cgroup ", options_.cgroup,
@@ -495,7 +493,7 @@ absl::Status Controller::FollowAll() {
                                    : "; this kernel cannot protect the nft table from others, it "
                                      "is watched instead",
                    options_.page.empty() ? "" : "; status page: ", options_.page),
-      telemetry::Fields()
+      log::Fields()
           .Add("event", "ready")
           .Add("mode", enforcing ? "enforce" : "observe")
           .Add("nodeports", desired_.Entries().size())
@@ -512,7 +510,7 @@ absl::Status Controller::FollowAll() {
 }  // namespace
 
 absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
-                 telemetry::Health& health) {
+                 log::Health& health) {
   {
     absl::StatusOr<dataplane::ControllerLock> lock =
         dataplane::ControllerLock::Acquire(options.pins);

@@ -10,11 +10,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/owner_policy.h"
-#include "dataplane/nft_table.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
+#include "log/health.h"
 #include "sources/source.h"
-#include "telemetry/health.h"
 
 namespace npg::controller {
 
@@ -43,7 +43,7 @@ struct Options {
 // be guarded, INVALID_ARGUMENT for a cgroup that is none, and what the sources
 // say when their first reading fails.
 absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
-                 telemetry::Health& health);
+                 log::Health& health);
 
 }  // namespace npg::controller
 

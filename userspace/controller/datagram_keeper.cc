@@ -18,10 +18,10 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/bpf_guard.h"
+#include "dataplane/bpf/bpf_guard.h"
 #include "guard_abi.h"
-#include "listeners/sock_diag.h"
-#include "listeners/udp_close_watch.h"
+#include "node/sock_diag.h"
+#include "node/udp_close_watch.h"
 
 namespace npg::controller {
 
@@ -31,7 +31,7 @@ absl::StatusOr<core::DatagramTargets> DatagramKeeper::Find(const core::PortEntri
     return entry.first.protocol == core::Protocol::kUdp;
   });
   if (!any) return core::DatagramTargets{};
-  const absl::StatusOr<std::vector<core::Listener>> found = listeners::ListUdpListeners();
+  const absl::StatusOr<std::vector<core::Listener>> found = node::ListUdpListeners();
   if (!found.ok()) return found.status();
   const auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
@@ -58,7 +58,7 @@ absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
     return absl::OkStatus();
   }
   if (watch_) return absl::OkStatus();
-  auto watch = listeners::UdpCloseWatch::Start(loop_, [this](uint16_t port) {
+  auto watch = node::UdpCloseWatch::Start(loop_, [this](uint16_t port) {
     if (port == 0 || ports_.contains(port)) closed_();
   });
   if (!watch.ok()) return base::Annotate(watch.status(), "watch for UDP sockets that are closed");

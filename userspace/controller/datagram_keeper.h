@@ -14,9 +14,9 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/nft_table.h"
-#include "listeners/udp_close_watch.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/nft/nft_table.h"
+#include "node/udp_close_watch.h"
 
 namespace npg::controller {
 
@@ -46,7 +46,7 @@ class DatagramKeeper {
   const core::OwnerPolicy& policy_;
   std::function<void()> closed_;
   absl::flat_hash_set<uint16_t> ports_;  // of the targets
-  std::unique_ptr<listeners::UdpCloseWatch> watch_;
+  std::unique_ptr<node::UdpCloseWatch> watch_;
 };
 
 }  // namespace npg::controller

@@ -11,6 +11,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/guard_abi_text.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
@@ -18,20 +19,19 @@
 #include "base/event_loop.h"
 #include "core/port.h"
 #include "core/workload.h"
-#include "dataplane/events_reader.h"
-#include "dataplane/guard_abi_text.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/events_reader.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
-#include "telemetry/exemption_log.h"
-#include "telemetry/log.h"
+#include "log/exemption_log.h"
+#include "log/log.h"
+#include "node/owners.h"
 
 namespace npg::controller {
 namespace {
 
 // From one look at the events to the next, however many there are.
-constexpr absl::Duration kBetweenLooks = absl::Milliseconds(200);
+constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
 // How often it is looked whether a summary is due, and whether there are events that
 // another reader of the buffer took the wake-up of.
 constexpr absl::Duration kLook = absl::Seconds(10);
@@ -57,8 +57,7 @@ ExemptionFollower::ExemptionFollower(base::EventLoop& loop, dataplane::GuardStat
     : loop_(loop),
       state_(std::move(state)),
       reader_(std::move(reader)),
-      log_([](auto level, auto message,
-              const auto& fields) { telemetry::Log(level, message, fields); },
+      log_([](auto level, auto message, const auto& fields) { log::Log(level, message, fields); },
            Totals()) {}
 
 ExemptionFollower::~ExemptionFollower() {
@@ -67,8 +66,8 @@ ExemptionFollower::~ExemptionFollower() {
   loop_.Cancel(look_timer_);
 }
 
-telemetry::ExemptionLog::Before ExemptionFollower::Totals() const {
-  telemetry::ExemptionLog::Before totals;
+log::ExemptionLog::Before ExemptionFollower::Totals() const {
+  log::ExemptionLog::Before totals;
   const auto stats = state_.PortStats();
   if (!stats.ok()) return totals;
   for (const auto& [key, value] : *stats) {
@@ -90,7 +89,7 @@ void ExemptionFollower::OnEvents() {
   Drain();
   loop_.RemoveFd(reader_->fd());
   watching_ = false;
-  watch_timer_ = loop_.After(kBetweenLooks, [this] {
+  watch_timer_ = loop_.After(kWatchInterval, [this] {
     watch_timer_ = 0;
     // Without it there is still a look every ten seconds.
     Watch().IgnoreError();
@@ -106,24 +105,23 @@ void ExemptionFollower::Drain() {
 void ExemptionFollower::Look() {
   Drain();
   // Read only when a summary asks for it, and then once for all of them.
-  std::optional<telemetry::ExemptionLog::Before> totals;
-  log_.Tick(absl::Now(),
-            [&](const core::PortKey& key) -> std::optional<telemetry::ExemptionTotals> {
-              if (!totals) totals = Totals();
-              const auto it = totals->find(key);
-              if (it == totals->end()) return std::nullopt;
-              return it->second;
-            });
+  std::optional<log::ExemptionLog::Before> totals;
+  log_.Tick(absl::Now(), [&](const core::PortKey& key) -> std::optional<log::ExemptionTotals> {
+    if (!totals) totals = Totals();
+    const auto it = totals->find(key);
+    if (it == totals->end()) return std::nullopt;
+    return it->second;
+  });
   look_timer_ = loop_.After(kLook, [this] { Look(); });
 }
 
 // For people only: what has gone meanwhile is left out.
-telemetry::Exemption ExemptionFollower::FactsOf(const npg_event& event) const {
-  telemetry::Exemption exemption;
+log::Exemption ExemptionFollower::FactsOf(const npg_event& event) const {
+  log::Exemption exemption;
   exemption.event = event;
   const auto nodeport = state_.NodePort({event.port, event.protocol, 0});
   if (nodeport.ok() && nodeport->has_value()) {
-    exemption.service = std::string(dataplane::FieldText((*nodeport)->service));
+    exemption.service = std::string(abi::FieldText((*nodeport)->service));
   }
   npg_listener_key key{};
   std::memcpy(key.address, event.listener_address, sizeof(key.address));
@@ -132,8 +130,8 @@ telemetry::Exemption ExemptionFollower::FactsOf(const npg_event& event) const {
   const auto listener = state_.Listener(key);
   if (listener.ok() && listener->has_value() && (*listener)->pid != 0) {
     exemption.owner.pid = static_cast<pid_t>((*listener)->pid);
-    exemption.owner.comm = std::string(dataplane::FieldText((*listener)->comm));
-    exemption.owner.workload = core::ParseCgroupPath(listeners::CgroupOf(exemption.owner.pid));
+    exemption.owner.comm = std::string(abi::FieldText((*listener)->comm));
+    exemption.owner.workload = core::ParseCgroupPath(node::CgroupOf(exemption.owner.pid));
   }
   return exemption;
 }

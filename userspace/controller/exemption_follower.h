@@ -7,11 +7,11 @@
 
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
-#include "dataplane/events_reader.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/events_reader.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
-#include "telemetry/exemption_log.h"
+#include "log/exemption_log.h"
 
 namespace npg::controller {
 
@@ -29,17 +29,17 @@ class ExemptionFollower {
   ExemptionFollower(base::EventLoop& loop, dataplane::GuardState state,
                     std::unique_ptr<dataplane::EventsReader> reader);
 
-  telemetry::ExemptionLog::Before Totals() const;
+  log::ExemptionLog::Before Totals() const;
   absl::Status Watch();
   void OnEvents();
   void Drain();
   void Look();
-  telemetry::Exemption FactsOf(const npg_event& event) const;
+  log::Exemption FactsOf(const npg_event& event) const;
 
   base::EventLoop& loop_;
   dataplane::GuardState state_;
   std::unique_ptr<dataplane::EventsReader> reader_;
-  telemetry::ExemptionLog log_;
+  log::ExemptionLog log_;
   bool watching_ = false;
   base::EventLoop::TimerId watch_timer_ = 0;
   base::EventLoop::TimerId look_timer_ = 0;

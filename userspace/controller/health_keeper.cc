@@ -12,8 +12,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "log/health.h"
 #include "sources/source.h"
-#include "telemetry/health.h"
 
 namespace npg::controller {
 namespace {
@@ -25,7 +25,7 @@ constexpr absl::Duration kFirstProbe = absl::Milliseconds(20);
 
 }  // namespace
 
-HealthKeeper::HealthKeeper(telemetry::Health& health, base::EventLoop& loop, const Sources& sources,
+HealthKeeper::HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources,
                            bool observing, Questions questions)
     : health_(health),
       loop_(loop),
@@ -34,7 +34,7 @@ HealthKeeper::HealthKeeper(telemetry::Health& health, base::EventLoop& loop, con
       questions_(std::move(questions)) {}
 
 void HealthKeeper::Start() {
-  health_.Update([this](telemetry::HealthState& state) {
+  health_.Update([this](log::HealthState& state) {
     state.loop_turn = absl::Now();
     state.attached = questions_.programs();
     state.table = questions_.table();
@@ -45,14 +45,14 @@ void HealthKeeper::Start() {
 
 void HealthKeeper::SourceRead(absl::string_view source) {
   if (!read_.insert(std::string(source)).second) return;
-  health_.Update([this](telemetry::HealthState& state) { state.sources = Readiness(); });
+  health_.Update([this](log::HealthState& state) { state.sources = Readiness(); });
 }
 
-std::vector<telemetry::SourceReadiness> HealthKeeper::Readiness() const {
+std::vector<log::SourceReadiness> HealthKeeper::Readiness() const {
   const absl::Status applied = questions_.applied();
-  std::vector<telemetry::SourceReadiness> all;
+  std::vector<log::SourceReadiness> all;
   for (const auto& source : sources_) {
-    telemetry::SourceReadiness readiness;
+    log::SourceReadiness readiness;
     readiness.source = std::string(source->name());
     const bool read = read_.contains(readiness.source);
     readiness.synced = read && applied.ok();
@@ -73,7 +73,7 @@ void HealthKeeper::Turn() {
   const absl::Status table = questions_.table();
   const absl::StatusOr<absl::Duration> latency = questions_.probe();
   fault_.Note(latency.status());
-  health_.Update([&](telemetry::HealthState& state) {
+  health_.Update([&](log::HealthState& state) {
     state.loop_turn = absl::Now();
     state.attached = programs;
     state.table = table;

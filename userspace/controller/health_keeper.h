@@ -14,9 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "log/health.h"
+#include "log/repeated_fault.h"
 #include "sources/source.h"
-#include "telemetry/health.h"
-#include "telemetry/repeated_fault.h"
 
 namespace npg::controller {
 
@@ -38,8 +38,8 @@ class HealthKeeper {
     std::function<void()> repair;
   };
 
-  HealthKeeper(telemetry::Health& health, base::EventLoop& loop, const Sources& sources,
-               bool observing, Questions questions);
+  HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources, bool observing,
+               Questions questions);
 
   // The guard is attached and its table in place: from now on it is probed.
   void Start();
@@ -49,15 +49,15 @@ class HealthKeeper {
 
  private:
   void Turn();
-  std::vector<telemetry::SourceReadiness> Readiness() const;
+  std::vector<log::SourceReadiness> Readiness() const;
 
-  telemetry::Health& health_;
+  log::Health& health_;
   base::EventLoop& loop_;
   const Sources& sources_;
   const bool observing_;
   const Questions questions_;
   absl::flat_hash_set<std::string> read_;
-  telemetry::RepeatedFault fault_{"self-probe"};
+  log::RepeatedFault fault_{"self-probe"};
 };
 
 }  // namespace npg::controller

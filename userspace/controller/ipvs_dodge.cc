@@ -7,13 +7,13 @@
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
 #include "core/listener.h"
-#include "dataplane/nft_table.h"
-#include "sources/ip_vs_services.h"
+#include "dataplane/nft/nft_table.h"
+#include "node/ip_vs_services.h"
 
 namespace npg::controller {
 
 absl::Status MatchIpvs(dataplane::NftTable& table, const core::AddressSet& own) {
-  const absl::StatusOr<bool> wanted = sources::HasIpVsService(own);
+  const absl::StatusOr<bool> wanted = node::HasIpVsService(own);
   if (!wanted.ok()) return wanted.status();
   if (*wanted == table.ipvs_dodge()) return absl::OkStatus();
   NPG_RETURN_IF_ERROR(table.SetIpvsDodge(*wanted));

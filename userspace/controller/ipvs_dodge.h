@@ -4,7 +4,7 @@
 
 #include "absl/status/status.h"
 #include "core/listener.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 
 namespace npg::controller {
 

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/guard_abi_text.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -21,11 +22,10 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/guard_abi_text.h"
+#include "dataplane/bpf/bpf_guard.h"
 #include "guard_abi.h"
-#include "listeners/owners.h"
-#include "listeners/sock_diag.h"
+#include "node/owners.h"
+#include "node/sock_diag.h"
 
 namespace npg::controller {
 namespace {
@@ -43,8 +43,8 @@ auto IdOf(const core::Listener& listener) {
 auto IdOf(const npg_listener_key& key) { return MakeId(key.address, key.port, key.protocol); }
 
 absl::StatusOr<std::vector<core::Listener>> ListenersOn(const core::PortEntries& ports) {
-  auto found = listeners::ListListenersOn(
-      [&ports](const core::PortKey& key) { return ports.contains(key); });
+  auto found =
+      node::ListListenersOn([&ports](const core::PortKey& key) { return ports.contains(key); });
   if (!found.ok()) return found.status();
   return std::move(found->listeners);
 }
@@ -79,15 +79,15 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
   if (!found.ok()) return found.status();
   NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
   // What is known already need not be looked for in /proc.
-  listeners::FillOwners(*found);
+  node::FillOwners(*found);
   return Add(*found);
 }
 
 absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
-  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
+  absl::StatusOr<std::vector<core::Listener>> found = node::ListListeners();
   if (!found.ok()) return found.status();
   NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
-  listeners::FillOwners(*found);
+  node::FillOwners(*found);
   std::erase_if(*found, [&](const core::Listener& listener) {
     const bool special = listener.owner.pid != 0 &&
                          policy_.Ignores(listener.owner.comm) != policy_.IgnoresByDefault();
@@ -102,11 +102,11 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, N
   for (const auto& [id, entry] : noted) {
     for (const core::Listener& socket : entry.sockets) inodes[entry.pid()].insert(socket.inode);
   }
-  std::map<pid_t, listeners::Holding> holdings;
+  std::map<pid_t, node::Holding> holdings;
   for (const auto& [pid, wanted] : inodes) {
     // Pid 1 keeps the sockets of others.
     if (pid <= 1) continue;
-    if (auto holding = listeners::LookAt(pid, wanted)) holdings[pid] = *std::move(holding);
+    if (auto holding = node::LookAt(pid, wanted)) holdings[pid] = *std::move(holding);
   }
   std::vector<core::Listener> changed;
   std::vector<core::Listener> doubtful;
@@ -120,13 +120,13 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, N
       if (!in_vain_.contains(entry.sockets.front().inode)) {
         doubtful.push_back(entry.sockets.front());
       }
-    } else if (holding->second.owner.comm != dataplane::FieldText(entry.value.comm)) {
+    } else if (holding->second.owner.comm != abi::FieldText(entry.value.comm)) {
       // Bound by a thread that has a name of its own, or renamed since.
       changed.push_back(*held);
       changed.back().owner = holding->second.owner;
     }
   }
-  listeners::FillOwners(doubtful);
+  node::FillOwners(doubtful);
   for (core::Listener& listener : doubtful) {
     if (listener.owner.pid == 0) {
       in_vain_.insert(listener.inode);
@@ -161,7 +161,7 @@ absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
   for (const core::Listener& listener : FindChanged(noted)) {
     const Noted& entry = noted[IdOf(listener)];
     if (listener.owner.pid == entry.pid() &&
-        listener.owner.comm == dataplane::FieldText(entry.value.comm)) {
+        listener.owner.comm == abi::FieldText(entry.value.comm)) {
       continue;
     }
     NPG_RETURN_IF_ERROR(guard_.CorrectListener(entry.key, entry.value, listener, policy_));
@@ -173,7 +173,7 @@ absl::Status ListenerClassifier::Prune() {
   // The entries first: a socket that is bound in between is in the list, too.
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
-  absl::StatusOr<std::vector<core::Listener>> found = listeners::ListListeners();
+  absl::StatusOr<std::vector<core::Listener>> found = node::ListListeners();
   if (!found.ok()) return found.status();
   std::set<Id> live;
   for (const core::Listener& listener : *found) live.insert(IdOf(listener));

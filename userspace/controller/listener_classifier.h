@@ -17,7 +17,7 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
-#include "dataplane/bpf_guard.h"
+#include "dataplane/bpf/bpf_guard.h"
 #include "guard_abi.h"
 
 namespace npg::controller {

@@ -15,10 +15,10 @@
 #include "controller/ipvs_dodge.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/node_addresses.h"
+#include "node/node_addresses.h"
 
 namespace npg::controller {
 namespace {
@@ -27,7 +27,7 @@ namespace {
 // are looked at: many of them tend to come at once.
 constexpr absl::Duration kSettle = absl::Milliseconds(2);
 // From one look to the next, whoever binds and closes sockets in a loop.
-constexpr absl::Duration kBetweenLooks = absl::Milliseconds(40);
+constexpr absl::Duration kMinInterval = absl::Milliseconds(40);
 
 }  // namespace
 
@@ -50,7 +50,7 @@ void NodeFollower::Begin() {
 absl::Status NodeFollower::Follow() {
   NPG_RETURN_IF_ERROR(guard_.WatchBinds(loop_, [this] { PortsChanged(); }));
   if (settings_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
-  auto watch = listeners::AddressWatch::Start(loop_, [this] { AddressesSoon(); });
+  auto watch = node::AddressWatch::Start(loop_, [this] { AddressesSoon(); });
   if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
   address_watch_ = *std::move(watch);
   AddressesSoon();
@@ -64,9 +64,9 @@ void NodeFollower::Maintain() {
 }
 
 absl::Status NodeFollower::SyncAddresses() {
-  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = listeners::ListNodeAddresses();
+  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = node::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
-  addresses_ = listeners::ToSet(*addresses);
+  addresses_ = node::ToSet(*addresses);
   if (settings_.scope != NPG_SCOPE_LOCAL) return guard_.SetLocalAddresses({});
   guarded_ = addresses_;
   return guard_.SetLocalAddresses(*addresses);
@@ -90,7 +90,7 @@ void NodeFollower::AddressesSoon() {
 
 absl::Duration NodeFollower::Settle() const {
   const auto since = absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - last_look_));
-  return std::max(kSettle, kBetweenLooks - since);
+  return std::max(kSettle, kMinInterval - since);
 }
 
 void NodeFollower::PortsChanged() {

@@ -14,11 +14,11 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/node_addresses.h"
-#include "telemetry/repeated_fault.h"
+#include "log/repeated_fault.h"
+#include "node/node_addresses.h"
 
 namespace npg::controller {
 
@@ -70,13 +70,13 @@ class NodeFollower {
   core::AddressSet addresses_;
   core::AddressSet guarded_;  // of them
   std::optional<DatagramKeeper> datagrams_;
-  std::unique_ptr<listeners::AddressWatch> address_watch_;
+  std::unique_ptr<node::AddressWatch> address_watch_;
   base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed
   base::EventLoop::TimerId addresses_timer_ = 0;
   uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
-  telemetry::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
-  telemetry::RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
-  telemetry::RepeatedFault addresses_fault_{"follow the node's addresses"};
+  log::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};
+  log::RepeatedFault ipvs_fault_{"look for IPVS services on guarded addresses"};
+  log::RepeatedFault addresses_fault_{"follow the node's addresses"};
 };
 
 }  // namespace npg::controller

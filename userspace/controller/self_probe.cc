@@ -23,8 +23,8 @@
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
 #include "core/port.h"
-#include "dataplane/cgroup_socket.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/cgroup_socket.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
 
 namespace npg::controller {

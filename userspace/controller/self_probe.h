@@ -10,8 +10,8 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
 
 namespace npg::controller {

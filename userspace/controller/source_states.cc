@@ -7,12 +7,12 @@
 #include <limits>
 #include <span>
 
+#include "abi/guard_abi_text.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/guard_abi_text.h"
+#include "dataplane/bpf/bpf_guard.h"
 #include "guard_abi.h"
 #include "sources/source.h"
 

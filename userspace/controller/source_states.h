@@ -6,7 +6,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "dataplane/bpf_guard.h"
+#include "dataplane/bpf/bpf_guard.h"
 #include "guard_abi.h"
 #include "sources/source.h"
 

@@ -18,14 +18,14 @@
 #include "base/errno_status.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/bpf_guard.h"
-#include "dataplane/controller_lock.h"
-#include "dataplane/guard_state.h"
-#include "dataplane/netns_cookie.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/bpf/controller_lock.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/netns_cookie.h"
+#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
-#include "listeners/node_addresses.h"
-#include "listeners/sock_diag.h"
+#include "node/node_addresses.h"
+#include "node/sock_diag.h"
 
 namespace npg::controller {
 namespace {
@@ -54,7 +54,7 @@ absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
   const absl::Time deadline = absl::Now() + options.drain;
   absl::Time next_report = absl::InfinitePast();
   for (;;) {
-    absl::StatusOr<std::vector<dataplane::Flow>> flows = listeners::ListMarkedFlows(mark, own);
+    absl::StatusOr<std::vector<dataplane::Flow>> flows = node::ListMarkedFlows(mark, own);
     if (!flows.ok() || flows->empty() || absl::Now() >= deadline) return flows;
     if (absl::Now() >= next_report) {
       options.report(
@@ -83,8 +83,8 @@ Known ReadKnown(const dataplane::PinPaths& pins) {
   if (!config.ok() || config->mark_mask == 0) return known;
   known.mark = {config->mark, config->mark_mask};
   // Whatever the scope is now: it may have been another when a connection was made.
-  const auto addresses = listeners::ListNodeAddresses();
-  if (addresses.ok()) known.own = listeners::ToSet(*addresses);
+  const auto addresses = node::ListNodeAddresses();
+  if (addresses.ok()) known.own = node::ToSet(*addresses);
   const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();
   known.here = !cookie.ok() || *cookie == config->netns_cookie;
   return known;

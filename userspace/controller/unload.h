@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "dataplane/pin_paths.h"
+#include "dataplane/bpf/pin_paths.h"
 
 namespace npg::controller {
 

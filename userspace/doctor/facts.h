@@ -13,7 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/port_ranges.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/rules_reader.h"
 #include "doctor/trial.h"

@@ -12,7 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "core/port_ranges.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"

@@ -17,7 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
-#include "dataplane/skeleton.h"
+#include "dataplane/bpf/skeleton.h"
 #include "guard_abi.h"
 
 namespace npg::doctor {

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 
 namespace npg::doctor {
 

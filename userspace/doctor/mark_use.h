@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_table.h"
 
 namespace npg::doctor {
 

@@ -20,7 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
-#include "dataplane/nft_objects.h"
+#include "dataplane/nft/nft_objects.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {

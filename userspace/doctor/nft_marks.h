@@ -12,7 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
-#include "dataplane/nft_objects.h"
+#include "dataplane/nft/nft_objects.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {

@@ -14,12 +14,12 @@
 #include "absl/strings/str_cat.h"
 #include "base/netlink_socket.h"
 #include "core/port.h"
-#include "dataplane/nft_batch.h"
-#include "dataplane/nft_objects.h"
-#include "dataplane/nft_rules.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_batch.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_rules.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/trial.h"
-#include "listeners/sock_diag.h"
+#include "node/sock_diag.h"
 
 namespace npg::doctor {
 namespace {
@@ -98,7 +98,7 @@ Trial TryNftOwner() {
 
 Trial TrySockDiag() {
   Trial trial{"list sockets by NETLINK_SOCK_DIAG", 0, ""};
-  const auto listed = listeners::ListListenersOn([](const core::PortKey&) { return false; });
+  const auto listed = node::ListListenersOn([](const core::PortKey&) { return false; });
   if (!listed.ok()) {
     trial.error = ErrnoOf(listed.status());
     trial.detail = std::string(listed.status().message());

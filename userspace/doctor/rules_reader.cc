@@ -22,13 +22,13 @@
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
 #include "base/subprocess.h"
-#include "dataplane/nft_objects.h"
-#include "dataplane/nft_table.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/ip_rules.h"
 #include "doctor/iptables_rules.h"
 #include "doctor/mark_use.h"
 #include "doctor/nft_marks.h"
-#include "doctor/node_files.h"
+#include "node/node_files.h"
 #include "sources/nft_maps.h"
 #include "sources/save_commands.h"
 
@@ -67,8 +67,8 @@ class Reader {
     const sources::SaveCommands ip4 = sources::FindSaveCommands("iptables", folders);
     const sources::SaveCommands ip6 = sources::FindSaveCommands("ip6tables", folders);
     ReadNft(ip4.nft, ip6.nft);
-    if (HasLegacyTables(proc_, false)) Save(ip4.legacy, "iptables-legacy", kLegacy);
-    if (HasLegacyTables(proc_, true)) Save(ip6.legacy, "ip6tables-legacy", kLegacy);
+    if (node::HasLegacyTables(proc_, false)) Save(ip4.legacy, "iptables-legacy", kLegacy);
+    if (node::HasLegacyTables(proc_, true)) Save(ip6.legacy, "ip6tables-legacy", kLegacy);
     const absl::StatusOr<bool> nftables = sources::HasKubeProxyRules();
     seen_.nftables = nftables.value_or(false);
     // Of this namespace, as kube-proxy makes it for the addresses of Services.

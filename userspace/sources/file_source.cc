@@ -45,7 +45,7 @@ absl::Status Failed(int error, absl::string_view file) {
   return {status.code(), absl::StrCat(status.message(), Remedy(error))};
 }
 
-absl::Status TooLarge(absl::string_view file, size_t bytes) {
+absl::Status FileTooLarge(absl::string_view file, size_t bytes) {
   return absl::ResourceExhaustedError(
       absl::StrFormat("%s: is %d MiB, more than the %d MiB that are read; list the ports alone",
                       file, bytes >> 20, FileSource::kMaxBytes >> 20));
@@ -63,10 +63,10 @@ absl::Status Append(int fd, absl::string_view file, std::string& text) {
     if (got == 0) return absl::OkStatus();
     if (got < 0 && error != EINTR) return Failed(error, file);
   }
-  return TooLarge(file, text.size());
+  return FileTooLarge(file, text.size());
 }
 
-absl::StatusOr<std::string> ReadText(const std::string& path) {
+absl::StatusOr<std::string> ReadFileText(const std::string& path) {
   const std::string file = absl::StrCat("ports file ", path);
   // Not to wait for the writer of a named pipe.
   const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
@@ -79,7 +79,7 @@ absl::StatusOr<std::string> ReadText(const std::string& path) {
                      "; name a file with a list of ports"));
   }
   const auto size = static_cast<size_t>(before.st_size);
-  if (size > FileSource::kMaxBytes) return TooLarge(file, size);
+  if (size > FileSource::kMaxBytes) return FileTooLarge(file, size);
   std::string text;
   text.reserve(size + 1);  // one more, to see the end
   NPG_RETURN_IF_ERROR(Append(fd.get(), file, text));
@@ -103,7 +103,7 @@ FileSource::FileSource(std::string path, const FileWatch::Options& options)
     : path_(std::move(path)), options_(options), reporter_(path_) {}
 
 absl::StatusOr<Reading> FileSource::ReadNow() const {
-  const absl::StatusOr<std::string> text = ReadText(path_);
+  const absl::StatusOr<std::string> text = ReadFileText(path_);
   if (!text.ok()) return text.status();
   absl::StatusOr<Reading> reading = DecodePortsText(*text);
   if (reading.ok()) return reading;

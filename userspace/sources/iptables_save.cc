@@ -18,8 +18,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "core/service_ref.h"
-#include "sources/service_name.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
@@ -131,7 +131,7 @@ class Parser {
     }
     if (!table_.empty()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("the output ends within table ", Printable(table_)));
+          absl::StrCat("the output ends within table ", core::Printable(table_)));
     }
     saved_.reading.skipped = std::move(skipped_).Take();
     return std::move(saved_);
@@ -147,7 +147,7 @@ class Parser {
     if (line.front() == '*') {
       table_ = std::string(line.substr(1));
     } else if (table_.empty()) {
-      Skip(absl::StrCat("\"", Printable(line), "\" is in no table"));
+      Skip(absl::StrCat("\"", core::Printable(line), "\" is in no table"));
     } else if (line == "COMMIT") {
       saved_.has_nat |= table_ == "nat";
       saved_.has_filter |= table_ == "filter";
@@ -164,7 +164,7 @@ class Parser {
   void ParseAppend(absl::string_view line) {
     constexpr absl::string_view kAppend = "-A ";
     if (!absl::StartsWith(line, kAppend)) {
-      return Skip(absl::StrCat("\"", Printable(line), "\" is not a rule"));
+      return Skip(absl::StrCat("\"", core::Printable(line), "\" is not a rule"));
     }
     const absl::string_view rest = line.substr(kAppend.size());
     const absl::string_view name = rest.substr(0, rest.find(' '));
@@ -204,7 +204,8 @@ class Parser {
     // The rejects of external and load balancer addresses take nothing local.
     if (chain == Chain::kExternalServices && rule.destination_type != "LOCAL") return;
     if (!TargetFits(chain, rule.target)) {
-      return Skip(absl::StrCat("target \"", Printable(rule.target), "\" in a rule of ", name));
+      return Skip(
+          absl::StrCat("target \"", core::Printable(rule.target), "\" in a rule of ", name));
     }
     if (rule.ports.empty()) return Skip(absl::StrCat("no --dport in a rule of ", name));
     const absl::StatusOr<std::optional<core::Protocol>> protocol = RuleProtocol(rule.protocol);
@@ -212,7 +213,7 @@ class Parser {
       return Skip(absl::StrCat(protocol.status().message(), " in a rule of ", name));
     }
     if (!protocol->has_value()) return;
-    const core::ServiceRef service = ServiceOfComment(rule.comment);
+    const core::ServiceRef service = core::ServiceOfComment(rule.comment);
     for (const uint16_t port : rule.ports) {
       core::ServiceRef& entry = saved_.reading.ports[core::PortKey{port, **protocol}];
       if (entry.empty()) entry = service;

@@ -22,12 +22,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/netlink_view.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "core/service_ref.h"
 #include "sources/merge.h"
-#include "sources/netlink_view.h"
 #include "sources/nft_socket.h"
-#include "sources/service_name.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
@@ -58,18 +58,19 @@ absl::string_view Comment(absl::string_view user_data) {
     const auto type = static_cast<uint8_t>(user_data[0]);
     const size_t length = static_cast<uint8_t>(user_data[1]);
     const absl::string_view value = user_data.substr(2, length);
-    if (type == kUserDataComment) return TextOf(value);
+    if (type == kUserDataComment) return base::TextOf(value);
     user_data.remove_prefix(2 + value.size());
   }
   return "";
 }
 
 Element ParseElement(absl::string_view attributes) {
-  const absl::string_view key = FindAttribute(attributes, NFTA_SET_ELEM_KEY);
-  const absl::string_view data = FindAttribute(attributes, NFTA_SET_ELEM_DATA);
-  const absl::string_view verdict = FindAttribute(data, NFTA_DATA_VERDICT);
-  return {FindAttribute(key, NFTA_DATA_VALUE), TextOf(FindAttribute(verdict, NFTA_VERDICT_CHAIN)),
-          Comment(FindAttribute(attributes, NFTA_SET_ELEM_USERDATA))};
+  const absl::string_view key = base::FindAttribute(attributes, NFTA_SET_ELEM_KEY);
+  const absl::string_view data = base::FindAttribute(attributes, NFTA_SET_ELEM_DATA);
+  const absl::string_view verdict = base::FindAttribute(data, NFTA_DATA_VERDICT);
+  return {base::FindAttribute(key, NFTA_DATA_VALUE),
+          base::TextOf(base::FindAttribute(verdict, NFTA_VERDICT_CHAIN)),
+          Comment(base::FindAttribute(attributes, NFTA_SET_ELEM_USERDATA))};
 }
 
 // "external-SUSTUHLJ-default/web/tcp/http" is of "default/web".
@@ -82,7 +83,7 @@ std::string ServiceOfChain(absl::string_view chain) {
   const size_t slash = chain.find('/');
   if (slash == absl::string_view::npos) return "";
   const absl::string_view service = chain.substr(0, chain.find('/', slash + 1));
-  return IsServiceName(service) ? std::string(service) : "";
+  return core::IsServiceName(service) ? std::string(service) : "";
 }
 
 void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines& skipped) {
@@ -100,11 +101,11 @@ void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines&
   if (port == 0) return skipped.Add("port 0 is outside 1-65535");
   core::ServiceRef& entry = ports[core::PortKey{port, static_cast<core::Protocol>(protocol)}];
   if (entry.empty()) entry = ServiceOfChain(element.chain);
-  if (entry.empty()) entry = ServiceOfComment(element.comment);
+  if (entry.empty()) entry = core::ServiceOfComment(element.comment);
 }
 
 void AddElements(absl::string_view list, core::PortSnapshot& ports, SkippedLines& skipped) {
-  for (NetlinkAttribute element; NextAttribute(list, element);) {
+  for (base::NetlinkAttribute element; base::NextAttribute(list, element);) {
     AddElement(ParseElement(element.payload), ports, skipped);
   }
 }
@@ -139,19 +140,19 @@ absl::StatusOr<Reading> ReadMapsOnce(NftSocket& socket) {
 absl::StatusOr<Reading> DecodeMapElements(absl::string_view messages) {
   core::PortSnapshot ports;
   SkippedLines skipped;
-  for (NetlinkMessage message; NextMessage(messages, message);) {
+  for (base::NetlinkMessage message; base::NextMessage(messages, message);) {
     if ((message.flags & NLM_F_DUMP_INTR) != 0) {
       return absl::UnavailableError("it changes faster than it can be read");
     }
     if (message.type == NLMSG_DONE) return Reading{std::move(ports), std::move(skipped).Take()};
     if (message.type == NLMSG_ERROR) {
-      const int error = ErrorOf(message.payload);
+      const int error = base::ErrorOf(message.payload);
       return base::ErrnoStatus(error == 0 ? EPROTO : error, "the kernel's answer");
     }
     if (message.type == ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWSETELEM)) {
-      AddElements(
-          FindAttribute(ParseNftMessage(message.payload).attributes, NFTA_SET_ELEM_LIST_ELEMENTS),
-          ports, skipped);
+      AddElements(base::FindAttribute(base::ParseNftMessage(message.payload).attributes,
+                                      NFTA_SET_ELEM_LIST_ELEMENTS),
+                  ports, skipped);
     }
   }
   return absl::InvalidArgumentError("the kernel's answer has no end");

@@ -20,7 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
-#include "sources/netlink_view.h"
+#include "base/netlink_view.h"
 #include "sources/nft_socket.h"
 #include "sources/rule_parts.h"
 
@@ -35,12 +35,13 @@ constexpr int kMaxReceives = 64;
 
 RulePartSet ChangedParts(absl::string_view messages) {
   RulePartSet parts;
-  for (NetlinkMessage message; NextMessage(messages, message);) {
+  for (base::NetlinkMessage message; base::NextMessage(messages, message);) {
     // The end of a transaction names no table. All others do, in the attribute
     // that has this number in each of them.
     if (message.type == ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWGEN)) continue;
-    const NftMessage nft = ParseNftMessage(message.payload);
-    parts |= PartOfTable(nft.family, TextOf(FindAttribute(nft.attributes, NFTA_TABLE_NAME)));
+    const base::NftMessage nft = base::ParseNftMessage(message.payload);
+    parts |=
+        PartOfTable(nft.family, base::TextOf(base::FindAttribute(nft.attributes, NFTA_TABLE_NAME)));
   }
   return parts;
 }

@@ -22,7 +22,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
-#include "sources/netlink_view.h"
+#include "base/netlink_view.h"
 
 namespace npg::sources {
 namespace {
@@ -42,7 +42,7 @@ absl::Status Failed(int error, absl::string_view what) {
 
 // Whether `piece` holds the last message of a reply.
 bool IsLast(absl::string_view piece) {
-  for (NetlinkMessage message; NextMessage(piece, message);) {
+  for (base::NetlinkMessage message; base::NextMessage(piece, message);) {
     if (message.type == NLMSG_DONE || message.type == NLMSG_ERROR) return true;
   }
   return false;
@@ -50,8 +50,8 @@ bool IsLast(absl::string_view piece) {
 
 // The errno of a reply that ends in NLMSG_ERROR; 0 is an acknowledgement.
 int ErrorOfReply(absl::string_view reply) {
-  for (NetlinkMessage message; NextMessage(reply, message);) {
-    if (message.type == NLMSG_ERROR) return ErrorOf(message.payload);
+  for (base::NetlinkMessage message; base::NextMessage(reply, message);) {
+    if (message.type == NLMSG_ERROR) return base::ErrorOf(message.payload);
   }
   return EPROTO;
 }

@@ -16,10 +16,10 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "core/service_ref.h"
-#include "sources/json_value.h"
+#include "kubernetes/json_value.h"
 #include "sources/service_decoder.h"
-#include "sources/service_name.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -29,11 +29,11 @@ constexpr absl::string_view kDocuments =
     "expected a list of ports, or a Kubernetes Service, ServiceList or List";
 
 absl::StatusOr<core::Protocol> ProtocolMember(simdjson::dom::object object) {
-  const std::optional<simdjson::dom::element> value = Member(object, "protocol");
+  const std::optional<simdjson::dom::element> value = kubernetes::Member(object, "protocol");
   if (!value) return core::Protocol::kTcp;
   std::string_view text;
   if (value->get(text) != simdjson::SUCCESS) {
-    return absl::InvalidArgumentError(absl::StrCat("protocol is ", Describe(*value)));
+    return absl::InvalidArgumentError(absl::StrCat("protocol is ", kubernetes::Describe(*value)));
   }
   return core::ParseProtocol({text.data(), text.size()});
 }
@@ -62,12 +62,12 @@ absl::StatusOr<ListedPort> DecodeListedObject(simdjson::dom::object item) {
   for (const simdjson::dom::key_value_pair member : item) {
     if (member.key != "port" && member.key != "protocol" && member.key != "service") {
       return absl::InvalidArgumentError(
-          absl::StrCat("unknown key \"", Printable({member.key.data(), member.key.size()}),
+          absl::StrCat("unknown key \"", core::Printable({member.key.data(), member.key.size()}),
                        "\" (known: port, protocol, service)"));
     }
   }
   ListedPort listed;
-  const std::optional<simdjson::dom::element> port = Member(item, "port");
+  const std::optional<simdjson::dom::element> port = kubernetes::Member(item, "port");
   if (!port) return absl::InvalidArgumentError("no \"port\"");
   absl::StatusOr<uint16_t> number;
   std::string_view text;
@@ -75,7 +75,7 @@ absl::StatusOr<ListedPort> DecodeListedObject(simdjson::dom::object item) {
     number = core::ParsePort({text.data(), text.size()});
     if (!number.ok()) return number.status();
   } else {
-    number = PortNumber(*port);
+    number = kubernetes::PortNumber(*port);
     if (!number.ok()) {
       return absl::InvalidArgumentError(absl::StrCat("port ", number.status().message()));
     }
@@ -84,11 +84,11 @@ absl::StatusOr<ListedPort> DecodeListedObject(simdjson::dom::object item) {
   const absl::StatusOr<core::Protocol> protocol = ProtocolMember(item);
   if (!protocol.ok()) return protocol.status();
   listed.key.protocol = *protocol;
-  if (const std::optional<simdjson::dom::element> service = Member(item, "service")) {
-    const absl::string_view name = StringMember(item, "service");
-    if (!IsServiceName(name)) {
+  if (const std::optional<simdjson::dom::element> service = kubernetes::Member(item, "service")) {
+    const absl::string_view name = kubernetes::StringMember(item, "service");
+    if (!core::IsServiceName(name)) {
       return absl::InvalidArgumentError(
-          absl::StrCat("service ", Describe(*service), " is not \"namespace/name\""));
+          absl::StrCat("service ", kubernetes::Describe(*service), " is not \"namespace/name\""));
     }
     listed.service = std::string(name);
   }
@@ -104,7 +104,7 @@ absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
     if (!key.ok()) return key.status();
     return ListedPort{*key, ""};
   }
-  const absl::StatusOr<uint16_t> port = PortNumber(item);
+  const absl::StatusOr<uint16_t> port = kubernetes::PortNumber(item);
   if (!port.ok()) {
     return absl::InvalidArgumentError(absl::StrCat("port ", port.status().message()));
   }
@@ -115,7 +115,7 @@ absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
 // object.
 absl::StatusOr<simdjson::ondemand::value> Root(simdjson::ondemand::document& document) {
   simdjson::ondemand::value root;
-  if (const auto error = document.get_value().get(root); error) return JsonError(error);
+  if (const auto error = document.get_value().get(root); error) return kubernetes::JsonError(error);
   return root;
 }
 
@@ -156,12 +156,12 @@ void PortsDecoder::AddPortList(simdjson::dom::array items) {
 absl::Status PortsDecoder::AddItems(simdjson::ondemand::value items,
                                     absl::string_view default_kind) {
   simdjson::ondemand::array array;
-  if (const auto error = items.get_array().get(array); error) return JsonError(error);
+  if (const auto error = items.get_array().get(array); error) return kubernetes::JsonError(error);
   size_t number = 0;
   for (simdjson::simdjson_result<simdjson::ondemand::value> element : array) {
     ++number;
     simdjson::ondemand::value item;
-    if (const auto error = element.get(item); error) return JsonError(error);
+    if (const auto error = element.get(item); error) return kubernetes::JsonError(error);
     absl::StatusOr<ServicePorts> decoded = DecodeService(item, default_kind);
     if (!decoded.ok()) return decoded.status();
     if (!decoded->is_service) continue;
@@ -172,13 +172,13 @@ absl::Status PortsDecoder::AddItems(simdjson::ondemand::value items,
 
 absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
                                      const simdjson::padded_string& text) {
-  const absl::string_view kind = StringMember(root, "kind");
-  const absl::string_view version = StringMember(root, "apiVersion");
+  const absl::string_view kind = kubernetes::StringMember(root, "kind");
+  const absl::string_view version = kubernetes::StringMember(root, "apiVersion");
   const bool is_service = kind == "Service" && (version.empty() || version == "v1");
   if (!is_service && kind != "ServiceList" && kind != "List") {
     return absl::InvalidArgumentError(
         kind.empty() ? absl::StrCat("an object without \"kind\"; ", kDocuments)
-                     : absl::StrCat("kind is \"", Printable(kind), "\"; ", kDocuments));
+                     : absl::StrCat("kind is \"", core::Printable(kind), "\"; ", kDocuments));
   }
   if (!is_service) {
     simdjson::dom::element items;
@@ -186,14 +186,15 @@ absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
       return absl::InvalidArgumentError(absl::StrCat("a ", kind, " without \"items\""));
     }
     if (!items.is_null() && !items.is_array()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("the items of a ", kind, " are ", Describe(items), ", not a list"));
+      return absl::InvalidArgumentError(absl::StrCat("the items of a ", kind, " are ",
+                                                     kubernetes::Describe(items), ", not a list"));
     }
   }
   // One decoder of Services serves files and the API server: the on-demand one.
   simdjson::ondemand::parser parser;
   simdjson::ondemand::document document;
-  if (const auto error = parser.iterate(text).get(document); error) return JsonError(error);
+  if (const auto error = parser.iterate(text).get(document); error)
+    return kubernetes::JsonError(error);
   absl::StatusOr<simdjson::ondemand::value> object = Root(document);
   if (!object.ok()) return object.status();
   if (is_service) {
@@ -203,7 +204,7 @@ absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
     return absl::OkStatus();
   }
   const absl::string_view default_kind = kind == "ServiceList" ? "Service" : "";
-  return WalkObject(
+  return kubernetes::WalkObject(
       *object,
       {{"items", [&](simdjson::ondemand::value items) { return AddItems(items, default_kind); }}});
 }
@@ -211,7 +212,7 @@ absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
 absl::Status PortsDecoder::AddDocument(absl::string_view json) {
   const simdjson::padded_string text(json.data(), json.size());
   simdjson::dom::element root;
-  if (const auto error = parser_.parse(text).get(root); error) return JsonError(error);
+  if (const auto error = parser_.parse(text).get(root); error) return kubernetes::JsonError(error);
   simdjson::dom::array list;
   if (root.get(list) == simdjson::SUCCESS) {
     AddPortList(list);
@@ -219,7 +220,8 @@ absl::Status PortsDecoder::AddDocument(absl::string_view json) {
   }
   simdjson::dom::object object;
   if (root.get(object) == simdjson::SUCCESS) return AddObject(object, text);
-  return absl::InvalidArgumentError(absl::StrCat(Describe(root), " stands there; ", kDocuments));
+  return absl::InvalidArgumentError(
+      absl::StrCat(kubernetes::Describe(root), " stands there; ", kDocuments));
 }
 
 Reading PortsDecoder::Take() && { return Reading{std::move(ports_), std::move(skipped_).Take()}; }

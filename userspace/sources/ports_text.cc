@@ -15,9 +15,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
+#include "kubernetes/yaml_to_json.h"
 #include "sources/ports_decoder.h"
 #include "sources/source.h"
-#include "sources/yaml_to_json.h"
 
 namespace npg::sources {
 namespace {
@@ -79,7 +79,7 @@ absl::StatusOr<Reading> DecodeYaml(const std::string& yaml) {
                                                      " MiB of YAML, more than the ", kMaxYaml >> 20,
                                                      " MiB that are read; write JSON"));
   }
-  const absl::StatusOr<std::vector<std::string>> documents = YamlToJson(yaml);
+  const absl::StatusOr<std::vector<std::string>> documents = kubernetes::YamlToJson(yaml);
   if (!documents.ok()) return documents.status();
   if (documents->empty()) {
     return absl::InvalidArgumentError("holds nothing (\"[]\" stands for no ports)");

@@ -11,8 +11,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "guard_abi.h"
-#include "sources/service_name.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -41,7 +41,7 @@ void ReadingState::Note(const absl::StatusOr<Reading>& reading, absl::Time now) 
   if (!reading.ok()) {
     ++state_.errors[absl::IsInvalidArgument(reading.status()) ? NPG_SOURCE_ERROR_DECODE
                                                               : NPG_SOURCE_ERROR_READ];
-    state_.last_error = OneLine(std::string(reading.status().message()));
+    state_.last_error = core::OneLine(std::string(reading.status().message()));
     return;
   }
   state_.last_event = state_.last_reading = now;

@@ -16,8 +16,8 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "core/port.h"
-#include "sources/json_value.h"
-#include "sources/service_name.h"
+#include "core/service_name.h"
+#include "kubernetes/json_value.h"
 #include "sources/skipped_lines.h"
 
 namespace npg::sources {
@@ -41,7 +41,7 @@ struct Parts {
 
   void Wrong(std::string line) {
     if (wrong.size() < SkippedLines::kNamed) {
-      wrong.push_back(OneLine(std::move(line)));
+      wrong.push_back(core::OneLine(std::move(line)));
     } else {
       ++more_wrong;
     }
@@ -56,62 +56,63 @@ struct PortEntry {
 };
 
 // The error of `status` as a line that begins with `subject`.
-absl::Status About(absl::string_view subject, const absl::Status& status) {
+absl::Status OfService(absl::string_view subject, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(subject, " ", status.message()));
 }
 
 // A member that holds a port or 0. What is wrong with it is in `port`, what is
 // wrong with the text in the status.
 absl::Status ReadPort(value member, absl::string_view name, absl::StatusOr<uint16_t>& port) {
-  const absl::string_view number = NumberText(member);
+  const absl::string_view number = kubernetes::NumberText(member);
   if (number.empty()) {
-    const absl::StatusOr<std::string> what = Describe(member);
+    const absl::StatusOr<std::string> what = kubernetes::Describe(member);
     if (!what.ok()) return what.status();
     port = absl::InvalidArgumentError(absl::StrCat(name, " ", *what, " is not a number"));
     return absl::OkStatus();
   }
   int64_t parsed = 0;
-  port = absl::SimpleAtoi(number, &parsed) && parsed == 0 ? uint16_t{0} : ParsePortNumber(number);
-  if (!port.ok()) port = About(name, port.status());
+  port = absl::SimpleAtoi(number, &parsed) && parsed == 0 ? uint16_t{0}
+                                                          : kubernetes::ParsePortNumber(number);
+  if (!port.ok()) port = OfService(name, port.status());
   return absl::OkStatus();
 }
 
 absl::Status ReadProtocol(value member, absl::StatusOr<core::Protocol>& protocol) {
   absl::string_view text;
-  NPG_RETURN_IF_ERROR(ReadText(member, text));
+  NPG_RETURN_IF_ERROR(kubernetes::ReadText(member, text));
   if (text.data() != nullptr) {
     protocol = core::ParseProtocol(text);
     return absl::OkStatus();
   }
-  const absl::StatusOr<std::string> what = Describe(member);
+  const absl::StatusOr<std::string> what = kubernetes::Describe(member);
   if (!what.ok()) return what.status();
   protocol = absl::InvalidArgumentError(absl::StrCat("protocol is ", *what));
   return absl::OkStatus();
 }
 
 absl::Status ReadNumber(value member, absl::string_view& number) {
-  number = NumberText(member);
+  number = kubernetes::NumberText(member);
   return absl::OkStatus();
 }
 
 // "port http", or the port number of a port without a name, or its place.
 std::string PortLabel(const PortEntry& entry, size_t index) {
-  if (!entry.name.empty()) return absl::StrCat("port ", Printable(entry.name));
-  if (!entry.number.empty()) return absl::StrCat("port ", Printable(entry.number));
+  if (!entry.name.empty()) return absl::StrCat("port ", core::Printable(entry.name));
+  if (!entry.number.empty()) return absl::StrCat("port ", core::Printable(entry.number));
   return absl::StrCat("ports[", index, "]");
 }
 
 absl::Status ReadPortEntry(value element, size_t index, Parts& parts) {
-  if (!IsObject(element)) {
-    const absl::StatusOr<std::string> what = Describe(element);
+  if (!kubernetes::IsObject(element)) {
+    const absl::StatusOr<std::string> what = kubernetes::Describe(element);
     if (!what.ok()) return what.status();
     parts.Wrong(absl::StrCat(" ports[", index, "]: ", *what, " is no port"));
     return absl::OkStatus();
   }
   PortEntry entry;
-  NPG_RETURN_IF_ERROR(WalkObject(
+  NPG_RETURN_IF_ERROR(kubernetes::WalkObject(
       element,
-      {{"name", [&](value member) { return ReadText(member, entry.name); }},
+      {{"name", [&](value member) { return kubernetes::ReadText(member, entry.name); }},
        {"port", [&](value member) { return ReadNumber(member, entry.number); }},
        {"nodePort", [&](value member) { return ReadPort(member, "nodePort", entry.node_port); }},
        {"protocol", [&](value member) { return ReadProtocol(member, entry.protocol); }}}));
@@ -130,16 +131,16 @@ absl::Status ReadPorts(value member, Parts& parts) {
   simdjson::ondemand::array ports;
   const auto error = member.get_array().get(ports);
   if (error == simdjson::INCORRECT_TYPE) {
-    const absl::StatusOr<std::string> what = Describe(member);
+    const absl::StatusOr<std::string> what = kubernetes::Describe(member);
     if (!what.ok()) return what.status();
     parts.Wrong(absl::StrCat(": spec.ports is ", *what, ", not a list"));
     return absl::OkStatus();
   }
-  if (error != simdjson::SUCCESS) return JsonError(error);
+  if (error != simdjson::SUCCESS) return kubernetes::JsonError(error);
   size_t index = 0;
   for (simdjson::simdjson_result<value> element : ports) {
     value port;
-    if (const auto wrong = element.get(port); wrong) return JsonError(wrong);
+    if (const auto wrong = element.get(port); wrong) return kubernetes::JsonError(wrong);
     NPG_RETURN_IF_ERROR(ReadPortEntry(port, index++, parts));
   }
   return absl::OkStatus();
@@ -157,32 +158,35 @@ absl::Status ReadHealthCheckPort(value member, Parts& parts) {
 }
 
 absl::Status ReadSpec(value member, Parts& parts) {
-  parts.has_spec = IsObject(member);
-  return WalkObject(member, {{"type", [&](value type) { return ReadText(type, parts.type); }},
-                             {"ports", [&](value ports) { return ReadPorts(ports, parts); }},
-                             {"healthCheckNodePort",
-                              [&](value port) { return ReadHealthCheckPort(port, parts); }}});
+  parts.has_spec = kubernetes::IsObject(member);
+  return kubernetes::WalkObject(
+      member,
+      {{"type", [&](value type) { return kubernetes::ReadText(type, parts.type); }},
+       {"ports", [&](value ports) { return ReadPorts(ports, parts); }},
+       {"healthCheckNodePort", [&](value port) { return ReadHealthCheckPort(port, parts); }}});
 }
 
 absl::Status ReadNamespace(value member, absl::string_view& name_space) {
   name_space = "";  // one that is there and no text is not "default"
-  return ReadText(member, name_space);
+  return kubernetes::ReadText(member, name_space);
 }
 
 absl::Status ReadMetadata(value member, Parts& parts) {
-  return WalkObject(
-      member, {{"name", [&](value name) { return ReadText(name, parts.name); }},
+  return kubernetes::WalkObject(
+      member, {{"name", [&](value name) { return kubernetes::ReadText(name, parts.name); }},
                {"namespace", [&](value name) { return ReadNamespace(name, parts.name_space); }},
-               {"resourceVersion",
-                [&](value version) { return ReadText(version, parts.resource_version); }}});
+               {"resourceVersion", [&](value version) {
+                  return kubernetes::ReadText(version, parts.resource_version);
+                }}});
 }
 
 absl::Status ReadService(value object, Parts& parts) {
-  return WalkObject(object,
-                    {{"apiVersion", [&](value text) { return ReadText(text, parts.api_version); }},
-                     {"kind", [&](value text) { return ReadText(text, parts.kind); }},
-                     {"metadata", [&](value metadata) { return ReadMetadata(metadata, parts); }},
-                     {"spec", [&](value spec) { return ReadSpec(spec, parts); }}});
+  return kubernetes::WalkObject(
+      object,
+      {{"apiVersion", [&](value text) { return kubernetes::ReadText(text, parts.api_version); }},
+       {"kind", [&](value text) { return kubernetes::ReadText(text, parts.kind); }},
+       {"metadata", [&](value metadata) { return ReadMetadata(metadata, parts); }},
+       {"spec", [&](value spec) { return ReadSpec(spec, parts); }}});
 }
 
 void AddSpec(Parts parts, ServicePorts& result) {
@@ -206,17 +210,17 @@ ServicePorts Assemble(Parts parts) {
   result.resource_version = std::string(parts.resource_version);
   if (parts.kind != "Service" || (!parts.api_version.empty() && parts.api_version != "v1")) {
     result.is_service = false;
-    result.skipped.push_back(absl::StrCat("an object of kind \"", Printable(parts.kind),
-                                          "\", apiVersion \"", Printable(parts.api_version),
+    result.skipped.push_back(absl::StrCat("an object of kind \"", core::Printable(parts.kind),
+                                          "\", apiVersion \"", core::Printable(parts.api_version),
                                           "\", is not a Service"));
     return result;
   }
   std::string full_name = absl::StrCat(parts.name_space, "/", parts.name);
   if (parts.name.empty()) {
     result.skipped.emplace_back("Service without metadata.name");
-  } else if (!IsServiceName(full_name)) {
+  } else if (!core::IsServiceName(full_name)) {
     result.skipped.push_back(
-        absl::StrCat("\"", Printable(full_name), "\" is not the name of a Service"));
+        absl::StrCat("\"", core::Printable(full_name), "\" is not the name of a Service"));
   } else {
     result.service = std::move(full_name);
     AddSpec(std::move(parts), result);
@@ -227,8 +231,8 @@ ServicePorts Assemble(Parts parts) {
 }  // namespace
 
 absl::StatusOr<ServicePorts> DecodeService(value service, absl::string_view default_kind) {
-  if (!IsObject(service)) {
-    const absl::StatusOr<std::string> what = Describe(service);
+  if (!kubernetes::IsObject(service)) {
+    const absl::StatusOr<std::string> what = kubernetes::Describe(service);
     if (!what.ok()) return what.status();
     ServicePorts result;
     result.skipped.push_back(absl::StrCat(*what, " is not a Service"));

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "sources/service_name.h"
+#include "core/service_name.h"
 
 namespace npg::sources {
 
@@ -19,7 +19,7 @@ class SkippedLines {
   static constexpr size_t kNamed = 100;
 
   void Add(std::string line) {
-    if (++count_ <= kNamed) lines_.push_back(OneLine(std::move(line)));
+    if (++count_ <= kNamed) lines_.push_back(core::OneLine(std::move(line)));
   }
 
   std::vector<std::string> Take() && {

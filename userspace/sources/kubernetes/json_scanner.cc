@@ -10,9 +10,9 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "sources/service_name.h"
+#include "core/service_name.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 namespace {
 
 // What may come next, in bits.
@@ -41,7 +41,7 @@ constexpr ByteSet MakeStringStops() {
   return set;
 }
 
-constexpr ByteSet kSpace = MakeSet(" \t\r\n");
+constexpr ByteSet kSpaceBytes = MakeSet(" \t\r\n");
 constexpr ByteSet kStringStop = MakeStringStops();
 constexpr ByteSet kScalar =
     MakeSet("+-.0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
@@ -107,7 +107,7 @@ JsonScanner::Step JsonScanner::Scan(absl::string_view text, size_t depth) {
       const Step step = token_ == Token::kString ? ScanString(text) : ScanScalar(text);
       if (step != Step::kClose) return step;
     }
-    position_ = SkipIn(text, position_, kSpace);
+    position_ = SkipIn(text, position_, kSpaceBytes);
     if (position_ == text.size()) return Step::kMore;
     const Step step = Structure(text[position_], depth);
     if (step != Step::kMore) return step;
@@ -155,7 +155,7 @@ JsonScanner::Step JsonScanner::ScanScalar(absl::string_view text) {
   if (position_ == text.size()) return Step::kMore;
   const absl::string_view scalar = text.substr(token_begin_, position_ - token_begin_);
   if (scalar != "true" && scalar != "false" && scalar != "null" && !IsNumber(scalar)) {
-    return Fail(absl::StrCat("\"", Printable(scalar), "\" where a value is expected"));
+    return Fail(absl::StrCat("\"", core::Printable(scalar), "\" where a value is expected"));
   }
   token_ = Token::kNone;
   AfterValue();
@@ -228,7 +228,7 @@ JsonScanner::Step JsonScanner::Unexpected(char c) {
   } else if ((allowed_ & kComma) != 0) {
     expected = in_array() ? "',' or ']'" : "',' or '}'";
   }
-  return Fail(absl::StrCat("'", Printable({&c, 1}), "' where ", expected, " is expected"));
+  return Fail(absl::StrCat("'", core::Printable({&c, 1}), "' where ", expected, " is expected"));
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

@@ -9,7 +9,7 @@
 
 #include "absl/strings/string_view.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // Finds where the brackets of one JSON value are, while its text arrives, and
 // that the text is JSON: grammar, numbers, literals, escapes. (It leaves UTF-8
@@ -75,6 +75,6 @@ class JsonScanner {
   std::string error_;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_JSON_SCANNER_H_

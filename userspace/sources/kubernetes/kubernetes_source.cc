@@ -17,28 +17,23 @@
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
-#include "sources/kubernetes/cluster_access.h"
-#include "sources/kubernetes/http_client.h"
+#include "kubernetes/cluster_access.h"
+#include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
 #include "sources/source.h"
 
 namespace npg::sources {
-
-using kubernetes::ClusterAccess;
-using kubernetes::HttpClient;
-using kubernetes::HttpEnd;
-using kubernetes::HttpHead;
-using kubernetes::Reflector;
 
 // Makes the requests that the reflector asks for, and tells of what comes of
 // them.
 class KubernetesSource::Follower {
  public:
   static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
-                                                          const ClusterAccess& access,
+                                                          const kubernetes::ClusterAccess& access,
                                                           const Options& options,
                                                           Callback callback) {
-    auto client = HttpClient::Create(loop, access, options.user_agent, options.timeouts);
+    auto client =
+        kubernetes::HttpClient::Create(loop, access, options.user_agent, options.timeouts);
     if (!client.ok()) return client.status();
     return std::unique_ptr<Follower>(
         new Follower(loop, access, options, *std::move(client), std::move(callback)));
@@ -61,8 +56,8 @@ class KubernetesSource::Follower {
   }
 
  private:
-  Follower(base::EventLoop& loop, const ClusterAccess& access, const Options& options,
-           std::unique_ptr<HttpClient> client, Callback callback)
+  Follower(base::EventLoop& loop, const kubernetes::ClusterAccess& access, const Options& options,
+           std::unique_ptr<kubernetes::HttpClient> client, Callback callback)
       : loop_(loop),
         access_(access),
         callback_(std::move(callback)),
@@ -89,7 +84,7 @@ class KubernetesSource::Follower {
     }
     request.token = *std::move(token);
     spdlog::debug("source kubernetes: GET {}{}", access_.server, request.target);
-    client_->Start(std::move(request), {[this](const HttpHead& head) {
+    client_->Start(std::move(request), {[this](const kubernetes::HttpHead& head) {
                                           const bool more = reflector_.OnHead(head, absl::Now());
                                           TellSoon();
                                           return more;
@@ -100,7 +95,7 @@ class KubernetesSource::Follower {
                                           TellSoon();
                                           return more;
                                         },
-                                        [this](const HttpEnd& end) {
+                                        [this](const kubernetes::HttpEnd& end) {
                                           reflector_.OnEnd(end, absl::Now());
                                           Tell();
                                           Ask();
@@ -139,18 +134,18 @@ class KubernetesSource::Follower {
   }
 
   base::EventLoop& loop_;
-  const ClusterAccess& access_;
+  const kubernetes::ClusterAccess& access_;
   const Callback callback_;
   absl::BitGen random_;
   Reflector reflector_;
-  std::unique_ptr<HttpClient> client_;
+  std::unique_ptr<kubernetes::HttpClient> client_;
   base::EventLoop::TimerId request_timer_ = 0;
   base::EventLoop::TimerId tell_timer_ = 0;
   absl::Status told_;
   absl::Time listed_;
 };
 
-KubernetesSource::KubernetesSource(ClusterAccess access, Options options)
+KubernetesSource::KubernetesSource(kubernetes::ClusterAccess access, Options options)
     : access_(std::move(access)), options_(std::move(options)) {}
 
 KubernetesSource::~KubernetesSource() = default;

@@ -11,8 +11,8 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "guard_abi.h"
-#include "sources/kubernetes/cluster_access.h"
-#include "sources/kubernetes/http_client.h"
+#include "kubernetes/cluster_access.h"
+#include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
 #include "sources/source.h"
 
@@ -28,7 +28,7 @@ namespace npg::sources {
 class KubernetesSource : public Source {
  public:
   struct Options {
-    kubernetes::Reflector::Options reflector;
+    Reflector::Options reflector;
     kubernetes::HttpClient::Timeouts timeouts;
     std::string user_agent = "nodeport-guard";
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()

@@ -13,23 +13,23 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "sources/json_value.h"
-#include "sources/kubernetes/api_status.h"
+#include "core/service_name.h"
+#include "kubernetes/api_status.h"
+#include "kubernetes/json_value.h"
+#include "kubernetes/parse_object.h"
 #include "sources/kubernetes/object_splitter.h"
-#include "sources/kubernetes/parse_object.h"
 #include "sources/service_decoder.h"
-#include "sources/service_name.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 namespace {
 
 // "list of Services" before an error, which goes on "was cut: ...".
-absl::Status About(const absl::Status& status) {
+absl::Status InList(const absl::Status& status) {
   if (status.ok()) return status;
   return {status.code(), absl::StrCat("list of Services ", status.message())};
 }
 
-absl::Status Invalid(absl::string_view why) { return About(absl::InvalidArgumentError(why)); }
+absl::Status Invalid(absl::string_view why) { return InList(absl::InvalidArgumentError(why)); }
 
 // A list that has no "items" may be empty, but must not be one of which they
 // were misspelt. Nothing else is ever beside them.
@@ -44,11 +44,13 @@ absl::Status CheckItems(simdjson::dom::object envelope) {
       // one: written with escapes in its name.
       const bool is_array = member.value.get(items) == simdjson::SUCCESS;
       if (is_array ? items.size() > 0 : !member.value.is_null()) {
-        return Invalid(absl::StrCat("has items that are ", Describe(member.value), ", no list"));
+        return Invalid(
+            absl::StrCat("has items that are ", kubernetes::Describe(member.value), ", no list"));
       }
     } else if (member.key != "kind" && member.key != "apiVersion" && member.key != "metadata") {
-      strange = Invalid(absl::StrCat(R"(has no "items" but ")",
-                                     Printable({member.key.data(), member.key.size()}), "\""));
+      strange =
+          Invalid(absl::StrCat(R"(has no "items" but ")",
+                               core::Printable({member.key.data(), member.key.size()}), "\""));
     }
   }
   if (found > 1) return Invalid("has \"items\" twice");
@@ -56,20 +58,20 @@ absl::Status CheckItems(simdjson::dom::object envelope) {
 }
 
 absl::Status CheckKind(simdjson::dom::object envelope, absl::string_view text) {
-  const absl::string_view kind = StringMember(envelope, "kind");
-  const absl::string_view version = StringMember(envelope, "apiVersion");
+  const absl::string_view kind = kubernetes::StringMember(envelope, "kind");
+  const absl::string_view version = kubernetes::StringMember(envelope, "apiVersion");
   if (kind == "ServiceList" && (version.empty() || version == "v1")) return absl::OkStatus();
   if (kind == "Status") {
-    const ApiStatus status = DecodeStatus(text);
+    const kubernetes::ApiStatus status = kubernetes::DecodeStatus(text);
     return Invalid(
         absl::StrCat("is a Status: ", status.code, " ", status.reason, ": ", status.message));
   }
-  return Invalid(absl::StrCat("is of kind \"", Printable(kind), "\", apiVersion \"",
-                              Printable(version), "\", not a v1 ServiceList"));
+  return Invalid(absl::StrCat("is of kind \"", core::Printable(kind), "\", apiVersion \"",
+                              core::Printable(version), "\", not a v1 ServiceList"));
 }
 
 absl::StatusOr<ServicePorts> DecodeItem(simdjson::ondemand::document& document) {
-  const absl::StatusOr<simdjson::ondemand::value> item = RootObject(document);
+  const absl::StatusOr<simdjson::ondemand::value> item = kubernetes::RootObject(document);
   if (!item.ok()) return item.status();
   return DecodeService(*item);
 }
@@ -80,13 +82,13 @@ ListDecoder::ListDecoder(std::function<void(ServicePorts&&)> on_service)
     : on_service_(std::move(on_service)), splitter_(ObjectSplitter::Mode::kList) {}
 
 absl::Status ListDecoder::Feed(absl::string_view bytes) {
-  return About(
+  return InList(
       splitter_.Feed(bytes, [this](simdjson::padded_string_view json) { return AddItem(json); }));
 }
 
 absl::Status ListDecoder::AddItem(simdjson::padded_string_view json) {
   ++items_;
-  absl::StatusOr<ServicePorts> service = ParseObject(parser_, json, DecodeItem);
+  absl::StatusOr<ServicePorts> service = kubernetes::ParseObject(parser_, json, DecodeItem);
   if (!service.ok()) {
     return absl::InvalidArgumentError(
         absl::StrCat("has an item ", items_, " that is ", service.status().message()));
@@ -97,23 +99,23 @@ absl::Status ListDecoder::AddItem(simdjson::padded_string_view json) {
 
 absl::StatusOr<ListDecoder::Page> ListDecoder::Finish() {
   const absl::StatusOr<absl::string_view> text = splitter_.Finish();
-  if (!text.ok()) return About(text.status());
+  if (!text.ok()) return InList(text.status());
   simdjson::dom::parser parser;
   simdjson::dom::object envelope, metadata;
   if (const auto error = parser.parse(text->data(), text->size()).get(envelope); error) {
-    return Invalid(absl::StrCat("is ", JsonError(error).message()));
+    return Invalid(absl::StrCat("is ", kubernetes::JsonError(error).message()));
   }
   if (absl::Status status = CheckKind(envelope, *text); !status.ok()) return status;
   if (absl::Status status = CheckItems(envelope); !status.ok()) return status;
   Page page;
   page.items = items_;
-  if (const std::optional<simdjson::dom::element> member = Member(envelope, "metadata");
+  if (const std::optional<simdjson::dom::element> member = kubernetes::Member(envelope, "metadata");
       member && member->get(metadata) == simdjson::SUCCESS) {
-    page.resource_version = std::string(StringMember(metadata, "resourceVersion"));
-    page.continue_token = std::string(StringMember(metadata, "continue"));
+    page.resource_version = std::string(kubernetes::StringMember(metadata, "resourceVersion"));
+    page.continue_token = std::string(kubernetes::StringMember(metadata, "continue"));
   }
   if (page.resource_version.empty()) return Invalid("has no metadata.resourceVersion");
   return page;
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

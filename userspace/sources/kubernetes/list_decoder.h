@@ -14,7 +14,7 @@
 #include "sources/kubernetes/object_splitter.h"
 #include "sources/service_decoder.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // Decodes one page of a ServiceList while it arrives: holds one Service at a
 // time, never the page. Every byte is validated.
@@ -54,6 +54,6 @@ class ListDecoder {
   size_t items_ = 0;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_LIST_DECODER_H_

@@ -14,10 +14,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "core/service_name.h"
 #include "sources/kubernetes/json_scanner.h"
-#include "sources/service_name.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 namespace {
 
 // What is taken of a chunk at a time, so that a large chunk is not held twice.
@@ -92,7 +92,7 @@ absl::Status ObjectSplitter::Begin() {
   if (done_ || text()[begin] != '{') {
     return absl::InvalidArgumentError(
         absl::StrCat(done_ ? "goes on after its end" : "is no JSON object", ": \"",
-                     Printable(text().substr(begin)), "\" at byte ", dropped_ + begin));
+                     core::Printable(text().substr(begin)), "\" at byte ", dropped_ + begin));
   }
   scanner_.Restart(begin);
   place_ = mode_ == Mode::kList ? Place::kEnvelope : Place::kObject;
@@ -173,8 +173,8 @@ absl::Status ObjectSplitter::CheckGap(size_t end) const {
   const absl::string_view gap = text().substr(mark_, end - mark_);
   const size_t other = gap.find_first_not_of(" \t\r\n,");
   if (other == absl::string_view::npos) return absl::OkStatus();
-  return Invalid(
-      absl::StrCat("has an item that is \"", Printable(gap.substr(other)), "\", not an object,"));
+  return Invalid(absl::StrCat("has an item that is \"", core::Printable(gap.substr(other)),
+                              "\", not an object,"));
 }
 
 absl::Status ObjectSplitter::KeepEnvelope(size_t end) {
@@ -211,4 +211,4 @@ void ObjectSplitter::Compact() {
   }
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

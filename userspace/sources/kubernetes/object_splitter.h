@@ -15,7 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "sources/kubernetes/json_scanner.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // Cuts a body of the API server into the objects it consists of, while it
 // arrives, in chunks cut anywhere. Holds one object and at most 64 KiB of what
@@ -83,6 +83,6 @@ class ObjectSplitter {
   absl::Status status_;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_OBJECT_SPLITTER_H_

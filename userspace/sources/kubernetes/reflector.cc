@@ -18,15 +18,15 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "guard_abi.h"
-#include "sources/kubernetes/api_status.h"
-#include "sources/kubernetes/http_client.h"
+#include "kubernetes/api_status.h"
+#include "kubernetes/http_client.h"
 #include "sources/kubernetes/list_decoder.h"
 #include "sources/kubernetes/service_store.h"
 #include "sources/kubernetes/watch_decoder.h"
 #include "sources/service_decoder.h"
 #include "sources/source.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 namespace {
 
 constexpr absl::string_view kServices = "/api/v1/services";
@@ -77,13 +77,13 @@ npg_source_error KindOf(int status) {
   }
 }
 
-npg_source_error KindOf(HttpEnd::Kind kind) {
+npg_source_error KindOf(kubernetes::HttpEnd::Kind kind) {
   switch (kind) {
-    case HttpEnd::Kind::kConnect:
+    case kubernetes::HttpEnd::Kind::kConnect:
       return NPG_SOURCE_ERROR_CONNECT;
-    case HttpEnd::Kind::kTls:
+    case kubernetes::HttpEnd::Kind::kTls:
       return NPG_SOURCE_ERROR_TLS;
-    case HttpEnd::Kind::kStalled:
+    case kubernetes::HttpEnd::Kind::kStalled:
       return NPG_SOURCE_ERROR_STALLED;
     default:
       return NPG_SOURCE_ERROR_CUT;
@@ -191,7 +191,7 @@ void Reflector::BeginListAnew() {
   BeginList();
 }
 
-bool Reflector::OnHead(const HttpHead& head, absl::Time now) {
+bool Reflector::OnHead(const kubernetes::HttpHead& head, absl::Time now) {
   status_ = head.status;
   retry_after_ = head.retry_after;
   answered_ = now;
@@ -280,7 +280,7 @@ absl::Status Reflector::OnEvent(WatchEvent&& event, absl::Time now) {
   return absl::OkStatus();
 }
 
-absl::Status Reflector::OnErrorEvent(const ApiStatus& status) {
+absl::Status Reflector::OnErrorEvent(const kubernetes::ApiStatus& status) {
   Failure failure{KindOf(status.code), "the watch ended with an error that is no Status"};
   if (status.code != 0) {
     failure.message = absl::StrCat("the watch ended with ", status.code, " ", status.reason, ": ",
@@ -307,10 +307,11 @@ void Reflector::Commit(std::string resource_version, absl::Time now) {
   // would be listed again and again. An event, or a bookmark, does that.
 }
 
-void Reflector::OnEnd(const HttpEnd& end, absl::Time now) {
+void Reflector::OnEnd(const kubernetes::HttpEnd& end, absl::Time now) {
   if (stop_) return Fail(*std::exchange(stop_, std::nullopt), now);
   if (std::exchange(no_list_in_watch_, false)) return ListByPages();
-  if (end.kind != HttpEnd::Kind::kComplete && end.kind != HttpEnd::Kind::kStopped) {
+  if (end.kind != kubernetes::HttpEnd::Kind::kComplete &&
+      end.kind != kubernetes::HttpEnd::Kind::kStopped) {
     return EndTransport(end, now);
   }
   if (status_ != kOk) return EndBadStatus(now);
@@ -353,7 +354,7 @@ void Reflector::EndWatch(absl::Time now) {
 }
 
 void Reflector::EndBadStatus(absl::Time now) {
-  const ApiStatus status = DecodeStatus(error_body_);
+  const kubernetes::ApiStatus status = kubernetes::DecodeStatus(error_body_);
   const std::string said = status.message.empty()
                                ? absl::StrCat("HTTP status ", status_)
                                : absl::StrCat("HTTP status ", status_, ": ", status.message);
@@ -397,9 +398,9 @@ void Reflector::EndBadRequest(const std::string& message, const std::string& sai
   if (phase_ != Phase::kWatch) BeginList();
 }
 
-void Reflector::EndTransport(const HttpEnd& end, absl::Time now) {
+void Reflector::EndTransport(const kubernetes::HttpEnd& end, absl::Time now) {
   Failure failure{KindOf(end.kind), end.message};
-  if (end.kind == HttpEnd::Kind::kStalled && status_ == kOk) {
+  if (end.kind == kubernetes::HttpEnd::Kind::kStalled && status_ == kOk) {
     if (phase_ == Phase::kWatchList) {
       // All that it had came whole, and no end: that is how a server looks that
       // does not know sendInitialEvents.
@@ -454,4 +455,4 @@ SourceState Reflector::State() const {
   return state;
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

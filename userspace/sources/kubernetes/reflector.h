@@ -12,14 +12,14 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "guard_abi.h"
-#include "sources/kubernetes/backoff.h"
-#include "sources/kubernetes/http_client.h"
+#include "kubernetes/backoff.h"
+#include "kubernetes/http_client.h"
 #include "sources/kubernetes/list_decoder.h"
 #include "sources/kubernetes/service_store.h"
 #include "sources/kubernetes/watch_decoder.h"
 #include "sources/source.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // Keeps a ServiceStore what the API server knows: lists the Services once, then
 // watches them, and finds its way back after whatever goes wrong. Neither
@@ -68,7 +68,7 @@ class Reflector {
   // The next request, to be made after `delay`.
   struct Step {
     absl::Duration delay;
-    HttpRequest request;  // without its token, which is to be read for each request
+    kubernetes::HttpRequest request;  // without its token, which is to be read for each request
   };
 
   Reflector(const Options& options, absl::BitGenRef random);
@@ -77,9 +77,9 @@ class Reflector {
   Step Next(absl::Time now);
 
   // The answer to the request of the last Next(). False: enough, end it.
-  bool OnHead(const HttpHead& head, absl::Time now);
+  bool OnHead(const kubernetes::HttpHead& head, absl::Time now);
   bool OnBody(absl::string_view bytes, absl::Time now);
-  void OnEnd(const HttpEnd& end, absl::Time now);
+  void OnEnd(const kubernetes::HttpEnd& end, absl::Time now);
 
   // How long the answer that is under way may be silent: what begins as a list
   // (WatchList) goes on as a watch.
@@ -126,19 +126,19 @@ class Reflector {
   bool OnListBody(absl::string_view bytes);
   bool OnWatchBody(absl::string_view bytes, absl::Time now);
   absl::Status OnEvent(WatchEvent&& event, absl::Time now);
-  absl::Status OnErrorEvent(const ApiStatus& status);
+  absl::Status OnErrorEvent(const kubernetes::ApiStatus& status);
   void Commit(std::string resource_version, absl::Time now);
 
   void EndList(absl::Time now);
   void EndWatch(absl::Time now);
   void EndBadStatus(absl::Time now);
   void EndBadRequest(const std::string& message, const std::string& said, absl::Time now);
-  void EndTransport(const HttpEnd& end, absl::Time now);
+  void EndTransport(const kubernetes::HttpEnd& end, absl::Time now);
   void Fail(Failure failure, absl::Time now);
 
   const Options options_;
   absl::BitGenRef random_;
-  Backoff backoff_;
+  kubernetes::Backoff backoff_;
 
   // What is known.
   ServiceStore store_;
@@ -179,6 +179,6 @@ class Reflector {
   std::optional<WatchDecoder> watch_decoder_;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_REFLECTOR_H_

@@ -13,7 +13,7 @@
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 void ServiceStore::Claim(core::PortKey key, const core::ServiceRef& name) {
   claims_.emplace(key, name);
@@ -121,4 +121,4 @@ void ServiceStore::Replace(ServiceStore other) {
   changed_ = changed;
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

@@ -17,7 +17,7 @@
 #include "sources/service_decoder.h"
 #include "sources/source.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // The Services that have NodePorts, as the API server last told, and the ports
 // that follow from them. A change costs the ports of its Service, not of all.
@@ -70,6 +70,6 @@ class ServiceStore {
   bool changed_ = false;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_SERVICE_STORE_H_

@@ -13,14 +13,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
-#include "sources/json_value.h"
-#include "sources/kubernetes/api_status.h"
+#include "core/service_name.h"
+#include "kubernetes/api_status.h"
+#include "kubernetes/json_value.h"
+#include "kubernetes/parse_object.h"
 #include "sources/kubernetes/object_splitter.h"
-#include "sources/kubernetes/parse_object.h"
 #include "sources/service_decoder.h"
-#include "sources/service_name.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 namespace {
 
 using simdjson::ondemand::value;
@@ -28,7 +28,7 @@ using Type = WatchEvent::Type;
 
 constexpr absl::string_view kInitialEventsEnd = "k8s.io/initial-events-end";
 
-absl::Status About(const absl::Status& status) {
+absl::Status InWatch(const absl::Status& status) {
   if (status.ok()) return status;
   return {status.code(), absl::StrCat("watch of Services ", status.message())};
 }
@@ -59,16 +59,18 @@ absl::Status ReadService(value object, WatchEvent& event) {
 
 absl::Status ReadBookmark(value object, WatchEvent& event) {
   absl::string_view version, end;
-  const auto read_end = [&](value member) { return ReadText(member, end); };
-  NPG_RETURN_IF_ERROR(WalkObject(
-      object, {{"metadata", [&](value metadata) {
-                  return WalkObject(
-                      metadata,
-                      {{"resourceVersion", [&](value member) { return ReadText(member, version); }},
-                       {"annotations", [&](value annotations) {
-                          return WalkObject(annotations, {{kInitialEventsEnd, read_end}});
-                        }}});
-                }}}));
+  const auto read_end = [&](value member) { return kubernetes::ReadText(member, end); };
+  NPG_RETURN_IF_ERROR(kubernetes::WalkObject(
+      object,
+      {{"metadata", [&](value metadata) {
+          return kubernetes::WalkObject(
+              metadata,
+              {{"resourceVersion",
+                [&](value member) { return kubernetes::ReadText(member, version); }},
+               {"annotations", [&](value annotations) {
+                  return kubernetes::WalkObject(annotations, {{kInitialEventsEnd, read_end}});
+                }}});
+        }}}));
   event.resource_version = std::string(version);
   event.initial_events_end = end == "true";
   if (version.empty()) Skip(event, "BOOKMARK without metadata.resourceVersion");
@@ -76,12 +78,13 @@ absl::Status ReadBookmark(value object, WatchEvent& event) {
 }
 
 absl::Status ReadError(value object, WatchEvent& event) {
-  if (!IsObject(object)) return absl::OkStatus();
+  if (!kubernetes::IsObject(object)) return absl::OkStatus();
   simdjson::ondemand::object status;
-  if (const auto error = object.get_object().get(status); error) return JsonError(error);
+  if (const auto error = object.get_object().get(status); error)
+    return kubernetes::JsonError(error);
   std::string_view json;
-  if (const auto error = status.raw_json().get(json); error) return JsonError(error);
-  event.status = DecodeStatus({json.data(), json.size()});
+  if (const auto error = status.raw_json().get(json); error) return kubernetes::JsonError(error);
+  event.status = kubernetes::DecodeStatus({json.data(), json.size()});
   return absl::OkStatus();
 }
 
@@ -103,7 +106,7 @@ absl::Status ReadObject(value object, WatchEvent& event) {
 
 // Two walks: "object" may come before "type", without which it says nothing.
 absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
-  absl::StatusOr<value> root = RootObject(document);
+  absl::StatusOr<value> root = kubernetes::RootObject(document);
   if (!root.ok()) return root.status();
   absl::string_view type;
   bool has_object = false;
@@ -111,13 +114,13 @@ absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
     has_object = true;
     return absl::OkStatus();
   };
-  NPG_RETURN_IF_ERROR(WalkObject(
-      *root,
-      {{"type", [&](value member) { return ReadText(member, type); }}, {"object", note_object}}));
+  NPG_RETURN_IF_ERROR(kubernetes::WalkObject(
+      *root, {{"type", [&](value member) { return kubernetes::ReadText(member, type); }},
+              {"object", note_object}}));
   WatchEvent event;
   event.type = ParseType(type);
   if (event.type == Type::kUnknown) {
-    Skip(event, absl::StrCat("event of type \"", Printable(type), "\", which nobody knows"));
+    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which nobody knows"));
     return event;
   }
   if (event.type != Type::kError && !has_object) {
@@ -125,10 +128,10 @@ absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
     return event;
   }
   document.rewind();
-  root = RootObject(document);
+  root = kubernetes::RootObject(document);
   if (!root.ok()) return root.status();
-  NPG_RETURN_IF_ERROR(
-      WalkObject(*root, {{"object", [&](value object) { return ReadObject(object, event); }}}));
+  NPG_RETURN_IF_ERROR(kubernetes::WalkObject(
+      *root, {{"object", [&](value object) { return ReadObject(object, event); }}}));
   return event;
 }
 
@@ -142,7 +145,7 @@ absl::Status WatchDecoder::Feed(absl::string_view bytes,
   bool refused = false;  // by on_event: that error is not ours to annotate
   status_ = splitter_.Feed(bytes, [&](simdjson::padded_string_view json) -> absl::Status {
     ++events_;
-    absl::StatusOr<WatchEvent> event = ParseObject(parser_, json, DecodeEvent);
+    absl::StatusOr<WatchEvent> event = kubernetes::ParseObject(parser_, json, DecodeEvent);
     if (!event.ok()) {
       return absl::InvalidArgumentError(
           absl::StrCat("has an event ", events_, " that is ", event.status().message()));
@@ -151,12 +154,12 @@ absl::Status WatchDecoder::Feed(absl::string_view bytes,
     refused = !status.ok();
     return status;
   });
-  if (!refused) status_ = About(status_);
+  if (!refused) status_ = InWatch(status_);
   return status_;
 }
 
 absl::Status WatchDecoder::Finish() {
-  return status_.ok() ? About(splitter_.Finish().status()) : status_;
+  return status_.ok() ? InWatch(splitter_.Finish().status()) : status_;
 }
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources

@@ -11,11 +11,11 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
-#include "sources/kubernetes/api_status.h"
+#include "kubernetes/api_status.h"
 #include "sources/kubernetes/object_splitter.h"
 #include "sources/service_decoder.h"
 
-namespace npg::sources::kubernetes {
+namespace npg::sources {
 
 // One event of a watch of Services.
 struct WatchEvent {
@@ -34,7 +34,7 @@ struct WatchEvent {
   // Opaque. Empty when the object does not say, never so in a kBookmark.
   std::string resource_version;
   bool initial_events_end = false;  // the bookmark that ends the list of a WatchList
-  ApiStatus status;
+  kubernetes::ApiStatus status;
 };
 
 // Decodes a watch while it arrives: holds one event at a time.
@@ -64,6 +64,6 @@ class WatchDecoder {
   absl::Status status_;
 };
 
-}  // namespace npg::sources::kubernetes
+}  // namespace npg::sources
 
 #endif  // NODEPORT_GUARD_SOURCES_KUBERNETES_WATCH_DECODER_H_

@@ -1,0 +1,540 @@
+// SPDX-License-Identifier: Apache-2.0
+// The BPF half of the guard on the real kernel: what appears when, what
+// survives, what is put right.
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "core/desired_state.h"
+#include "core/port.h"
+#include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/bpf/cgroup_id.h"
+#include "dataplane/bpf/controller_lock.h"
+#include "dataplane/bpf/events_reader.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/netns_cookie.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/bpf/pinned_map.h"
+#include "guard_abi.h"
+#include "testing/command.h"
+#include "testing/status_asserts.h"
+#include "testing/test_node.h"
+#include "testing/wait_until.h"
+
+namespace npg::dataplane::dataplane_test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+constexpr uint16_t kPort = 33589;
+
+class DataplaneTest : public ::testing::Test {
+ protected:
+  void ExpectCarriedOver(const npg_port_key& key, uint32_t sources);
+
+  void SetUp() override {
+    NPG_ASSERT_OK_AND_ASSIGN(node_, testing::TestNode::Create());
+    pins_ = PinPaths(node_->bpffs());
+    cgroup_fd_.Reset(open(node_->cgroup().path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    ASSERT_TRUE(cgroup_fd_);
+    NPG_ASSERT_OK_AND_ASSIGN(cookie_, AskNetnsCookie());
+  }
+
+  npg_config Config() const {
+    npg_config config{};
+    config.abi_version = NPG_ABI_VERSION;
+    config.mark = config.mark_mask = 0x1000;
+    config.netns_cookie = cookie_;
+    return config;
+  }
+
+  static core::Difference Ports(const std::vector<uint16_t>& ports) {
+    core::Difference difference;
+    for (const uint16_t port : ports) {
+      difference.put.push_back({{port, core::Protocol::kUdp}, {NPG_SOURCE_FILE, "default/web"}});
+    }
+    return difference;
+  }
+
+  // A loaded, filled and attached guard.
+  absl::StatusOr<std::unique_ptr<BpfGuard>> Guard(const std::vector<uint16_t>& ports = {kPort}) {
+    std::filesystem::create_directories(pins_.Root());  // as the lock's holder finds it
+    absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK);
+    if (!guard.ok()) return guard;
+    absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
+    if (status.ok()) status = (*guard)->Attach(cgroup_fd_.get(), Config());
+    if (!status.ok()) return status;
+    return guard;
+  }
+
+  static sockaddr_in Loopback(uint16_t port) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    address.sin_port = htons(port);
+    return address;
+  }
+
+  // UDP: a connect runs the hook and sends nothing.
+  static base::UniqueFd Listen(uint16_t port) {
+    base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in address = Loopback(port);
+    if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+      fd.Reset();
+    }
+    return fd;
+  }
+
+  static void Connect(uint16_t port) {
+    const base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in address = Loopback(port);
+    ASSERT_EQ(connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+  }
+
+  absl::StatusOr<uint64_t> Exempted() const {
+    absl::StatusOr<GuardState> state = GuardState::Open(pins_);
+    if (!state.ok()) return state.status();
+    absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> counters = state->Counters();
+    if (!counters.ok()) return counters.status();
+    return (*counters)[NPG_COUNTER_EXEMPTED];
+  }
+
+  std::unique_ptr<testing::TestNode> node_;
+  PinPaths pins_{PinPaths::kDefaultBpffs};
+  base::UniqueFd cgroup_fd_;
+  uint64_t cookie_ = 0;
+};
+
+TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
+  struct stat folder {};
+  ASSERT_EQ(fstat(cgroup_fd_.get(), &folder), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t id, CgroupId(cgroup_fd_.get()));
+  EXPECT_EQ(id, folder.st_ino);
+  EXPECT_FALSE(IsHierarchyRoot(cgroup_fd_.get()));
+
+  // A new mount shows the root of the cgroup namespace, which is that of the
+  // hierarchy in the first one; its inode number is fixed (PROC_CGROUP_INIT_INO).
+  const std::string root = node_->File("cgroup2");
+  std::filesystem::create_directory(root);
+  ASSERT_EQ(mount("none", root.c_str(), "cgroup2", 0, nullptr), 0);
+  const base::UniqueFd fd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(fd);
+  EXPECT_EQ(IsHierarchyRoot(fd.get()),
+            std::filesystem::read_symlink("/proc/self/ns/cgroup") == "cgroup:[4026531835]");
+  EXPECT_EQ(umount2(root.c_str(), MNT_DETACH), 0);
+}
+
+TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
+  EXPECT_TRUE(absl::IsNotFound(GuardState::Open(pins_).status()));
+
+  NPG_ASSERT_OK(guard->ApplyNodePorts(Ports({kPort})));
+  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<LinkState> links, state.Links());
+  ASSERT_EQ(links.size(), kLinkNames.size());
+  for (const LinkState& link : links) EXPECT_NE(link.cgroup_id, 0) << link.name;
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  ASSERT_EQ(ports.size(), 1);
+  EXPECT_EQ(ports[0].first.port, kPort);
+  EXPECT_STREQ(ports[0].second.service, "default/web");
+}
+
+TEST_F(DataplaneTest, AStartThatFailsLeavesNothing) {
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                             BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+    const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    EXPECT_FALSE(guard->Attach(not_a_cgroup.get(), Config()).ok());
+    EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
+  }
+  EXPECT_FALSE(std::filesystem::exists(pins_.Root()));
+}
+
+TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndGoesOnCounting) {
+  const base::UniqueFd listener = Listen(kPort);
+  ASSERT_TRUE(listener);
+  std::vector<LinkState> before;
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+    EXPECT_FALSE(guard->adopted());
+    NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(before, state.Links());
+  }
+  Connect(kPort);  // with nobody running
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  EXPECT_TRUE(guard->adopted());
+  EXPECT_THAT(guard->notes(), IsEmpty());
+  Connect(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 2);
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<LinkState> after, state.Links());
+  ASSERT_EQ(after.size(), before.size());
+  for (size_t i = 0; i < after.size(); ++i) {
+    EXPECT_EQ(after[i].id, before[i].id) << after[i].name;
+    EXPECT_NE(after[i].program_id, before[i].program_id) << after[i].name;
+  }
+}
+
+TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardAsItWas) {
+  const base::UniqueFd listener = Listen(kPort);
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  npg_config other = Config();
+  other.mode = NPG_MODE_OBSERVE;
+  EXPECT_FALSE(guard->Attach(not_a_cgroup.get(), other).ok());
+  Connect(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 1);
+}
+
+// Pins a map in the place of one of ours, as an older build would have left it.
+base::UniqueFd PinMap(const PinPaths& pins, const char* name, uint32_t key_size,
+                      uint32_t value_size) {
+  std::filesystem::create_directories(pins.Maps());
+  LIBBPF_OPTS(bpf_map_create_opts, options, .map_flags = BPF_F_NO_PREALLOC);
+  base::UniqueFd fd(
+      bpf_map_create(BPF_MAP_TYPE_HASH, name, key_size, value_size, NPG_MAX_NODEPORTS, &options));
+  EXPECT_TRUE(fd);
+  EXPECT_EQ(bpf_obj_pin(fd.get(), pins.Map(name).c_str()), 0);
+  return fd;
+}
+
+// That the next guard has the one entry of another layout: "a/b", since 42.
+void DataplaneTest::ExpectCarriedOver(const npg_port_key& key, uint32_t sources) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
+  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
+  ASSERT_TRUE(entry.has_value());
+  EXPECT_EQ(entry->sources, sources);
+  EXPECT_EQ(entry->since, 42);
+  EXPECT_STREQ(entry->service, "a/b");
+}
+
+TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
+  // 24 bytes: sources, reserved, since, and a Service cut to 8.
+  const base::UniqueFd old = PinMap(pins_, "nodeports", sizeof(npg_port_key), 24);
+  const npg_port_key key{kPort, IPPROTO_UDP, 0};
+  npg_nodeport value{};
+  value.sources = NPG_SOURCE_FILE;
+  value.since = 42;
+  std::memcpy(value.service, "a/b", 4);
+  ASSERT_EQ(bpf_map_update_elem(old.get(), &key, &value, BPF_ANY), 0);
+
+  ExpectCarriedOver(key, NPG_SOURCE_FILE);
+}
+
+// A build that is rolled back finds what the newer one pinned.
+TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
+  struct Newer {
+    npg_nodeport known;
+    uint64_t more;
+  };
+  const base::UniqueFd newer = PinMap(pins_, "nodeports", sizeof(npg_port_key), sizeof(Newer));
+  const npg_port_key key{kPort, IPPROTO_TCP, 0};
+  Newer value{};
+  value.known.sources = NPG_SOURCE_KUBERNETES;
+  value.known.since = 42;
+  std::memcpy(value.known.service, "a/b", 4);
+  value.more = ~uint64_t{0};
+  ASSERT_EQ(bpf_map_update_elem(newer.get(), &key, &value, BPF_ANY), 0);
+
+  ExpectCarriedOver(key, NPG_SOURCE_KUBERNETES);
+}
+
+TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
+  const base::UniqueFd old = PinMap(pins_, "nodeports", 8, sizeof(npg_nodeport));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("keys changed (8 to 4 bytes)")));
+  NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  EXPECT_THAT(ports, IsEmpty());
+}
+
+TEST_F(DataplaneTest, SaysHowManyPortsAreNew) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard({kPort}));
+  NPG_ASSERT_OK_AND_ASSIGN(const size_t fresh, guard->ApplyNodePorts(Ports({kPort, kPort + 1})));
+  EXPECT_EQ(fresh, 1);
+  core::Difference gone;
+  gone.remove = {{kPort, core::Protocol::kUdp}, {kPort + 7, core::Protocol::kUdp}};
+  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));
+  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));  // removing what is not there is no error
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  ASSERT_EQ(ports.size(), 1);
+  EXPECT_EQ(ports[0].first.port, kPort + 1);
+}
+
+npg_source_state StateOf(uint32_t ports) {
+  npg_source_state state{};
+  state.connected = 1;
+  state.ports = ports;
+  return state;
+}
+
+TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_NETFILTER, StateOf(2)));
+    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(3)));
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(auto sources, state.Sources());
+  ASSERT_EQ(sources.size(), 2);
+  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(sources[0].second.ports, 2);
+  EXPECT_EQ(sources[1].first.source, uint32_t{NPG_SOURCE_FILE});
+  EXPECT_EQ(sources[1].second.ports, 3);
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const std::string dump,
+      testing::RunCommand({"bpftool", "map", "dump", "pinned", pins_.Map("sources")}));
+  EXPECT_THAT(dump, HasSubstr("\"health_check_ports\": 0"));
+
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  NPG_ASSERT_OK(guard->KeepSourceStates(NPG_SOURCE_FILE | NPG_SOURCE_KUBERNETES));
+  NPG_ASSERT_OK_AND_ASSIGN(sources, state.Sources());
+  ASSERT_EQ(sources.size(), 1);
+  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_FILE});
+}
+
+// As a build left them that did not have the map: no ABI version lies between.
+TEST_F(DataplaneTest, PinsWithoutSourcesAreReadAndAdopted) {
+  const base::UniqueFd listener = Listen(kPort);
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  Connect(kPort);
+  ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+    EXPECT_THAT(sources, IsEmpty());
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  EXPECT_TRUE(guard->adopted());
+  EXPECT_THAT(guard->notes(), IsEmpty());
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 1) << "the counters live on";
+  NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+  EXPECT_EQ(sources.size(), 1);
+}
+
+// A later build may have appended fields: this one then reads no states, and
+// all the rest as ever.
+TEST_F(DataplaneTest, SourcesOfAnotherLayoutAreLeftOut) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
+  const base::UniqueFd later =
+      PinMap(pins_, "sources", sizeof(npg_source_key), sizeof(npg_source_state) + 8);
+  const npg_source_key key{NPG_SOURCE_FILE};
+  const std::array<uint8_t, sizeof(npg_source_state) + 8> value{1};
+  ASSERT_EQ(bpf_map_update_elem(later.get(), &key, value.data(), BPF_ANY), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
+  EXPECT_THAT(sources, IsEmpty());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
+  EXPECT_EQ(ports.size(), 1);
+}
+
+TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {
+  const base::UniqueFd listener = Listen(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  NPG_ASSERT_OK_AND_ASSIGN(std::vector<std::string> repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, IsEmpty());
+
+  NPG_ASSERT_OK_AND_ASSIGN(const base::UniqueFd link, OpenPin(pins_.Link("npg_connect4")));
+  ASSERT_EQ(bpf_link_detach(link.get()), 0);
+  ASSERT_EQ(unlink(pins_.Link("npg_post_bind6").c_str()), 0);
+  ASSERT_EQ(unlink(pins_.Map("counters").c_str()), 0);
+  Connect(kPort);  // unseen
+  NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, ElementsAre(HasSubstr("npg_connect4 was detached"),
+                                    HasSubstr("npg_post_bind6"), HasSubstr("counters")));
+  Connect(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 1);
+  NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, IsEmpty());
+}
+
+// While the cgroup is away nothing can be attached; that must not be for ever.
+TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("comes-back"));
+  base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::filesystem::create_directories(pins_.Root());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
+  ASSERT_EQ(rmdir(child.c_str()), 0);
+  // The kernel detaches a while later.
+  ASSERT_TRUE(
+      testing::WaitUntil(absl::Seconds(30), [&] { return !guard->Repair(child_fd.get()).ok(); }));
+  EXPECT_FALSE(guard->Repair(child_fd.get()).ok());
+  EXPECT_THAT(std::string(guard->CheckLinks(child_fd.get()).message()),
+              HasSubstr("npg_connect4 is not attached"));
+
+  ASSERT_EQ(mkdir(child.c_str(), 0755), 0);
+  child_fd.Reset(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> repaired, guard->Repair(child_fd.get()));
+  EXPECT_EQ(repaired.size(), kLinkNames.size());
+  NPG_EXPECT_OK(guard->CheckLinks(child_fd.get()));
+}
+
+TEST_F(DataplaneTest, AnotherCgroupTakesTheLinksAlong) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
+  const base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
+                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+  NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const std::string attached,
+      testing::RunCommand({"bpftool", "cgroup", "show", node_->cgroup().path()}));
+  EXPECT_THAT(attached, Not(HasSubstr("npg_")));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string moved,
+                           testing::RunCommand({"bpftool", "cgroup", "show", child}));
+  for (const char* name : kLinkNames) EXPECT_THAT(moved, HasSubstr(name));
+}
+
+TEST_F(DataplaneTest, RemovingPinsDetaches) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> removed, RemovePins(pins_));
+  EXPECT_THAT(removed, Contains("npg_connect4"));
+  EXPECT_THAT(removed, Contains("nodeports"));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const std::string attached,
+      testing::RunCommand({"bpftool", "cgroup", "show", node_->cgroup().path()}));
+  EXPECT_THAT(attached, Not(HasSubstr("npg_")));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> again, RemovePins(pins_));
+  EXPECT_THAT(again, IsEmpty());
+}
+
+// Whoever made the folder could put other maps in the place of ours.
+TEST_F(DataplaneTest, AFolderOfSomebodyElseIsRefused) {
+  ASSERT_EQ(mkdir(pins_.Root().c_str(), 0700), 0);
+  ASSERT_EQ(chown(pins_.Root().c_str(), 65534, 65534), 0);
+  absl::Status refused = ControllerLock::Acquire(pins_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("belongs to uid 65534"));
+  ASSERT_EQ(chown(pins_.Root().c_str(), 0, 0), 0);
+  ASSERT_EQ(chmod(pins_.Root().c_str(), 0770), 0);
+  refused = ControllerLock::Acquire(pins_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("mode 0770"));
+  ASSERT_EQ(chmod(pins_.Root().c_str(), 0700), 0);
+  NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
+}
+
+TEST_F(DataplaneTest, TheLockNamesItsHolderAndGoesWithIt) {
+  NPG_ASSERT_OK_AND_ASSIGN(pid_t pid, ControllerPid(pins_));
+  EXPECT_EQ(pid, 0);
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
+    NPG_ASSERT_OK_AND_ASSIGN(pid, ControllerPid(pins_));
+    EXPECT_EQ(pid, getpid());
+    NPG_ASSERT_OK_AND_ASSIGN(
+        const std::string refused, testing::RunInFork([this] {
+          return std::string(ControllerLock::Acquire(pins_).status().message());
+        }));
+    EXPECT_THAT(refused, HasSubstr(absl::StrCat("(pid ", getpid(), ") controls ")));
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(pid, ControllerPid(pins_));
+  EXPECT_EQ(pid, 0);
+  NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
+}
+
+TEST_F(DataplaneTest, AFolderThatIsNoBpffsIsRefused) {
+  const absl::Status status = ControllerLock::Acquire(PinPaths("/tmp")).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("mount -t bpf"));
+}
+
+TEST_F(DataplaneTest, TheCookieCanBeLearnedWhereItCannotBeAsked) {
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t learned, LearnNetnsCookie(cgroup_fd_.get()));
+  EXPECT_EQ(learned, cookie_);
+}
+
+TEST_F(DataplaneTest, ReadersOfEventsDoNotStealFromEachOther) {
+  const base::UniqueFd listener = Listen(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto first, EventsReader::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto second, EventsReader::Open(pins_));
+  for (int i = 0; i < 3; ++i) Connect(kPort);
+  uint64_t lost = 0;
+  for (EventsReader* reader : {first.get(), second.get()}) {
+    const std::vector<npg_event> events = reader->Drain(&lost);
+    ASSERT_EQ(events.size(), 3);
+    EXPECT_EQ(events[0].port, kPort);
+    EXPECT_EQ(events[0].protocol, IPPROTO_UDP);
+    EXPECT_EQ(events[0].pid, static_cast<uint32_t>(getpid()));
+    EXPECT_THAT(reader->Drain(&lost), IsEmpty());
+  }
+  EXPECT_EQ(lost, 0);
+}
+
+TEST_F(DataplaneTest, ASlowReaderCountsWhatItLost) {
+  constexpr uint16_t kFirst = 20000;
+  constexpr int kPorts = 600;
+  std::vector<uint16_t> ports;
+  std::vector<base::UniqueFd> listeners;
+  for (int i = 0; i < kPorts; ++i) {
+    ports.push_back(static_cast<uint16_t>(kFirst + i));
+    listeners.push_back(Listen(ports.back()));
+    ASSERT_TRUE(listeners.back());
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard(ports));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto slow, EventsReader::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto quick, EventsReader::Open(pins_));
+  uint64_t read = 0;
+  uint64_t lost_by_quick = 0;
+  for (int round = 0; round < NPG_EVENTS_PER_SECOND; ++round) {
+    for (const uint16_t port : ports) Connect(port);
+    read += quick->Drain(&lost_by_quick).size();
+  }
+  EXPECT_EQ(lost_by_quick, 0);
+  ASSERT_GE(read, uint64_t{NPG_EVENTS_BYTES} / sizeof(npg_event)) << "the buffer never filled";
+  uint64_t lost = 0;
+  EXPECT_THAT(slow->Drain(&lost), IsEmpty());
+  EXPECT_EQ(lost, read);
+}
+
+}  // namespace
+}  // namespace npg::dataplane::dataplane_test

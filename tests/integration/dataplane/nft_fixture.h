@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_INTEGRATION_DATAPLANE_NFT_FIXTURE_H_
+#define NODEPORT_GUARD_TESTS_INTEGRATION_DATAPLANE_NFT_FIXTURE_H_
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/unique_fd.h"
+#include "dataplane/nft/nft_install.h"
+#include "dataplane/nft/nft_snapshot.h"
+#include "dataplane/nft/nft_table.h"
+#include "testing/client.h"
+#include "testing/net_namespace.h"
+
+namespace npg::dataplane {
+
+// Both ends of a connection, in this process.
+struct Pair {
+  base::UniqueFd client;
+  base::UniqueFd server;
+  Flow flow;
+};
+
+// The nft table in a network namespace of the test's own. The connect program
+// is not there: a marked client is a socket that sets SO_MARK itself.
+class NftTest : public ::testing::Test {
+ protected:
+  static constexpr uint32_t kMark = 0x1000;
+  static constexpr uint16_t kPort = 33589;
+  static constexpr uint16_t kOtherPort = 33590;
+
+  void SetUp() override;
+  void TearDown() override;
+
+  // True on kernels that have NFT_TABLE_F_PERSIST (6.9).
+  static bool KernelProtects();
+
+  // Settings under which others, this test included, may change the entries.
+  static NftSettings Unprotected();
+
+  static NftTableState State();
+  static bool Intact(const NftSettings& settings, bool owned);
+
+  // Entries in both directions; each is the time to its expiry, zero when there
+  // is none.
+  struct Expiry {
+    absl::Duration as_sent, reversed;
+  };
+  static Expiry FlowExpiry(const Flow& flow);
+  // The same in the sets of half-closed connections.
+  static Expiry HalfClosedExpiry(const Flow& flow);
+  static size_t EntryCount(const std::string& set);
+
+  // Makes the entries of a flow look as if they had been entered or refreshed
+  // at another time. The table must not be owned.
+  static absl::Status SetFlowExpiry(const Flow& flow, absl::Duration expires);
+
+  // A listening TCP socket on `address`, or a bound UDP one.
+  static absl::StatusOr<base::UniqueFd> Listening(const std::string& address, uint16_t port,
+                                                  testing::Transport transport);
+
+  // Connects from `dial` to `listener` (made by Listening()).
+  static absl::StatusOr<Pair> Connected(const testing::Dial& dial, int listener);
+
+  // Sends a few bytes and receives them at the other end.
+  static absl::Status Send(int from, int to);
+
+  // Lines of /proc/net/nf_conntrack's like that name `text`.
+  static std::string Tracked(uint16_t source_port);
+
+  // Closes so that the other end gets a RST.
+  static void Reset(base::UniqueFd& fd);
+
+ private:
+  std::optional<testing::NetNamespace> home_;
+  std::optional<testing::NetNamespace> own_;
+};
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_TESTS_INTEGRATION_DATAPLANE_NFT_FIXTURE_H_

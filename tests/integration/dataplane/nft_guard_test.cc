@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: Apache-2.0
+// NftTable::Guard(): a table that the kernel does not protect is put back.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/event_loop.h"
+#include "base/unique_fd.h"
+#include "core/datagram_targets.h"
+#include "dataplane/nft/nft_install.h"
+#include "dataplane/nft/nft_table.h"
+#include "integration/dataplane/nft_fixture.h"
+#include "node/sock_diag.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+
+namespace npg::dataplane::nft_guard_test {
+namespace {
+
+using testing::RunCommand;
+
+constexpr absl::Duration kLong = absl::Hours(24 * 365 - 1);
+
+// Unprotected, as on kernels below 6.9.
+class NftGuardTest : public NftTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(NftTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(loop_, base::EventLoop::Create());
+    NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  }
+
+  absl::Status Guard(std::function<void(const absl::Status&)> restored) {
+    return table_->Guard(
+        *loop_,
+        [] {
+          const auto flows = node::ListMarkedFlows({});
+          NPG_EXPECT_OK(flows);
+          return flows.ok() ? *flows : std::vector<Flow>();
+        },
+        std::move(restored));
+  }
+
+  // Does it once the loop runs.
+  void Then(std::function<void()> deed) { loop_->After(absl::ZeroDuration(), std::move(deed)); }
+
+  // Runs the loop until Stop(), for ten seconds at most.
+  void Run() {
+    bool late = false;
+    const auto timer = loop_->After(absl::Seconds(10), [&] {
+      late = true;
+      loop_->Stop();
+    });
+    NPG_EXPECT_OK(loop_->Run());
+    loop_->Cancel(timer);
+    EXPECT_FALSE(late) << "waited in vain";
+  }
+
+  std::unique_ptr<base::EventLoop> loop_;
+  std::unique_ptr<NftTable> table_;
+};
+
+// One target of each kind, on two ports.
+core::DatagramTargets Targets() {
+  core::DatagramTargets targets;
+  targets.addresses.emplace(
+      std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1}, 33589);
+  targets.addresses.emplace(std::array<uint8_t, 16>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1},
+                            33590);
+  targets.loopback4.insert(33590);
+  return targets;
+}
+
+std::string NameOf(std::string deed) {
+  std::replace_if(
+      deed.begin(), deed.end(), [](char c) { return isalnum(c) == 0; }, '_');
+  return deed;
+}
+
+// What somebody does to the table, in the words of nft.
+class NftRestoreTest : public NftGuardTest, public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(NftRestoreTest, TableAndEntriesComeBack) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  absl::Status how = absl::UnknownError("not restored");
+  int times = 0;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    how = status;
+    ++times;
+    loop_->Stop();
+  }));
+  // Our own transactions are no reason to restore anything.
+  NPG_EXPECT_OK(table_->Reconcile({pair.flow}, {}));
+  NPG_EXPECT_OK(table_->SetDatagramTargets(Targets()));
+  Then([] { NPG_EXPECT_OK(RunCommand({"nft", GetParam()})); });
+  Run();
+  NPG_EXPECT_OK(how);
+  EXPECT_EQ(times, 1);
+  EXPECT_TRUE(Intact(Unprotected(), false));
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+  EXPECT_EQ(EntryCount("ports"), 2U);
+  EXPECT_EQ(EntryCount("targets4"), 1U);
+  EXPECT_EQ(EntryCount("targets6"), 1U);
+  EXPECT_EQ(EntryCount("targets_any4"), 1U);
+  EXPECT_EQ(EntryCount("target_ports"), 2U);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Deeds, NftRestoreTest,
+    ::testing::Values("flush ruleset", "delete table inet nodeport_guard",
+                      "flush table inet nodeport_guard", "flush chain inet nodeport_guard output",
+                      "insert rule inet nodeport_guard output accept",
+                      "add rule inet nodeport_guard udp_reply counter",
+                      "add chain inet nodeport_guard output { policy drop; }",
+                      "add chain inet nodeport_guard extra",
+                      "add set inet nodeport_guard extra { type inet_service; }",
+                      "add counter inet nodeport_guard extra", "flush set inet nodeport_guard tcp4",
+                      "flush set inet nodeport_guard ports",
+                      "flush set inet nodeport_guard targets4",
+                      "flush set inet nodeport_guard target_ports",
+                      "add table inet nodeport_guard { flags dormant; }",
+                      "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
+    [](const auto& deed) { return NameOf(deed.param); });
+
+class NftRestoreIpvsDodgeTest : public NftGuardTest,
+                                public ::testing::WithParamInterface<std::string> {};
+
+TEST_P(NftRestoreIpvsDodgeTest, DodgeComesBack) {
+  NftSettings settings = Unprotected();
+  settings.ipvs_dodge = true;
+  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  ASSERT_TRUE(Intact(settings, false));
+  int times = 0;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    ++times;
+    loop_->Stop();
+  }));
+  Then([&] {
+    NPG_EXPECT_OK(RunCommand({"nft", GetParam()}));
+    EXPECT_FALSE(Intact(settings, false));
+  });
+  Run();
+  EXPECT_EQ(times, 1);
+  EXPECT_TRUE(Intact(settings, false));
+  EXPECT_TRUE(State().ipvs_dodge);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Deeds, NftRestoreIpvsDodgeTest,
+    ::testing::Values("flush ruleset", "delete table inet nodeport_guard",
+                      "flush chain inet nodeport_guard ipvs_dodge_back",
+                      "flush chain inet nodeport_guard ipvs_dodge; "
+                      "delete chain inet nodeport_guard ipvs_dodge",
+                      "insert rule inet nodeport_guard ipvs_dodge accept",
+                      "add chain inet nodeport_guard ipvs_dodge_back { policy drop; }"),
+    [](const auto& deed) { return NameOf(deed.param); });
+
+TEST_F(NftGuardTest, ADodgeThatSomebodyAddsGoes) {
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    loop_->Stop();
+  }));
+  Then([] {
+    NPG_EXPECT_OK(RunCommand({"nft",
+                              "add chain inet nodeport_guard ipvs_dodge_back "
+                              "{ type filter hook input priority 150; }"}));
+  });
+  Run();
+  NftSettings settings = Unprotected();
+  settings.ipvs_dodge = false;
+  EXPECT_TRUE(Intact(settings, false));
+}
+
+// Somebody removes the table right before the dodge is wanted: what is built anew
+// has the entries of live flows, too.
+TEST_F(NftGuardTest, DodgeOnATableThatIsGone) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  NPG_ASSERT_OK(Guard([](const absl::Status& /*status*/) {}));
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  EXPECT_TRUE(State().ipvs_dodge);
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+}
+
+TEST_F(NftGuardTest, FindsWhatHappenedBeforeItWatched) {
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    loop_->Stop();
+  }));
+  Run();
+  EXPECT_TRUE(Intact(Unprotected(), false));
+}
+
+TEST_F(NftGuardTest, OtherTablesAreNotItsBusiness) {
+  NPG_ASSERT_OK(Guard([](const absl::Status& status) { ADD_FAILURE() << status; }));
+  Then([&] {
+    NPG_EXPECT_OK(RunCommand({"nft",
+                              "add table inet other; add table ip nodeport_guard; "
+                              "add chain ip nodeport_guard output"}));
+    // The notifications are in the queue: they are read before this is.
+    Then([&] { loop_->Stop(); });
+  });
+  Run();
+}
+
+// So much happens in other tables that the kernel drops notifications, that of
+// the removal among them.
+TEST_F(NftGuardTest, LostNotificationsAreMadeUpFor) {
+  std::string busy = "table ip busy {\n chain busy {\n";
+  for (int i = 0; i < 5000; ++i) absl::StrAppend(&busy, "  tcp dport ", i, " accept\n");
+  busy += " }\n}\n";
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    loop_->Stop();
+  }));
+  Then([&] {
+    NPG_EXPECT_OK(RunCommand({"nft", "-f", "-"}, busy));
+    NPG_EXPECT_OK(RemoveNftTable());
+  });
+  Run();
+  EXPECT_TRUE(Intact(Unprotected(), false));
+}
+
+TEST_F(NftGuardTest, AFightIsBoundedAndWon) {
+  constexpr int kTimes = 25;
+  int times = 0;
+  const uint64_t begin = base::BootNanoseconds();
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    if (++times == kTimes) {
+      loop_->Stop();
+    } else {
+      NPG_EXPECT_OK(RemoveNftTable());
+    }
+  }));
+  Then([] { NPG_EXPECT_OK(RemoveNftTable()); });
+  Run();
+  EXPECT_EQ(times, kTimes);
+  EXPECT_TRUE(Intact(Unprotected(), false));
+  // Ten in a second, then a pause of one: 25 need two pauses.
+  EXPECT_GE(base::BootNanoseconds() - begin, 2'000'000'000U);
+}
+
+TEST_F(NftGuardTest, AFailureIsReportedOnceAndTriedAgain) {
+  if (!KernelProtects()) {
+    // Nobody can be kept from restoring there: that others own it is no failure.
+    GTEST_SKIP() << "this kernel protects no table";
+  }
+  std::unique_ptr<NftTable> stranger;
+  std::vector<absl::Status> reports;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    reports.push_back(status);
+    if (status.ok()) {
+      loop_->Stop();
+    } else {
+      loop_->After(absl::Milliseconds(1500), [&] { stranger.reset(); });
+    }
+  }));
+  Then([&] {
+    NPG_EXPECT_OK(RemoveNftTable());
+    auto other = NftTable::Install({});
+    NPG_EXPECT_OK(other);
+    if (other.ok()) stranger = *std::move(other);
+  });
+  Run();
+  ASSERT_EQ(reports.size(), 2U);
+  EXPECT_TRUE(absl::IsPermissionDenied(reports[0])) << reports[0];
+  EXPECT_TRUE(Intact(Unprotected(), false));
+}
+
+TEST_F(NftGuardTest, RemoveIsNotUndone) {
+  NPG_ASSERT_OK(Guard([](const absl::Status& status) { ADD_FAILURE() << status; }));
+  NPG_ASSERT_OK(table_->Remove());
+  Then([&] { loop_->Stop(); });
+  Run();
+  EXPECT_FALSE(State().present);
+}
+
+}  // namespace
+}  // namespace npg::dataplane::nft_guard_test

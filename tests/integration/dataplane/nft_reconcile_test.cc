@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+// NftTable::Reconcile(): which entries come and go, in the real sets.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/netlink.h>
+#include <netinet/in.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/netlink_socket.h"
+#include "dataplane/nft/nft_batch.h"
+#include "dataplane/nft/nft_elements.h"
+#include "dataplane/nft/nft_flows.h"
+#include "dataplane/nft/nft_install.h"
+#include "dataplane/nft/nft_rules.h"
+#include "dataplane/nft/nft_snapshot.h"
+#include "dataplane/nft/nft_table.h"
+#include "integration/dataplane/nft_fixture.h"
+#include "node/sock_diag.h"
+#include "testing/client.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+
+namespace npg::dataplane::nft_reconcile_test {
+namespace {
+
+using ::testing::HasSubstr;
+
+// Any flow: nobody has such a socket.
+Flow MakeFlow(uint8_t protocol, bool ipv6, uint32_t number) {
+  Flow flow;
+  flow.protocol = protocol;
+  if (ipv6) {
+    flow.client_address[15] = flow.server_address[15] = 1;
+  } else {
+    flow.client_address =
+        flow.server_address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  }
+  flow.client_address[14] = static_cast<uint8_t>(number >> 16);
+  flow.client_port = static_cast<uint16_t>(number);
+  flow.server_port = 40000;  // beyond the clients': a tuple differs from its reverse
+  return flow;
+}
+
+std::string TestName(const ::testing::TestParamInfo<std::pair<uint8_t, bool>>& info) {
+  return std::string(info.param.first == IPPROTO_TCP ? "tcp" : "udp") +
+         (info.param.second ? "6" : "4");
+}
+
+class NftReconcileTest : public NftTest,
+                         public ::testing::WithParamInterface<std::pair<uint8_t, bool>> {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(NftTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  }
+
+  static Flow Any(uint32_t number) { return MakeFlow(GetParam().first, GetParam().second, number); }
+  static std::string Set() { return TestName({GetParam(), 0}); }
+  static absl::Duration FullTime() {
+    return GetParam().first == IPPROTO_TCP ? kTcpTimeout : kUdpTimeout;
+  }
+
+  std::unique_ptr<NftTable> table_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Sets, NftReconcileTest,
+                         ::testing::Values(std::pair<uint8_t, bool>{IPPROTO_TCP, false},
+                                           std::pair<uint8_t, bool>{IPPROTO_TCP, true},
+                                           std::pair<uint8_t, bool>{IPPROTO_UDP, false},
+                                           std::pair<uint8_t, bool>{IPPROTO_UDP, true}),
+                         TestName);
+
+TEST_P(NftReconcileTest, AddsWhatIsMissing) {
+  const bool tcp = GetParam().first == IPPROTO_TCP;
+  NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
+  for (const Flow& flow : {Any(1), Any(2)}) {
+    // Of UDP, only the replies are entered.
+    EXPECT_EQ(FlowExpiry(flow).as_sent > FullTime() - absl::Minutes(10), tcp);
+    EXPECT_GT(FlowExpiry(flow).reversed, FullTime() - absl::Minutes(10));
+  }
+  EXPECT_EQ(EntryCount(Set()), tcp ? 4U : 2U);
+  // What is only connected, without a mark, is given no entry.
+  NPG_ASSERT_OK(table_->Reconcile({}, {Any(3)}));
+  EXPECT_EQ(EntryCount(Set()), tcp ? 4U : 2U);
+}
+
+TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
+  NPG_ASSERT_OK_AND_ASSIGN(bool quiet, table_->Quiet({}));
+  EXPECT_TRUE(quiet);
+  NPG_ASSERT_OK(table_->Reconcile({Any(1)}, {}));
+  NPG_ASSERT_OK_AND_ASSIGN(quiet, table_->Quiet({}));
+  EXPECT_FALSE(quiet);
+}
+
+TEST_P(NftReconcileTest, RemovesOnlyWhatIsOldAndNobodys) {
+  const Flow stale = Any(1);
+  const Flow young = Any(2);
+  const Flow expiring = Any(3);
+  const Flow marked = Any(4);
+  const Flow unmarked = Any(5);
+  const Flow seen_from_the_server = Any(6);
+  NPG_ASSERT_OK(SetFlowExpiry(stale, FullTime() - absl::Seconds(6)));
+  NPG_ASSERT_OK(SetFlowExpiry(young, FullTime() - absl::Seconds(1)));
+  NPG_ASSERT_OK(SetFlowExpiry(expiring, absl::Seconds(29)));
+  NPG_ASSERT_OK(SetFlowExpiry(marked, absl::Hours(1)));
+  NPG_ASSERT_OK(SetFlowExpiry(unmarked, absl::Hours(1)));
+  NPG_ASSERT_OK(SetFlowExpiry(seen_from_the_server, absl::Hours(1)));
+  Flow turned = seen_from_the_server;
+  std::swap(turned.client_address, turned.server_address);
+  std::swap(turned.client_port, turned.server_port);
+
+  NPG_ASSERT_OK(table_->Reconcile({marked}, {unmarked, turned}));
+  EXPECT_EQ(FlowExpiry(stale).as_sent, absl::ZeroDuration());
+  EXPECT_EQ(FlowExpiry(stale).reversed, absl::ZeroDuration());
+  for (const Flow& flow : {young, expiring, marked, unmarked, seen_from_the_server}) {
+    EXPECT_GT(FlowExpiry(flow).as_sent, absl::ZeroDuration()) << flow.client_port;
+    EXPECT_GT(FlowExpiry(flow).reversed, absl::ZeroDuration()) << flow.client_port;
+  }
+}
+
+TEST_P(NftReconcileTest, PortsAreThoseOfAllTuples) {
+  NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
+  EXPECT_EQ(EntryCount("ports"), 3U);
+  // Of entries that nobody entered ports for.
+  NPG_ASSERT_OK(SetFlowExpiry(Any(3), FullTime()));
+  NPG_ASSERT_OK(table_->Reconcile({}, {}));
+  EXPECT_EQ(EntryCount("ports"), 4U);
+
+  NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
+  const auto full_time = static_cast<uint64_t>(absl::ToInt64Milliseconds(kPortsSet.timeout()));
+  const auto port = [&](uint8_t number, absl::Duration age) {
+    return NftElement{{'\0', static_cast<char>(number)},
+                      full_time,
+                      full_time - static_cast<uint64_t>(absl::ToInt64Milliseconds(age))};
+  };
+  NftBatch batch(socket);
+  AddElements(batch, "ports",
+              {port(201, absl::Minutes(11)), port(202, absl::Minutes(9)),
+               port(203, absl::Minutes(11)), port(204, absl::Minutes(11))});
+  NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
+  NPG_ASSERT_OK(commit.ToStatus());
+  EXPECT_EQ(EntryCount("ports"), 8U);
+  // 201 goes; 202 is young, 203 and 204 are somebody's.
+  NPG_ASSERT_OK(table_->Reconcile({Any(203)}, {Any(204)}));
+  EXPECT_EQ(EntryCount("ports"), 7U);
+}
+
+class NftSocketsTest : public NftTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(NftTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  }
+
+  absl::Status ReconcileWithSockets() {
+    const auto marked = node::ListMarkedFlows({});
+    if (!marked.ok()) return marked.status();
+    const auto connected = node::ListLocalFlows();
+    if (!connected.ok()) return connected.status();
+    return table_->Reconcile(*marked, *connected);
+  }
+
+  std::unique_ptr<NftTable> table_;
+};
+
+TEST_F(NftSocketsTest, LivingConnectionsKeepOldEntries) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("::", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair marked, Connected(dial, listener.get()));
+  dial.destination = "::ffff:127.0.0.1";
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair lost, Connected(dial, listener.get()));
+  dial.destination = "::1";
+  NPG_ASSERT_OK_AND_ASSIGN(Pair half_closed, Connected(dial, listener.get()));
+  NPG_ASSERT_OK_AND_ASSIGN(Pair closed, Connected(dial, listener.get()));
+  const uint32_t none = 0;
+  ASSERT_EQ(setsockopt(lost.client.get(), SOL_SOCKET, SO_MARK, &none, sizeof(none)), 0);
+  // The client is gone for good; its server still has a connection to end.
+  half_closed.client.Reset();
+  Reset(closed.client);
+  closed.server.Reset();
+  for (const Flow& flow : {marked.flow, lost.flow, half_closed.flow, closed.flow}) {
+    NPG_ASSERT_OK(SetFlowExpiry(flow, absl::Hours(1)));
+  }
+  NPG_ASSERT_OK(ReconcileWithSockets());
+  for (const Flow& flow : {marked.flow, lost.flow, half_closed.flow}) {
+    EXPECT_GT(FlowExpiry(flow).as_sent, absl::Minutes(59));
+    EXPECT_GT(FlowExpiry(flow).reversed, absl::Minutes(59));
+  }
+  EXPECT_EQ(FlowExpiry(closed.flow).as_sent, absl::ZeroDuration());
+  EXPECT_EQ(FlowExpiry(closed.flow).reversed, absl::ZeroDuration());
+}
+
+TEST_F(NftSocketsTest, ClosedUdpClientGoesAndLivingOneStays) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto server,
+                           Listening("127.0.0.1", kPort, testing::Transport::kUdp));
+  testing::Dial dial{"127.0.0.1", kPort, testing::Transport::kUdp};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair living, Connected(dial, server.get()));
+  NPG_ASSERT_OK_AND_ASSIGN(Pair closed, Connected(dial, server.get()));
+  NPG_EXPECT_OK(Send(living.client.get(), server.get()));
+  NPG_EXPECT_OK(Send(closed.client.get(), server.get()));
+  NPG_ASSERT_OK(SetFlowExpiry(living.flow, absl::Hours(1)));
+  NPG_ASSERT_OK(SetFlowExpiry(closed.flow, absl::Hours(1)));
+  closed.client.Reset();
+  NPG_ASSERT_OK(ReconcileWithSockets());
+  EXPECT_GT(FlowExpiry(living.flow).as_sent, absl::ZeroDuration());
+  EXPECT_EQ(FlowExpiry(closed.flow).as_sent, absl::ZeroDuration());
+}
+
+TEST_F(NftSocketsTest, HalfClosedEntriesGoWithTheirFlow) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(Pair pair, Connected(dial, listener.get()));
+  ASSERT_EQ(shutdown(pair.client.get(), SHUT_WR), 0);
+  char byte = 0;
+  ASSERT_EQ(recv(pair.server.get(), &byte, 1, 0), 0);
+  ASSERT_GT(HalfClosedExpiry(pair.flow).as_sent, absl::Hours(1));
+  NPG_ASSERT_OK(ReconcileWithSockets());
+  EXPECT_GT(HalfClosedExpiry(pair.flow).as_sent, absl::Hours(1));
+
+  NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
+  NftBatch batch(socket);
+  AddElements(batch, "half4",
+              {{FlowKeys(MakeFlow(IPPROTO_TCP, false, 1))[0], 31'536'000'000, 30'000'000'000}});
+  NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
+  NPG_ASSERT_OK(commit.ToStatus());
+  EXPECT_EQ(EntryCount("half4"), 2U);
+  NPG_ASSERT_OK(ReconcileWithSockets());
+  EXPECT_EQ(EntryCount("half4"), 1U);
+}
+
+// All entries that there can be, in a set of the real size and the larger key.
+TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
+  const std::string set = "tcp6";
+  const auto any = [](uint32_t number) { return MakeFlow(IPPROTO_TCP, true, number); };
+  std::vector<Flow> flows;
+  for (uint32_t i = 0; i < kSetSize / 2; ++i) flows.push_back(any(i));
+  NPG_ASSERT_OK(table_->Reconcile(flows, {}));
+  EXPECT_EQ(EntryCount(set), kSetSize);
+  // One too many.
+  flows.push_back(any(kSetSize));
+  const absl::Status full = table_->Reconcile(flows, {});
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  EXPECT_THAT(std::string(full.message()), HasSubstr(set));
+  EXPECT_EQ(EntryCount(set), kSetSize);
+
+  // A restart does not lose them, nor does a table that has to be made anew.
+  NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({}));
+  EXPECT_EQ(EntryCount(set), kSetSize);
+  const auto state = ReadNftTable();
+  NPG_ASSERT_OK(state);
+  EXPECT_EQ(state->flow_entries, kSetSize);
+
+  // Old enough to go.
+  NPG_ASSERT_OK(table_->Remove());
+  NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
+  std::vector<NftElement> old;
+  flows.pop_back();
+  for (const Flow& flow : flows) {
+    for (const std::string& key : FlowKeys(flow)) old.push_back({key, 31'536'000'000, 400'000'000});
+  }
+  NftBatch batch(socket);
+  AddElements(batch, set, old);
+  NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
+  NPG_ASSERT_OK(commit.ToStatus());
+  EXPECT_EQ(EntryCount(set), kSetSize);
+  NPG_ASSERT_OK(table_->Reconcile({any(7)}, {}));
+  EXPECT_EQ(EntryCount(set), 2U);
+}
+
+}  // namespace
+}  // namespace npg::dataplane::nft_reconcile_test

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+// The life of the table: installed whole or not at all, adopted, owned,
+// removed. nft_guard_test.cc has what Guard() does.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/netlink.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/netlink_socket.h"
+#include "base/unique_fd.h"
+#include "dataplane/nft/nft_batch.h"
+#include "dataplane/nft/nft_elements.h"
+#include "dataplane/nft/nft_install.h"
+#include "dataplane/nft/nft_rules.h"
+#include "dataplane/nft/nft_snapshot.h"
+#include "dataplane/nft/nft_table.h"
+#include "integration/dataplane/nft_fixture.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+
+namespace npg::dataplane::nft_table_test {
+namespace {
+
+using ::testing::HasSubstr;
+using testing::RunCommand;
+using testing::RunForResult;
+
+constexpr absl::Duration kLong = absl::Hours(24 * 365 - 1);
+
+class NftTableTest : public NftTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(NftTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(listener_, Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  }
+
+  absl::StatusOr<Pair> Open() {
+    testing::Dial dial{"127.0.0.1", kPort};
+    dial.mark = kMark;
+    return Connected(dial, listener_.get());
+  }
+
+ private:
+  base::UniqueFd listener_;
+};
+
+TEST_F(NftTableTest, InstallsTheWholeTable) {
+  EXPECT_FALSE(State().present);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  EXPECT_FALSE(table->adopted());
+  EXPECT_EQ(table->owned(), KernelProtects());
+  EXPECT_TRUE(State().present);
+  EXPECT_EQ(State().owner_portid != 0, KernelProtects());
+  EXPECT_EQ(State().flow_entries, 0U);
+  // As we built it is as the kernel lists it.
+  EXPECT_TRUE(Intact({}, table->owned()));
+  NftSettings other;
+  other.mark = {0x2000, 0x2000};
+  EXPECT_FALSE(Intact(other, table->owned()));
+}
+
+TEST_F(NftTableTest, CountsMarkedPackets) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
+  EXPECT_GE(State().exempted_packets, 3U);  // SYN, ACK, data
+  EXPECT_EQ(State().flow_entries, 2U);
+}
+
+TEST_F(NftTableTest, AnyMarkCanBeChosen) {
+  for (const Mark mark : {Mark{0x40, 0xf0}, Mark{0xdeadbeef, 0xffffffff}}) {
+    NftSettings settings;
+    settings.mark = mark;
+    NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install(mark));
+    EXPECT_TRUE(Intact(settings, table->owned()));
+    const uint64_t before = State().exempted_packets;
+    testing::Dial dial{"127.0.0.1", kOtherPort};
+    EXPECT_EQ(testing::Ask(dial), "refused");
+    EXPECT_EQ(State().exempted_packets, before);
+    dial.mark = mark.value | (0x0f000000 & ~mark.mask);
+    EXPECT_EQ(testing::Ask(dial), "refused");
+    EXPECT_EQ(State().exempted_packets, before + 1);
+  }
+}
+
+TEST_F(NftTableTest, WithoutThePrivilegeNothingIsLeft) {
+  const auto said = testing::RunInFork([] {
+    constexpr uid_t kNobody = 65534;
+    if (setresuid(kNobody, kNobody, kNobody) != 0) return std::string("setresuid failed");
+    const auto table = NftTable::Install({});
+    if (!absl::IsPermissionDenied(ReadNftTable().status())) return std::string("could read");
+    if (!absl::IsPermissionDenied(RemoveNftTable())) return std::string("could remove");
+    return std::string(absl::IsPermissionDenied(table.status()) ? table.status().message()
+                                                                : "installed");
+  });
+  NPG_ASSERT_OK(said);
+  EXPECT_THAT(*said, HasSubstr("CAP_NET_ADMIN"));
+  EXPECT_THAT(*said, HasSubstr("Operation not permitted"));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string rules, RunCommand({"nft", "list", "ruleset"}));
+  EXPECT_EQ(rules, "");
+}
+
+TEST_F(NftTableTest, RefusedTransactionLeavesNothing) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
+  NftSettings settings;
+  settings.set_size = 1;
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, InstallNftTable(settings));
+  NPG_ASSERT_OK(table->Remove());
+  // A good part and a bad one: the second element finds the set full.
+  NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
+    table inet nodeport_guard {
+      set tcp4 {
+        type ipv4_addr . inet_service . ipv4_addr . inet_service
+        flags dynamic,timeout
+        size 1
+      }
+    })"));
+  NftBatch batch(socket);
+  AddElements(batch, "tcp4",
+              {{std::string(16, 'a'), 100000, 100000}, {std::string(16, 'b'), 100000, 100000}});
+  NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
+  EXPECT_EQ(commit.ToStatus().code(), absl::StatusCode::kResourceExhausted) << commit.ToStatus();
+  EXPECT_THAT(commit.what, HasSubstr("tcp4"));
+  EXPECT_EQ(EntryCount("tcp4"), 0U);
+}
+
+TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  const uint64_t counted = State().exempted_packets;
+  table.reset();
+  EXPECT_EQ(State().owner_portid, 0U);
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+
+  // With another mark, as an operator may choose for the next run.
+  const Mark other{0x2000, 0x2000};
+  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install(other));
+  EXPECT_TRUE(table->adopted());
+  EXPECT_EQ(table->owned(), KernelProtects());
+  NftSettings settings;
+  settings.mark = other;
+  EXPECT_TRUE(Intact(settings, table->owned()));
+  EXPECT_EQ(State().exempted_packets, counted);
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+  // The client carries the old mark; its flow goes on by its entries.
+  NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
+  NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
+}
+
+TEST_F(NftTableTest, StaysWhenItsOwnerIsKilled) {
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    const auto table = NftTable::Install({});
+    if (table.ok()) raise(SIGKILL);
+    _exit(1);
+  }
+  int wait_status = 0;
+  ASSERT_EQ(waitpid(child, &wait_status, 0), child);
+  ASSERT_TRUE(WIFSIGNALED(wait_status));
+  EXPECT_TRUE(State().present);
+  EXPECT_EQ(State().owner_portid, 0U);
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  EXPECT_TRUE(table->adopted());
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+}
+
+TEST_F(NftTableTest, AdoptsWhatAnotherBuildOrADumpLeft) {
+  NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
+    table inet nodeport_guard {
+      counter exempted { packets 41 bytes 4100
+      }
+      counter stranger { }
+      set tcp4 {
+        type ipv4_addr . inet_service . ipv4_addr . inet_service
+        flags dynamic,timeout
+        size 1000
+        elements = { 127.0.0.1 . 1 . 127.0.0.1 . 2 timeout 365d expires 100d }
+      }
+      set udp6 { type ipv6_addr
+        elements = { ::1 }
+      }
+      set stranger { type inet_service
+        elements = { 22 }
+      }
+      chain stranger { tcp dport @stranger counter name stranger drop
+      }
+      map verdicts { type inet_service : verdict
+        elements = { 23 : goto stranger }
+      }
+      chain exempt { tcp dport { 80, 81 } accept
+      }
+      chain output { type filter hook output priority 5; policy drop;
+        tcp dport vmap @verdicts
+      }
+      chain inbound { type filter hook input priority 5
+      }
+    })"));
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
+  EXPECT_TRUE(table->adopted());
+  EXPECT_EQ(table->owned(), KernelProtects());
+  EXPECT_TRUE(Intact({}, table->owned()));
+  EXPECT_EQ(State().exempted_packets, 41U);
+  Flow flow;
+  flow.protocol = IPPROTO_TCP;
+  flow.client_address =
+      flow.server_address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  flow.client_port = 1;
+  flow.server_port = 2;
+  EXPECT_GT(FlowExpiry(flow).as_sent, absl::Hours(24 * 99));
+  EXPECT_LE(FlowExpiry(flow).as_sent, absl::Hours(24 * 100));
+  EXPECT_EQ(EntryCount("udp6"), 0U);
+  // There was no set of ports.
+  EXPECT_EQ(EntryCount("ports"), 2U);
+  // And once more in place.
+  table.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
+  EXPECT_TRUE(Intact({}, table->owned()));
+  EXPECT_GT(FlowExpiry(flow).as_sent, absl::Hours(24 * 99));
+}
+
+TEST_F(NftTableTest, AdoptsADormantTable) {
+  NPG_ASSERT_OK(InstallNftTable(Unprotected()));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  NPG_ASSERT_OK(RunCommand({"nft", "add table inet nodeport_guard { flags dormant; }"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  EXPECT_TRUE(Intact({}, table->owned()));
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+}
+
+TEST_F(NftTableTest, SecondOwnerIsRefused) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  const uint32_t owner = State().owner_portid;
+  const auto second = NftTable::Install({});
+  const absl::Status removed = RemoveNftTable();
+  if (!KernelProtects()) {
+    // Nothing in the kernel tells two processes apart there: the lock on the pins does.
+    NPG_EXPECT_OK(second);
+    NPG_EXPECT_OK(removed);
+    return;
+  }
+  for (const absl::Status& status : {second.status(), removed}) {
+    EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(absl::StrCat("port ", owner)));
+  }
+  EXPECT_TRUE(Intact({}, true));
+}
+
+TEST_F(NftTableTest, OthersCannotTouchAnOwnedTable) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  NPG_ASSERT_OK(RunForResult({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(RunForResult({"nft", "delete", "table", "inet", "nodeport_guard"}));
+  NPG_ASSERT_OK(RunForResult({"nft", "flush", "set", "inet", "nodeport_guard", "tcp4"}));
+  EXPECT_EQ(State().present, KernelProtects());
+  if (KernelProtects()) {
+    EXPECT_TRUE(Intact({}, true));
+    EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  }
+}
+
+TEST_F(NftTableTest, RemoveIsIdempotent) {
+  NPG_EXPECT_OK(RemoveNftTable());
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
+  NPG_EXPECT_OK(table->Remove());
+  EXPECT_FALSE(State().present);
+  NPG_EXPECT_OK(table->Remove());
+  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
+  table.reset();
+  NPG_EXPECT_OK(RemoveNftTable());
+  EXPECT_FALSE(State().present);
+}
+
+}  // namespace
+}  // namespace npg::dataplane::nft_table_test

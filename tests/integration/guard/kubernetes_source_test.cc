@@ -1,0 +1,302 @@
+// SPDX-License-Identifier: Apache-2.0
+// The guard that follows an API server, whatever becomes of that.
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "guard_abi.h"
+#include "testing/api_kubeconfig.h"
+#include "testing/api_model.h"
+#include "testing/api_object.h"
+#include "testing/api_server.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::kubernetes_source_test {
+namespace {
+
+constexpr uint16_t kPort = 33589;
+constexpr uint16_t kOtherPort = 33590;
+// A first list comes within five seconds, a retry within some more.
+constexpr absl::Duration kSoon = absl::Seconds(20);
+
+ServiceSpec Service(const std::string& name, uint16_t port) {
+  return {.ns = "shop", .name = name, .ports = {{.name = "http", .node_port = port}}};
+}
+
+class GuardKubernetesSourceTest : public GuardTest {
+ protected:
+  void SetUp() override {
+    GuardTest::SetUp();
+    if (!HasFatalFailure()) StartApiServer();
+  }
+
+  void StartApiServer() {
+    NPG_ASSERT_OK_AND_ASSIGN(api_, ApiServer::Start());
+    NPG_ASSERT_OK(WriteKubeconfig(*api_, node().File("kubeconfig")));
+  }
+
+  ApiServer& api() { return *api_; }
+  void Put(const std::string& name, uint16_t port) {
+    api_->Change([&](ApiModel& model) { model.Put(Service(name, port)); });
+  }
+  void Delete(const std::string& name) {
+    api_->Change([&](ApiModel& model) { EXPECT_TRUE(model.Delete("shop", name).ok()); });
+  }
+
+  // `run` by kubeconfig, in guard_.
+  void StartFollowing(std::vector<std::string> arguments = {"--source", "kubernetes"}) {
+    arguments.insert(arguments.end(), {"--kubeconfig", node().File("kubeconfig")});
+    NPG_ASSERT_OK_AND_ASSIGN(guard_, GuardProcess::Start(node(), arguments));
+  }
+
+  // Which sources want the port: npg_source bits, 0 when it is not in the map.
+  uint32_t Sources(uint16_t port) const {
+    const auto entry = maps().NodePort(port, Transport::kTcp);
+    return entry.ok() && entry->has_value() ? (*entry)->sources : 0;
+  }
+  bool BecomesGuarded(uint16_t port) {
+    return WaitUntil(kSoon, [&] { return Sources(port) != 0; });
+  }
+  bool BecomesFree(uint16_t port) {
+    return WaitUntil(kSoon, [&] { return Sources(port) == 0; });
+  }
+
+  // What `status -o json` says of the source.
+  nlohmann::json SourceStatus() const {
+    const auto result = RunForResult(GuardCommand(node(), {"status", "-o", "json"}));
+    if (!result.ok()) return nullptr;
+    const auto status = nlohmann::json::parse(result->out, nullptr, /*allow_exceptions=*/false);
+    if (!status.is_object() || !status.contains("sources")) return nullptr;
+    for (const auto& source : status["sources"]) {
+      if (source["source"] == "kubernetes") return source;
+    }
+    return nullptr;
+  }
+  bool BecomesConnected(bool connected, absl::Duration deadline = kSoon) const {
+    return WaitUntil(deadline, [&] {
+      const nlohmann::json source = SourceStatus();
+      return source.is_object() && source["connected"] == connected;
+    });
+  }
+
+  std::optional<GuardProcess> guard_;
+
+ private:
+  std::unique_ptr<ApiServer> api_;
+};
+
+TEST_P(GuardKubernetesSourceTest, RescuesFromAnAllocationAtOnce) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  const Dial dial{"127.0.0.1", kPort, Transport::kTcp};
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(BecomesConnected(true)) << guard_->Log();
+
+  // The Service comes, and with it kube-proxy's rules.
+  Put("web", kPort);
+  EXPECT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
+  NPG_ASSERT_OK(rules().Apply({{kPort, Transport::kTcp, GetParam().endpoint}}));
+  EXPECT_EQ(Ask(dial), kHost);
+  EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
+
+  // Where the guard does not know of it, it is hijacked: what it does is seen.
+  Delete("web");
+  EXPECT_TRUE(BecomesFree(kPort)) << guard_->Log();
+  EXPECT_EQ(Ask(dial), Hijacked());
+  NPG_EXPECT_OK(guard_->Stop());
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardKubernetesSourceTest, ::testing::ValuesIn(RuleShapes()),
+                         RuleShapeName);
+
+// What does not depend on the rules.
+class GuardKubernetesFaultTest : public GuardKubernetesSourceTest {};
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardKubernetesFaultTest,
+                         ::testing::Values(RuleShape{IptablesVariant::kNft, true, false}),
+                         RuleShapeName);
+
+TEST_P(GuardKubernetesFaultTest, AServerThatIsAwayTakesNothingAway) {
+  Put("web", kPort);
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
+
+  api().StopListening();
+  ASSERT_TRUE(BecomesConnected(false)) << guard_->Log();
+  const nlohmann::json away = SourceStatus();
+  EXPECT_GE(away["errors"]["connect"].get<int>() + away["errors"]["cut"].get<int>(), 1) << away;
+  EXPECT_EQ(away["ports"], 1) << away;
+  EXPECT_FALSE(away["last_error"].get<std::string>().empty());
+  EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
+
+  Put("api", kOtherPort);
+  NPG_ASSERT_OK(api().ListenAgain());
+  EXPECT_TRUE(WaitUntil(absl::Seconds(50), [&] { return Sources(kOtherPort) != 0; }))
+      << guard_->Log();
+  EXPECT_NE(Sources(kPort), 0U);
+  EXPECT_TRUE(BecomesConnected(true)) << guard_->Log();
+}
+
+TEST_P(GuardKubernetesFaultTest, StartsWithoutAServerAndForgetsNothing) {
+  Put("web", kPort);
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
+  NPG_ASSERT_OK(guard_->Kill());
+
+  api().StopListening();
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(WaitUntil(kSoon, [&] {
+    const nlohmann::json source = SourceStatus();
+    return source.is_object() && source["last_error"].is_string();
+  })) << guard_->Log();
+  EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
+}
+
+TEST_P(GuardKubernetesFaultTest, OneSourcesPortsStayWhenTheOtherFreesThem) {
+  NPG_ASSERT_OK(WriteNodePortsFile(node().File("ports.json"), {{kPort, Transport::kTcp, true}}));
+  Put("web", kPort);
+  StartFollowing({"--source", "kubernetes,file", "--nodeports-file", node().File("ports.json")});
+  if (HasFatalFailure()) return;
+  constexpr uint32_t kBoth = NPG_SOURCE_KUBERNETES | NPG_SOURCE_FILE;
+  ASSERT_TRUE(WaitUntil(kSoon, [&] { return Sources(kPort) == kBoth; })) << guard_->Log();
+
+  Delete("web");
+  EXPECT_TRUE(WaitUntil(kSoon, [&] { return Sources(kPort) == NPG_SOURCE_FILE; }));
+  Put("web", kPort);
+  EXPECT_TRUE(WaitUntil(kSoon, [&] { return Sources(kPort) == kBoth; }));
+  NPG_ASSERT_OK(WriteNodePortsFile(node().File("ports.json"), {}));
+  EXPECT_TRUE(WaitUntil(kSoon, [&] { return Sources(kPort) == NPG_SOURCE_KUBERNETES; }));
+  Delete("web");
+  EXPECT_TRUE(BecomesFree(kPort)) << guard_->Log();
+}
+
+TEST_P(GuardKubernetesFaultTest, StatusSaysHowTheSourceDoes) {
+  Put("web", kPort);
+  api().Change([](ApiModel& model) {
+    model.Put({.ns = "shop",
+               .name = "edge",
+               .type = "LoadBalancer",
+               .ports = {{.name = "a", .node_port = 70000}, {.name = "b", .node_port = kOtherPort}},
+               .health_check_node_port = 31999});
+  });
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(BecomesGuarded(kOtherPort)) << guard_->Log();
+  ASSERT_TRUE(BecomesConnected(true));
+  const nlohmann::json source = SourceStatus();
+  EXPECT_EQ(source["services"], 2) << source;
+  EXPECT_EQ(source["ports"], 2) << source;
+  EXPECT_EQ(source["health_check_ports"], 1) << source;
+  EXPECT_EQ(source["skipped"], 1) << source;
+  EXPECT_FALSE(source["resource_version"].get<std::string>().empty()) << source;
+  EXPECT_EQ(Sources(31999), 0U) << "kube-proxy listens there: it is no NAT";
+  EXPECT_TRUE(absl::StrContains(guard_->Log(), "shop/edge port a: nodePort 70000"))
+      << guard_->Log();
+
+  const auto table = RunForResult(GuardCommand(node(), {"status"}));
+  NPG_ASSERT_OK(table);
+  EXPECT_TRUE(absl::StrContains(table->out, "kubernetes")) << table->out;
+}
+
+TEST_P(GuardKubernetesFaultTest, AForbiddenListNamesTheRule) {
+  api().Forbid("system:serviceaccount:kube-system:nodeport-guard");
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(WaitUntil(kSoon, [&] { return absl::StrContains(guard_->Log(), "403"); }));
+  EXPECT_TRUE(
+      absl::StrContains(guard_->Log(), "resources [\"services\"], verbs [\"list\", \"watch\"]"))
+      << guard_->Log();
+}
+
+// A pod's own credentials, and the default sources.
+TEST_P(GuardKubernetesFaultTest, FindsItselfInACluster) {
+  const std::string account = "/run/secrets/kubernetes.io/serviceaccount";
+  std::error_code error;
+  std::filesystem::create_directories(account, error);
+  ASSERT_FALSE(error) << error.message();
+  NPG_ASSERT_OK(WriteServiceAccount(api(), account));
+  ASSERT_EQ(setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1", 1), 0);
+  ASSERT_EQ(setenv("KUBERNETES_SERVICE_PORT", absl::StrCat(api().port()).c_str(), 1), 0);
+  Put("web", kPort);
+  NPG_ASSERT_OK(rules().Apply({{kOtherPort, Transport::kTcp, true}}));
+  NPG_ASSERT_OK_AND_ASSIGN(guard_, GuardProcess::Start(node(), {}));
+  EXPECT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
+  EXPECT_EQ(Sources(kOtherPort), uint32_t{NPG_SOURCE_NETFILTER});
+}
+
+// scan by the API server alone: one list, no BPF.
+TEST_P(GuardKubernetesFaultTest, ScanListsOnce) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  Put("web", kPort);
+  const std::vector<std::string> command = GuardCommand(
+      node(),
+      {"scan", "--source", "kubernetes", "--kubeconfig", node().File("kubeconfig"), "-o", "json"});
+  const auto found = RunForResult(command);
+  NPG_ASSERT_OK(found);
+  EXPECT_EQ(found->exit_code, 3) << found->err;
+  EXPECT_TRUE(absl::StrContains(found->out, "shop/web")) << found->out;
+
+  api().StopListening();
+  const auto failed = RunForResult(command);
+  NPG_ASSERT_OK(failed);
+  EXPECT_EQ(failed->exit_code, 1) << failed->out;
+  EXPECT_TRUE(absl::StrContains(failed->err, api().url())) << failed->err;
+}
+
+// The network between goes away: nothing is refused, nothing is reset, packets
+// just vanish. Within 90 seconds that has to be noticed.
+TEST_P(GuardKubernetesFaultTest, NoticesAHalfOpenConnection) {
+  std::unique_ptr<ApiServer> remote;
+  NPG_ASSERT_OK(node().pod().Run([&remote] {
+    auto server = ApiServer::Start({.address = TestNode::kPod});
+    if (!server.ok()) return server.status();
+    remote = *std::move(server);
+    return absl::OkStatus();
+  }));
+  NPG_ASSERT_OK(WriteKubeconfig(*remote, node().File("kubeconfig")));
+  remote->Change([](ApiModel& model) { model.Put(Service("web", kPort)); });
+  StartFollowing();
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
+  ASSERT_TRUE(BecomesConnected(true));
+
+  NPG_ASSERT_OK(node().pod().Run([] {
+    return RunCommand({"nft", "-f", "-"},
+                      "table inet gone {\n"
+                      "  chain in { type filter hook input priority 0; policy drop; }\n"
+                      "  chain out { type filter hook output priority 0; policy drop; }\n"
+                      "}\n")
+        .status();
+  }));
+  EXPECT_TRUE(BecomesConnected(false, absl::Seconds(90))) << guard_->Log();
+  EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
+}
+
+}  // namespace
+}  // namespace npg::testing::kubernetes_source_test

@@ -1,0 +1,365 @@
+// SPDX-License-Identifier: Apache-2.0
+// How a guard comes, is taken over and goes: all of it or nothing, and never a
+// moment without it in between.
+#include <bpf/bpf.h>
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "guard_abi.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_maps.h"
+#include "testing/guard_process.h"
+#include "testing/hammer.h"
+#include "testing/status_asserts.h"
+#include "testing/stream.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::lifecycle_test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint16_t kPort = 33589;
+constexpr std::array<const char*, 4> kPrograms = {"npg_connect4", "npg_connect6", "npg_post_bind4",
+                                                  "npg_post_bind6"};
+
+Dial Tcp(const std::string& destination = "127.0.0.1") {
+  return {destination, kPort, Transport::kTcp};
+}
+
+absl::StatusOr<std::string> NftTables() { return RunCommand({"nft", "list", "tables"}); }
+
+size_t Lines(const std::string& text) {
+  return static_cast<size_t>(std::count(text.begin(), text.end(), '\n'));
+}
+
+class GuardLifecycleTest : public GuardTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(GuardTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp},
+                                          {"127.0.0.1", kPort, Transport::kUdp}}));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  }
+
+  void ExpectNothingOfTheGuard() {
+    EXPECT_FALSE(std::filesystem::exists(maps().root()));
+    NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+    EXPECT_EQ(attached, 0);
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+    EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
+  }
+
+  // `nodeport-guard run`, which is to fail.
+  void ExpectStartFails(int exit_code, const std::string& reason,
+                        const std::vector<std::string>& more = {}) {
+    std::vector<std::string> arguments = {"run", "--source", "file", "--nodeports-file",
+                                          node().File("nodeports.json")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult result,
+                             RunForResult(GuardCommand(node(), arguments)));
+    EXPECT_EQ(result.exit_code, exit_code) << result.err;
+    EXPECT_THAT(result.err, HasSubstr(reason));
+    EXPECT_EQ(Lines(result.err), 1U) << result.err;
+  }
+
+  absl::StatusOr<CommandResult> Unload() { return RunForResult(GuardCommand(node(), {"unload"})); }
+
+ private:
+  std::unique_ptr<EchoServer> host_;
+};
+
+TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuard) {
+  EXPECT_EQ(Ask(Tcp()), Hijacked());
+  NPG_ASSERT_OK(StartGuard());
+  Hammer hammer({Tcp(), Tcp("::ffff:127.0.0.1"), {"127.0.0.1", kPort, Transport::kUdp}});
+  for (int round = 0; round < 20; ++round) {
+    const uint64_t before = hammer.connects();
+    if (round % 2 == 0) {
+      NPG_ASSERT_OK(guard().Stop());
+    } else {
+      NPG_ASSERT_OK(guard().Kill());
+    }
+    NPG_ASSERT_OK(StartGuard());
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return hammer.connects() > before + 10; }));
+  }
+  EXPECT_THAT(hammer.Stop(), ::testing::IsEmpty());
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), hammer.connects()) << "the counters go on";
+}
+
+// The programs set the mark and the table looks for it: both know the old one until
+// the last program has set it.
+TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuardWhenTheMarkChanges) {
+  NPG_ASSERT_OK(StartGuard());
+  Hammer hammer({Tcp(), Tcp("::ffff:127.0.0.1"), {"127.0.0.1", kPort, Transport::kUdp}});
+  for (const char* mark : {"--mark=0x2000", "--mark=0x4000", "--mark=0x1000", "--mark=0x1000"}) {
+    const uint64_t before = hammer.connects();
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({mark}));
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return hammer.connects() > before + 10; }));
+  }
+  EXPECT_THAT(hammer.Stop(), ::testing::IsEmpty());
+  const auto rules_with = [](const char* text) {
+    const auto rules = RunCommand({"nft", "list", "chain", "inet", "nodeport_guard", "output"});
+    return rules.ok() && absl::StrContains(*rules, text);
+  };
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartGuard({"--mark=0x2000"}));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return !rules_with("0x00001000"); }));
+  EXPECT_TRUE(rules_with("0x00002000"));
+}
+
+TEST_P(GuardLifecycleTest, RestartAdoptsWhatIsThere) {
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(Tcp()), kHost);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string before, maps().Everything());
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t map, maps().MapId("counters"));
+  std::vector<std::pair<uint32_t, uint32_t>> links;
+  for (const char* name : kPrograms) {
+    NPG_ASSERT_OK_AND_ASSIGN(const uint32_t link, maps().LinkId(name));
+    NPG_ASSERT_OK_AND_ASSIGN(const uint32_t program, maps().LinkProgramId(name));
+    links.emplace_back(link, program);
+  }
+  for (const bool killed : {false, true}) {
+    SCOPED_TRACE(killed ? "after SIGKILL" : "after SIGTERM");
+    NPG_ASSERT_OK(killed ? guard().Kill() : guard().Stop());
+    NPG_ASSERT_OK(StartGuard());
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string after, maps().Everything());
+    EXPECT_EQ(after, before) << "entries, counters and statistics live on";
+    NPG_ASSERT_OK_AND_ASSIGN(const uint32_t same_map, maps().MapId("counters"));
+    EXPECT_EQ(same_map, map);
+    for (size_t i = 0; i < kPrograms.size(); ++i) {
+      NPG_ASSERT_OK_AND_ASSIGN(const uint32_t link, maps().LinkId(kPrograms.at(i)));
+      NPG_ASSERT_OK_AND_ASSIGN(const uint32_t program, maps().LinkProgramId(kPrograms.at(i)));
+      EXPECT_EQ(link, links[i].first) << kPrograms.at(i) << " is replaced in its link";
+      EXPECT_NE(program, links[i].second) << kPrograms.at(i) << " is this build's";
+    }
+    NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+    EXPECT_EQ(attached, 4);
+  }
+}
+
+TEST_P(GuardLifecycleTest, PortsThatChangedWhileNoControllerRan) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Kill());
+  ForgetGuard();
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort + 1})));
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto old, maps().NodePort(kPort, Transport::kTcp));
+  EXPECT_FALSE(old.has_value());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto now, maps().NodePort(kPort + 1, Transport::kTcp));
+  EXPECT_TRUE(now.has_value());
+}
+
+TEST_P(GuardLifecycleTest, SecondControllerIsRefused) {
+  NPG_ASSERT_OK(StartGuard());
+  ExpectStartFails(1, absl::StrCat(guard().pid()));
+  EXPECT_EQ(Ask(Tcp()), kHost) << "what was guarded stays guarded";
+  NPG_ASSERT_OK(guard().Kill());
+  NPG_ASSERT_OK(StartGuard()) << "a dead controller's lock is nobody's";
+}
+
+TEST_P(GuardLifecycleTest, PinsAreOnlyForRoot) {
+  NPG_ASSERT_OK(StartGuard());
+  struct stat info {};
+  ASSERT_EQ(stat(maps().root().c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 0777U, 0700U);
+}
+
+TEST_P(GuardLifecycleTest, UnloadLeavesNothing) {
+  for (const bool killed : {false, true}) {
+    SCOPED_TRACE(killed ? "after SIGKILL" : "after SIGTERM");
+    NPG_ASSERT_OK(StartGuard());
+    EXPECT_EQ(Ask(Tcp()), kHost);
+    NPG_ASSERT_OK(killed ? guard().Kill() : guard().Stop());
+    EXPECT_EQ(Ask(Tcp()), kHost) << "the guard stays when its controller goes";
+    for (int again = 0; again < 2; ++again) {
+      NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());
+      EXPECT_EQ(unloaded.exit_code, 0) << unloaded.err;
+      ExpectNothingOfTheGuard();
+    }
+    EXPECT_EQ(Ask(Tcp()), Hijacked());
+  }
+}
+
+TEST_P(GuardLifecycleTest, UnloadRefusesWhileAControllerRuns) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult refused, Unload());
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr(absl::StrCat(guard().pid())));
+  EXPECT_EQ(Ask(Tcp()), kHost);
+}
+
+TEST_P(GuardLifecycleTest, UnloadNamesLiveConnectionsAndWaitsForThem) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(auto stream, Stream::Open(Tcp()));
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(auto unload,
+                           ChildProcess::Start(GuardCommand(node(), {"unload", "--drain", "30"})));
+  const std::string client = absl::StrCat(":", stream->local_port());
+  EXPECT_TRUE(WaitUntil(absl::Seconds(10),
+                        [&] { return absl::StrContains(unload.Out() + unload.Err(), client); }))
+      << unload.Out() << unload.Err();
+  EXPECT_TRUE(unload.Running());
+  EXPECT_EQ(Ask(Tcp()), Hijacked()) << "no new connect is exempted";
+  NPG_EXPECT_OK(stream->Exchange(1 << 20));
+  NPG_EXPECT_OK(stream->Finish());
+  stream.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult result, unload.Wait());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  ExpectNothingOfTheGuard();
+}
+
+// In the place of a controller, as a DaemonSet that takes the guard off a fleet.
+TEST_P(GuardLifecycleTest, UnloadStaysUntilItIsToldToGo) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(auto unload,
+                           ChildProcess::Start(GuardCommand(node(), {"unload", "--stay"})));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(30), [&] {
+    return absl::StrContains(unload.Out(), "waiting for SIGTERM");
+  })) << unload.Out();
+  ExpectNothingOfTheGuard();
+  EXPECT_TRUE(unload.Running());
+  unload.Signal(SIGTERM);
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult result, unload.Wait());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+}
+
+TEST_P(GuardLifecycleTest, DetachOnExit) {
+  NPG_ASSERT_OK(StartGuard({"--detach-on-exit"}));
+  EXPECT_EQ(Ask(Tcp()), kHost);
+  NPG_ASSERT_OK(guard().Stop());
+  ExpectNothingOfTheGuard();
+  EXPECT_EQ(Ask(Tcp()), Hijacked());
+}
+
+// Holds a table of the guard's name, as its owner, until its input is closed.
+absl::StatusOr<ChildProcess> OwnTheTable() {
+  auto owner =
+      ChildProcess::Start({"nft", "-i"}, "add table inet nodeport_guard { flags owner; }\n",
+                          /*keep_input_open=*/true);
+  if (!owner.ok()) return owner.status();
+  if (!WaitUntil(absl::Seconds(10),
+                 [] { return absl::StrContains(NftTables().value_or(""), "nodeport_guard"); })) {
+    return absl::DeadlineExceededError(owner->Out() + owner->Err());
+  }
+  return owner;
+}
+
+TEST_P(GuardLifecycleTest, StartThatCannotHaveTheTableLeavesNothing) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto owner, OwnTheTable());
+  ExpectStartFails(4, "nodeport_guard");
+  EXPECT_FALSE(std::filesystem::exists(maps().root()));
+  NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+  EXPECT_EQ(attached, 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+  EXPECT_THAT(tables, HasSubstr("nodeport_guard")) << "it is somebody else's";
+  EXPECT_EQ(Ask(Tcp()), Hijacked());
+
+  owner.CloseInput();
+  NPG_ASSERT_OK(owner.Wait());
+  ExpectNothingOfTheGuard();
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(Tcp()), kHost);
+}
+
+// A program of somebody else's on the cgroup.
+absl::StatusOr<base::UniqueFd> AttachForeignProgram(const std::string& cgroup, uint32_t flags) {
+  // r0 = 1; exit: proceed.
+  const std::array<bpf_insn, 2> proceed = {
+      {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}}};
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_CGROUP_INET6_CONNECT);
+  base::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "foreign", "GPL",
+                                       proceed.data(), proceed.size(), &options));
+  if (!program) return base::ErrnoStatus(errno, "load a program");
+  const base::UniqueFd group(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!group) return base::ErrnoStatus(errno, absl::StrCat("open ", cgroup));
+  if (bpf_prog_attach(program.get(), group.get(), BPF_CGROUP_INET6_CONNECT, flags) != 0) {
+    return base::ErrnoStatus(errno, "attach a program");
+  }
+  return program;
+}
+
+TEST_P(GuardLifecycleTest, StartThatCannotAttachAllProgramsLeavesNothing) {
+  // Attached for itself alone: only the second of the guard's programs meets it.
+  NPG_ASSERT_OK(AttachForeignProgram(node().cgroup().path(), 0));
+  ExpectStartFails(4, "npg_connect6");
+  EXPECT_FALSE(std::filesystem::exists(maps().root()));
+  NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+  EXPECT_EQ(attached, 1) << "the foreign one";
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
+  EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
+  EXPECT_EQ(Ask(Tcp()), Hijacked());
+}
+
+TEST_P(GuardLifecycleTest, StartThatFailsLeavesAnAdoptedGuardAsItWas) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node().cgroup().MakeChild("taken"));
+  NPG_ASSERT_OK(AttachForeignProgram(child, 0));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const CommandResult failed,
+      RunForResult(WithCapabilities(
+          {GuardCommand(node(), {}).front(), "run", "--bpffs", node().bpffs(), "--cgroup", child,
+           "--source", "file", "--nodeports-file", node().File("nodeports.json"), "--mark=0x2000",
+           "--only-process=nobody", "--http-address=off"})));
+  EXPECT_EQ(failed.exit_code, 4) << failed.err;
+  EXPECT_THAT(failed.err, HasSubstr("npg_connect6"));
+  for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask(Tcp()), kHost);
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(Tcp()), kHost);
+}
+
+TEST_P(GuardLifecycleTest, LivesBesideProgramsOfOthers) {
+  NPG_ASSERT_OK(AttachForeignProgram(node().cgroup().path(), BPF_F_ALLOW_MULTI));
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(Tcp("::ffff:127.0.0.1")), kHost);
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());
+  EXPECT_EQ(unloaded.exit_code, 0) << unloaded.err;
+  NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+  EXPECT_EQ(attached, 1) << "the foreign one stays";
+}
+
+TEST_P(GuardLifecycleTest, FlushRulesetDoesNotHurt) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto stream, Stream::Open(Tcp()));
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  EXPECT_EQ(Ask(Tcp()), kHost);
+  NPG_EXPECT_OK(stream->Exchange(1 << 20));
+  NPG_EXPECT_OK(stream->Finish());
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardLifecycleTest, ::testing::ValuesIn(RuleShapes()),
+                         RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::lifecycle_test

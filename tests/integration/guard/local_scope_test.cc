@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: Apache-2.0
+// --scope local: the node's connects to its own addresses besides loopback.
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "guard_abi.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/datagram_client.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/net_namespace.h"
+#include "testing/status_asserts.h"
+#include "testing/test_node.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::local_scope_test {
+namespace {
+
+constexpr uint16_t kPort = 33589;
+constexpr const char* kNodeAddress = "10.244.1.1";
+constexpr const char* kOtherAddress = "192.0.2.7";
+
+// Those that the kernel has: Linux 5.10 has no MPTCP.
+std::vector<Transport> Transports() {
+  std::vector<Transport> transports = {Transport::kTcp, Transport::kUdp};
+  if (OpenSocket(AF_INET, Transport::kMptcp).ok()) transports.push_back(Transport::kMptcp);
+  return transports;
+}
+
+std::vector<Listen> On(const std::string& address) {
+  const Transport stream = Transports().size() > 2 ? Transport::kMptcp : Transport::kTcp;
+  return {{address, kPort, stream}, {address, kPort, Transport::kUdp}};
+}
+
+absl::Status Ip(const std::string& arguments) {
+  return RunCommand({"ip", "-batch", "-"}, arguments + "\n").status();
+}
+
+std::vector<WayToAsk> Ways(const std::string& address) {
+  std::vector<WayToAsk> ways;
+  for (const Transport transport : Transports()) {
+    for (const std::string& destination : {address, absl::StrCat("::ffff:", address)}) {
+      const Dial dial{destination, kPort, transport};
+      ways.push_back({ToString(dial), [dial] { return Ask(dial); }});
+    }
+  }
+  return ways;
+}
+
+class GuardLocalScopeTest : public GuardTest {
+ protected:
+  static void ExpectAll(const std::vector<WayToAsk>& ways, const std::string& expected) {
+    std::vector<std::function<std::string()>> asks;
+    asks.reserve(ways.size());
+    for (const WayToAsk& way : ways) asks.push_back(way.ask);
+    const std::vector<std::string> answers = AskAll(asks);
+    for (size_t i = 0; i < ways.size(); ++i) EXPECT_EQ(answers[i], expected) << ways[i].name;
+  }
+
+  // The story of the flag, for a listener that is bound to `bound`.
+  void ExpectRescuedByScopeOnly(const std::string& bound) {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On(bound)));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    ExpectAll(Ways(kNodeAddress), Hijacked());
+    EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), Hijacked());
+    // The default leaves them to kube-proxy.
+    NPG_ASSERT_OK(StartGuard());
+    ExpectAll(Ways(kNodeAddress), Hijacked());
+    EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), Hijacked());
+    NPG_ASSERT_OK(guard().Stop());
+
+    NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+    ExpectAll(Ways(kNodeAddress), kHost);
+    EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), kHost);
+    EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), Ways(kNodeAddress).size());
+    EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), 0U);
+  }
+
+  // The map, as bpftool prints it.
+  absl::StatusOr<std::string> LocalAddresses() const {
+    return RunCommand(
+        {"bpftool", "map", "dump", "pinned", maps().root() + "/maps/local_addresses"});
+  }
+};
+
+TEST_P(GuardLocalScopeTest, WildcardListener) { ExpectRescuedByScopeOnly("0.0.0.0"); }
+
+TEST_P(GuardLocalScopeTest, WildcardListenerOfBothFamilies) { ExpectRescuedByScopeOnly("::"); }
+
+TEST_P(GuardLocalScopeTest, ListenerOnTheAddress) { ExpectRescuedByScopeOnly(kNodeAddress); }
+
+TEST_P(GuardLocalScopeTest, LoopbackToo) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  ExpectAll(Ways("127.0.0.1"), Hijacked());
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  ExpectAll(Ways("127.0.0.1"), kHost);
+  EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), kHost);
+}
+
+TEST_P(GuardLocalScopeTest, WithoutListenerTheServiceAnswers) {
+  // On loopback only: a connect to the node's address would not reach it.
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  ExpectAll(Ways(kNodeAddress), Hijacked());
+  EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), Hijacked());
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+  EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), Ways(kNodeAddress).size());
+}
+
+TEST_P(GuardLocalScopeTest, FollowsAddresses) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  const Dial dial{kOtherAddress, kPort};
+  for (int round = 0; round < 2; ++round) {
+    SCOPED_TRACE(round);
+    NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev pod0")));
+    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] { return Ask(dial) == kHost; }));
+    EXPECT_TRUE(
+        WaitUntil(absl::Seconds(5), [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string with, LocalAddresses());
+    NPG_ASSERT_OK(Ip(absl::StrCat("addr del ", kOtherAddress, "/32 dev pod0")));
+    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] {
+      return LocalAddresses().value_or(with) != with;
+    })) << with;
+  }
+}
+
+// What kube-proxy's IPVS mode puts on the node belongs to Services.
+TEST_P(GuardLocalScopeTest, AddressesOfServicesAreNotTheNodes) {
+  // A dummy device on a node; the name is what counts.
+  NPG_ASSERT_OK(Ip("link add kube-ipvs0 type veth peer name peer0"));
+  NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev kube-ipvs0")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  EXPECT_EQ(Ask({kNodeAddress, kPort}), kHost);
+  EXPECT_EQ(Ask({kOtherAddress, kPort}), Hijacked());
+  EXPECT_EQ(AskByDatagram(kOtherAddress, kPort), Hijacked());
+}
+
+TEST_P(GuardLocalScopeTest, OthersAddressesAreLeftAlone) {
+  // On a pod's own port number, which is a NodePort by chance.
+  NPG_ASSERT_OK_AND_ASSIGN(const auto pod,
+                           EchoServer::Start("other", On("0.0.0.0"), &node().pod()));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  ExpectAll(Ways(TestNode::kPod), "other");
+  EXPECT_EQ(AskByDatagram(TestNode::kPod, kPort), "other");
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+}
+
+TEST_P(GuardLocalScopeTest, PodsConnectsToTheNodeAreLeftAlone) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  uint32_t mark = 1;
+  NPG_ASSERT_OK(node().pod().Run([&mark] {
+    const auto socket = Connect({kNodeAddress, kPort, Transport::kUdp});
+    if (socket.ok()) mark = MarkOf(socket->get());
+    return socket.status();
+  }));
+  EXPECT_EQ(mark, 0U);
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+  EXPECT_EQ(Counted(NPG_COUNTER_FOREIGN_NETNS), 1U);
+}
+
+TEST_P(GuardLocalScopeTest, Ipv6) {
+  constexpr const char* kAddress = "2001:db8::7";
+  NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kAddress, "/128 dev pod0 nodad")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto elsewhere,
+                           EchoServer::Start("pod", {{kAddress, 8081, Transport::kTcp},
+                                                     {kAddress, 8081, Transport::kUdp}}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("::")));
+  const std::vector<NodePort> ports = NodePorts({kPort});
+  NPG_ASSERT_OK(ApplyIpv6Rules(GetParam().variant, kAddress, ports, 8081));
+  NPG_ASSERT_OK(WriteNodePortsFile(node().File("nodeports.json"), ports));
+  std::vector<WayToAsk> ways;
+  for (const Transport transport : Transports()) {
+    const Dial dial{kAddress, kPort, transport};
+    ways.push_back({ToString(dial), [dial] { return Ask(dial); }});
+  }
+  ways.push_back({"datagram", [] { return AskByDatagram(kAddress, kPort); }});
+  ExpectAll(ways, Hijacked());
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  ExpectAll(ways, kHost);
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), Transports().size());
+}
+
+// A connection that lives on while the table is looked after.
+TEST_P(GuardLocalScopeTest, ConnectionsOutliveARestart) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto connection, Connect({kNodeAddress, kPort}));
+  EXPECT_EQ(AskWho(connection.get(), Transport::kTcp), kHost);
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  char echo = 0;
+  ASSERT_EQ(write(connection.get(), "x", 1), 1);
+  ASSERT_EQ(read(connection.get(), &echo, 1), 1);
+  EXPECT_EQ(echo, 'x');
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardLocalScopeTest, ::testing::ValuesIn(RuleShapes()),
+                         RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::local_scope_test

@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: Apache-2.0
+// Listeners that came about in other ways than socket, bind, listen, or that are
+// bound to more than an address. Where the guard does not see one, its connects
+// go to the Service as they did before.
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "guard_abi.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/datagram_client.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
+#include "testing/status_asserts.h"
+#include "testing/test_node.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::odd_listener_test {
+namespace {
+
+using base::ErrnoStatus;
+using base::UniqueFd;
+
+constexpr uint16_t kPort = 33589;
+constexpr std::array<Transport, 2> kTransports{Transport::kTcp, Transport::kUdp};
+
+absl::Status Ip(const std::string& arguments) {
+  return RunCommand({"ip", "-batch", "-"}, arguments + "\n").status();
+}
+
+absl::Status SetOption(int fd, int level, int option, const void* value, socklen_t size) {
+  if (setsockopt(fd, level, option, value, size) == 0) return absl::OkStatus();
+  return ErrnoStatus(errno, absl::StrCat("setsockopt ", option));
+}
+
+// What is done to a socket before it is bound.
+using Prepare = std::function<absl::Status(int fd)>;
+
+Prepare ToDevice(const std::string& device) {
+  return [device](int fd) {
+    return SetOption(fd, SOL_SOCKET, SO_BINDTODEVICE, device.data(),
+                     static_cast<socklen_t>(device.size()));
+  };
+}
+
+absl::Status Transparent(int fd) {
+  const int on = 1;
+  return SetOption(fd, IPPROTO_IP, IP_TRANSPARENT, &on, sizeof(on));
+}
+
+absl::Status ReusePort(int fd) {
+  const int on = 1;
+  return SetOption(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on));
+}
+
+absl::StatusOr<UniqueFd> Bind(const std::string& text, Transport transport,
+                              const Prepare& prepare = nullptr) {
+  const auto address = MakeAddress(text, kPort);
+  if (!address.ok()) return address.status();
+  auto fd = OpenSocket(address->family(), transport);
+  if (!fd.ok()) return fd;
+  const int on = transport == Transport::kUdp ? 0 : 1;
+  NPG_RETURN_IF_ERROR(SetOption(fd->get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)));
+  if (prepare) NPG_RETURN_IF_ERROR(prepare(fd->get()));
+  if (bind(fd->get(), address->get(), address->size) != 0) {
+    return ErrnoStatus(errno, absl::StrCat("bind ", TransportName(transport), " ", text));
+  }
+  if (transport != Transport::kUdp && listen(fd->get(), SOMAXCONN) != 0) {
+    return ErrnoStatus(errno, "listen");
+  }
+  return fd;
+}
+
+// A message of one byte with room for a file descriptor.
+struct FdMessage {
+  FdMessage() {
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  FdMessage(const FdMessage&) = delete;
+  FdMessage& operator=(const FdMessage&) = delete;
+
+  char byte = 'x';
+  iovec data{&byte, 1};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+};
+
+// Hands `socket` to whoever reads from the other end of `channel`.
+bool PassOn(int channel, int socket) {
+  FdMessage message;
+  cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+  part->cmsg_level = SOL_SOCKET;
+  part->cmsg_type = SCM_RIGHTS;
+  part->cmsg_len = CMSG_LEN(sizeof(int));
+  std::memcpy(CMSG_DATA(part), &socket, sizeof(socket));
+  return sendmsg(channel, &message.header, 0) == 1;
+}
+
+absl::StatusOr<UniqueFd> TakeOver(int channel) {
+  FdMessage message;
+  if (recvmsg(channel, &message.header, MSG_CMSG_CLOEXEC) != 1) {
+    return ErrnoStatus(errno, "recvmsg");
+  }
+  const cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+  if (part == nullptr) return absl::NotFoundError("no socket came");
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+  return UniqueFd(fd);
+}
+
+// A socket on 127.0.0.1 that a process by the name of "binder" bound, passed on
+// and left behind when it ended.
+absl::StatusOr<UniqueFd> BoundByAnother(Transport transport) {
+  std::array<int, 2> ends{};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return ErrnoStatus(errno, "socketpair");
+  }
+  const UniqueFd ours(ends[0]);
+  const UniqueFd theirs(ends[1]);
+  const auto said = RunInFork([&]() -> std::string {
+    prctl(PR_SET_NAME, "binder");
+    const auto socket = Bind("127.0.0.1", transport);
+    if (!socket.ok()) return std::string(socket.status().message());
+    return PassOn(theirs.get(), socket->get()) ? "passed on" : "could not pass it on";
+  });
+  if (!said.ok()) return said.status();
+  if (*said != "passed on") return absl::InternalError(*said);
+  return TakeOver(ours.get());
+}
+
+// A socket that has a port without a call of bind().
+absl::StatusOr<UniqueFd> WithoutBind(Transport transport) {
+  auto fd = OpenSocket(AF_INET, transport);
+  if (!fd.ok()) return fd;
+  if (transport != Transport::kUdp) {
+    if (listen(fd->get(), SOMAXCONN) != 0) return ErrnoStatus(errno, "listen");
+    return fd;
+  }
+  // To the pod, which answers: an ICMP error would be in the way later.
+  const auto pod = MakeAddress(TestNode::kPod, TestNode::kPodPort);
+  if (!pod.ok()) return pod.status();
+  std::array<char, 64> answer{};
+  if (sendto(fd->get(), "?", 1, 0, pod->get(), pod->size) != 1 ||
+      recv(fd->get(), answer.data(), answer.size(), 0) <= 0) {
+    return ErrnoStatus(errno, "exchange with the pod");
+  }
+  return fd;
+}
+
+class GuardOddListenerTest : public GuardTest {
+ protected:
+  static absl::StatusOr<std::unique_ptr<EchoServer>> Serve(Transport transport,
+                                                           absl::StatusOr<UniqueFd> socket) {
+    if (!socket.ok()) return socket.status();
+    return EchoServer::Adopt(kHost, transport, *std::move(socket));
+  }
+
+  // A connect, and for UDP a datagram of a socket that is not connected.
+  static void ExpectAnswers(const std::string& address, uint16_t port, Transport transport,
+                            const std::string& expected) {
+    const Dial dial{address, port, transport};
+    EXPECT_EQ(Ask(dial), expected) << ToString(dial);
+    if (transport == Transport::kUdp) {
+      EXPECT_EQ(AskByDatagram(address, port), expected) << address;
+    }
+  }
+
+  // The socket was there before the NodePort: hijacked, and rescued by a guard
+  // that starts then.
+  void ExpectRescued(Transport transport, absl::StatusOr<UniqueFd> socket,
+                     const std::vector<std::string>& arguments = {}) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(socket);
+    const uint16_t port = LocalPort(socket->get());
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, std::move(socket)));
+    NPG_ASSERT_OK(Allocate({}));
+    ExpectAnswers("127.0.0.1", port, transport, kHost);
+    NPG_ASSERT_OK(Allocate(NodePorts({port})));
+    ExpectAnswers("127.0.0.1", port, transport, Hijacked());
+    NPG_ASSERT_OK(StartGuard(arguments));
+    ExpectAnswers("127.0.0.1", port, transport, kHost);
+    NPG_ASSERT_OK(Unload());
+  }
+
+  // The guard was there first, then the socket, then the NodePort.
+  void ExpectGuarded(Transport transport, const std::function<absl::StatusOr<UniqueFd>()>& open,
+                     const std::vector<std::string>& arguments = {}) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate({}));
+    NPG_ASSERT_OK(StartGuard(arguments));
+    auto socket = open();
+    NPG_ASSERT_OK(socket);
+    const uint16_t port = LocalPort(socket->get());
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, std::move(socket)));
+    NPG_ASSERT_OK(Allocate(NodePorts({port})));
+    // Owners are looked for, and datagrams are exempt, a moment after the port is known.
+    const bool udp = transport == Transport::kUdp;
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] {
+      return Ask({"127.0.0.1", port, transport}) == kHost &&
+             (!udp || AskByDatagram("127.0.0.1", port) == kHost);
+    }));
+    NPG_ASSERT_OK(Unload());
+  }
+};
+
+TEST_P(GuardOddListenerTest, PortWithoutBind) {
+  for (const Transport transport : kTransports) {
+    ExpectRescued(transport, WithoutBind(transport));
+    ExpectGuarded(transport, [transport] { return WithoutBind(transport); });
+  }
+}
+
+// No program runs for such a socket, so its owner is found in /proc.
+TEST_P(GuardOddListenerTest, PortWithoutBindOfAChosenOwner) {
+  prctl(PR_SET_NAME, "victim");
+  const std::vector<std::string> chosen = {"--only-process", "victim"};
+  for (const Transport transport : kTransports) {
+    ExpectRescued(transport, WithoutBind(transport), chosen);
+    ExpectGuarded(
+        transport, [transport] { return WithoutBind(transport); }, chosen);
+  }
+}
+
+TEST_P(GuardOddListenerTest, BoundByAProcessThatEnded) {
+  for (const Transport transport : kTransports) {
+    ExpectRescued(transport, BoundByAnother(transport));
+    ExpectGuarded(transport, [transport] { return BoundByAnother(transport); });
+  }
+}
+
+// The owner is who holds the socket, where nobody saw who bound it.
+TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcessBeforeTheGuard) {
+  for (const Transport transport : kTransports) {
+    ExpectRescued(transport, BoundByAnother(transport), {"--ignore-process", "binder"});
+  }
+}
+
+// Otherwise it is who bound it, until the controller looks again.
+TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcess) {
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "binder"}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, BoundByAnother(transport)));
+    ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
+    EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 1U);
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "binder"}));
+    ExpectAnswers("127.0.0.1", kPort, transport, kHost);
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// And an ignored one that gets hold of it is a holder all the same.
+TEST_P(GuardOddListenerTest, PassedOnToAnIgnoredProcess) {
+  prctl(PR_SET_NAME, "holder");
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, BoundByAnother(transport)));
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// As systemd starts a service that is activated by its socket: bound by one
+// process, inherited over fork() and exec() by another.
+TEST_P(GuardOddListenerTest, InheritedOverExec) {
+  // Answers as an EchoServer does, on descriptor argv[2].
+  constexpr const char* kServer = R"(
+import socket, sys
+s = socket.socket(fileno=int(sys.argv[2]))
+print("ready", flush=True)
+while True:
+    if sys.argv[1] == "UDP":
+        data, peer = s.recvfrom(64)
+        s.sendto(b"host\n" + data, peer)
+    else:
+        connection, peer = s.accept()
+        connection.sendall(b"host\n")
+        connection.close()
+)";
+  for (const Transport transport : kTransports) {
+    for (const std::vector<std::string>& arguments :
+         {std::vector<std::string>{}, {"--only-process", "python3"}}) {
+      SCOPED_TRACE(absl::StrCat(TransportName(transport), " ", arguments.size()));
+      NPG_ASSERT_OK(Allocate({}));
+      NPG_ASSERT_OK_AND_ASSIGN(UniqueFd socket, Bind("127.0.0.1", transport));
+      UniqueFd inherited(dup(socket.get()));  // without close-on-exec
+      NPG_ASSERT_OK_AND_ASSIGN(
+          const ChildProcess service,
+          ChildProcess::Start({"python3", "-c", kServer, std::string(TransportName(transport)),
+                               absl::StrCat(inherited.get())}));
+      socket.Reset();
+      inherited.Reset();
+      ASSERT_TRUE(WaitUntil(absl::Seconds(30), [&] { return !service.Out().empty(); }))
+          << service.Err();
+      ExpectAnswers("127.0.0.1", kPort, transport, kHost);
+      NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+      ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
+      NPG_ASSERT_OK(StartGuard(arguments));
+      ExpectAnswers("127.0.0.1", kPort, transport, kHost);
+      NPG_ASSERT_OK(Unload());
+    }
+  }
+}
+
+// A lookup of a socket by a connect program names no device, and so finds no
+// socket that is bound to one. Datagrams of unconnected sockets need none.
+TEST_P(GuardOddListenerTest, BoundToLoopbackDevice) {
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate({}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host,
+                             Serve(transport, Bind("127.0.0.1", transport, ToDevice("lo"))));
+    ExpectAnswers("127.0.0.1", kPort, transport, kHost);
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    ExpectAnswers("127.0.0.1", kPort, transport, Hijacked());
+    NPG_ASSERT_OK(StartGuard());
+    // Exempt by its destination, connected or not.
+    ExpectAnswers("127.0.0.1", kPort, transport, transport == Transport::kUdp ? kHost : "pod");
+    EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+    EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), 1U);
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// Loopback does not reach it: not the guard's business. A VRF is such a device.
+TEST_P(GuardOddListenerTest, BoundToAnotherDevice) {
+  constexpr const char* kNodeAddress = "10.244.1.1";
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate({}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host,
+                             Serve(transport, Bind("0.0.0.0", transport, ToDevice("pod0"))));
+    ExpectAnswers("127.0.0.1", kPort, transport, "refused");
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    for (const char* scope : {"loopback", "local"}) {
+      SCOPED_TRACE(scope);
+      NPG_ASSERT_OK(StartGuard({"--scope", scope}));
+      ExpectAnswers("127.0.0.1", kPort, transport, "pod");
+      ExpectAnswers(kNodeAddress, kPort, transport, "pod");
+      EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+    }
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// A connect program is told the address, and not the interface it is on.
+TEST_P(GuardOddListenerTest, LinkLocal) {
+  NPG_ASSERT_OK(Ip("addr add fe80::1/64 dev lo nodad"));
+  const std::vector<NodePort> ports = NodePorts({kPort});
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(ApplyIpv6Rules(GetParam().variant, "::1", {}, 8081));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto pod, EchoServer::Start("pod", {{"::1", 8081, transport}}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, Bind("fe80::1%lo", transport)));
+    ExpectAnswers("fe80::1%lo", kPort, transport, kHost);
+    NPG_ASSERT_OK(ApplyIpv6Rules(GetParam().variant, "::1", ports, 8081));
+    NPG_ASSERT_OK(WriteNodePortsFile(node().File("nodeports.json"), ports));
+    for (const char* scope : {"loopback", "local"}) {
+      SCOPED_TRACE(scope);
+      NPG_ASSERT_OK(StartGuard({"--scope", scope}));
+      EXPECT_EQ(Ask({"fe80::1%lo", kPort, transport}), "pod");
+      // It is no listener on ::1.
+      ExpectAnswers("::1", kPort, transport, "pod");
+      EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+    }
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+// A proxy's: it takes what is routed to the node for others.
+TEST_P(GuardOddListenerTest, TransparentOnAForeignAddress) {
+  constexpr const char* kForeign = "198.51.100.7";
+  NPG_ASSERT_OK(Ip(absl::StrCat("route add local ", kForeign, "/32 dev lo")));
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK(Allocate({}));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto host,
+                             Serve(transport, Bind(kForeign, transport, Transparent)));
+    ExpectAnswers(kForeign, kPort, transport, kHost);
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    for (const char* scope : {"loopback", "local"}) {
+      SCOPED_TRACE(scope);
+      NPG_ASSERT_OK(StartGuard({"--scope", scope}));
+      // Routed to the node, but not an address that it has.
+      ExpectAnswers(kForeign, kPort, transport, "pod");
+      ExpectAnswers("127.0.0.1", kPort, transport, "pod");
+      EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+    }
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+TEST_P(GuardOddListenerTest, TransparentOnTheWildcard) {
+  for (const Transport transport : kTransports) {
+    ExpectRescued(transport, Bind("0.0.0.0", transport, Transparent));
+  }
+}
+
+// One address and port is one entry of the map: who bound it last decides for
+// the group.
+TEST_P(GuardOddListenerTest, ReusePortGroupOfTwoOwners) {
+  const auto bind_as = [](const char* name, Transport transport) {
+    prctl(PR_SET_NAME, name);
+    return Bind("127.0.0.1", transport, ReusePort);
+  };
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+  for (const Transport transport : kTransports) {
+    for (const bool ignored_last : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(TransportName(transport), ignored_last ? " holder last" : ""));
+      NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd first,
+                               bind_as(ignored_last ? "victim" : "holder", transport));
+      NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd last,
+                               bind_as(ignored_last ? "holder" : "victim", transport));
+      NPG_ASSERT_OK(Connect({"127.0.0.1", kPort, transport}));
+      EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), ignored_last ? 1U : 0U);
+      EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), ignored_last ? 0U : 1U);
+    }
+  }
+}
+
+TEST_P(GuardOddListenerTest, ReusePortGroupThatAnIgnoredOwnerLeft) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+  for (const Transport transport : kTransports) {
+    SCOPED_TRACE(TransportName(transport));
+    NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd victim, Bind("127.0.0.1", transport, ReusePort));
+    NPG_ASSERT_OK_AND_ASSIGN(const std::string said, RunInFork([transport]() -> std::string {
+                               prctl(PR_SET_NAME, "holder");
+                               return Bind("127.0.0.1", transport, ReusePort).ok() ? "held" : "";
+                             }));
+    ASSERT_EQ(said, "held");
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
+    Counted(NPG_COUNTER_EXEMPTED);
+    NPG_ASSERT_OK(Connect({"127.0.0.1", kPort, transport}));
+    EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 1U);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardOddListenerTest,
+                         ::testing::Values(RuleShape{IptablesVariant::kNft}), RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::odd_listener_test

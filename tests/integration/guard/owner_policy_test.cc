@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whose listeners are guarded: --ignore-process and --only-process, for sockets
+// that are bound under the guard's eyes and for those that were there before.
+#include <gtest/gtest.h>
+#include <sys/prctl.h>
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "guard_abi.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/datagram_client.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::owner_policy_test {
+namespace {
+
+constexpr uint16_t kPort = 33589;
+constexpr uint16_t kOtherPort = 33590;
+
+using Arguments = std::vector<std::string>;
+const Arguments& Nothing() {
+  static const auto* const kNothing = new Arguments();
+  return *kNothing;
+}
+
+class GuardOwnerPolicyTest : public GuardTest {
+ protected:
+  // A listener of a process by this name, as far as the kernel is concerned. (In
+  // /proc it is this thread's; nobody else has one here.)
+  static absl::StatusOr<std::unique_ptr<EchoServer>> ListenerOf(const char* name,
+                                                                uint16_t port = kPort) {
+    prctl(PR_SET_NAME, name);
+    return Host({{"127.0.0.1", port, Transport::kMptcp}, {"127.0.0.1", port, Transport::kUdp}});
+  }
+
+  // Over TCP, connected UDP and unconnected UDP.
+  static void Expect(const std::string& answer, uint16_t port = kPort) {
+    EXPECT_EQ(Ask({"127.0.0.1", port, Transport::kTcp}), answer);
+    EXPECT_EQ(Ask({"127.0.0.1", port, Transport::kUdp}), answer);
+    EXPECT_EQ(AskByDatagram("127.0.0.1", port), answer);
+  }
+
+  absl::Status Restart(const Arguments& arguments) {
+    NPG_RETURN_IF_ERROR(guard().Stop());
+    return StartGuard(arguments);
+  }
+
+  // What a command says about kPort, as JSON.
+  nlohmann::json Say(Arguments command) const {
+    command.insert(command.end(), {"-o", "json"});
+    const auto result = RunForResult(GuardCommand(node(), command));
+    EXPECT_TRUE(result.ok() && result->exit_code == 0) << result.status();
+    return result.ok() ? nlohmann::json::parse(result->out, nullptr, false) : nlohmann::json();
+  }
+  std::string RuleThatDecided() const {
+    return Say({"explain", "33589/tcp"})["walks"][0]["rows"][5]["fact"];
+  }
+};
+
+// What kube-proxy did before Kubernetes 1.24: it bound the NodePort, so that
+// nobody else would, and read nothing from it.
+TEST_P(GuardOwnerPolicyTest, TheHolderOfOldKubeProxyIsNoVictim) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto before, ListenerOf("kube-proxy"));
+    NPG_ASSERT_OK(StartGuard());
+    Expect(Hijacked());
+    EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 2U);
+    EXPECT_EQ(RuleThatDecided(), "ignored: --ignore-process names kube-proxy");
+    EXPECT_EQ(Say({"status"})["conflicts"][0]["verdict"], "ignored");
+  }
+  // Not even the first connect after the bind takes it for one.
+  for (int round = 0; round < 10; ++round) {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto after, ListenerOf("kube-proxy"));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto socket, Connect({"127.0.0.1", kPort, Transport::kUdp}));
+    EXPECT_EQ(MarkOf(socket.get()), 0U);
+  }
+  EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 10U);
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
+  // The same port, another process.
+  NPG_ASSERT_OK_AND_ASSIGN(const auto victim, ListenerOf("containerd"));
+  EXPECT_TRUE(
+      WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kPort) == kHost; }));
+  Expect(kHost);
+  EXPECT_EQ(RuleThatDecided(),
+            "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
+}
+
+TEST_P(GuardOwnerPolicyTest, OnlyTheNamed) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort, kOtherPort})));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto before, ListenerOf("containerd"));
+  NPG_ASSERT_OK(StartGuard({"--only-process", "containerd", "--only-process", "crio"}));
+  NPG_ASSERT_OK_AND_ASSIGN(auto other, ListenerOf("agent", kOtherPort));
+  Expect(kHost);
+  Expect(Hijacked(), kOtherPort);
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 2U);
+  EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 2U);
+  EXPECT_EQ(RuleThatDecided(), "guarded: --only-process names containerd");
+  other.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(const auto after, ListenerOf("crio", kOtherPort));
+  EXPECT_TRUE(
+      WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kOtherPort) == kHost; }));
+  Expect(kHost, kOtherPort);
+}
+
+// Each policy meets a listener that another one has judged.
+TEST_P(GuardOwnerPolicyTest, AChangedPolicyReachesListenersThatAreThere) {
+  const std::vector<std::pair<Arguments, bool>> policies = {
+      {{"--ignore-process", "agent"}, false},    {Nothing(), true},
+      {{"--only-process", "containerd"}, false}, {{"--only-process", "agent"}, true},
+      {{"--only-process", "containerd"}, false}, {{"--ignore-process", "containerd"}, true},
+      {{"--ignore-process", ""}, true},          {{"--ignore-process", "agent"}, false},
+      {{"--only-process", "agent"}, true},
+  };
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto agent, ListenerOf("agent"));
+  EXPECT_TRUE(
+      WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kPort) == kHost; }));
+  Expect(kHost);
+  for (const auto& [arguments, guarded] : policies) {
+    SCOPED_TRACE(arguments.empty() ? "default" : arguments[0] + " " + arguments[1]);
+    NPG_ASSERT_OK(Restart(arguments));
+    Expect(guarded ? kHost : Hijacked());
+  }
+}
+
+// A thread may have a name of its own. The kernel knows no other at bind(); the
+// process is what people name, and what the controller goes by when it looks.
+TEST_P(GuardOwnerPolicyTest, BoundByAThreadWithAnotherName) {
+  prctl(PR_SET_NAME, "agent");
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard({"--only-process", "agent"}));
+  absl::StatusOr<std::unique_ptr<EchoServer>> listener = absl::UnknownError("not started");
+  std::thread([&] { listener = ListenerOf("worker"); }).join();
+  NPG_ASSERT_OK(listener);
+  Expect(Hijacked());
+  NPG_ASSERT_OK(Restart({"--only-process", "agent"}));
+  Expect(kHost);
+}
+
+// Bound before the guard started, and no NodePort then.
+TEST_P(GuardOwnerPolicyTest, AListenerThatWasThereBeforeItsNodePort) {
+  NPG_ASSERT_OK(Allocate({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto agent, ListenerOf("agent"));
+  for (const auto& [arguments, guarded] :
+       std::vector<std::pair<Arguments, bool>>{{Nothing(), true},
+                                               {{"--ignore-process", "agent"}, false},
+                                               {{"--only-process", "agent"}, true},
+                                               {{"--only-process", "containerd"}, false}}) {
+    SCOPED_TRACE(arguments.empty() ? "default" : arguments[0] + " " + arguments[1]);
+    NPG_ASSERT_OK(Allocate({}));
+    NPG_ASSERT_OK(StartGuard(arguments));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+    const std::string answer = guarded ? kHost : Hijacked();
+    // The owner is looked for when the port becomes known.
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] {
+      return maps().Listener("127.0.0.1", kPort, Transport::kTcp).value_or(std::nullopt) &&
+             AskByDatagram("127.0.0.1", kPort) == answer;
+    }));
+    Expect(answer);
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardOwnerPolicyTest,
+                         ::testing::Values(RuleShape{IptablesVariant::kNft, true},
+                                           RuleShape{IptablesVariant::kLegacy, false}),
+                         RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::owner_policy_test

@@ -1,0 +1,359 @@
+// SPDX-License-Identifier: Apache-2.0
+// `nodeport-guard scan`, as a black box: whom it names, and what it needs for it.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grp.h>
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <system_error>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "testing/command.h"
+#include "testing/guard_process.h"
+#include "testing/status_asserts.h"
+#include "testing/test_cgroup.h"
+#include "testing/test_node.h"
+#include "testing/transport.h"
+
+namespace npg::testing::scan_test {
+namespace {
+
+using base::ErrnoStatus;
+using base::UniqueFd;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+using Json = nlohmann::json;
+
+constexpr uint16_t kPort = 33589;
+constexpr uint16_t kOtherPort = 33590;
+constexpr const char* kComm = "victim";
+constexpr uid_t kNobody = 65534;
+
+// For good, with the rights of any user.
+absl::Status BecomeNobody() {
+  if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
+      setresuid(kNobody, kNobody, kNobody) != 0) {
+    return ErrnoStatus(errno, "become nobody");
+  }
+  // As after exec(): otherwise /proc/PID would still be root's.
+  if (prctl(PR_SET_DUMPABLE, 1) != 0) return ErrnoStatus(errno, "prctl");
+  return absl::OkStatus();
+}
+
+// A fork of a process of this test, which keeps its descriptors until that one
+// ends. In a new pid namespace it cannot tell who its parent is, so that a pipe
+// has to say when.
+absl::StatusOr<pid_t> ForkKeeper() {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
+  const pid_t pid = fork();
+  if (pid < 0) return ErrnoStatus(errno, "fork");
+  if (pid > 0) return pid;  // with both ends open
+  close(ends[1]);
+  char nothing = 0;
+  while (read(ends[0], &nothing, 1) < 0 && errno == EINTR) {
+  }
+  _exit(0);
+}
+
+// A process by the name of kComm with what `open` opens in it, until destroyed.
+class Process {
+ public:
+  // Returns the pid that is to be known: of itself, or of one it forked.
+  using Open = std::function<absl::StatusOr<pid_t>(std::vector<UniqueFd>& kept)>;
+
+  static absl::StatusOr<std::unique_ptr<Process>> Start(const Open& open) {
+    std::array<int, 2> ends{};
+    if (pipe2(ends.data(), O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
+    const UniqueFd report(ends[0]);
+    UniqueFd theirs(ends[1]);
+    std::unique_ptr<Process> process(new Process());
+    process->pid_ = fork();
+    if (process->pid_ < 0) return ErrnoStatus(errno, "fork");
+    if (process->pid_ == 0) Live(open, theirs.get());
+    theirs.Reset();
+    // One write, so one read.
+    std::array<char, 512> text{};
+    const ssize_t size = read(report.get(), text.data(), text.size());
+    const absl::string_view said(text.data(), size > 0 ? static_cast<size_t>(size) : 0);
+    const auto json = Json::parse(said, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_number()) {
+      return absl::InternalError(json.is_string() ? json.get<std::string>() : "process ended");
+    }
+    process->told_ = json.get<pid_t>();
+    return process;
+  }
+  ~Process() {
+    if (pid_ <= 0) return;
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+  }
+  Process(const Process&) = delete;
+  Process& operator=(const Process&) = delete;
+
+  pid_t pid() const { return pid_; }
+  pid_t told() const { return told_; }
+
+ private:
+  Process() = default;
+
+  [[noreturn]] static void Live(const Open& open, int report) {
+    prctl(PR_SET_NAME, kComm);
+    std::vector<UniqueFd> kept;
+    const absl::StatusOr<pid_t> pid = open(kept);
+    const std::string text =
+        (pid.ok() ? Json(*pid) : Json(std::string(pid.status().message()))).dump();
+    // A change of user clears it.
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (write(report, text.data(), text.size()) < 0) _exit(1);
+    for (;;) pause();
+  }
+
+  pid_t pid_ = -1;
+  pid_t told_ = -1;
+};
+
+Process::Open Listens(const std::string& address, uint16_t port = kPort) {
+  return [address, port](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+    auto socket = ListenOn(address, port);
+    if (!socket.ok()) return socket.status();
+    kept.push_back(*std::move(socket));
+    return getpid();
+  };
+}
+
+struct Scanned {
+  int exit_code = -1;
+  std::string text;
+  Json json;  // what standard output is
+};
+
+absl::StatusOr<Scanned> RunScan(const std::vector<std::string>& command) {
+  const auto result = RunForResult(command);
+  if (!result.ok()) return result.status();
+  return Scanned{result->exit_code, absl::StrCat(result->out, result->err),
+                 Json::parse(result->out, nullptr, /*allow_exceptions=*/false)};
+}
+
+class ScanTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    NPG_ASSERT_OK_AND_ASSIGN(node_, TestNode::Create());
+    NPG_ASSERT_OK(WriteNodePortsFile(node_->File("nodeports.json"),
+                                     {{kPort, Transport::kTcp}, {kOtherPort, Transport::kTcp}}));
+  }
+
+  const TestNode& node() const { return *node_; }
+
+  std::vector<std::string> Arguments(const std::vector<std::string>& more) const {
+    std::vector<std::string> arguments = {"scan", "--source", "file", "--nodeports-file",
+                                          node_->File("nodeports.json")};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+
+  absl::StatusOr<Scanned> Scan(const std::vector<std::string>& more = {"-o", "json"}) const {
+    return RunScan(GuardCommand(*node_, Arguments(more)));
+  }
+
+  // The owner of the only conflict.
+  Json OwnerOfConflict() const {
+    const auto scanned = Scan();
+    if (!scanned.ok() || scanned->exit_code != 3 || scanned->json["conflicts"].size() != 1) {
+      ADD_FAILURE() << scanned.status() << (scanned.ok() ? scanned->text : "");
+      return Json::object();
+    }
+    return scanned->json["conflicts"][0]["owner"];
+  }
+
+  // What a process in the cgroup at `path` below this test's is said to be.
+  Json OwnerInCgroup(const std::string& path) const {
+    const auto process =
+        Process::Start([&path](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+          NPG_RETURN_IF_ERROR(TestCgroup::Enter(path));
+          return Listens("127.0.0.1")(kept);
+        });
+    if (!process.ok()) {
+      ADD_FAILURE() << process.status();
+      return Json::object();
+    }
+    return OwnerOfConflict();
+  }
+
+ private:
+  std::unique_ptr<TestNode> node_;
+};
+
+TEST_F(ScanTest, NamesTheOwner) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto none, Scan());
+  EXPECT_EQ(none.exit_code, 0) << none.text;
+  EXPECT_THAT(none.json["conflicts"], IsEmpty());
+
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  const Json owner = OwnerOfConflict();
+  EXPECT_EQ(owner["pid"], process->pid());
+  EXPECT_EQ(owner["comm"], kComm);
+  EXPECT_THAT(owner["holders"], ElementsAre(process->pid()));
+  EXPECT_EQ(owner["executable"], std::filesystem::read_symlink("/proc/self/exe").string());
+}
+
+// Without any privilege, and without a bpf file system: the conflicts are the
+// same, and so are the names of the user's own processes.
+TEST_F(ScanTest, AsAnotherUser) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto roots, Process::Start(Listens("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto own,
+                           Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+                             NPG_RETURN_IF_ERROR(BecomeNobody());
+                             return Listens("127.0.0.1", kOtherPort)(kept);
+                           }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto as_root, Scan());
+  ASSERT_EQ(as_root.exit_code, 3) << as_root.text;
+  ASSERT_THAT(as_root.json["conflicts"], SizeIs(2));
+  EXPECT_EQ(as_root.json["conflicts"][0]["owner"]["pid"], roots->pid());
+  EXPECT_THAT(as_root.json["notes"], IsEmpty());
+
+  // Where the binary is built need not be open to everybody.
+  const std::string binary = node().File("nodeport-guard");
+  std::error_code error;
+  std::filesystem::copy_file(GuardCommand(node(), {}).front(), binary, error);
+  ASSERT_FALSE(error) << error.message();
+  std::vector<std::string> command = Arguments({"--bpffs", node().File("none"), "-o", "json"});
+  command.insert(command.begin(), binary);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string said, RunInFork([&command]() -> std::string {
+                             if (const absl::Status status = BecomeNobody(); !status.ok())
+                               return status.ToString();
+                             const auto scanned = RunScan(command);
+                             if (!scanned.ok()) return scanned.status().ToString();
+                             return absl::StrCat(scanned->exit_code, " ", scanned->text);
+                           }));
+  ASSERT_EQ(said.substr(0, 2), "3 ") << said;
+  const Json json = Json::parse(said.substr(2), nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(json.is_object()) << said;
+  ASSERT_THAT(json["conflicts"], SizeIs(2)) << said;
+  EXPECT_EQ(json["conflicts"][0]["port"], kPort);
+  EXPECT_TRUE(json["conflicts"][0]["owner"]["pid"].is_null()) << said;
+  EXPECT_EQ(json["conflicts"][0]["owner"]["uid"], 0);
+  EXPECT_EQ(json["conflicts"][1]["port"], kOtherPort);
+  EXPECT_EQ(json["conflicts"][1]["owner"]["pid"], own->pid());
+  EXPECT_EQ(json["conflicts"][1]["owner"]["comm"], kComm);
+  EXPECT_EQ(json["conflicts"][1]["owner"]["uid"], kNobody);
+  EXPECT_EQ(json["guarded"], false);
+  EXPECT_THAT(json["notes"], ElementsAre("of 1 listener no process was found; run it as root to "
+                                         "see those of other users"));
+}
+
+TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process,
+                           Process::Start([](std::vector<UniqueFd>&) -> absl::StatusOr<pid_t> {
+                             const auto socket = ListenOn("127.0.0.1", kPort);
+                             if (!socket.ok()) return socket.status();
+                             if (unshare(CLONE_NEWPID) != 0)
+                               return ErrnoStatus(errno, "unshare(CLONE_NEWPID)");
+                             return ForkKeeper();  // and this process's copy is closed
+                           }));
+  const std::string status = absl::StrCat("/proc/", process->told(), "/status");
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string pids, RunCommand({"grep", "NSpid", status}));
+  ASSERT_EQ(pids, absl::StrCat("NSpid:\t", process->told(), "\t1\n"));
+  const Json owner = OwnerOfConflict();
+  EXPECT_EQ(owner["pid"], process->told());
+  EXPECT_EQ(owner["comm"], kComm);
+  EXPECT_THAT(owner["holders"], ElementsAre(process->told()));
+}
+
+TEST_F(ScanTest, SharedAfterFork) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process,
+                           Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+                             absl::StatusOr<pid_t> self = Listens("127.0.0.1")(kept);
+                             if (!self.ok()) return self;
+                             return ForkKeeper();
+                           }));
+  EXPECT_THAT(OwnerOfConflict()["holders"],
+              ::testing::UnorderedElementsAre(process->pid(), process->told()));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, Scan({}));
+  EXPECT_EQ(table.exit_code, 3);
+  EXPECT_THAT(table.text, HasSubstr(", shared by 2 processes\n"));
+}
+
+TEST_F(ScanTest, IgnoredOwners) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  EXPECT_EQ(OwnerOfConflict()["pid"], process->pid());
+  for (const auto& [flag, name, ignored] :
+       std::vector<std::tuple<std::string, std::string, bool>>{{"--ignore-process", kComm, true},
+                                                               {"--only-process", "other", true},
+                                                               {"--ignore-process", "other", false},
+                                                               {"--only-process", kComm, false}}) {
+    SCOPED_TRACE(absl::StrCat(flag, " ", name));
+    NPG_ASSERT_OK_AND_ASSIGN(const auto scanned, Scan({flag, name, "-o", "json"}));
+    EXPECT_EQ(scanned.exit_code, ignored ? 0 : 3) << scanned.text;
+    EXPECT_THAT(scanned.json["conflicts"], SizeIs(ignored ? 0 : 1));
+    ASSERT_THAT(scanned.json["ignored"], SizeIs(ignored ? 1 : 0));
+    const Json& listed = scanned.json[ignored ? "ignored" : "conflicts"];
+    EXPECT_EQ(listed[0]["owner"]["pid"], process->pid());
+  }
+}
+
+TEST_F(ScanTest, ScopeLocal) {
+  constexpr const char* kNodeAddress = "10.244.1.1";
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens(kNodeAddress)));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto loopback, Scan());
+  EXPECT_EQ(loopback.exit_code, 0) << loopback.text;
+  EXPECT_THAT(loopback.json["conflicts"], IsEmpty());
+  EXPECT_EQ(loopback.json["listeners"], 1);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto local, Scan({"--scope", "local", "-o", "json"}));
+  EXPECT_EQ(local.exit_code, 3) << local.text;
+  ASSERT_THAT(local.json["conflicts"], SizeIs(1));
+  EXPECT_EQ(local.json["conflicts"][0]["listener"], kNodeAddress);
+  EXPECT_EQ(local.json["conflicts"][0]["owner"]["pid"], process->pid());
+}
+
+// As kubelet's systemd driver and containerd name them.
+TEST_F(ScanTest, OwnerInAContainer) {
+  const std::string id(64, 'c');
+  const std::string slice = "kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice";
+  NPG_ASSERT_OK(node().cgroup().MakeChild(slice));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string scope, node().cgroup().MakeChild(absl::StrCat(
+                                                        slice, "/cri-containerd-", id, ".scope")));
+  const Json owner = OwnerInCgroup(scope);
+  EXPECT_EQ(owner["pod_uid"], "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9");
+  EXPECT_EQ(owner["container_id"], id);
+  EXPECT_EQ(owner["container_runtime"], "containerd");
+  EXPECT_TRUE(owner["unit"].is_null());
+}
+
+TEST_F(ScanTest, OwnerInAUnit) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string unit, node().cgroup().MakeChild("agent.service"));
+  const Json owner = OwnerInCgroup(unit);
+  EXPECT_EQ(owner["unit"], "agent.service");
+  EXPECT_TRUE(owner["pod_uid"].is_null());
+  EXPECT_TRUE(owner["container_id"].is_null());
+  EXPECT_THAT(owner["cgroup"].get<std::string>(), ::testing::EndsWith("/agent.service"));
+}
+
+}  // namespace
+}  // namespace npg::testing::scan_test

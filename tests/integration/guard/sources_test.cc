@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// What `status` says of a source that comes and goes, and that the guard does
+// not mind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
+#include "testing/status_asserts.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::sources_test {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+constexpr uint16_t kPort = 33589;
+
+class GuardSourcesTest : public GuardTest {
+ protected:
+  absl::StatusOr<json> Status() {
+    auto result = RunForResult(GuardCommand(node(), {"status", "-o", "json"}));
+    if (!result.ok()) return result.status();
+    json status = json::parse(result->out, nullptr, /*allow_exceptions=*/false);
+    if (status.is_discarded()) return absl::InternalError(result->out + result->err);
+    return status;
+  }
+
+  // The only source, once `fits` says so of it; or as it was at the end.
+  json Source(const std::function<bool(const json&)>& fits) {
+    json source;
+    WaitUntil(absl::Seconds(10), [&] {
+      const auto status = Status();
+      if (!status.ok() || (*status)["sources"].size() != 1) return false;
+      source = (*status)["sources"][0];
+      return fits(source);
+    });
+    return source;
+  }
+
+  std::string File() { return node().File("nodeports.json"); }
+};
+
+TEST_P(GuardSourcesTest, AFileThatIsGoneIsSaidToBeAndItsPortsStayGuarded) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  const Dial dial{"127.0.0.1", kPort, Transport::kTcp};
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard());
+  const json before = Source([](const json& source) { return source["connected"] == true; });
+  EXPECT_EQ(before["source"], "file");
+  EXPECT_EQ(before["connected"], true);
+  EXPECT_EQ(before["ports"], 2);
+  EXPECT_EQ(before["errors"]["read"], 0);
+  EXPECT_EQ(before["detail"], File());
+
+  ASSERT_EQ(std::remove(File().c_str()), 0);
+  const json gone = Source([](const json& source) { return source["connected"] == false; });
+  EXPECT_EQ(gone["connected"], false);
+  EXPECT_THAT(gone["last_error"].get<std::string>(), HasSubstr("No such file or directory"));
+  EXPECT_GE(gone["errors"]["read"], 1);
+  EXPECT_EQ(gone["ports"], 2) << "as it last said";
+  EXPECT_EQ(Ask(dial), kHost) << "still guarded";
+  NPG_ASSERT_OK_AND_ASSIGN(const json status, Status());
+  EXPECT_EQ(status["healthy"], true);
+  EXPECT_THAT(status["notes"].dump(), HasSubstr("source file is not connected since"));
+
+  std::ofstream(File()) << "[\"33589";
+  const json cut = Source([](const json& source) { return source["errors"]["decode"] == 1; });
+  EXPECT_EQ(cut["connected"], false);
+  EXPECT_THAT(cut["last_error"].get<std::string>(), HasSubstr("line 1"));
+  EXPECT_EQ(Ask(dial), kHost);
+
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort, kPort + 1})));
+  const json again = Source([](const json& source) { return source["connected"] == true; });
+  EXPECT_EQ(again["connected"], true);
+  EXPECT_EQ(again["ports"], 4);
+  EXPECT_EQ(Ask(dial), kHost);
+}
+
+TEST_P(GuardSourcesTest, IsToldWithoutAControllerAndForgottenWithItsSource) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Kill());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string table, RunCommand(GuardCommand(node(), {"status"})));
+  EXPECT_THAT(table, HasSubstr("\nSources, as they were when the last controller ended\n"
+                               "  file  was connected\n"));
+  ForgetGuard();
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardProcess netfilter,
+                           GuardProcess::Start(node(), {"--source", "netfilter"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const json status, Status());
+  ASSERT_EQ(status["sources"].size(), 1U) << status["sources"];
+  EXPECT_EQ(status["sources"][0]["source"], "netfilter");
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, GuardSourcesTest, ::testing::Values(RuleShape{}), RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::sources_test

@@ -1,0 +1,168 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/subprocess.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>  // NOLINT(modernize-deprecated-headers): kill() is POSIX, not <csignal>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "testing/status_asserts.h"
+
+namespace npg::base::subprocess_test {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class SubprocessTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    absl::StatusOr<std::unique_ptr<EventLoop>> loop = EventLoop::Create();
+    NPG_ASSERT_OK(loop);
+    loop_ = *std::move(loop);
+  }
+
+  absl::StatusOr<std::string> Run(const std::string& script,
+                                  const Subprocess::Limits& limits = {}) {
+    absl::StatusOr<std::string> output = absl::UnknownError("not called back");
+    absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(
+        *loop_, {"/bin/sh", "-c", script}, limits, [&](absl::StatusOr<std::string> result) {
+          output = std::move(result);
+          *process = nullptr;  // as its owner may
+          loop_->Stop();
+        });
+    if (!process.ok()) return process.status();
+    NPG_EXPECT_OK(loop_->Run());
+    return output;
+  }
+
+  std::unique_ptr<EventLoop> loop_;
+};
+
+// Whether the process is gone, or is a zombie about to be reaped by init.
+bool IsGone(pid_t pid) {
+  std::ifstream stat(absl::StrCat("/proc/", pid, "/stat"));
+  std::string line;
+  std::getline(stat, line);
+  return !stat || line.find(") Z ") != std::string::npos;
+}
+
+TEST_F(SubprocessTest, GivesStandardOutput) {
+  EXPECT_EQ(*Run("echo hello; echo not this >&2"), "hello\n");
+  EXPECT_EQ(*Run(":"), "");
+}
+
+TEST_F(SubprocessTest, GivesAllOfALargeOutput) {
+  const absl::StatusOr<std::string> output = Run("seq 1 1000000");
+  NPG_ASSERT_OK(output);
+  EXPECT_EQ(output->size(), 6888896U);
+  EXPECT_TRUE(output->ends_with("\n1000000\n"));
+}
+
+TEST_F(SubprocessTest, SaysHowACommandFailed) {
+  const absl::Status status = Run("echo one >&2; echo two >&2; exit 3").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(status.message(), "/bin/sh failed with exit code 3: one; two");
+  EXPECT_EQ(Run("exit 1").status().message(), "/bin/sh failed with exit code 1");
+  EXPECT_EQ(Run("kill -SEGV $$").status().message(), "/bin/sh was killed by signal 11");
+}
+
+TEST_F(SubprocessTest, ALongComplaintIsCutAndDoesNotBlock) {
+  const absl::Status status = Run("seq 1 200000 >&2; exit 1").status();
+  EXPECT_THAT(std::string(status.message()), StartsWith("/bin/sh failed with exit code 1: 1; 2;"));
+  EXPECT_LT(status.message().size(), 1500U);
+  EXPECT_EQ(*Run("seq 1 200000 >&2; echo fine"), "fine\n");
+}
+
+TEST_F(SubprocessTest, KillsWhatTakesTooLong) {
+  const absl::Status status =
+      Run("echo $$; sleep 1000", {.timeout = absl::Milliseconds(100)}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_EQ(status.message(), "/bin/sh did not end within 100ms and was killed");
+}
+
+TEST_F(SubprocessTest, KillsWhatPrintsTooMuch) {
+  const absl::Status status =
+      Run("exec cat /dev/zero", {.timeout = absl::Seconds(30), .output_bytes = 1 << 20}).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(Run("head -c 1001 /dev/zero", {.timeout = absl::Seconds(30), .output_bytes = 1000})
+                .status()
+                .code(),
+            absl::StatusCode::kResourceExhausted);
+  NPG_EXPECT_OK(
+      Run("head -c 1000 /dev/zero", {.timeout = absl::Seconds(30), .output_bytes = 1000}));
+}
+
+TEST_F(SubprocessTest, ACommandThatDoesNotExist) {
+  const absl::StatusOr<std::unique_ptr<Subprocess>> process =
+      Subprocess::Start(*loop_, {"/no/such/command"}, {},
+                        [](const absl::StatusOr<std::string>&) { FAIL() << "called back"; });
+  EXPECT_EQ(process.status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(std::string(process.status().message()), HasSubstr("run /no/such/command: No such"));
+  EXPECT_EQ(Subprocess::Start(*loop_, {}, {}, {}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SubprocessTest, LeavesNothingBehind) {
+  // A child that outlives the command holds its pipe open: neither waited for
+  // nor left alone.
+  const absl::StatusOr<std::string> output = Run("sleep 1000 & echo $!");
+  NPG_ASSERT_OK(output);
+  const auto pid = static_cast<pid_t>(std::atoi(output->c_str()));
+  ASSERT_GT(pid, 0);
+  for (int i = 0; i < 1000 && !IsGone(pid); ++i) usleep(10'000);
+  EXPECT_TRUE(IsGone(pid));
+}
+
+TEST_F(SubprocessTest, TheDestructorKills) {
+  std::string pattern = ::testing::TempDir() + "npg-subprocess-XXXXXX";
+  ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+  const std::string file = pattern + "/pid";
+  absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(
+      *loop_,
+      {"/bin/sh", "-c",
+       "echo $$ > " + file + ".new; mv " + file + ".new " + file + "; exec sleep 1000"},
+      {}, [](const absl::StatusOr<std::string>&) { FAIL() << "called back"; });
+  NPG_ASSERT_OK(process);
+  for (int i = 0; i < 1000 && !std::filesystem::exists(file); ++i) usleep(10'000);
+  *process = nullptr;
+  pid_t pid = 0;
+  std::ifstream(file) >> pid;
+  ASSERT_GT(pid, 0);
+  EXPECT_EQ(kill(pid, 0), -1);
+  EXPECT_EQ(errno, ESRCH);
+  const auto timer = loop_->After(absl::Milliseconds(50), [this] { loop_->Stop(); });
+  NPG_EXPECT_OK(loop_->Run());
+  loop_->Cancel(timer);
+  std::filesystem::remove_all(pattern);
+}
+
+TEST_F(SubprocessTest, RunsInACleanEnvironment) {
+  setenv("LC_ALL", "de_DE.UTF-8", 1);
+  setenv("NPG_TEST", "kept", 1);
+  EXPECT_EQ(*Run("echo $LC_ALL $NPG_TEST; cat"), "C kept\n");
+  sigset_t blocked, old;
+  sigemptyset(&blocked);
+  sigaddset(&blocked, SIGTERM);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &blocked, &old), 0);
+  const absl::StatusOr<std::string> output = Run("grep SigBlk /proc/self/status");
+  ASSERT_EQ(pthread_sigmask(SIG_SETMASK, &old, nullptr), 0);
+  EXPECT_EQ(*output, "SigBlk:\t0000000000000000\n");
+}
+
+}  // namespace
+}  // namespace npg::base::subprocess_test

@@ -1,0 +1,524 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/args/command_line.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "cli/args/options.h"
+#include "cli/exit_code.h"
+#include "core/port.h"
+#include "serve/http_address.h"
+#include "testing/status_asserts.h"
+
+namespace npg::cli::command_line_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using Variables = std::map<std::string, std::string>;
+
+Environment From(const Variables& variables) {
+  return [variables](const std::string& name) -> std::optional<std::string> {
+    const auto it = variables.find(name);
+    return it == variables.end() ? std::nullopt : std::optional<std::string>(it->second);
+  };
+}
+
+// The arguments are what stands between blanks.
+absl::StatusOr<Options> Parse(const std::string& line, const Variables& variables = {}) {
+  CommandLine command_line;
+  return command_line.Parse(absl::StrSplit(line, ' ', absl::SkipEmpty()), From(variables));
+}
+
+template <typename T>
+absl::StatusOr<T> ParseAs(const std::string& line, const Variables& variables = {}) {
+  absl::StatusOr<Options> options = Parse(line, variables);
+  if (!options.ok()) return options.status();
+  return std::get<T>(*options);
+}
+
+// The message of a line that has to be refused as wrong usage.
+std::string Refused(const std::string& line, const Variables& variables = {}) {
+  const absl::StatusOr<Options> options = Parse(line, variables);
+  if (options.ok()) return "(accepted)";
+  EXPECT_EQ(ExitCode(options.status()), kExitUsage) << options.status();
+  EXPECT_THAT(std::string(options.status().message()), Not(HasSubstr("\n")));
+  return std::string(options.status().message());
+}
+
+class ConfigFile {
+ public:
+  explicit ConfigFile(const std::string& content) {
+    std::string pattern = ::testing::TempDir() + "npg-config-XXXXXX";
+    folder_ = mkdtemp(pattern.data());
+    std::ofstream(path()) << content;
+  }
+  ~ConfigFile() { std::filesystem::remove_all(folder_); }
+  ConfigFile(const ConfigFile&) = delete;
+  ConfigFile& operator=(const ConfigFile&) = delete;
+
+  std::string path() const { return folder_ / "guard.yaml"; }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+TEST(CommandLineTest, DefaultsOfRun) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run"));
+  EXPECT_EQ(run.node.cgroup, "");
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf");
+  EXPECT_THAT(run.sources.sources, ElementsAre("auto"));
+  EXPECT_EQ(run.sources.nodeports_file, "");
+  EXPECT_EQ(run.sources.kubeconfig, "");
+  EXPECT_EQ(run.sources.kube_context, "");
+  EXPECT_EQ(run.sources.kube_api_server, "");
+  EXPECT_FALSE(run.sources.in_cluster);
+  EXPECT_FALSE(run.observe);
+  EXPECT_EQ(run.mark.value, 0x1000U);
+  EXPECT_EQ(run.mark.mask, 0x1000U);
+  EXPECT_THAT(run.owners.ignored, ElementsAre("kube-proxy", "ovnkube"));
+  EXPECT_FALSE(run.detach_on_exit);
+  ASSERT_TRUE(run.http.has_value());
+  EXPECT_EQ(serve::ToString(*run.http), "127.0.0.1:9829");
+  EXPECT_EQ(run.log_level, "info");
+  EXPECT_FALSE(run.log_json);
+  EXPECT_TRUE(run.kube_events);
+  EXPECT_EQ(run.node_name, "");
+}
+
+TEST(CommandLineTest, TheNodesNameIsFlagThenEnvironment) {
+  const auto name = [](const std::string& line, const Variables& variables) {
+    const auto run = ParseAs<RunOptions>(line, variables);
+    return run.ok() ? run->node_name : "(refused)";
+  };
+  const Variables both = {{"NODE_NAME", "pod"}, {"NODEPORT_GUARD_NODE_NAME", "own"}};
+  EXPECT_EQ(name("run", {{"NODE_NAME", "pod"}}), "pod");
+  EXPECT_EQ(name("run", both), "own");
+  EXPECT_EQ(name("run --node-name flag", both), "flag");
+  EXPECT_EQ(Refused("run --kube-events maybe"), "--kube-events: \"maybe\" is not one of on, off");
+}
+
+// Where `run` with this line listens for HTTP.
+std::string HttpAddressOf(const std::string& line, const Variables& variables = {}) {
+  const absl::StatusOr<RunOptions> run = ParseAs<RunOptions>(line, variables);
+  if (!run.ok()) return std::string(run.status().message());
+  return run->http ? serve::ToString(*run->http) : "off";
+}
+
+TEST(CommandLineTest, HttpAddress) {
+  EXPECT_EQ(HttpAddressOf("run --http-address off"), "off");
+  EXPECT_EQ(HttpAddressOf("run --http-address [::1]:80"), "[::1]:80");
+  EXPECT_EQ(HttpAddressOf("run --http-address 0.0.0.0:9000 --http-address 10.0.0.1:9001"),
+            "10.0.0.1:9001");
+  EXPECT_EQ(HttpAddressOf("run", {{"NODEPORT_GUARD_HTTP_ADDRESS", "127.0.0.2:1"}}), "127.0.0.2:1");
+  EXPECT_EQ(
+      HttpAddressOf("run --http-address 127.0.0.3:1", {{"NODEPORT_GUARD_HTTP_ADDRESS", "off"}}),
+      "127.0.0.3:1");
+  const ConfigFile config("http-address: \"[::]:9829\"\n");
+  EXPECT_EQ(HttpAddressOf("run --config " + config.path()), "[::]:9829");
+  EXPECT_EQ(HttpAddressOf("run --http-address off --config " + config.path()), "off");
+  const ConfigFile off("http-address: off\n");
+  EXPECT_EQ(HttpAddressOf("run --config " + off.path()), "off");
+}
+
+TEST(CommandLineTest, RefusesAnHttpAddressThatIsNone) {
+  EXPECT_EQ(Refused("run --http-address 127.0.0.1:0"),
+            "--http-address: \"127.0.0.1:0\" has port 0, which would be another one at each "
+            "start; write an IP address and a port, as 127.0.0.1:9829 or [::1]:9829, or off");
+  EXPECT_THAT(Refused("run --http-address localhost:9829"), HasSubstr("are not looked up"));
+  EXPECT_THAT(Refused("run --http-address :9829"), HasSubstr("names no address"));
+  EXPECT_THAT(Refused("run --http-address OFF"), HasSubstr("has no port"));
+  EXPECT_THAT(Refused("run", {{"NODEPORT_GUARD_HTTP_ADDRESS", "9829"}}),
+              HasSubstr("NODEPORT_GUARD_HTTP_ADDRESS"));
+}
+
+TEST(CommandLineTest, AllFlagsOfRun) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions run,
+      ParseAs<RunOptions>(
+          "run --source netfilter --source=file,kubernetes --nodeports-file p.yaml "
+          "--kubeconfig k.yaml --kube-context c --kube-api-server https://192.0.2.1:6443/ "
+          "--mode observe "
+          "--cgroup /cg --bpffs /bpf --mark 0x10 --mark-mask 0xf0 --ignore-process a,b "
+          "--ignore-process c --detach-on-exit --log-level debug --log-format json "
+          "--kube-events off --node-name worker-1"));
+  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file", "kubernetes"));
+  EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
+  EXPECT_EQ(run.sources.kubeconfig, "k.yaml");
+  EXPECT_EQ(run.sources.kube_context, "c");
+  EXPECT_EQ(run.sources.kube_api_server, "https://192.0.2.1:6443");
+  EXPECT_TRUE(run.observe);
+  EXPECT_EQ(run.node.cgroup, "/cg");
+  EXPECT_EQ(run.node.bpffs, "/bpf");
+  EXPECT_EQ(run.mark.value, 0x10U);
+  EXPECT_EQ(run.mark.mask, 0xf0U);
+  EXPECT_THAT(run.owners.ignored, ElementsAre("a", "b", "c"));
+  EXPECT_TRUE(run.detach_on_exit);
+  EXPECT_EQ(run.log_level, "debug");
+  EXPECT_TRUE(run.log_json);
+  EXPECT_FALSE(run.kube_events);
+  EXPECT_EQ(run.node_name, "worker-1");
+}
+
+TEST(CommandLineTest, FlagsOfDoctor) {
+  NPG_ASSERT_OK_AND_ASSIGN(const DoctorOptions plain, ParseAs<DoctorOptions>("doctor"));
+  EXPECT_FALSE(plain.mark.has_value()) << "the one of a guard that is loaded";
+  EXPECT_FALSE(plain.local_scope);
+  EXPECT_THAT(plain.sources.sources, ElementsAre("auto"));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const DoctorOptions doctor,
+      ParseAs<DoctorOptions>("doctor --mark 0x800 --scope local --source file --nodeports-file p "
+                             "--cgroup /cg --bpffs /bpf -o yaml"));
+  ASSERT_TRUE(doctor.mark.has_value());
+  EXPECT_EQ(doctor.mark->value, 0x800U);
+  EXPECT_EQ(doctor.mark->mask, 0x800U);
+  EXPECT_TRUE(doctor.local_scope);
+  EXPECT_EQ(doctor.sources.nodeports_file, "p");
+  EXPECT_EQ(doctor.node.cgroup, "/cg");
+  EXPECT_EQ(doctor.node.bpffs, "/bpf");
+  EXPECT_EQ(doctor.output, OutputFormat::kYaml);
+  EXPECT_THAT(Refused("doctor --mark 0x1001 --mark-mask 0x1000"), HasSubstr("outside --mark-mask"));
+}
+
+TEST(CommandLineTest, TheLastOfASingleFlagCounts) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --mode observe --mode enforce"));
+  EXPECT_FALSE(run.observe);
+}
+
+TEST(CommandLineTest, UnknownFlagsAndCommandsAreNamed) {
+  EXPECT_EQ(Refused(""), "no command given");
+  EXPECT_EQ(Refused("walk"), "unknown command \"walk\"");
+  EXPECT_EQ(Refused("--bpffs /x run"), "unknown flag \"--bpffs\"");
+  EXPECT_EQ(Refused("run --frob"), "unknown flag \"--frob\"");
+  EXPECT_EQ(Refused("run --frob=1"), "unknown flag \"--frob\"");
+  EXPECT_EQ(Refused("run -z"), "unknown flag \"-z\"");
+  EXPECT_EQ(Refused("run status"), "unexpected argument \"status\"");
+  EXPECT_EQ(Refused("status --mode observe"), "unknown flag \"--mode\"");
+  EXPECT_EQ(Refused("version --bpffs /x"), "unknown flag \"--bpffs\"");
+  EXPECT_EQ(Refused("run --mode"), "--mode: needs a value");
+  EXPECT_EQ(Refused("run --bpffs="), "--bpffs: needs a value");
+  CommandLine command_line;
+  EXPECT_EQ(command_line.Parse({"run", "--bpffs", ""}, From({})).status(),
+            UsageError("--bpffs: is empty"));
+}
+
+TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
+  EXPECT_EQ(Refused("\x1b[2J"), "unknown command \"\\x1b[2J\"");
+  EXPECT_EQ(Refused("run --mode a\nb"), "--mode: \"a\\nb\" is not one of enforce, observe");
+}
+
+TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
+  for (const char* flag : {"--reserve-ports", "--bind-protection"}) {
+    EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
+              std::string("unknown flag \"") + flag + "\"");
+  }
+}
+
+TEST(CommandLineTest, ValuesAreChecked) {
+  EXPECT_EQ(Refused("run --mode off"), "--mode: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(Refused("run --scope node"), "--scope: \"node\" is not one of loopback, local");
+  EXPECT_EQ(Refused("run --source etcd"),
+            "--source: \"etcd\" is not a source (auto, kubernetes, netfilter, file)");
+  EXPECT_EQ(Refused("run --source ,"), "--source: names no source");
+  EXPECT_EQ(Refused("run --source file"), "--source file: needs --nodeports-file FILE");
+  EXPECT_EQ(Refused("run --source netfilter --nodeports-file p"),
+            "--nodeports-file: is not read unless --source has auto or file");
+  EXPECT_EQ(Refused("run --log-level loud"),
+            "--log-level: \"loud\" is not one of trace, debug, info, warn, error");
+  EXPECT_EQ(Refused("run --detach-on-exit=perhaps"),
+            "--detach-on-exit: \"perhaps\" is neither true nor false");
+  EXPECT_EQ(Refused("run --ignore-process kube-controller-manager"),
+            "--ignore-process: \"kube-controller-manager\" is longer than the 15 bytes that the "
+            "kernel keeps of a name; write \"kube-controller\" if that is meant");
+  EXPECT_EQ(Refused("status -o xml"), "--output: \"xml\" is not one of table, json, yaml");
+  EXPECT_EQ(Refused("events -o yaml"), "--output: \"yaml\" is not one of text, json");
+  EXPECT_EQ(Refused("events --count -1"), "--count: \"-1\" is not a number");
+  EXPECT_EQ(Refused("unload --drain 5s"), "--drain: \"5s\" is not a number");
+  EXPECT_EQ(Refused("unload --drain 4294967296"), "--drain: \"4294967296\" is not a number");
+}
+
+TEST(CommandLineTest, FlagsOfTheApiServerNeedTheSourceThatAsksIt) {
+  for (const std::string command : {"run", "scan"}) {
+    EXPECT_EQ(Refused(command + " --source netfilter --kubeconfig k"),
+              "--kubeconfig: is not read unless --source has auto or kubernetes");
+    EXPECT_EQ(Refused(command + " --source file --nodeports-file p --kubeconfig k"),
+              "--kubeconfig: is not read unless --source has auto or kubernetes");
+    EXPECT_EQ(Refused(command + " --kube-context c"), "--kube-context: needs --kubeconfig FILE");
+    EXPECT_EQ(Refused(command + " --source kubernetes --kube-context c"),
+              "--kube-context: needs --kubeconfig FILE");
+    for (const char* source : {"", " --source auto", " --source netfilter"}) {
+      EXPECT_EQ(Refused(command + source + " --kube-api-server https://192.0.2.1"),
+                "--kube-api-server: is not asked unless --source has kubernetes, or auto in a pod "
+                "with a service account or with --kubeconfig");
+    }
+    NPG_EXPECT_OK(Parse(command + " --source kubernetes --kube-api-server https://192.0.2.1"));
+    NPG_EXPECT_OK(Parse(command + " --kubeconfig k --kube-api-server https://192.0.2.1"));
+    NPG_EXPECT_OK(Parse(command + " --source kubernetes"))
+        << "whether there is a way to it is known when it is gone";
+  }
+}
+
+TEST(CommandLineTest, ABadUrlOfTheApiServerIsRefusedWhereverItComesFrom) {
+  EXPECT_EQ(Refused("run --kubeconfig k --kube-api-server http://192.0.2.1"),
+            "--kube-api-server: \"http://192.0.2.1\" is not https: the token would be sent in the "
+            "clear; write https://");
+  EXPECT_EQ(Refused("scan", {{"NODEPORT_GUARD_KUBE_API_SERVER", "192.0.2.1"}}),
+            "NODEPORT_GUARD_KUBE_API_SERVER: \"192.0.2.1\" does not begin with https://; write "
+            "https://HOST:PORT");
+  const ConfigFile config("kube-api-server: https://fd00::1:6443\n");
+  EXPECT_THAT(Refused("run --config " + config.path()),
+              HasSubstr(": kube-api-server: \"https://fd00::1:6443\" has an IPv6 address without"));
+}
+
+TEST(CommandLineTest, NobodyCanBeIgnored) {
+  CommandLine command_line;
+  NPG_ASSERT_OK_AND_ASSIGN(const Options run,
+                           command_line.Parse({"run", "--ignore-process", ""}, From({})));
+  EXPECT_THAT(std::get<RunOptions>(run).owners.ignored, IsEmpty());
+  const ConfigFile config("ignore-process: []\n");
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions configured,
+                           ParseAs<RunOptions>("run --config " + config.path()));
+  EXPECT_THAT(configured.owners.ignored, IsEmpty());
+}
+
+TEST(CommandLineTest, ASwitchCanBeTurnedOff) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --detach-on-exit=false",
+                                               {{"NODEPORT_GUARD_DETACH_ON_EXIT", "true"}}));
+  EXPECT_FALSE(run.detach_on_exit);
+}
+
+TEST(CommandLineTest, AMarkAloneIsItsOwnMask) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run --mark 131072"));
+  EXPECT_EQ(run.mark.value, 0x20000U);
+  EXPECT_EQ(run.mark.mask, 0x20000U);
+}
+
+TEST(CommandLineTest, AMaskAloneKeepsTheMark) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run --mark-mask 0xFFFF0000"
+                                                                     " --mark 0x10000"));
+  EXPECT_EQ(run.mark.mask, 0xffff0000U);
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions wide, ParseAs<RunOptions>("run --mark-mask 0x3000"));
+  EXPECT_EQ(wide.mark.value, 0x1000U);
+  EXPECT_EQ(wide.mark.mask, 0x3000U);
+}
+
+TEST(CommandLineTest, BadMarksAreRefused) {
+  EXPECT_EQ(Refused("run --mark 0x1000 --mark-mask 0xff"),
+            "--mark 0x1000: has bits outside --mark-mask 0xff");
+  EXPECT_EQ(Refused("run --mark-mask 0xff"), "--mark 0x1000: has bits outside --mark-mask 0xff");
+  EXPECT_EQ(Refused("run --mark 0"), "--mark: is 0, which no packet can be told apart by");
+  EXPECT_EQ(Refused("run --mark-mask 0x0"),
+            "--mark-mask: is 0, which no packet can be told apart by");
+  for (const char* bad : {"0x", "x", "-1", "+1", "0x1g", "1.5", "0x100000000", "4294967296"}) {
+    EXPECT_THAT(Refused(std::string("run --mark ") + bad), HasSubstr("is not a number of 32 bits"))
+        << bad;
+  }
+}
+
+TEST(CommandLineTest, EnvironmentStandsInForFlags) {
+  const Variables variables = {{"NODEPORT_GUARD_MODE", "observe"},
+                               {"NODEPORT_GUARD_SOURCE", "netfilter, file"},
+                               {"NODEPORT_GUARD_NODEPORTS_FILE", "p.yaml"},
+                               {"NODEPORT_GUARD_DETACH_ON_EXIT", "yes"},
+                               {"NODEPORT_GUARD_BPFFS", ""},
+                               // Kubernetes sets such for a Service of that name.
+                               {"NODEPORT_GUARD_PORT", "tcp://10.0.0.1:80"}};
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run", variables));
+  EXPECT_TRUE(run.observe);
+  EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
+  EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
+  EXPECT_TRUE(run.detach_on_exit);
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "an empty variable is as good as none";
+}
+
+TEST(CommandLineTest, ABadVariableIsNamed) {
+  EXPECT_EQ(Refused("run", {{"NODEPORT_GUARD_MODE", "off"}}),
+            "NODEPORT_GUARD_MODE: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(Refused("status", {{"NODEPORT_GUARD_OUTPUT", "xml"}}),
+            "NODEPORT_GUARD_OUTPUT: \"xml\" is not one of table, json, yaml");
+}
+
+TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
+  const ConfigFile config(
+      "mode: observe\n"
+      "log-level: trace\n"
+      "log-format: json\n"
+      "ignore-process: [one, two]\n"
+      "mark: 0x2000\n");
+  const Variables variables = {{"NODEPORT_GUARD_LOG_LEVEL", "warn"},
+                               {"NODEPORT_GUARD_MODE", "observe"},
+                               {"NODEPORT_GUARD_CONFIG", config.path()}};
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
+                           ParseAs<RunOptions>("run --mode enforce", variables));
+  EXPECT_FALSE(run.observe) << "flag";
+  EXPECT_EQ(run.log_level, "warn") << "environment";
+  EXPECT_TRUE(run.log_json) << "config";
+  EXPECT_THAT(run.owners.ignored, ElementsAre("one", "two")) << "config";
+  EXPECT_EQ(run.mark.value, 0x2000U) << "config";
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "default";
+}
+
+TEST(CommandLineTest, AnEmptyConfigFileSaysNothing) {
+  for (const char* content : {"", "# nothing\n", "---\n", "{}\n"}) {
+    const ConfigFile config(content);
+    NPG_EXPECT_OK(Parse("run --config " + config.path())) << content;
+  }
+}
+
+TEST(CommandLineTest, BadConfigFilesAreRefusedByName) {
+  const auto refused = [](const std::string& content) {
+    const ConfigFile config(content);
+    const std::string message = Refused("run --config " + config.path());
+    const std::string prefix = "config file " + config.path() + ": ";
+    EXPECT_EQ(message.substr(0, prefix.size()), prefix);
+    return message.substr(prefix.size());
+  };
+  EXPECT_EQ(refused("mode: enforce\nmod: x\n"), "line 2: unknown key \"mod\"");
+  EXPECT_EQ(refused("config: other.yaml\n"), "line 1: unknown key \"config\"");
+  EXPECT_EQ(refused("help: true\n"), "line 1: unknown key \"help\"");
+  EXPECT_EQ(refused("mode: enforce\nmode: observe\n"), "line 2: \"mode\" is there twice");
+  EXPECT_EQ(refused("mode: off\n"), "mode: \"off\" is not one of enforce, observe");
+  EXPECT_EQ(refused("mode: [enforce]\nlog-level: [info, warn]\n"),
+            "log-level: takes one value, not a list");
+  EXPECT_EQ(refused("mode: {a: b}\n"), "line 1: \"mode\" has no plain value");
+  EXPECT_EQ(refused("mode:\n"), "line 1: \"mode\" has no plain value");
+  EXPECT_EQ(refused("source: [[file]]\n"), "line 1: \"source\" has no plain value");
+  EXPECT_EQ(refused("- mode\n"), "is not a YAML mapping of flag names to values");
+  EXPECT_EQ(refused("mode: enforce\n---\nmode: observe\n"), "holds more than one YAML document");
+  EXPECT_THAT(refused("mode: \"enfor"), HasSubstr("line 1: "));
+  EXPECT_EQ(refused(std::string((1 << 20) + 1, '#')), "is larger than 1 MiB");
+  EXPECT_EQ(Refused("run --config /nowhere/guard.yaml"),
+            "config file /nowhere/guard.yaml: No such file or directory");
+  EXPECT_EQ(Refused("run --config /"), "config file /: Is a directory");
+}
+
+TEST(CommandLineTest, ExplainTakesAPort) {
+  NPG_ASSERT_OK_AND_ASSIGN(const ExplainOptions plain, ParseAs<ExplainOptions>("explain 33589"));
+  EXPECT_EQ(plain.port, 33589);
+  EXPECT_FALSE(plain.protocol.has_value());
+  NPG_ASSERT_OK_AND_ASSIGN(const ExplainOptions udp,
+                           ParseAs<ExplainOptions>("explain -o json 65535/UDP --bpffs /b"));
+  EXPECT_EQ(udp.port, 65535);
+  EXPECT_EQ(udp.protocol, core::Protocol::kUdp);
+  EXPECT_EQ(udp.output, OutputFormat::kJson);
+  EXPECT_EQ(udp.node.bpffs, "/b");
+}
+
+TEST(CommandLineTest, BadPortsAreRefused) {
+  EXPECT_EQ(Refused("explain"), "no port given, as in 'nodeport-guard explain 33589'");
+  EXPECT_EQ(Refused("explain 0"), "port 0 is outside 1-65535");
+  EXPECT_EQ(Refused("explain 70000"), "port 70000 is outside 1-65535");
+  EXPECT_EQ(Refused("explain http"), "\"http\" is not a port number");
+  EXPECT_EQ(Refused("explain /tcp"), "\"\" is not a port number");
+  EXPECT_EQ(Refused("explain 80/"), "\"\" is not a protocol (tcp, udp)");
+  EXPECT_EQ(Refused("explain 80/sctp"), "protocol SCTP is not guarded");
+  EXPECT_EQ(Refused("explain 80 81"), "unexpected argument \"81\"");
+  EXPECT_EQ(Refused("explain -1"), "\"-1\" is not a port number");
+}
+
+TEST(CommandLineTest, OptionsOfTheOtherCommands) {
+  NPG_ASSERT_OK_AND_ASSIGN(const StatusOptions status,
+                           ParseAs<StatusOptions>("status --output yaml --cgroup /cg"));
+  EXPECT_EQ(status.output, OutputFormat::kYaml);
+  EXPECT_EQ(status.node.cgroup, "/cg");
+  NPG_ASSERT_OK_AND_ASSIGN(const EventsOptions events,
+                           ParseAs<EventsOptions>("events -o json --count 3"));
+  EXPECT_TRUE(events.json);
+  EXPECT_EQ(events.count, 3U);
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const ScanOptions scan,
+      ParseAs<ScanOptions>("scan --nodeports-file p --ignore-process x -o table"));
+  EXPECT_EQ(scan.sources.nodeports_file, "p");
+  EXPECT_THAT(scan.owners.ignored, ElementsAre("x"));
+  NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions unload, ParseAs<UnloadOptions>("unload --drain 60"));
+  EXPECT_EQ(unload.drain_seconds, 60U);
+  EXPECT_FALSE(unload.stay);
+  NPG_ASSERT_OK_AND_ASSIGN(const UnloadOptions stays, ParseAs<UnloadOptions>("unload --stay"));
+  EXPECT_TRUE(stays.stay);
+  NPG_EXPECT_OK(ParseAs<VersionOptions>("version"));
+}
+
+TEST(CommandLineTest, HelpNamesTheCommandThatWasMeant) {
+  CommandLine command_line;
+  EXPECT_EQ(command_line.HelpCommand(), "nodeport-guard --help");
+  EXPECT_FALSE(command_line.Parse({"run", "--frob"}, From({})).ok());
+  EXPECT_EQ(command_line.HelpCommand(), "nodeport-guard run --help");
+}
+
+TEST(CommandLineTest, EveryCommandHasHelpWithAnExampleOn80Columns) {
+  for (const char* line :
+       {"--help", "-h", "run --help", "run --mode observe -h", "status --help", "explain --help",
+        "events --help", "scan --help", "unload --help", "version --help"}) {
+    NPG_ASSERT_OK_AND_ASSIGN(const HelpOptions help, ParseAs<HelpOptions>(line));
+    EXPECT_THAT(help.text, HasSubstr("Usage: nodeport-guard")) << line;
+    EXPECT_THAT(help.text, HasSubstr("Example")) << line;
+    for (const std::string& text : std::vector<std::string>(absl::StrSplit(help.text, '\n'))) {
+      EXPECT_LE(text.size(), 80U) << text;
+    }
+  }
+}
+
+// The effective sources of "--source" and what else is set, as they would be printed.
+std::string Effective(const std::vector<std::string>& named, const std::string& kubeconfig = "",
+                      bool in_cluster = false, const std::string& nodeports_file = "") {
+  SourceOptions options;
+  options.sources = named;
+  options.kubeconfig = kubeconfig;
+  options.in_cluster = in_cluster;
+  options.nodeports_file = nodeports_file;
+  const auto sources = EffectiveSources(options);
+  NPG_EXPECT_OK(sources);
+  return sources.ok() ? absl::StrJoin(*sources, " ") : "";
+}
+
+TEST(EffectiveSourcesTest, AutoIsNetfilterAndWhatTheOtherFlagsAndThePodAdd) {
+  EXPECT_EQ(Effective({"auto"}), "netfilter");
+  EXPECT_EQ(Effective({"auto"}, "", false, "p"), "netfilter file");
+  EXPECT_EQ(Effective({"auto"}, "k"), "kubernetes netfilter");
+  EXPECT_EQ(Effective({"auto"}, "", true), "kubernetes netfilter");
+  EXPECT_EQ(Effective({"auto"}, "k", true, "p"), "kubernetes netfilter file");
+}
+
+TEST(EffectiveSourcesTest, NamedSourcesAreNoMoreThanThat) {
+  EXPECT_EQ(Effective({"file"}, "", true, "p"), "file");
+  EXPECT_EQ(Effective({"netfilter"}, "", true), "netfilter");
+  EXPECT_EQ(Effective({"kubernetes"}), "kubernetes");
+  EXPECT_EQ(Effective({"kubernetes"}, "k", true), "kubernetes");
+  EXPECT_EQ(Effective({"file", "kubernetes"}, "k", false, "p"), "kubernetes file");
+}
+
+TEST(EffectiveSourcesTest, EachIsThereOnceInOneOrder) {
+  EXPECT_EQ(Effective({"file", "netfilter", "file", "auto", "kubernetes"}, "", true, "p"),
+            "kubernetes netfilter file");
+}
+
+TEST(ExitCodeTest, IsSettledByTheKindOfError) {
+  EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
+  EXPECT_EQ(ExitCode(absl::InternalError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::NotFoundError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::UnavailableError("x")), 1);
+  EXPECT_EQ(ExitCode(absl::InvalidArgumentError("x")), 1) << "EINVAL of the kernel";
+  EXPECT_EQ(ExitCode(UsageError("x")), 2);
+  EXPECT_EQ(ExitCode(absl::FailedPreconditionError("x")), 4);
+  EXPECT_EQ(ExitCode(absl::PermissionDeniedError("x")), 4);
+  EXPECT_EQ(ExitCode(absl::UnimplementedError("x")), 4);
+}
+
+}  // namespace
+}  // namespace npg::cli::command_line_test

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_split.h"
+#include "cli/args/options.h"
+#include "cli/explain_report.h"
+#include "cli/guard_facts.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "unit/cli/facts.h"
+
+namespace npg::cli::explain_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::SizeIs;
+using ::testing::StartsWith;
+
+constexpr core::PortKey kTcp = {33589, core::Protocol::kTcp};
+
+// The row (from 1) that said no; 0 when none did. Checks that rows before it
+// say yes and that none after it was asked.
+size_t RowThatSaidNo(const Walk& walk) {
+  EXPECT_THAT(walk.rows, SizeIs(8));
+  size_t no = 0;
+  for (size_t i = 0; i < walk.rows.size(); ++i) {
+    const std::optional<bool>& yes = walk.rows[i].yes;
+    EXPECT_EQ(yes.has_value(), no == 0) << "row " << i + 1;
+    if (yes == false) no = i + 1;
+  }
+  return no;
+}
+
+Walk OnlyWalk(const GuardFacts& facts, const core::PortKey& key = kTcp) {
+  const std::vector<Walk> walks = WalkDecision(facts, key);
+  EXPECT_THAT(walks, SizeIs(1));
+  return walks.at(0);
+}
+
+TEST(ExplainTest, AnExemptedConnect) {
+  const Walk walk = OnlyWalk(MakeFacts());
+  EXPECT_EQ(RowThatSaidNo(walk), 0U);
+  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_TRUE(walk.effective);
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 is exempted: containerd[812] listens there and "
+            "default/web owns the NodePort.");
+}
+
+TEST(ExplainTest, ANodePortWithoutAServiceName) {
+  GuardFacts facts = MakeFacts();
+  facts.nodeports.clear();
+  AddNodePort(facts, 33589, "");
+  EXPECT_EQ(OnlyWalk(facts).sentence,
+            "A connect to 127.0.0.1:33589 is exempted: containerd[812] listens there and the "
+            "Service that has the NodePort would get it.");
+}
+
+TEST(ExplainTest, NotANodePort) {
+  GuardFacts facts = MakeFacts();
+  facts.nodeports.clear();
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 3U);
+  EXPECT_EQ(walk.verdict, NPG_PASS_NOT_NODEPORT);
+  EXPECT_THAT(walk.rows[4].fact, StartsWith("containerd[812] on 127.0.0.1 (uid 0, "))
+      << "not asked";
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a NodePort that the "
+            "guard knows of.");
+}
+
+TEST(ExplainTest, AnotherNetworkNamespace) {
+  GuardFacts facts = MakeFacts();
+  facts.same_netns = false;
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 4U);
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 from here is left alone: the guard serves another "
+            "network namespace.");
+  facts.same_netns = std::nullopt;
+  EXPECT_EQ(RowThatSaidNo(OnlyWalk(facts)), 0U) << "the kernel cannot say: taken for the same";
+}
+
+TEST(ExplainTest, NobodyListens) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners.clear();
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 5U);
+  EXPECT_EQ(walk.rows[4].fact, "nobody");
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 is left to default/web: no process of this node listens "
+            "on 33589/tcp there.");
+}
+
+TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 5U);
+  EXPECT_EQ(walk.rows[4].fact, "nobody over loopback; only envoy[3] on 10.0.0.5");
+}
+
+TEST(ExplainTest, AnIgnoredOwner) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 6U);
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 is left to default/web: kube-proxy[77] listens there and "
+            "is ignored.");
+}
+
+TEST(ExplainTest, ObserveMode) {
+  GuardFacts facts = MakeFacts();
+  facts.config.mode = NPG_MODE_OBSERVE;
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(RowThatSaidNo(walk), 7U);
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 is counted and left to default/web: containerd[812] "
+            "listens there, but the mode is observe.");
+}
+
+TEST(ExplainTest, MarkFailuresAreToldInTheRow) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, has not failed yet");
+  facts.counters[NPG_COUNTER_MARK_FAILED] = 3;
+  EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, failed 3 times");
+}
+
+TEST(ExplainTest, ABrokenGuardExemptsNothing) {
+  GuardFacts facts = MakeFacts();
+  facts.nft = dataplane::NftTableState{};
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_FALSE(walk.effective);
+  EXPECT_EQ(walk.sentence,
+            "A connect to 127.0.0.1:33589 should be exempted and is not: nft table inet "
+            "nodeport_guard is missing, so nothing is exempted.");
+}
+
+TEST(ExplainTest, TheProgramOfTheAddressFamilyMatters) {
+  GuardFacts facts = MakeFacts();
+  facts.links[1].link.cgroup_id = 0;  // npg_connect6
+  EXPECT_TRUE(OnlyWalk(facts).effective);
+  facts.listeners = {MakeListener("::1", 33589, "containerd", 812)};
+  EXPECT_EQ(OnlyWalk(facts).sentence,
+            "A connect to [::1]:33589 should be exempted and is not: program npg_connect6 is not "
+            "attached, its link is dead.");
+}
+
+TEST(ExplainTest, OneWalkForEachListener) {
+  GuardFacts facts = MakeFacts();
+  core::Listener v6only = MakeListener("::", 33589, "six", 4);
+  v6only.v6only = true;
+  facts.listeners = {
+      MakeListener("0.0.0.0", 33589, "any", 1),     MakeListener("127.0.0.1", 33589, "one", 2),
+      MakeListener("127.0.0.5", 33589, "five", 3),  MakeListener("10.0.0.5", 33589, "node", 9),
+      MakeListener("127.0.0.1", 33590, "other", 9), v6only,
+      MakeListener("::", 33589, "dual", 5)};
+  std::vector<std::string> destinations;
+  for (const Walk& walk : WalkDecision(facts, kTcp)) {
+    destinations.push_back(walk.listener->owner.comm + " " + walk.destination);
+  }
+  EXPECT_THAT(destinations,
+              ElementsAre("any 127.0.0.2:33589", "one 127.0.0.1:33589", "five 127.0.0.5:33589",
+                          "six [::1]:33589", "dual 127.0.0.2:33589"));
+}
+
+TEST(ExplainTest, SocketsThatShareAnAddressShareAWalk) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners.push_back(facts.listeners[0]);
+  EXPECT_THAT(WalkDecision(facts, kTcp), SizeIs(1));
+}
+
+TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
+  GuardFacts facts = MakeFacts();
+  ExplainOptions options;
+  options.port = 33589;
+  EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp));
+  AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
+  const core::PortKey udp = {33589, core::Protocol::kUdp};
+  EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp, udp));
+  options.protocol = core::Protocol::kUdp;
+  EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(udp));
+  options.protocol = std::nullopt;
+  options.port = 80;
+  EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(core::PortKey{80, core::Protocol::kTcp}));
+}
+
+TEST(ExplainTest, UdpHasRowsOfItsOwn) {
+  GuardFacts facts = MakeFacts();
+  AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
+  facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
+  const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
+  EXPECT_EQ(walk.rows[0].fact, "udp");
+  EXPECT_THAT(walk.sentence,
+              StartsWith("A UDP connect to 127.0.0.1:33589 is exempted: coredns[9]"));
+}
+
+// Which of the flags, and by which name, whoever decided.
+TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
+  GuardFacts facts = MakeFacts();
+  const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
+  EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
+  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_IGNORED));
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_IGNORED_OWNER);
+
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  facts.policy = {MakePolicy("kubelet", NPG_OWNER_GUARDED)};
+  EXPECT_EQ(fact(), "ignored: --only-process does not name containerd (kubelet)");
+  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_GUARDED));
+  facts.classified[0].second.verdict = NPG_OWNER_GUARDED;
+  EXPECT_EQ(fact(), "guarded: --only-process names containerd");
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_EXEMPT);
+}
+
+// The program goes by the entry, whatever the policy would say by now.
+TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
+  GuardFacts facts = MakeFacts();
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_PASS_IGNORED_OWNER);
+  EXPECT_EQ(walk.rows[5].fact,
+            "ignored, as noted for containerd; to be guarded: --ignore-process does not name "
+            "containerd (kube-proxy, ovnkube)");
+}
+
+TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].ifindex = 1;
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_PASS_NO_LISTENER);
+  EXPECT_THAT(walk.rows[4].fact, HasSubstr("bound to a device"));
+}
+
+TEST(ExplainTest, AnOwnAddressInScope) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  // Out of scope, nobody listens where the question is.
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_NO_LISTENER);
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.own = {Address("10.0.0.5")};
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_EQ(walk.rows[1].fact, "10.0.0.5, an address of this node");
+}
+
+TEST(ExplainTest, EndsInTheSentenceAndFits80Columns) {
+  const GuardFacts facts = MakeFacts();
+  ExplainOptions options;
+  options.port = 33589;
+  const ExplainReport report = MakeExplainReport(facts, options);
+  const std::string text = RenderExplain(report, facts, {});
+  EXPECT_THAT(text, StartsWith("A connect to 127.0.0.1:33589 (tcp)\n"
+                               "  ROW  QUESTION               FACT"));
+  EXPECT_THAT(text,
+              EndsWith("\n\nA connect to 127.0.0.1:33589 is exempted: containerd[812] listens "
+                       "there and default/web owns the NodePort.\n"));
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(text, '\n'))) {
+    if (absl::StartsWith(line, "A connect")) continue;  // one sentence, one line
+    EXPECT_LE(line.size(), 80U) << line;
+  }
+}
+
+TEST(ExplainTest, JsonHasTheSame) {
+  const GuardFacts facts = MakeFacts();
+  ExplainOptions options;
+  options.port = 33589;
+  const nlohmann::ordered_json json = ExplainJson(MakeExplainReport(facts, options), facts);
+  EXPECT_EQ(json["healthy"], true);
+  const nlohmann::ordered_json& walk = json["walks"][0];
+  EXPECT_EQ(walk["port"], 33589);
+  EXPECT_EQ(walk["destination"], "127.0.0.1:33589");
+  EXPECT_EQ(walk["rows"].size(), 8U);
+  EXPECT_EQ(walk["rows"][2]["row"], 3);
+  EXPECT_EQ(walk["rows"][2]["fact"], "default/web, from netfilter, known for 3d");
+  EXPECT_EQ(walk["rows"][2]["yes"], true);
+  EXPECT_EQ(walk["listener"]["owner"]["comm"], "containerd");
+  EXPECT_EQ(walk["verdict"], "exempt");
+  EXPECT_EQ(walk["exempted"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
+}
+
+}  // namespace
+}  // namespace npg::cli::explain_test

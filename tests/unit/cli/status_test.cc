@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_split.h"
+#include "cli/guard_facts.h"
+#include "cli/guard_text.h"
+#include "cli/status_report.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "unit/cli/facts.h"
+
+namespace npg::cli::status_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::StartsWith;
+
+std::string Render(const GuardFacts& facts) { return RenderStatus(MakeStatusReport(facts), {}); }
+
+TEST(StatusTest, ConflictsComeFirst) {
+  const GuardFacts facts = MakeFacts();
+  EXPECT_THAT(
+      Render(facts),
+      StartsWith("Conflicts: 1 listener has the port of a NodePort\n"
+                 "  PORT       SERVICE      LISTENER   OWNER            EXEMPTED  LAST    SINCE\n"
+                 "  33589/tcp  default/web  127.0.0.1  containerd[812]        42  2m ago  3d ago\n"
+                 "\n"
+                 "  OWNER\n"
+                 "  containerd[812]  uid 0, /usr/bin/containerd, containerd.service\n"
+                 "\nGuard\n"));
+}
+
+TEST(StatusTest, NamesThePodOfAnOwner) {
+  GuardFacts facts = MakeFacts();
+  core::Owner& owner = facts.listeners[0].owner;
+  owner.workload = {"", "0d5f3a1c-7b2e-4c8d-9e6f-112233445566", std::string(64, 'a'), "cri-o"};
+  owner.holders = {812, 813};
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  containerd[812]  uid 0, /usr/bin/containerd, pod\n"
+                        "                   0d5f3a1c-7b2e-4c8d-9e6f-112233445566 cri-o container\n"
+                        "                   aaaaaaaaaaaa, shared by 2 processes\n"));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["conflicts"][0]["owner"];
+  EXPECT_EQ(json["unit"], nullptr);
+  EXPECT_EQ(json["pod_uid"], "0d5f3a1c-7b2e-4c8d-9e6f-112233445566");
+  EXPECT_EQ(json["container_id"], std::string(64, 'a'));
+  EXPECT_EQ(json["container_runtime"], "cri-o");
+  EXPECT_EQ(json["holders"].size(), 2U);
+}
+
+TEST(StatusTest, TellsThePolicyAndTheScope) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
+                        "              (--ignore-process)\n"));
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  facts.policy = {MakePolicy("containerd", NPG_OWNER_GUARDED)};
+  EXPECT_THAT(Render(facts), HasSubstr("; 2\n              addresses besides loopback\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("  listeners   only those of containerd are guarded "
+                                       "(--only-process)\n"));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"];
+  EXPECT_EQ(json["scope"], "local");
+  EXPECT_EQ(json["own_addresses"], (nlohmann::ordered_json{"10.0.0.5", "2001:db8::5"}));
+  EXPECT_EQ(json["only_process"], nlohmann::ordered_json{"containerd"});
+  EXPECT_TRUE(json["ignore_process"].empty());
+}
+
+TEST(StatusTest, OwnAddressesInScopeHaveConflicts) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  facts.own = {Address("10.0.0.5")};
+  EXPECT_EQ(MakeStatusReport(facts).conflicts.size(), 1U);
+}
+
+// An owner that no entry names is judged as the program judges it.
+TEST(StatusTest, WithoutAnEntryTheDefaultHolds) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_FALSE(MakeStatusReport(facts).conflicts[0].ignored);
+  facts.config.default_verdict = NPG_OWNER_IGNORED;
+  EXPECT_TRUE(MakeStatusReport(facts).conflicts[0].ignored);
+}
+
+TEST(StatusTest, TellsEachPartOfTheGuard) {
+  const std::string text = Render(MakeFacts());
+  for (const char* part :
+       {"  controller  running, pid 4711\n",
+        "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
+        "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
+        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n",
+        "  NodePorts   1 known: netfilter 1\n", "  pins        /sys/fs/bpf/nodeport-guard\n",
+        "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
+    EXPECT_THAT(text, HasSubstr(part));
+  }
+  for (const char* counter :
+       {"exempted", "foreign_netns", "no_listener", "ignored_owner", "observed", "mark_failed",
+        "events_suppressed", "events_lost", "rules_restored"}) {
+    EXPECT_THAT(text, HasSubstr(std::string("\n  ") + counter + " "));
+  }
+  EXPECT_THAT(text, Not(HasSubstr("BROKEN")));
+}
+
+TEST(StatusTest, Fits80Columns) {
+  GuardFacts facts = MakeFacts();
+  facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000, 10'000, 65'536};
+  facts.controller = 0;
+  facts.kube_proxy_nftables = true;
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://api.example:6443");
+  api.health_check_ports = api.skipped = 12345;
+  SetField(api.resource_version, "18446744073709551615");
+  for (auto& errors : api.errors) errors = 1'000'000;
+  for (const std::string& line : std::vector<std::string>(absl::StrSplit(Render(facts), '\n'))) {
+    EXPECT_LE(line.size(), 80U) << line;
+  }
+}
+
+TEST(StatusTest, WithoutConflictsSaysWhatWasLookedAt) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners.clear();
+  EXPECT_THAT(Render(facts),
+              StartsWith("No conflicts: nobody on this node listens on a NodePort (1 known), as "
+                         "far as loopback reaches.\n"));
+}
+
+TEST(StatusTest, ListenersElsewhereAreNoConflict) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3),
+                     MakeListener("127.0.0.1", 33590, "kubelet", 4),
+                     MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp)};
+  EXPECT_THAT(MakeStatusReport(facts).conflicts, IsEmpty());
+}
+
+TEST(StatusTest, AnIgnoredOwnerIsSaidToBeIgnored) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
+  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
+  EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
+}
+
+TEST(StatusTest, AnOwnerOutOfSightIsNamedByWhatTheKernelNoted) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].owner = {};
+  Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 99);
+  EXPECT_THAT(Render(facts), HasSubstr("  containerd[99]  "));
+  facts.classified.clear();
+  facts.gaps.unreadable_processes = 12;
+  EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
+  EXPECT_THAT(Render(facts), HasSubstr("Note: of 1 listener no process was found: 12 processes "
+                                       "could not be read; run it as root\n"));
+}
+
+TEST(StatusTest, WorksWithoutController) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  controller  not running: the guard goes on with what it last knew\n"));
+  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  facts.controller = -1;
+  EXPECT_THAT(Render(facts), HasSubstr("running, in a pid namespace out of sight"));
+}
+
+TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
+  GuardFacts facts = MakeFacts();
+  facts.config.mode = NPG_MODE_OBSERVE;
+  EXPECT_THAT(Render(facts), HasSubstr("OBSERVED"));
+  EXPECT_THAT(Render(facts), HasSubstr("containerd[812]         7  2m ago"));
+  EXPECT_THAT(Render(facts), HasSubstr("observe: "));
+}
+
+TEST(StatusTest, WhatIsBrokenIsSaidBeforeAnythingElse) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  facts.nft = dataplane::NftTableState{};
+  facts.links.pop_back();
+  facts.links[0].link.cgroup_id = 0;
+  EXPECT_THAT(Render(facts),
+              StartsWith("BROKEN: program npg_connect4 is not attached, its link is dead; repair "
+                         "it with 'nodeport-guard run'\n"
+                         "BROKEN: program npg_post_bind6 is not attached, its pin is gone; repair "
+                         "it with 'nodeport-guard run'\n"
+                         "BROKEN: nft table inet nodeport_guard is missing, so nothing is "
+                         "exempted; repair it with 'nodeport-guard run'\n"
+                         "Conflicts: "));
+  EXPECT_THAT(Render(facts), HasSubstr("programs    2 of 4 attached to /sys/fs/cgroup\n"));
+  facts.controller = 4711;
+  EXPECT_THAT(Problems(facts)[0], HasSubstr("if it stays like that, restart the controller"));
+}
+
+TEST(StatusTest, ATableThatCannotBeReadIsAProblem) {
+  GuardFacts facts = MakeFacts();
+  facts.nft = absl::PermissionDeniedError("read nft table: Operation not permitted");
+  EXPECT_THAT(Problems(facts),
+              ElementsAre(HasSubstr("cannot be read: read nft table: Operation not permitted")));
+}
+
+TEST(StatusTest, AGuardOfAPartOfTheNodeIsSaidToBeThat) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("only processes")));
+  for (LinkFact& fact : facts.links) fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
+  EXPECT_THAT(Render(facts), HasSubstr("4 of 4 attached to /sys/fs/cgroup/part; connects of"));
+}
+
+TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {
+  GuardFacts facts = MakeFacts();
+  facts.links[1].cgroup = "/sys/fs/cgroup/other";
+  EXPECT_THAT(Problems(facts), ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
+}
+
+TEST(StatusTest, AnotherNamespacesListenersAreNotTakenForTheGuards) {
+  GuardFacts facts = MakeFacts();
+  facts.same_netns = false;
+  facts.nft = dataplane::NftTableState{};
+  const StatusReport report = MakeStatusReport(facts);
+  EXPECT_THAT(report.conflicts, IsEmpty());
+  EXPECT_THAT(report.problems, ElementsAre(HasSubstr("another network namespace")));
+  EXPECT_THAT(Render(facts), HasSubstr("Conflicts: not visible from here.\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("inet nodeport_guard: not visible from here\n"));
+}
+
+TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].owner.comm = "\x1b[2Jx";
+  EXPECT_THAT(Render(facts), HasSubstr("\\x1b[2Jx[812]"));
+}
+
+TEST(StatusTest, TellsHowTheSourcesDo) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("\nSources")));  // pins of an older build
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
+  api.services = 9980;
+  api.ports = 10002;
+  api.health_check_ports = 1;
+  api.skipped = 2;
+  api.errors[NPG_SOURCE_ERROR_CONNECT] = 3;
+  api.errors[NPG_SOURCE_ERROR_EXPIRED] = 1;
+  SetField(api.resource_version, "81234567");
+  AddSource(facts, NPG_SOURCE_FILE, "/etc/nodeports.yaml");
+  EXPECT_THAT(Render(facts),
+              HasSubstr("\n\nSources\n"
+                        "  kubernetes  connected for 1h\n"
+                        "              last heard from 2s ago, resourceVersion 81234567\n"
+                        "              10002 ports of 9980 Services; 1 health check port; 2 "
+                        "skipped\n"
+                        "              https://10.96.0.1:443, watch\n"
+                        "              errors: connect 3, expired 1\n"
+                        "  file        connected for 1h\n"
+                        "              last heard from 2s ago\n"
+                        "              3 ports of 2 Services\n"
+                        "              /etc/nodeports.yaml\n"
+                        "\nCounters"));
+  EXPECT_THAT(Render(facts), Not(HasSubstr("Note:")));
+}
+
+TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES);
+  api.connected = 0;
+  api.since = static_cast<uint64_t>(kNow) - 300;
+  SetField(api.last_error, "connect to 10.96.0.1:443: Connection refused");
+  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 5m: connect to "
+                                       "10.96.0.1:443: Connection refused\n"));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
+                        "what it last said stays guarded: connect to 10.96.0.1:443: Connection "
+                        "refused\n"));
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["healthy"], true);
+}
+
+TEST(StatusTest, ASourceThatHasNotSpokenYet) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state state{};
+  state.since = static_cast<uint64_t>(kNow) - 3;
+  facts.sources.emplace_back(npg_source_key{NPG_SOURCE_KUBERNETES}, state);
+  EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 3s: it has not answered "
+                                       "yet\n"
+                                       "              nothing heard yet\n"
+                                       "              0 ports\n"));
+}
+
+TEST(StatusTest, WithoutAControllerTheSourcesAreAsTheyWere) {
+  GuardFacts facts = MakeFacts();
+  facts.controller = 0;
+  AddSource(facts, NPG_SOURCE_NETFILTER);
+  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
+  file.connected = 0;
+  SetField(file.last_error, "ports file /x: No such file or directory");
+  EXPECT_THAT(Render(facts), HasSubstr("\nSources, as they were when the last controller ended\n"
+                                       "  netfilter  was connected\n"));
+  EXPECT_THAT(Render(facts),
+              HasSubstr("  file       was not connected: ports file /x: No such file"));
+  EXPECT_THAT(Render(facts), Not(HasSubstr("Note:")));
+}
+
+TEST(StatusTest, AServerCannotCommandTheTerminal) {
+  GuardFacts facts = MakeFacts();
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "\x1b[2J");
+  api.connected = 0;
+  SetField(api.last_error, "\x1b[31m\xff");
+  const std::string text = Render(facts);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+  EXPECT_EQ(text.find('\xff'), std::string::npos);
+  EXPECT_THAT(StatusJson(MakeStatusReport(facts)).dump(), Not(HasSubstr("\xff")));
+}
+
+TEST(StatusTest, JsonOfTheSources) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["sources"], nlohmann::ordered_json::array());
+  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
+  api.errors[NPG_SOURCE_ERROR_THROTTLED] = 7;
+  api.skipped = 1;
+  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
+  file.connected = 0;
+  file.last_event = file.last_reading = 0;
+  SetField(file.last_error, "is empty");
+  const nlohmann::ordered_json sources = StatusJson(MakeStatusReport(facts))["sources"];
+  ASSERT_EQ(sources.size(), 2U);
+  EXPECT_EQ(sources[0]["source"], "kubernetes");
+  EXPECT_EQ(sources[0]["connected"], true);
+  EXPECT_EQ(sources[0]["since"], "2026-11-02T11:00:00Z");
+  EXPECT_EQ(sources[0]["last_event"], "2026-11-02T11:59:58Z");
+  EXPECT_EQ(sources[0]["ports"], 3);
+  EXPECT_EQ(sources[0]["services"], 2);
+  EXPECT_EQ(sources[0]["skipped"], 1);
+  EXPECT_EQ(sources[0]["errors"].size(), static_cast<size_t>(NPG_SOURCE_ERROR_MAX));
+  EXPECT_EQ(sources[0]["errors"]["throttled"], 7);
+  EXPECT_EQ(sources[0]["errors"]["read"], 0);
+  EXPECT_EQ(sources[0]["last_error"], nullptr);
+  EXPECT_EQ(sources[0]["detail"], "https://10.96.0.1:443, watch");
+  EXPECT_EQ(sources[1]["connected"], false);
+  EXPECT_EQ(sources[1]["last_event"], nullptr);
+  EXPECT_EQ(sources[1]["last_reading"], nullptr);
+  EXPECT_EQ(sources[1]["last_error"], "is empty");
+  EXPECT_EQ(sources[1]["resource_version"], nullptr);
+}
+
+TEST(StatusTest, SaysWhatKubeProxysNftablesModeHijacks) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("nftables mode")));
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
+
+  facts.kube_proxy_nftables = true;
+  EXPECT_THAT(Render(facts), HasSubstr("  kube-proxy  nftables mode: loopback is not hijacked"));
+  EXPECT_THAT(Render(facts), HasSubstr("'run --scope local'"));
+  nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  EXPECT_EQ(json["mode"], "nftables");
+  EXPECT_EQ(json["hijacks_loopback"], false);
+  EXPECT_EQ(json["node_addresses_guarded"], false);
+
+  facts.config.scope = NPG_SCOPE_LOCAL;
+  EXPECT_THAT(Render(facts), Not(HasSubstr("'run --scope local'")));
+  json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  EXPECT_EQ(json["node_addresses_guarded"], true);
+
+  // Not the rules of the guard's namespace.
+  facts.same_netns = false;
+  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
+}
+
+TEST(StatusTest, JsonHasTheSame) {
+  GuardFacts facts = MakeFacts();
+  AddNodePort(facts, 30053, "", NPG_SOURCE_FILE | NPG_SOURCE_NETFILTER, IPPROTO_UDP);
+  facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
+  facts.nft->ipvs_dodge = true;
+  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS dodge  on: "));
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  EXPECT_EQ(json["healthy"], true);
+  EXPECT_THAT(json["problems"], IsEmpty());
+  ASSERT_EQ(json["conflicts"].size(), 2U);
+  const nlohmann::ordered_json& udp = json["conflicts"][0];
+  EXPECT_EQ(udp["port"], 30053);
+  EXPECT_EQ(udp["protocol"], "udp");
+  EXPECT_EQ(udp["service"], nullptr);
+  EXPECT_EQ(udp["sources"], nlohmann::ordered_json({"netfilter", "file"}));
+  EXPECT_EQ(udp["listener"], "::");
+  EXPECT_EQ(udp["last"], nullptr);
+  const nlohmann::ordered_json& tcp = json["conflicts"][1];
+  EXPECT_EQ(tcp["service"], "default/web");
+  EXPECT_EQ(tcp["listener"], "127.0.0.1");
+  EXPECT_EQ(tcp["owner"]["pid"], 812);
+  EXPECT_EQ(tcp["owner"]["comm"], "containerd");
+  EXPECT_EQ(tcp["verdict"], "guarded");
+  EXPECT_EQ(tcp["exempted"], 42);
+  EXPECT_EQ(tcp["observed"], 7);
+  EXPECT_EQ(tcp["last"], "2026-11-02T11:58:00Z");
+  EXPECT_EQ(tcp["since"], "2026-10-30T12:00:00Z");
+  EXPECT_EQ(json["guard"]["controller"]["pid"], 4711);
+  EXPECT_EQ(json["guard"]["mode"], "enforce");
+  EXPECT_EQ(json["guard"]["mark"], "0x1000");
+  EXPECT_EQ(json["guard"]["programs"].size(), 4U);
+  EXPECT_EQ(json["guard"]["programs"][0]["attached"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["ipvs_dodge"], true);
+  EXPECT_EQ(json["guard"]["nft_table"]["flows_max"], 32768);
+  EXPECT_EQ(json["guard"]["nodeports"]["total"], 2);
+  EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
+  EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);
+  EXPECT_EQ(json["counters"]["exempted"], 42);
+  EXPECT_EQ(json["counters"].size(), static_cast<size_t>(NPG_COUNTER_MAX));
+  EXPECT_EQ(json["maps"].size(), 5U);
+  EXPECT_EQ(json["maps"]["nodeports"]["entries"], 2);
+  EXPECT_EQ(json["maps"]["nodeports"]["max_entries"], NPG_MAX_NODEPORTS);
+}
+
+TEST(StatusTest, JsonSaysHowFullTheMapsAre) {
+  GuardFacts facts = MakeFacts();
+  Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 812);
+  facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};
+  facts.policy = {MakePolicy("postgres", NPG_OWNER_IGNORED)};
+  ASSERT_FALSE(facts.stats.empty());
+  const nlohmann::ordered_json maps = StatusJson(MakeStatusReport(facts))["maps"];
+  EXPECT_EQ(maps["listeners"]["entries"], 1);
+  EXPECT_EQ(maps["listeners"]["max_entries"], NPG_MAX_LISTENERS);
+  EXPECT_EQ(maps["local_addresses"]["entries"], 3);
+  EXPECT_EQ(maps["local_addresses"]["max_entries"], NPG_MAX_ADDRESSES);
+  EXPECT_EQ(maps["owner_policy"]["entries"], 1);
+  EXPECT_EQ(maps["owner_policy"]["max_entries"], NPG_MAX_POLICIES);
+  EXPECT_EQ(maps["port_stats"]["entries"], facts.stats.size());
+  EXPECT_EQ(maps["port_stats"]["max_entries"], NPG_MAX_STATS);
+}
+
+TEST(StatusTest, JsonOfABrokenGuard) {
+  GuardFacts facts = MakeFacts();
+  facts.links.clear();
+  facts.nft = dataplane::NftTableState{};
+  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  EXPECT_EQ(json["healthy"], false);
+  EXPECT_EQ(json["problems"].size(), 5U);
+  EXPECT_EQ(json["guard"]["programs"][3]["attached"], false);
+  EXPECT_EQ(json["guard"]["nft_table"]["present"], false);
+}
+
+}  // namespace
+}  // namespace npg::cli::status_test

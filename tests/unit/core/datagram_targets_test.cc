@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/datagram_targets.h"
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/port.h"
+
+namespace npg::core::datagram_targets_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+constexpr uint16_t kPort = 33589;
+
+Listener Bound(const std::string& address, const std::string& comm = "coredns",
+               Protocol protocol = Protocol::kUdp) {
+  Listener listener;
+  listener.key = {kPort, protocol};
+  EXPECT_EQ(inet_pton(AF_INET6, address.c_str(), listener.address.data()), 1) << address;
+  listener.owner.comm = comm;
+  return listener;
+}
+
+// "127.0.0.0/8:33589" for a whole range; what is bound by "holder" is ignored.
+std::vector<std::string> Targets(const std::vector<Listener>& listeners,
+                                 const std::vector<std::string>& own = {}) {
+  AddressSet addresses;
+  for (const std::string& address : own) addresses.insert(Bound(address).address);
+  const DatagramTargets targets =
+      FindDatagramTargets({{{kPort, Protocol::kUdp}, {}}}, listeners, addresses,
+                          [](const Listener& listener) { return listener.owner.comm == "holder"; });
+  std::vector<std::string> texts;
+  for (const uint16_t port : targets.loopback4) {
+    texts.push_back(absl::StrCat("127.0.0.0/8:", port));
+  }
+  for (const auto& [address, port] : targets.addresses) {
+    texts.push_back(absl::StrCat(AddressText(address), ":", port));
+  }
+  EXPECT_EQ(targets.empty(), texts.empty());
+  return texts;
+}
+
+TEST(DatagramTargetsTest, ABoundAddressIsOneTarget) {
+  EXPECT_THAT(Targets({Bound("::ffff:127.0.0.5")}), ElementsAre("127.0.0.5:33589"));
+  EXPECT_THAT(Targets({Bound("::1")}), ElementsAre("[::1]:33589"));
+}
+
+TEST(DatagramTargetsTest, AWildcardIsAllOfLoopback) {
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0")}), ElementsAre("127.0.0.0/8:33589"));
+  EXPECT_THAT(Targets({Bound("::")}), ElementsAre("127.0.0.0/8:33589", "[::1]:33589"));
+  Listener v6only = Bound("::");
+  v6only.v6only = true;
+  EXPECT_THAT(Targets({v6only}), ElementsAre("[::1]:33589"));
+}
+
+TEST(DatagramTargetsTest, OwnAddressesWhereTheyAreInScope) {
+  EXPECT_THAT(Targets({Bound("::ffff:10.0.0.5")}), IsEmpty());
+  const std::vector<std::string> own = {"::ffff:10.0.0.5", "2001:db8::5"};
+  EXPECT_THAT(Targets({Bound("::ffff:10.0.0.5")}, own), ElementsAre("10.0.0.5:33589"));
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0")}, own),
+              ElementsAre("127.0.0.0/8:33589", "10.0.0.5:33589"));
+  EXPECT_THAT(Targets({Bound("::")}, own), ElementsAre("127.0.0.0/8:33589", "[::1]:33589",
+                                                       "10.0.0.5:33589", "[2001:db8::5]:33589"));
+}
+
+TEST(DatagramTargetsTest, OnlyUdpOnNodePortsThatLoopbackReaches) {
+  Listener other = Bound("::");
+  other.key.port = 53;
+  Listener elsewhere = Bound("::");
+  elsewhere.ifindex = 2;
+  EXPECT_THAT(
+      Targets({other, elsewhere, Bound("::", "coredns", Protocol::kTcp), Bound("2001:db8::1")}),
+      IsEmpty());
+}
+
+TEST(DatagramTargetsTest, WhoIsIgnoredIsNoTarget) {
+  EXPECT_THAT(Targets({Bound("::", "holder"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
+  EXPECT_THAT(Targets({Bound("::", "holder"), Bound("::ffff:127.0.0.1")}),
+              ElementsAre("127.0.0.1:33589"));
+}
+
+// A datagram to 127.0.0.1 would reach the holder: the range cannot be exempt.
+TEST(DatagramTargetsTest, AnIgnoredAddressBelowAWildcard) {
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
+  EXPECT_THAT(Targets({Bound("::"), Bound("::ffff:127.0.0.1", "holder")}),
+              ElementsAre("[::1]:33589"));
+  EXPECT_THAT(Targets({Bound("::"), Bound("::1", "holder")}), ElementsAre("127.0.0.0/8:33589"));
+}
+
+}  // namespace
+}  // namespace npg::core::datagram_targets_test

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft/nft_flows.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/string_view.h"
+#include "core/datagram_targets.h"
+#include "dataplane/nft/nft_elements.h"
+#include "dataplane/nft/nft_rules.h"
+
+namespace npg::dataplane::nft_flows_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+
+const NftSetSpec& Set(absl::string_view name) {
+  return *std::find_if(kNftSets.begin(), kNftSets.end(),
+                       [&](const NftSetSpec& set) { return set.name == name; });
+}
+
+constexpr std::array<uint8_t, 16> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 5};
+constexpr std::array<uint8_t, 16> kIpv6{0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 5};
+
+core::DatagramTargets Targets() {
+  core::DatagramTargets targets;
+  targets.addresses.emplace(kMapped, 0x8335);
+  targets.addresses.emplace(kIpv6, 0x8336);
+  targets.loopback4.insert(0x8337);
+  return targets;
+}
+
+// Keys in hexadecimal, sorted.
+std::vector<std::string> Added(absl::string_view set, const std::vector<NftElement>& present = {}) {
+  std::vector<std::string> keys;
+  for (const NftElement& element : CompareTargets(Set(set), present, Targets()).add) {
+    EXPECT_EQ(element.timeout_ms, 0U) << "stays until the controller removes it";
+    keys.push_back(absl::BytesToHexString(element.key));
+  }
+  std::sort(keys.begin(), keys.end());
+  return keys;
+}
+
+// As the rules load them: network order, each part padded to 32 bits.
+TEST(CompareTargetsTest, KeysOfEachSet) {
+  EXPECT_THAT(Added("targets4"), ElementsAre("0a00000583350000"));
+  EXPECT_THAT(Added("targets6"), ElementsAre("20010db800000000000000000000000583360000"));
+  EXPECT_THAT(Added("targets_any4"), ElementsAre("8337"));
+  EXPECT_THAT(Added("target_ports"), ElementsAre("8335", "8336", "8337"));
+}
+
+TEST(CompareTargetsTest, OnlyTheDifference) {
+  const std::string there = absl::HexStringToBytes("8335");
+  const std::string stale = absl::HexStringToBytes("0035");
+  const std::vector<NftElement> present = {{there, 0, 0}, {stale, 0, 0}};
+  EXPECT_THAT(Added("target_ports", present), ElementsAre("8336", "8337"));
+  EXPECT_THAT(CompareTargets(Set("target_ports"), present, Targets()).remove, ElementsAre(stale));
+  const NftSetChange all = CompareTargets(Set("target_ports"), present, {});
+  EXPECT_THAT(all.add, IsEmpty());
+  EXPECT_THAT(all.remove, ElementsAre(there, stale));
+}
+
+}  // namespace
+}  // namespace npg::dataplane::nft_flows_test

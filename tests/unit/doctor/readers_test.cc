@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+// The parsers and what they read, on fixtures.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <linux/fib_rules.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "core/port_ranges.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_rule_builder.h"
+#include "doctor/finding.h"
+#include "doctor/ip_rules.h"
+#include "doctor/iptables_rules.h"
+#include "doctor/mark_use.h"
+#include "doctor/nft_marks.h"
+#include "node/node_files.h"
+
+namespace npg::doctor::readers_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr dataplane::Mark kMark = {0x1000, 0x1000};
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
+
+MarkUse Match(uint32_t value, uint32_t mask) {
+  return {"", "", MarkUse::Kind::kMatch, value, mask};
+}
+MarkUse Set(uint32_t value, uint32_t mask) { return {"", "", MarkUse::Kind::kSet, value, mask}; }
+
+TEST(MarkUseTest, WhatCollides) {
+  EXPECT_TRUE(Collides(Match(0x1000, 0x1000), kMark));
+  EXPECT_TRUE(Collides(Match(0x3000, 0x3000), kMark));
+  EXPECT_TRUE(Collides(Match(0x1001, ~0U), kMark));
+  // What is not marked at all, so what is exempted is treated otherwise.
+  EXPECT_TRUE(Collides(Match(0, ~0U), kMark));
+  EXPECT_TRUE(Collides(Match(0, 0xf000), kMark));
+  EXPECT_FALSE(Collides(Match(0x4000, 0x4000), kMark));
+  EXPECT_FALSE(Collides(Match(0, 0x4000), kMark));
+  EXPECT_FALSE(Collides(Match(1, ~0U), kMark));
+  EXPECT_TRUE(Collides(Set(0x1000, 0x1000), kMark));
+  EXPECT_TRUE(Collides(Set(0xffff, ~0U), kMark));
+  EXPECT_FALSE(Collides(Set(0x4000, 0x4000), kMark));
+  EXPECT_FALSE(Collides(Set(0, ~0U), kMark));
+}
+
+TEST(MarkUseTest, AFreeBitIsNeverKubernetes) {
+  EXPECT_EQ(FreeMark({}), 0x1000);
+  EXPECT_EQ(FreeMark({Match(0x1000, 0x1000), Set(0x800, 0x800)}), 0x400);
+  EXPECT_EQ(FreeMark({Set(0xffff1fff, ~0U)}), std::nullopt);
+  EXPECT_EQ(FreeMark({Match(0, ~0U)}), std::nullopt);
+}
+
+TEST(IptablesRulesTest, KubeProxysOwnDump) {
+  const IptablesRules rules = ParseIptablesRules(
+      ReadFile(std::string(NPG_TESTDATA) + "/kube-proxy-1.36-iptables.save"), "iptables-nft");
+  EXPECT_TRUE(rules.nodeports);
+  EXPECT_TRUE(rules.loopback_too);
+  EXPECT_TRUE(rules.localhost_nfacct);
+  EXPECT_FALSE(rules.ipvs_mode);
+  ASSERT_THAT(rules.marks, SizeIs(4));
+  for (const MarkUse& use : rules.marks) {
+    EXPECT_EQ(use.value, 0x4000) << use.rule;
+    EXPECT_FALSE(Collides(use, kMark)) << use.rule;
+    EXPECT_TRUE(Collides(use, {0x4000, 0x4000})) << use.rule;
+  }
+}
+
+TEST(IptablesRulesTest, MarksOfEveryKind) {
+  const IptablesRules rules = ParseIptablesRules(
+      "*mangle\n"
+      ":OUTPUT ACCEPT [0:0]\n"
+      "-A OUTPUT -m mark ! --mark 0x1000/0x3000 -m comment --comment \"a \\\"-j MARK\\\" --mark "
+      "7\" "
+      "-j ACCEPT\n"
+      "-A OUTPUT -j MARK --set-xmark 0x1000/0xffffffff\n"
+      "-A PREROUTING -p tcp -j TPROXY --on-port 1 --on-ip 0.0.0.0 --tproxy-mark 0x200/0x200\n"
+      // Of connections, not of packets.
+      "-A OUTPUT -m connmark --mark 0x1000 -j ACCEPT\n"
+      "-A OUTPUT -j CONNMARK --set-xmark 0x1000/0xffffffff\n"
+      "-A OUTPUT -m mark --mark 0xzz -j ACCEPT\n"
+      "COMMIT\n",
+      "ip6tables-legacy");
+  ASSERT_THAT(rules.marks, SizeIs(3));
+  EXPECT_EQ(rules.marks[0].kind, MarkUse::Kind::kMatch);
+  EXPECT_EQ(rules.marks[0].value, 0x1000);
+  EXPECT_EQ(rules.marks[0].mask, 0x3000);
+  EXPECT_EQ(rules.marks[0].where, "ip6tables-legacy table mangle");
+  EXPECT_THAT(rules.marks[0].rule, HasSubstr("-A OUTPUT -m mark ! --mark"));
+  EXPECT_EQ(rules.marks[1].kind, MarkUse::Kind::kSet);
+  EXPECT_EQ(rules.marks[1].mask, ~0U);
+  EXPECT_EQ(rules.marks[2].value, 0x200);
+  EXPECT_THAT(rules.tables, ElementsAre("mangle"));
+}
+
+TEST(IptablesRulesTest, LocalhostNodePortsOff) {
+  const IptablesRules rules = ParseIptablesRules(
+      "*nat\n-A KUBE-SERVICES ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n",
+      "iptables-nft");
+  EXPECT_TRUE(rules.nodeports);
+  EXPECT_FALSE(rules.loopback_too);
+  // That of table filter is for health checks.
+  EXPECT_FALSE(ParseIptablesRules("*filter\n-A INPUT -j KUBE-NODEPORTS\n", "x").nodeports);
+  EXPECT_TRUE(ParseIptablesRules("*nat\n:KUBE-NODE-PORT - [0:0]\n", "x").ipvs_mode);
+}
+
+TEST(NftMarksTest, MatchAndSetWithAMask) {
+  dataplane::RuleBuilder builder("mine");
+  builder.MarkIs({0x1000, 0x3000}).SetMark({0x800, 0x800});
+  const dataplane::NftnlRule rule = builder.Build();
+  const std::vector<MarkUse> uses = DecodeNftRule(*rule);
+  ASSERT_THAT(uses, SizeIs(2));
+  EXPECT_EQ(uses[0].kind, MarkUse::Kind::kMatch);
+  EXPECT_EQ(uses[0].value, 0x1000);
+  EXPECT_EQ(uses[0].mask, 0x3000);
+  EXPECT_THAT(uses[0].rule, HasSubstr("chain mine handle 0: meta mark & 0x3000 == 0x1000"));
+  EXPECT_EQ(uses[1].kind, MarkUse::Kind::kSet);
+  EXPECT_EQ(uses[1].value, 0x800);
+  EXPECT_FALSE(Collides(uses[1], kMark));
+  EXPECT_TRUE(Collides(uses[1], {0x800, 0x800}));
+}
+
+TEST(NftMarksTest, OtherFieldsAreNoMarks) {
+  dataplane::RuleBuilder builder("mine");
+  builder.OutputInterfaceIsNot(1).ProtocolIs(6).NoTrack();
+  EXPECT_THAT(DecodeNftRule(*builder.Build()), IsEmpty());
+}
+
+// One RTM_NEWRULE message.
+class IpRule {
+ public:
+  explicit IpRule(uint8_t family) {
+    header().nlmsg_type = RTM_NEWRULE;
+    header().nlmsg_len = NLMSG_SPACE(sizeof(fib_rule_hdr));
+    fib_rule_hdr rule{};
+    rule.family = family;
+    rule.action = FR_ACT_TO_TBL;
+    std::memcpy(bytes_.data() + NLMSG_HDRLEN, &rule, sizeof(rule));
+  }
+  IpRule& Add(uint16_t type, uint32_t value) {
+    const rtattr attribute{RTA_LENGTH(sizeof(value)), type};
+    std::memcpy(bytes_.data() + header().nlmsg_len, &attribute, sizeof(attribute));
+    std::memcpy(bytes_.data() + header().nlmsg_len + RTA_LENGTH(0), &value, sizeof(value));
+    header().nlmsg_len += RTA_SPACE(sizeof(value));
+    return *this;
+  }
+  nlmsghdr& header() { return *reinterpret_cast<nlmsghdr*>(bytes_.data()); }
+
+ private:
+  alignas(nlmsghdr) std::array<uint8_t, 256> bytes_{};
+};
+
+TEST(IpRulesTest, Decode) {
+  IpRule rule(AF_INET6);
+  EXPECT_EQ(DecodeIpRule(rule.header()), std::nullopt);
+  rule.Add(FRA_PRIORITY, 100).Add(FRA_FWMARK, 0x1000).Add(FRA_FWMASK, 0x1000).Add(FRA_TABLE, 7);
+  const std::optional<MarkUse> use = DecodeIpRule(rule.header());
+  ASSERT_TRUE(use.has_value());
+  EXPECT_EQ(use->where, "ip -6 rule");
+  EXPECT_EQ(use->rule, "100: fwmark 0x1000/0x1000 lookup 7");
+  EXPECT_TRUE(Collides(*use, kMark));
+  // Cut short anywhere, nothing is read behind the end.
+  for (uint32_t size = 0; size < rule.header().nlmsg_len; ++size) {
+    IpRule cut = rule;
+    cut.header().nlmsg_len = size;
+    (void)DecodeIpRule(cut.header());
+  }
+}
+
+class NodeFilesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = ::testing::TempDir() + "doctor_proc_" +
+            ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(root_);
+  }
+  void TearDown() override { std::filesystem::remove_all(root_); }
+
+  void Write(const std::string& path, const std::string& text) {
+    const std::filesystem::path file = root_ + "/" + path;
+    std::filesystem::create_directories(file.parent_path());
+    std::ofstream(file) << text;
+  }
+
+  std::string root_;
+};
+
+TEST_F(NodeFilesTest, Sysctls) {
+  EXPECT_TRUE(absl::IsNotFound(node::ReadLocalPortRange(root_).status()));
+  Write("sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
+  Write("sys/net/ipv4/ip_local_reserved_ports", "8080,9000-9100\n");
+  Write("sys/net/ipv4/conf/all/route_localnet", "1\n");
+  EXPECT_EQ(*node::ReadLocalPortRange(root_), (core::PortRange{32768, 60999}));
+  EXPECT_EQ(core::PortRangesText(*node::ReadReservedPorts(root_)), "8080,9000-9100");
+  EXPECT_TRUE(*node::ReadRouteLocalnet(root_));
+  for (const char* bad : {"", "1", "9 1", "1 70000", "a b"}) {
+    Write("sys/net/ipv4/ip_local_port_range", bad);
+    EXPECT_FALSE(node::ReadLocalPortRange(root_).ok()) << bad;
+  }
+}
+
+TEST_F(NodeFilesTest, Capabilities) {
+  Write("self/status", "Name:\tx\nCapPrm:\t0\nCapEff:\t0000000000001000\n");
+  EXPECT_EQ(*node::ReadEffectiveCapabilities(root_), 0x1000);
+  EXPECT_FALSE(node::ParseEffectiveCapabilities("Name:\tx\n").ok());
+  EXPECT_FALSE(node::ParseEffectiveCapabilities("CapEff:\tzz\n").ok());
+}
+
+TEST_F(NodeFilesTest, NamespacesAndTables) {
+  EXPECT_EQ(node::InNetnsOfInit(root_), std::nullopt);
+  for (const char* process : {"self", "1"}) {
+    std::filesystem::create_directories(absl::StrCat(root_, "/", process, "/ns"));
+    std::filesystem::create_symlink("net:[1]", absl::StrCat(root_, "/", process, "/ns/net"));
+  }
+  EXPECT_EQ(node::InNetnsOfInit(root_), true);
+  std::filesystem::remove(root_ + "/1/ns/net");
+  std::filesystem::create_symlink("net:[2]", root_ + "/1/ns/net");
+  EXPECT_EQ(node::InNetnsOfInit(root_), false);
+
+  EXPECT_FALSE(node::HasLegacyTables(root_, false));
+  Write("self/net/ip_tables_names", "");
+  EXPECT_FALSE(node::HasLegacyTables(root_, false));
+  Write("self/net/ip_tables_names", "nat\n");
+  EXPECT_TRUE(node::HasLegacyTables(root_, false));
+  EXPECT_FALSE(node::HasLegacyTables(root_, true));
+}
+
+// The page has a row for each finding, in order, and for nothing else.
+TEST(DoctorDocsTest, EveryFindingHasItsRow) {
+  const std::string page = ReadFile(std::string(NPG_TESTDATA) + "/../../docs/doctor.md");
+  std::vector<std::string> rows, kinds;
+  size_t at = 0;
+  while ((at = page.find("\n| `", at)) != std::string::npos) {
+    at += 4;
+    rows.push_back(page.substr(at, page.find('`', at) - at));
+  }
+  for (const FindingKind& kind : kFindingKinds) kinds.emplace_back(kind.name);
+  EXPECT_EQ(rows, kinds);
+}
+
+}  // namespace
+}  // namespace npg::doctor::readers_test

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "log/health.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "absl/status/status.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace npg::log::health_test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+constexpr absl::Time kNow = absl::FromUnixSeconds(1'700'000'000);
+
+HealthState Well() {
+  HealthState state;
+  state.started = kNow - absl::Hours(1);
+  state.loop_turn = kNow - absl::Seconds(4);
+  state.attached = absl::OkStatus();
+  state.table = absl::OkStatus();
+  state.sources = {{"netfilter", true, ""}};
+  state.probe = {kNow - absl::Seconds(4), absl::OkStatus(), absl::Microseconds(120)};
+  return state;
+}
+
+TEST(Liveness, WellSaysWhatWasSeen) {
+  const HealthAnswer answer = Liveness(Well(), kNow);
+  EXPECT_TRUE(answer.ok);
+  EXPECT_THAT(answer.lines,
+              ElementsAre("ok   main loop: came round 4 s ago",
+                          StartsWith("ok   self-probe: a connect to a guarded port")));
+}
+
+TEST(Liveness, ALoopThatStandsStillIsBad) {
+  HealthState state = Well();
+  state.loop_turn = kNow - absl::Seconds(16);
+  const HealthAnswer answer = Liveness(state, kNow);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("FAIL main loop: came round 16 s ago"));
+}
+
+TEST(Liveness, AFailedProbeIsBadAndSaysWhy) {
+  HealthState state = Well();
+  state.probe->result = absl::FailedPreconditionError("npg_connect4 is not attached");
+  const HealthAnswer answer = Liveness(state, kNow);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("FAIL self-probe: npg_connect4 is not attached"));
+}
+
+TEST(Liveness, AnOldProbeProvesNothing) {
+  HealthState state = Well();
+  state.probe->at = kNow - absl::Seconds(16);
+  EXPECT_FALSE(Liveness(state, kNow).ok);
+}
+
+TEST(Liveness, WhatCannotBeProvedIsNotBad) {
+  HealthState state = Well();
+  state.probe->result = absl::UnavailableError("no process can be started in the guarded cgroup");
+  const HealthAnswer answer = Liveness(state, kNow);
+  EXPECT_TRUE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("ok   self-probe: not possible: no process can be started in "
+                                     "the guarded cgroup"));
+}
+
+TEST(Liveness, ObservingClaimsNoMore) {
+  HealthState state = Well();
+  state.probe->observed = true;
+  EXPECT_THAT(Liveness(state, kNow).lines, Contains(HasSubstr("counted, as mode observe does")));
+}
+
+TEST(Liveness, WhileItStarts) {
+  const HealthState state;
+  EXPECT_TRUE(Liveness(state, absl::Now()).ok);
+  EXPECT_FALSE(Liveness(state, absl::Now() + absl::Minutes(1)).ok);
+}
+
+TEST(Liveness, WithoutAProbeOnlyAtTheStart) {
+  HealthState state = Well();
+  state.probe.reset();
+  EXPECT_FALSE(Liveness(state, kNow).ok);
+  state.started = kNow - absl::Seconds(1);
+  EXPECT_TRUE(Liveness(state, kNow).ok);
+}
+
+TEST(Liveness, DoesNotDependOnTheSources) {
+  HealthState state = Well();
+  state.sources = {{"kubernetes", false, "connect: refused"}};
+  EXPECT_TRUE(Liveness(state, kNow).ok);
+}
+
+TEST(Readiness, NothingIsReadyBeforeTheStart) {
+  const HealthAnswer answer = Readiness(HealthState());
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines,
+              ElementsAre("FAIL programs: not attached yet", "FAIL nft table: not installed yet"));
+}
+
+TEST(Readiness, WaitsForEverySourceAndNamesIt) {
+  HealthState state = Well();
+  EXPECT_TRUE(Readiness(state).ok);
+  state.sources.push_back({"kubernetes", false, "connect to 10.96.0.1:443: refused"});
+  const HealthAnswer answer = Readiness(state);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("FAIL source kubernetes: connect to 10.96.0.1:443: refused"));
+}
+
+TEST(Readiness, AProgramThatWasDetached) {
+  HealthState state = Well();
+  state.attached = absl::FailedPreconditionError("npg_connect6 is not attached");
+  const HealthAnswer answer = Readiness(state);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains("FAIL programs: npg_connect6 is not attached"));
+}
+
+TEST(Readiness, ATableThatCouldNotBeRestored) {
+  HealthState state = Well();
+  state.table = absl::PermissionDeniedError("another process owns it");
+  const HealthAnswer answer = Readiness(state);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains(HasSubstr("another process owns it")));
+}
+
+TEST(Health, WhatOneThreadLeavesAnotherReads) {
+  Health health;
+  EXPECT_EQ(health.Read().probes_failed, 0);
+  health.Update([](HealthState& state) { state.probes_failed = 3; });
+  EXPECT_EQ(health.Read().probes_failed, 3);
+}
+
+}  // namespace
+}  // namespace npg::log::health_test

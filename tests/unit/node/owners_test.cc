@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/owners.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "base/unique_fd.h"
+#include "core/listener.h"
+
+namespace npg::node::owners_test {
+namespace {
+
+// A /proc as a process would find it, in a folder of its own.
+class OwnersTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::string pattern = ::testing::TempDir() + "npg-owners-XXXXXX";
+    ASSERT_NE(mkdtemp(pattern.data()), nullptr);
+    root_ = pattern;
+    // What stands beside processes in a real /proc.
+    std::filesystem::create_directories(root_ / "sys/net");
+    std::filesystem::create_directories(root_ / "self-made");
+    std::ofstream(root_ / "meminfo") << "MemTotal: 1 kB\n";
+  }
+  void TearDown() override {
+    for (const std::filesystem::path& folder : locked_) {
+      std::filesystem::permissions(folder, std::filesystem::perms::owner_all);
+    }
+    std::filesystem::remove_all(root_);
+  }
+
+  void AddProcess(int pid, const std::string& comm, const std::vector<std::string>& fds,
+                  const std::string& cgroup = "0::/system.slice/some.service\n") {
+    const std::filesystem::path folder = root_ / std::to_string(pid);
+    std::filesystem::create_directories(folder / "fd");
+    std::ofstream(folder / "comm") << comm << "\n";
+    std::ofstream(folder / "cgroup") << cgroup;
+    std::filesystem::create_symlink("/usr/bin/" + comm, folder / "exe");
+    int number = 0;
+    for (const std::string& target : fds) {
+      std::filesystem::create_symlink(target, folder / "fd" / std::to_string(number++));
+    }
+  }
+
+  static core::Listener Socket(uint64_t inode) {
+    core::Listener listener;
+    listener.key.port = 33589;
+    listener.inode = inode;
+    return listener;
+  }
+
+  // Exits with 0 when exactly the first of the two sockets stayed out of sight.
+  [[noreturn]] void WalkAsNobody() const {
+    if (getuid() == 0 && setuid(65534) != 0) _exit(9);
+    std::vector<core::Listener> listeners = {Socket(5), Socket(6)};
+    const OwnerGaps gaps = FillOwners(listeners, root_);
+    const bool right = gaps.unreadable_processes == 1 && listeners[0].owner.pid == 0 &&
+                       listeners[1].owner.pid == 2;
+    _exit(right ? 0 : 1);
+  }
+
+  std::filesystem::path root_;
+  std::vector<std::filesystem::path> locked_;
+};
+
+TEST_F(OwnersTest, FindsTheHolderOfASocket) {
+  AddProcess(812, "containerd", {"/dev/null", "pipe:[123]", "socket:[123]", "anon_inode:[123]"});
+  std::vector<core::Listener> listeners = {Socket(123)};
+  const OwnerGaps gaps = FillOwners(listeners, root_);
+  EXPECT_EQ(gaps.unreadable_processes, 0);
+  EXPECT_EQ(listeners[0].owner.pid, 812);
+  EXPECT_EQ(listeners[0].owner.comm, "containerd");
+  EXPECT_EQ(listeners[0].owner.executable, "/usr/bin/containerd");
+  EXPECT_EQ(listeners[0].owner.cgroup, "/system.slice/some.service");
+  EXPECT_EQ(listeners[0].owner.workload.unit, "some.service");
+  EXPECT_THAT(listeners[0].owner.holders, ::testing::ElementsAre(812));
+}
+
+// systemd keeps the socket that it has handed to a unit.
+TEST_F(OwnersTest, AnyOtherHolderOwnsRatherThanInit) {
+  AddProcess(1, "systemd", {"socket:[7]", "socket:[8]"});
+  AddProcess(30, "agent", {"socket:[7]"});
+  AddProcess(40, "worker", {"socket:[7]"});
+  std::vector<core::Listener> listeners = {Socket(7), Socket(8)};
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.comm, "agent");
+  EXPECT_THAT(listeners[0].owner.holders, ::testing::ElementsAre(1, 30, 40));
+  EXPECT_EQ(listeners[1].owner.comm, "systemd");
+  EXPECT_THAT(listeners[1].owner.holders, ::testing::ElementsAre(1));
+}
+
+TEST_F(OwnersTest, TheLowestPidOwnsASharedSocket) {
+  AddProcess(9, "nginx", {"socket:[7]"});
+  AddProcess(10, "nginx-worker", {"socket:[7]", "socket:[8]"});
+  AddProcess(100, "nginx-worker", {"socket:[7]", "socket:[8]"});
+  std::vector<core::Listener> listeners = {Socket(8), Socket(7)};
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.pid, 10);
+  EXPECT_EQ(listeners[1].owner.pid, 9);
+}
+
+TEST_F(OwnersTest, FindsTheCgroupWhateverTheHierarchies) {
+  AddProcess(1, "init", {"socket:[5]"}, "12:pids:/p\n1:name=systemd:/init.scope\n0::/init.scope\n");
+  AddProcess(2, "old", {"socket:[6]"}, "12:pids:/p\n1:name=systemd:/init.scope\n");
+  std::vector<core::Listener> listeners = {Socket(5), Socket(6)};
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.cgroup, "/init.scope");
+  EXPECT_EQ(listeners[1].owner.comm, "old");
+  EXPECT_EQ(listeners[1].owner.cgroup, "/init.scope");
+}
+
+TEST_F(OwnersTest, LeavesUnknownSocketsWithoutOwner) {
+  AddProcess(1, "init", {"socket:[5]", "socket:[", "socket:[x]", "socket:[0]", "socket:[6"});
+  std::vector<core::Listener> listeners = {Socket(6), Socket(0)};
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.pid, 0);
+  EXPECT_EQ(listeners[1].owner.pid, 0);
+}
+
+TEST_F(OwnersTest, KeepsAnOwnerThatIsKnown) {
+  AddProcess(1, "init", {"socket:[5]"});
+  std::vector<core::Listener> listeners = {Socket(5)};
+  listeners[0].owner.pid = 42;
+  listeners[0].owner.comm = "known";
+  FillOwners(listeners, root_);
+  EXPECT_EQ(listeners[0].owner.pid, 42);
+  EXPECT_EQ(listeners[0].owner.comm, "known");
+}
+
+// A process may end at any step of the walk: its folder is there and what is in
+// it is not. The next holder of the socket counts then.
+TEST_F(OwnersTest, PassesOverProcessesThatVanish) {
+  std::filesystem::create_directories(root_ / "3");
+  AddProcess(4, "gone", {"socket:[5]"});
+  std::filesystem::remove(root_ / "4" / "comm");
+  AddProcess(5, "alive", {"socket:[5]"});
+  std::filesystem::remove(root_ / "5" / "exe");
+  std::filesystem::remove(root_ / "5" / "cgroup");
+  std::vector<core::Listener> listeners = {Socket(5)};
+  const OwnerGaps gaps = FillOwners(listeners, root_);
+  EXPECT_EQ(gaps.unreadable_processes, 0);
+  EXPECT_EQ(listeners[0].owner.pid, 5);
+  EXPECT_EQ(listeners[0].owner.executable, "");
+}
+
+TEST_F(OwnersTest, NoProcAtAllIsNoOwner) {
+  std::vector<core::Listener> listeners = {Socket(5)};
+  const OwnerGaps gaps = FillOwners(listeners, root_ / "missing");
+  EXPECT_EQ(gaps.unreadable_processes, 0);
+  EXPECT_EQ(listeners[0].owner.pid, 0);
+}
+
+// Permissions do not bind root, so the walk is done as nobody in a child.
+TEST_F(OwnersTest, CountsProcessesItMayNotRead) {
+  AddProcess(1, "init", {"socket:[5]"});
+  AddProcess(2, "mine", {"socket:[6]"});
+  locked_.push_back(root_ / "1" / "fd");
+  std::filesystem::permissions(locked_.back(), std::filesystem::perms::none);
+  std::filesystem::permissions(root_, std::filesystem::perms::all);
+  EXPECT_EXIT(WalkAsNobody(), ::testing::ExitedWithCode(0), "");
+}
+
+TEST_F(OwnersTest, LooksAtOneProcess) {
+  AddProcess(9, "nginx", {"socket:[7]", "socket:[8]", "socket:[9]"});
+  const auto holding = LookAt(9, {7, 9, 10}, root_);
+  ASSERT_TRUE(holding.has_value());
+  EXPECT_THAT(holding->inodes, ::testing::UnorderedElementsAre(7, 9));
+  EXPECT_EQ(holding->owner.comm, "nginx");
+  EXPECT_EQ(holding->owner.pid, 9);
+  EXPECT_TRUE(LookAt(9, {}, root_)->inodes.empty());
+  EXPECT_FALSE(LookAt(10, {7}, root_).has_value());
+  std::filesystem::remove(root_ / "9" / "comm");
+  EXPECT_FALSE(LookAt(9, {7}, root_).has_value());
+}
+
+TEST_F(OwnersTest, TellsACgroup) {
+  AddProcess(9, "nginx", {}, "0::/system.slice/nginx.service\n");
+  EXPECT_EQ(CgroupOf(9, root_), "/system.slice/nginx.service");
+  EXPECT_EQ(CgroupOf(10, root_), "");
+}
+
+TEST(OwnersOfThisProcessTest, AreFoundInTheRealProc) {
+  const base::UniqueFd socket_fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_TRUE(socket_fd);
+  struct stat info {};
+  ASSERT_EQ(fstat(socket_fd.get(), &info), 0);
+  core::Listener listener;
+  listener.inode = info.st_ino;
+  std::vector<core::Listener> listeners = {listener};
+  FillOwners(listeners);
+  EXPECT_EQ(listeners[0].owner.pid, getpid());
+  EXPECT_EQ(listeners[0].owner.executable, std::filesystem::read_symlink("/proc/self/exe"));
+}
+
+}  // namespace
+}  // namespace npg::node::owners_test

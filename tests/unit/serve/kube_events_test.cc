@@ -1,0 +1,516 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which Kubernetes Events are asked for, and when: no network, no clock.
+#include "serve/kube_events.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/random/random.h"
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "core/conflicts.h"
+#include "kubernetes/http_client.h"
+#include "serve/kube_event.h"
+
+namespace npg::serve::kube_events_test {
+namespace {
+
+using kubernetes::HttpRequest;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+
+constexpr const char* kKnown = R"({"kind":"Status","code":409,"reason":"AlreadyExists"})";
+constexpr const char* kEvent = R"({"kind":"Event","series":null})";
+constexpr const char* kSeriesOf7 = R"({"kind":"Event","series":{"count":7}})";
+constexpr const char* kService = R"({"items":[{"metadata":{"uid":"u-1"}}]})";
+
+core::Conflict ConflictOf(const std::string& service, uint16_t port, int pid = 812) {
+  core::Conflict conflict;
+  conflict.key = {port, core::Protocol::kTcp};
+  conflict.service = service;
+  conflict.listener.key = conflict.key;
+  conflict.listener.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  conflict.listener.uid = 7;
+  conflict.listener.owner.pid = pid;
+  if (pid != 0) {
+    conflict.listener.owner.comm = "containerd";
+    conflict.listener.owner.workload.unit = "containerd.service";
+  }
+  return conflict;
+}
+
+class KubeEventsTest : public ::testing::Test {
+ protected:
+  using Conflicts = std::vector<core::Conflict>;
+
+  KubeEventsTest() { Restart(); }
+
+  // A new run of the controller.
+  void Restart(KubeEvents::Options options = {}) {
+    options.reporter.node = "worker-1";
+    events_.emplace(options, random_);
+  }
+
+  // What is polled every ten seconds.
+  void See(const Conflicts& conflicts, int times = 1) {
+    for (int i = 0; i < times; ++i) {
+      now_ += absl::Seconds(10);
+      events_->Observe(conflicts, now_);
+    }
+  }
+  std::optional<HttpRequest> Next() { return events_->Next(now_); }
+  absl::Status Answer(int status, const std::string& body = "") {
+    return events_->OnAnswer({.status = status, .body = body}, now_);
+  }
+  // Goes on until the Event is asked for; its request.
+  std::optional<HttpRequest> NextChange() {
+    auto request = Next();
+    if (request && std::string(request->method) == "GET") {
+      EXPECT_TRUE(Answer(200, kService).ok());
+      request = Next();
+    }
+    return request;
+  }
+  // What asks for an Event and changes nothing.
+  void ExpectRead() {
+    const auto request = Next();
+    ASSERT_TRUE(request);
+    EXPECT_STREQ(request->method, "PATCH");
+    EXPECT_EQ(request->body_type, "application/merge-patch+json");
+    EXPECT_EQ(request->body, "{}");
+  }
+
+  // The first request is answered by nothing, the second by 409, and what is there is `event`.
+  void LoseTheAnswerAndFind(const std::string& event) {
+    See({ConflictOf("shop/web", 33589)}, 2);
+    ASSERT_TRUE(NextChange());
+    EXPECT_TRUE(Answer(0).ok());
+    now_ = events_->due();
+    ASSERT_TRUE(Next());
+    EXPECT_TRUE(Answer(409, kKnown).ok());
+    ExpectRead();
+    EXPECT_TRUE(Answer(200, event).ok());
+  }
+  // Sends all there is, and returns how many Events that were.
+  int SendAll(int status = 201, const std::string& body = "") {
+    int sent = 0;
+    while (NextChange()) {
+      ++sent;
+      EXPECT_TRUE(Answer(status, body).ok());
+    }
+    return sent;
+  }
+  // Fails whatever is asked until nothing is pending; how many requests that took.
+  int FailAll(int status, absl::Status& last) {
+    int requests = 0;
+    while (events_->pending() > 0 && requests < 1000) {
+      now_ = std::max(now_, events_->due());
+      if (!Next()) break;
+      ++requests;
+      last = Answer(status);
+    }
+    return requests;
+  }
+
+  absl::BitGen random_;
+  absl::Time now_ = absl::FromUnixSeconds(1'800'000'000);
+  std::optional<KubeEvents> events_;
+};
+
+TEST_F(KubeEventsTest, TellsOnceOfOneThatLasts) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts);
+  EXPECT_FALSE(Next()) << "seen once: it may be gone at once";
+  See(conflicts);
+  const auto look_up = Next();
+  ASSERT_TRUE(look_up);
+  EXPECT_EQ(look_up->target,
+            "/api/v1/namespaces/shop/services?fieldSelector=metadata.name%3Dweb&resourceVersion=0");
+  EXPECT_FALSE(Next()) << "one at a time";
+  EXPECT_TRUE(Answer(200, kService).ok());
+  const auto create = Next();
+  ASSERT_TRUE(create);
+  EXPECT_STREQ(create->method, "POST");
+  EXPECT_EQ(create->target, "/apis/events.k8s.io/v1/namespaces/shop/events");
+  const auto event = nlohmann::json::parse(create->body);
+  EXPECT_EQ(event["regarding"]["kind"], "Service");
+  EXPECT_EQ(event["regarding"]["namespace"], "shop");
+  EXPECT_EQ(event["regarding"]["name"], "web");
+  EXPECT_EQ(event["regarding"]["uid"], "u-1");
+  EXPECT_EQ(event["metadata"]["namespace"], "shop");
+  EXPECT_EQ(event["related"]["name"], "worker-1");
+  EXPECT_EQ(event["reportingInstance"], "worker-1");
+  EXPECT_EQ(event["eventTime"], "2027-01-15T08:00:20.000000Z");
+  EXPECT_EQ(event["note"],
+            "Node worker-1: containerd (pid 812, containerd.service) listens on 127.0.0.1 port "
+            "33589/tcp, which is a NodePort of this Service. nodeport-guard lets the node's own "
+            "connects reach that process.");
+  EXPECT_TRUE(Answer(201).ok());
+  EXPECT_EQ(events_->counts().created, 1U);
+
+  See(conflicts, 1000);
+  EXPECT_FALSE(Next());
+  EXPECT_EQ(events_->due(), absl::InfiniteFuture());
+}
+
+TEST_F(KubeEventsTest, SaysWhenNothingIsExempted) {
+  KubeEventReporter reporter{"worker-1", false};
+  const auto subject = SubjectOf(ConflictOf("shop/web", 33589));
+  ASSERT_TRUE(subject);
+  const auto event = nlohmann::json::parse(KubeEventJson(*subject, reporter, "", now_));
+  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr("only observes"));
+  EXPECT_EQ(event["action"], "ObserveLocalConnects");
+  EXPECT_FALSE(event["regarding"].contains("uid"));
+}
+
+TEST_F(KubeEventsTest, TellsAgainAfterADay) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 1);
+  now_ += absl::Hours(23);
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 0);
+  now_ += absl::Hours(1);
+  See(conflicts);
+
+  // A server that still has the first one is told that it goes on.
+  auto request = NextChange();
+  ASSERT_TRUE(request);
+  EXPECT_STREQ(request->method, "POST");
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  request = Next();
+  ASSERT_TRUE(request);
+  EXPECT_STREQ(request->method, "PATCH");
+  const auto subject = SubjectOf(conflicts[0]);
+  EXPECT_EQ(request->target,
+            "/apis/events.k8s.io/v1/namespaces/shop/events/" + KubeEventName(*subject, "worker-1"));
+  const auto patch = nlohmann::json::parse(request->body);
+  EXPECT_EQ(patch["series"]["count"], 2);
+  EXPECT_TRUE(absl::EndsWith(patch["series"]["lastObservedTime"].get<std::string>(), ".000000Z"));
+  EXPECT_TRUE(Answer(200).ok());
+  EXPECT_EQ(events_->counts().created, 2U);
+
+  // One that forgets Events after an hour gets a new one.
+  now_ += absl::Hours(24);
+  See(conflicts);
+  EXPECT_EQ(SendAll(201), 1);
+  EXPECT_EQ(events_->counts().created, 3U);
+}
+
+TEST_F(KubeEventsTest, IsSilentForADayAlsoOfOneThatComesBack) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 1);
+  See({}, 100);
+  See(conflicts, 100);
+  EXPECT_EQ(SendAll(), 0);
+  See({}, 1);
+  now_ += absl::Hours(24);
+  See({}, 1);
+  EXPECT_EQ(events_->known(), 0U) << "kept no longer than needed";
+}
+
+TEST_F(KubeEventsTest, ARestartSendsNothingThatTheServerHas) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  const auto first = NextChange();
+  ASSERT_TRUE(first);
+  Restart();
+  // The same process, started again, in the same unit.
+  const Conflicts later = {ConflictOf("shop/web", 33589, 4711)};
+  See(later, 2);
+  const auto second = NextChange();
+  ASSERT_TRUE(second);
+  EXPECT_EQ(nlohmann::json::parse(first->body)["metadata"],
+            nlohmann::json::parse(second->body)["metadata"]);
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kEvent).ok());
+  EXPECT_EQ(events_->counts().suppressed, 1U);
+  EXPECT_EQ(events_->counts().created, 0U);
+  See(later, 100);
+  EXPECT_EQ(SendAll(), 0);
+}
+
+TEST_F(KubeEventsTest, AnOwnerPortOrNodeThatDiffersIsAnotherConflict) {
+  const auto name = [](const core::Conflict& conflict, const char* node) {
+    return KubeEventName(*SubjectOf(conflict), node);
+  };
+  const core::Conflict one = ConflictOf("shop/web", 33589);
+  core::Conflict other = one;
+  other.listener.owner.comm = "crio";
+  EXPECT_NE(name(one, "a"), name(other, "a"));
+  EXPECT_NE(name(one, "a"), name(one, "b"));
+  EXPECT_NE(name(one, "a"), name(ConflictOf("shop/web", 33590), "a"));
+  EXPECT_EQ(name(one, "a"), name(ConflictOf("shop/web", 33589, 1), "a"))
+      << "its pid does not count";
+  EXPECT_EQ(name(one, "a"), "web.7568933821ab3ac4") << "whatever the machine and the build";
+
+  See({one}, 2);
+  EXPECT_EQ(SendAll(), 1);
+  See({other}, 2);
+  EXPECT_EQ(SendAll(), 1);
+}
+
+TEST_F(KubeEventsTest, SocketsOfOneOwnerAreOneConflict) {
+  core::Conflict six = ConflictOf("shop/web", 33589);
+  six.listener.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
+  See({ConflictOf("shop/web", 33589), six}, 3);
+  EXPECT_EQ(SendAll(), 1);
+}
+
+TEST_F(KubeEventsTest, SkipsWhatNoEventIsAbout) {
+  core::Conflict ignored = ConflictOf("shop/web", 33589);
+  ignored.ignored = true;
+  See({ignored, ConflictOf("", 33590), ConflictOf("web", 33591), ConflictOf("Shop/web", 33592),
+       ConflictOf("shop/../web", 33593), ConflictOf("shop/a b", 33594)},
+      10);
+  EXPECT_FALSE(Next());
+  EXPECT_EQ(events_->known(), 0U);
+}
+
+TEST_F(KubeEventsTest, WaitsForAnOwnerButNotForever) {
+  const Conflicts unknown = {ConflictOf("shop/web", 33589, 0)};
+  See(unknown, 3);
+  EXPECT_FALSE(Next());
+  See(unknown);
+  const auto request = NextChange();
+  ASSERT_TRUE(request);
+  EXPECT_THAT(request->body, HasSubstr("a process of uid 7 listens on"));
+}
+
+TEST_F(KubeEventsTest, WhatHasGoneIsNotSent) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  EXPECT_EQ(events_->pending(), 1U);
+  See({});
+  EXPECT_EQ(events_->pending(), 0U);
+  // A Service that has gone.
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(Next());
+  EXPECT_TRUE(Answer(200, R"({"items":[]})").ok());
+  EXPECT_FALSE(Next());
+  EXPECT_EQ(events_->counts().created + events_->counts().failed, 0U);
+}
+
+TEST_F(KubeEventsTest, OneThatIsUnderWayOutlivesItsConflict) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(NextChange());
+  See({});
+  EXPECT_TRUE(Answer(201).ok());
+  EXPECT_EQ(events_->counts().created, 1U);
+}
+
+TEST_F(KubeEventsTest, WhatWaitsIsBounded) {
+  Conflicts many;
+  for (uint16_t port = 30000; port < 30150; ++port) many.push_back(ConflictOf("shop/web", port));
+  See(many, 2);
+  EXPECT_EQ(events_->pending(), 100U);
+  EXPECT_EQ(events_->counts().suppressed, 50U);
+  See(many, 5);
+  EXPECT_EQ(events_->counts().suppressed, 50U) << "counted once";
+  EXPECT_EQ(SendAll(), 100);
+  now_ += absl::Hours(1);
+  See(many);
+  EXPECT_EQ(SendAll(), 50);
+}
+
+TEST_F(KubeEventsTest, WhatIsKnownIsBounded) {
+  Restart({.most_known = 10});
+  for (uint16_t port = 30000; port < 30100; ++port) {
+    See({ConflictOf("shop/web", port)}, 2);
+    EXPECT_EQ(SendAll(), 1);
+    EXPECT_LE(events_->known(), 10U);
+  }
+  Conflicts many;
+  for (uint16_t port = 31000; port < 31100; ++port) many.push_back(ConflictOf("shop/web", port));
+  See(many, 2);
+  EXPECT_EQ(events_->known(), 10U);
+  EXPECT_EQ(SendAll(), 10);
+  See(many, 10);
+  EXPECT_EQ(SendAll(), 0) << "those that are known stay known";
+}
+
+TEST_F(KubeEventsTest, AMissingRightIsSaidAndWaitedFor) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589), ConflictOf("shop/api", 33590)};
+  See(conflicts, 2);
+  ASSERT_TRUE(NextChange());
+  const absl::Status refused =
+      Answer(403, R"({"kind":"Status","code":403,"message":"User \"x\" cannot create"})");
+  EXPECT_TRUE(absl::IsPermissionDenied(refused));
+  EXPECT_THAT(std::string(refused.message()),
+              HasSubstr(R"(apiGroups ["events.k8s.io"], resources ["events"], verbs ["create", )"
+                        R"("patch"])"));
+  See(conflicts, 10);
+  EXPECT_FALSE(Next()) << "the other one would be refused, too";
+  now_ += absl::Hours(1);
+  See(conflicts);
+  EXPECT_EQ(SendAll(), 2);
+}
+
+TEST_F(KubeEventsTest, ANamespaceThatGoesIsNoMissingRight) {
+  See({ConflictOf("shop/web", 33589), ConflictOf("till/web", 33590)}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(403,
+                     R"({"kind":"Status","message":"events \"e\" is forbidden: unable to )"
+                     R"(create new content in namespace shop because it is being terminated"})")
+                  .ok());
+  EXPECT_EQ(SendAll(), 1);
+}
+
+class KubeEventsFailureTest : public KubeEventsTest, public ::testing::WithParamInterface<int> {};
+
+TEST_P(KubeEventsFailureTest, IsTriedAgainAndThenGivenUp) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  absl::Status last;
+  const absl::Time begun = now_;
+  EXPECT_EQ(FailAll(GetParam(), last), 6);
+  EXPECT_TRUE(absl::IsUnavailable(last)) << last;
+  EXPECT_EQ(events_->counts().failed, 1U);
+  EXPECT_LE(now_ - begun, absl::Minutes(30));
+  See(conflicts, 10);
+  EXPECT_FALSE(Next()) << "not at once";
+  now_ += absl::Hours(1);
+  See(conflicts);
+  EXPECT_EQ(SendAll(), 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Statuses, KubeEventsFailureTest,
+                         ::testing::Values(0, 401, 404, 408, 410, 429, 500, 503, 504));
+
+TEST_F(KubeEventsTest, HeedsRetryAfterWithinReason) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(Next());
+  EXPECT_TRUE(events_->OnAnswer({.status = 429, .retry_after = absl::Minutes(6)}, now_).ok());
+  EXPECT_GE(events_->due(), now_ + absl::Minutes(6));
+  now_ = events_->due();
+  ASSERT_TRUE(Next());
+  EXPECT_TRUE(events_->OnAnswer({.status = 429, .retry_after = absl::Hours(600)}, now_).ok());
+  EXPECT_LE(events_->due(), now_ + absl::Minutes(15));
+}
+
+TEST_F(KubeEventsTest, AnAnswerThatWasLostIsNoSuppression) {
+  LoseTheAnswerAndFind(kEvent);
+  EXPECT_EQ(events_->counts().created, 1U);
+  EXPECT_EQ(events_->counts().suppressed, 0U);
+}
+
+// The request that was lost may have met the Event of an earlier run.
+TEST_F(KubeEventsTest, AnAnswerThatWasLostMayBeASuppression) {
+  LoseTheAnswerAndFind(kSeriesOf7);
+  EXPECT_EQ(events_->counts().created, 0U);
+  EXPECT_EQ(events_->counts().suppressed, 1U);
+}
+
+TEST_F(KubeEventsTest, ARestartCountsOn) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(500).ok());
+  now_ = events_->due();
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  EXPECT_EQ(events_->counts().suppressed, 1U);
+
+  now_ += absl::Hours(24);
+  See(conflicts);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  const auto patch = Next();
+  ASSERT_TRUE(patch);
+  EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
+  EXPECT_TRUE(Answer(200).ok());
+
+  // A server that has forgotten it is told how many there were.
+  now_ += absl::Hours(24);
+  See(conflicts);
+  const auto create = NextChange();
+  ASSERT_TRUE(create);
+  EXPECT_STREQ(create->method, "POST");
+  EXPECT_THAT(nlohmann::json::parse(create->body)["note"].get<std::string>(),
+              EndsWith(" This is Event 9 of it."));
+}
+
+TEST_F(KubeEventsTest, WithoutTheRightToPatchTheCountIsReadLater) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589), ConflictOf("shop/api", 33590)};
+  See({conflicts[0]}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(403).ok());
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 1) << "the other one is not kept from being said";
+
+  now_ += absl::Hours(24);
+  See({conflicts[0]});
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(absl::IsPermissionDenied(Answer(403)));
+  now_ = events_->due();
+  ExpectRead();
+  EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
+  const auto patch = Next();
+  ASSERT_TRUE(patch);
+  EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
+}
+
+TEST_F(KubeEventsTest, OneThatIsForgottenBeforeItsCountIsReadIsMadeAnew) {
+  See({ConflictOf("shop/web", 33589)}, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  ExpectRead();
+  EXPECT_TRUE(Answer(404).ok());
+  now_ = events_->due();
+  EXPECT_EQ(SendAll(), 1);
+  EXPECT_EQ(events_->counts().created, 1U);
+}
+
+TEST(KubeEventTest, CountOfWhatAServerSends) {
+  EXPECT_EQ(KubeEventCountIn(kSeriesOf7), 7U);
+  for (const char* body : {"", "[]", "{}", kEvent, R"({"series":null})", R"({"series":{}})",
+                           R"({"series":{"count":-2}})", R"({"series":{"count":"9"}})",
+                           R"({"series":{"count":0}})", R"({"series":[7]})"}) {
+    EXPECT_EQ(KubeEventCountIn(body), 1U) << body;
+  }
+}
+
+TEST_F(KubeEventsTest, AnEventThatIsRefusedIsNotTriedAgain) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  ASSERT_TRUE(NextChange());
+  EXPECT_FALSE(Answer(422, R"({"kind":"Status","message":"note: too long"})").ok());
+  EXPECT_EQ(events_->counts().failed, 1U);
+  See(conflicts, 1000);
+  EXPECT_EQ(SendAll(), 0);
+}
+
+TEST_F(KubeEventsTest, StaysWithinTheLimitsOfTheApi) {
+  core::Conflict conflict =
+      ConflictOf(absl::StrCat(std::string(63, 'n'), "/", std::string(63, 's')), 33589);
+  conflict.listener.owner.comm = "a\nb\xff\"c\u202e";
+  conflict.listener.owner.workload.unit = "u";
+  for (int i = 0; i < 1000; ++i) conflict.listener.owner.workload.unit += "\u20ac";
+  const auto subject = SubjectOf(conflict);
+  ASSERT_TRUE(subject);
+  const auto event =
+      nlohmann::json::parse(KubeEventJson(*subject, {std::string(253, 'w'), true}, "u", now_));
+  EXPECT_LE(event["note"].get<std::string>().size(), 1024U);
+  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr(R"(a\nb\xff"c\xe2\x80\xae (pid 812)"));
+  EXPECT_LE(event["reportingInstance"].get<std::string>().size(), 128U);
+  EXPECT_LE(event["metadata"]["name"].get<std::string>().size(), 253U);
+}
+
+}  // namespace
+}  // namespace npg::serve::kube_events_test

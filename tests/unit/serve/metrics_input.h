@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_UNIT_SERVE_METRICS_INPUT_H_
+#define NODEPORT_GUARD_TESTS_UNIT_SERVE_METRICS_INPUT_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "cli/guard_facts.h"
+#include "cli/status_report.h"
+#include "guard_abi.h"
+#include "serve/metrics.h"
+#include "serve/node_view.h"
+#include "unit/cli/facts.h"
+
+// Inputs of the metrics, the status in them made of facts as the command makes it.
+namespace npg::serve {
+
+inline std::shared_ptr<const NodeStatus> StatusOf(const cli::GuardFacts& facts) {
+  cli::StatusReport report = cli::MakeStatusReport(facts);
+  auto status = std::make_shared<NodeStatus>();
+  status->document = cli::StatusJson(report);
+  status->conflicts = std::move(report.conflicts);
+  status->read = facts.now;
+  return status;
+}
+
+// A controller that does well, two hours old.
+inline MetricsInput InputOf(const cli::GuardFacts& facts) {
+  MetricsInput input;
+  input.now = facts.now;
+  input.node = StatusOf(facts);
+  input.health.started = facts.now - absl::Hours(2);
+  input.health.loop_turn = facts.now - absl::Milliseconds(250);
+  input.health.attached = absl::OkStatus();
+  input.health.table = absl::OkStatus();
+  input.health.probe =
+      log::Probe{facts.now - absl::Seconds(3), absl::OkStatus(), absl::Microseconds(80)};
+  input.health.probes_succeeded = 1440;
+  input.health.probes_failed = 2;
+  ProcessUsage usage;
+  usage.cpu = absl::Milliseconds(1500);
+  usage.resident_bytes = 12'000'000;
+  usage.virtual_bytes = 90'000'000;
+  usage.open_fds = 31;
+  usage.max_fds = 1024;
+  usage.threads = 3;
+  usage.started = facts.now - absl::Hours(2);
+  input.process = usage;
+  input.kube_events = {5, 1, 7};
+  input.build = {"0.1.0", "0123abc", "1.1", NPG_ABI_VERSION};
+  return input;
+}
+
+// One conflict, two sources of which one is away, some of every counter.
+inline cli::GuardFacts TypicalFacts() {
+  cli::GuardFacts facts = cli::MakeFacts();
+  for (size_t i = 0; i < facts.counters.size(); ++i) facts.counters[i] = 42 + i;
+  cli::AddSource(facts, NPG_SOURCE_NETFILTER);
+  npg_source_state& api = cli::AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443");
+  api.connected = 0;
+  api.since = static_cast<uint64_t>(cli::kNow) - 300;
+  api.last_event = api.last_reading = static_cast<uint64_t>(cli::kNow) - 310;
+  api.health_check_ports = 1;
+  api.skipped = 2;
+  api.errors[NPG_SOURCE_ERROR_CONNECT] = 9;
+  return facts;
+}
+
+inline MetricsInput TypicalInput() { return InputOf(TypicalFacts()); }
+
+// As many conflicts; that on port 20000 + i has i exemptions.
+inline cli::GuardFacts FactsOfManyConflicts(size_t count) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.nodeports.clear();
+  facts.listeners.clear();
+  facts.stats.clear();
+  for (size_t i = 0; i < count; ++i) {
+    const auto port = static_cast<uint16_t>(20000 + i);
+    cli::AddNodePort(facts, port, absl::StrCat("shop/web-", i), NPG_SOURCE_KUBERNETES);
+    facts.listeners.push_back(cli::MakeListener("127.0.0.1", port, "agent", 100));
+    npg_port_stats stats{};
+    stats.exempted = i;
+    facts.stats.emplace_back(npg_port_key{port, IPPROTO_TCP, 0}, stats);
+  }
+  return facts;
+}
+
+}  // namespace npg::serve
+
+#endif  // NODEPORT_GUARD_TESTS_UNIT_SERVE_METRICS_INPUT_H_

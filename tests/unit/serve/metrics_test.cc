@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/metrics.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/guard_facts.h"
+#include "dataplane/nft/nft_table.h"
+#include "guard_abi.h"
+#include "serve/node_view.h"
+#include "testing/command.h"
+#include "unit/cli/facts.h"
+#include "unit/serve/metrics_input.h"
+
+namespace npg::serve::metrics_test {
+namespace {
+
+using ::testing::Contains;
+using ::testing::Each;
+using ::testing::IsEmpty;
+using ::testing::IsSupersetOf;
+using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
+
+// The series of one family, without the prefix of all.
+std::vector<std::string> SeriesOf(const std::string& text, const std::string& name) {
+  std::vector<std::string> series;
+  for (const absl::string_view line : absl::StrSplit(text, '\n')) {
+    const std::string short_line = absl::StrReplaceAll(line, {{"nodeport_guard_", ""}});
+    if (absl::StartsWith(short_line, name + " ") || absl::StartsWith(short_line, name + "{")) {
+      series.push_back(short_line);
+    }
+  }
+  return series;
+}
+
+std::vector<std::string> Typical(const std::string& name) {
+  return SeriesOf(MetricsText(TypicalInput()), name);
+}
+
+TEST(MetricsTest, Counters) {
+  EXPECT_THAT(Typical("exempted_connects_total"),
+              UnorderedElementsAre("exempted_connects_total 42"));
+  EXPECT_THAT(Typical("passed_connects_total"),
+              UnorderedElementsAre(R"(passed_connects_total{reason="foreign_netns"} 43)",
+                                   R"(passed_connects_total{reason="no_listener"} 44)",
+                                   R"(passed_connects_total{reason="ignored_owner"} 45)",
+                                   R"(passed_connects_total{reason="observed"} 46)",
+                                   R"(passed_connects_total{reason="mark_failed"} 47)"));
+  EXPECT_THAT(Typical("events_suppressed_total"),
+              UnorderedElementsAre("events_suppressed_total 48"));
+  EXPECT_THAT(Typical("events_lost_total"), UnorderedElementsAre("events_lost_total 49"));
+  EXPECT_THAT(Typical("rules_restored_total"), UnorderedElementsAre("rules_restored_total 50"));
+  EXPECT_THAT(Typical("probed_connects_total"), UnorderedElementsAre("probed_connects_total 51"));
+}
+
+// Whoever adds a counter adds it here.
+TEST(MetricsTest, NoCounterIsForgotten) { EXPECT_EQ(NPG_COUNTER_MAX, 10); }
+
+TEST(MetricsTest, KernelSide) {
+  EXPECT_THAT(
+      Typical("config_info"),
+      UnorderedElementsAre(
+          R"(config_info{mode="enforce",scope="loopback",mark="0x1000",mark_mask="0x1000"} 1)"));
+  cli::GuardFacts facts = TypicalFacts();
+  facts.links[0].link.cgroup_id = 0;
+  const std::string text = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(text, "program_attached"),
+              UnorderedElementsAre(R"(program_attached{program="npg_connect4"} 0)",
+                                   R"(program_attached{program="npg_connect6"} 1)",
+                                   R"(program_attached{program="npg_post_bind4"} 1)",
+                                   R"(program_attached{program="npg_post_bind6"} 1)"));
+  EXPECT_THAT(SeriesOf(text, "problems"), UnorderedElementsAre("problems 1"));
+  EXPECT_THAT(Typical("problems"), UnorderedElementsAre("problems 0"));
+  EXPECT_THAT(Typical("nft_exempted_packets_total"),
+              UnorderedElementsAre("nft_exempted_packets_total 168"));
+  EXPECT_THAT(Typical("nft_flows"), SizeIs(1));
+  EXPECT_THAT(Typical("nft_flows_max"), UnorderedElementsAre("nft_flows_max 32768"));
+  EXPECT_THAT(Typical("nft_datagram_ports"), SizeIs(1));
+}
+
+TEST(MetricsTest, NftTable) {
+  cli::GuardFacts facts = TypicalFacts();
+  EXPECT_THAT(Typical("nft_table_present"), UnorderedElementsAre("nft_table_present 1"));
+  facts.nft = dataplane::NftTableState{};
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "nft_table_present"),
+              UnorderedElementsAre("nft_table_present 0"));
+  facts.nft = absl::PermissionDeniedError("no");
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "nft_table_present"),
+              UnorderedElementsAre("nft_table_present 0"))
+      << "what cannot be read is not said to be there";
+}
+
+TEST(MetricsTest, NodePortsAndMaps) {
+  EXPECT_THAT(Typical("nodeports"), UnorderedElementsAre("nodeports 1"));
+  EXPECT_THAT(Typical("source_nodeports"),
+              UnorderedElementsAre(R"(source_nodeports{source="kubernetes"} 0)",
+                                   R"(source_nodeports{source="netfilter"} 1)",
+                                   R"(source_nodeports{source="file"} 0)"));
+  EXPECT_THAT(Typical("map_entries"),
+              UnorderedElementsAre(
+                  R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="listeners"} 0)",
+                  R"(map_entries{map="local_addresses"} 0)", R"(map_entries{map="owner_policy"} 2)",
+                  R"(map_entries{map="port_stats"} 1)"));
+  EXPECT_THAT(Typical("map_max_entries"),
+              UnorderedElementsAre(R"(map_max_entries{map="nodeports"} 65536)",
+                                   R"(map_max_entries{map="listeners"} 65536)",
+                                   R"(map_max_entries{map="local_addresses"} 16384)",
+                                   R"(map_max_entries{map="owner_policy"} 256)",
+                                   R"(map_max_entries{map="port_stats"} 8192)"));
+}
+
+TEST(MetricsTest, Sources) {
+  EXPECT_THAT(Typical("source_connected"),
+              UnorderedElementsAre(R"(source_connected{source="netfilter"} 1)",
+                                   R"(source_connected{source="kubernetes"} 0)"));
+  EXPECT_THAT(Typical("sync_age_seconds"),
+              UnorderedElementsAre(R"(sync_age_seconds{source="netfilter"} 0)",
+                                   R"(sync_age_seconds{source="kubernetes"} 310)"));
+  EXPECT_THAT(Typical("source_last_event_timestamp_seconds"),
+              UnorderedElementsAre(
+                  absl::StrCat(R"(source_last_event_timestamp_seconds{source="netfilter"} )",
+                               cli::kNow - 2),
+                  absl::StrCat(R"(source_last_event_timestamp_seconds{source="kubernetes"} )",
+                               cli::kNow - 310)));
+  EXPECT_THAT(Typical("source_last_reading_timestamp_seconds"), SizeIs(2));
+  EXPECT_THAT(Typical("source_services"), Contains(R"(source_services{source="kubernetes"} 2)"));
+  EXPECT_THAT(Typical("source_health_check_ports"),
+              UnorderedElementsAre(R"(source_health_check_ports{source="netfilter"} 0)",
+                                   R"(source_health_check_ports{source="kubernetes"} 1)"));
+  EXPECT_THAT(Typical("source_skipped"), Contains(R"(source_skipped{source="kubernetes"} 2)"));
+  EXPECT_THAT(Typical("source_errors_total"),
+              IsSupersetOf({R"(source_errors_total{source="kubernetes",kind="connect"} 9)",
+                            R"(source_errors_total{source="kubernetes",kind="tls"} 0)",
+                            R"(source_errors_total{source="netfilter",kind="read"} 0)"}));
+  EXPECT_THAT(Typical("source_errors_total"), SizeIs(2 * NPG_SOURCE_ERROR_MAX));
+}
+
+TEST(MetricsTest, ASourceThatNeverSpokeAgesFromItsStart) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  npg_source_state state{};
+  state.since = static_cast<uint64_t>(cli::kNow) - 30;
+  facts.sources.emplace_back(npg_source_key{NPG_SOURCE_FILE}, state);
+  const std::string text = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(text, "sync_age_seconds"),
+              UnorderedElementsAre(R"(sync_age_seconds{source="file"} 30)"));
+  EXPECT_THAT(SeriesOf(text, "source_last_event_timestamp_seconds"), IsEmpty());
+}
+
+TEST(MetricsTest, ConflictsByState) {
+  const auto state_of_tcp = [](const cli::GuardFacts& facts) {
+    for (const std::string& line : SeriesOf(MetricsText(InputOf(facts)), "conflicts")) {
+      if (absl::StartsWith(line, R"(conflicts{protocol="tcp")") && absl::EndsWith(line, " 1")) {
+        return line;
+      }
+    }
+    return std::string("none");
+  };
+  cli::GuardFacts facts = cli::MakeFacts();
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflicts"), SizeIs(8)) << "2 x 4, also at 0";
+  EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="exempted"} 1)");
+
+  facts.config.mode = NPG_MODE_OBSERVE;
+  EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="observed"} 1)");
+  facts.config.mode = NPG_MODE_ENFORCE;
+
+  facts.links[0].link.cgroup_id = 0;
+  EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="unguarded"} 1)");
+  facts.links[0].link.cgroup_id = 1;
+  facts.nft = dataplane::NftTableState{};
+  EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="unguarded"} 1)");
+
+  cli::Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 812);
+  EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="ignored"} 1)");
+
+  facts.listeners.clear();
+  EXPECT_EQ(state_of_tcp(facts), "none");
+}
+
+constexpr absl::string_view kTypicalConflict =
+    R"(port="33589",protocol="tcp",service_namespace="default",service_name="web",)"
+    R"(listener="127.0.0.1",process="containerd")";
+
+TEST(MetricsTest, SeriesOfAConflict) {
+  EXPECT_THAT(Typical("conflict_info"),
+              UnorderedElementsAre(
+                  absl::StrCat("conflict_info{", kTypicalConflict, R"(,state="exempted"} 1)")));
+  EXPECT_THAT(Typical("conflict_exempted_connects_total"),
+              UnorderedElementsAre(
+                  absl::StrCat("conflict_exempted_connects_total{", kTypicalConflict, "} 42")));
+  EXPECT_THAT(Typical("conflict_observed_connects_total"),
+              UnorderedElementsAre(
+                  absl::StrCat("conflict_observed_connects_total{", kTypicalConflict, "} 7")));
+  EXPECT_THAT(Typical("conflict_since_timestamp_seconds"),
+              UnorderedElementsAre(absl::StrCat("conflict_since_timestamp_seconds{",
+                                                kTypicalConflict, "} ", cli::kNow - 3 * 86400)));
+  EXPECT_THAT(Typical("conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 0"));
+}
+
+TEST(MetricsTest, AProcessThatOnlyTheKernelSideKnowsIsNamed) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.listeners[0].owner = {};
+  cli::Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "crio", 9);
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflict_info"),
+              UnorderedElementsAre(::testing::HasSubstr(R"(process="crio")")));
+}
+
+TEST(MetricsTest, SocketsThatNoLabelTellsApartAreOneSeries) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.listeners.push_back(facts.listeners[0]);
+  const std::string text = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(text, "conflict_info"), SizeIs(1));
+  EXPECT_THAT(SeriesOf(text, "conflicts"),
+              Contains(R"(conflicts{protocol="tcp",state="exempted"} 2)"));
+  EXPECT_THAT(SeriesOf(text, "conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 0"));
+}
+
+TEST(MetricsTest, OnlyTheBusiestConflictsHaveSeries) {
+  const std::string text = MetricsText(InputOf(FactsOfManyConflicts(250)));
+  EXPECT_THAT(SeriesOf(text, "conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 150"));
+  EXPECT_THAT(SeriesOf(text, "conflicts"),
+              Contains(R"(conflicts{protocol="tcp",state="exempted"} 250)"));
+  for (const char* family :
+       {"conflict_info", "conflict_exempted_connects_total", "conflict_since_timestamp_seconds",
+        "conflict_observed_connects_total"}) {
+    const std::vector<std::string> series = SeriesOf(text, family);
+    EXPECT_THAT(series, SizeIs(kMaxConflictSeries)) << family;
+    std::set<std::string> ports;
+    for (const std::string& line : series) ports.insert(line.substr(line.find('"') + 1, 5));
+    EXPECT_THAT(ports, SizeIs(kMaxConflictSeries));
+    EXPECT_EQ(*ports.begin(), "20150") << "the one with 150 exemptions is the last that has room";
+  }
+}
+
+TEST(MetricsTest, LabelsThatOthersChooseArePrintable) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.listeners[0].owner.comm = "a\xff\x1b\"\\\n\xc3\xa9";
+  const std::string text = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(text, "conflict_info"),
+              UnorderedElementsAre(
+                  ::testing::HasSubstr("process=\"a\\\\xff\\\\x1b\\\"\\\\\\\\n\xc3\xa9\"")))
+      << "escaped once to be printable, and the backslashes and quotes again as the format asks";
+  EXPECT_EQ(text.find('\xff'), std::string::npos);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos);
+}
+
+TEST(MetricsTest, SelfProbe) {
+  EXPECT_THAT(Typical("self_probe_success"), UnorderedElementsAre("self_probe_success 1"));
+  EXPECT_THAT(Typical("self_probes_total"),
+              UnorderedElementsAre(R"(self_probes_total{result="success"} 1440)",
+                                   R"(self_probes_total{result="failure"} 2)"));
+  EXPECT_THAT(Typical("self_probe_connect_duration_seconds"), Each(::testing::HasSubstr("e-05")));
+  EXPECT_THAT(
+      Typical("self_probe_last_timestamp_seconds"),
+      UnorderedElementsAre(absl::StrCat("self_probe_last_timestamp_seconds ", cli::kNow - 3)));
+  MetricsInput input = TypicalInput();
+  input.health.probe->result = absl::FailedPreconditionError("counter did not move");
+  EXPECT_THAT(SeriesOf(MetricsText(input), "self_probe_success"),
+              UnorderedElementsAre("self_probe_success 0"));
+  EXPECT_THAT(SeriesOf(MetricsText(input), "live"), UnorderedElementsAre("live 0"));
+  input.health.probe.reset();
+  EXPECT_THAT(SeriesOf(MetricsText(input), "self_probe_success"), IsEmpty()) << "not known yet";
+}
+
+TEST(MetricsTest, Health) {
+  EXPECT_THAT(Typical("live"), UnorderedElementsAre("live 1"));
+  EXPECT_THAT(Typical("ready"), UnorderedElementsAre("ready 1"));
+  EXPECT_THAT(Typical("main_loop_age_seconds"), UnorderedElementsAre("main_loop_age_seconds 0.25"));
+  MetricsInput input = TypicalInput();
+  input.health.sources = {{"kubernetes", false, "refused"}};
+  EXPECT_THAT(SeriesOf(MetricsText(input), "ready"), UnorderedElementsAre("ready 0"));
+  EXPECT_THAT(SeriesOf(MetricsText(input), "live"), UnorderedElementsAre("live 1"));
+}
+
+TEST(MetricsTest, KubernetesEvents) {
+  EXPECT_THAT(Typical("kube_events_total"),
+              UnorderedElementsAre(R"(kube_events_total{result="created"} 5)",
+                                   R"(kube_events_total{result="failed"} 1)",
+                                   R"(kube_events_total{result="suppressed"} 7)"));
+}
+
+TEST(MetricsTest, ProcessAndBuild) {
+  EXPECT_THAT(Typical("build_info"),
+              UnorderedElementsAre(absl::StrCat(
+                  R"(build_info{version="0.1.0",commit="0123abc",libbpf_version="1.1",abi=")",
+                  NPG_ABI_VERSION, R"("} 1)")));
+  EXPECT_THAT(Typical("process_cpu_seconds_total"),
+              UnorderedElementsAre("process_cpu_seconds_total 1.5"));
+  EXPECT_THAT(Typical("process_resident_memory_bytes"),
+              UnorderedElementsAre("process_resident_memory_bytes 12000000"));
+  EXPECT_THAT(Typical("process_virtual_memory_bytes"),
+              UnorderedElementsAre("process_virtual_memory_bytes 90000000"));
+  EXPECT_THAT(Typical("process_open_fds"), UnorderedElementsAre("process_open_fds 31"));
+  EXPECT_THAT(Typical("process_max_fds"), UnorderedElementsAre("process_max_fds 1024"));
+  EXPECT_THAT(Typical("process_start_time_seconds"),
+              UnorderedElementsAre(absl::StrCat("process_start_time_seconds ", cli::kNow - 7200)));
+  EXPECT_THAT(Typical("threads"), UnorderedElementsAre("threads 3"));
+  MetricsInput input = TypicalInput();
+  input.process->max_fds = std::numeric_limits<uint64_t>::max();
+  EXPECT_THAT(SeriesOf(MetricsText(input), "process_max_fds"),
+              UnorderedElementsAre("process_max_fds +Inf"));
+}
+
+MetricsInput ErrorInput() {
+  MetricsInput input = TypicalInput();
+  input.node = absl::PermissionDeniedError("open /sys/fs/bpf/nodeport-guard");
+  input.process = absl::NotFoundError("/proc/self/stat");
+  return input;
+}
+
+TEST(MetricsTest, AStatusThatCannotBeReadIsSaidAndTheRestIsThere) {
+  EXPECT_THAT(Typical("status_success"), UnorderedElementsAre("status_success 1"));
+  const std::string text = MetricsText(ErrorInput());
+  EXPECT_THAT(SeriesOf(text, "status_success"), UnorderedElementsAre("status_success 0"));
+  EXPECT_THAT(SeriesOf(text, "self_probe_success"), SizeIs(1));
+  EXPECT_THAT(SeriesOf(text, "build_info"), SizeIs(1));
+  for (const char* family : {"conflicts", "nodeports", "exempted_connects_total",
+                             "process_open_fds", "source_connected"}) {
+    EXPECT_THAT(SeriesOf(text, family), IsEmpty()) << family << " is not known, so it is not 0";
+  }
+}
+
+// The document of another build, or of none.
+TEST(MetricsTest, ADocumentOfAnotherShapeDoesNoHarm) {
+  for (const char* document :
+       {"null", "{}", "[1]", R"({"counters": 3, "sources": {"a": 1}, "maps": [1], "problems": 1})",
+        R"({"guard": {"programs": 7, "nft_table": "x", "nodeports": null}, "sources": [1, null]})",
+        R"({"sources": [{"source": 1, "errors": [2], "last_event": "yesterday"}]})",
+        R"({"maps": {"nodeports": 4, "listeners": {"entries": "many"}}, "conflicts": [1]})"}) {
+    MetricsInput input = TypicalInput();
+    auto status = std::make_shared<NodeStatus>(**input.node);
+    status->document = nlohmann::ordered_json::parse(document);
+    status->conflicts[0].listener.owner.comm.clear();
+    input.node = status;
+    EXPECT_THAT(SeriesOf(MetricsText(input), "status_success"), SizeIs(1)) << document;
+  }
+}
+
+class PromtoolInputTest : public ::testing::TestWithParam<std::string> {};
+
+MetricsInput InputNamed(const std::string& name) {
+  if (name == "empty") return {};
+  if (name == "error") return ErrorInput();
+  if (name == "odd") {
+    cli::GuardFacts facts = TypicalFacts();
+    facts.listeners[0].owner.comm = "a\xff\x1b\"\\\n}";
+    facts.listeners.push_back(facts.listeners[0]);
+    return InputOf(facts);
+  }
+  return name == "many" ? InputOf(FactsOfManyConflicts(10'000)) : TypicalInput();
+}
+
+// So that to find nothing says something.
+TEST(PromtoolTest, FindsABadName) {
+  const absl::StatusOr<npg::testing::CommandResult> result = npg::testing::RunForResult(
+      {"promtool", "check", "metrics"},
+      "# HELP connects Connects.\n# TYPE connects counter\nconnects 1\n");
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_NE(result->exit_code, 0);
+}
+
+TEST_P(PromtoolInputTest, FindsNothing) {
+  const absl::StatusOr<npg::testing::CommandResult> result = npg::testing::RunForResult(
+      {"promtool", "check", "metrics"}, MetricsText(InputNamed(GetParam())));
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->exit_code, 0);
+  EXPECT_EQ(result->out, "");
+  EXPECT_EQ(result->err, "");
+}
+
+INSTANTIATE_TEST_SUITE_P(Inputs, PromtoolInputTest,
+                         ::testing::Values("empty", "typical", "many", "error", "odd"),
+                         [](const auto& input) { return input.param; });
+
+}  // namespace
+}  // namespace npg::serve::metrics_test

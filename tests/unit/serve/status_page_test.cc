@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/status_page.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <openssl/evp.h>
+#include <openssl/sha.h>
+
+#include <array>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "cli/guard_facts.h"
+#include "cli/status_report.h"
+#include "guard_abi.h"
+#include "serve/html.h"
+#include "unit/cli/facts.h"
+
+namespace npg::serve::status_page_test {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+Json Document(const cli::GuardFacts& facts) {
+  return cli::StatusJson(cli::MakeStatusReport(facts));
+}
+
+PageInput Input(const Json& document) {
+  PageInput input;
+  input.document = &document;
+  input.live = {true, {"ok   main loop: came round 0.2 s ago", "ok   self-probe: done"}};
+  input.ready = {true, {"ok   programs: attached"}};
+  input.node = "node-1";
+  input.kernel = "6.12.48 x86_64";
+  input.now = absl::FromUnixSeconds(cli::kNow);
+  return input;
+}
+
+std::string Render(const cli::GuardFacts& facts) {
+  const Json document = Document(facts);
+  return RenderStatusPage(Input(document));
+}
+
+size_t Find(const std::string& page, absl::string_view what) {
+  const size_t at = page.find(std::string(what));
+  EXPECT_NE(at, std::string::npos) << what;
+  return at;
+}
+
+TEST(EscapeHtmlTest, LeavesNothingThatABrowserActsOn) {
+  EXPECT_EQ(EscapeHtml("<script>alert('1' & \"2\")</script>"),
+            "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;");
+  EXPECT_EQ(EscapeHtml("Gr\xc3\xbc\xc3\x9f"
+                       "e \xe2\x82\xac \xf0\x9f\x98\x80"),
+            "Gr\xc3\xbc\xc3\x9f"
+            "e \xe2\x82\xac \xf0\x9f\x98\x80");
+  EXPECT_EQ(EscapeHtml(absl::string_view("a\0b\x1b\x7f\n", 6)), "a\\x00b\\x1b\\x7f\\n");
+  // Cut, overlong, surrogate, beyond Unicode, a byte in the middle alone, and marks
+  // that would reorder the page.
+  for (const char* text : {"\xc3", "\xe2\x82", "\xc0\xbc", "\xe0\x80\xbc", "\xed\xa0\x80",
+                           "\xf4\x90\x80\x80", "\xf8", "\xbc", "\u202e", "\u2067", "\u061c"}) {
+    EXPECT_EQ(EscapeHtml(absl::StrCat(text, "<")), absl::StrCat(absl::CHexEscape(text), "&lt;"));
+  }
+}
+
+TEST(StatusPageTest, TellsOfAConflict) {
+  const std::string page = Render(cli::MakeFacts());
+  for (const char* part :
+       {"<th scope=\"row\"><span class=\"nowrap\">33589/tcp</span></th>", ">default/web<",
+        "<code>127.0.0.1</code>", "<strong>containerd</strong> pid&nbsp;812",
+        "<code>/usr/bin/containerd</code>", "containerd.service", "><span>42</span>", "2m ago",
+        "3d ago", "Guarding 1 NodePort", "6.12.48 x86_64", "node-1",
+        "4 of 4 attached to <code>/sys/fs/cgroup</code>", "enforce", "loopback",
+        "<code>0x1000/0x1000</code>", "/sys/fs/bpf/nodeport-guard", "main loop: came round"}) {
+    EXPECT_THAT(page, HasSubstr(part));
+  }
+  EXPECT_THAT(page, HasSubstr("<title>1 conflict: node-1: NodePort Guard</title>"));
+}
+
+TEST(StatusPageTest, ConflictsComeFirst) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  cli::AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443");
+  const std::string page = Render(facts);
+  size_t before = 0;
+  for (const char* section : {"id=\"verdict\"", "id=\"conflicts\"", "id=\"health\"",
+                              "id=\"sources\"", "id=\"guard\"", "id=\"counters\""}) {
+    const size_t at = Find(page, section);
+    EXPECT_GT(at, before) << section;
+    before = at;
+  }
+}
+
+TEST(StatusPageTest, NamesOfOthersStayText) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  const std::string evil = "<script>x('\"&</script>";
+  facts.nodeports.clear();
+  cli::AddNodePort(facts, 33589, "a/" + evil);
+  core::Owner& owner = facts.listeners[0].owner;
+  owner.comm = evil;
+  owner.executable = evil;
+  owner.cgroup = evil;
+  owner.workload = {evil, evil, evil, evil};
+  cli::SetField(facts.config.version, "<script>");
+  npg_source_state& source = cli::AddSource(facts, NPG_SOURCE_KUBERNETES, evil);
+  source.connected = 0;
+  cli::SetField(source.last_error, evil);
+  for (cli::LinkFact& fact : facts.links) fact.cgroup = evil;
+  facts.bpffs = evil;
+  const Json document = Document(facts);
+  PageInput input = Input(document);
+  input.node = evil;
+  input.kernel = evil;
+  input.live = {false, {"FAIL " + evil}};
+  const std::string page = RenderStatusPage(input);
+  // The page's own script is the only one, and each of these is there as text.
+  EXPECT_EQ(page.find("<script>", Find(page, "<script>") + 1), std::string::npos);
+  EXPECT_THAT(page, Not(HasSubstr(evil)));
+  EXPECT_THAT(page, HasSubstr("<strong>&lt;script&gt;x(&#39;&quot;&amp;&lt;/script&gt;</strong>"));
+  EXPECT_THAT(page, HasSubstr("a/&lt;script&gt;"));
+  EXPECT_THAT(page, HasSubstr("last error: &lt;script&gt;"));
+}
+
+TEST(StatusPageTest, SaysWhatIsWrong) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.nft = dataplane::NftTableState{};
+  facts.links.pop_back();
+  const std::string broken = Render(facts);
+  EXPECT_THAT(broken, HasSubstr("The guard is broken"));
+  EXPECT_THAT(broken, HasSubstr("nft table inet nodeport_guard is missing"));
+  EXPECT_THAT(broken, HasSubstr("missing: npg_post_bind6"));
+  EXPECT_THAT(broken, HasSubstr("<title>Problem: "));
+
+  const Json document = Document(cli::MakeFacts());
+  PageInput input = Input(document);
+  input.ready = {false, {"FAIL source kubernetes: no answer yet"}};
+  EXPECT_THAT(RenderStatusPage(input), HasSubstr("The guard is not ready yet"));
+  EXPECT_THAT(RenderStatusPage(input), HasSubstr("source kubernetes: no answer yet"));
+  input.live.ok = false;
+  EXPECT_THAT(RenderStatusPage(input), HasSubstr("The guard is not healthy"));
+
+  input.document = nullptr;
+  input.error = "list listeners: Permission denied";
+  EXPECT_THAT(RenderStatusPage(input), HasSubstr("list listeners: Permission denied"));
+  EXPECT_THAT(RenderStatusPage(input), HasSubstr("source kubernetes: no answer yet"));
+}
+
+TEST(StatusPageTest, ObserveModeIsSaidToExemptNothing) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.config.mode = NPG_MODE_OBSERVE;
+  const std::string page = Render(facts);
+  EXPECT_THAT(page, HasSubstr("Only observing 1 NodePort: nothing is exempted"));
+  EXPECT_THAT(page, HasSubstr("><span>7</span>"));
+  EXPECT_THAT(page, HasSubstr(">Observed</th>"));
+}
+
+TEST(StatusPageTest, IsMadeOfWhatIsThere) {
+  for (const char* text :
+       {"{}", "null", "[]", R"({"conflicts": null, "guard": null, "sources": {}, "counters": []})",
+        R"({"conflicts": [null, 1, {}], "guard": {"programs": [null], "nft_table": 1},)"
+        R"( "sources": [{}], "counters": {"exempted": null, "x": "y"}, "notes": [{}]})"}) {
+    const Json document = Json::parse(text);
+    const std::string page = RenderStatusPage(Input(document));
+    EXPECT_TRUE(absl::EndsWith(page, "</html>\n")) << text;
+    EXPECT_THAT(page, HasSubstr("The guard is broken")) << "nothing says that it is healthy";
+  }
+  cli::GuardFacts facts = cli::MakeFacts();
+  facts.listeners.clear();
+  EXPECT_THAT(Render(facts), HasSubstr("No conflicts"));
+  facts.same_netns = false;
+  EXPECT_THAT(Render(facts), HasSubstr("Not visible from here"));
+}
+
+TEST(StatusPageTest, StaysUsableWithManyConflicts) {
+  cli::GuardFacts facts = cli::MakeFacts();
+  for (uint16_t port = 30000; port < 32000; ++port) {
+    cli::AddNodePort(facts, port, "default/web");
+    facts.listeners.push_back(cli::MakeListener("127.0.0.1", port, "many", 77));
+  }
+  const std::string page = Render(facts);
+  EXPECT_THAT(page, HasSubstr("Conflicts: 2001 listeners on the port of a NodePort"));
+  EXPECT_THAT(page, HasSubstr("1501 more are in <a href=\"/api/v1/status\">"));
+  EXPECT_LT(page.size(), 500'000U);
+}
+
+std::string Between(const std::string& text, absl::string_view from, absl::string_view to) {
+  const size_t begin = Find(text, from) + from.size();
+  return text.substr(begin, text.find(std::string(to), begin) - begin);
+}
+
+std::string Sha256(const std::string& text) {
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  EVP_Digest(text.data(), text.size(), digest.data(), nullptr, EVP_sha256(), nullptr);
+  std::array<unsigned char, 64> base64{};
+  const int length = EVP_EncodeBlock(base64.data(), digest.data(), digest.size());
+  return absl::StrCat("'sha256-", std::string(base64.begin(), base64.begin() + length), "'");
+}
+
+TEST(StatusPageTest, ThePolicyAllowsItsOwnStyleAndScriptAlone) {
+  const std::string page = Render(cli::MakeFacts());
+  const std::string policy = StatusPagePolicy();
+  EXPECT_THAT(policy, HasSubstr("default-src 'none';"));
+  EXPECT_THAT(policy,
+              HasSubstr(absl::StrCat("style-src ", Sha256(Between(page, "<style>", "</style>")))));
+  EXPECT_THAT(policy, HasSubstr(absl::StrCat("script-src ",
+                                             Sha256(Between(page, "<script>", "</script>")))));
+  EXPECT_THAT(policy, Not(HasSubstr("unsafe")));
+  // Nothing is fetched from anywhere, and nothing inline escapes the policy.
+  for (const char* part :
+       {" src=", "url(", "@import", "style=\"", "onclick", "http://", "https://"}) {
+    EXPECT_THAT(page, Not(HasSubstr(part)));
+  }
+}
+
+}  // namespace
+}  // namespace npg::serve::status_page_test

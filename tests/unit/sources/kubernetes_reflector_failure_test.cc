@@ -1,0 +1,319 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the reflector makes of refusals and of broken streams.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/match.h"
+#include "absl/time/time.h"
+#include "guard_abi.h"
+#include "kubernetes/http_client.h"
+#include "sources/source.h"
+#include "testing/api_status.h"
+#include "unit/sources/kubernetes_reflector_dialogue.h"
+
+namespace npg::sources::kubernetes_reflector_failure_test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+struct StatusCase {
+  std::string name;
+  testing::ApiAnswer answer;
+  npg_source_error kind;
+  std::string message;
+};
+
+class ReflectorStatuses : public ::testing::TestWithParam<StatusCase> {};
+
+TEST_P(ReflectorStatuses, AreNamedCountedAndSurvived) {
+  const StatusCase& param = GetParam();
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  const SourceState before = dialogue.State();
+  if (param.answer.code == 401) {
+    // Once it is not even counted.
+    dialogue.Answer(param.answer);
+    dialogue.Ask();
+  }
+  dialogue.Answer(param.answer);
+  const SourceState state = dialogue.State();
+  EXPECT_FALSE(state.connected);
+  EXPECT_EQ(state.since, dialogue.now());
+  EXPECT_EQ(state.errors.at(param.kind), 1U);
+  EXPECT_EQ(state.last_error, param.message);
+  EXPECT_EQ(dialogue.reflector().failure().message(), param.message);
+  EXPECT_EQ(state.ports, before.ports);
+  EXPECT_EQ(state.services, before.services);
+  EXPECT_EQ(state.resource_version, before.resource_version);
+  EXPECT_EQ(state.last_reading, before.last_reading);
+
+  // It comes back, and the last error stays to be read.
+  std::string target = dialogue.Ask();
+  dialogue.Head(200);
+  if (absl::StrContains(target, "sendInitialEvents")) dialogue.Body(InitialEventsEnd(12));
+  EXPECT_TRUE(dialogue.State().connected);
+  EXPECT_TRUE(dialogue.reflector().failure().ok());
+  EXPECT_EQ(dialogue.State().last_error, param.message);
+  EXPECT_EQ(dialogue.State().since, dialogue.now());
+}
+
+std::vector<StatusCase> StatusCases() {
+  return {
+      {"Unauthorized401", testing::Unauthorized(), NPG_SOURCE_ERROR_UNAUTHORIZED,
+       "watch Services: HTTP status 401: Unauthorized; the credentials are not valid for this "
+       "cluster, or have expired"},
+      {"Forbidden403", testing::Forbidden("system:serviceaccount:x:y", "watch"),
+       NPG_SOURCE_ERROR_FORBIDDEN,
+       "watch Services: HTTP status 403: services is forbidden: User \"system:serviceaccount:x:y\" "
+       "cannot watch resource \"services\" in API group \"\" at the cluster scope; bind the "
+       "account "
+       "to a ClusterRole with apiGroups [\"\"], resources [\"services\"], verbs [\"list\", "
+       "\"watch\"]"},
+      {"Throttled429", testing::StatusAnswer(429, "TooManyRequests", "Too many requests"),
+       NPG_SOURCE_ERROR_THROTTLED, "watch Services: HTTP status 429: Too many requests"},
+      {"Gone410", testing::Expired("too old resource version: 10 (12)"), NPG_SOURCE_ERROR_EXPIRED,
+       "watch Services: HTTP status 410: too old resource version: 10 (12)"},
+      {"Server503", testing::StatusAnswer(503, "ServiceUnavailable", "apiserver is\nshutting down"),
+       NPG_SOURCE_ERROR_SERVER, "watch Services: HTTP status 503: apiserver is?shutting down"},
+      {"Proxy502",
+       {.code = 502, .body = "<html>Bad Gateway</html>"},
+       NPG_SOURCE_ERROR_SERVER,
+       "watch Services: HTTP status 502"},
+      {"NotFound404", testing::NotFound(), NPG_SOURCE_ERROR_HTTP,
+       "watch Services: HTTP status 404: the server could not find the requested resource"},
+      {"Redirect302",
+       {.code = 302, .body = ""},
+       NPG_SOURCE_ERROR_HTTP,
+       "watch Services: HTTP status 302"},
+      {"ExpiredEvent",
+       {.code = 200, .body = testing::ErrorEvent(testing::Expired("too old: 10 (12)"))},
+       NPG_SOURCE_ERROR_EXPIRED,
+       "watch Services: the watch ended with 410 Expired: too old: 10 (12)"},
+      {"ServerErrorEvent",
+       {.code = 200, .body = testing::ErrorEvent(testing::StatusAnswer(500, "InternalError", "x"))},
+       NPG_SOURCE_ERROR_SERVER,
+       "watch Services: the watch ended with 500 InternalError: x"},
+      {"ErrorEventWithoutAStatus",
+       {.code = 200, .body = Event("ERROR", "{}")},
+       NPG_SOURCE_ERROR_HTTP,
+       "watch Services: the watch ended with an error that is no Status"},
+  };
+}
+
+INSTANTIATE_TEST_SUITE_P(Answers, ReflectorStatuses, ::testing::ValuesIn(StatusCases()),
+                         [](const auto& parameters) { return parameters.param.name; });
+
+TEST(ReflectorFailureTest, ATokenThatWasRefusedOnceMayJustHaveRotated) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.Answer(testing::Unauthorized());
+  EXPECT_TRUE(dialogue.State().connected);
+  EXPECT_EQ(dialogue.State().errors, SourceState().errors);
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10"));
+  EXPECT_EQ(dialogue.step().delay, absl::ZeroDuration());
+  dialogue.Answer(testing::Unauthorized());
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 1U);
+  dialogue.Ask();
+  dialogue.Answer(testing::Unauthorized());
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 2U) << "no second chance in a row";
+  dialogue.Ask();
+  dialogue.Head(200);
+  dialogue.Wait(absl::Minutes(5));
+  dialogue.End();
+  dialogue.Ask();
+  dialogue.Answer(testing::Unauthorized());
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 2U) << "a new one, after a success";
+}
+
+TEST(ReflectorFailureTest, CredentialsThatCannotBeReadAreAnErrorByTheirName) {
+  Dialogue dialogue;
+  dialogue.Ask();
+  dialogue.reflector().OnNoCredentials(
+      absl::NotFoundError("token file /t: No such file; put the token there"), dialogue.now());
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 1U);
+  EXPECT_EQ(dialogue.State().last_error,
+            "list Services: token file /t: No such file; put the token there");
+}
+
+TEST(ReflectorFailureTest, GoneInTheMiddleOfPagingStartsTheListAnew) {
+  Dialogue dialogue;
+  dialogue.Ask();
+  dialogue.Answer({.code = 422, .body = ""});
+  const std::string first = dialogue.Ask();
+  dialogue.Answer(200, List(10, Object("web", 30080, 4), "next"));
+  EXPECT_THAT(dialogue.Ask(), HasSubstr("&continue=next"));
+  dialogue.Answer(testing::Expired("The provided continue parameter is too old"));
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_EXPIRED), 1U);
+  EXPECT_EQ(dialogue.Ask(), first);
+  dialogue.Answer(200, List(20, Object("dns", 30053, 12)));
+  // What the first page of the first attempt had is gone.
+  const auto& ports = dialogue.reflector().store().reading()->ports;
+  ASSERT_EQ(ports.size(), 1U);
+  EXPECT_EQ(ports.begin()->second, "a/dns");
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=20"));
+}
+
+// etcd was restored: the server waits for a version that does not come.
+TEST(ReflectorFailureTest, SilenceFromTheStartPutsTheVersionInDoubt) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.Head(200);
+  dialogue.Wait(absl::Seconds(80));
+  dialogue.End(kubernetes::HttpEnd::Kind::kStalled, "silent for 1m20s");
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_STALLED), 1U);
+  EXPECT_EQ(dialogue.State().ports, 1U);
+  EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("Version=0")));
+  dialogue.Answer(200, InitialEventsEnd(5));
+  EXPECT_EQ(dialogue.State().resource_version, "5") << "it may be an older one";
+  EXPECT_EQ(dialogue.State().ports, 0U);
+}
+
+TEST(ReflectorFailureTest, TooLargeAVersionPutsItInDoubt) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.Answer(testing::Expired("x"));
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10"));
+  dialogue.Answer(testing::TooLargeVersion(10, 5));
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_SERVER), 1U);
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=0"));
+  EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "it has asked for that";
+}
+
+// Silent watches are not what the server is blamed for for ever.
+TEST(ReflectorFailureTest, AServerWithoutBookmarksIsNotListedForEver) {
+  for (const bool events : {false, true}) {
+    SCOPED_TRACE(events ? "with an event at the start of each watch" : "without events");
+    Dialogue dialogue;
+    dialogue.Ask();
+    dialogue.Answer({.code = 422, .body = ""});
+    dialogue.Ask();
+    dialogue.Answer(200, List(10, ""));
+    int lists = 0;
+    int stalls = 0;
+    for (int i = 0; i < 60; ++i) {
+      const std::string target = dialogue.Ask();
+      if (absl::StrContains(target, "sendInitialEvents")) {
+        dialogue.Answer({.code = 422, .body = ""});
+      } else if (absl::StrContains(target, "limit=")) {
+        ++lists;
+        dialogue.Answer(200, List(10, ""));
+      } else {
+        dialogue.Head(200);
+        if (events) dialogue.Body(Event("ADDED", Object("web", 30080, 10 + i)));
+        const absl::Duration length = absl::Seconds(dialogue.timeout_seconds());
+        const bool stalled = dialogue.step().request.idle_timeout < length;
+        stalls += stalled ? 1 : 0;
+        dialogue.Wait(std::min(length, dialogue.step().request.idle_timeout));
+        dialogue.End(
+            stalled ? kubernetes::HttpEnd::Kind::kStalled : kubernetes::HttpEnd::Kind::kComplete,
+            "silent");
+      }
+    }
+    EXPECT_EQ(stalls, 3);
+    EXPECT_EQ(lists, events ? 0 : 3);
+    EXPECT_TRUE(dialogue.State().connected);
+  }
+}
+
+TEST(ReflectorFailureTest, AWatchThatEndsAtOnceIsARefusal) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.Head(200);
+  dialogue.Wait(absl::Milliseconds(900));
+  dialogue.End();
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_CUT), 1U);
+  EXPECT_EQ(dialogue.State().last_error, "watch Services: the server ended the watch at once");
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10")) << "no reason to list";
+
+  dialogue.Head(200);
+  dialogue.Wait(absl::Milliseconds(1100));
+  dialogue.End();
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_CUT), 1U);
+}
+
+// It is none when it brought something; but no reason to ask in a tight loop.
+TEST(ReflectorFailureTest, AShortWatchWithAnEventIsFollowedByAPause) {
+  absl::Duration paused;
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  for (int i = 0; i < 100; ++i) {
+    dialogue.Answer(200, Bookmark(10));
+    dialogue.Ask();
+    EXPECT_LE(dialogue.step().delay, absl::Seconds(1));
+    paused += dialogue.step().delay;
+  }
+  EXPECT_GT(paused, absl::Seconds(25));
+  EXPECT_EQ(dialogue.State().errors, SourceState().errors);
+}
+
+TEST(ReflectorFailureTest, AWatchThatBringsNonsenseIsListedAnew) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.Answer(200, "<html>\nSign in</html>");
+  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_DECODE), 1U);
+  EXPECT_THAT(dialogue.State().last_error, StartsWith("watch Services: watch of Services"));
+  EXPECT_THAT(dialogue.Ask(), HasSubstr("sendInitialEvents"));
+}
+
+TEST(ReflectorFailureTest, AnEndlessErrorIsCutShort) {
+  Dialogue dialogue;
+  dialogue.Ask();
+  dialogue.Head(500);
+  const std::string chunk(10000, 'x');
+  int chunks = 0;
+  while (dialogue.Body(chunk)) ASSERT_LT(++chunks, 10);
+  dialogue.End(kubernetes::HttpEnd::Kind::kStopped);
+  EXPECT_EQ(dialogue.State().last_error, "list Services: HTTP status 500");
+}
+
+TEST(ReflectorFailureTest, TheStateSaysHowItDoes) {
+  Dialogue dialogue;
+  EXPECT_EQ(dialogue.State(), SourceState());
+  const absl::Time start = dialogue.now();
+  dialogue.Ask();
+  EXPECT_EQ(dialogue.State().since, start);
+  EXPECT_FALSE(dialogue.State().connected);
+  dialogue.Head(200);
+  dialogue.Body(Event("ADDED", Object("web", 30080, 4)) +
+                Event("ADDED", R"({"metadata":{"namespace":"a","name":"lb"},"spec":{)"
+                               R"("type":"LoadBalancer","healthCheckNodePort":32000,"ports":)"
+                               R"([{"nodePort":70000},{"nodePort":30053,"protocol":"UDP"}]}})") +
+                InitialEventsEnd(10));
+  SourceState state = dialogue.State();
+  EXPECT_TRUE(state.connected);
+  EXPECT_EQ(state.since, dialogue.now());
+  EXPECT_EQ(state.last_event, dialogue.now());
+  EXPECT_EQ(state.last_reading, dialogue.now());
+  EXPECT_EQ(state.resource_version, "10");
+  EXPECT_EQ(state.services, 2U);
+  EXPECT_EQ(state.ports, 2U);
+  EXPECT_EQ(state.health_check_ports, 1U);
+  EXPECT_EQ(state.skipped, 1U);
+  EXPECT_EQ(state.last_error, "");
+
+  const absl::Time listed = dialogue.now();
+  dialogue.Wait(absl::Minutes(1));
+  dialogue.Body(Bookmark(15));
+  state = dialogue.State();
+  EXPECT_EQ(state.last_event, dialogue.now());
+  EXPECT_EQ(state.last_reading, listed);
+  EXPECT_EQ(state.resource_version, "15");
+
+  dialogue.Wait(absl::Minutes(1));
+  dialogue.Body(Event("DELETED", Object("web", 30080, 20)));
+  EXPECT_EQ(dialogue.State().services, 1U);
+  EXPECT_EQ(dialogue.State().resource_version, "20");
+  EXPECT_EQ(dialogue.State().since, listed);
+}
+
+}  // namespace
+}  // namespace npg::sources::kubernetes_reflector_failure_test

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "sources/kubernetes/service_store.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "core/port.h"
+#include "sources/service_decoder.h"
+#include "sources/skipped_lines.h"
+
+namespace npg::sources::kubernetes_service_store_test {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
+using ::testing::Pair;
+
+core::PortKey Tcp(uint16_t port) { return {port, core::Protocol::kTcp}; }
+core::PortKey Udp(uint16_t port) { return {port, core::Protocol::kUdp}; }
+
+ServicePorts Service(std::string name, std::vector<core::PortKey> ports,
+                     uint16_t health_check_port = 0, std::vector<std::string> skipped = {}) {
+  ServicePorts service;
+  service.service = std::move(name);
+  service.ports = std::move(ports);
+  service.health_check_port = health_check_port;
+  service.skipped = std::move(skipped);
+  return service;
+}
+
+const core::PortSnapshot& Ports(const ServiceStore& store) { return store.reading()->ports; }
+
+TEST(ServiceStoreTest, IsEmptyAndUnchangedAtFirst) {
+  ServiceStore store;
+  EXPECT_THAT(Ports(store), IsEmpty());
+  EXPECT_FALSE(store.TakeChanged());
+  store.Remove("a/nobody");
+  EXPECT_FALSE(store.TakeChanged());
+}
+
+TEST(ServiceStoreTest, PutReplacesAndRemoveForgets) {
+  ServiceStore store;
+  store.Put(Service("a/web", {Tcp(30080), Tcp(30081)}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_FALSE(store.TakeChanged());
+  store.Put(Service("a/web", {Tcp(30081), Tcp(30082), Tcp(30082)}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30081), "a/web"), Pair(Tcp(30082), "a/web")));
+  EXPECT_EQ(store.services(), 1U);
+  store.Put(Service("a/web", {Tcp(30082), Tcp(30081)}));
+  EXPECT_FALSE(store.TakeChanged()) << "in another order, and once each, they are the same";
+  store.Put(Service("a/web", {}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(Ports(store), IsEmpty());
+  EXPECT_EQ(store.services(), 0U);
+  store.Remove("a/web");
+  EXPECT_FALSE(store.TakeChanged());
+}
+
+// A port moves: the new owner may be seen before the old one has gone.
+TEST(ServiceStoreTest, TwoServicesWithOnePortWhateverTheOrder) {
+  for (const bool first_before_second : {true, false}) {
+    for (const bool first_goes : {true, false}) {
+      SCOPED_TRACE(absl::StrCat(first_before_second, first_goes));
+      ServiceStore store;
+      const std::string early = first_before_second ? "a/first" : "b/second";
+      const std::string late = first_before_second ? "b/second" : "a/first";
+      store.Put(Service(early, {Tcp(30080)}));
+      EXPECT_TRUE(store.TakeChanged());
+      store.Put(Service(late, {Tcp(30080)}));
+      // It is of the one whose name comes first.
+      EXPECT_EQ(store.TakeChanged(), !first_before_second);
+      EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30080), "a/first")));
+      EXPECT_EQ(store.services(), 2U);
+      store.Remove(first_goes ? "a/first" : "b/second");
+      EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30080), first_goes ? "b/second" : "a/first")));
+      store.Remove(first_goes ? "b/second" : "a/first");
+      EXPECT_THAT(Ports(store), IsEmpty());
+    }
+  }
+}
+
+TEST(ServiceStoreTest, LosingAClaimThatNobodySawIsNoChange) {
+  ServiceStore store;
+  store.Put(Service("a/first", {Tcp(30080)}));
+  store.Put(Service("b/second", {Tcp(30080)}));
+  store.TakeChanged();
+  store.Remove("b/second");
+  EXPECT_FALSE(store.TakeChanged());
+}
+
+TEST(ServiceStoreTest, TcpAndUdpOnOneNumberAreOfTheirOwnServices) {
+  ServiceStore store;
+  store.Put(Service("b/tcp", {Tcp(30053)}));
+  store.Put(Service("a/udp", {Udp(30053)}));
+  EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30053), "b/tcp"), Pair(Udp(30053), "a/udp")));
+  store.Remove("b/tcp");
+  EXPECT_THAT(Ports(store), ElementsAre(Pair(Udp(30053), "a/udp")));
+}
+
+TEST(ServiceStoreTest, SkippedLinesStandAsLongAsTheirReason) {
+  ServiceStore store;
+  store.Put(Service("a/web", {Tcp(30080)}, 0, {"a/web port 2: nodePort 70000 is bad"}));
+  store.Put(Service("b/none", {}, 0, {"b/none: no spec"}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(store.reading()->skipped,
+              ElementsAre("a/web port 2: nodePort 70000 is bad", "b/none: no spec"));
+  store.Put(Service("b/none", {}, 0, {"b/none: no spec"}));
+  EXPECT_FALSE(store.TakeChanged());
+  store.Put(Service("a/web", {Tcp(30080)}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(store.reading()->skipped, ElementsAre("b/none: no spec"));
+  store.Remove("b/none");
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(store.reading()->skipped, IsEmpty());
+}
+
+TEST(ServiceStoreTest, WhatHasNoNameLeavesEachLineOnceAndNotForEver) {
+  ServiceStore store;
+  store.Put(Service("", {Tcp(30080)}, 32000, {"object without a name"}));
+  store.Put(Service("", {}, 0, {"object without a name"}));
+  EXPECT_THAT(store.reading()->skipped, ElementsAre("object without a name"));
+  EXPECT_THAT(Ports(store), IsEmpty());
+  EXPECT_EQ(store.health_check_ports(), 0U);
+  for (int i = 0; i < 1000; ++i) store.Put(Service("", {}, 0, {absl::StrCat("nonsense ", i)}));
+  EXPECT_LE(store.reading()->skipped.size(), SkippedLines::kNamed + 1);
+  store.Replace(ServiceStore());
+  EXPECT_THAT(store.reading()->skipped, IsEmpty());
+}
+
+TEST(ServiceStoreTest, ReplaceWithTheSameIsNoChange) {
+  ServiceStore store;
+  store.Put(Service("a/web", {Tcp(30080)}, 0, {"x"}));
+  store.TakeChanged();
+  ServiceStore same;
+  same.Put(Service("a/web", {Tcp(30080)}, 0, {"x"}));
+  store.Replace(std::move(same));
+  EXPECT_FALSE(store.TakeChanged());
+
+  ServiceStore other;
+  other.Put(Service("b/web", {Tcp(30080)}, 0, {"x"}));
+  store.Replace(std::move(other));
+  EXPECT_TRUE(store.TakeChanged()) << "another Service";
+  store.Replace(ServiceStore());
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_EQ(store.services(), 0U);
+}
+
+TEST(ServiceStoreTest, ReplaceKeepsAChangeThatNobodyHasTaken) {
+  ServiceStore store;
+  store.Put(Service("a/web", {Tcp(30080)}));
+  ServiceStore same;
+  same.Put(Service("a/web", {Tcp(30080)}));
+  store.Replace(std::move(same));
+  EXPECT_TRUE(store.TakeChanged());
+}
+
+TEST(ServiceStoreTest, HealthCheckPortsAreCountedNotGuarded) {
+  ServiceStore store;
+  store.Put(Service("a/lb", {Tcp(30080)}, 32000));
+  store.Put(Service("b/lb", {}, 32001));
+  EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30080), "a/lb")));
+  EXPECT_EQ(store.health_check_ports(), 2U);
+  EXPECT_EQ(store.services(), 1U);
+  store.Put(Service("a/lb", {Tcp(30080)}, 32005));
+  EXPECT_EQ(store.health_check_ports(), 2U);
+  store.Put(Service("a/lb", {Tcp(30080)}));
+  EXPECT_EQ(store.health_check_ports(), 1U);
+  store.Remove("b/lb");
+  EXPECT_EQ(store.health_check_ports(), 0U);
+  EXPECT_EQ(store.services(), 1U);
+}
+
+// Whatever came before, the store is what its Services have now.
+TEST(ServiceStoreTest, IsTheSumOfItsServices) {
+  std::mt19937 random(1);
+  const auto below = [&](int bound) { return std::uniform_int_distribution(0, bound - 1)(random); };
+  ServiceStore store;
+  std::map<std::string, ServicePorts> model;
+  for (int step = 0; step < 5000; ++step) {
+    const std::string name = absl::StrCat("a/s", below(6));
+    if (below(4) == 0) {
+      model.erase(name);
+      store.Remove(name);
+    } else {
+      ServicePorts service = Service(name, {}, below(3) == 0 ? uint16_t{32000} : uint16_t{0});
+      for (int i = below(4); i > 0; --i) {
+        const auto port = static_cast<uint16_t>(30000 + below(5));
+        service.ports.push_back(below(2) == 0 ? Tcp(port) : Udp(port));
+      }
+      if (below(5) == 0) service.skipped = {name + ": bad"};
+      model[name] = service;
+      store.Put(service);
+    }
+    core::PortSnapshot expected;
+    std::vector<std::string> skipped;
+    size_t with_ports = 0;
+    size_t health_checks = 0;
+    for (const auto& [service_name, service] : model) {
+      for (const core::PortKey& key : service.ports) expected.try_emplace(key, service_name);
+      skipped.insert(skipped.end(), service.skipped.begin(), service.skipped.end());
+      with_ports += service.ports.empty() ? 0 : 1;
+      health_checks += service.health_check_port == 0 ? 0 : 1;
+    }
+    ASSERT_EQ(Ports(store), expected) << "step " << step;
+    ASSERT_EQ(store.reading()->skipped, skipped);
+    ASSERT_EQ(store.services(), with_ports);
+    ASSERT_EQ(store.health_check_ports(), health_checks);
+  }
+}
+
+}  // namespace
+}  // namespace npg::sources::kubernetes_service_store_test

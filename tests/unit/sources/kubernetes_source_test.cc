@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// Source kubernetes over real connections: what it tells, and what it makes of
+// connections that break.
+#include "sources/kubernetes/kubernetes_source.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "sources/source.h"
+#include "testing/api_fault.h"
+#include "testing/api_model.h"
+#include "testing/api_server.h"
+#include "testing/api_status.h"
+#include "testing/api_traffic.h"
+#include "testing/status_asserts.h"
+#include "unit/sources/kubernetes_source_fixture.h"
+
+namespace npg::sources::kubernetes_source_test {
+namespace {
+
+using ::npg::testing::Accepting;
+using ::npg::testing::Fault;
+using ::npg::testing::FaultAnswer;
+using ::npg::testing::HtmlAnswer;
+using ::npg::testing::Traffic;
+using ::npg::testing::WatchList;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+
+class KubernetesSourceTest : public KubernetesSourceFixture {};
+INSTANTIATE_TEST_SUITE_P(Over, KubernetesSourceTest, ::testing::Bool(), HttpName);
+
+TEST_P(KubernetesSourceTest, IsNotLocal) {
+  const KubernetesSource source(access_, options_);
+  EXPECT_EQ(source.name(), "kubernetes");
+  EXPECT_EQ(source.bit(), NPG_SOURCE_KUBERNETES);
+  EXPECT_FALSE(source.local());
+  EXPECT_EQ(source.State(), SourceState());
+}
+
+TEST_P(KubernetesSourceTest, ReadsFromEveryKindOfServer) {
+  options_.reflector.page = 3;
+  options_.reflector.list_idle = absl::Milliseconds(300);
+  for (int i = 0; i < 10; ++i) Put(absl::StrCat("s", i), 30100 + i);
+  for (const bool selects : {true, false}) {
+    for (const WatchList watch_list : {WatchList::kOffered, WatchList::kForbidden,
+                                       WatchList::kBadRequest, WatchList::kIgnored}) {
+      SCOPED_TRACE(absl::StrCat(selects, " ", static_cast<int>(watch_list)));
+      server_->Change([&](ApiModel& model) {
+        model.options().selects_by_type = selects;
+        model.options().watch_list = watch_list;
+      });
+      KubernetesSource source(access_, options_);
+      NPG_ASSERT_OK_AND_ASSIGN(const Reading reading, source.Read());
+      EXPECT_EQ(reading.ports.size(), 11U);
+    }
+  }
+}
+
+TEST_P(KubernetesSourceTest, ReadSaysWhyNot) {
+  access_.token = "wrong";
+  KubernetesSource source(access_, options_);
+  const absl::StatusOr<Reading> reading = source.Read();
+  ASSERT_FALSE(reading.ok());
+  EXPECT_THAT(std::string(reading.status().message()),
+              StartsWith(access_.server + ": list Services: HTTP status 401: Unauthorized; the "));
+}
+
+TEST_P(KubernetesSourceTest, ReadIsBounded) {
+  server_->SetAccepting(Accepting::kMute);
+  options_.read_timeout = absl::Milliseconds(100);
+  KubernetesSource source(access_, options_);
+  EXPECT_EQ(source.Read().status().message(),
+            access_.server + ": list Services: not done within 100ms");
+}
+
+TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
+  options_.user_agent = "nodeport-guard/test";
+  Follow();
+  ASSERT_TRUE(RunUntilSynced());
+  EXPECT_TRUE(Knows(30001));
+  Put("second", 30002);
+  ASSERT_TRUE(RunUntilKnown(30002));
+  Put("second", 30003);
+  ASSERT_TRUE(RunUntil([&] { return Knows(30003) && !Knows(30002); }));
+  server_->Change([](ApiModel& model) { NPG_EXPECT_OK(model.Delete("default", "second")); });
+  ASSERT_TRUE(RunUntil([&] { return !Knows(30003); }));
+  EXPECT_TRUE(Knows(30001));
+  // Five minutes later, as it were.
+  server_->CloseWatches();
+  ASSERT_TRUE(RunUntil([&] { return server_->traffic().requests.size() == 2; }));
+  Put("third", 30004);
+  ASSERT_TRUE(RunUntilKnown(30004));
+
+  const Traffic traffic = server_->traffic();
+  EXPECT_EQ(traffic.connections, 1U);
+  for (const auto& request : traffic.requests) {
+    EXPECT_EQ(request.http_version, GetParam() ? 2 : 1);
+    EXPECT_EQ(request.authorization, "Bearer test-token");
+    EXPECT_EQ(request.user_agent, "nodeport-guard/test");
+    EXPECT_EQ(request.method, "GET");
+  }
+  EXPECT_TRUE(NoErrors());
+  EXPECT_EQ(source_->State().detail, access_.server);
+}
+
+TEST_P(KubernetesSourceTest, AServerAwayAtTheStartMayComeLater) {
+  server_->StopListening();
+  Follow();
+  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_CONNECT, 5));
+  EXPECT_FALSE(last_);
+  ASSERT_EQ(told_.size(), 1U) << "the same each time, without how long it took";
+  EXPECT_THAT(std::string(told_[0].message()), HasSubstr("Connection refused"));
+  NPG_ASSERT_OK(server_->ListenAgain());
+  EXPECT_TRUE(RunUntilKnown(30001));
+}
+
+TEST_P(KubernetesSourceTest, AServerThatSaysNothingIsGivenUpInTime) {
+  server_->SetAccepting(Accepting::kMute);
+  options_.timeouts.connect = absl::Milliseconds(40);
+  Follow();
+  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_CONNECT, 5));
+  EXPECT_EQ(told_.size(), 1U) << told_.back();
+  EXPECT_THAT(std::string(told_[0].message()), HasSubstr("timeout"));
+}
+
+TEST_P(KubernetesSourceTest, WhatCameWithTheLastBreathIsTold) {
+  Follow();
+  ASSERT_TRUE(RunUntilSynced());
+  Put("last", 30002);
+  server_->StopListening();
+  ASSERT_TRUE(RunUntil([&] { return Told() > 0; }));
+  EXPECT_TRUE(Knows(30002)) << "the server is away, maybe for long";
+}
+
+TEST_P(KubernetesSourceTest, ConnectionsThatAreKilledAreMadeAgain) {
+  Follow();
+  for (uint16_t i = 0; i < 20; ++i) {
+    ASSERT_TRUE(RunUntilSynced());
+    server_->KillConnections();
+    const auto port = static_cast<uint16_t>(30100 + i);
+    Put(absl::StrCat("s", i), port);
+    ASSERT_TRUE(RunUntilKnown(port));
+    ASSERT_TRUE(Knows(30001));
+  }
+  EXPECT_GT(Errors(NPG_SOURCE_ERROR_CUT), 0U);
+}
+
+TEST_P(KubernetesSourceTest, FrozenConnectionsAreNoticedBySilence) {
+  server_->SetBookmarkPeriod(absl::Milliseconds(50));
+  options_.reflector.watch_idle = absl::Milliseconds(800);
+  Follow();
+  ASSERT_TRUE(RunUntilSynced());
+  server_->FreezeConnections();
+  Put("second", 30002);
+  ASSERT_TRUE(RunUntilKnown(30002));
+  EXPECT_GE(Errors(NPG_SOURCE_ERROR_STALLED), 1U);
+  EXPECT_THAT(source_->State().last_error, HasSubstr("silent for 800ms"));
+  EXPECT_GE(server_->traffic().connections, 2U);
+}
+
+// What begins as a list may be as silent as a watch once it is one.
+TEST_P(KubernetesSourceTest, AQuietWatchIsNotHeldToTheSilenceOfAList) {
+  options_.reflector.list_idle = absl::Milliseconds(100);
+  Follow();
+  ASSERT_TRUE(RunUntilKnown(30001));
+  const uint64_t errors = Errors(NPG_SOURCE_ERROR_STALLED);  // of a slow machine's list
+  ASSERT_FALSE(
+      RunUntil([&] { return Errors(NPG_SOURCE_ERROR_STALLED) > errors; }, absl::Milliseconds(400)));
+  Put("second", 30002);
+  EXPECT_TRUE(RunUntilKnown(30002));
+}
+
+TEST_P(KubernetesSourceTest, RetryAfterIsWaitedFor) {
+  server_->Inject({.answer = FaultAnswer(429, /*retry_after=*/1)});
+  Follow();
+  ASSERT_TRUE(RunUntilKnown(30001));
+  const Traffic traffic = server_->traffic();
+  EXPECT_GE(traffic.requests[1].time - traffic.requests[0].time, absl::Seconds(1));
+  EXPECT_EQ(Errors(NPG_SOURCE_ERROR_THROTTLED), 1U);
+}
+
+struct BrokenCase {
+  std::string name;
+  Fault fault;
+  std::set<npg_source_error> kinds;  // one of them; which, is up to HTTP's version
+};
+
+std::vector<BrokenCase> BrokenCases() {
+  const std::set<npg_source_error> broken = {NPG_SOURCE_ERROR_CUT, NPG_SOURCE_ERROR_DECODE};
+  std::vector<BrokenCase> cases = {
+      {"CloseBefore", {.close_before = true}, broken},
+      {"NeverAnswer", {.never_answer = true}, {NPG_SOURCE_ERROR_STALLED}},
+      {"Stall0", {.stall_after = 0}, {NPG_SOURCE_ERROR_STALLED}},
+      {"Stall50", {.stall_after = 50}, {NPG_SOURCE_ERROR_STALLED}},
+      {"Garble", {.garble_at = 1}, {NPG_SOURCE_ERROR_DECODE}},
+      {"Html", {.answer = HtmlAnswer()}, {NPG_SOURCE_ERROR_DECODE}},
+      {"Error500", {.answer = FaultAnswer(500)}, {NPG_SOURCE_ERROR_SERVER}},
+      {"Forbidden", {.answer = FaultAnswer(403)}, {NPG_SOURCE_ERROR_FORBIDDEN}},
+  };
+  for (const uint64_t at : {0U, 1U, 2U, 57U, 200U, 400U}) {
+    cases.push_back({absl::StrCat("Cut", at), {.cut_after = at}, broken});
+    cases.push_back({absl::StrCat("Reset", at), {.reset_after = at}, broken});
+  }
+  return cases;
+}
+
+// Whatever it is, and however often: the last reading stays, and it is over when
+// it is over.
+TEST_P(KubernetesSourceTest, KeepsWhatItKnowsAndRecovers) {
+  options_.reflector.answer_timeout = absl::Milliseconds(50);
+  options_.timeouts.connect = absl::Milliseconds(450);
+  options_.reflector.list_idle = absl::Milliseconds(300);
+  options_.reflector.watch_idle = absl::Milliseconds(600);
+  server_->SetBookmarkPeriod(absl::Milliseconds(40));
+  Put("second", 30002);
+  int64_t port = 30100;
+  for (const WatchList watch_list : {WatchList::kOffered, WatchList::kForbidden}) {
+    server_->Change([&](ApiModel& model) { model.options().watch_list = watch_list; });
+    for (BrokenCase& broken : BrokenCases()) {
+      SCOPED_TRACE(broken.name);
+      Follow();
+      ASSERT_TRUE(RunUntilSynced());
+      const Reading before = *last_;
+      const SourceState state = source_->State();
+      broken.fault.count = -1;
+      server_->Inject(broken.fault);
+      server_->CloseWatches();
+      Put("new", ++port);
+      const auto counted = [&] {
+        uint64_t count = 0;
+        for (const npg_source_error kind : broken.kinds) count += Errors(kind);
+        return count;
+      };
+      ASSERT_TRUE(RunUntil([&] { return counted() >= 2; })) << source_->State().last_error;
+      EXPECT_TRUE(Knows(30001) && Knows(30002));
+      EXPECT_EQ(source_->State().last_reading, state.last_reading);
+      server_->ClearFaults();
+      ASSERT_TRUE(RunUntilKnown(static_cast<uint16_t>(port))) << source_->State().last_error;
+      source_.reset();
+      last_.reset();
+      told_.clear();
+      ASSERT_TRUE(server_->WaitUntil(
+          absl::Seconds(20), [](const Traffic& traffic) { return traffic.open_watches == 0; }));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace npg::sources::kubernetes_source_test

@@ -1,0 +1,445 @@
+// SPDX-License-Identifier: Apache-2.0
+//
+// What the commands and flags are: names, values, help. The parsing is in
+// command_line.cc.
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "cli/args/command_line.h"
+#include "cli/args/environment.h"
+#include "cli/args/flags.h"
+#include "cli/args/options.h"
+#include "cli/args/source_flags.h"
+#include "cli/args/text.h"
+#include "cli/exit_code.h"
+#include "core/owner_policy.h"
+#include "dataplane/nft/nft_table.h"
+#include "guard_abi.h"
+#include "serve/http_address.h"
+
+namespace npg::cli {
+namespace {
+
+using Values = std::vector<std::string>;
+
+// The setters below hold their target by shared_ptr: the target is a member of
+// the command's options, which live as long as any of its flags.
+
+// `choices` is "a|b|c"; the target becomes one of them.
+Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
+                std::string fallback, std::shared_ptr<std::string> target) {
+  return {std::move(name),
+          choices,
+          std::move(help),
+          std::move(fallback),
+          false,
+          [choices, target = std::move(target)](const Values& values) {
+            const std::vector<std::string> allowed = absl::StrSplit(choices, '|');
+            for (const std::string& choice : allowed) {
+              if (values.back() != choice) continue;
+              *target = choice;
+              return absl::OkStatus();
+            }
+            return absl::InvalidArgumentError(absl::StrCat(Quoted(values.back()), " is not one of ",
+                                                           absl::StrJoin(allowed, ", ")));
+          }};
+}
+
+Flag OutputFlag(std::shared_ptr<OutputFormat> target) {
+  auto text = std::make_shared<std::string>();
+  Flag flag = ChoiceFlag("o,output", "table|json|yaml", "How to print it.", "table", text);
+  flag.set = [set = flag.set, text, target = std::move(target)](const Values& values) {
+    absl::Status status = set(values);
+    if (!status.ok()) return status;
+    *target = *text == "json"   ? OutputFormat::kJson
+              : *text == "yaml" ? OutputFormat::kYaml
+                                : OutputFormat::kTable;
+    return status;
+  };
+  return flag;
+}
+
+template <typename T>
+Flag NumberFlag(std::string name, std::string value, std::string help, std::shared_ptr<T> target) {
+  return {std::move(name),
+          std::move(value),
+          std::move(help),
+          "",
+          false,
+          [target = std::move(target)](const Values& values) {
+            const std::string& text = values.back();
+            T number = 0;
+            if (text.empty() || text.find_first_not_of("0123456789") != std::string::npos ||
+                !absl::SimpleAtoi(text, &number)) {
+              return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a number"));
+            }
+            *target = number;
+            return absl::OkStatus();
+          }};
+}
+
+Flag MarkFlag(std::string name, std::string value, std::string help, std::string fallback,
+              std::shared_ptr<std::optional<uint32_t>> target) {
+  return {std::move(name),
+          std::move(value),
+          std::move(help),
+          std::move(fallback),
+          false,
+          [target = std::move(target)](const Values& values) {
+            const absl::StatusOr<uint32_t> bits = ParseMarkBits(values.back());
+            if (!bits.ok()) return bits.status();
+            *target = *bits;
+            return absl::OkStatus();
+          }};
+}
+
+// The names of processes, as the kernel keeps them.
+absl::Status CheckProcessNames(const Values& names) {
+  constexpr size_t kMost = NPG_COMM_LEN - 1;
+  for (const std::string& name : names) {
+    // Cutting it here would silently mean every process that shares the beginning.
+    if (name.size() > kMost) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(Quoted(name), " is longer than the ", kMost,
+                       " bytes that the kernel keeps of a name; write ",
+                       Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
+    }
+  }
+  // Both flags' names have to fit one map.
+  if (names.size() > NPG_MAX_POLICIES / 2) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("names more than ", NPG_MAX_POLICIES / 2, " processes"));
+  }
+  return absl::OkStatus();
+}
+
+void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& policy) {
+  flags.Add({"ignore-process", "NAME",
+             "A process whose sockets only hold ports and are not to be protected, by the name "
+             "that ps -o comm shows; can be repeated, and replaces the default ('' for none).",
+             "kube-proxy,ovnkube", true, [policy](const Values& values) {
+               policy->ignored = values;
+               return CheckProcessNames(values);
+             }});
+  flags.Add({"only-process", "NAME",
+             "Protect the sockets of processes of this name and of no others, by the name that ps "
+             "-o comm shows; can be repeated.",
+             "", true, [policy](const Values& values) {
+               policy->only = values;
+               return CheckProcessNames(values);
+             }});
+}
+
+// What neither flag can see by itself.
+absl::Status CheckOwnerPolicy(const core::OwnerPolicy& policy) {
+  for (const std::string& name : policy.only) {
+    if (std::find(policy.ignored.begin(), policy.ignored.end(), name) != policy.ignored.end()) {
+      return UsageError(absl::StrCat("--only-process ", name, ": --ignore-process names it, too"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+struct MarkBits {
+  std::shared_ptr<std::optional<uint32_t>> value = std::make_shared<std::optional<uint32_t>>();
+  std::shared_ptr<std::optional<uint32_t>> mask = std::make_shared<std::optional<uint32_t>>();
+};
+
+MarkBits AddMarkFlags(FlagSet& flags, const std::string& fallback) {
+  MarkBits bits;
+  flags.Add(MarkFlag("mark", "BITS", "The bits of the packet mark that exempt, within --mark-mask.",
+                     fallback, bits.value));
+  flags.Add(MarkFlag("mark-mask", "BITS",
+                     "The bits of the packet mark that the guard looks at and sets.",
+                     "the bits of --mark", bits.mask));
+  return bits;
+}
+
+Flag SwitchFlag(std::string name, std::string help, std::shared_ptr<bool> target) {
+  return {std::move(name),
+          "",
+          std::move(help),
+          "",
+          false,
+          [target = std::move(target)](const Values& values) {
+            const absl::StatusOr<bool> on = ParseBool(values.back());
+            if (on.ok()) *target = *on;
+            return on.status();
+          }};
+}
+
+Flag ScopeFlag(std::shared_ptr<bool> local) {
+  auto text = std::make_shared<std::string>();
+  Flag flag = ChoiceFlag(
+      "scope", "loopback|local",
+      "Which connects are guarded: to loopback addresses, or to any address of the node.",
+      "loopback", text);
+  flag.set = [set = flag.set, text, local = std::move(local)](const Values& values) {
+    absl::Status status = set(values);
+    if (status.ok()) *local = *text == "local";
+    return status;
+  };
+  return flag;
+}
+
+Flag HttpAddressFlag(std::shared_ptr<std::optional<serve::HttpAddress>> target) {
+  std::string fallback = serve::ToString(**target);
+  return {"http-address",
+          "ADDRESS:PORT|off",
+          "Where to serve the status page (/), health (/healthz, /readyz), /metrics and "
+          "/api/v1/status over HTTP: an IP address, IPv6 in brackets, and a port. There is no "
+          "authentication.",
+          std::move(fallback),
+          false,
+          [target = std::move(target)](const Values& values) {
+            target->reset();
+            if (values.back() == "off") return absl::OkStatus();
+            const absl::StatusOr<serve::HttpAddress> address =
+                serve::ParseHttpAddress(values.back());
+            if (!address.ok()) {
+              return absl::InvalidArgumentError(
+                  absl::StrCat(Quoted(values.back()), " ", address.status().message()));
+            }
+            *target = *address;
+            return absl::OkStatus();
+          }};
+}
+
+void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
+                  const std::string& cgroup_help) {
+  flags.Add(TextFlag("cgroup", "DIR", cgroup_help, "the root of the cgroup2 file system",
+                     {node, &node->cgroup}));
+  flags.Add(TextFlag("bpffs", "DIR", "The bpf file system in which the guard is pinned.",
+                     node->bpffs, {node, &node->bpffs}));
+}
+
+// The name that a pod is given by the downward API, under its usual variable.
+void AddKubeEventFlags(FlagSet& flags, const std::shared_ptr<RunOptions>& options,
+                       std::shared_ptr<std::string> kube_events) {
+  flags.Add(ChoiceFlag(
+      "kube-events", "on|off",
+      "Whether the Service in a conflict gets a Kubernetes Event that names the node and the "
+      "process: one for each conflict, and one a day while it lasts. Only with the source "
+      "kubernetes; the account needs the right to create and patch events of events.k8s.io.",
+      "on", std::move(kube_events)));
+  flags.Add(TextFlag("node-name", "NAME", "The name of this node in Kubernetes Events.",
+                     "NODE_NAME, or the host's name", {options, &options->node_name}));
+}
+
+constexpr const char* kNamesCgroups = "The cgroup2 folder from which cgroups are named.";
+
+}  // namespace
+
+void CommandLine::AddRun() {
+  Command& command = AddCommand(
+      "run", "Guard this node: load, attach, and keep in step, in the foreground.",
+      "Loads the guard into the kernel, or takes over the one that is there, and keeps it in step "
+      "with the NodePorts and listeners of this node. SIGTERM and SIGINT end the controller and "
+      "leave the guard in place, which goes on with what it last knew; 'nodeport-guard unload' "
+      "removes it.\n"
+      "Needs root, or the capabilities that nodeport-guard(8) lists; all others it gives up.",
+      "nodeport-guard run\n"
+      "nodeport-guard run --mode observe --log-format json\n"
+      "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
+      "nodeport-guard run --source file --nodeports-file /etc/nodeports.yaml\n");
+  auto options = std::make_shared<RunOptions>();
+  auto mode = std::make_shared<std::string>();
+  auto log_format = std::make_shared<std::string>();
+  auto kube_events = std::make_shared<std::string>("on");
+  FlagSet& flags = command.flags;
+  AddSourceFlags(flags, {options, &options->sources});
+  flags.Add(
+      ChoiceFlag("mode", "enforce|observe",
+                 "Whether to exempt (enforce) or only to count what would be exempted (observe).",
+                 "enforce", mode));
+  AddNodeFlags(flags, {options, &options->node},
+               "Guard the processes in this cgroup2 folder and below it.");
+  const MarkBits mark = AddMarkFlags(flags, "0x1000");
+  flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddOwnerFlags(flags, {options, &options->owners});
+  flags.Add(SwitchFlag("detach-on-exit", "Remove the guard when the controller ends.",
+                       {options, &options->detach_on_exit}));
+  flags.Add(HttpAddressFlag({options, &options->http}));
+  AddKubeEventFlags(flags, options, kube_events);
+  flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
+                       "info", {options, &options->log_level}));
+  flags.Add(
+      ChoiceFlag("log-format", "text|json", "How to log, to standard error.", "text", log_format));
+  flags.Add(TextFlag("config", "FILE",
+                     "Read flags from a YAML file: names without the dashes as keys, lists where "
+                     "a flag can be repeated. The command line and the environment win.",
+                     "", command.config_file));
+  command.finish = [options, mode, log_format, mark,
+                    kube_events](const Environment& environment) -> absl::StatusOr<Options> {
+    options->observe = *mode == "observe";
+    options->log_json = *log_format == "json";
+    options->kube_events = *kube_events == "on";
+    if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
+    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
+    if (!combined.ok()) return combined.status();
+    options->mark = *combined;
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
+    return *options;
+  };
+}
+
+void CommandLine::AddStatus() {
+  Command& command = AddCommand(
+      "status", "Show what is guarded now: conflicts first, then the guard's health.",
+      "Reads what is in the kernel, with or without a running controller. Exit status 1 when no "
+      "guard is loaded or something about it is broken, which is then said first.",
+      "nodeport-guard status\n"
+      "nodeport-guard status -o json | jq .conflicts\n");
+  auto options = std::make_shared<StatusOptions>();
+  command.flags.Add(OutputFlag({options, &options->output}));
+  AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
+  command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return *options;
+  };
+}
+
+void CommandLine::AddExplain() {
+  Command& command = AddCommand(
+      "explain", "Say why a connect to a port is exempted, or why not.",
+      "Goes through the guard's decision row by row, with the facts of this node, for each "
+      "process that listens on the port. Exit status 1 when no guard is loaded or it is broken.",
+      "nodeport-guard explain 33589\n"
+      "nodeport-guard explain 33589/udp -o yaml\n");
+  auto options = std::make_shared<ExplainOptions>();
+  CLI::Option* port = command.app->add_option("PORT");
+  port->type_name("PORT[/tcp|/udp]");
+  port->description("The port; without protocol, each for which it is a NodePort, else tcp.");
+  command.flags.Add(OutputFlag({options, &options->output}));
+  AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
+  command.finish = [options, port](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    if (port->count() == 0) {
+      return UsageError("no port given, as in 'nodeport-guard explain 33589'");
+    }
+    const auto parsed = ParsePortArgument(port->results().back());
+    if (!parsed.ok()) return parsed.status();
+    options->port = parsed->first;
+    options->protocol = parsed->second;
+    return *options;
+  };
+}
+
+void CommandLine::AddEvents() {
+  Command& command = AddCommand(
+      "events", "Follow exemptions as they happen.",
+      "Prints a line for each connect that is exempted (in observe mode: would be) from now on; "
+      "of one port at most ten a second. SIGINT and SIGTERM end it.",
+      "nodeport-guard events\n"
+      "nodeport-guard events -o json --count 100 > exemptions.jsonl\n");
+  auto options = std::make_shared<EventsOptions>();
+  auto output = std::make_shared<std::string>();
+  command.flags.Add(ChoiceFlag("o,output", "text|json",
+                               "How to print it; json is an object on a line.", "text", output));
+  command.flags.Add(NumberFlag<uint64_t>("count", "N", "End after that many; 0 is never.",
+                                         {options, &options->count}));
+  AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
+  command.finish = [options,
+                    output](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    options->json = *output == "json";
+    return *options;
+  };
+}
+
+void CommandLine::AddScan() {
+  Command& command = AddCommand(
+      "scan", "Find listeners of this node whose port is a NodePort, once.",
+      "Needs no BPF and changes nothing: to know whether a node is affected before anything is "
+      "installed. Exit status 3 when there are conflicts, 0 when there are none.",
+      "nodeport-guard scan\n"
+      "kubectl get svc -A -o yaml > svc.yaml\n"
+      "nodeport-guard scan --nodeports-file svc.yaml\n");
+  auto options = std::make_shared<ScanOptions>();
+  command.flags.Add(OutputFlag({options, &options->output}));
+  AddSourceFlags(command.flags, {options, &options->sources});
+  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddOwnerFlags(command.flags, {options, &options->owners});
+  AddNodeFlags(command.flags, {options, &options->node},
+               "Taken so that every command takes the same flags; a scan looks at all cgroups.");
+  command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
+    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
+    return *options;
+  };
+}
+
+void CommandLine::AddDoctor() {
+  Command& command = AddCommand(
+      "doctor", "Check whether this node can be guarded, what is in the way, and what to change.",
+      "Tries what the guard needs of the kernel, and looks at mounts, capabilities, the network "
+      "namespace, programs of others on the same hooks, rules that use the guard's mark, port "
+      "ranges, kube-proxy's mode, and the guard itself. Each finding says why it matters and the "
+      "command or setting that fixes it. Nothing is attached, pinned or left behind.\n"
+      "Exit status 4 when something keeps the guard from working here, 0 otherwise: warnings do "
+      "not change it. Run it as root; without, it says what it could not see.",
+      "nodeport-guard doctor\n"
+      "nodeport-guard doctor --mark 0x800 --scope local\n"
+      "nodeport-guard doctor -o json | jq '.findings[] | select(.severity != \"ok\")'\n");
+  auto options = std::make_shared<DoctorOptions>();
+  command.flags.Add(OutputFlag({options, &options->output}));
+  AddSourceFlags(command.flags, {options, &options->sources});
+  const MarkBits mark = AddMarkFlags(command.flags, "that of the guard that is loaded, or 0x1000");
+  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  AddNodeFlags(command.flags, {options, &options->node},
+               "The cgroup2 folder that is or would be guarded.");
+  command.finish = [options, mark](const Environment& environment) -> absl::StatusOr<Options> {
+    if (mark.value->has_value() || mark.mask->has_value()) {
+      const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
+      if (!combined.ok()) return combined.status();
+      options->mark = *combined;
+    }
+    NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
+    return *options;
+  };
+}
+
+void CommandLine::AddUnload() {
+  Command& command = AddCommand(
+      "unload", "Remove everything the guard ever put on this node.",
+      "Removes links, pins and the nft table, also after a crash and also when only parts are "
+      "there; doing it twice does no harm. Connections that are exempted now are named: without "
+      "the guard they may break.",
+      "nodeport-guard unload\n"
+      "nodeport-guard unload --drain 60\n");
+  auto options = std::make_shared<UnloadOptions>();
+  command.flags.Add(NumberFlag<uint32_t>(
+      "drain", "SECONDS", "Wait that long at most for exempted connections to end by themselves.",
+      {options, &options->drain_seconds}));
+  command.flags.Add(SwitchFlag(
+      "stay", "When all is removed, wait for SIGTERM: for a DaemonSet, which restarts what ends.",
+      {options, &options->stay}));
+  AddNodeFlags(command.flags, {options, &options->node}, "The cgroup2 folder that was guarded.");
+  command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return *options;
+  };
+}
+
+void CommandLine::AddVersion() {
+  Command& command =
+      AddCommand("version", "Print version, commit, and what it is built on.",
+                 "ABI is the version of the pinned maps' layout.", "nodeport-guard version\n");
+  command.finish = [](const Environment& /*environment*/) -> absl::StatusOr<Options> {
+    return VersionOptions{};
+  };
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_ARGS_ENVIRONMENT_H_
+#define NODEPORT_GUARD_CLI_ARGS_ENVIRONMENT_H_
+
+#include <functional>
+#include <optional>
+#include <string>
+
+namespace npg::cli {
+
+// Looks up an environment variable.
+using Environment = std::function<std::optional<std::string>(const std::string& name)>;
+
+// The one of this process; to be used while it has a single thread.
+std::optional<std::string> ReadEnvironment(const std::string& name);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_ARGS_ENVIRONMENT_H_

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CLI_ARGS_OPTIONS_H_
+#define NODEPORT_GUARD_CLI_ARGS_OPTIONS_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "core/owner_policy.h"
+#include "core/port.h"
+#include "dataplane/nft/nft_table.h"
+#include "serve/http_address.h"
+
+namespace npg::cli {
+
+// What each subcommand was asked to do: checked values, no more parsing needed.
+// Whether the named folders and files exist is not checked here.
+
+struct NodeOptions {
+  std::string cgroup;  // empty: the cgroup2 root that mountinfo shows
+  std::string bpffs = "/sys/fs/bpf";
+};
+
+struct SourceOptions {
+  std::vector<std::string> sources = {"auto"};  // auto, kubernetes, netfilter, file; as given
+  std::string kubeconfig;                       // empty: none, so the pod's service account
+  std::string kube_context;                     // empty: the current-context
+  std::string kube_api_server;  // as CheckServerUrl() returns it; empty: as the others say
+  std::string nodeports_file;   // empty: none
+  bool in_cluster = false;      // in a pod with a service account: not asked for, found
+};
+
+// Those that bind NodePorts only so that nobody else does: kube-proxy before
+// Kubernetes 1.24, and OVN-Kubernetes.
+inline core::OwnerPolicy DefaultOwnerPolicy() { return {{"kube-proxy", "ovnkube"}, {}}; }
+
+struct RunOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  bool observe = false;
+  bool local_scope = false;  // the node's own addresses, too
+  dataplane::Mark mark;
+  core::OwnerPolicy owners = DefaultOwnerPolicy();
+  bool detach_on_exit = false;
+  // Status page, health, metrics; nullopt: off.
+  std::optional<serve::HttpAddress> http = serve::HttpAddress{false, {127, 0, 0, 1}, 9829};
+  std::string log_level = "info";  // trace, debug, info, warn, error
+  bool log_json = false;
+  bool kube_events = true;  // where the source kubernetes is in use
+  std::string node_name;    // as the cluster calls this node; empty: the host's name
+};
+
+enum class OutputFormat { kTable, kJson, kYaml };
+
+struct StatusOptions {
+  NodeOptions node;
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct ExplainOptions {
+  NodeOptions node;
+  uint16_t port = 0;
+  std::optional<core::Protocol> protocol;  // nullopt: both, as far as they are NodePorts
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct EventsOptions {
+  NodeOptions node;
+  bool json = false;
+  uint64_t count = 0;  // end after so many; 0: never
+};
+
+struct ScanOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  core::OwnerPolicy owners = DefaultOwnerPolicy();
+  bool local_scope = false;
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct DoctorOptions {
+  NodeOptions node;
+  SourceOptions sources;
+  std::optional<dataplane::Mark>
+      mark;  // nullopt: the one of a guard that is loaded, or the default
+  bool local_scope = false;
+  OutputFormat output = OutputFormat::kTable;
+};
+
+struct UnloadOptions {
+  NodeOptions node;
+  uint32_t drain_seconds = 0;  // how long to wait for exempted connections to end
+  bool stay = false;           // wait for SIGTERM when all is done
+};
+
+struct VersionOptions {};
+
+// --help was asked for: `text` goes to standard output.
+struct HelpOptions {
+  std::string text;
+};
+
+using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOptions, EventsOptions,
+                             ScanOptions, DoctorOptions, UnloadOptions, VersionOptions>;
+
+// The sources that are meant: "auto" resolved, each named once, in the order
+// kubernetes, netfilter, file. Usage errors where a flag is given for a source
+// that is not meant, or missing for one that is.
+absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options);
+
+// A mark or a mask: 32 bits in hexadecimal ("0x1000") or decimal, not 0.
+absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text);
+
+// The mark of --mark and --mark-mask, each if it was given. A mark without a
+// mask is its own mask. Usage error for a mark with bits outside the mask.
+absl::StatusOr<dataplane::Mark> CombineMark(std::optional<uint32_t> mark,
+                                            std::optional<uint32_t> mask);
+
+// "33589", "33589/tcp".
+absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
+    absl::string_view text);
+
+}  // namespace npg::cli
+
+#endif  // NODEPORT_GUARD_CLI_ARGS_OPTIONS_H_

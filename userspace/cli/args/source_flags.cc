@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/args/source_flags.h"
+
+#include <algorithm>
+#include <array>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "cli/args/environment.h"
+#include "cli/args/flags.h"
+#include "cli/args/options.h"
+#include "cli/args/text.h"
+#include "kubernetes/in_cluster.h"
+#include "kubernetes/server_url.h"
+
+namespace npg::cli {
+namespace {
+
+constexpr std::array<absl::string_view, 4> kSources = {"auto", "kubernetes", "netfilter", "file"};
+
+Flag SourceFlag(const std::shared_ptr<SourceOptions>& sources) {
+  return {"source",
+          absl::StrJoin(kSources, "|"),
+          "Who says which NodePorts are allocated: kubernetes watches the Services of the API "
+          "server, netfilter reads the rules of this node (kube-proxy, portmap), file reads "
+          "--nodeports-file. auto is netfilter, with kubernetes in a pod that has a service "
+          "account or if --kubeconfig is given, and with file if --nodeports-file is given. Can "
+          "be repeated.",
+          "auto",
+          true,
+          [sources](const std::vector<std::string>& values) {
+            if (values.empty()) return absl::InvalidArgumentError("names no source");
+            for (const std::string& value : values) {
+              if (std::find(kSources.begin(), kSources.end(), value) == kSources.end()) {
+                return absl::InvalidArgumentError(absl::StrCat(Quoted(value), " is not a source (",
+                                                               absl::StrJoin(kSources, ", "), ")"));
+              }
+            }
+            sources->sources = values;
+            return absl::OkStatus();
+          }};
+}
+
+Flag ApiServerFlag(const std::shared_ptr<SourceOptions>& sources) {
+  return {"kube-api-server",
+          "URL",
+          "The API server to ask, as https://192.0.2.1:6443. A guard that starts before kube-proxy "
+          "cannot reach the cluster's own address of it, which is a ClusterIP.",
+          "KUBERNETES_SERVICE_HOST, or what the kubeconfig says",
+          false,
+          [sources](const std::vector<std::string>& values) {
+            absl::StatusOr<std::string> server = kubernetes::CheckServerUrl(values.back());
+            if (!server.ok()) return server.status();
+            sources->kube_api_server = *std::move(server);
+            return absl::OkStatus();
+          }};
+}
+
+}  // namespace
+
+void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& sources) {
+  flags.Add(SourceFlag(sources));
+  flags.Add(TextFlag("kubeconfig", "FILE",
+                     "Reach the API server as this kubeconfig says, not as the pod's service "
+                     "account. Its user needs a token, a token file or a client certificate, and "
+                     "the right to list and watch services.",
+                     "", {sources, &sources->kubeconfig}));
+  flags.Add(TextFlag("kube-context", "NAME", "The context of --kubeconfig to use.",
+                     "its current-context", {sources, &sources->kube_context}));
+  flags.Add(ApiServerFlag(sources));
+  flags.Add(TextFlag("nodeports-file", "FILE",
+                     "NodePorts as YAML or JSON: a list of ports (33589, 33590/udp), or a "
+                     "Kubernetes Service or List, as kubectl get svc -A -o yaml prints it.",
+                     "", {sources, &sources->nodeports_file}));
+}
+
+absl::Status SettleSources(SourceOptions& sources, const Environment& environment) {
+  sources.in_cluster = kubernetes::InCluster(environment, "");
+  return EffectiveSources(sources).status();
+}
+
+}  // namespace npg::cli

@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/args/text.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/printable.h"
+
+namespace npg::cli {
+
+std::string Quoted(absl::string_view text) {
+  constexpr size_t kMost = 64;
+  return absl::StrCat("\"", base::Printable(text.substr(0, kMost)),
+                      text.size() > kMost ? "..." : "", "\"");
+}
+
+size_t DisplayWidth(absl::string_view text) {
+  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
+    return (static_cast<unsigned char>(c) & 0xc0) != 0x80;
+  }));
+}
+
+std::vector<std::string> Wrap(absl::string_view text, size_t width) {
+  std::vector<std::string> lines(1);
+  for (const absl::string_view word : absl::StrSplit(text, ' ', absl::SkipEmpty())) {
+    std::string& line = lines.back();
+    if (line.empty()) {
+      line = std::string(word);
+    } else if (DisplayWidth(line) + 1 + DisplayWidth(word) <= width) {
+      absl::StrAppend(&line, " ", word);
+    } else {
+      lines.emplace_back(word);
+    }
+  }
+  return lines;
+}
+
+std::string ShortDuration(absl::Duration span) {
+  if (span < absl::ZeroDuration()) span = absl::ZeroDuration();
+  if (span < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(span), "s");
+  if (span < absl::Hours(1)) return absl::StrCat(absl::ToInt64Minutes(span), "m");
+  if (span < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(span), "h");
+  return absl::StrCat(absl::ToInt64Hours(span) / 24, "d");
+}
+
+std::string UtcTime(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
+}
+
+std::string Count(uint64_t count, absl::string_view noun) {
+  const char* plural = absl::EndsWith(noun, "s") ? "es" : "s";
+  return absl::StrCat(count, " ", noun, count == 1 ? "" : plural);
+}
+
+std::string Hex(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
+
+}  // namespace npg::cli

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/bpf_guard.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "dataplane/bpf/cgroup_id.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/map_migration.h"
+#include "dataplane/bpf/pin_folder.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/bpf/pinned_map.h"
+#include "dataplane/bpf/skeleton.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+
+BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
+    : pins_(std::move(pins)), skeleton_(std::move(skeleton)) {
+  const std::array<bpf_program*, kLinkNames.size()> programs = {
+      skeleton_->progs.npg_connect4, skeleton_->progs.npg_connect6, skeleton_->progs.npg_post_bind4,
+      skeleton_->progs.npg_post_bind6};
+  for (size_t i = 0; i < programs.size(); ++i) {
+    attachments_[i].name = kLinkNames[i];
+    attachments_[i].program = programs[i];
+  }
+}
+
+absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, npg_scope scope) {
+  Skeleton skeleton(nodeport_guard__open());
+  if (!skeleton) return base::ErrnoStatus(errno, "open the embedded BPF object");
+  bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
+  bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
+  skeleton->rodata->scope = scope;
+  std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
+  NPG_RETURN_IF_ERROR(guard->ReuseMaps());
+  NPG_RETURN_IF_ERROR(LoadSkeleton(guard->skeleton_, "load the BPF programs"));
+  for (Attachment& attachment : guard->attachments_) {
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(bpf_program__fd(attachment.program), &info, &size) != 0) {
+      return base::ErrnoStatus(errno, absl::StrCat("describe program ", attachment.name));
+    }
+    attachment.program_id = info.id;
+  }
+  NPG_RETURN_IF_ERROR(guard->MigrateEntries());
+  return guard;
+}
+
+// Not what only a controller needs while it lives, nor constants.
+bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
+  return map != skeleton->maps.learned_cookie && map != skeleton->maps.binds &&
+         !bpf_map__is_internal(map);
+}
+
+absl::Status BpfGuard::ReuseMaps() {
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (!IsPinned(skeleton_, map)) continue;
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins_.Map(bpf_map__name(map)));
+    if (absl::IsNotFound(fd.status())) continue;
+    if (!fd.ok()) return fd.status();
+    absl::StatusOr<bool> same = SameLayout(fd->get(), map);
+    if (!same.ok()) return same.status();
+    adopted_ = true;
+    if (!*same) {
+      outdated_maps_.emplace_back(bpf_map__name(map), *std::move(fd));
+      continue;
+    }
+    // libbpf duplicates the descriptor.
+    if (const int error = bpf_map__reuse_fd(map, fd->get()); error != 0) {
+      return base::ErrnoStatus(-error, absl::StrCat("adopt map ", bpf_map__name(map)));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BpfGuard::MigrateEntries() {
+  if (outdated_maps_.empty()) return absl::OkStatus();
+  for (const auto& [name, fd] : outdated_maps_) {
+    const bpf_map* map = bpf_object__find_map_by_name(skeleton_->obj, name.c_str());
+    absl::StatusOr<std::string> note = MigrateMap(fd.get(), bpf_map__fd(map));
+    if (!note.ok()) return base::Annotate(note.status(), absl::StrCat("migrate map ", name));
+    notes_.push_back(
+        absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
+  }
+  // Nobody counts in the new map yet, while programs that are attached go on in the old one.
+  for (uint32_t i = 0; i < NPG_COUNTER_MAX; ++i) {
+    const absl::StatusOr<uint64_t> carried = Counter(static_cast<npg_counter>(i));
+    if (!carried.ok()) return carried.status();
+    carried_counters_[i] = *carried;
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<npg_config> BpfGuard::Config() const {
+  absl::StatusOr<std::optional<npg_config>> config =
+      LookupElement<uint32_t, npg_config>(bpf_map__fd(skeleton_->maps.config), "config", 0);
+  if (!config.ok()) return config.status();
+  return config->value_or(npg_config{});
+}
+
+absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment) {
+  const int program_fd = bpf_program__fd(attachment.program);
+  absl::StatusOr<base::UniqueFd> pinned = OpenPin(pins_.Link(attachment.name));
+  if (!pinned.ok() && !absl::IsNotFound(pinned.status())) return pinned.status();
+  if (pinned.ok()) {
+    absl::StatusOr<LinkState> state = DescribeLink(pinned->get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id == cgroup_id) {
+      if (bpf_link_update(pinned->get(), program_fd, nullptr) != 0) {
+        return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
+      }
+      attachment.replaced_program = state->program_id;
+      attachment.link = *std::move(pinned);
+      return absl::OkStatus();
+    }
+    // Of another cgroup, or of one that is gone: a new link takes its place.
+  }
+  base::UniqueFd link(bpf_link_create(
+      program_fd, cgroup_fd, bpf_program__expected_attach_type(attachment.program), nullptr));
+  if (!link) {
+    return base::ErrnoStatus(
+        errno, absl::StrCat("attach ", attachment.name,
+                            " to the cgroup (a program attached without BPF_F_ALLOW_MULTI blocks "
+                            "others; see 'bpftool cgroup tree')"));
+  }
+  attachment.link = std::move(link);
+  attachment.replaced_program = 0;
+  return absl::OkStatus();
+}
+
+void BpfGuard::UndoAttach() {
+  for (Attachment& attachment : attachments_) {
+    if (attachment.replaced_program != 0) {
+      const base::UniqueFd program(bpf_prog_get_fd_by_id(attachment.replaced_program));
+      // Without the right to open it by id the new program stays: it works on
+      // the same maps.
+      if (program) bpf_link_update(attachment.link.get(), program.get(), nullptr);
+    }
+    attachment.link.Reset();  // detaches, unless it is pinned
+    attachment.replaced_program = 0;
+  }
+}
+
+absl::Status BpfGuard::PinMaps() {
+  std::vector<Pin> pins;
+  bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (IsPinned(skeleton_, map)) pins.push_back({bpf_map__name(map), bpf_map__fd(map)});
+  }
+  return PublishPins(pins_.Maps(), pins);
+}
+
+absl::Status BpfGuard::PinLinks() {
+  std::vector<Pin> pins;
+  for (const Attachment& attachment : attachments_) {
+    pins.push_back({attachment.name, attachment.link.get()});
+  }
+  return PublishPins(pins_.Links(), pins);
+}
+
+absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
+  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  absl::StatusOr<npg_config> before = Config();
+  if (!before.ok()) return before.status();
+  const bool maps_were_pinned = access(pins_.Maps().c_str(), F_OK) == 0;
+  const int config_fd = bpf_map__fd(skeleton_->maps.config);
+
+  // The maps are pinned first: a link that is pinned never lacks its maps.
+  NPG_RETURN_IF_ERROR(PinMaps());
+  absl::Status status = PutElement(config_fd, "config", uint32_t{0}, config);
+  for (Attachment& attachment : attachments_) {
+    if (!status.ok()) break;
+    status = AttachOne(cgroup_fd, *cgroup_id, attachment);
+  }
+  if (status.ok()) status = PinLinks();
+  if (!status.ok()) {
+    UndoAttach();
+    if (maps_were_pinned) {
+      PutElement(config_fd, "config", uint32_t{0}, *before).IgnoreError();
+    } else {
+      RemovePinFolder(pins_.Maps()).status().IgnoreError();
+    }
+  }
+  return status;
+}
+
+absl::Status BpfGuard::FinishMigration() {
+  absl::Status result;
+  for (const auto& [name, fd] : outdated_maps_) {
+    if (bpf_map__name(skeleton_->maps.counters) != name) continue;
+    const absl::StatusOr<bpf_map_info> info = DescribeMap(fd.get(), name);
+    if (!info.ok()) return info.status();
+    // Of another kind: nothing was copied.
+    if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) continue;
+    for (uint32_t i = 0; i < std::min<uint32_t>(info->max_entries, NPG_COUNTER_MAX); ++i) {
+      const auto values = PerCpuValues(fd.get(), name, i);
+      if (!values.ok()) return values.status();
+      const uint64_t sum = std::accumulate(values->begin(), values->end(), uint64_t{0});
+      if (sum == carried_counters_[i]) continue;
+      result.Update(AddToCounter(static_cast<npg_counter>(i), sum - carried_counters_[i]));
+    }
+  }
+  outdated_maps_.clear();
+  return result;
+}
+
+absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
+  const absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  for (const Attachment& attachment : attachments_) {
+    const absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id == 0) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(attachment.name, " is not attached: somebody detached its link"));
+    }
+    if (state->cgroup_id != *cgroup_id) {
+      return absl::FailedPreconditionError(absl::StrCat(attachment.name,
+                                                        " is attached to cgroup id ",
+                                                        state->cgroup_id, ", not to ", *cgroup_id));
+    }
+    if (state->program_id != attachment.program_id) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the link of ", attachment.name, " runs program id ", state->program_id,
+                       ", which is not the guard's: somebody replaced it"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
+  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  if (!cgroup_id.ok()) return cgroup_id.status();
+  std::vector<std::string> repaired;
+  absl::Status failed;  // of one link, which leaves the others their due
+  for (Attachment& attachment : attachments_) {
+    absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
+    if (!state.ok()) return state.status();
+    if (state->cgroup_id != *cgroup_id) {
+      // On failure the dead link stays, and is found again the next time.
+      const absl::Status attached = AttachOne(cgroup_fd, *cgroup_id, attachment);
+      failed.Update(attached);
+      if (!attached.ok()) continue;
+      repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
+    } else if (state->program_id != attachment.program_id) {
+      if (bpf_link_update(attachment.link.get(), bpf_program__fd(attachment.program), nullptr) !=
+          0) {
+        return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
+      }
+      repaired.push_back(absl::StrCat(attachment.name, " was replaced and runs again"));
+    } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
+      repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is there again"));
+    }
+  }
+  bpf_map* map = nullptr;
+  bool map_lost = false;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (!IsPinned(skeleton_, map)) continue;
+    if (access(pins_.Map(bpf_map__name(map)).c_str(), F_OK) == 0) continue;
+    map_lost = true;
+    repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is there again"));
+  }
+  if (mkdir(pins_.Root().c_str(), 0700) != 0 && errno != EEXIST) {
+    return base::ErrnoStatus(errno, absl::StrCat("create ", pins_.Root()));
+  }
+  if (map_lost) NPG_RETURN_IF_ERROR(PinMaps());
+  if (!repaired.empty()) NPG_RETURN_IF_ERROR(PinLinks());
+  if (!failed.ok()) return failed;
+  return repaired;
+}
+
+absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
+  return RemovePinFolder(pins.Links());
+}
+
+absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins) {
+  absl::StatusOr<std::vector<std::string>> removed = RemoveLinkPins(pins);
+  if (!removed.ok()) return removed;
+  absl::StatusOr<std::vector<std::string>> maps = RemovePinFolder(pins.Maps());
+  if (!maps.ok()) return maps;
+  removed->insert(removed->end(), maps->begin(), maps->end());
+  return removed;
+}
+
+}  // namespace npg::dataplane

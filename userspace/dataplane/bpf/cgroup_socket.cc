@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/cgroup_socket.h"
+
+#include <linux/sched.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdint>
+#include <cstring>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "dataplane/bpf/cgroup_id.h"
+
+namespace npg::dataplane {
+namespace {
+
+absl::StatusOr<CgroupSocket> SocketHere(int family, int type, absl::Status entered) {
+  base::UniqueFd fd(socket(family, type, 0));
+  if (!fd) return base::ErrnoStatus(errno, "create a socket");
+  return CgroupSocket{std::move(fd), std::move(entered)};
+}
+
+// A message of one errno with room for a file descriptor.
+struct Message {
+  Message() {
+    header.msg_iov = &data;
+    header.msg_iovlen = 1;
+    header.msg_control = control.data();
+    header.msg_controllen = control.size();
+  }
+  Message(const Message&) = delete;
+  Message& operator=(const Message&) = delete;
+
+  int error = 0;
+  iovec data{&error, sizeof(error)};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+  msghdr header{};
+};
+
+// Between fork and exit of a process with threads: system calls, nothing else.
+[[noreturn]] void MakeAndPassOn(int channel, int family, int type) {
+  Message message;
+  const int fd = socket(family, type, 0);
+  if (fd < 0) {
+    message.error = errno;
+    message.header.msg_control = nullptr;
+    message.header.msg_controllen = 0;
+  } else {
+    cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+    part->cmsg_level = SOL_SOCKET;
+    part->cmsg_type = SCM_RIGHTS;
+    part->cmsg_len = CMSG_LEN(sizeof(fd));
+    std::memcpy(CMSG_DATA(part), &fd, sizeof(fd));
+  }
+  _exit(sendmsg(channel, &message.header, 0) == sizeof(message.error) ? 0 : 1);
+}
+
+// A cgroup may be frozen, or get no time: its processes then do not even begin.
+// Killed they end all the same.
+void Reap(pid_t child, int pidfd) {
+  constexpr int kMilliseconds = 500;
+  pollfd ended{pidfd, POLLIN, 0};
+  if (poll(&ended, 1, kMilliseconds) <= 0) kill(child, SIGKILL);
+  while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+  }
+}
+
+absl::StatusOr<CgroupSocket> Receive(int channel) {
+  Message message;
+  if (recvmsg(channel, &message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) !=
+      static_cast<ssize_t>(sizeof(message.error))) {
+    return absl::UnavailableError("a process in the guarded cgroup got no time; is it frozen?");
+  }
+  const cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
+  if (part == nullptr) {
+    return base::ErrnoStatus(message.error, "create a socket in the guarded cgroup");
+  }
+  int fd = -1;
+  std::memcpy(&fd, CMSG_DATA(part), sizeof(fd));
+  return CgroupSocket{base::UniqueFd(fd), absl::OkStatus()};
+}
+
+}  // namespace
+
+absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type) {
+  // Every process is in the root or below it.
+  if (IsHierarchyRoot(cgroup_fd)) return SocketHere(family, type, absl::OkStatus());
+  std::array<int, 2> channel{};
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel.data()) != 0) {
+    return base::ErrnoStatus(errno, "socketpair");
+  }
+  const base::UniqueFd reader(channel[0]);
+  const base::UniqueFd writer(channel[1]);
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<uint64_t>(cgroup_fd);
+  const auto child = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+  if (child == 0) MakeAndPassOn(writer.get(), family, type);
+  if (child < 0) {
+    if (errno == ENODEV) {
+      return absl::NotFoundError("create a socket in the guarded cgroup: it was removed");
+    }
+    return SocketHere(family, type,
+                      base::ErrnoStatus(errno, "start a process in the guarded cgroup"));
+  }
+  const base::UniqueFd ended(pidfd);
+  Reap(child, ended.get());
+  return Receive(reader.get());
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_BPF_CONTROLLER_LOCK_H_
+#define NODEPORT_GUARD_DATAPLANE_BPF_CONTROLLER_LOCK_H_
+
+#include <sys/types.h>
+
+#include "absl/status/statusor.h"
+#include "base/unique_fd.h"
+#include "dataplane/bpf/pin_paths.h"
+
+namespace npg::dataplane {
+
+// The right to change what is pinned: one process at a time. It is a flock(2)
+// on the pin folder itself, so it goes with its holder, however that ends, and
+// there is no pid file that could lie.
+class ControllerLock {
+ public:
+  // Creates the folder (0700) if need be. UNAVAILABLE, naming the holder's pid,
+  // when another process has the lock; FAILED_PRECONDITION when `pins.bpffs()`
+  // is not on a bpf file system.
+  static absl::StatusOr<ControllerLock> Acquire(const PinPaths& pins);
+
+  ControllerLock(ControllerLock&&) = default;
+  ControllerLock& operator=(ControllerLock&&) = default;
+  ControllerLock(const ControllerLock&) = delete;
+  ControllerLock& operator=(const ControllerLock&) = delete;
+  // Removes the folder if nothing is in it: a start that failed leaves nothing.
+  ~ControllerLock();
+
+ private:
+  ControllerLock(PinPaths pins, base::UniqueFd fd);
+
+  PinPaths pins_;
+  base::UniqueFd fd_;
+};
+
+// The pid of the process that holds the lock, as /proc/locks shows it: 0 when
+// nobody does, -1 when it runs in a pid namespace out of sight.
+absl::StatusOr<pid_t> ControllerPid(const PinPaths& pins);
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_BPF_CONTROLLER_LOCK_H_

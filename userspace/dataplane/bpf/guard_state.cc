@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/guard_state.h"
+
+#include <bpf/bpf.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "dataplane/bpf/pin_paths.h"
+#include "dataplane/bpf/pinned_map.h"
+#include "guard_abi.h"
+
+namespace npg::dataplane {
+namespace {
+
+template <typename Entry>
+void SortByPort(std::vector<Entry>& entries) {
+  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
+    return std::tie(a.first.port, a.first.protocol) < std::tie(b.first.port, b.first.protocol);
+  });
+}
+
+// The map came later than the others, and may grow at its end without a new ABI
+// version: what cannot be read is left out, the guard works without.
+absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
+  const std::string pin = pins.Map("sources");
+  absl::StatusOr<base::UniqueFd> fd = OpenPin(pin);
+  if (absl::IsNotFound(fd.status())) return base::UniqueFd();
+  if (!fd.ok()) return fd;
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pin);
+  if (!info.ok()) return info.status();
+  if (info->key_size != sizeof(npg_source_key) || info->value_size != sizeof(npg_source_state)) {
+    return base::UniqueFd();
+  }
+  return fd;
+}
+
+}  // namespace
+
+absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins) {
+  const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("config"));
+  if (!fd.ok()) return fd.status();
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pins.Map("config"));
+  if (!info.ok()) return info.status();
+  // Versions only add fields at the end.
+  std::string value(info->value_size, '\0');
+  const uint32_t key = 0;
+  if (info->key_size != sizeof(key) || bpf_map_lookup_elem(fd->get(), &key, value.data()) != 0) {
+    return base::ErrnoStatus(errno, "read map config");
+  }
+  npg_config config{};
+  std::memcpy(&config, value.data(), std::min(value.size(), sizeof(config)));
+  return config;
+}
+
+absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
+  struct stat root {};
+  if (stat(pins.Links().c_str(), &root) != 0) {
+    if (errno == ENOENT) {
+      return absl::NotFoundError(absl::StrCat("no guard is loaded: nothing is pinned in ",
+                                              pins.Root(),
+                                              "; start one with 'nodeport-guard run'"));
+    }
+    return base::ErrnoStatus(errno, absl::StrCat("look for pins in ", pins.Root()));
+  }
+  GuardState state;
+  state.pins_ = pins;
+  absl::StatusOr<base::UniqueFd> config = OpenPin(pins.Map("config"));
+  if (!config.ok()) return config.status();
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(config->get(), pins.Map("config"));
+  if (!info.ok()) return info.status();
+  // The version is the first word of every layout there will ever be.
+  uint32_t version = 0;
+  if (info->value_size == sizeof(npg_config)) {
+    absl::StatusOr<std::optional<npg_config>> entry =
+        LookupElement<uint32_t, npg_config>(config->get(), "config", 0);
+    if (!entry.ok()) return entry.status();
+    state.config_ = entry->value_or(npg_config{});
+    version = state.config_.abi_version;
+  }
+  if (version != NPG_ABI_VERSION) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the pins in ", pins.Root(), " have ABI version ", version, ", this program has ",
+        NPG_ABI_VERSION, "; use the nodeport-guard that loaded them, or run this one over them"));
+  }
+  using Member = base::UniqueFd GuardState::*;
+  const std::array<std::pair<const char*, Member>, 6> maps = {{
+      {"nodeports", &GuardState::nodeports_},
+      {"listeners", &GuardState::listeners_},
+      {"counters", &GuardState::counters_},
+      {"port_stats", &GuardState::port_stats_},
+      {"owner_policy", &GuardState::owner_policy_},
+      {"local_addresses", &GuardState::local_addresses_},
+  }};
+  for (const auto& [name, member] : maps) {
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map(name));
+    if (!fd.ok()) return fd.status();
+    state.*member = *std::move(fd);
+  }
+  absl::StatusOr<base::UniqueFd> sources = OpenSources(pins);
+  if (!sources.ok()) return sources.status();
+  state.sources_ = *std::move(sources);
+  return state;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_port_key, npg_nodeport>>> GuardState::NodePorts() const {
+  auto entries = AllElements<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::optional<npg_nodeport>> GuardState::NodePort(npg_port_key key) const {
+  return LookupElement<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports", key);
+}
+
+absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> GuardState::Listeners()
+    const {
+  auto entries = AllElements<npg_listener_key, npg_listener>(listeners_.get(), "listeners");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::optional<npg_listener>> GuardState::Listener(
+    const npg_listener_key& key) const {
+  return LookupElement<npg_listener_key, npg_listener>(listeners_.get(), "listeners", key);
+}
+
+absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> GuardState::Counters() const {
+  std::array<uint64_t, NPG_COUNTER_MAX> sums{};
+  for (uint32_t counter = 0; counter < NPG_COUNTER_MAX; ++counter) {
+    const auto values = PerCpuValues(counters_.get(), "counters", counter);
+    if (!values.ok()) return values.status();
+    for (const uint64_t value : *values) sums[counter] += value;
+  }
+  return sums;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> GuardState::PortStats() const {
+  auto entries = AllElements<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
+  if (entries.ok()) SortByPort(*entries);
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> GuardState::Sources()
+    const {
+  using Entries = std::vector<std::pair<npg_source_key, npg_source_state>>;
+  if (!sources_) return Entries();
+  absl::StatusOr<Entries> entries =
+      AllElements<npg_source_key, npg_source_state>(sources_.get(), "sources");
+  if (entries.ok()) {
+    std::sort(entries->begin(), entries->end(),
+              [](const auto& a, const auto& b) { return a.first.source < b.first.source; });
+  }
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_policy_key, npg_policy>>> GuardState::OwnerPolicy() const {
+  auto entries = AllElements<npg_policy_key, npg_policy>(owner_policy_.get(), "owner_policy");
+  if (entries.ok()) {
+    std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) {
+      return std::memcmp(a.first.comm, b.first.comm, sizeof(a.first.comm)) < 0;
+    });
+  }
+  return entries;
+}
+
+absl::StatusOr<std::vector<std::pair<npg_address, npg_local_address>>> GuardState::LocalAddresses()
+    const {
+  return AllElements<npg_address, npg_local_address>(local_addresses_.get(), "local_addresses");
+}
+
+absl::StatusOr<std::vector<LinkState>> GuardState::Links() const {
+  std::vector<LinkState> links;
+  for (const char* name : kLinkNames) {
+    const std::string path = pins_.Link(name);
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(path);
+    if (absl::IsNotFound(fd.status())) continue;
+    if (!fd.ok()) return fd.status();
+    absl::StatusOr<LinkState> link = DescribeLink(fd->get(), name);
+    if (!link.ok()) return link.status();
+    links.push_back(*std::move(link));
+  }
+  return links;
+}
+
+absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name) {
+  bpf_link_info info{};
+  uint32_t size = sizeof(info);
+  if (bpf_obj_get_info_by_fd(fd, &info, &size) != 0) {
+    return base::ErrnoStatus(errno, absl::StrCat("describe link ", name));
+  }
+  if (info.type != BPF_LINK_TYPE_CGROUP) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("pin ", name, " is not a cgroup link: somebody else's pins are in the way"));
+  }
+  return LinkState{name, info.id, info.prog_id, info.cgroup.cgroup_id};
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_BPF_PINNED_MAP_H_
+#define NODEPORT_GUARD_DATAPLANE_BPF_PINNED_MAP_H_
+
+#include <bpf/bpf.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+
+namespace npg::dataplane {
+
+// Opens a BPF object (map, link) by its pin. The status carries the path.
+absl::StatusOr<base::UniqueFd> OpenPin(const std::string& path);
+
+// Describes an open map, which an error calls `map`.
+absl::StatusOr<bpf_map_info> DescribeMap(int fd, absl::string_view map);
+
+// One value for each possible CPU is what a per-CPU map yields.
+absl::StatusOr<uint32_t> PossibleCpus();
+
+// The values of one entry of a per-CPU array of 64 bits, by CPU.
+absl::StatusOr<std::vector<uint64_t>> PerCpuValues(int fd, absl::string_view map, uint32_t index);
+
+// The value at `key`; nullopt when there is none.
+template <typename Key, typename Value>
+absl::StatusOr<std::optional<Value>> LookupElement(int fd, absl::string_view map, const Key& key) {
+  Value value{};
+  if (bpf_map_lookup_elem(fd, &key, &value) == 0) return value;
+  if (errno == ENOENT) return std::optional<Value>();
+  return base::ErrnoStatus(errno, absl::StrCat("look up an entry of map ", map));
+}
+
+// Every entry of a hash map. Entries that come and go meanwhile may or may not
+// be in it; one that stays is, once.
+template <typename Key, typename Value>
+absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::string_view map) {
+  std::vector<std::pair<Key, Value>> entries;
+  std::vector<Key> keys(4096);
+  std::vector<Value> values(keys.size());
+  uint32_t position = 0;
+  for (bool first = true;; first = false) {
+    auto count = static_cast<uint32_t>(keys.size());
+    const int result = bpf_map_lookup_batch(fd, first ? nullptr : &position, &position, keys.data(),
+                                            values.data(), &count, nullptr);
+    if (result != 0 && errno != ENOENT) {
+      return base::ErrnoStatus(errno, absl::StrCat("read map ", map));
+    }
+    for (uint32_t i = 0; i < count; ++i) entries.emplace_back(keys[i], values[i]);
+    if (result != 0) return entries;  // ENOENT: that was the last batch
+  }
+}
+
+template <typename Key, typename Value>
+absl::Status PutElement(int fd, absl::string_view map, const Key& key, const Value& value,
+                        uint64_t flags = BPF_ANY) {
+  if (bpf_map_update_elem(fd, &key, &value, flags) == 0) return absl::OkStatus();
+  return base::ErrnoStatus(errno, absl::StrCat("write an entry of map ", map));
+}
+
+// Removing what is not there is no error.
+template <typename Key>
+absl::Status RemoveElement(int fd, absl::string_view map, const Key& key) {
+  if (bpf_map_delete_elem(fd, &key) == 0 || errno == ENOENT) return absl::OkStatus();
+  return base::ErrnoStatus(errno, absl::StrCat("remove an entry of map ", map));
+}
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_BPF_PINNED_MAP_H_

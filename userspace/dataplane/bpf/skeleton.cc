@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/bpf/skeleton.h"
+
+#include <linux/capability.h>
+
+#include <cerrno>
+#include <string>
+#include <system_error>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/capabilities.h"
+#include "base/errno_status.h"
+
+namespace npg::dataplane {
+namespace {
+
+// A capability that is missing also looks like a kernel that is too old: without
+// CAP_PERFMON, Linux 6.18 answers EINVAL for a helper.
+absl::Status LoadError(int error, absl::string_view doing) {
+  const std::string what = absl::StrCat(doing, ": ", std::generic_category().message(error));
+  if (const std::string lacked = base::LackedCapabilities({CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON});
+      !lacked.empty() && (error == EPERM || error == EACCES || error == EINVAL)) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what, "; this process lacks ", lacked, ": run it as root, or add that"));
+  }
+  if (error == EPERM && !base::LackedCapabilities({CAP_SYS_RESOURCE}).empty()) {
+    return absl::PermissionDeniedError(absl::StrCat(
+        what,
+        "; kernels before 5.11 count BPF memory against RLIMIT_MEMLOCK: add "
+        "CAP_SYS_RESOURCE or raise that (LimitMEMLOCK=infinity); on later ones look for a "
+        "seccomp profile or a user namespace that forbids bpf(2)"));
+  }
+  if (error == EACCES) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what,
+                     "; no capability is missing: the kernel's verifier or a security module "
+                     "refuses them (--log-level debug shows what the verifier said)"));
+  }
+  if (error == EPERM) {
+    return absl::PermissionDeniedError(
+        absl::StrCat(what,
+                     "; no capability is missing: look for a seccomp profile, a user "
+                     "namespace or a security module that forbids bpf(2)"));
+  }
+  if (error == EINVAL || error == ENOSYS || error == EOPNOTSUPP) {
+    return absl::UnimplementedError(absl::StrCat(
+        what, "; this needs a kernel >= 5.10 with CONFIG_BPF_SYSCALL and CONFIG_CGROUP_BPF"));
+  }
+  return base::ErrnoStatus(error, doing);
+}
+
+}  // namespace
+
+absl::Status LoadSkeleton(const Skeleton& skeleton, absl::string_view doing) {
+  const int error = nodeport_guard__load(skeleton.get());
+  return error == 0 ? absl::OkStatus() : LoadError(-error, doing);
+}
+
+}  // namespace npg::dataplane

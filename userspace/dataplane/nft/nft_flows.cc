@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft/nft_flows.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/netlink_socket.h"
+#include "core/datagram_targets.h"
+#include "dataplane/nft/nft_batch.h"
+#include "dataplane/nft/nft_elements.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_rules.h"
+#include "dataplane/nft/nft_table.h"
+
+namespace npg::dataplane {
+namespace {
+
+// While a transaction runs, nobody else's can. This many entries take milliseconds.
+constexpr size_t kMaxChanges = 8192;
+
+using Address = std::array<uint8_t, 16>;
+
+bool IsMapped(const Address& address) {
+  constexpr std::array<uint8_t, 12> kPrefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  return std::equal(kPrefix.begin(), kPrefix.end(), address.begin());
+}
+
+void AppendEndpoint(std::string& key, IpFamily family, const Address& address, uint16_t port) {
+  constexpr size_t kMappedOffset = 12;
+  const auto* begin = reinterpret_cast<const char*>(address.data());
+  key.append(begin + (family == IpFamily::kIpv4 ? kMappedOffset : 0), begin + address.size());
+  // In network order, and padded to the 32 bits of a register.
+  key.push_back(static_cast<char>(port >> 8));
+  key.push_back(static_cast<char>(port & 0xff));
+  key.append(2, '\0');
+}
+
+// Removable: nobody's, not too young to judge, and not on its way out anyway.
+bool IsStale(const NftElement& element, const NftSetSpec& set, absl::Duration young) {
+  if (element.timeout_ms == 0) return true;  // not from our rules
+  const absl::Duration expires = absl::Milliseconds(element.expires_ms);
+  // Every rule that enters or refreshes an entry gives it the set's full time;
+  // the element's own timeout attribute stays what it was at first.
+  return expires > kClosedTimeout && set.timeout() - expires >= young;
+}
+
+NftElement NewElement(const std::string& key, const NftSetSpec& set) {
+  const auto timeout_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(set.timeout()));
+  return {key, timeout_ms, timeout_ms};
+}
+
+// The tuples that the rules enter for a flow: of UDP only that of the replies.
+std::vector<std::string> EnteredKeys(const Flow& flow) {
+  auto [sent, reply] = FlowKeys(flow);
+  if (flow.protocol == IPPROTO_UDP) return {std::move(reply)};
+  return {std::move(sent), std::move(reply)};
+}
+
+// kMaxChanges of them, or what is left, from `at` on.
+template <typename T>
+std::vector<T> Slice(const std::vector<T>& all, size_t at) {
+  const auto begin = all.begin() + static_cast<std::ptrdiff_t>(at);
+  const size_t size = std::min(kMaxChanges, all.size() - at);
+  return {begin, begin + static_cast<std::ptrdiff_t>(size)};
+}
+
+}  // namespace
+
+IpFamily FlowFamily(const Flow& flow) {
+  return IsMapped(flow.client_address) && IsMapped(flow.server_address) ? IpFamily::kIpv4
+                                                                        : IpFamily::kIpv6;
+}
+
+std::array<std::string, 2> FlowKeys(const Flow& flow) {
+  const IpFamily family = FlowFamily(flow);
+  std::array<std::string, 2> keys;
+  AppendEndpoint(keys[0], family, flow.client_address, flow.client_port);
+  AppendEndpoint(keys[0], family, flow.server_address, flow.server_port);
+  AppendEndpoint(keys[1], family, flow.server_address, flow.server_port);
+  AppendEndpoint(keys[1], family, flow.client_address, flow.client_port);
+  return keys;
+}
+
+NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
+                          const std::vector<NftElement>& elements, const std::vector<Flow>& live,
+                          const std::vector<Flow>& connected) {
+  const auto belongs = [&set](const Flow& flow) {
+    return flow.protocol == set.protocol && FlowFamily(flow) == set.family;
+  };
+  absl::flat_hash_set<std::string> alive;
+  for (const std::vector<Flow>* flows : {&live, &connected}) {
+    for (const Flow& flow : *flows) {
+      if (!belongs(flow)) continue;
+      for (std::string& key : FlowKeys(flow)) alive.insert(std::move(key));
+    }
+  }
+  NftSetChange change;
+  absl::flat_hash_set<absl::string_view> present;
+  for (const NftElement& element : elements) {
+    // The kernel's list of a set that changes meanwhile may have one twice.
+    if (!present.insert(element.key).second) continue;
+    if (!alive.contains(element.key) && IsStale(element, set, kYoung))
+      change.remove.push_back(element.key);
+  }
+  if (set.use == NftSetUse::kHalfClosed) return change;
+
+  size_t room = size - std::min<size_t>(size, elements.size() - change.remove.size());
+  for (const Flow& flow : live) {
+    if (!belongs(flow)) continue;
+    for (const std::string& key : EnteredKeys(flow)) {
+      if (present.contains(key)) continue;
+      if (room == 0) {
+        ++change.no_room;
+        continue;
+      }
+      --room;
+      change.add.push_back(NewElement(key, set));
+    }
+  }
+  return change;
+}
+
+std::string PortKey(uint16_t port) {
+  const in_port_t key = htons(port);
+  return {reinterpret_cast<const char*>(&key), sizeof(key)};
+}
+
+std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple) {
+  const size_t address = family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr);
+  const size_t endpoint = tuple.size() / 2;
+  return {tuple.substr(address, sizeof(in_port_t)),
+          tuple.substr(endpoint + address, sizeof(in_port_t))};
+}
+
+NftSetChange ComparePorts(const std::vector<NftElement>& elements,
+                          const absl::flat_hash_set<std::string>& used,
+                          const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+  absl::flat_hash_set<std::string> wanted;  // whether or not there is a tuple
+  absl::flat_hash_set<std::string> missing = used;
+  for (const std::vector<Flow>* flows : {&live, &connected}) {
+    for (const Flow& flow : *flows) {
+      for (const std::string& key : PortKeys(FlowFamily(flow), FlowKeys(flow)[0])) {
+        wanted.insert(key);
+        if (flows == &live) missing.insert(key);
+      }
+    }
+  }
+  NftSetChange change;
+  absl::flat_hash_set<absl::string_view> present;
+  for (const NftElement& element : elements) {
+    missing.erase(element.key);
+    if (!present.insert(element.key).second) continue;
+    if (!used.contains(element.key) && !wanted.contains(element.key) &&
+        IsStale(element, kPortsSet, kYoungPort)) {
+      change.remove.push_back(element.key);
+    }
+  }
+  for (const std::string& key : missing) change.add.push_back(NewElement(key, kPortsSet));
+  return change;
+}
+
+NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
+                            const core::DatagramTargets& targets) {
+  absl::flat_hash_set<std::string> missing;
+  if (set.use != NftSetUse::kTargets) {
+    for (const uint16_t port : targets.loopback4) missing.insert(PortKey(port));
+  }
+  for (const auto& [address, port] : targets.addresses) {
+    if (set.use == NftSetUse::kTargetPorts) missing.insert(PortKey(port));
+    if (set.use != NftSetUse::kTargets || IsMapped(address) != (set.family == IpFamily::kIpv4)) {
+      continue;
+    }
+    std::string key;
+    AppendEndpoint(key, set.family, address, port);
+    missing.insert(std::move(key));
+  }
+  NftSetChange change;
+  absl::flat_hash_set<absl::string_view> present;
+  for (const NftElement& element : elements) {
+    if (!present.insert(element.key).second) continue;
+    if (missing.erase(element.key) == 0) change.remove.push_back(element.key);
+  }
+  for (const std::string& key : missing) change.add.push_back({key, 0, 0});
+  return change;
+}
+
+absl::Status ApplyChange(base::NetlinkSocket& socket, const NftSetSpec& set,
+                         const NftSetChange& change) {
+  // What goes makes room for what comes.
+  for (size_t at = 0; at < change.remove.size(); at += kMaxChanges) {
+    NftBatch batch(socket);
+    DeleteElements(batch, set.name, Slice(change.remove, at));
+    const absl::StatusOr<NftCommit> commit = batch.Commit();
+    if (!commit.ok()) return commit.status();
+    NPG_RETURN_IF_ERROR(commit->ToStatus());
+  }
+  for (size_t at = 0; at < change.add.size(); at += kMaxChanges) {
+    NftBatch batch(socket);
+    AddElements(batch, set.name, Slice(change.add, at));
+    const absl::StatusOr<NftCommit> commit = batch.Commit();
+    if (!commit.ok()) return commit.status();
+    NPG_RETURN_IF_ERROR(commit->ToStatus());
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_NFT_NFT_KEEPER_H_
+#define NODEPORT_GUARD_DATAPLANE_NFT_NFT_KEEPER_H_
+
+#include <linux/netlink.h>
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "base/event_loop.h"
+#include "base/netlink_socket.h"
+
+namespace npg::dataplane {
+
+// Listens to nf_tables notifications and has the table put right when somebody
+// else has touched it. Stops when it is destroyed; the loop outlives it.
+class NftKeeper {
+ public:
+  struct Actions {
+    // Verifies the table and puts back what is wrong or missing; true when
+    // something was. `entries_lost`: entries may be missing though all else is right.
+    std::function<absl::StatusOr<bool>(bool entries_lost)> repair;
+    // Called after each repair that did something, and with why one failed:
+    // again only when that is another reason.
+    std::function<void(const absl::Status&)> repaired;
+  };
+
+  // Changes made through the netlink port `own_port_id` are our own. Verifies
+  // the table once at the start.
+  static absl::StatusOr<std::unique_ptr<NftKeeper>> Start(base::EventLoop& loop,
+                                                          uint32_t own_port_id, Actions actions);
+  ~NftKeeper();
+  NftKeeper(const NftKeeper&) = delete;
+  NftKeeper& operator=(const NftKeeper&) = delete;
+
+ private:
+  NftKeeper(base::EventLoop& loop, base::NetlinkSocket socket, uint32_t own_port_id,
+            Actions actions)
+      : loop_(loop),
+        socket_(std::move(socket)),
+        own_port_id_(own_port_id),
+        actions_(std::move(actions)) {}
+
+  void OnReadable();
+  void OnMessage(const nlmsghdr& message);
+  void Check();
+  void Report(const absl::Status& failure);
+  void CheckAfter(absl::Duration delay);
+
+  base::EventLoop& loop_;
+  base::NetlinkSocket socket_;
+  const uint32_t own_port_id_;
+  const Actions actions_;
+  bool touched_ = true;
+  bool entries_lost_ = true;
+  std::string failure_;                 // that was reported last; empty after a success
+  std::deque<uint64_t> repairs_;        // boot times in ns, of the last second
+  base::EventLoop::TimerId timer_ = 0;  // 0: none is armed
+};
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_KEEPER_H_

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_
+#define NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_
+
+// What libnftnl and the kernel declare for nf_tables. All files get it from
+// here, for it compiles in this order only: glibc's in.h before linux/in.h,
+// which yields to it, and stdio for libnftnl/expr.h, which forgets it.
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+
+#include <cstdio>
+
+#include <libmnl/libmnl.h>
+
+#include <libnftnl/chain.h>
+#include <libnftnl/common.h>
+#include <libnftnl/expr.h>
+#include <libnftnl/object.h>
+#include <libnftnl/rule.h>
+#include <libnftnl/set.h>
+#include <libnftnl/table.h>
+#include <libnftnl/udata.h>
+
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_conntrack_common.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter_ipv4.h>
+
+#include <cstdint>
+#include <memory>
+
+namespace npg::dataplane {
+
+// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
+inline constexpr uint32_t kTableFlagPersist = 0x4;
+
+// Owners of libnftnl's objects.
+template <auto Free>
+struct NftnlFree {
+  template <typename T>
+  void operator()(T* object) const {
+    Free(object);
+  }
+};
+
+using NftnlTable = std::unique_ptr<nftnl_table, NftnlFree<nftnl_table_free>>;
+using NftnlChain = std::unique_ptr<nftnl_chain, NftnlFree<nftnl_chain_free>>;
+using NftnlRule = std::unique_ptr<nftnl_rule, NftnlFree<nftnl_rule_free>>;
+using NftnlSet = std::unique_ptr<nftnl_set, NftnlFree<nftnl_set_free>>;
+using NftnlObject = std::unique_ptr<nftnl_obj, NftnlFree<nftnl_obj_free>>;
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_

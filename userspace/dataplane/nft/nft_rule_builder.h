@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULE_BUILDER_H_
+#define NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULE_BUILDER_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "dataplane/nft/nft_objects.h"
+
+namespace npg::dataplane {
+
+struct Mark;
+
+// Which way round the four parts of a connection's tuple are taken from a packet.
+enum class TupleOrder {
+  kAsSent,    // source address, source port, destination address, destination port
+  kReversed,  // as a packet of the other direction would have them
+};
+
+enum class IpFamily { kIpv4, kIpv6 };
+
+enum class Port { kSource, kDestination };
+
+// Builds one rule of the table, statement by statement, in the terms of the nft
+// language: each function appends what the nft program would for the same text,
+// so that `nft list table` prints it back as written here.
+class RuleBuilder {
+ public:
+  // `comment` is shown by `nft list`; may be empty.
+  explicit RuleBuilder(absl::string_view chain, absl::string_view comment = "");
+
+  // Matches. The rule ends where one does not hold.
+  RuleBuilder& OutputInterfaceIsNot(uint32_t ifindex);
+  RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
+  RuleBuilder& MarkIs(const Mark& mark);
+  RuleBuilder& ProtocolIs(uint8_t protocol);
+  // (flags & mask) == 0, or != 0. Says itself that the packet is TCP.
+  RuleBuilder& NoTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_EQ, 0); }
+  RuleBuilder& AnyTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_NEQ, 0); }
+  RuleBuilder& TcpFlagsAre(uint8_t mask, uint8_t value) {
+    return TcpFlags(mask, NFT_CMP_EQ, value);
+  }
+  // The packet's tuple is in `set`.
+  RuleBuilder& TupleIn(IpFamily family, TupleOrder order, absl::string_view set);
+
+  RuleBuilder& SourcePortNotIn(absl::string_view set);
+  RuleBuilder& DestinationPortIn(absl::string_view set);
+  // The packet's destination address and port are in `set`.
+  RuleBuilder& DestinationIn(IpFamily family, absl::string_view set);
+  // IPv4, to 127.0.0.0/8.
+  RuleBuilder& DestinationIsLoopback4();
+  // Somebody has said `notrack`.
+  RuleBuilder& IsUntracked();
+
+  // What is done. Entering a tuple in a set that is full ends the rule, too.
+  RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
+                        absl::Duration timeout);
+  RuleBuilder& UpdateTuple(IpFamily family, TupleOrder order, absl::string_view set,
+                           absl::Duration timeout);
+  RuleBuilder& DeleteTuple(IpFamily family, TupleOrder order, absl::string_view set);
+  RuleBuilder& AddPort(Port port, absl::string_view set, absl::Duration timeout);
+  RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
+  RuleBuilder& Count(absl::string_view counter);
+  RuleBuilder& NoTrack();
+  // Gives the packet the mark's bits, and leaves the others.
+  RuleBuilder& SetMark(const Mark& mark);
+  // Inverts the bits of `first_byte` in the first byte of the destination, of
+  // packets of that family, and makes their checksums right. Twice is not at all.
+  RuleBuilder& FlipDestination(IpFamily family, uint8_t first_byte);
+
+  // Where it goes on. Goto does not come back, Jump does at the end of the chain
+  // (or of one that was gone to from there).
+  RuleBuilder& Jump(absl::string_view chain);
+  RuleBuilder& Goto(absl::string_view chain);
+  RuleBuilder& Accept();
+
+  NftnlRule Build();
+
+ private:
+  nftnl_expr* Append(const char* name);
+  void LoadMeta(uint32_t key);
+  void Compare(nft_cmp_ops op, const void* data, uint32_t size);
+  void And(const void* mask, uint32_t size);
+  void Bitwise(const void* mask, const void* flip, uint32_t size);
+  void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
+  void LoadPort(Port port);
+  RuleBuilder& Lookup(absl::string_view set, uint32_t flags);
+  void MatchFamily(IpFamily family);
+  void LoadTuple(IpFamily family, TupleOrder order);
+  RuleBuilder& TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value);
+  RuleBuilder& DynamicSet(nft_dynset_ops op, absl::string_view set, absl::Duration timeout);
+  void Verdict(int verdict, absl::string_view chain);
+
+  NftnlRule rule_;
+};
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULE_BUILDER_H_

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft/nft_rules.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_rule_builder.h"
+#include "dataplane/nft/nft_table.h"
+
+namespace npg::dataplane {
+namespace {
+
+constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
+
+// 127.0.0.1 becomes 111.0.0.1, and ::1 1000::1. No address that a node can have
+// becomes a multicast address by it, and IPVS has no service of the node's there.
+constexpr uint8_t kDodgeBits = 0x10;
+
+// Everything of one address family that the rules below say twice.
+struct Family {
+  IpFamily ip;
+  absl::string_view tcp, half, udp, datagrams, targets;
+};
+constexpr std::array<Family, 2> kFamilies{{
+    {IpFamily::kIpv4, "tcp4", "half4", "udp4", "datagrams4", "targets4"},
+    {IpFamily::kIpv6, "tcp6", "half6", "udp6", "datagrams6", "targets6"},
+}};
+constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
+constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
+
+// Sees every packet that leaves a socket of this host. What has nothing to do
+// with the guard is to be done with it after as few expressions as possible:
+// traffic to elsewhere after the first rule, loopback traffic after one lookup
+// of two bytes (UDP: two), whatever its address family. (Looking the tuple up
+// at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
+// for which of the sets it is.)
+NftChain Output(const Mark& mark, const std::optional<Mark>& former) {
+  NftChain chain{std::string(kHookChain), {}, kOutputHook};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  // Any other protocol that carries the mark is none of ours: chain exempt lets
+  // it pass as it is.
+  rules.push_back(
+      RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
+  if (former) {
+    rules.push_back(RuleBuilder(kHookChain, "set by the guard of an earlier run")
+                        .MarkIs(*former)
+                        .Goto("exempt")
+                        .Build());
+  }
+  // Goto does not come back: no packet meets the rules of another protocol. UDP
+  // goes first, for a datagram may be exempt by where it goes.
+  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
+  rules.push_back(RuleBuilder(kHookChain, "no exempt flow has this port")
+                      .SourcePortNotIn(kPortsSet.name)
+                      .Accept()
+                      .Build());
+  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_TCP).Goto("unmarked_tcp").Build());
+  return chain;
+}
+
+// Packets of sockets that the connect program has marked.
+NftChain Exempt() {
+  NftChain chain{"exempt", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("exempt_tcp").Build());
+  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_UDP).Goto("exempt_udp").Build());
+  return chain;
+}
+
+NftChain ExemptTcp() {
+  NftChain chain{"exempt_tcp", {}};
+  auto& rules = chain.rules;
+  // Before anything that can fail and in a rule of its own: entering a tuple in
+  // a full set ends the rule that tries, and must not end the exemption. NAT
+  // and `ctstate NEW` rules look at what conntrack has said, and it says
+  // nothing of an untracked packet.
+  rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  rules.push_back(RuleBuilder(chain.name)
+                      .NoTcpFlagOf(TH_FIN | TH_SYN | TH_RST)
+                      .Goto("tcp_established")
+                      .Build());
+  rules.push_back(
+      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  // SYN: the flow begins. Both directions are entered: replies carry no mark,
+  // and a client that sets its own SO_MARK after connect() loses ours. The
+  // tuple may be that of a connection that has ended just now (4-tuple reuse):
+  // `update` gives its entries, about to expire, the full time again, and the
+  // FINs of that connection are forgotten. The ports come first: a tuple whose
+  // source port is not among them is not looked up.
+  for (const Port port : kBothPorts) {
+    rules.push_back(RuleBuilder(chain.name).UpdatePort(port, kPortsSet.name, kTcpTimeout).Build());
+  }
+  for (const Family& family : kFamilies) {
+    for (const TupleOrder order : kBothDirections) {
+      rules.push_back(
+          RuleBuilder(chain.name).UpdateTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
+    }
+    for (const TupleOrder order : kBothDirections) {
+      rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, family.half).Build());
+    }
+  }
+  return chain;
+}
+
+// Marked, with data or a bare ACK. The entries are there already, as a rule;
+// this makes up for a set that was full at the SYN, and for a table that was
+// removed and restored. `add`, for it leaves an existing entry's time alone:
+// the ACK of the last FIN must not revive what is about to expire.
+NftChain TcpEstablished() {
+  NftChain chain{"tcp_established", {}};
+  for (const Port port : kBothPorts) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name).AddPort(port, kPortsSet.name, kTcpTimeout).Build());
+  }
+  for (const Family& family : kFamilies) {
+    for (const TupleOrder order : kBothDirections) {
+      chain.rules.push_back(
+          RuleBuilder(chain.name).AddTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
+    }
+  }
+  return chain;
+}
+
+// Exact tuples, so that nothing but replies (and clients that lost the mark) is
+// exempt.
+NftChain UnmarkedTcp() {
+  NftChain chain{"unmarked_tcp", {}};
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt connections")
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.tcp)
+                              .Goto("tcp_flow")
+                              .Build());
+  }
+  return chain;
+}
+
+NftChain TcpFlow() {
+  NftChain chain{"tcp_flow", {}};
+  // An unmarked SYN is a new connect that was not exempted, from a client port
+  // that an exempt one had moments ago: it has to reach the Service.
+  chain.rules.push_back(
+      RuleBuilder(chain.name, "a new connection that is not exempt, on a reused tuple")
+          .TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN)
+          .Goto("tcp_forget")
+          .Build());
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  return chain;
+}
+
+// Without entries, the packets after the SYN are tracked as the SYN is.
+NftChain TcpForget() {
+  NftChain chain{"tcp_forget", {}};
+  for (const Family& family : kFamilies) {
+    for (const absl::string_view set : {family.tcp, family.half}) {
+      for (const TupleOrder order : kBothDirections) {
+        chain.rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, set).Build());
+      }
+    }
+  }
+  return chain;
+}
+
+// FIN or RST, of either side. A connection of which only one direction is shut
+// may live on for days, so one FIN is only noted; the flow is over with the
+// second, of the other direction. A retransmitted FIN is of the same direction.
+NftChain TcpClosing() {
+  NftChain chain{"tcp_closing", {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(chain.name).AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
+  for (const Family& family : kFamilies) {
+    rules.push_back(RuleBuilder(chain.name, "the other direction has ended already")
+                        .TupleIn(family.ip, TupleOrder::kReversed, family.half)
+                        .Goto("tcp_closed")
+                        .Build());
+  }
+  for (const Family& family : kFamilies) {
+    rules.push_back(RuleBuilder(chain.name)
+                        .AddTuple(family.ip, TupleOrder::kAsSent, family.half, kTcpTimeout)
+                        .Build());
+  }
+  return chain;
+}
+
+// The entries are not deleted but given a little time: the last ACK, a
+// retransmission and the answer to one are still to be untracked. Those of the
+// half-closed set too: a FIN that is sent again must find the other's.
+NftChain TcpClosed() {
+  NftChain chain{"tcp_closed", {}};
+  for (const Family& family : kFamilies) {
+    for (const absl::string_view set : {family.tcp, family.half}) {
+      for (const TupleOrder order : kBothDirections) {
+        chain.rules.push_back(
+            RuleBuilder(chain.name).UpdateTuple(family.ip, order, set, kClosedTimeout).Build());
+      }
+    }
+  }
+  return chain;
+}
+
+// As with TCP, except that any packet may be the first, and that only replies
+// are entered. A UDP socket keeps its port when it connects again; were the
+// client's direction known by its tuple too, it would stay exempt when that
+// second connect was not, the listener being gone.
+NftChain ExemptUdp() {
+  NftChain chain{"exempt_udp", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kReversed, family.udp, kUdpTimeout)
+            .Build());
+  }
+  return chain;
+}
+
+NftChain UnmarkedUdp() {
+  NftChain chain{"unmarked_udp", {}};
+  chain.rules.push_back(RuleBuilder(chain.name, "a guarded listener may have this port")
+                            .DestinationPortIn("target_ports")
+                            .Jump("datagram")
+                            .Build());
+  chain.rules.push_back(RuleBuilder(chain.name, "no exempt flow has this port")
+                            .SourcePortNotIn(kPortsSet.name)
+                            .Accept()
+                            .Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt flows")
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.udp)
+                              .Goto("udp_reply")
+                              .Build());
+  }
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "replies to exempt datagrams")
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.datagrams)
+                              .Goto("datagram_reply")
+                              .Build());
+  }
+  return chain;
+}
+
+// From a socket that is not connected (or was before the port became a
+// NodePort): no program saw where it goes, so the address and port decide.
+NftChain Datagram() {
+  NftChain chain{"datagram", {}};
+  chain.rules.push_back(RuleBuilder(chain.name)
+                            .DestinationIsLoopback4()
+                            .DestinationPortIn("targets_any4")
+                            .Goto("exempt_datagram")
+                            .Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .DestinationIn(family.ip, family.targets)
+                              .Goto("exempt_datagram")
+                              .Build());
+  }
+  return chain;
+}
+
+NftChain ExemptDatagram() {
+  NftChain chain{"exempt_datagram", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
+  chain.rules.push_back(
+      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kReversed, family.datagrams, kDatagramTimeout)
+            .Build());
+  }
+  // Or it would come back to where it was jumped from.
+  chain.rules.push_back(RuleBuilder(chain.name).Accept().Build());
+  return chain;
+}
+
+NftChain DatagramReply() {
+  NftChain chain{"datagram_reply", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name)
+            .UpdateTuple(family.ip, TupleOrder::kAsSent, family.datagrams, kDatagramTimeout)
+            .Build());
+  }
+  return chain;
+}
+
+// No packet begins or ends a UDP flow: each, of either side, gives the entry
+// the full time again.
+NftChain UdpReply() {
+  NftChain chain{"udp_reply", {}};
+  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .UpdateTuple(family.ip, TupleOrder::kAsSent, family.udp, kUdpTimeout)
+                              .Build());
+  }
+  return chain;
+}
+
+// IPVS takes a packet by its destination alone: it knows nothing of conntrack, so
+// that an untracked packet is scheduled like any other. Between our hook and its
+// last, exempt packets have a destination on which it has no service; both ends
+// see their own addresses. (They are routed before the first hook, and not again
+// when they come in from lo.) Replies too: the client's port may be one of its
+// services. Whatever is untracked this early, before everybody's raw table, was
+// made so by the chains above. The mark tells the other chain which they were.
+NftChain Dodge(const Mark& mark) {
+  NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
+  chain.rules.push_back(
+      RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  chain.rules.push_back(RuleBuilder(kDodgeChain).IsUntracked().SetMark(mark).Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(kDodgeChain, "to where IPVS has no service")
+                              .IsUntracked()
+                              .FlipDestination(family.ip, kDodgeBits)
+                              .Build());
+  }
+  return chain;
+}
+
+NftChain DodgeBack(const Mark& mark) {
+  NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
+  chain.rules.push_back(
+      RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
+                              .MarkIs(mark)
+                              .IsUntracked()
+                              .FlipDestination(family.ip, kDodgeBits)
+                              .Build());
+  }
+  return chain;
+}
+
+}  // namespace
+
+uint32_t NftSetSpec::key_type() const {
+  // nft's own numbering of data types; the kernel only stores it. A concatenation
+  // is its parts' numbers, six bits each.
+  constexpr uint32_t kIpv4Address = 7, kIpv6Address = 8, kInetService = 13, kTypeBits = 6;
+  if (has_ports_only()) return kInetService;
+  const uint32_t address = family == IpFamily::kIpv4 ? kIpv4Address : kIpv6Address;
+  const uint32_t half = address << kTypeBits | kInetService;
+  if (use == NftSetUse::kTargets) return half;
+  return half << (2 * kTypeBits) | half;
+}
+
+uint32_t NftSetSpec::key_length() const {
+  if (has_ports_only()) return sizeof(in_port_t);
+  // Each part of a concatenation is padded to 32 bits.
+  constexpr uint32_t kPort = 4;
+  const auto address =
+      static_cast<uint32_t>(family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr));
+  return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
+}
+
+std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+                                 bool ipvs_dodge) {
+  std::vector<NftChain> chains;
+  chains.push_back(Output(mark, former));
+  chains.push_back(Exempt());
+  chains.push_back(ExemptTcp());
+  chains.push_back(TcpEstablished());
+  chains.push_back(UnmarkedTcp());
+  chains.push_back(TcpFlow());
+  chains.push_back(TcpForget());
+  chains.push_back(TcpClosing());
+  chains.push_back(TcpClosed());
+  chains.push_back(ExemptUdp());
+  chains.push_back(UnmarkedUdp());
+  chains.push_back(UdpReply());
+  chains.push_back(Datagram());
+  chains.push_back(ExemptDatagram());
+  chains.push_back(DatagramReply());
+  if (ipvs_dodge) {
+    chains.push_back(Dodge(mark));
+    chains.push_back(DodgeBack(mark));
+  }
+  return chains;
+}
+
+std::string RuleText(const nftnl_rule& rule) {
+  std::string text;
+  nftnl_expr_foreach(
+      const_cast<nftnl_rule*>(&rule),
+      [](nftnl_expr* expression, void* data) {
+        std::array<char, 512> line{};
+        nftnl_expr_snprintf(line.data(), line.size(), expression, NFTNL_OUTPUT_DEFAULT, 0);
+        absl::StrAppend(static_cast<std::string*>(data),
+                        nftnl_expr_get_str(expression, NFTNL_EXPR_NAME), " ", line.data(), "\n");
+        return 0;
+      },
+      &text);
+  return text;
+}
+
+}  // namespace npg::dataplane

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULES_H_
+#define NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULES_H_
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "dataplane/nft/nft_objects.h"
+#include "dataplane/nft/nft_rule_builder.h"
+#include "dataplane/nft/nft_table.h"
+
+// What the table consists of. nft_rules.cc says why each rule is there.
+namespace npg::dataplane {
+
+// Where the kernel calls a chain.
+struct NftHook {
+  uint32_t hook = NF_INET_LOCAL_OUT;
+  int32_t priority = 0;
+
+  bool operator==(const NftHook&) const = default;
+};
+
+// A chain and its rules, in order.
+struct NftChain {
+  std::string name;
+  std::vector<NftnlRule> rules;
+  std::optional<NftHook> hook = std::nullopt;  // without, it is reached from another
+};
+
+inline constexpr absl::string_view kHookChain = "output";
+// Before conntrack (-200) and before the raw table (-300), so that even what
+// others do there finds the packet untracked.
+inline constexpr NftHook kOutputHook{NF_INET_LOCAL_OUT, NF_IP_PRI_RAW - 10};
+
+// The two chains of the IPVS dodge, which are there only while it is wanted.
+inline constexpr absl::string_view kDodgeChain = "ipvs_dodge";
+inline constexpr absl::string_view kDodgeBackChain = "ipvs_dodge_back";
+// Right after the sets were given the packet's own addresses.
+inline constexpr NftHook kDodgeHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
+// After the last of IPVS's hooks there (99), before the socket is looked up.
+inline constexpr NftHook kDodgeBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
+
+inline constexpr absl::string_view kExemptedCounter = "exempted";
+
+// Longer than any connection lives: the entry goes when the connection does.
+inline constexpr absl::Duration kTcpTimeout = absl::Hours(24 * 365);
+// Nothing says that a UDP flow is over. As long as conntrack's longest timeout.
+inline constexpr absl::Duration kUdpTimeout = absl::Hours(24 * 5);
+// A client that is not connected has no end that one could wait for, and may use
+// each of its ports once. As long as conntrack's default for a stream, and more.
+inline constexpr absl::Duration kDatagramTimeout = absl::Minutes(3);
+// For retransmissions after the last FIN, and the RST that answers a late segment.
+inline constexpr absl::Duration kClosedTimeout = absl::Seconds(30);
+
+enum class NftSetUse : uint8_t {
+  // Tuples (source address, source port, destination address, destination port)
+  // of packets that are exempt: two for each flow.
+  kFlows,
+  // Tuples of the directions of a TCP connection that have sent FIN.
+  kHalfClosed,
+  // As kFlows, of clients that are not connected: nothing says that they have gone,
+  // nor that they will send again.
+  kDatagrams,
+  // Every port that is in a tuple of the flow sets, as source or destination.
+  // Has at least those; more costs a little time and nothing else.
+  kPorts,
+  // What the controller keeps, and no packet changes: where core::DatagramTargets
+  // says that datagrams are exempt. All ports of the two sets that follow:
+  kTargetPorts,
+  // Ports of any address of 127.0.0.0/8,
+  kLoopbackTargets,
+  // and pairs (address, port).
+  kTargets,
+};
+
+struct NftSetSpec {
+  absl::string_view name;
+  NftSetUse use;
+  IpFamily family = IpFamily::kIpv4;  // of tuples
+  uint8_t protocol = IPPROTO_TCP;     // of tuples
+
+  uint32_t key_type() const;  // as nft numbers data types; tells it how to print
+  uint32_t key_length() const;
+  // The time that an entry is given when it is entered or refreshed.
+  absl::Duration timeout() const {
+    if (use == NftSetUse::kDatagrams) return kDatagramTimeout;
+    return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout;
+  }
+  bool has_ports_only() const {
+    return use == NftSetUse::kPorts || use == NftSetUse::kTargetPorts ||
+           use == NftSetUse::kLoopbackTargets;
+  }
+  bool has_tuples() const {
+    return use == NftSetUse::kFlows || use == NftSetUse::kHalfClosed ||
+           use == NftSetUse::kDatagrams;
+  }
+  // Entered and left to expire by packets, not by the controller.
+  bool dynamic() const { return has_tuples() || use == NftSetUse::kPorts; }
+  uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
+  uint32_t size(uint32_t tuples) const { return has_ports_only() ? kPortsSize : tuples; }
+
+  // As many as there are ports: never full.
+  static constexpr uint32_t kPortsSize = 65536;
+};
+
+// Of each set of tuples or pairs.
+inline constexpr uint32_t kSetSize = 65536;
+
+inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
+inline constexpr std::array<NftSetSpec, 13> kNftSets{{
+    kPortsSet,
+    {"tcp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_TCP},
+    {"tcp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_TCP},
+    {"half4", NftSetUse::kHalfClosed, IpFamily::kIpv4, IPPROTO_TCP},
+    {"half6", NftSetUse::kHalfClosed, IpFamily::kIpv6, IPPROTO_TCP},
+    {"udp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_UDP},
+    {"udp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_UDP},
+    {"datagrams4", NftSetUse::kDatagrams, IpFamily::kIpv4, IPPROTO_UDP},
+    {"datagrams6", NftSetUse::kDatagrams, IpFamily::kIpv6, IPPROTO_UDP},
+    {"target_ports", NftSetUse::kTargetPorts},
+    {"targets_any4", NftSetUse::kLoopbackTargets},
+    {"targets4", NftSetUse::kTargets, IpFamily::kIpv4, IPPROTO_UDP},
+    {"targets6", NftSetUse::kTargets, IpFamily::kIpv6, IPPROTO_UDP},
+}};
+
+// Chains with the rules for packets whose mark is `mark`, or `former` while programs
+// of an earlier run still set that.
+std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+                                 bool ipvs_dodge);
+
+// The expressions of a rule, one line each: the same for a rule that was built
+// and for that rule as the kernel lists it.
+std::string RuleText(const nftnl_rule& rule);
+
+}  // namespace npg::dataplane
+
+#endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_RULES_H_

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "dataplane/nft/nft_table.h"
+
+#include <linux/netlink.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "base/netlink_socket.h"
+#include "core/datagram_targets.h"
+#include "dataplane/nft/nft_elements.h"
+#include "dataplane/nft/nft_flows.h"
+#include "dataplane/nft/nft_install.h"
+#include "dataplane/nft/nft_keeper.h"
+#include "dataplane/nft/nft_rules.h"
+#include "dataplane/nft/nft_snapshot.h"
+
+namespace npg::dataplane {
+namespace {
+
+class InstalledTable : public NftTable {
+ public:
+  InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
+      : socket_(std::move(socket)), settings_(settings), installed_(installed) {
+    settings_.ipvs_dodge = installed.ipvs_dodge;
+  }
+
+  bool owned() const override { return installed_.owned; }
+  bool adopted() const override { return installed_.adopted; }
+  absl::Status Guard(base::EventLoop& loop, std::function<std::vector<Flow>()> live_flows,
+                     std::function<void(const absl::Status&)> restored) override;
+  absl::Status Reconcile(const std::vector<Flow>& live,
+                         const std::vector<Flow>& connected) override;
+  absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
+  absl::Status SetIpvsDodge(bool wanted) override;
+  absl::Status ForgetFormerMark() override;
+  bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
+  absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
+  absl::StatusOr<uint64_t> ExemptedPackets() override;
+  absl::Status Remove() override;
+
+ private:
+  absl::StatusOr<bool> Repair(bool entries_lost);
+  enum class Extent { kAdd, kAddAndRemove };
+  // What was done to the sets in all.
+  struct Outcome {
+    bool added = false;
+    absl::Status full;
+  };
+  absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<Flow>& live,
+                                  const std::vector<Flow>& connected);
+  absl::StatusOr<bool> ApplyTargets();
+  using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
+  absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
+                                         std::vector<NftElement> elements,
+                                         const Comparison& compare);
+
+  // The table's owner in the kernel's eyes is this socket.
+  base::NetlinkSocket socket_;
+  NftSettings settings_;  // ipvs_dodge has a value
+  NftInstalled installed_;
+  std::function<std::vector<Flow>()> live_flows_ = [] { return std::vector<Flow>(); };
+  std::optional<core::DatagramTargets> targets_;
+  std::unique_ptr<NftKeeper> keeper_;
+};
+
+absl::Status InstalledTable::Guard(base::EventLoop& loop,
+                                   std::function<std::vector<Flow>()> live_flows,
+                                   std::function<void(const absl::Status&)> restored) {
+  NftKeeper::Actions actions;
+  live_flows_ = std::move(live_flows);
+  actions.repair = [this](bool entries_lost) { return Repair(entries_lost); };
+  actions.repaired = std::move(restored);
+  auto keeper = NftKeeper::Start(loop, socket_.port_id(), std::move(actions));
+  if (!keeper.ok()) return base::Annotate(keeper.status(), "watch the nft table");
+  keeper_ = *std::move(keeper);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
+  const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
+  if (!snapshot.ok()) return snapshot.status();
+  const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
+  if (!intact) {
+    const absl::StatusOr<NftInstalled> again = InstallTable(socket_, settings_);
+    if (!again.ok()) return again.status();
+    installed_.owned = again->owned;
+  } else if (!entries_lost) {
+    return false;
+  }
+  const absl::StatusOr<bool> targets_lost = ApplyTargets();
+  if (!targets_lost.ok()) return targets_lost.status();
+  // The rules first: a connection that begins now enters itself.
+  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live_flows_(), {});
+  if (!outcome.ok()) return outcome.status();
+  return !intact || *targets_lost || outcome->added;
+}
+
+absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftSetSpec& set,
+                                                       std::vector<NftElement> elements,
+                                                       const Comparison& compare) {
+  // An entry may go by itself between our reading and our removing it.
+  constexpr int kMaxChangeTries = 5;
+  for (int tries = 1;; ++tries) {
+    NftSetChange change = compare(elements);
+    if (extent == Extent::kAdd) change.remove.clear();
+    const absl::Status status = ApplyChange(socket_, set, change);
+    if (status.ok()) return change;
+    if (!absl::IsNotFound(status) || tries == kMaxChangeTries) return status;
+    auto again = ReadNftElements(socket_, set.name);
+    if (!again.ok()) return again.status();
+    elements = *std::move(again);
+  }
+}
+
+absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
+    Extent extent, const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+  // Before the tuples: a port that is not among theirs then has been idle since.
+  auto ports = ReadNftElements(socket_, kPortsSet.name);
+  if (!ports.ok()) return ports.status();
+  absl::flat_hash_set<std::string> used;
+  Outcome outcome;
+  for (const NftSetSpec& set : kNftSets) {
+    if (!set.has_tuples()) continue;
+    auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    for (const NftElement& element : *elements) {
+      for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
+    }
+    if (set.use == NftSetUse::kDatagrams) continue;  // no socket says whether they are in use
+    const absl::StatusOr<NftSetChange> change =
+        ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
+          return CompareFlows(set, settings_.set_size, now, live, connected);
+        });
+    if (!change.ok()) return change.status();
+    outcome.added = outcome.added || !change->add.empty();
+    if (change->no_room == 0) continue;
+    outcome.full.Update(absl::ResourceExhaustedError(absl::StrCat(
+        "set ", set.name, " of nft table inet ", kNftTableName, " is full (", settings_.set_size,
+        " entries): ", change->no_room,
+        " are missing, replies to so many exempted connections are tracked and may meet NAT")));
+  }
+  const absl::StatusOr<NftSetChange> change = ChangeSet(
+      extent, kPortsSet, *std::move(ports),
+      [&](const std::vector<NftElement>& now) { return ComparePorts(now, used, live, connected); });
+  if (!change.ok()) return change.status();
+  outcome.added = outcome.added || !change->add.empty();
+  return outcome;
+}
+
+absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
+                                       const std::vector<Flow>& connected) {
+  const absl::StatusOr<Outcome> outcome = Compare(Extent::kAddAndRemove, live, connected);
+  return outcome.ok() ? outcome->full : outcome.status();
+}
+
+// True when something was not as it should be.
+absl::StatusOr<bool> InstalledTable::ApplyTargets() {
+  if (!targets_) return false;
+  bool changed = false;
+  absl::Status result;
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.dynamic()) continue;
+    auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    const absl::StatusOr<NftSetChange> change = ChangeSet(
+        Extent::kAddAndRemove, set, *std::move(elements),
+        [&](const std::vector<NftElement>& now) { return CompareTargets(set, now, *targets_); });
+    // A set that is full leaves the others their due.
+    result.Update(change.status());
+    changed = changed || (change.ok() && (!change->add.empty() || !change->remove.empty()));
+  }
+  if (!result.ok()) return result;
+  return changed;
+}
+
+absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& targets) {
+  targets_ = targets;
+  return ApplyTargets().status();
+}
+
+// As a repair: somebody may have removed the table, with the entries, just now.
+absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
+  if (wanted == ipvs_dodge()) return absl::OkStatus();
+  settings_.ipvs_dodge = wanted;
+  absl::Status status = Repair(/*entries_lost=*/false).status();
+  if (!status.ok()) settings_.ipvs_dodge = !wanted;
+  return status;
+}
+
+absl::Status InstalledTable::ForgetFormerMark() {
+  if (!settings_.former_mark) return absl::OkStatus();
+  const std::optional<Mark> former = std::exchange(settings_.former_mark, std::nullopt);
+  absl::Status status = Repair(/*entries_lost=*/false).status();
+  if (!status.ok()) settings_.former_mark = former;
+  return status;
+}
+
+absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
+  absl::flat_hash_set<std::string> ports;
+  for (const uint16_t port : probes) ports.insert(PortKey(port));
+  for (const NftSetSpec& set : kNftSets) {
+    if (!set.dynamic()) continue;
+    const auto elements = ReadNftElements(socket_, set.name);
+    if (!elements.ok()) return elements.status();
+    for (const NftElement& element : *elements) {
+      const bool probe =
+          set.has_tuples()
+              ? absl::c_all_of(PortKeys(set.family, element.key),
+                               [&](const std::string& port) { return ports.contains(port); })
+              : ports.contains(element.key);
+      if (!probe) return false;
+    }
+  }
+  return true;
+}
+
+absl::StatusOr<uint64_t> InstalledTable::ExemptedPackets() {
+  return ReadNftCounter(socket_, kExemptedCounter);
+}
+
+absl::Status InstalledTable::Remove() {
+  keeper_.reset();  // it would put it back
+  return RemoveTable(socket_);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<NftTable>> InstallNftTable(const NftSettings& settings) {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  const absl::StatusOr<NftInstalled> installed = InstallTable(*socket, settings);
+  if (!installed.ok()) return installed.status();
+  return std::make_unique<InstalledTable>(*std::move(socket), settings, *installed);
+}
+
+absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark, std::optional<Mark> former) {
+  NftSettings settings;
+  settings.mark = mark;
+  if (former != mark) settings.former_mark = former;
+  return InstallNftTable(settings);
+}
+
+// A connection of TCP has two entries, one for each direction.
+static_assert(kFlowsPerSet == kSetSize / 2);
+
+absl::StatusOr<NftTableState> ReadNftTable() {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(*socket);
+  if (!snapshot.ok()) return snapshot.status();
+  NftTableState state;
+  const auto hook = snapshot->chains.find(kHookChain);
+  state.present = snapshot->present && hook != snapshot->chains.end() && hook->second.hooked;
+  state.owner_portid = snapshot->owner;
+  state.ipvs_dodge =
+      snapshot->chains.contains(kDodgeChain) && snapshot->chains.contains(kDodgeBackChain);
+  const auto counter = snapshot->objects.find(kExemptedCounter);
+  if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
+  for (const NftSetSpec& set : kNftSets) {
+    const bool flows = set.use == NftSetUse::kFlows || set.use == NftSetUse::kDatagrams;
+    const bool ports = set.use == NftSetUse::kTargetPorts;
+    if ((!flows && !ports) || !snapshot->sets.contains(set.name)) continue;
+    const auto elements = ReadNftElements(*socket, set.name);
+    if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
+    if (!elements.ok()) return elements.status();
+    const auto count = static_cast<uint32_t>(elements->size());
+    if (ports) {
+      state.datagram_ports = count;
+      continue;
+    }
+    state.flow_entries += count;
+    // TCP has both directions; of UDP only replies are entered.
+    state.flows += set.protocol == IPPROTO_TCP ? (count + 1) / 2 : count;
+  }
+  return state;
+}
+
+absl::Status RemoveNftTable() {
+  absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
+  if (!socket.ok()) return socket.status();
+  return RemoveTable(*socket);
+}
+
+}  // namespace npg::dataplane

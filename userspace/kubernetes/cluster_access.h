@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_KUBERNETES_CLUSTER_ACCESS_H_
+#define NODEPORT_GUARD_KUBERNETES_CLUSTER_ACCESS_H_
+
+#include <cstddef>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::kubernetes {
+
+// Certificates or a key in PEM: in a file, to be read anew for every
+// connection because it rotates, or inline. At most one of the two is set.
+struct Pem {
+  std::string file;
+  std::string data;
+
+  bool empty() const { return file.empty() && data.empty(); }
+};
+
+// How to reach an API server, and as whom. Comes from LoadInCluster() or
+// LoadKubeconfig(), which have checked what can be checked without a
+// connection. TLS is always verified. No token and no certificate: anonymous.
+struct ClusterAccess {
+  std::string server;           // "https://10.96.0.1:443", maybe with a path, no trailing slash
+  std::string tls_server_name;  // the name to verify instead of the server's host; empty: that host
+  std::string proxy_url;        // http, https or socks5; empty: what the environment says
+  Pem ca;                       // empty: the system's CAs
+  Pem client_certificate;       // set if and only if client_key is
+  Pem client_key;
+  std::string token;       // inline bearer token
+  std::string token_file;  // wins over `token`; to be read for each request, since it rotates
+  std::string origin;      // for messages: "kubeconfig /x, context y"
+};
+
+// A token, a JWT of a service account included, is never near that.
+inline constexpr size_t kMaxTokenBytes = size_t{64} << 10;
+
+// The bearer token of now; "" when there is none. White space around it is
+// taken off, as Kubernetes' own clients do. Errors name the file and what to
+// do, never the token: a file that is missing, not readable, empty or larger
+// than kMaxTokenBytes, and a token that is not visible ASCII, which could not
+// stand in a header (or would bring headers of its own).
+absl::StatusOr<std::string> ReadToken(const ClusterAccess& access);
+
+// Checks a token that stands inline. INVALID_ARGUMENT says why it is none, to be
+// put behind the name of its place.
+absl::Status CheckToken(absl::string_view token);
+
+// The same access with another server (--kube-api-server), which is verified
+// under its own name. Errors as those of CheckServerUrl().
+absl::StatusOr<ClusterAccess> WithServer(ClusterAccess access, absl::string_view url);
+
+}  // namespace npg::kubernetes
+
+#endif  // NODEPORT_GUARD_KUBERNETES_CLUSTER_ACCESS_H_

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "log/exemption_log.h"
+
+#include <spdlog/common.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "abi/guard_abi_text.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "core/workload.h"
+#include "guard_abi.h"
+#include "log/fields.h"
+
+namespace npg::log {
+namespace {
+
+std::string Process(absl::string_view comm, int64_t pid) {
+  return absl::StrCat(comm, "[", pid, "]");
+}
+
+// "containerd[812] (containerd.service)", "an unknown process".
+std::string OwnerText(const core::Owner& owner) {
+  if (owner.pid == 0) return "an unknown process";
+  const std::string workload = core::ToString(owner.workload);
+  return absl::StrCat(Process(owner.comm, owner.pid), workload.empty() ? "" : " (", workload,
+                      workload.empty() ? "" : ")");
+}
+
+absl::string_view Verb(bool observed) { return observed ? "would have exempted" : "exempted"; }
+
+std::string OfService(absl::string_view service) {
+  return service.empty() ? "" : absl::StrCat(", NodePort of ", service);
+}
+
+void AddPort(const core::PortKey& key, absl::string_view service, Fields& fields) {
+  fields.Add("port", key.port).Add("protocol", core::ProtocolName(key.protocol));
+  if (!service.empty()) fields.Add("service", service);
+}
+
+}  // namespace
+
+void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
+  const core::PortKey key{exemption.event.port,
+                          static_cast<core::Protocol>(exemption.event.protocol)};
+  Port& port = Find(key, exemption.event.observed != 0, now);
+  port.service = exemption.service;
+  std::string listener = absl::StrCat(
+      core::AddressText(std::to_array(exemption.event.listener_address)), " ", exemption.owner.pid);
+  if (port.listeners.contains(listener) || port.listeners.size() >= kMostListeners ||
+      !Allowed(now)) {
+    ++port.noted;
+    return;
+  }
+  if (port.said) ++*port.said;
+  port.owner = OwnerText(exemption.owner);
+  port.listeners.insert(listener);
+  SayFirst(exemption, core::AddressText(std::to_array(exemption.event.listener_address)));
+}
+
+ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, absl::Time now) {
+  if (const auto it = index_.find(key); it != index_.end()) {
+    ports_.splice(ports_.begin(), ports_, it->second);
+    return ports_.front();
+  }
+  if (ports_.size() >= kMostPorts) {
+    index_.erase(ports_.back().key);
+    ports_.pop_back();
+    forgot_ = true;
+  }
+  Port& port = ports_.emplace_front();
+  port.key = key;
+  port.observed = observed;
+  port.since = now;
+  if (const auto before = before_.find(key); before != before_.end()) {
+    port.said = observed ? before->second.observed : before->second.exempted;
+    before_.erase(before);
+  } else if (!forgot_) {
+    port.said = 0;
+  }
+  index_[key] = ports_.begin();
+  return port;
+}
+
+// A node on which everything is a conflict is to have a log, too.
+bool ExemptionLog::Allowed(absl::Time now) {
+  if (now - window_ >= kSummary) {
+    window_ = now;
+    lines_ = 0;
+  }
+  if (lines_ >= kMostLines) {
+    ++unsaid_;
+    return false;
+  }
+  ++lines_;
+  return true;
+}
+
+void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& listener) {
+  const npg_event& event = exemption.event;
+  const core::PortKey key{event.port, static_cast<core::Protocol>(event.protocol)};
+  const bool observed = event.observed != 0;
+  Fields fields;
+  fields.Add("event", observed ? "observed" : "exempted");
+  AddPort(key, exemption.service, fields);
+  fields.Add("address", core::AddressText(std::to_array(event.address)))
+      .Add("client_pid", event.pid)
+      .Add("client_comm", abi::FieldText(event.comm))
+      .Add("listener_address", listener);
+  if (exemption.owner.pid != 0) {
+    fields.Add("listener_pid", exemption.owner.pid).Add("listener_comm", exemption.owner.comm);
+    const std::string workload = core::ToString(exemption.owner.workload);
+    if (!workload.empty()) fields.Add("listener_workload", workload);
+  }
+  sink_(
+      spdlog::level::info,
+      absl::StrCat(Verb(observed), " a connect of ", Process(abi::FieldText(event.comm), event.pid),
+                   " to ", core::AddressText(std::to_array(event.address)), " port ",
+                   core::ToString(key), OfService(exemption.service), ": it is for ",
+                   OwnerText(exemption.owner), " on ", listener),
+      fields);
+}
+
+void ExemptionLog::Tick(absl::Time now, Totals totals) {
+  for (Port& port : ports_) {
+    if (now - port.since < kSummary) continue;
+    const std::optional<ExemptionTotals> counted = totals(port.key);
+    std::optional<uint64_t> total;
+    if (counted) total = port.observed ? counted->observed : counted->exempted;
+    // Without a count there is what was noted, which may be less.
+    const uint64_t more =
+        total && port.said && *total >= *port.said ? *total - *port.said : port.noted;
+    if (more > 0) Summarize(port, more, now);
+    port.said = total;
+    port.since = now;
+    port.noted = 0;
+    // As many again may come to be told of.
+    if (port.listeners.size() >= kMostListeners) port.listeners.clear();
+  }
+  if (unsaid_ > 0 && now - window_ >= kSummary) {
+    sink_(spdlog::level::warn,
+          absl::StrCat("of ", unsaid_, " more connects that the guard is for nothing was said: ",
+                       "too many conflicts; 'nodeport-guard status' shows them"),
+          Fields().Add("event", "unsaid").Add("count", unsaid_));
+    unsaid_ = 0;
+  }
+}
+
+void ExemptionLog::Summarize(Port& port, uint64_t more, absl::Time now) {
+  Fields fields;
+  fields.Add("event", port.observed ? "observed_summary" : "exempted_summary");
+  AddPort(port.key, port.service, fields);
+  fields.Add("count", more).Add("seconds", absl::ToInt64Seconds(now - port.since));
+  sink_(spdlog::level::info,
+        absl::StrCat(Verb(port.observed), " ", more, " more ", more == 1 ? "connect" : "connects",
+                     " to port ", core::ToString(port.key), OfService(port.service), ", since ",
+                     absl::FormatTime("%H:%M", port.since, absl::UTCTimeZone()),
+                     port.owner.empty() ? "" : ", for ", port.owner),
+        fields);
+}
+
+}  // namespace npg::log

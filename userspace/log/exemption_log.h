@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_LOG_EXEMPTION_LOG_H_
+#define NODEPORT_GUARD_LOG_EXEMPTION_LOG_H_
+
+#include <spdlog/common.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/container/btree_set.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "log/fields.h"
+
+namespace npg::log {
+
+// An exemption, with what else is known about it.
+struct Exemption {
+  npg_event event{};
+  std::string service;  // "namespace/name"; may be empty
+  core::Owner owner;    // of the listener; pid 0: not known
+};
+
+// How many connects to a port were exempted, and observed, since the guard was loaded.
+struct ExemptionTotals {
+  uint64_t exempted = 0;
+  uint64_t observed = 0;
+};
+
+// Says of each conflict who connected to whom when it is first seen, and then how
+// often that happened, every ten minutes while it does. The kernel tells of ten
+// connects a second of each port and counts all of them: the counts are its own.
+// No I/O and no clock.
+class ExemptionLog {
+ public:
+  static constexpr absl::Duration kSummary = absl::Minutes(10);
+  static constexpr size_t kMostPorts = 1024;   // the one that was quiet longest is forgotten
+  static constexpr size_t kMostListeners = 8;  // of one port that get a line between summaries
+  static constexpr size_t kMostLines = 100;    // first lines in ten minutes
+
+  using Sink = std::function<void(spdlog::level::level_enum, absl::string_view, const Fields&)>;
+  using Totals = absl::FunctionRef<std::optional<ExemptionTotals>(const core::PortKey&)>;
+  using Before = absl::flat_hash_map<core::PortKey, ExemptionTotals>;
+
+  // `before`: what was counted until now, which is not told of.
+  ExemptionLog(Sink sink, Before before) : sink_(std::move(sink)), before_(std::move(before)) {}
+
+  void Note(const Exemption& exemption, absl::Time now);
+  // The summaries that are due.
+  void Tick(absl::Time now, Totals totals);
+
+  size_t ports() const { return ports_.size(); }
+
+ private:
+  struct Port {
+    core::PortKey key;
+    bool observed = false;
+    std::string service;
+    std::string owner;                       // of the listener that was last told of
+    absl::btree_set<std::string> listeners;  // that were told of
+    absl::Time since;                        // of the last summary, or the first line
+    // What of the total was told of; nullopt where that was forgotten.
+    std::optional<uint64_t> said;
+    uint64_t noted = 0;  // events that were not told of
+  };
+  using Ports = std::list<Port>;  // the one that had an event last comes first
+
+  Port& Find(const core::PortKey& key, bool observed, absl::Time now);
+  bool Allowed(absl::Time now);
+  void SayFirst(const Exemption& exemption, const std::string& listener);
+  void Summarize(Port& port, uint64_t more, absl::Time now);
+
+  Sink sink_;
+  Before before_;  // of ports that had no event yet
+  bool forgot_ = false;
+  Ports ports_;
+  absl::flat_hash_map<core::PortKey, Ports::iterator> index_;
+  absl::Time window_ = absl::InfinitePast();
+  size_t lines_ = 0;   // in the window
+  size_t unsaid_ = 0;  // the same, which were too many
+};
+
+}  // namespace npg::log
+
+#endif  // NODEPORT_GUARD_LOG_EXEMPTION_LOG_H_

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_LOG_LOG_H_
+#define NODEPORT_GUARD_LOG_LOG_H_
+
+#include <spdlog/common.h>
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "log/fields.h"
+
+namespace npg::log {
+
+enum class LogFormat { kText, kJson };
+
+// Sends the process's log (spdlog's default logger) to standard error, one line
+// for one event: text for people, or a JSON object with "time" (RFC 3339, UTC),
+// "level", "message", and the fields of Log(). What libbpf has to say goes there too, at debug.
+// `level` is one of trace, debug, info, warn, error, off; INVALID_ARGUMENT otherwise.
+absl::Status SetUpLog(const std::string& level, LogFormat format);
+
+// Logs `message` with its fields: in JSON as members of their own, in text as
+// name=value at the end. With a logger that SetUpLog() has not made, the fields are
+// left out.
+void Log(spdlog::level::level_enum level, absl::string_view message, const Fields& fields);
+
+}  // namespace npg::log
+
+#endif  // NODEPORT_GUARD_LOG_LOG_H_

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/ip_vs_services.h"
+
+#include <fcntl.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <charconv>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "core/listener.h"
+
+namespace npg::node {
+namespace {
+
+// A million endpoints are less.
+constexpr size_t kMostBytes = size_t{64} << 20;
+
+using Address = std::array<uint8_t, 16>;
+
+bool AreHexDigits(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); });
+}
+
+// "7F000001" or, of IPv6 and as the kernel's %pI6 has it, in full length and in
+// brackets: "[0000:0000:0000:0000:0000:0000:0000:0001]". Takes it off the line.
+std::optional<Address> TakeAddress(absl::string_view& line) {
+  constexpr size_t kIpv4Digits = 8;
+  constexpr size_t kIpv6Length = 39;
+  const bool ipv6 = absl::ConsumePrefix(&line, "[");
+  std::string digits(line.substr(0, ipv6 ? kIpv6Length : kIpv4Digits));
+  line.remove_prefix(digits.size());
+  if (ipv6) {
+    digits.erase(std::remove(digits.begin(), digits.end(), ':'), digits.end());
+    if (!absl::ConsumePrefix(&line, "]")) return std::nullopt;
+  } else {
+    digits.insert(0, "00000000000000000000ffff");
+  }
+  Address address{};
+  if (digits.size() != 2 * address.size() || !AreHexDigits(digits)) return std::nullopt;
+  const char* digit = digits.data();
+  for (uint8_t& byte : address) {
+    std::from_chars(digit, digit + 2, byte, 16);
+    digit += 2;
+  }
+  return address;
+}
+
+}  // namespace
+
+// "TCP  7F000001:8335 rr". A service of a firewall mark is "FWM  00000001 rr", and
+// a destination begins with "  -> ".
+bool IpVsServices::IsOurs(absl::string_view line) const {
+  if (!absl::ConsumePrefix(&line, "TCP ") && !absl::ConsumePrefix(&line, "UDP ")) return false;
+  line = absl::StripLeadingAsciiWhitespace(line);
+  constexpr size_t kPort = 4;
+  const std::optional<Address> address = TakeAddress(line);
+  if (!address || line.size() < 1 + kPort || line[0] != ':') return false;
+  const absl::string_view rest = line.substr(1 + kPort);
+  if (!AreHexDigits(line.substr(1, kPort)) || (!rest.empty() && rest[0] != ' ')) return false;
+  return core::IsLoopback(*address) || own_.contains(*address);
+}
+
+void IpVsServices::Feed(absl::string_view text) {
+  while (!text.empty() && !found_) {
+    const size_t end = text.find('\n');
+    const absl::string_view piece = text.substr(0, end);
+    absl::StrAppend(&line_, piece.substr(0, kLineStart - line_.size()));
+    if (end == absl::string_view::npos) return;
+    found_ = IsOurs(line_);
+    line_.clear();
+    text.remove_prefix(end + 1);
+  }
+}
+
+absl::StatusOr<bool> HasIpVsService(const core::AddressSet& own, const std::string& path) {
+  const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
+  if (!fd && errno == ENOENT) return false;
+  if (!fd) return base::ErrnoStatus(errno, absl::StrCat("open ", path));
+  IpVsServices services(own);
+  std::array<char, 4096> chunk{};  // the kernel hands out no more at once
+  for (size_t total = 0; total <= kMostBytes && !services.found();) {
+    const ssize_t got = read(fd.get(), chunk.data(), chunk.size());
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return base::ErrnoStatus(errno, absl::StrCat("read ", path));
+    if (got == 0) return false;
+    services.Feed({chunk.data(), static_cast<size_t>(got)});
+    total += static_cast<size_t>(got);
+  }
+  if (services.found()) return true;
+  return absl::ResourceExhaustedError(
+      absl::StrCat(path, ": is larger than ", kMostBytes >> 20, " MiB"));
+}
+
+}  // namespace npg::node

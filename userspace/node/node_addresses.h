@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_NODE_NODE_ADDRESSES_H_
+#define NODEPORT_GUARD_NODE_NODE_ADDRESSES_H_
+
+#include <functional>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/event_loop.h"
+#include "base/netlink_socket.h"
+#include "core/listener.h"
+
+namespace npg::node {
+
+// The addresses of this network namespace besides loopback, by NETLINK_ROUTE.
+// Sorted. Needs no privilege. Left out are
+// - IPv6 link-local addresses: they mean something only together with an
+//   interface, which a program at connect() is not told of;
+// - addresses on kube-ipvs0, where kube-proxy's IPVS mode puts the addresses of
+//   Services: what is sent there is the Service's, whoever listens on the node.
+absl::StatusOr<std::vector<core::LocalAddress>> ListNodeAddresses();
+
+core::AddressSet ToSet(const std::vector<core::LocalAddress>& addresses);
+
+// Calls back, on the loop, after an address was added to or removed from an
+// interface of this network namespace, perhaps several at once.
+class AddressWatch {
+ public:
+  static absl::StatusOr<std::unique_ptr<AddressWatch>> Start(base::EventLoop& loop,
+                                                             std::function<void()> changed);
+  ~AddressWatch();
+  AddressWatch(const AddressWatch&) = delete;
+  AddressWatch& operator=(const AddressWatch&) = delete;
+
+ private:
+  AddressWatch(base::EventLoop& loop, base::NetlinkSocket socket, std::function<void()> changed)
+      : loop_(loop), socket_(std::move(socket)), changed_(std::move(changed)) {}
+  void OnReadable();
+
+  base::EventLoop& loop_;
+  base::NetlinkSocket socket_;
+  std::function<void()> changed_;
+};
+
+}  // namespace npg::node
+
+#endif  // NODEPORT_GUARD_NODE_NODE_ADDRESSES_H_

@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "node/sock_diag.h"
+
+#include <arpa/inet.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/errno_status.h"
+#include "base/netlink_socket.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/nft/nft_table.h"
+
+namespace npg::node {
+namespace {
+
+using Address = std::array<uint8_t, 16>;
+
+// States of a socket are TCP's, for UDP too: ESTABLISHED is connected, CLOSE is not.
+constexpr uint32_t StateBit(int state) { return 1U << static_cast<unsigned>(state); }
+constexpr uint32_t kAllStates = 0xfff;
+// A connection that both ends have closed, and sockets that have none. A
+// half-closed or orphaned one (FIN_WAIT2) still carries packets.
+constexpr uint32_t kConnectedStates =
+    kAllStates & ~(StateBit(0) | StateBit(TCP_LISTEN) | StateBit(TCP_CLOSE));
+// TIME_WAIT and SYN_RECV have no socket that a mark could have been set on.
+constexpr uint32_t kClientStates =
+    kConnectedStates & ~(StateBit(TCP_TIME_WAIT) | StateBit(TCP_SYN_RECV));
+
+// The only instruction of a filter program: compare, then jump by `yes` or `no`
+// bytes. To land at the end of the program accepts the socket, beyond rejects.
+struct MarkFilter {
+  inet_diag_bc_op op;
+  inet_diag_markcond condition;
+};
+static_assert(sizeof(MarkFilter) == 12);
+
+struct DiagRequest {
+  nlmsghdr header;
+  inet_diag_req_v2 diag;
+  nlattr attribute;
+  MarkFilter filter;
+};
+static_assert(offsetof(DiagRequest, attribute) == NLMSG_ALIGN(offsetof(DiagRequest, attribute)));
+
+// A socket as the kernel lists it.
+struct Socket {
+  inet_diag_msg message;
+  std::optional<bool> v6only;
+};
+
+void ReadAttributes(const uint8_t* bytes, size_t size, Socket& socket) {
+  size_t offset = 0;
+  while (size - offset >= sizeof(nlattr)) {
+    nlattr attribute{};
+    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
+    if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > size - offset) return;
+    if (attribute.nla_type == INET_DIAG_SKV6ONLY && attribute.nla_len > NLA_HDRLEN) {
+      socket.v6only = bytes[offset + NLA_HDRLEN] != 0;
+    }
+    offset += std::min<size_t>(NLA_ALIGN(attribute.nla_len), size - offset);
+  }
+}
+
+// Calls `start`, then `visit` for each socket; from the start again when the
+// kernel has to be asked again.
+absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
+                  const dataplane::Mark* mark, absl::FunctionRef<void()> start,
+                  absl::FunctionRef<void(const Socket&)> visit) {
+  DiagRequest request{};
+  request.header.nlmsg_len = offsetof(DiagRequest, attribute);
+  request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
+  request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+  request.diag.sdiag_family = static_cast<uint8_t>(family);
+  request.diag.sdiag_protocol = static_cast<uint8_t>(protocol);
+  request.diag.idiag_states = states;
+  if (mark != nullptr) {
+    request.header.nlmsg_len = sizeof(request);
+    request.attribute.nla_len = sizeof(request.attribute) + sizeof(request.filter);
+    request.attribute.nla_type = INET_DIAG_REQ_BYTECODE;
+    request.filter.op.code = INET_DIAG_BC_MARK_COND;
+    request.filter.op.yes = sizeof(request.filter);
+    request.filter.op.no = sizeof(request.filter) + sizeof(inet_diag_bc_op);
+    request.filter.condition = {mark->value, mark->mask};
+  }
+  const auto read = [&visit](const nlmsghdr& message) {
+    Socket socket{};
+    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+        message.nlmsg_len < NLMSG_HDRLEN + sizeof(socket.message)) {
+      return;
+    }
+    const auto* bytes = reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN;
+    std::memcpy(&socket.message, bytes, sizeof(socket.message));
+    const size_t used = NLMSG_ALIGN(sizeof(socket.message));
+    const size_t size = message.nlmsg_len - NLMSG_HDRLEN;
+    if (size > used) ReadAttributes(bytes + used, size - used, socket);
+    visit(socket);
+  };
+  absl::Status status = netlink.AskForEach(
+      request.header, absl::StrCat("list ", protocol == IPPROTO_TCP ? "TCP" : "UDP", " sockets"),
+      start, read);
+  if (absl::IsNotFound(status)) {
+    return absl::UnimplementedError(
+        absl::StrCat(status.message(), "; this kernel lacks module ",
+                     protocol == IPPROTO_TCP ? "tcp_diag" : "udp_diag"));
+  }
+  return status;
+}
+
+// The kernel gives the addresses of an IPv6 socket that speaks IPv4 v4-mapped
+// already; a bound, unconnected one is given as it is bound.
+Address ToAddress(uint8_t family, const uint32_t* words) {
+  Address address{};
+  if (family == AF_INET6) {
+    std::memcpy(address.data(), words, address.size());
+    return address;
+  }
+  address[10] = address[11] = 0xff;
+  std::memcpy(&address[12], words, sizeof(*words));
+  return address;
+}
+
+dataplane::Flow ToFlow(const Socket& socket, int protocol) {
+  const inet_diag_msg& message = socket.message;
+  dataplane::Flow flow;
+  flow.protocol = static_cast<uint8_t>(protocol);
+  flow.client_address = ToAddress(message.idiag_family, message.id.idiag_src);
+  flow.server_address = ToAddress(message.idiag_family, message.id.idiag_dst);
+  flow.client_port = ntohs(message.id.idiag_sport);
+  flow.server_port = ntohs(message.id.idiag_dport);
+  return flow;
+}
+
+core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
+  const inet_diag_msg& message = socket.message;
+  core::Listener listener;
+  listener.key = key;
+  listener.address = ToAddress(message.idiag_family, message.id.idiag_src);
+  listener.v6only = message.idiag_family == AF_INET6 && socket.v6only.value_or(false);
+  listener.ifindex = message.id.idiag_if;
+  listener.uid = message.idiag_uid;
+  listener.inode = message.idiag_inode;
+  return listener;
+}
+
+constexpr std::array<int, 2> kFamilies{AF_INET, AF_INET6};
+constexpr std::array<int, 2> kProtocols{IPPROTO_TCP, IPPROTO_UDP};
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
+    uint32_t tcp_states, const dataplane::Mark* mark,
+    absl::FunctionRef<bool(const dataplane::Flow&)> wanted) {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  std::vector<dataplane::Flow> flows;
+  for (const int family : kFamilies) {
+    for (const int protocol : kProtocols) {
+      const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
+      const size_t before = flows.size();
+      NPG_RETURN_IF_ERROR(List(
+          *netlink, family, protocol, states, mark, [&] { flows.resize(before); },
+          [&](const Socket& socket) {
+            const dataplane::Flow flow = ToFlow(socket, protocol);
+            if (wanted(flow)) flows.push_back(flow);
+          }));
+    }
+  }
+  std::sort(flows.begin(), flows.end());
+  flows.erase(std::unique(flows.begin(), flows.end()), flows.end());
+  return flows;
+}
+
+using Wanted = absl::FunctionRef<bool(const core::PortKey&)>;
+
+bool All(const core::PortKey& /*key*/) { return true; }
+
+// Adds the sockets of one family.
+absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol protocol,
+                       Wanted wanted, ListenersOn& found) {
+  const bool tcp = protocol == core::Protocol::kTcp;
+  const size_t listeners = found.listeners.size();
+  const size_t all = found.all;
+  return List(
+      netlink, family, tcp ? IPPROTO_TCP : IPPROTO_UDP, StateBit(tcp ? TCP_LISTEN : TCP_CLOSE),
+      nullptr,
+      [&] {
+        found.listeners.resize(listeners);
+        found.all = all;
+      },
+      [&](const Socket& socket) {
+        const inet_diag_sockid& id = socket.message.id;
+        // Bound, that is; UDP's list has sockets without a port, too.
+        if (id.idiag_sport == 0 || id.idiag_dport != 0) return;
+        ++found.all;
+        const core::PortKey key = {ntohs(id.idiag_sport), protocol};
+        if (wanted(key)) found.listeners.push_back(ToListener(socket, key));
+      });
+}
+
+absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, ListenersOn& found) {
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(ListBound(netlink, family, core::Protocol::kUdp, wanted, found));
+  }
+  return absl::OkStatus();
+}
+
+void Sort(std::vector<core::Listener>& listeners) {
+  std::sort(listeners.begin(), listeners.end(),
+            [](const core::Listener& a, const core::Listener& b) {
+              return std::tie(a.key, a.address, a.ifindex, a.inode) <
+                     std::tie(b.key, b.address, b.ifindex, b.inode);
+            });
+}
+
+}  // namespace
+
+absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted) {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  ListenersOn found;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, found));
+  // An MPTCP listener is in TCP's list by its first subflow, which has the inode
+  // of the socket that the process holds: asking for MPTCP's own list would
+  // find it a second time.
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(ListBound(*netlink, family, core::Protocol::kTcp, wanted, found));
+  }
+  Sort(found.listeners);
+  return found;
+}
+
+absl::StatusOr<std::vector<core::Listener>> ListListeners() {
+  absl::StatusOr<ListenersOn> found = ListListenersOn(All);
+  if (!found.ok()) return found.status();
+  return std::move(found->listeners);
+}
+
+absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  ListenersOn found;
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, All, found));
+  Sort(found.listeners);
+  return std::move(found.listeners);
+}
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,
+                                                             const core::AddressSet& own) {
+  // The kernel does the comparison: it hands out few sockets, and says EPERM to
+  // whoever may not see marks, even when no socket has one.
+  return ListFlows(kClientStates, &mark, [&own](const dataplane::Flow& flow) {
+    return core::IsLoopback(flow.server_address) || own.contains(flow.server_address);
+  });
+}
+
+absl::StatusOr<std::vector<dataplane::Flow>> ListLocalFlows(const core::AddressSet& own) {
+  return ListFlows(kConnectedStates, nullptr, [&own](const dataplane::Flow& flow) {
+    // Whatever an own address has to do with is told apart by its ends only
+    // where both are: a connection to another node has one, too.
+    return core::IsLoopback(flow.server_address) || core::IsLoopback(flow.client_address) ||
+           (own.contains(flow.server_address) && own.contains(flow.client_address));
+  });
+}
+
+}  // namespace npg::node

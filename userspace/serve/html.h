@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SERVE_HTML_H_
+#define NODEPORT_GUARD_SERVE_HTML_H_
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+
+namespace npg::serve {
+
+// `text` for HTML, in content and in quoted attributes; what
+// would act on whoever reads it is escaped as base::Printable() does.
+std::string EscapeHtml(absl::string_view text);
+
+// Functions that return HTML take text that is escaped here, or, where the
+// argument is called html, HTML.
+
+// "good", "bad", "warn": each with a sign of its own, for colour is not for all.
+std::string Badge(absl::string_view tone, absl::string_view text);
+
+// "3m ago", with the time itself for those who point at it, of an RFC 3339 time.
+std::string TimeAgo(absl::string_view rfc3339, absl::Time now);
+
+// A table whose rows become cards where it is narrow. The first column is a row's
+// heading.
+class HtmlTable {
+ public:
+  struct Column {
+    std::string title;
+    bool number = false;
+  };
+  HtmlTable(std::string caption, std::vector<Column> columns)
+      : caption_(std::move(caption)), columns_(std::move(columns)) {}
+
+  void AddRow(const std::vector<std::string>& html_cells);
+  std::string Html() const;
+
+ private:
+  std::string caption_;  // for screen readers
+  std::vector<Column> columns_;
+  std::string rows_;
+};
+
+// Names and what there is to say of them.
+class HtmlFacts {
+ public:
+  // Left out when there is nothing to say.
+  void Add(absl::string_view name, absl::string_view html);
+  std::string Html() const;
+
+ private:
+  std::string items_;
+};
+
+// A part of the page, with its heading.
+std::string Section(absl::string_view id, absl::string_view heading, absl::string_view html);
+
+}  // namespace npg::serve
+
+#endif  // NODEPORT_GUARD_SERVE_HTML_H_

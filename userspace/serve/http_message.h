@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SERVE_HTTP_MESSAGE_H_
+#define NODEPORT_GUARD_SERVE_HTTP_MESSAGE_H_
+
+#include <string>
+
+#include "absl/strings/string_view.h"
+
+namespace npg::serve {
+
+// A GET or a HEAD; the server passes no other on.
+struct HttpRequest {
+  std::string path;         // without the query
+  bool wants_json = false;  // Accept has application/json
+};
+
+struct HttpResponse {
+  int status = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string security_policy = "default-src 'none'; frame-ancestors 'none'";
+  std::string body;
+};
+
+// One line of text.
+HttpResponse TextResponse(int status, absl::string_view line);
+
+// Whether a browser that was led here by a name that somebody else controls
+// would say this Host (a port may follow): only addresses and localhost have no
+// such owner.
+bool IsTrustedHost(absl::string_view host);
+
+}  // namespace npg::serve
+
+#endif  // NODEPORT_GUARD_SERVE_HTTP_MESSAGE_H_

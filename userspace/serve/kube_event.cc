@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/kube_event.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "base/printable.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "core/workload.h"
+
+namespace npg::serve {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+// "example.org/name" as the API server's rules for such names want it.
+constexpr absl::string_view kController = "nodeport-guard.io/controller";
+
+bool IsDnsName(absl::string_view text) {
+  constexpr size_t kMost = 63;
+  const auto edge = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
+  return !text.empty() && text.size() <= kMost && edge(text.front()) && edge(text.back()) &&
+         std::all_of(text.begin(), text.end(), [&](char c) { return edge(c) || c == '-'; });
+}
+
+// FNV-1a: the same number on every machine and in every build, which absl::Hash
+// does not promise.
+uint64_t Fingerprint(absl::string_view text) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char c : text) {
+    hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
+  }
+  return hash;
+}
+
+// What the owner belongs to, and goes on to belong to when it is started again:
+// a container gets a new id then.
+std::string LastingWorkload(const core::Workload& workload) {
+  return workload.pod_uid.empty() ? workload.unit : absl::StrCat("pod ", workload.pod_uid);
+}
+
+std::string OwnerText(const KubeEventSubject& subject) {
+  if (subject.owner.pid == 0) return absl::StrCat("a process of uid ", subject.uid);
+  const std::string workload = core::ToString(subject.owner.workload);
+  return absl::StrCat(base::Printable(subject.owner.comm), " (pid ", subject.owner.pid,
+                      workload.empty() ? "" : ", ", base::Printable(workload), ")");
+}
+
+// Between two characters: half of one would be replaced by a longer one.
+std::string Cut(std::string text, size_t most) {
+  if (text.size() <= most) return text;
+  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
+  text.resize(most);
+  return text;
+}
+
+std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
+                 uint64_t earlier) {
+  std::string note = absl::StrCat(
+      "Node ", reporter.node, ": ", OwnerText(subject), " listens on ", subject.listener, " port ",
+      core::ToString(subject.key), ", which is a NodePort of this Service. ",
+      reporter.enforcing
+          ? "nodeport-guard lets the node's own connects reach that process."
+          : "nodeport-guard only observes: the node's own connects to that process go to the "
+            "Service.");
+  if (earlier > 0) absl::StrAppend(&note, " This is Event ", earlier + 1, " of it.");
+  return Cut(std::move(note), kMaxKubeEventNote);
+}
+
+std::string MicroTime(absl::Time time) {
+  return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", time, absl::UTCTimeZone());
+}
+
+// A name that is not UTF-8 is no reason to send nothing.
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+}  // namespace
+
+std::optional<ServiceName> ParseServiceName(absl::string_view text) {
+  const size_t slash = text.find('/');
+  if (slash == absl::string_view::npos) return std::nullopt;
+  const absl::string_view ns = text.substr(0, slash);
+  const absl::string_view name = text.substr(slash + 1);
+  if (!IsDnsName(ns) || !IsDnsName(name)) return std::nullopt;
+  return ServiceName{std::string(ns), std::string(name)};
+}
+
+std::string KubeEventSubject::Identity() const {
+  const std::string who = owner.pid == 0
+                              ? absl::StrCat("uid ", uid)
+                              : absl::StrCat(owner.comm, "\n", LastingWorkload(owner.workload));
+  return absl::StrCat(service.ns, "/", service.name, "\n", core::ToString(key), "\n", who);
+}
+
+std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
+  if (conflict.ignored) return std::nullopt;
+  std::optional<ServiceName> service = ParseServiceName(conflict.service);
+  if (!service) return std::nullopt;
+  return KubeEventSubject{*std::move(service), conflict.key, conflict.listener.owner,
+                          core::AddressText(conflict.listener.address), conflict.listener.uid};
+}
+
+std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node) {
+  return absl::StrFormat("%s.%016x", subject.service.name,
+                         Fingerprint(absl::StrCat(node, "\n", subject.Identity())));
+}
+
+std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
+                          absl::string_view service_uid, absl::Time now, uint64_t earlier) {
+  Json json;
+  json["apiVersion"] = "events.k8s.io/v1";
+  json["kind"] = "Event";
+  json["metadata"] = {{"name", KubeEventName(subject, reporter.node)},
+                      {"namespace", subject.service.ns}};
+  json["eventTime"] = MicroTime(now);
+  json["reportingController"] = std::string(kController);
+  json["reportingInstance"] = reporter.node.substr(0, kMaxKubeEventInstance);
+  json["action"] = reporter.enforcing ? "ExemptLocalConnects" : "ObserveLocalConnects";
+  json["reason"] = "NodePortConflict";
+  json["type"] = "Warning";
+  json["regarding"] = {{"apiVersion", "v1"},
+                       {"kind", "Service"},
+                       {"namespace", subject.service.ns},
+                       {"name", subject.service.name}};
+  if (!service_uid.empty()) json["regarding"]["uid"] = std::string(service_uid);
+  json["related"] = {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", reporter.node}};
+  json["note"] = Note(subject, reporter, earlier);
+  return Dump(json);
+}
+
+std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed) {
+  Json json;
+  json["series"] = {{"count", count}, {"lastObservedTime", MicroTime(last_observed)}};
+  return Dump(json);
+}
+
+uint64_t KubeEventCountIn(const std::string& json) {
+  const Json event = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const auto pointer = Json::json_pointer("/series/count");
+  if (!event.is_object() || !event.contains(pointer)) return 1;
+  const Json& count = event[pointer];
+  return count.is_number_unsigned() ? std::max<uint64_t>(1, count.get<uint64_t>()) : 1;
+}
+
+}  // namespace npg::serve

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SERVE_KUBE_EVENT_COUNTS_H_
+#define NODEPORT_GUARD_SERVE_KUBE_EVENT_COUNTS_H_
+
+#include <cstdint>
+
+namespace npg::serve {
+
+// What became of the Kubernetes Events of this run.
+struct KubeEventCounts {
+  uint64_t created = 0;     // taken by the API server, new ones and repetitions
+  uint64_t failed = 0;      // given up: refused, or not delivered after some attempts
+  uint64_t suppressed = 0;  // not needed, since the server had it already, or no room to wait
+};
+
+}  // namespace npg::serve
+
+#endif  // NODEPORT_GUARD_SERVE_KUBE_EVENT_COUNTS_H_

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/kube_event_poster.h"
+
+#include <spdlog/common.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/event_loop.h"
+#include "base/thread.h"
+#include "kubernetes/cluster_access.h"
+#include "kubernetes/http_client.h"
+#include "log/fields.h"
+#include "log/log.h"
+#include "serve/kube_events.h"
+#include "serve/node_view.h"
+
+namespace npg::serve {
+namespace {
+
+using kubernetes::ClusterAccess;
+using kubernetes::HttpClient;
+using kubernetes::HttpEnd;
+using kubernetes::HttpHead;
+using kubernetes::HttpRequest;
+
+// An Event or one Service. Longer is nothing that was asked for.
+constexpr size_t kMostBody = size_t{1} << 20;
+constexpr absl::Duration kAnswerTimeout = absl::Seconds(30);
+
+}  // namespace
+
+KubeEventPoster::KubeEventPoster(ClusterAccess access, NodeView& view, Options options)
+    : access_(std::move(access)),
+      view_(view),
+      options_(std::move(options)),
+      events_(options_.events, random_) {}
+
+absl::StatusOr<std::unique_ptr<KubeEventPoster>> KubeEventPoster::Start(ClusterAccess access,
+                                                                        NodeView& view,
+                                                                        Options options) {
+  std::unique_ptr<KubeEventPoster> poster(
+      new KubeEventPoster(std::move(access), view, std::move(options)));
+  NPG_RETURN_IF_ERROR(poster->Prepare());
+  NPG_RETURN_IF_ERROR(poster->StartThread());
+  return poster;
+}
+
+// All but the thread, so that it has nothing left that can fail.
+absl::Status KubeEventPoster::Prepare() {
+  stop_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop_) return base::ErrnoStatus(errno, "eventfd");
+  absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
+  if (!loop.ok()) return loop.status();
+  loop_ = *std::move(loop);
+  auto client = HttpClient::Create(*loop_, access_, options_.user_agent, options_.timeouts);
+  if (!client.ok()) return client.status();
+  client_ = *std::move(client);
+  NPG_RETURN_IF_ERROR(
+      loop_->AddFd(stop_.get(), EPOLLIN, [this](uint32_t /*events*/) { loop_->Stop(); }));
+  loop_->After(options_.poll, [this] { Poll(); });
+  return absl::OkStatus();
+}
+
+absl::Status KubeEventPoster::StartThread() {
+  absl::StatusOr<std::thread> thread = base::StartThread("kube-events", [this] {
+    if (const absl::Status status = loop_->Run(); !status.ok()) fault_.Note(status);
+  });
+  if (!thread.ok()) return thread.status();
+  thread_ = *std::move(thread);
+  return absl::OkStatus();
+}
+
+KubeEventPoster::~KubeEventPoster() {
+  if (!thread_.joinable()) return;
+  eventfd_write(stop_.get(), 1);
+  thread_.join();
+}
+
+void KubeEventPoster::Poll() {
+  // What cannot be read is said by those who have to read it.
+  if (const NodeView::Result status = view_.Get(options_.poll / 2); status.ok()) {
+    events_.Observe((*status)->conflicts, absl::Now());
+  }
+  Pump();
+  loop_->After(options_.poll, [this] { Poll(); });
+}
+
+void KubeEventPoster::Pump() {
+  const absl::Time now = absl::Now();
+  if (auto request = events_.Next(now)) return Send(*std::move(request));
+  loop_->Cancel(std::exchange(pump_timer_, 0));
+  const absl::Time due = events_.due();
+  if (due == absl::InfiniteFuture()) return;
+  pump_timer_ = loop_->After(due - now, [this] {
+    pump_timer_ = 0;
+    Pump();
+  });
+}
+
+void KubeEventPoster::Send(HttpRequest request) {
+  answer_ = {};
+  absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
+  if (!token.ok()) {
+    answer_.failure = std::string(token.status().message());
+    return OnAnswer(answer_);
+  }
+  request.token = *std::move(token);
+  request.answer_timeout = kAnswerTimeout;
+  client_->Start(std::move(request), {[this](const HttpHead& head) {
+                                        answer_.status = head.status;
+                                        answer_.retry_after = head.retry_after;
+                                        return true;
+                                      },
+                                      [this](absl::string_view bytes) {
+                                        if (answer_.body.size() + bytes.size() > kMostBody) {
+                                          return false;
+                                        }
+                                        answer_.body.append(bytes.data(), bytes.size());
+                                        return true;
+                                      },
+                                      [this](const HttpEnd& end) {
+                                        if (end.kind != HttpEnd::Kind::kComplete) {
+                                          answer_.status = 0;
+                                          answer_.failure = end.message.empty()
+                                                                ? "the answer is too long"
+                                                                : end.message;
+                                        }
+                                        OnAnswer(answer_);
+                                      }});
+}
+
+void KubeEventPoster::OnAnswer(const KubeEventAnswer& answer) {
+  const uint64_t created = events_.counts().created;
+  const absl::Status status = events_.OnAnswer(answer, absl::Now());
+  if (!status.ok() || events_.counts().created > created) Log(status);
+  // Not from here: the client is not ready for the next one yet.
+  loop_->Cancel(pump_timer_);
+  pump_timer_ = loop_->After(absl::ZeroDuration(), [this] {
+    pump_timer_ = 0;
+    Pump();
+  });
+}
+
+void KubeEventPoster::Log(const absl::Status& status) {
+  if (absl::IsPermissionDenied(status)) {
+    if (std::exchange(forbidden_, true)) return;
+    log::Log(
+        spdlog::level::warn,
+        absl::StrCat("Kubernetes Events are not sent: ", access_.server, ": ", status.message()),
+        log::Fields().Add("server", access_.server));
+    return;
+  }
+  if (status.ok() && std::exchange(forbidden_, false)) {
+    log::Log(spdlog::level::info, "Kubernetes Events are sent: the right is there now",
+             log::Fields().Add("server", access_.server));
+  }
+  fault_.Note(status.ok() ? status
+                          : absl::Status(status.code(),
+                                         absl::StrCat(access_.server,
+                                                      ": one is given up: ", status.message())));
+}
+
+}  // namespace npg::serve

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "serve/node_view.h"
+
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace npg::serve {
+
+NodeView::Result NodeView::Get(absl::Duration max_age) {
+  const std::lock_guard lock(mutex_);
+  const absl::Duration age = absl::Now() - read_;
+  // A clock that was set back must not keep it for hours.
+  if (!last_ || age > max_age || age < absl::ZeroDuration()) {
+    absl::StatusOr<NodeStatus> status = gather_();
+    read_ = absl::Now();
+    if (status.ok()) {
+      last_ = std::make_shared<const NodeStatus>(*std::move(status));
+    } else {
+      last_ = status.status();
+    }
+  }
+  return *last_;
+}
+
+}  // namespace npg::serve
