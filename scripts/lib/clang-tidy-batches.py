@@ -1,0 +1,202 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs clang-tidy over a configured build, for scripts/lint.
+
+clang-tidy spends most of its time on headers: parsing them, and walking them once for
+every check. Over the batches of a unity build it does that once for a dozen files. Clang
+analyses the paths of functions in included files only where the name of the main file
+begins with "UnifiedSource" (isInCodeFile() in its AnalysisManager.h), so the batches that
+CMake made are copied under such a name.
+
+A batch that was clean is not parsed again until something that it read has changed: its
+files, headers, flags, the checks, or clang-tidy itself.
+"""
+
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+import time
+
+UNITY = re.compile(r"/([^/]+)\.dir/Unity/unity_(\d+)_cxx\.cxx$")
+NOISE = re.compile(r"^\d+ (warnings?|errors?)( and \d+ errors?)? generated\.$|^Suppressed |^Use -header-filter")
+# Of each finding, where it is: the same header is read in many batches.
+FINDING = re.compile(r"^(/[^:]+:\d+:\d+): (?:warning|error): .*\[(.+)\]$")
+
+
+class Batch:
+    """What clang-tidy is given at once: one main file, and the sources it stands for."""
+
+    def __init__(self, name, sources, entry, main):
+        self.name = name
+        self.sources = sources
+        self.entry = entry
+        self.main = main
+
+    def arguments(self):
+        """The compiler's arguments without those that name files."""
+        kept, skip = [], False
+        for word in shlex.split(self.entry["command"])[1:]:
+            if skip:
+                skip = False
+            elif word in ("-o", "-MF", "-MT"):
+                skip = True
+            elif word not in ("-c", "-MD", self.entry["file"]):
+                kept.append(word)
+        return kept
+
+    def size(self):
+        return sum(os.path.getsize(source) for source in self.sources)
+
+
+def batches_of(build, chosen):
+    """The batches of a build; of chosen files, one for each."""
+    folder = build / "clang-tidy"
+    folder.mkdir(exist_ok=True)
+    batches = []
+    for entry in json.loads((build / "compile_commands.json").read_text()):
+        unity = UNITY.search(entry["file"])
+        sources = [entry["file"]]
+        if unity:
+            sources = re.findall(r'^#include "(.*)"$', pathlib.Path(entry["file"]).read_text(), re.M)
+        elif str(build) + "/" in entry["file"]:
+            continue  # generated, and not read by people
+        if chosen:
+            for source in set(sources) & chosen:
+                batches.append(Batch(os.path.relpath(source), [source], entry, source))
+        elif unity:
+            name = f"{unity.group(1)}.{unity.group(2)}"
+            main = folder / f"UnifiedSource.{name}.cc"
+            text = "".join(f'#include "{source}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources)
+            if not main.exists() or main.read_text() != text:
+                main.write_text(text)
+            batches.append(Batch(name, sources, entry, str(main)))
+        else:
+            batches.append(Batch(os.path.relpath(sources[0]), sources, entry, sources[0]))
+    return batches
+
+
+def stamp(path):
+    """What tells one state of a file from another: of ours its content, of the system's its date."""
+    if path.startswith("/usr/"):
+        status = os.stat(path)
+        return f"{status.st_mtime_ns} {status.st_size}"
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest()
+
+
+class Cache:
+    """Which batches were clean, and what they had read."""
+
+    def __init__(self, path, settings):
+        self.path = path
+        self.settings = settings
+        self.clean = {}
+        self.stamps = {}
+        try:
+            kept = json.loads(path.read_text())
+            if kept["settings"] == settings:
+                self.clean = kept["clean"]
+        except (OSError, ValueError, KeyError):
+            pass
+
+    def stamp(self, path):
+        if path not in self.stamps:
+            try:
+                self.stamps[path] = stamp(path)
+            except OSError:
+                self.stamps[path] = "gone"
+        return self.stamps[path]
+
+    def is_clean(self, batch):
+        kept = self.clean.get(batch.name)
+        return (kept is not None and kept["arguments"] == batch.arguments() and kept["sources"] == batch.sources
+                and all(self.stamp(path) == state for path, state in kept["read"].items()))
+
+    def add(self, batch):
+        read = subprocess.run(["clang++", *batch.arguments(), "-M", batch.main], cwd=batch.entry["directory"],
+                              capture_output=True, text=True, check=True).stdout
+        paths = {os.path.normpath(os.path.join(batch.entry["directory"], path))
+                 for path in shlex.split(read.replace("\\\n", " ").split(":", 1)[1])}
+        self.clean[batch.name] = {"arguments": batch.arguments(), "sources": batch.sources,
+                                  "read": {path: self.stamp(path) for path in sorted(paths)}}
+
+    def forget(self, batch):
+        self.clean.pop(batch.name, None)
+
+    def save(self):
+        new = self.path.with_suffix(".new")
+        new.write_text(json.dumps({"settings": self.settings, "clean": self.clean}))
+        new.replace(self.path)
+
+
+def run(batch, options):
+    """What clang-tidy has to say of a batch, and whether it found fault."""
+    # A syntax tree is a great many small objects: huge pages and room ahead save time.
+    environment = dict(os.environ, GLIBC_TUNABLES="glibc.malloc.hugetlb=1:glibc.malloc.top_pad=134217728")
+    done = subprocess.run(["clang-tidy", *options, "--quiet", "--warnings-as-errors=*", batch.main, "--",
+                           *batch.arguments()], cwd=batch.entry["directory"], env=environment,
+                          capture_output=True, text=True, check=False)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if not NOISE.match(line)]
+    return said, done.returncode != 0
+
+
+def new_findings(said, seen):
+    """The lines without those of findings that were printed before."""
+    lines, wanted = [], True
+    for line in said:
+        finding = FINDING.match(line)
+        if finding:
+            wanted = finding.groups() not in seen
+            seen.add(finding.groups())
+        if wanted:
+            lines.append(line)
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description="clang-tidy over a configured build")
+    parser.add_argument("build", type=pathlib.Path)
+    parser.add_argument("files", nargs="*", help="these source files alone, each by itself")
+    parser.add_argument("--checks", help="these checks, not those of .clang-tidy")
+    arguments = parser.parse_args()
+    build = arguments.build.resolve()
+    options = [f"--checks={arguments.checks}"] if arguments.checks else []
+    version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout
+    config = pathlib.Path(".clang-tidy").resolve()
+    options.append(f"--config-file={config}")
+    cache = Cache(build / "clang-tidy.json", [version, options, config.read_text()])
+
+    chosen = {os.path.realpath(path) for path in arguments.files}
+    batches = batches_of(build, chosen)
+    total = len({source for batch in batches for source in batch.sources})
+    todo = [batch for batch in batches if chosen or not cache.is_clean(batch)]
+    todo.sort(key=Batch.size, reverse=True)
+    print(f"clang-tidy: {total} files in {len(batches)} batches, {len(batches) - len(todo)} of them unchanged "
+          f"since they were clean", flush=True)
+    failed, seen, began = 0, set(), time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        running = {pool.submit(run, batch, options): batch for batch in todo}
+        for count, future in enumerate(concurrent.futures.as_completed(running), 1):
+            batch = running[future]
+            said, found = future.result()
+            cache.forget(batch)
+            if found:
+                failed += 1
+                print("\n".join(new_findings(said, seen)))
+            elif not chosen:
+                cache.add(batch)
+            print(f"clang-tidy: {count}/{len(todo)} {batch.name}{': FAILED' if found else ''} "
+                  f"({time.monotonic() - began:.0f} s)", flush=True)
+            cache.save()
+    pathlib.Path(build / "clang-tidy.count").write_text(f"{total}\n")
+    return 1 if failed or not total else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
