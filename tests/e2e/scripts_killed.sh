@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # scripts_killed.sh SOURCE_TREE: ends scripts that run for minutes, by TERM, HUP, Ctrl-C and
-# SIGKILL, while they wait for a compiler, and looks for what they
+# SIGKILL, while they wait for a compiler or a virtual machine, and looks for what they
 # left: processes, mounts, files.
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -72,6 +72,8 @@ at_once() {
   mkdir -- "$tree/tmp"
   mkfifo -- "$tree/started"
   exec 9<>"$tree/started"
+  printf '#!/bin/sh\nprintf "Suite.\\n  Test\\n"\n' >"$tree/build/release/tests/program"
+  chmod +x -- "$tree/build/release/tests/program"
   # A compiler that hangs, in the root file system of another release.
   # shellcheck disable=SC2016
   printf '#!/bin/sh\n[ "$STUB_HANGS" != rules ] || exec hangs\nexit 1\n' >"$tree/deploy/debian/rules"
@@ -105,6 +107,13 @@ runs+=($!)
   killed TERM 143 rules package --release "$other"
   killed KILL 137 rules package --release "$other"
   killed INT 130 cmake package
+) &
+runs+=($!)
+(
+  at_once kernel-matrix
+  killed TERM 143 qemu-system-x86_64 kernel-matrix 5.10
+  killed INT 130 qemu-system-x86_64 kernel-matrix 5.10
+  killed KILL 137 qemu-system-x86_64 kernel-matrix 5.10
 ) &
 runs+=($!)
 (

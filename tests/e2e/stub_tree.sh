@@ -31,9 +31,9 @@ make_stubs() {
   cat >"$bin/hangs" <<'TEXT'
 #!/bin/bash
 # One in a group of its own, as ninja's are; and one whose parent has ended.
-(sleep 9999 &)
+(sleep 60 &)
 set -m
-sleep 9999 &
+sleep 60 &
 echo started >&9
 wait
 TEXT
