@@ -66,7 +66,8 @@ debian_root() {
   wait_for_lock "$lock" "$debian_root.lock"
   if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
     printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
-    temporary=$debian_root.new
+    # In the folder of a script that is contained, which goes with it.
+    temporary=${work:-$folder}/${debian_root##*/}.new
     # Those of other package lists, which nobody has asked for lately.
     find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \

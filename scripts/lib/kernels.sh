@@ -26,10 +26,11 @@ newest_release() {
     sed -nE 's/^linux-image-([0-9.]+(-[0-9]+)?(\+deb[0-9]+)?-amd64)(-unsigned)?$/\1/p' | sort -uV | tail -n 1
 }
 
-# fetch_kernel SERIES FOLDER: unpacks the newest kernel into FOLDER/RELEASE (vmlinuz,
-# lib/modules/RELEASE), unless it is there, and prints RELEASE.
+# fetch_kernel SERIES FOLDER SCRATCH: unpacks the newest kernel into FOLDER/RELEASE (vmlinuz,
+# lib/modules/RELEASE), unless it is there, and prints RELEASE. SCRATCH is a folder on the same
+# file system.
 fetch_kernel() {
-  local series=$1 folder=$2 release package packages=() work
+  local series=$1 folder=$2 scratch=$3/fetch release package packages=()
   update_kernel_lists "$folder" >&2
   release=$(newest_release "$series" "$folder")
   if [[ -z $release ]]; then
@@ -43,24 +44,23 @@ fetch_kernel() {
       [[ ${#packages[@]} -eq 1 && $package == "linux-image-$release" ]] && continue
       own_apt "$folder" apt-cache show "$package" >/dev/null 2>&1 && packages+=("$package")
     done
-    work=$folder/fetch
-    rm -rf -- "$work"
-    mkdir -p -- "$work/root"
-    (cd -- "$work" && own_apt "$folder" apt-get download "${packages[@]}") >&2 || return 1
-    for package in "$work"/*.deb; do dpkg-deb -x "$package" "$work/root" || return 1; done
-    mkdir -p -- "$work/kernel/lib"
-    if [[ -d $work/root/usr/lib/modules ]]; then
-      mv -- "$work/root/usr/lib/modules" "$work/kernel/lib/"
+    rm -rf -- "$scratch"
+    mkdir -p -- "$scratch/root"
+    (cd -- "$scratch" && own_apt "$folder" apt-get download "${packages[@]}") >&2 || return 1
+    for package in "$scratch"/*.deb; do dpkg-deb -x "$package" "$scratch/root" || return 1; done
+    mkdir -p -- "$scratch/kernel/lib"
+    if [[ -d $scratch/root/usr/lib/modules ]]; then
+      mv -- "$scratch/root/usr/lib/modules" "$scratch/kernel/lib/"
     else
-      mv -- "$work/root/lib/modules" "$work/kernel/lib/"
+      mv -- "$scratch/root/lib/modules" "$scratch/kernel/lib/"
     fi
-    depmod -b "$work/kernel" "$release" >&2 || return 1
+    depmod -b "$scratch/kernel" "$release" >&2 || return 1
     # Last, and whole: what is there is complete.
-    find "$work/root" -type f -name 'vmlinuz*' -exec cp -- {} "$work/kernel/vmlinuz" \;
-    [[ -e $work/kernel/vmlinuz ]] || return 1
+    find "$scratch/root" -type f -name 'vmlinuz*' -exec cp -- {} "$scratch/kernel/vmlinuz" \;
+    [[ -e $scratch/kernel/vmlinuz ]] || return 1
     rm -rf -- "${folder:?}/$release"
-    mv -- "$work/kernel" "$folder/$release"
-    rm -rf -- "$work"
+    mv -- "$scratch/kernel" "$folder/$release"
+    rm -rf -- "$scratch"
   fi
   printf '%s\n' "$release"
 }

@@ -6,10 +6,8 @@
 # What the machine needs before it sees the modules of its kernel.
 readonly VM_MODULES=(virtio_pci virtio_rng 9pnet_virtio 9p overlay)
 
-# guest_script FOLDER FILTER BINARY...: what runs in the machine, as root.
-guest_script() {
-  local folder=$1 filter=$2 binary
-  shift 2
+# guest_begins: the start of what runs in the machine, as root.
+guest_begins() {
   cat <<'TEXT'
 set -u
 mount -t devpts devpts /dev/pts
@@ -20,16 +18,24 @@ ip link set lo up
 ln -sfn /proc/self/fd /dev/fd
 for module in nf_conntrack ip_vs ip_vs_rr; do modprobe "$module"; done
 TEXT
-  printf 'cd %q\n' "$folder"
-  for binary; do
-    printf './%q --gtest_filter=%q >/run/out/%q.log 2>&1\n' "$binary" "$filter" "$binary"
-  done
+}
+
+# guest_runs NAME PROGRAM FILTER: in the program's folder; its output is in NAME.log. The lines
+# on the console have the host look at that.
+guest_runs() {
+  printf 'echo "begins: %s"\n' "$1"
+  printf '(cd %q && ./%q --gtest_filter=%q) >/run/out/%q.log 2>&1\n' \
+    "$(dirname -- "$2")" "$(basename -- "$2")" "$3" "$1"
+  printf 'echo "ended: %s"\n' "$1"
+}
+
+guest_ends() {
   printf 'echo done >/run/out/ended\nsync\necho o >/proc/sysrq-trigger\nsleep 10\n'
 }
 
-# initial_root KERNEL_FOLDER FILE: what the kernel starts from. Makes this machine's
+# make_initial_root KERNEL_FOLDER FILE: what the kernel starts from. Makes this machine's
 # root, read-only and under a tmpfs, the guest's.
-initial_root() {
+make_initial_root() {
   local kernel=$1 file=$2 release work module path name
   release=$(basename -- "$kernel")
   work=$(mktemp -d)
@@ -56,6 +62,9 @@ initial_root() {
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
+# The host knows by now that the kernel starts; from here on the console has errors only.
+dmesg -n 4
+echo 'the kernel has started'
 while read -r module; do insmod "/modules/$module"; done </modules/order
 p9=trans=virtio,version=9p2000.L,msize=512000
 mount -t 9p -o "$p9,ro,cache=loose" host /host
@@ -79,23 +88,96 @@ TEXT
   rm -rf -- "$work"
 }
 
-# boot_kernel KERNEL_FOLDER OUT: boots it and runs OUT/guest, which sees OUT as
-# /run/out. Fails when that does not come to its end.
-boot_kernel() {
-  local kernel=$1 out=$2 acceleration=(-accel "tcg,thread=multi" -cpu max)
-  [[ ! -w /dev/kvm ]] || acceleration=(-accel kvm -cpu host)
-  if ! modprobe -S "$(basename -- "$kernel")" -d "$kernel" --show-depends 9p >"$out/console" 2>&1; then
-    return 1
-  fi
-  initial_root "$kernel" "$out/initrd.gz"
-  timeout "${NPG_VM_TIMEOUT:-5400}" qemu-system-x86_64 "${acceleration[@]}" -M q35 -smp 2 \
+# start_vm KERNEL_FOLDER OUT OPTION...: sets vm, its process, and vm_console, to read from.
+start_vm() {
+  local kernel=$1 out=$2
+  shift 2
+  # shellcheck disable=SC2093 # the exec is in a process of its own
+  exec {vm_console}< <(exec qemu-system-x86_64 "$@" -M q35 -smp 2 \
     -m "${NPG_VM_MEMORY:-3072}" -nodefaults -no-reboot -display none -device virtio-rng-pci \
-    -serial "file:$out/console" -kernel "$kernel/vmlinuz" -initrd "$out/initrd.gz" \
+    -serial stdio -kernel "$kernel/vmlinuz" -initrd "$initial_root" \
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$kernel/lib/modules,mount_tag=modules,security_model=none,readonly=on" \
     -virtfs "local,path=$out,mount_tag=out,security_model=none" \
-    -append 'console=ttyS0 panic=-1 loglevel=4 mitigations=off random.trust_cpu=on audit=0 selinux=0 apparmor=0' \
-    </dev/null >"$out/qemu" 2>&1 || true
-  rm -f -- "$out/initrd.gz"
+    -append 'console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on audit=0 selinux=0 apparmor=0' \
+    </dev/null 2>"$out/qemu")
+  vm=$!
+}
+
+end_vm() {
+  kill -KILL "$vm" 2>/dev/null || true
+  wait "$vm" 2>/dev/null || true
+  exec {vm_console}<&-
+}
+
+# start_with_kvm KERNEL_FOLDER OUT: starts the machine if KVM works here. There are hosts
+# with a /dev/kvm whose guests never get to their first line.
+start_with_kvm() {
+  local device=${NPG_VM_KVM:-/dev/kvm} patience=${NPG_VM_PATIENCE:-20} first status=0 why
+  if [[ ! -w $device ]]; then
+    printf 'The guests run in emulation, which is ten times slower: KVM cannot be used, there is no %s to write to\n' "$device"
+    return 1
+  fi
+  start_vm "$1" "$2" -accel kvm -cpu host
+  IFS= read -r -t "$patience" -N 1 -u "$vm_console" first || status=$?
+  if [[ $status -eq 0 ]]; then
+    printf '%s' "$first" >>"$2/console"
+    printf 'The guests run with KVM\n'
+    return
+  fi
+  end_vm
+  if [[ $status -gt 128 ]]; then
+    why="a guest printed nothing in $patience s"
+  else
+    why="qemu ended (last line: $(tail -n 1 -- "$2/qemu"))"
+  fi
+  printf 'The guests run in emulation, which is ten times slower: %s is there, but with it %s\n' "$device" "$why"
+  return 1
+}
+
+# What the guests of this run are accelerated by, once it is known: kvm or tcg.
+vm_acceleration=''
+
+# watch_vm OUT LOOK: appends the console to OUT/console until the machine ends, or has had its
+# time. Calls LOOK at each line of it, and at least each ten seconds.
+watch_vm() {
+  local out=$1 look=$2 deadline=$((SECONDS + ${NPG_VM_TIMEOUT:-5400})) left line status
+  while true; do
+    left=$((deadline - SECONDS))
+    if [[ $left -le 0 ]]; then
+      printf 'kernel-matrix: the guest is ended: it has had its %s s (NPG_VM_TIMEOUT)\n' "${NPG_VM_TIMEOUT:-5400}" >&2
+      break
+    fi
+    status=0
+    IFS= read -r -t "$((left < 10 ? left : 10))" -u "$vm_console" line || status=$?
+    # At a timeout it is the start of a line.
+    printf '%s' "$line" >>"$out/console"
+    [[ $status -ne 0 ]] || printf '\n' >>"$out/console"
+    "$look"
+    [[ $status -eq 0 || $status -gt 128 ]] || break
+  done
+  end_vm
+}
+
+# boot_kernel KERNEL_FOLDER OUT LOOK: boots it and runs OUT/guest, which sees OUT as
+# /run/out. Fails when that does not come to its end. For LOOK, a command, see watch_vm.
+boot_kernel() {
+  local kernel=$1 out=$2 look=$3
+  if ! modprobe -S "$(basename -- "$kernel")" -d "$kernel" --show-depends 9p >"$out/console" 2>&1; then
+    return 1
+  fi
+  : >"$out/console"
+  initial_root=$(mktemp)
+  make_initial_root "$kernel" "$initial_root"
+  if [[ $vm_acceleration == '' ]] && start_with_kvm "$kernel" "$out"; then
+    vm_acceleration=kvm
+  elif [[ $vm_acceleration == kvm ]]; then
+    start_vm "$kernel" "$out" -accel kvm -cpu host
+  else
+    vm_acceleration=tcg
+    start_vm "$kernel" "$out" -accel "tcg,thread=multi" -cpu max
+  fi
+  watch_vm "$out" "$look"
+  rm -f -- "$initial_root"
   [[ -e $out/ended ]]
 }
