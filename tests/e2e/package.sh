@@ -23,7 +23,7 @@ debian_root "$(host_release)" "${wanted[@]}"
 if [[ $(host_release) != trixie ]]; then
   [[ ${NPG_PACKAGE_TRIXIE:-} != 1 ]] || "$top/scripts/package" --release trixie
   shopt -s nullglob
-  made=("$top"/build/package/trixie/*.deb)
+  made=("$top"/build/package/trixie/nodeport-guard_*.deb)
   trixie=${made[0]:-}
   if [[ -z $trixie ]]; then
     printf 'Debian 13: not looked at, there is no package in build/package/trixie (scripts/package --release trixie)\n'
