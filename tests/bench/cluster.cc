@@ -23,6 +23,7 @@
 #include "testing/api_model.h"
 #include "testing/api_server.h"
 #include "testing/api_traffic.h"
+#include "testing/paths.h"
 
 namespace npg::bench {
 namespace {
@@ -35,7 +36,7 @@ constexpr const char* kRecordedPort = "35924";
 
 // The recorded Service as it is after kubectl apply, on one line.
 absl::StatusOr<std::string> Template() {
-  const std::string path = NPG_TESTDATA "/services-list.json";
+  const std::string path = testing::TestdataPath("services-list.json");
   std::ifstream file(path);
   const Json list = Json::parse(file, nullptr, /*allow_exceptions=*/false);
   if (list.is_discarded()) return absl::NotFoundError(absl::StrCat("read ", path, ": no JSON"));

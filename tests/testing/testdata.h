@@ -16,12 +16,9 @@
 
 #include "absl/strings/string_view.h"
 #include "core/port.h"
+#include "testing/paths.h"
 
 namespace npg::testing {
-
-inline std::string TestdataPath(const std::string& name) {
-  return std::string(NPG_TESTDATA) + "/" + name;
-}
 
 inline std::string ReadTestdata(const std::string& name) {
   const std::ifstream file(TestdataPath(name), std::ios::binary);

@@ -27,6 +27,7 @@
 #include "testing/command.h"
 #include "testing/guard_fixture.h"
 #include "testing/kube_proxy_rules.h"
+#include "testing/paths.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
 
@@ -73,7 +74,7 @@ class OperationsDocTest : public GuardTest {
     // The defaults of the commands: in a mount namespace of this process's.
     ASSERT_EQ(mount(node().bpffs().c_str(), "/sys/fs/bpf", nullptr, MS_BIND, nullptr), 0);
     setenv("NODEPORT_GUARD_CGROUP", node().cgroup().path().c_str(), 1);
-    const std::string folder = std::filesystem::path(NPG_BINARY).parent_path();
+    const std::string folder = std::filesystem::path(GuardBinary()).parent_path();
     setenv("PATH", absl::StrCat(folder, ":", getenv("PATH")).c_str(), 1);
   }
 
@@ -90,7 +91,7 @@ class OperationsDocTest : public GuardTest {
 };
 
 TEST_P(OperationsDocTest, EveryCommandDoesWhatItIsThereFor) {
-  const std::vector<Block> blocks = ShellBlocks(NPG_OPERATIONS_DOC);
+  const std::vector<Block> blocks = ShellBlocks(SourcePath("docs/operations.md"));
   ASSERT_THAT(blocks, SizeIs(::testing::Ge(8)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));

@@ -32,6 +32,7 @@
 #include "testing/guard_maps.h"
 #include "testing/guard_process.h"
 #include "testing/hammer.h"
+#include "testing/paths.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
 #include "testing/wait_until.h"
@@ -80,7 +81,7 @@ class GuardUpgradeTest : public GuardTest {
   // The node as a build with ABI version `abi` left it: programs attached, all
   // pinned, its controller gone.
   absl::Status LeaveGuardOfAbi(uint32_t abi) const {
-    const std::string path = absl::StrCat(NPG_TESTDATA, "/abi/abi-", abi, ".bpf.o");
+    const std::string path = TestdataPath(absl::StrCat("abi/abi-", abi, ".bpf.o"));
     const Object object(bpf_object__open_file(path.c_str(), nullptr));
     if (!object) return base::ErrnoStatus(errno, absl::StrCat("open ", path));
     if (bpf_program* learn = bpf_object__find_program_by_name(object.get(), "npg_learn_netns");

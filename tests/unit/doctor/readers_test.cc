@@ -28,6 +28,7 @@
 #include "doctor/mark_use.h"
 #include "doctor/nft_marks.h"
 #include "node/node_files.h"
+#include "testing/paths.h"
 
 namespace npg::doctor::readers_test {
 namespace {
@@ -74,7 +75,7 @@ TEST(MarkUseTest, AFreeBitIsNeverKubernetes) {
 
 TEST(IptablesRulesTest, KubeProxysOwnDump) {
   const IptablesRules rules = ParseIptablesRules(
-      ReadFile(std::string(NPG_TESTDATA) + "/kube-proxy-1.36-iptables.save"), "iptables-nft");
+      ReadFile(testing::TestdataPath("kube-proxy-1.36-iptables.save")), "iptables-nft");
   EXPECT_TRUE(rules.nodeports);
   EXPECT_TRUE(rules.loopback_too);
   EXPECT_TRUE(rules.localhost_nfacct);
@@ -248,7 +249,7 @@ TEST_F(NodeFilesTest, NamespacesAndTables) {
 
 // The page has a row for each finding, in order, and for nothing else.
 TEST(DoctorDocsTest, EveryFindingHasItsRow) {
-  const std::string page = ReadFile(std::string(NPG_TESTDATA) + "/../../docs/doctor.md");
+  const std::string page = ReadFile(testing::SourcePath("docs/doctor.md"));
   std::vector<std::string> rows, kinds;
   size_t at = 0;
   while ((at = page.find("\n| `", at)) != std::string::npos) {

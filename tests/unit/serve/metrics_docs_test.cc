@@ -20,6 +20,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "serve/metrics.h"
+#include "testing/paths.h"
 #include "unit/serve/metrics_input.h"
 
 // That what is shipped around the metrics speaks of metrics that exist.
@@ -35,7 +36,7 @@ using ::testing::Not;
 using Names = std::set<std::string>;
 
 std::string ReadFile(const std::string& name) {
-  std::ifstream file(absl::StrCat(NPG_TESTDATA, "/../../", name));
+  std::ifstream file(testing::SourcePath(name));
   EXPECT_TRUE(file.is_open()) << name;
   std::ostringstream text;
   text << file.rdbuf();

@@ -20,6 +20,7 @@
 #include "testing/api_object.h"
 #include "testing/api_query.h"
 #include "testing/api_status.h"
+#include "testing/paths.h"
 
 namespace npg::testing {
 
@@ -28,7 +29,7 @@ using ::nlohmann::json;
 inline constexpr absl::string_view kNotClusterIp = "fieldSelector=spec.type!%3DClusterIP";
 
 inline std::string Testdata(const std::string& name) {
-  const std::ifstream file(std::string(NPG_TESTDATA) + "/" + name, std::ios::binary);
+  const std::ifstream file(TestdataPath(name), std::ios::binary);
   EXPECT_TRUE(file.is_open()) << name;
   std::ostringstream text;
   text << file.rdbuf();
