@@ -49,7 +49,7 @@ check_line 2 'unknown argument --fast' "$scripts/image" --fast
 check_line 2 '--guard needs' "$scripts/image" --guard
 check_line 2 'not an executable' "$scripts/image" --guard /nonexistent
 check_line 2 'no release "buster"' "$scripts/package" --release buster
-check_line 2 'no build' "$scripts/package" --build /nonexistent
+check_line 2 'no release build' "$scripts/package" --build /nonexistent
 check_line 2 'unknown argument --fast' "$scripts/package" --fast
 
 # As somebody else than root. (The tree may be in a folder only root can enter.)
