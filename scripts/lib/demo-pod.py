@@ -19,4 +19,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Handler).serve_forever()
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128  # the demo asks many times at once
+
+
+Server(("0.0.0.0", 8080), Handler).serve_forever()

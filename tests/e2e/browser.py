@@ -82,6 +82,13 @@ class Browser:
         self.call("Page.navigate", url=url)
         self.wait_for("document.readyState == 'complete' && location.href != 'about:blank'")
 
+    def hurry(self, times):
+        """From the next page on, its timers run this many times as fast."""
+        self.call("Page.addScriptToEvaluateOnNewDocument", source=f"""(() => {{
+            const plain = window.setTimeout;
+            window.setTimeout = (run, after, ...rest) => plain(run, after / {times}, ...rest);
+        }})()""")
+
     def ask(self, expression):
         """The value of a JavaScript expression, also on a page that may run none."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)

@@ -8,11 +8,8 @@ export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 demo=$1
 guard=$2
 
-mark=NPG_DEMO_INTERRUPTED_$$_$RANDOM
-folder=$(mktemp -d)
-trap 'rm -rf -- "$folder"' EXIT
-mkdir "$folder/tmp"
-mkfifo "$folder/output"
+top_folder=$(mktemp -d)
+trap 'rm -rf -- "$top_folder"' EXIT
 cgroup_root=$(awk '$4 == "/" && / - cgroup2 / { print $5; exit }' /proc/self/mountinfo)
 
 fail() {
@@ -25,13 +22,14 @@ fail() {
 source "$(dirname -- "${BASH_SOURCE[0]}")/wait_for.sh"
 
 links_of_cgroup() {
-  bpftool --json link show | python3 -c '
+  bpftool --json link show | /usr/bin/python3 -c '
 import json, sys
 for link in json.load(sys.stdin):
     if link.get("cgroup_id") == int(sys.argv[1]):
         print(link["id"])' "$1"
 }
 
+# shellcheck disable=SC2317 # wait_for calls it
 none_of_links() {
   local id
   for id in "$@"; do
@@ -40,6 +38,14 @@ none_of_links() {
 }
 
 processes() { grep -lszF -e "$mark=1" /proc/[0-9]*/environ || true; }
+
+# at_once NAME: the next of several that go on at a time, with a folder and a mark of its own.
+at_once() {
+  mark=NPG_DEMO_INTERRUPTED_$$_${RANDOM}_$1
+  folder=$top_folder/$1
+  mkdir -p -- "$folder/tmp"
+  mkfifo -- "$folder/output"
+}
 
 # interrupt SIGNAL AT STATUS: AT is a step's number, or "start".
 interrupt() {
@@ -83,9 +89,25 @@ interrupt() {
   printf '%-4s at %-5s  nothing left\n' "$signal" "$at"
 }
 
-for at in start 1 2 3 4 5 6 7; do
-  interrupt INT "$at" 130
-  interrupt KILL "$at" 137
+runs=()
+(
+  at_once int
+  for at in start 1 2 3 4 5 6 7; do interrupt INT "$at" 130; done
+) &
+runs+=($!)
+(
+  at_once kill
+  for at in start 1 2 3 4 5 6 7; do interrupt KILL "$at" 137; done
+) &
+runs+=($!)
+(
+  at_once others
+  interrupt TERM 3 143
+  interrupt HUP 5 129
+) &
+runs+=($!)
+status=0
+for run in "${runs[@]}"; do
+  wait "$run" 2>/dev/null || status=1
 done
-interrupt TERM 3 143
-interrupt HUP 5 129
+exit "$status"

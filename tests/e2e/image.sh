@@ -15,8 +15,13 @@ fail() {
   exit 1
 }
 
+builds=()
 for build in 1 2; do
-  "$top/scripts/image" --guard "$guard" --output "$folder/$build"
+  "$top/scripts/image" --guard "$guard" --output "$folder/$build" &
+  builds+=($!)
+done
+for build in "${builds[@]}"; do
+  wait "$build" || fail "scripts/image ended with $?"
 done
 digest=$(<"$folder/1/nodeport-guard.digest")
 [[ $digest == sha256:* && $digest == "$(<"$folder/2/nodeport-guard.digest")" ]] ||

@@ -3,6 +3,8 @@
 text. `facts` is what they are held to: the binary, deploy/README.md, VERSION and
 the systemd unit."""
 
+import functools
+import json
 import re
 import subprocess
 
@@ -158,6 +160,13 @@ SCHEMAS = {
 }
 
 
+@functools.cache
+def schema_errors(kind, text):
+    """Of the document that `text` is. Nearly all of a manifest's documents are in others, too."""
+    errors = jsonschema.Draft202012Validator(SCHEMAS.get(kind, {})).iter_errors(json.loads(text))
+    return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
+
+
 def structure(documents, facts):
     """Names, namespaces, references, and fields that Kubernetes knows."""
     del facts
@@ -166,8 +175,8 @@ def structure(documents, facts):
         what = f"{document.get('kind')} {metadata.get('name')}"
         if document.get("kind") not in SCHEMAS:
             yield f"{what}: unknown kind"
-        for error in jsonschema.Draft202012Validator(SCHEMAS.get(document.get("kind"), {})).iter_errors(document):
-            yield f"{what}: {'.'.join(map(str, error.absolute_path))}: {error.message}"
+        for error in schema_errors(document.get("kind"), json.dumps(document)):
+            yield f"{what}: {error}"
         if (metadata.get("namespace") == NAME) == (document.get("kind") in CLUSTER_WIDE):
             yield f"{what}: is in namespace {metadata.get('namespace')}"
         if metadata.get("labels", {}).get(APP_LABEL) != NAME:

@@ -7,6 +7,7 @@ each of them says, beside an API server that grants what their ClusterRole does.
 Runs on a private node (manifests.sh), which is all that is guarded: CGROUP, in
 place of the root. FOLDER has the API server's key and token, and pod.procs."""
 
+import concurrent.futures
 import copy
 import functools
 import http.client
@@ -54,7 +55,7 @@ def render(folder):
     done = subprocess.run([*RENDERER, folder], text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         fail(f"{' '.join(RENDERER)} {folder}: {done.stderr.strip()}")
-    return [document for document in yaml.safe_load_all(done.stdout) if document]
+    return [document for document in yaml.load_all(done.stdout, yaml.CSafeLoader) if document]
 
 
 def composed(name, resources, components):
@@ -74,18 +75,21 @@ def variants():
     overlays = sorted(path.parent.name for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
     assert {"observe", "enforce", "local-scope", "k3s", "privileged", "uninstall"} <= set(overlays), overlays
     assert {"monitoring", "kernel-5.10"} <= set(components), components
-    made = {"base": (render(DEPLOY / "base"), False, [])}
+    folders = {"base": (DEPLOY / "base", False, [])}
     for name in overlays:
-        made[f"overlays/{name}"] = (render(DEPLOY / "overlays" / name), name == "privileged", [])
+        folders[f"overlays/{name}"] = (DEPLOY / "overlays" / name, name == "privileged", [])
     for name in components:
-        made[f"components/{name}"] = (render(composed(name, ["base"], [name])), name == "privileged", [name])
+        folders[f"components/{name}"] = (composed(name, ["base"], [name]), name == "privileged", [name])
     together = [name for name in components if name not in ("privileged", "uninstall")]
     for name, overlay, parts in (
             ("all together", "observe", together), ("all together, uninstall", "observe", [*together, "uninstall"]),
             ("privileged, uninstall", "observe", ["privileged", "uninstall"]),
             (APPARMOR_ALONE, "enforce", ["apparmor-field"]),
             (APPARMOR_UNINSTALL, "enforce", ["apparmor-field", "uninstall"])):
-        made[name] = (render(composed(name, [f"overlays/{overlay}"], parts)), "privileged" in parts, parts)
+        folders[name] = (composed(name, [f"overlays/{overlay}"], parts), "privileged" in parts, parts)
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        rendered = pool.map(render, [folder for folder, *_ in folders.values()])
+        made = {name: (documents, *rest) for (name, (_, *rest)), documents in zip(folders.items(), rendered)}
     made[ON_IPV6] = made["components/monitoring"]
     return made
 

@@ -24,14 +24,14 @@ fetch() { curl -q --noproxy '*' --silent --fail --max-time 5 "$@"; }
 # value QUERY: of its first sample; fails when there is none.
 value() {
   fetch --get --data-urlencode "query=$1" "http://$prometheus/api/v1/query" |
-    python3 -c 'import json, sys; print(json.load(sys.stdin)["data"]["result"][0]["value"][1])'
+    /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["data"]["result"][0]["value"][1])'
 }
 
 is() { [[ $(value "$1") == "$2" ]]; }
 
 # alert NAME STATE [LABEL=VALUE]...: is there such an alert?
 alert() {
-  fetch "http://$prometheus/api/v1/alerts" | python3 -c '
+  fetch "http://$prometheus/api/v1/alerts" | /usr/bin/python3 -c '
 import json, sys
 name, state, *labels = sys.argv[1:]
 wanted = dict(label.split("=", 1) for label in labels) | {"alertname": name}
@@ -43,7 +43,7 @@ no_alert() { ! alert "$1" pending && ! alert "$1" firing; }
 
 # Every rule has been evaluated, and none in vain.
 rules_are_well() {
-  fetch "http://$prometheus/api/v1/rules" | python3 -c '
+  fetch "http://$prometheus/api/v1/rules" | /usr/bin/python3 -c '
 import json, sys
 rules = [r for g in json.load(sys.stdin)["data"]["groups"] for r in g["rules"]]
 sys.exit(not (rules and all(r["health"] == "ok" for r in rules)))'
@@ -70,7 +70,7 @@ scrape_configs:
 YAML
 
 # The host's listener that has the port of a NodePort.
-python3 -m http.server --bind 127.0.0.1 --directory "$folder/www" "$port" \
+/usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$folder/www" "$port" \
   >"$folder/listener.log" 2>&1 &
 wait_for 20 quietly connects || fail "the listener does not answer"
 start_guard --source file --nodeports-file "$folder/nodeports.json"

@@ -107,6 +107,8 @@ def check_structure():
 browser = Browser(folder)
 try:
     browser.size(1280, 900)
+    # The page asks every three seconds.
+    browser.hurry(10)
     browser.open(URL)
     assert browser.ask(shows("No conflicts")), browser.ask("document.body.innerText")
     picture("empty")

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """unit_sandbox.py UNIT ROOT COMMAND...: runs the command as systemd would run it for that unit.
 

@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """Writes the kernel's replies to NFT_MSG_GETSETELEM for kube-proxy's NodePort maps.
 

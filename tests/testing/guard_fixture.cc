@@ -23,6 +23,7 @@
 #include "testing/guard_process.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
+#include "testing/syn_retry.h"
 #include "testing/test_node.h"
 #include "testing/wait_until.h"
 
@@ -66,6 +67,7 @@ void PrintTo(const RuleShape& shape, std::ostream* out) { *out << NameOf(shape);
 
 void GuardTest::SetUp() {
   NPG_ASSERT_OK_AND_ASSIGN(node_, TestNode::Create());
+  NPG_ASSERT_OK(RetrySynSoon(node_->cgroup().path()));
   rules_.emplace(GetParam().variant, TestNode::kPod, TestNode::kPodPort);
   if (GetParam().drop_invalid) rules_->DropInvalid();
 }

@@ -23,7 +23,9 @@ namespace {
 constexpr size_t kIdLength = 64;
 constexpr size_t kShortId = 12;  // as the runtimes' own tools print one
 
-bool IsHex(char c) { return absl::ascii_isdigit(c) || (c >= 'a' && c <= 'f'); }
+bool IsHex(char c) {
+  return absl::ascii_isdigit(static_cast<unsigned char>(c)) || (c >= 'a' && c <= 'f');
+}
 
 bool IsContainerId(absl::string_view text) {
   return text.size() == kIdLength && std::all_of(text.begin(), text.end(), IsHex);

@@ -40,7 +40,7 @@ void HttpStream::HideRange(char* data, size_t size) {
     if (*byte == '\n') {
       of_range_ = 0;
     } else if (of_range_ < kName.size()) {
-      const bool fits = absl::ascii_tolower(*byte) == kName[of_range_];
+      const bool fits = absl::ascii_tolower(static_cast<unsigned char>(*byte)) == kName[of_range_];
       of_range_ = fits ? of_range_ + 1 : kName.size();
       // With its last letter, for what follows may not be here yet.
       if (fits && of_range_ == kName.size()) *byte = '_';

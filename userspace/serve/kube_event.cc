@@ -30,7 +30,10 @@ constexpr absl::string_view kController = "nodeport-guard.io/controller";
 
 bool IsDnsName(absl::string_view text) {
   constexpr size_t kMost = 63;
-  const auto edge = [](char c) { return absl::ascii_islower(c) || absl::ascii_isdigit(c); };
+  const auto edge = [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return absl::ascii_islower(byte) || absl::ascii_isdigit(byte);
+  };
   return !text.empty() && text.size() <= kMost && edge(text.front()) && edge(text.back()) &&
          std::all_of(text.begin(), text.end(), [&](char c) { return edge(c) || c == '-'; });
 }

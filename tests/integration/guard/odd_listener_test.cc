@@ -315,10 +315,10 @@ while True:
       NPG_ASSERT_OK(Allocate({}));
       NPG_ASSERT_OK_AND_ASSIGN(UniqueFd socket, Bind("127.0.0.1", transport));
       UniqueFd inherited(dup(socket.get()));  // without close-on-exec
-      NPG_ASSERT_OK_AND_ASSIGN(
-          const ChildProcess service,
-          ChildProcess::Start({"python3", "-c", kServer, std::string(TransportName(transport)),
-                               absl::StrCat(inherited.get())}));
+      NPG_ASSERT_OK_AND_ASSIGN(const ChildProcess service,
+                               ChildProcess::Start({"/usr/bin/python3", "-c", kServer,
+                                                    std::string(TransportName(transport)),
+                                                    absl::StrCat(inherited.get())}));
       socket.Reset();
       inherited.Reset();
       ASSERT_TRUE(WaitUntil(absl::Seconds(30), [&] { return !service.Out().empty(); }))

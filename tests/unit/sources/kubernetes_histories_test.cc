@@ -106,7 +106,7 @@ class History {
   // etcd is restored from a backup of `version`.
   void RestoreTo(uint64_t version) {
     model_.RestoreTo(version);
-    specs_ = by_version_.at(version);
+    specs_ = by_version_.at(version).specs;
     by_version_.erase(by_version_.upper_bound(version), by_version_.end());
     may_go_back_ = true;
     Remember();
@@ -144,7 +144,7 @@ class History {
   }
 
   // The state at a version. Several versions may look alike.
-  void Remember() { by_version_[model_.resource_version()] = specs_; }
+  void Remember() { by_version_[model_.resource_version()] = {specs_, Ports(specs_)}; }
 
   // The store is what the API server knew once, and not before what it was
   // already.
@@ -154,7 +154,7 @@ class History {
     nothing_yet_ = false;
     for (auto it = may_go_back_ ? by_version_.begin() : by_version_.lower_bound(last_version_);
          it != by_version_.end(); ++it) {
-      if (Ports(it->second) != Known()) continue;
+      if (it->second.ports != Known()) continue;
       last_version_ = it->first;
       last_known_ = Known();
       return;
@@ -222,7 +222,11 @@ class History {
   absl::Time now_ = absl::FromUnixSeconds(1'700'000'000);
 
   std::map<std::string, std::vector<core::PortKey>> specs_;
-  std::map<uint64_t, std::map<std::string, std::vector<core::PortKey>>> by_version_;
+  struct State {
+    std::map<std::string, std::vector<core::PortKey>> specs;
+    core::PortSnapshot ports;  // which follow from them
+  };
+  std::map<uint64_t, State> by_version_;
   uint64_t last_version_ = 0;
   core::PortSnapshot last_known_;
   bool nothing_yet_ = true;

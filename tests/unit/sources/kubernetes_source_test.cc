@@ -224,8 +224,8 @@ std::vector<BrokenCase> BrokenCases() {
 TEST_P(KubernetesSourceTest, KeepsWhatItKnowsAndRecovers) {
   options_.reflector.answer_timeout = absl::Milliseconds(50);
   options_.timeouts.connect = absl::Milliseconds(450);
-  options_.reflector.list_idle = absl::Milliseconds(300);
-  options_.reflector.watch_idle = absl::Milliseconds(600);
+  options_.reflector.list_idle = absl::Milliseconds(150);
+  options_.reflector.watch_idle = absl::Milliseconds(300);
   server_->SetBookmarkPeriod(absl::Milliseconds(40));
   Put("second", 30002);
   int64_t port = 30100;

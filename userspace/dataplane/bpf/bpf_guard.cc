@@ -292,6 +292,12 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
 }
 
 absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
+  // To unlink a pin only drops a reference: the kernel detaches the program later, from a
+  // work item (bpf_link_put() in kernel/bpf/syscall.c). Detached first, it is gone at once.
+  for (const absl::string_view name : kLinkNames) {
+    const base::UniqueFd link(bpf_obj_get(pins.Link(name).c_str()));
+    if (link.ok()) bpf_link_detach(link.get());
+  }
   return RemovePinFolder(pins.Links());
 }
 
