@@ -296,7 +296,7 @@ absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
   // work item (bpf_link_put() in kernel/bpf/syscall.c). Detached first, it is gone at once.
   for (const absl::string_view name : kLinkNames) {
     const base::UniqueFd link(bpf_obj_get(pins.Link(name).c_str()));
-    if (link.ok()) bpf_link_detach(link.get());
+    if (link) bpf_link_detach(link.get());
   }
   return RemovePinFolder(pins.Links());
 }
