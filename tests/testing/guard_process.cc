@@ -22,7 +22,6 @@
 #include "base/errno_status.h"
 #include "testing/command.h"
 #include "testing/kube_proxy_rules.h"
-#include "testing/paths.h"
 #include "testing/test_node.h"
 #include "testing/transport.h"
 #include "testing/wait_until.h"
@@ -76,7 +75,7 @@ absl::Status WriteNodePortsFile(const std::string& path, const std::vector<NodeP
 
 std::vector<std::string> GuardCommand(const TestNode& node,
                                       const std::vector<std::string>& arguments) {
-  std::vector<std::string> command = {GuardBinary()};
+  std::vector<std::string> command = {node.guard()};
   command.insert(command.end(), arguments.begin(), arguments.end());
   for (const std::string& argument :
        {std::string("--cgroup"), node.cgroup().path(), std::string("--bpffs"), node.bpffs()}) {

@@ -18,4 +18,6 @@ std::string TestdataPath(absl::string_view name) {
 
 std::string GuardBinary() { return NPG_GUARD_BINARY; }
 
+std::string HurriedGuardBinary() { return NPG_HURRIED_GUARD_BINARY; }
+
 }  // namespace npg::testing

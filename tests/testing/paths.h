@@ -19,6 +19,9 @@ std::string TestdataPath(absl::string_view name);
 // The nodeport-guard of this build.
 std::string GuardBinary();
 
+// The same program, which waits less between its looks (hurried_guard.cc).
+std::string HurriedGuardBinary();
+
 }  // namespace npg::testing
 
 #endif  // NODEPORT_GUARD_TESTS_TESTING_PATHS_H_

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "testing/echo_server.h"
 #include "testing/net_namespace.h"
+#include "testing/paths.h"
 #include "testing/test_cgroup.h"
 
 namespace npg::testing {
@@ -33,6 +34,10 @@ class TestNode {
   const TestCgroup& cgroup() const { return *cgroup_; }
   // A bpf file system.
   std::string bpffs() const { return run_ + "/bpf"; }
+  // Guards started from now on wait less between their looks: for tests that would wait
+  // for the real intervals, and that do not show them.
+  void HurryGuards() { guard_ = HurriedGuardBinary(); }
+  const std::string& guard() const { return guard_; }
   // A path for a file of the test.
   std::string File(const std::string& name) const { return run_ + "/" + name; }
 
@@ -43,6 +48,7 @@ class TestNode {
   TestNode(NetNamespace home, NetNamespace pod) : home_(std::move(home)), pod_(std::move(pod)) {}
 
   const std::string run_ = "/run";
+  std::string guard_ = GuardBinary();
   NetNamespace home_;
   NetNamespace pod_;
   std::unique_ptr<TestCgroup> cgroup_;

@@ -12,6 +12,7 @@
 #include "cli/args/options.h"
 #include "cli/build_info.h"
 #include "cli/load_access.h"
+#include "core/intervals.h"
 #include "sources/file_source.h"
 #include "sources/kubernetes/kubernetes_source.h"
 #include "sources/netfilter_source.h"
@@ -20,7 +21,8 @@
 namespace npg::cli {
 
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options, const Environment& environment) {
+    const SourceOptions& options, const Environment& environment,
+    const core::Intervals& intervals) {
   const absl::StatusOr<std::vector<std::string>> names = EffectiveSources(options);
   if (!names.ok()) return names.status();
   std::vector<std::unique_ptr<sources::Source>> made;
@@ -30,12 +32,16 @@ absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
       if (!access.ok()) return access.status();
       sources::KubernetesSource::Options kubernetes;
       kubernetes.user_agent = absl::StrCat("nodeport-guard/", Version());
+      kubernetes.timeouts.keepalive_idle = intervals.keepalive_idle;
+      kubernetes.timeouts.keepalive_interval = intervals.keepalive_interval;
       made.push_back(
           std::make_unique<sources::KubernetesSource>(*std::move(access), std::move(kubernetes)));
     } else if (name == "file") {
       made.push_back(std::make_unique<sources::FileSource>(options.nodeports_file));
     } else {
-      made.push_back(std::make_unique<sources::NetfilterSource>());
+      made.push_back(std::make_unique<sources::NetfilterSource>(
+          sources::NetfilterEdges::OfThisNamespace(),
+          sources::NetfilterSource::Options{.poll = intervals.rules}));
     }
   }
   return made;

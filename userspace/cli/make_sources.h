@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "cli/args/environment.h"
 #include "cli/args/options.h"
+#include "core/intervals.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -15,7 +16,8 @@ namespace npg::cli {
 // The sources that the options mean, none of them read yet. Errors as those of
 // EffectiveSources() and LoadAccess().
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options, const Environment& environment);
+    const SourceOptions& options, const Environment& environment,
+    const core::Intervals& intervals = {});
 
 }  // namespace npg::cli
 

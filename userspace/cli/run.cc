@@ -71,12 +71,13 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(log::SetUpLog(
       options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
-  auto sources = MakeSources(options.sources, ReadEnvironment);
+  auto sources = MakeSources(options.sources, ReadEnvironment, options.intervals);
   if (!sources.ok()) return sources.status();
 
   // A reader of the log that goes away must not end the controller.
   std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
   controller::Options guard;
+  guard.intervals = options.intervals;
   guard.cgroup = *cgroup;
   guard.pins = dataplane::PinPaths(options.node.bpffs);
   guard.mode = options.observe ? NPG_MODE_OBSERVE : NPG_MODE_ENFORCE;

@@ -391,7 +391,7 @@ void Controller::StartHealth() {
   questions.applied = [this] { return applied_; };
   questions.repair = [this] { RepairLinks(); };
   health_keeper_.emplace(health_, *loop_, sources_, options_.mode == NPG_MODE_OBSERVE,
-                         std::move(questions));
+                         options_.intervals.self_probe, std::move(questions));
   for (const auto& source : sources_) {
     if (source->local()) health_keeper_->SourceRead(source->name());
   }
@@ -440,7 +440,7 @@ void Controller::Maintain() {
 void Controller::FollowExemptions() {
   if (exemptions_) return;
   absl::StatusOr<std::unique_ptr<ExemptionFollower>> exemptions =
-      ExemptionFollower::Start(*loop_, options_.pins);
+      ExemptionFollower::Start(*loop_, options_.pins, options_.intervals.exemption_totals);
   exemptions_fault_.Note(exemptions.status());
   if (exemptions.ok()) exemptions_ = *std::move(exemptions);
 }

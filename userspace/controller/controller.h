@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/intervals.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
@@ -27,6 +28,7 @@ struct Options {
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`
   bool detach_on_exit = false;
+  core::Intervals intervals;
   std::string page;  // URL of the status page, for the log; empty: there is none
   // Called once no other controller has these pins, and before anything is put
   // in place; what it returns is kept until they are given up. May be empty.

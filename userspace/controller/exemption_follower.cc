@@ -32,29 +32,28 @@ namespace {
 
 // From one look at the events to the next, however many there are.
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
-// How often it is looked whether a summary is due, and whether there are events that
-// another reader of the buffer took the wake-up of.
-constexpr absl::Duration kLook = absl::Seconds(10);
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<ExemptionFollower>> ExemptionFollower::Start(
-    base::EventLoop& loop, const dataplane::PinPaths& pins) {
+    base::EventLoop& loop, const dataplane::PinPaths& pins, absl::Duration look) {
   absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
   if (!state.ok()) return state.status();
   absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
       dataplane::EventsReader::Open(pins);
   if (!reader.ok()) return reader.status();
   std::unique_ptr<ExemptionFollower> follower(
-      new ExemptionFollower(loop, *std::move(state), *std::move(reader)));
+      new ExemptionFollower(loop, *std::move(state), *std::move(reader), look));
   if (absl::Status status = follower->Watch(); !status.ok()) return status;
   follower->Look();
   return follower;
 }
 
 ExemptionFollower::ExemptionFollower(base::EventLoop& loop, dataplane::GuardState state,
-                                     std::unique_ptr<dataplane::EventsReader> reader)
+                                     std::unique_ptr<dataplane::EventsReader> reader,
+                                     absl::Duration look)
     : loop_(loop),
+      look_(look),
       state_(std::move(state)),
       reader_(std::move(reader)),
       log_([](auto level, auto message, const auto& fields) { log::Log(level, message, fields); },
@@ -112,7 +111,7 @@ void ExemptionFollower::Look() {
     if (it == totals->end()) return std::nullopt;
     return it->second;
   });
-  look_timer_ = loop_.After(kLook, [this] { Look(); });
+  look_timer_ = loop_.After(look_, [this] { Look(); });
 }
 
 // For people only: what has gone meanwhile is left out.

@@ -18,16 +18,19 @@ namespace npg::controller {
 // Reads the guard's events, as any number of others may, and logs what they are.
 class ExemptionFollower {
  public:
-  // From now on, on `loop`, which is to outlive it. Errors as those of opening the pins.
+  // From now on, on `loop`, which is to outlive it. Every `look` it sees whether a summary
+  // is due, and whether there are events that another reader of the buffer took the wake-up
+  // of. Errors as those of opening the pins.
   static absl::StatusOr<std::unique_ptr<ExemptionFollower>> Start(base::EventLoop& loop,
-                                                                  const dataplane::PinPaths& pins);
+                                                                  const dataplane::PinPaths& pins,
+                                                                  absl::Duration look);
   ~ExemptionFollower();
   ExemptionFollower(const ExemptionFollower&) = delete;
   ExemptionFollower& operator=(const ExemptionFollower&) = delete;
 
  private:
   ExemptionFollower(base::EventLoop& loop, dataplane::GuardState state,
-                    std::unique_ptr<dataplane::EventsReader> reader);
+                    std::unique_ptr<dataplane::EventsReader> reader, absl::Duration look);
 
   log::ExemptionLog::Before Totals() const;
   absl::Status Watch();
@@ -37,6 +40,7 @@ class ExemptionFollower {
   log::Exemption FactsOf(const npg_event& event) const;
 
   base::EventLoop& loop_;
+  const absl::Duration look_;
   dataplane::GuardState state_;
   std::unique_ptr<dataplane::EventsReader> reader_;
   log::ExemptionLog log_;

@@ -18,19 +18,18 @@
 namespace npg::controller {
 namespace {
 
-// What does not take effect any more is known within this time.
-constexpr absl::Duration kBetweenProbes = absl::Seconds(5);
 // The first one may wait until the start is over.
 constexpr absl::Duration kFirstProbe = absl::Milliseconds(20);
 
 }  // namespace
 
 HealthKeeper::HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources,
-                           bool observing, Questions questions)
+                           bool observing, absl::Duration between, Questions questions)
     : health_(health),
       loop_(loop),
       sources_(sources),
       observing_(observing),
+      between_(between),
       questions_(std::move(questions)) {}
 
 void HealthKeeper::Start() {
@@ -84,7 +83,7 @@ void HealthKeeper::Turn() {
   });
   // What is repaired now still shows as bad until the next probe has proved it.
   if (!latency.ok() || !programs.ok()) questions_.repair();
-  loop_.After(kBetweenProbes, [this] { Turn(); });
+  loop_.After(between_, [this] { Turn(); });
 }
 
 }  // namespace npg::controller

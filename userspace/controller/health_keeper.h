@@ -20,7 +20,7 @@
 
 namespace npg::controller {
 
-// Keeps telemetry::Health up to date while the controller runs: probes every
+// Keeps log::Health up to date while the controller runs: probes every
 // few seconds and says what came of it, and which sources are applied.
 class HealthKeeper {
  public:
@@ -38,8 +38,9 @@ class HealthKeeper {
     std::function<void()> repair;
   };
 
+  // Probes every `between`: what does not take effect any more is known within that time.
   HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources, bool observing,
-               Questions questions);
+               absl::Duration between, Questions questions);
 
   // The guard is attached and its table in place: from now on it is probed.
   void Start();
@@ -55,6 +56,7 @@ class HealthKeeper {
   base::EventLoop& loop_;
   const Sources& sources_;
   const bool observing_;
+  const absl::Duration between_;
   const Questions questions_;
   absl::flat_hash_set<std::string> read_;
   log::RepeatedFault fault_{"self-probe"};

@@ -54,6 +54,7 @@ TEST_P(GuardExemptionLogTest, OneLineNamesClientAndListener) {
                                                   {"127.0.0.1", kOtherPort, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kOtherPort})));
   ASSERT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), Hijacked());
+  node().HurryGuards();
   NPG_ASSERT_OK(StartGuard({"--log-format", "json"}));
   // Another reader of the buffer takes nothing away.
   NPG_ASSERT_OK_AND_ASSIGN(auto events, ChildProcess::Start(GuardCommand(node(), {"events"})));

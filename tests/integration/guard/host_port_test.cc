@@ -159,6 +159,7 @@ TEST_P(GuardHostPortTest, RuntimeWithAFixedPort) {
 
 TEST_P(GuardHostPortTest, PodThatComesAndGoesWhileTheGuardRuns) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
+  node().HurryGuards();
   NPG_ASSERT_OK(StartNetfilterGuard());
   EXPECT_FALSE(Knows(kPort, Transport::kTcp));
   NPG_ASSERT_OK(AddPod());

@@ -93,6 +93,7 @@ TEST_P(GuardHttpTest, TellsOfTheNode) {
 TEST_P(GuardHttpTest, HealthFollowsTheSelfProbe) {
   constexpr absl::Duration kLong = absl::Seconds(60);
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  node().HurryGuards();
   NPG_ASSERT_OK(StartGuard());
   const auto health = [](int status, absl::string_view text) {
     return [status, text = std::string(text)] {

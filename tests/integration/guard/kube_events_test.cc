@@ -37,7 +37,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr uint16_t kPort = 33589;
-// The node is looked at every ten seconds, and a conflict has to be seen twice.
 constexpr absl::Duration kSoon = absl::Seconds(60);
 const Dial kDial{"127.0.0.1", kPort, Transport::kTcp};
 
@@ -46,6 +45,8 @@ class GuardKubeEventsTest : public GuardTest {
   void SetUp() override {
     GuardTest::SetUp();
     if (HasFatalFailure()) return;
+    // A conflict has to be seen twice.
+    node().HurryGuards();
     NPG_ASSERT_OK_AND_ASSIGN(api_, ApiServer::Start());
     NPG_ASSERT_OK(WriteKubeconfig(*api_, node().File("kubeconfig")));
     api_->Change([](ApiModel& model) {

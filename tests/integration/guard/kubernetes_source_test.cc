@@ -281,6 +281,7 @@ TEST_P(GuardKubernetesFaultTest, NoticesAHalfOpenConnection) {
   }));
   NPG_ASSERT_OK(WriteKubeconfig(*remote, node().File("kubeconfig")));
   remote->Change([](ApiModel& model) { model.Put(Service("web", kPort)); });
+  node().HurryGuards();
   StartFollowing();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(BecomesGuarded(kPort)) << guard_->Log();

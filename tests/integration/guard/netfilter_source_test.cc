@@ -30,6 +30,7 @@ TEST_P(GuardNetfilterSourceTest, FollowsKubeProxysRules) {
   const Dial tcp{"127.0.0.1", kPort, Transport::kTcp};
   const Dial udp{"127.0.0.1", kPort, Transport::kUdp};
   const Dial next{"127.0.0.1", kNextPort, Transport::kTcp};
+  node().HurryGuards();
   NPG_ASSERT_OK(rules().Apply(NodePorts({kPort})));
   EXPECT_EQ(Ask(tcp), Hijacked());
   EXPECT_EQ(Ask(udp), Hijacked());

@@ -11,6 +11,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/intervals.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
@@ -53,6 +54,7 @@ struct RunOptions {
   bool log_json = false;
   bool kube_events = true;  // where the source kubernetes is in use
   std::string node_name;    // as the cluster calls this node; empty: the host's name
+  core::Intervals intervals;
 };
 
 enum class OutputFormat { kTable, kJson, kYaml };

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_CORE_INTERVALS_H_
+#define NODEPORT_GUARD_CORE_INTERVALS_H_
+
+#include "absl/time/time.h"
+
+namespace npg::core {
+
+// How long a running guard waits before it looks again at what notifies it of nothing.
+// No flag sets these: they are here for tests, which run a guard that waits less.
+struct Intervals {
+  absl::Duration self_probe = absl::Seconds(5);
+  absl::Duration exemption_totals = absl::Seconds(10);  // of what the log leaves out
+  absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
+  absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
+  // An API server that has vanished is noticed after idle + 3 * interval, in whole seconds.
+  absl::Duration keepalive_idle = absl::Seconds(15);
+  absl::Duration keepalive_interval = absl::Seconds(5);
+};
+
+}  // namespace npg::core
+
+#endif  // NODEPORT_GUARD_CORE_INTERVALS_H_
