@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --scope local: the node's connects to its own addresses besides loopback.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,13 +32,6 @@ namespace {
 constexpr uint16_t kPort = 33589;
 constexpr const char* kNodeAddress = "10.244.1.1";
 constexpr const char* kOtherAddress = "192.0.2.7";
-
-// Those that the kernel has: Linux 5.10 has no MPTCP.
-std::vector<Transport> Transports() {
-  std::vector<Transport> transports = {Transport::kTcp, Transport::kUdp};
-  if (OpenSocket(AF_INET, Transport::kMptcp).ok()) transports.push_back(Transport::kMptcp);
-  return transports;
-}
 
 std::vector<Listen> On(const std::string& address) {
   const Transport stream = Transports().size() > 2 ? Transport::kMptcp : Transport::kTcp;
