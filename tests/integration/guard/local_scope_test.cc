@@ -13,7 +13,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "guard_abi.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -123,14 +122,12 @@ TEST_P(GuardLocalScopeTest, FollowsAddresses) {
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round);
     NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev pod0")));
-    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] { return Ask(dial) == kHost; }));
-    EXPECT_TRUE(
-        WaitUntil(absl::Seconds(5), [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return Ask(dial) == kHost; }));
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
     NPG_ASSERT_OK_AND_ASSIGN(const std::string with, LocalAddresses());
     NPG_ASSERT_OK(Ip(absl::StrCat("addr del ", kOtherAddress, "/32 dev pod0")));
-    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] {
-      return LocalAddresses().value_or(with) != with;
-    })) << with;
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return LocalAddresses().value_or(with) != with; }))
+        << with;
   }
 }
 
