@@ -4,6 +4,7 @@
 #include <liburing.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
@@ -49,6 +50,15 @@ std::string ConnectErrorText(int error) {
 
 absl::Status ConnectError(int error) { return absl::UnavailableError(ConnectErrorText(error)); }
 
+// How a connect ends that goes on: an errno, 0 for success.
+int EndOfConnect(int fd) {
+  pollfd ready{fd, POLLOUT, 0};
+  if (poll(&ready, 1, static_cast<int>(kTimeout.tv_sec) * 1000) == 0) return ETIMEDOUT;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
 // Returns an errno, 0 for success.
 int UringConnect(int fd, const SocketAddress& address, bool worker) {
   io_uring ring{};
@@ -67,6 +77,8 @@ int UringConnect(int fd, const SocketAddress& address, bool worker) {
   }
   if (error == 0) error = completion->res;
   io_uring_queue_exit(&ring);
+  // What Linux 5.10 says when kube-proxy's rules reject it.
+  if (error == -EALREADY) return EndOfConnect(fd);
   return error < 0 ? -error : 0;
 }
 
