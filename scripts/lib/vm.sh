@@ -15,6 +15,7 @@ mount -t tmpfs tmpfs /dev/shm
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
 mount -t bpf bpffs /sys/fs/bpf
 ip link set lo up
+echo "clock: $(cat /sys/devices/system/clocksource/clocksource0/current_clocksource)"
 ln -sfn /proc/self/fd /dev/fd
 for module in nf_conntrack ip_vs ip_vs_rr; do modprobe "$module"; done
 TEXT
@@ -88,6 +89,11 @@ TEXT
   rm -rf -- "$work"
 }
 
+# A machine that has to wait for a processor misses ticks. no_timer_check: the kernel does not
+# count them at boot, to panic when there are too few; tsc=reliable: nor does it take them for
+# a fault of the time stamp counter, and then read a device's clock, which is slow.
+readonly VM_COMMAND_LINE='console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on audit=0 selinux=0 apparmor=0 no_timer_check tsc=reliable'
+
 # start_vm KERNEL_FOLDER OUT OPTION...: sets vm, its process, and vm_console, to read from.
 start_vm() {
   local kernel=$1 out=$2
@@ -99,7 +105,7 @@ start_vm() {
     -virtfs local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap \
     -virtfs "local,path=$kernel/lib/modules,mount_tag=modules,security_model=none,readonly=on" \
     -virtfs "local,path=$out,mount_tag=out,security_model=none" \
-    -append 'console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on audit=0 selinux=0 apparmor=0' \
+    -append "$VM_COMMAND_LINE" \
     </dev/null 2>"$out/qemu")
   vm=$!
 }
@@ -138,6 +144,26 @@ start_with_kvm() {
 # What the guests of this run are accelerated by, once it is known: kvm or tcg.
 vm_acceleration=''
 
+# Seconds that the machine's threads have run, and that they have waited for a processor.
+vm_ran=0
+vm_waited=0
+
+note_vm_time() {
+  local ran waited all_ran=0 all_waited=0 file
+  for file in /proc/"$vm"/task/*/schedstat; do
+    # Its thread may have ended, and not every kernel has the file.
+    { read -r ran waited _ <"$file"; } 2>/dev/null || continue
+    all_ran=$((all_ran + ran))
+    all_waited=$((all_waited + waited))
+  done
+  [[ $all_ran -gt 0 ]] || return 0
+  vm_ran=$((all_ran / 1000000000))
+  vm_waited=$((all_waited / 1000000000))
+}
+
+# vm_was_starved: it has waited longer than it has run. Its clock went on meanwhile.
+vm_was_starved() { [[ $vm_waited -gt $vm_ran ]]; }
+
 # watch_vm OUT LOOK: appends the console to OUT/console until the machine ends, or has had its
 # time. Calls LOOK at each line of it, and at least each ten seconds.
 watch_vm() {
@@ -153,6 +179,7 @@ watch_vm() {
     # At a timeout it is the start of a line.
     printf '%s' "$line" >>"$out/console"
     [[ $status -ne 0 ]] || printf '\n' >>"$out/console"
+    note_vm_time
     "$look"
     [[ $status -eq 0 || $status -gt 128 ]] || break
   done
@@ -169,6 +196,8 @@ boot_kernel() {
   : >"$out/console"
   initial_root=$(mktemp)
   make_initial_root "$kernel" "$initial_root"
+  vm_ran=0
+  vm_waited=0
   if [[ $vm_acceleration == '' ]] && start_with_kvm "$kernel" "$out"; then
     vm_acceleration=kvm
   elif [[ $vm_acceleration == kvm ]]; then

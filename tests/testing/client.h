@@ -39,7 +39,7 @@ struct Dial {
 std::string ToString(const Dial& dial);
 
 // Connects. The error is what connect() said: refused is "refused", no answer
-// for five seconds "timed out".
+// for twenty seconds "timed out".
 absl::StatusOr<base::UniqueFd> Connect(const Dial& dial);
 
 // Connects a socket that may have been connected before.

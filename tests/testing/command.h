@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "testing/wait_until.h"
 
 namespace npg::testing {
 
@@ -52,7 +53,7 @@ class ChildProcess {
   std::string Err() const;
 
   // DEADLINE_EXCEEDED when it still runs after `deadline`.
-  absl::StatusOr<CommandResult> Wait(absl::Duration deadline = absl::Seconds(30));
+  absl::StatusOr<CommandResult> Wait(absl::Duration deadline = kPatience);
 
  private:
   ChildProcess() = default;

@@ -30,7 +30,7 @@ class DatagramClient {
   // Asks who is there: the name an EchoServer goes by, "refused", "timed out",
   // or, when the answer comes from somewhere else than it was asked, from where.
   std::string Ask(const std::string& destination, uint16_t port, SendCall call = SendCall::kSendto,
-                  int timeout_ms = 5000) const;
+                  int timeout_ms = 20000) const;
 
   int fd() const { return fd_.get(); }
 

@@ -15,7 +15,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "guard_abi.h"
 #include "testing/client.h"
@@ -89,7 +88,7 @@ bool GuardTest::GuardKnows(const std::vector<NodePort>& nodeports) const {
 absl::Status GuardTest::Allocate(const std::vector<NodePort>& nodeports) {
   NPG_RETURN_IF_ERROR(rules_->Apply(nodeports));
   NPG_RETURN_IF_ERROR(WriteNodePortsFile(node_->File("nodeports.json"), nodeports));
-  if (guard_ && !WaitUntil(absl::Seconds(10), [&] { return GuardKnows(nodeports); })) {
+  if (guard_ && !WaitUntil(kPatience, [&] { return GuardKnows(nodeports); })) {
     return absl::DeadlineExceededError(
         absl::StrCat("the guard did not follow its file: ", guard_->Log()));
   }
@@ -134,7 +133,7 @@ absl::Status GuardTest::Unload() {
 }
 
 bool GuardTest::DatagramsAreLeftAlone(uint16_t port) {
-  return WaitUntil(absl::Seconds(10), [port] {
+  return WaitUntil(kPatience, [port] {
     for (const char* name : {"target_ports", "targets_any4", "targets4", "targets6"}) {
       const auto set = RunCommand({"nft", "list", "set", "inet", "nodeport_guard", name});
       if (!set.ok() || absl::StrContains(*set, absl::StrCat(port))) return false;

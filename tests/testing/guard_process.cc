@@ -17,7 +17,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
-#include "absl/time/time.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "testing/command.h"
@@ -28,9 +27,6 @@
 
 namespace npg::testing {
 namespace {
-
-// Long: scripts/kernel-matrix runs this in machines that are ten times slower.
-constexpr absl::Duration kDeadline = absl::Seconds(60);
 
 // "+bpf", as setpriv(1) wants it.
 std::string Raise(absl::string_view capability) {
@@ -91,7 +87,7 @@ absl::StatusOr<GuardProcess> GuardProcess::Start(const TestNode& node,
   auto child = ChildProcess::Start(WithCapabilities(GuardCommand(node, all)));
   if (!child.ok()) return child.status();
   bool ended = false;
-  const bool ready = WaitUntil(kDeadline, [&child, &ended] {
+  const bool ready = WaitUntil(kPatience, [&child, &ended] {
     ended = !child->Running();
     return ended || absl::StrContains(child->Err(), "ready: ");
   });
@@ -104,7 +100,7 @@ absl::StatusOr<GuardProcess> GuardProcess::Start(const TestNode& node,
 
 absl::Status GuardProcess::Stop() {
   child_.Signal(SIGTERM);
-  const auto result = child_.Wait(kDeadline);
+  const auto result = child_.Wait(kPatience);
   if (!result.ok()) return result.status();
   if (result->exit_code == 0) return absl::OkStatus();
   return absl::InternalError(
@@ -113,7 +109,7 @@ absl::Status GuardProcess::Stop() {
 
 absl::Status GuardProcess::Kill() {
   child_.Signal(SIGKILL);
-  return child_.Wait(kDeadline).status();
+  return child_.Wait(kPatience).status();
 }
 
 }  // namespace npg::testing

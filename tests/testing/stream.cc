@@ -29,7 +29,7 @@ namespace {
 
 constexpr size_t kStreamChunk = 65536;
 constexpr size_t kDatagram = 1200;
-constexpr int kStallMs = 10'000;
+constexpr int kStallMs = 60'000;
 // Busy, but not to the point of starving the rest of the test.
 constexpr absl::Duration kPause = absl::Milliseconds(2);
 

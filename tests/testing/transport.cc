@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -77,6 +78,12 @@ absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport) {
   base::UniqueFd fd(socket(family, type | SOCK_CLOEXEC, protocol));
   if (!fd) return base::ErrnoStatus(errno, absl::StrCat("socket for ", TransportName(transport)));
   return fd;
+}
+
+std::vector<Transport> Transports() {
+  std::vector<Transport> transports = {Transport::kTcp, Transport::kUdp};
+  if (OpenSocket(AF_INET, Transport::kMptcp).ok()) transports.push_back(Transport::kMptcp);
+  return transports;
 }
 
 absl::StatusOr<base::UniqueFd> ListenOn(absl::string_view address, uint16_t port) {

@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -39,6 +40,9 @@ absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t po
 
 // A blocking, close-on-exec socket.
 absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport);
+
+// Those that this kernel has: Linux can be built without MPTCP, and Debian's 5.10 is.
+std::vector<Transport> Transports();
 
 // A socket that listens for TCP on the address.
 absl::StatusOr<base::UniqueFd> ListenOn(absl::string_view address, uint16_t port);

@@ -7,6 +7,10 @@
 
 namespace npg::testing {
 
+// How long a test waits for what must come. It only bounds a hang: scripts/kernel-matrix runs
+// tests in machines that are ten times slower.
+inline constexpr absl::Duration kPatience = absl::Seconds(60);
+
 // Asks `condition` every few milliseconds until it is true or `deadline` is
 // over; returns its last answer. For what cannot be polled by descriptor.
 bool WaitUntil(absl::Duration deadline, absl::FunctionRef<bool()> condition);

@@ -87,7 +87,7 @@ TEST_P(GuardClientTest, IoUringByCallerAndByWorkerThread) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   std::vector<WayToAsk> ways;
   for (const Method method : {Method::kUring, Method::kUringWorker}) {
-    for (const Transport transport : {Transport::kTcp, Transport::kUdp, Transport::kMptcp}) {
+    for (const Transport transport : Transports()) {
       for (const char* destination : {"127.0.0.1", "::ffff:127.0.0.1"}) {
         Dial dial{destination, kPort, transport};
         dial.method = method;
@@ -135,7 +135,7 @@ TEST_P(GuardClientTest, OwnMarkIsKeptAndTheBitAdded) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   std::vector<Dial> dials;
   std::vector<WayToAsk> ways;
-  for (const Transport transport : {Transport::kTcp, Transport::kUdp, Transport::kMptcp}) {
+  for (const Transport transport : Transports()) {
     for (const char* destination : {"127.0.0.1", "::ffff:127.0.0.1"}) {
       for (const uint32_t mark : {0x0U, 0x42U, 0x80000001U}) {
         Dial dial{destination, kPort, transport};
@@ -193,9 +193,12 @@ TEST_P(GuardClientTest, UnprivilegedClient) {
     });
     return answer.ok() ? *answer : answer.status().ToString();
   };
-  ExpectHijackedThenRescued({{"TCP", [&] { return as_nobody(Transport::kTcp); }},
-                             {"UDP", [&] { return as_nobody(Transport::kUdp); }},
-                             {"MPTCP", [&] { return as_nobody(Transport::kMptcp); }}});
+  std::vector<WayToAsk> ways;
+  for (const Transport transport : Transports()) {
+    ways.push_back({std::string(TransportName(transport)),
+                    [&as_nobody, transport] { return as_nobody(transport); }});
+  }
+  ExpectHijackedThenRescued(ways);
 }
 
 TEST_P(GuardClientTest, ClientInNestedCgroup) {

@@ -16,7 +16,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "testing/client.h"
 #include "testing/command.h"
 #include "testing/datagram_client.h"
@@ -47,7 +46,7 @@ class GuardDatagramTest : public GuardTest {
   // What a datagram to the host's listener meets, once the guard had the time
   // to see the socket.
   static bool BecomesHost(const std::string& destination, uint16_t port = kPort) {
-    return WaitUntil(absl::Seconds(10), [&] { return AskByDatagram(destination, port) == kHost; });
+    return WaitUntil(kPatience, [&] { return AskByDatagram(destination, port) == kHost; });
   }
   // Elements of a set of the guard's table, as nft prints them.
   static absl::StatusOr<std::string> Elements(const std::string& set) {
@@ -136,7 +135,7 @@ TEST_P(GuardDatagramTest, FollowsNodePortsAsTheyComeAndGo) {
   EXPECT_TRUE(BecomesHost("127.0.0.1"));
   NPG_ASSERT_OK(Allocate({}));
   absl::StatusOr<std::string> targets;
-  EXPECT_TRUE(WaitUntil(absl::Seconds(10),
+  EXPECT_TRUE(WaitUntil(kPatience,
                         [&] {
                           targets = Elements("targets4");
                           return targets.ok() && !absl::StrContains(*targets, "127.0.0.1");

@@ -15,7 +15,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "testing/client.h"
 #include "testing/command.h"
 #include "testing/datagram_client.h"
@@ -36,8 +35,6 @@ constexpr uint16_t kPort = 33589;
 constexpr uint16_t kServicePort = 33590;  // nobody listens on it
 constexpr uint16_t kClientPort = 30101;
 constexpr const char* kNodeAddress = "10.244.1.1";
-// The controller looks every ten seconds.
-constexpr absl::Duration kSeen = absl::Seconds(60);
 
 class GuardIpvsTest : public GuardTest {
  protected:
@@ -205,10 +202,11 @@ TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
   EXPECT_FALSE(Dodges());
   ExpectHost();
   NPG_ASSERT_OK(AddService(kPort));
-  EXPECT_TRUE(WaitUntil(kSeen, [&] { return Dodges(); }));
+  // The controller looks every ten seconds.
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return Dodges(); }));
   ExpectHost();
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
-  EXPECT_TRUE(WaitUntil(kSeen, [&] { return !Dodges(); }));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return !Dodges(); }));
   ExpectHost();
   EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on addresses that are guarded"));
   EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a guarded address"));
@@ -225,7 +223,7 @@ TEST_P(GuardIpvsTest, ConnectionsLiveThroughARestart) {
   NPG_ASSERT_OK(StartGuard());
   ExpectHost();
   const uint64_t before = busy.progress();
-  EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return busy.progress() > before; }));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return busy.progress() > before; }));
   const auto [stopped, how] = busy.Stop();
   NPG_EXPECT_OK(how);
   NPG_EXPECT_OK(stopped->Finish());

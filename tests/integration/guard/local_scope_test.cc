@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // --scope local: the node's connects to its own addresses besides loopback.
 #include <gtest/gtest.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -14,7 +13,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "guard_abi.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -33,13 +31,6 @@ namespace {
 constexpr uint16_t kPort = 33589;
 constexpr const char* kNodeAddress = "10.244.1.1";
 constexpr const char* kOtherAddress = "192.0.2.7";
-
-// Those that the kernel has: Linux 5.10 has no MPTCP.
-std::vector<Transport> Transports() {
-  std::vector<Transport> transports = {Transport::kTcp, Transport::kUdp};
-  if (OpenSocket(AF_INET, Transport::kMptcp).ok()) transports.push_back(Transport::kMptcp);
-  return transports;
-}
 
 std::vector<Listen> On(const std::string& address) {
   const Transport stream = Transports().size() > 2 ? Transport::kMptcp : Transport::kTcp;
@@ -131,14 +122,12 @@ TEST_P(GuardLocalScopeTest, FollowsAddresses) {
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round);
     NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev pod0")));
-    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] { return Ask(dial) == kHost; }));
-    EXPECT_TRUE(
-        WaitUntil(absl::Seconds(5), [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return Ask(dial) == kHost; }));
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
     NPG_ASSERT_OK_AND_ASSIGN(const std::string with, LocalAddresses());
     NPG_ASSERT_OK(Ip(absl::StrCat("addr del ", kOtherAddress, "/32 dev pod0")));
-    EXPECT_TRUE(WaitUntil(absl::Seconds(5), [&] {
-      return LocalAddresses().value_or(with) != with;
-    })) << with;
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return LocalAddresses().value_or(with) != with; }))
+        << with;
   }
 }
 
