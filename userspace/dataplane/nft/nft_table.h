@@ -89,9 +89,9 @@ class NftTable {
                              std::function<void(const absl::Status&)> restored) = 0;
 
   // Makes the flow sets agree with the sockets there are: adds entries of
-  // `live` (listeners::ListMarkedFlows) that are missing, removes those that no
+  // `live` (node::ListMarkedFlows) that are missing, removes those that no
   // socket uses any more, neither of `live` nor of `connected`
-  // (listeners::ListLocalFlows: a client may have lost its mark since). The
+  // (node::ListLocalFlows: a client may have lost its mark since). The
   // kernel does both by itself; this catches what it cannot see (a full set
   // that has room again, a UDP client that closed, a table that was restored).
   // Entries younger than a few seconds are left alone, for the lists may be
