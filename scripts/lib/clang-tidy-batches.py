@@ -171,7 +171,7 @@ def main():
     parser.add_argument("files", nargs="*", help="these source files alone, each by itself")
     parser.add_argument("--checks", help="these checks, not those of .clang-tidy")
     parser.add_argument("--deep", action="store_true", help="follow three times as many paths of a function")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     build = arguments.build.resolve()
     options = [f"--checks={arguments.checks}"] if arguments.checks else []
     if not arguments.deep:
