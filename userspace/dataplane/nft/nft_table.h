@@ -57,7 +57,7 @@ struct NftTableState {
 };
 
 // The table inet nodeport_guard of this network namespace: built, owned and
-// kept there. See docs/architecture.md for the rules and why each is there.
+// kept there. See docs/design/nft-table.md for the rules and why each is there.
 class NftTable {
  public:
   // Builds the table in one transaction, or adopts one that is there: its
