@@ -9,7 +9,8 @@ begins with "UnifiedSource" (isInCodeFile() in its AnalysisManager.h), so the ba
 CMake made are copied under such a name.
 
 A batch that was clean is not parsed again until something that it read has changed: its
-files, headers, flags, the checks, or clang-tidy itself.
+files, headers, flags, the checks, or clang-tidy itself. Those that are parsed are joined
+first, up to MAX_SOURCES files: the fewer runs, the fewer times the headers are walked.
 """
 
 import argparse
@@ -26,6 +27,9 @@ import time
 
 UNITY = re.compile(r"/([^/]+)\.dir/Unity/unity_(\d+)_cxx\.cxx$")
 NOISE = re.compile(r"^\d+ (warnings?|errors?)( and \d+ errors?)? generated\.$|^Suppressed |^Use -header-filter")
+MAIN = re.compile(r"^int main\(", re.M)
+# Of one run. More take too much memory for what they save, and leave a processor idle at the end.
+MAX_SOURCES = 32
 # Of each finding, where it is: the same header is read in many batches.
 FINDING = re.compile(r"^(/[^:]+:\d+:\d+): (?:warning|error): .*\[(.+)\]$")
 
@@ -54,6 +58,73 @@ class Batch:
     def size(self):
         return sum(os.path.getsize(source) for source in self.sources)
 
+    def is_unity(self):
+        return self.main not in self.sources
+
+    def definitions(self):
+        """What of the arguments may differ between files that are read as one."""
+        words, units = iter(self.arguments()), []
+        for word in words:
+            if word == "-isystem":
+                units.append((word, next(words)))
+            elif word.startswith(("-D", "-I")):
+                units.append((word,))
+        return units
+
+
+class Joined:
+    """Batches that are read in one run, with the definitions and folders of all of them."""
+
+    def __init__(self, batches, folder):
+        self.batches = batches
+        self.name = batches[0].name if len(batches) == 1 else f"{batches[0].name} and {len(batches) - 1} more"
+        self.sources = [source for batch in batches for source in batch.sources]
+        self.entry = batches[0].entry
+        self.main = batches[0].main
+        if len(batches) > 1:
+            self.main = write_main(folder, hashlib.sha256(" ".join(self.sources).encode()).hexdigest()[:12],
+                                   self.sources)
+
+    def arguments(self):
+        words = self.batches[0].arguments()
+        known = set(self.batches[0].definitions())
+        for batch in self.batches[1:]:
+            for unit in batch.definitions():
+                if unit not in known:
+                    known.add(unit)
+                    words += unit
+        return words
+
+    def size(self):
+        return sum(batch.size() for batch in self.batches)
+
+
+def write_main(folder, name, sources):
+    """The file that includes the sources."""
+    main = folder / f"UnifiedSource.{name}.cc"
+    text = "".join(f'#include "{source}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources)
+    if not main.exists() or main.read_text() != text:
+        main.write_text(text)
+    return str(main)
+
+
+def join(batches, folder):
+    """The runs for these batches: those of a unity build joined where the same checks hold for them."""
+    runs, alike = [], {}
+    for batch in batches:
+        if batch.is_unity() and not any(MAIN.search(pathlib.Path(source).read_text()) for source in batch.sources):
+            alike.setdefault(str(config_of(batch.sources[0])), []).append(batch)
+        else:
+            runs.append([batch])
+    for members in alike.values():
+        count = -(-sum(len(batch.sources) for batch in members) // MAX_SOURCES)
+        parts = [[] for _ in range(count)]
+        # The largest first, each to the part that is the smallest so far.
+        for batch in sorted(members, key=Batch.size, reverse=True):
+            min(parts, key=lambda part: sum(map(Batch.size, part))).append(batch)
+        runs += [part for part in parts if part]
+    return sorted((Joined(part, folder) for part in runs), key=Joined.size, reverse=True)
+
 
 def batches_of(build, chosen):
     """The batches of a build; of chosen files, one for each."""
@@ -72,11 +143,7 @@ def batches_of(build, chosen):
                 batches.append(Batch(os.path.relpath(source), [source], entry, source))
         elif unity:
             name = f"{unity.group(1)}.{unity.group(2)}"
-            main = folder / f"UnifiedSource.{name}.cc"
-            text = "".join(f'#include "{source}"  // NOLINT(bugprone-suspicious-include)\n' for source in sources)
-            if not main.exists() or main.read_text() != text:
-                main.write_text(text)
-            batches.append(Batch(name, sources, entry, str(main)))
+            batches.append(Batch(name, sources, entry, write_main(folder, name, sources)))
         else:
             batches.append(Batch(os.path.relpath(sources[0]), sources, entry, sources[0]))
     return batches
@@ -152,6 +219,15 @@ def run(batch, options):
     return said, done.returncode != 0
 
 
+def run_joined(joined, options):
+    """As run(). Where files do not compile together, for two have a name in common, their batches tell what is wrong."""
+    said, found = run(joined, options)
+    if len(joined.batches) > 1 and any("[clang-diagnostic-error]" in line for line in said):
+        results = [run(batch, options) for batch in joined.batches]
+        return [line for lines, _ in results for line in lines], any(failed for _, failed in results)
+    return said, found
+
+
 def new_findings(said, seen):
     """The lines without those of findings that were printed before."""
     lines, wanted = [], True
@@ -185,22 +261,23 @@ def main():
     cache = Cache(build / "clang-tidy.json", [version, options, *(pathlib.Path(path).read_text() for path in configs)])
     total = len({source for batch in batches for source in batch.sources})
     todo = [batch for batch in batches if chosen or not cache.is_clean(batch)]
-    todo.sort(key=Batch.size, reverse=True)
+    runs = join(todo, build / "clang-tidy")
     print(f"clang-tidy: {total} files in {len(batches)} batches, {len(batches) - len(todo)} of them unchanged "
-          f"since they were clean", flush=True)
+          f"since they were clean; {len(runs)} runs", flush=True)
     failed, seen, began = 0, set(), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(run, batch, options): batch for batch in todo}
+        running = {pool.submit(run_joined, joined, options): joined for joined in runs}
         for count, future in enumerate(concurrent.futures.as_completed(running), 1):
-            batch = running[future]
+            joined = running[future]
             said, found = future.result()
-            cache.forget(batch)
+            for batch in joined.batches:
+                cache.forget(batch)
+                if not found and not chosen:
+                    cache.add(batch)
             if found:
                 failed += 1
                 print("\n".join(new_findings(said, seen)))
-            elif not chosen:
-                cache.add(batch)
-            print(f"clang-tidy: {count}/{len(todo)} {batch.name}{': FAILED' if found else ''} "
+            print(f"clang-tidy: {count}/{len(runs)} {joined.name}{': FAILED' if found else ''} "
                   f"({time.monotonic() - began:.0f} s)", flush=True)
             cache.save()
     pathlib.Path(build / "clang-tidy.count").write_text(f"{total}\n")

@@ -28,7 +28,7 @@
 namespace npg::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using Document = nlohmann::ordered_json;
 
 // What stands for the Service's own in the template.
 constexpr const char* kRecordedName = "load-0";
@@ -38,22 +38,22 @@ constexpr const char* kRecordedPort = "35924";
 absl::StatusOr<std::string> Template() {
   const std::string path = testing::TestdataPath("services-list.json");
   std::ifstream file(path);
-  const Json list = Json::parse(file, nullptr, /*allow_exceptions=*/false);
+  const Document list = Document::parse(file, nullptr, /*allow_exceptions=*/false);
   if (list.is_discarded()) return absl::NotFoundError(absl::StrCat("read ", path, ": no JSON"));
-  for (Json item : list.value("items", Json::array())) {
+  for (Document item : list.value("items", Document::array())) {
     if (item["metadata"].value("name", "") != kRecordedName) continue;
-    Json applied = {{"apiVersion", "v1"},
-                    {"kind", "Service"},
-                    {"metadata",
-                     {{"annotations", Json::object()},
-                      {"labels", item["metadata"]["labels"]},
-                      {"name", kRecordedName},
-                      {"namespace", item["metadata"]["namespace"]}}},
-                    {"spec", item["spec"]}};
+    Document applied = {{"apiVersion", "v1"},
+                        {"kind", "Service"},
+                        {"metadata",
+                         {{"annotations", Document::object()},
+                          {"labels", item["metadata"]["labels"]},
+                          {"name", kRecordedName},
+                          {"namespace", item["metadata"]["namespace"]}}},
+                        {"spec", item["spec"]}};
     item["metadata"]["annotations"]["kubectl.kubernetes.io/last-applied-configuration"] =
         applied.dump() + "\n";
-    Json& managers = item["metadata"]["managedFields"];
-    Json other = managers.at(0);
+    Document& managers = item["metadata"]["managedFields"];
+    Document other = managers.at(0);
     other["manager"] = "kubectl-client-side-apply";
     managers.push_back(std::move(other));
     return item.dump();

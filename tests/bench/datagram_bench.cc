@@ -35,13 +35,13 @@ using ::npg::testing::GuardProcess;
 using ::npg::testing::TestNode;
 using ::npg::testing::Transport;
 
-constexpr uint16_t kPort = 30053;
-constexpr int kRounds = 200;
+constexpr uint16_t kListenerPort = 30053;
+constexpr int kTakeovers = 200;
 // What the guard promises, for either.
-constexpr double kGoalMilliseconds = 50;
-constexpr absl::Duration kDeadline = absl::Seconds(5);
+constexpr double kTakeoverGoalMs = 50;
+constexpr absl::Duration kTakeoverDeadline = absl::Seconds(5);
 // Each bind is to find a guard that has done with the last close.
-constexpr absl::Duration kPause = absl::Milliseconds(10);
+constexpr absl::Duration kLook = absl::Milliseconds(10);
 
 // Milliseconds until the set of targets has as many entries as is wanted.
 absl::StatusOr<double> Await(base::NetlinkSocket& socket, size_t wanted) {
@@ -51,7 +51,7 @@ absl::StatusOr<double> Await(base::NetlinkSocket& socket, size_t wanted) {
     if (!elements.ok()) return elements.status();
     const absl::Duration waited = absl::Now() - start;
     if (elements->size() == wanted) return absl::ToDoubleMilliseconds(waited);
-    if (waited > kDeadline) {
+    if (waited > kTakeoverDeadline) {
       return absl::DeadlineExceededError(
           absl::StrCat("set targets4 has ", elements->size(), " entries, not ", wanted));
     }
@@ -59,12 +59,12 @@ absl::StatusOr<double> Await(base::NetlinkSocket& socket, size_t wanted) {
 }
 
 absl::StatusOr<base::UniqueFd> BindOne() {
-  const auto address = testing::MakeAddress("127.0.0.1", kPort);
+  const auto address = testing::MakeAddress("127.0.0.1", kListenerPort);
   if (!address.ok()) return address.status();
   auto fd = testing::OpenSocket(AF_INET, Transport::kUdp);
   if (!fd.ok()) return fd.status();
   if (bind(fd->get(), address->get(), address->size) != 0) {
-    return base::ErrnoStatus(errno, absl::StrCat("bind to port ", kPort));
+    return base::ErrnoStatus(errno, absl::StrCat("bind to port ", kListenerPort));
   }
   return fd;
 }
@@ -75,13 +75,13 @@ absl::StatusOr<std::vector<Figure>> DatagramFigures(absl::FunctionRef<bool()> st
   auto node = TestNode::Create();
   if (!node.ok()) return node.status();
   const std::string file = (*node)->File("nodeports.json");
-  NPG_RETURN_IF_ERROR(testing::WriteNodePortsFile(file, {{kPort, Transport::kUdp}}));
+  NPG_RETURN_IF_ERROR(testing::WriteNodePortsFile(file, {{kListenerPort, Transport::kUdp}}));
   const auto guard = GuardProcess::Start(**node, {"--source", "file", "--nodeports-file", file});
   if (!guard.ok()) return guard.status();
   auto socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return socket.status();
   std::vector<double> come, go;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kTakeovers; ++round) {
     if (stop()) return absl::CancelledError("interrupted");
     auto fd = BindOne();
     if (!fd.ok()) return fd.status();
@@ -92,14 +92,14 @@ absl::StatusOr<std::vector<Figure>> DatagramFigures(absl::FunctionRef<bool()> st
     const absl::StatusOr<double> gone = Await(*socket, 0);
     if (!gone.ok()) return gone.status();
     go.push_back(*gone);
-    absl::SleepFor(kPause);
+    absl::SleepFor(kLook);
   }
   const std::string group = "UDP listener on a NodePort, its clients not connected";
   return std::vector<Figure>{
       {group, "bind() to exempt, p50", "ms", Quantile(come, 0.5)},
-      {group, "bind() to exempt, p99", "ms", Quantile(come, 0.99), kGoalMilliseconds},
+      {group, "bind() to exempt, p99", "ms", Quantile(come, 0.99), kTakeoverGoalMs},
       {group, "close() to not exempt, p50", "ms", Quantile(go, 0.5)},
-      {group, "close() to not exempt, p99", "ms", Quantile(go, 0.99), kGoalMilliseconds},
+      {group, "close() to not exempt, p99", "ms", Quantile(go, 0.99), kTakeoverGoalMs},
   };
 }
 

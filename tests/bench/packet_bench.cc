@@ -37,8 +37,8 @@ using ::npg::testing::SocketAddress;
 using ::npg::testing::TcpAndUdp;
 using ::npg::testing::Transport;
 
-constexpr uint16_t kPort = 9999;  // of the server; no NodePort
-constexpr size_t kFlows = 5000;   // of other connections: 10,000 entries
+constexpr uint16_t kServerPort = 9999;  // no NodePort
+constexpr size_t kFlows = 5000;         // of other connections: 10,000 entries
 constexpr uint32_t kMark = 0x1000;
 
 // A network namespace in one of the states that are compared.
@@ -65,7 +65,7 @@ absl::Status Mark(int fd) {
   return absl::OkStatus();
 }
 
-absl::Status Connect(int fd, const SocketAddress& to) {
+absl::Status ConnectTo(int fd, const SocketAddress& to) {
   if (connect(fd, to.get(), to.size) != 0) return base::ErrnoStatus(errno, "connect");
   return absl::OkStatus();
 }
@@ -103,7 +103,7 @@ absl::Status InstallRules(Node& node) {
 
 // A listener, and one connection to it that stays.
 absl::Status OpenSockets(Node& node, Transport transport) {
-  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kPort);
+  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kServerPort);
   if (!at.ok()) return at.status();
   absl::StatusOr<base::UniqueFd> listener = OpenSocket(AF_INET, transport);
   if (!listener.ok()) return listener.status();
@@ -114,7 +114,7 @@ absl::Status OpenSockets(Node& node, Transport transport) {
   if (transport == Transport::kTcp && listen(listener->get(), 128) != 0) {
     return base::ErrnoStatus(errno, "listen");
   }
-  NPG_RETURN_IF_ERROR(Connect(client->get(), *at));
+  NPG_RETURN_IF_ERROR(ConnectTo(client->get(), *at));
   node.client = *std::move(client);
   if (transport == Transport::kTcp) {
     node.server.Reset(accept4(listener->get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -128,7 +128,7 @@ absl::Status OpenSockets(Node& node, Transport transport) {
     return base::ErrnoStatus(errno, "getsockname");
   }
   node.server = *std::move(listener);
-  return Connect(node.server.get(), back);
+  return ConnectTo(node.server.get(), back);
 }
 
 absl::Status Ping(int from, int to) {
@@ -169,13 +169,13 @@ absl::Status OpenClients(const Node& node, size_t count, std::vector<base::Uniqu
 // Connect, a request, its response, close.
 absl::StatusOr<double> WholeConnections(const Node& node) {
   constexpr size_t kTimes = 16;
-  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kPort);
+  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kServerPort);
   if (!at.ok()) return at.status();
   std::vector<base::UniqueFd> clients;
   NPG_RETURN_IF_ERROR(OpenClients(node, kTimes, clients));
   const double start = ThreadNanoseconds();
   for (base::UniqueFd& client : clients) {
-    NPG_RETURN_IF_ERROR(Connect(client.get(), *at));
+    NPG_RETURN_IF_ERROR(ConnectTo(client.get(), *at));
     const base::UniqueFd server(accept4(node.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!server) return base::ErrnoStatus(errno, "accept");
     NPG_RETURN_IF_ERROR(Ping(client.get(), server.get()));

@@ -44,11 +44,11 @@ using ::npg::testing::Transport;
 constexpr size_t kProcesses = 2000;
 constexpr size_t kSockets = kProcesses * Crowd::kSocketsEach;
 // Below the ports that the kernel picks.
-constexpr uint16_t kFirstPort = 30000;
-constexpr uint16_t kNodePorts = 50;
+constexpr uint16_t kFirstListenerPort = 30000;
+constexpr uint16_t kKnownNodePorts = 50;
 constexpr uint16_t kConflicts = 5;
-constexpr int kRounds = 50;
-constexpr double kGoalMilliseconds = 150;
+constexpr int kScans = 50;
+constexpr double kScanGoalMs = 150;
 constexpr int kConflictsFound = 3;  // the exit code for them
 
 double Milliseconds(const timeval& time) {
@@ -143,8 +143,8 @@ absl::StatusOr<std::vector<Figure>> ScanFigures(absl::FunctionRef<bool()> stop) 
   if (!node.ok()) return node.status();
   std::vector<testing::NodePort> nodeports;
   std::vector<uint16_t> conflicts;
-  for (uint16_t i = 0; i < kNodePorts; ++i) {
-    const auto port = static_cast<uint16_t>(kFirstPort + i);
+  for (uint16_t i = 0; i < kKnownNodePorts; ++i) {
+    const auto port = static_cast<uint16_t>(kFirstListenerPort + i);
     nodeports.push_back({port, Transport::kTcp});
     if (i < kConflicts) conflicts.push_back(port);
   }
@@ -156,7 +156,7 @@ absl::StatusOr<std::vector<Figure>> ScanFigures(absl::FunctionRef<bool()> stop) 
   const std::vector<std::string> command = testing::GuardCommand(
       **node, {"scan", "--source", "file", "--nodeports-file", file, "-o", "json"});
   Times times;
-  for (int round = 0; round < kRounds; ++round) {
+  for (int round = 0; round < kScans; ++round) {
     if (stop()) return absl::CancelledError("interrupted");
     NPG_RETURN_IF_ERROR(TimeScan(command, times));
     NPG_RETURN_IF_ERROR(TimeWalk(times));
@@ -166,9 +166,9 @@ absl::StatusOr<std::vector<Figure>> ScanFigures(absl::FunctionRef<bool()> stop) 
   const double best = Quantile(times.wall, 0);
   const double walk = Quantile(times.walk, 0);
   return std::vector<Figure>{
-      {group, "wall time, best", "ms", best, kGoalMilliseconds},
-      {group, "wall time, p50", "ms", Quantile(times.wall, 0.5), kGoalMilliseconds},
-      {group, "wall time, p99", "ms", Quantile(times.wall, 0.99), kGoalMilliseconds},
+      {group, "wall time, best", "ms", best, kScanGoalMs},
+      {group, "wall time, p50", "ms", Quantile(times.wall, 0.5), kScanGoalMs},
+      {group, "wall time, p99", "ms", Quantile(times.wall, 0.99), kScanGoalMs},
       {group, "processor time, p50", "ms", Quantile(times.cpu, 0.5)},
       {group, "reading /proc/*/fd alone, best", "ms", walk},
       {group, "reading /proc/*/fd alone, p50", "ms", Quantile(times.walk, 0.5)},
