@@ -56,8 +56,13 @@ wait_for_lock() {
 # debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with
 # these packages, below build/debian. Made once a week, so that it has the updates.
 debian_root() {
-  local release=$1 folder=${top:?}/build/debian sources key lock temporary
+  local release=$1 folder=${top:?}/build/debian sources key lock temporary merged=()
   shift
+  # Of the two that bring /bin and /usr/bin together, the one that does not need perl.
+  if [[ $release == bookworm ]]; then
+    merged=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr)
+    set -- usr-is-merged "$@"
+  fi
   sources=$(debian_sources "$release")
   key=$(printf '%s\n' "$sources" "$(dpkg --print-architecture)" "$@" | sha256sum | cut -c1-12)
   mkdir -p -- "$folder"
@@ -70,7 +75,7 @@ debian_root() {
     temporary=${work:-$folder}/${debian_root##*/}.new
     # Those of other package lists, which nobody has asked for lately.
     find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
-    if mmdebstrap --quiet --mode=root --variant=apt --format=tar --dpkgopt=force-unsafe-io \
+    if mmdebstrap --quiet --mode=root --variant=apt --format=tar "${merged[@]}" --dpkgopt=force-unsafe-io \
       --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
       --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
       --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \

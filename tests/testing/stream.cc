@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <thread>
@@ -31,10 +32,10 @@ constexpr size_t kStreamChunk = 65536;
 constexpr size_t kDatagram = 1200;
 constexpr int kStallMs = 60'000;
 // Busy, but not to the point of starving the rest of the test.
-constexpr absl::Duration kPause = absl::Milliseconds(2);
+constexpr absl::Duration kPause = absl::Milliseconds(5);
 
-// Bytes [offset, offset + size) of an endless sequence (splitmix64) that is
-// nowhere like itself: a lost, repeated or foreign piece shows.
+// Bytes [offset, offset + size) of an endless sequence (splitmix64, words in host order) that
+// is nowhere like itself: a lost, repeated or foreign piece shows.
 std::string Sequence(uint64_t seed, uint64_t offset, size_t size) {
   std::string bytes(size, '\0');
   for (size_t i = 0; i < size;) {
@@ -43,9 +44,10 @@ std::string Sequence(uint64_t seed, uint64_t offset, size_t size) {
     word = (word ^ (word >> 30U)) * 0xbf58476d1ce4e5b9U;
     word = (word ^ (word >> 27U)) * 0x94d049bb133111ebU;
     word ^= word >> 31U;
-    for (uint64_t byte = at % 8; byte < 8 && i < size; ++byte, ++i) {
-      bytes[i] = static_cast<char>(word >> (8 * byte));
-    }
+    const size_t skipped = at % 8;
+    const size_t part = std::min(sizeof(word) - skipped, size - i);
+    std::memcpy(&bytes[i], reinterpret_cast<const char*>(&word) + skipped, part);
+    i += part;
   }
   return bytes;
 }
