@@ -37,10 +37,12 @@ absl::Status RetrySynSoon(const std::string& path) {
   constexpr auto kOp = static_cast<int16_t>(offsetof(bpf_sock_ops, op));
   constexpr auto kReply = static_cast<int16_t>(offsetof(bpf_sock_ops, reply));
   // Asked for the first timeout of a connection, it replies kJiffies; otherwise nothing.
-  constexpr std::array<bpf_insn, 5> kProgram = {
+  // Kernels before 6.4 refuse to store an immediate value in the context.
+  constexpr std::array<bpf_insn, 6> kProgram = {
       Instruction(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_2, BPF_REG_1, kOp, 0),
-      Instruction(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 1, BPF_SOCK_OPS_TIMEOUT_INIT),
-      Instruction(BPF_ST | BPF_MEM | BPF_W, BPF_REG_1, 0, kReply, kJiffies),
+      Instruction(BPF_JMP | BPF_JNE | BPF_K, BPF_REG_2, 0, 2, BPF_SOCK_OPS_TIMEOUT_INIT),
+      Instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_3, 0, 0, kJiffies),
+      Instruction(BPF_STX | BPF_MEM | BPF_W, BPF_REG_1, BPF_REG_3, kReply, 0),
       Instruction(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 1),
       Instruction(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
   };
