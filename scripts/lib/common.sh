@@ -20,7 +20,7 @@ need_root() {
   [[ $EUID -eq 0 ]] || die "$EXIT_NOT_CAPABLE" "needs root ($1); try: sudo scripts/${0##*/}"
 }
 
-# Under sudo, what was built belongs to whoever typed it: a build folder full
+# Under sudo, what was built belongs to the user who ran sudo: a build folder full
 # of root's files would fail their next plain scripts/build.
 give_back_build() {
   if [[ $EUID -eq 0 && -n ${SUDO_UID:-} && -d $top/build &&
@@ -41,6 +41,7 @@ present() {
       done
       return 1
       ;;
+    clang-runtime:*) [[ -e $(clang --print-file-name="libclang_rt.$what-$(uname -m).a" 2>/dev/null) ]] ;;
     python3:*) /usr/bin/python3 -c "import $what" 2>/dev/null ;;
     *) die 1 "scripts/lib/packages: unknown probe $1" ;;
   esac

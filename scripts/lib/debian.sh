@@ -73,7 +73,7 @@ debian_root() {
     printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
     # In the folder of a script that is contained, which goes with it.
     temporary=${work:-$folder}/${debian_root##*/}.new
-    # Those of other package lists, which nobody has asked for lately.
+    # Remove roots of other package lists that were not used for two weeks.
     find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar "${merged[@]}" --dpkgopt=force-unsafe-io \
       --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
