@@ -9,21 +9,19 @@
 
 namespace npg::serve {
 
-using Json = nlohmann::ordered_json;
-
-const Json& Field(const Json& json, const char* name) {
-  static const auto* const kNull = new Json(nullptr);
+const nlohmann::ordered_json& Field(const nlohmann::ordered_json& json, const char* name) {
+  static const auto* const kNull = new nlohmann::ordered_json(nullptr);
   if (!json.is_object()) return *kNull;
   const auto found = json.find(name);
   return found == json.end() ? *kNull : *found;
 }
 
-std::optional<double> NumberIn(const Json& json) {
+std::optional<double> NumberIn(const nlohmann::ordered_json& json) {
   if (!json.is_number()) return std::nullopt;
   return json.get<double>();
 }
 
-std::optional<absl::Time> TimeIn(const Json& json) {
+std::optional<absl::Time> TimeIn(const nlohmann::ordered_json& json) {
   absl::Time time;
   if (!json.is_string() || !absl::ParseTime(absl::RFC3339_full, TextIn(json), &time, nullptr)) {
     return std::nullopt;
@@ -31,8 +29,10 @@ std::optional<absl::Time> TimeIn(const Json& json) {
   return time;
 }
 
-std::string TextIn(const Json& json) { return json.is_string() ? json.get<std::string>() : ""; }
+std::string TextIn(const nlohmann::ordered_json& json) {
+  return json.is_string() ? json.get<std::string>() : "";
+}
 
-bool IsTrue(const Json& json) { return json.is_boolean() && json.get<bool>(); }
+bool IsTrue(const nlohmann::ordered_json& json) { return json.is_boolean() && json.get<bool>(); }
 
 }  // namespace npg::serve
