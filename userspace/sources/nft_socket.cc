@@ -33,7 +33,7 @@ constexpr size_t kPiece = 65536;
 // The kernel answers at once; this is for a kernel that does not.
 constexpr timeval kPatience = {5, 0};
 
-absl::Status Failed(int error, absl::string_view what) {
+absl::Status SocketError(int error, absl::string_view what) {
   absl::Status status = base::ErrnoStatus(error, what);
   if (error != EPERM) return status;
   return {status.code(),
@@ -62,9 +62,10 @@ absl::string_view FamilyName(uint8_t family) { return family == AF_INET6 ? "ip6"
 
 absl::StatusOr<MnlSocket> OpenNetfilterSocket(unsigned groups) {
   MnlSocket socket(mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC));
-  if (!socket) return Failed(errno, "open a netfilter socket");
+  if (!socket) return SocketError(errno, "open a netfilter socket");
   if (mnl_socket_bind(socket.get(), groups, MNL_SOCKET_AUTOPID) != 0) {
-    return Failed(errno, groups == 0 ? "bind a netfilter socket" : "listen to nf_tables changes");
+    return SocketError(errno,
+                       groups == 0 ? "bind a netfilter socket" : "listen to nf_tables changes");
   }
   return socket;
 }
@@ -74,7 +75,7 @@ absl::StatusOr<NftSocket> NftSocket::Open() {
   if (!socket.ok()) return socket.status();
   if (setsockopt(mnl_socket_get_fd(socket->get()), SOL_SOCKET, SO_RCVTIMEO, &kPatience,
                  sizeof(kPatience)) != 0) {
-    return Failed(errno, "limit the wait of a netfilter socket");
+    return SocketError(errno, "limit the wait of a netfilter socket");
   }
   return NftSocket(*std::move(socket));
 }
@@ -96,7 +97,7 @@ absl::StatusOr<std::vector<char>> NftSocket::Ask(const Request& request, absl::s
     return absl::InvalidArgumentError("the name is too long");
   }
   if (mnl_socket_sendto(socket_.get(), message, message->nlmsg_len) < 0) {
-    return Failed(errno, "ask nf_tables");
+    return SocketError(errno, "ask nf_tables");
   }
   std::vector<char> reply;
   bool last = false;
@@ -112,7 +113,7 @@ absl::StatusOr<std::vector<char>> NftSocket::Ask(const Request& request, absl::s
       return absl::DeadlineExceededError(
           absl::StrCat("no answer from nf_tables within ", kPatience.tv_sec, " s"));
     }
-    if (got < 0) return Failed(errno, "receive the answer of nf_tables");
+    if (got < 0) return SocketError(errno, "receive the answer of nf_tables");
     reply.resize(before + static_cast<size_t>(got));
     last = got == 0 || IsLast({reply.data() + before, static_cast<size_t>(got)});
   }
@@ -129,7 +130,7 @@ absl::StatusOr<bool> NftSocket::HasChain(uint8_t family, absl::string_view table
   const int error = ErrorOfReply({reply->data(), reply->size()});
   if (error == 0) return true;
   if (error == ENOENT || error == EAFNOSUPPORT) return false;
-  return Failed(error, what);
+  return SocketError(error, what);
 }
 
 absl::StatusOr<std::vector<char>> NftSocket::DumpMap(uint8_t family, absl::string_view table,
@@ -139,7 +140,7 @@ absl::StatusOr<std::vector<char>> NftSocket::DumpMap(uint8_t family, absl::strin
   absl::StatusOr<std::vector<char>> reply =
       Ask({NFT_MSG_GETSETELEM, NLM_F_DUMP, family, NFTA_SET_ELEM_LIST_SET}, table, map);
   if (!reply.ok()) return base::Annotate(reply.status(), what);
-  if (ErrorOfReply({reply->data(), reply->size()}) == EPERM) return Failed(EPERM, what);
+  if (ErrorOfReply({reply->data(), reply->size()}) == EPERM) return SocketError(EPERM, what);
   return reply;
 }
 
