@@ -11,7 +11,6 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "sources/kubernetes/json_scanner.h"
 #include "testing/status_asserts.h"
 #include "unit/sources/kubernetes_chunks.h"
 #include "unit/sources/kubernetes_split.h"
@@ -194,12 +193,12 @@ TEST(SplitterTest, RefusesWhatIsNot) {
     EXPECT_EQ(split.status.message().find_first_of("\n\x01"), absl::string_view::npos) << text;
   }
   EXPECT_EQ(SplitText(Mode::kStream, "{\"a\":1 \"b\":2}").status.message(),
-            "is not valid JSON: '\\\"' where ',' or '}' is expected at byte 7");
+            "is not valid JSON: unexpected '\\\"' at byte 7");
 }
 
 TEST(SplitterTest, BoundsTheDepth) {
   // The document and a member's list are outside of the innermost.
-  const size_t inner = JsonScanner::kMaxDepth - 1;
+  const size_t inner = ObjectSplitter::kMaxDepth - 1;
   const auto nested = [](size_t depth) {
     return absl::StrCat("{\"a\":", std::string(depth, '['), std::string(depth, ']'), "}");
   };

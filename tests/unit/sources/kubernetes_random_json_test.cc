@@ -107,7 +107,7 @@ TEST(RandomJsonTest, IsTakenWhereTheParserTakesIt) {
     Split split;
     ObjectSplitter splitter(Mode::kStream);
     absl::Status status = splitter.Feed(text, [&](simdjson::padded_string_view object) {
-      // The splitter leaves UTF-8 to the parser.
+      // As the decoders do after the splitter.
       simdjson::ondemand::parser on_demand;
       const auto error = on_demand.iterate(object).error();
       split.objects.emplace_back(object.data(), object.size());

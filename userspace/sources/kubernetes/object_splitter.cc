@@ -7,15 +7,18 @@
 #include <cstddef>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "core/service_name.h"
-#include "sources/kubernetes/json_scanner.h"
 
 namespace npg::sources {
 namespace {
@@ -26,11 +29,19 @@ constexpr size_t kSlice = size_t{64} << 10;
 // A buffer that one large object has made larger than this is given back.
 constexpr size_t kKeptBuffer = size_t{1} << 20;
 
-// In a list, brackets are of interest down to those of an item: the document's,
-// the list of items', the item's.
+// Outside of an item of a list: the document and its list of items.
 constexpr size_t kItemDepth = 2;
 
+// A parser keeps several times the largest text it has seen. Above this it is begun anew.
+constexpr size_t kKeptChecker = size_t{256} << 10;
+
 constexpr absl::string_view kSpace = " \t\r\n";
+
+// Half of a surrogate pair ("\ud800") is JSON, and simdjson refuses it. Here is
+// `json` with other characters in the place of all of them.
+std::string WithoutSurrogates(absl::string_view json) {
+  return absl::StrReplaceAll(json, {{R"(\ud)", R"(\u0)"}, {R"(\uD)", R"(\u0)"}});
+}
 
 absl::Status TooLarge(absl::string_view what, size_t limit) {
   return absl::ResourceExhaustedError(
@@ -64,117 +75,152 @@ absl::StatusOr<absl::string_view> ObjectSplitter::Finish() {
 }
 
 absl::Status ObjectSplitter::Drain(OnObject on_object) {
-  while (true) {
-    if (place_ == Place::kOutside) {
-      NPG_RETURN_IF_ERROR(Begin());
-      if (place_ == Place::kOutside) return absl::OkStatus();
-    }
-    switch (scanner_.Scan(text(), mode_ == Mode::kList ? kItemDepth : 0)) {
-      case JsonScanner::Step::kMore:
-        return Pause();
-      case JsonScanner::Step::kError:
-        return Invalid(absl::StrCat("is not valid JSON: ", scanner_.error()));
-      case JsonScanner::Step::kOpen:
-        NPG_RETURN_IF_ERROR(OnOpen());
-        break;
-      case JsonScanner::Step::kClose:
-        NPG_RETURN_IF_ERROR(OnClose(on_object));
-        break;
-    }
+  while (at_ < used_) {
+    NPG_RETURN_IF_ERROR(in_string_ ? TakeInString() : Take(buffer_[at_++], on_object));
+  }
+  return Pause();
+}
+
+// Takes a byte that is in no string.
+absl::Status ObjectSplitter::Take(char c, OnObject on_object) {
+  if (absl::StrContains(kSpace, c)) return absl::OkStatus();
+  if (place_ == Place::kOutside) return TakeOutside(c);
+  const char before = std::exchange(before_, c);
+  if (place_ == Place::kItems) return TakeBetweenItems(c, before);
+  switch (c) {
+    case '{':
+    case '[':
+    case '"':
+      return Open(c, before);
+    case '}':
+    case ']':
+      return Close(on_object);
+    default:
+      return absl::ascii_iscntrl(static_cast<unsigned char>(c)) ? Unexpected(c) : absl::OkStatus();
   }
 }
 
-// Looks for the beginning of the document or of the next object.
-absl::Status ObjectSplitter::Begin() {
-  const size_t begin = std::min(text().find_first_not_of(kSpace, mark_), used_);
-  mark_ = begin;
-  if (begin == used_) return absl::OkStatus();
-  if (done_ || text()[begin] != '{') {
+// The beginning of the document or of the next object of a stream.
+absl::Status ObjectSplitter::TakeOutside(char c) {
+  const size_t begin = at_ - 1;
+  if (done_ || c != '{') {
     return absl::InvalidArgumentError(
         absl::StrCat(done_ ? "goes on after its end" : "is no JSON object", ": \"",
                      core::Printable(text().substr(begin)), "\" at byte ", dropped_ + begin));
   }
-  scanner_.Restart(begin);
+  mark_ = begin;
+  depth_ = 1;
+  before_ = c;
   place_ = mode_ == Mode::kList ? Place::kEnvelope : Place::kObject;
   return absl::OkStatus();
 }
 
-absl::Status ObjectSplitter::OnOpen() {
-  if (place_ == Place::kEnvelope && scanner_.depth() == kItemDepth && scanner_.in_array() &&
-      scanner_.key() == "items") {
-    place_ = Place::kItems;
-    return KeepEnvelope(scanner_.position());
-  }
-  if (place_ == Place::kItems) {
-    const size_t begin = scanner_.position() - 1;
-    NPG_RETURN_IF_ERROR(CheckGap(begin));
-    if (scanner_.in_array()) return Invalid("has an item that is a list, not an object,");
+absl::Status ObjectSplitter::TakeBetweenItems(char c, char before) {
+  const size_t begin = at_ - 1;
+  if (c == '{' && before != '}') {
     mark_ = begin;
+    ++depth_;
     place_ = Place::kObject;
+  } else if (c == ']' && before != ',') {
+    mark_ = begin;
+    --depth_;
+    place_ = Place::kEnvelope;
+  } else if (absl::StrContains("{],", c)) {
+    if (c != ',' || before != '}') return Unexpected(c);
+  } else {
+    const absl::string_view item = text().substr(begin, text().find_first_of(",]", begin) - begin);
+    return Invalid(
+        absl::StrCat("has an item that is \"", core::Printable(item), "\", not an object,"));
   }
   return absl::OkStatus();
 }
 
-absl::Status ObjectSplitter::OnClose(OnObject on_object) {
-  const size_t end = scanner_.position();
-  switch (place_) {
-    case Place::kObject:
-      NPG_RETURN_IF_ERROR(HandOver(on_object));
-      mark_ = end;
-      place_ = mode_ == Mode::kList ? Place::kItems : Place::kOutside;
+absl::Status ObjectSplitter::TakeInString() {
+  const size_t begin = at_;
+  for (; at_ < used_; ++at_) {
+    const char c = buffer_[at_];
+    if (static_cast<unsigned char>(c) < ' ') {
+      ++at_;
+      return Invalid("is not valid JSON: a control character in a string");
+    }
+    if (escaped_) {
+      escaped_ = false;
+    } else if (c == '\\') {
+      escaped_ = true;
+    } else if (c == '"') {
+      in_string_ = false;
       break;
-    case Place::kItems:
-      NPG_RETURN_IF_ERROR(CheckGap(end - 1));
-      mark_ = end - 1;
-      place_ = Place::kEnvelope;
-      break;
-    case Place::kEnvelope:
-      if (scanner_.depth() > 0) break;
-      NPG_RETURN_IF_ERROR(KeepEnvelope(end));
-      done_ = true;
-      place_ = Place::kOutside;
-      break;
-    case Place::kOutside:
-      break;
+    }
+  }
+  if (place_ == Place::kEnvelope && depth_ == 1) key_.append(&buffer_[begin], at_ - begin);
+  if (!in_string_) ++at_;
+  return absl::OkStatus();
+}
+
+absl::Status ObjectSplitter::Open(char c, char before) {
+  if (!absl::StrContains("{[,:", before)) return Unexpected(c);
+  if (c == '"') {
+    in_string_ = true;
+    if (depth_ == 1) key_.clear();
+    return absl::OkStatus();
+  }
+  if (depth_ == kMaxDepth) {
+    return Invalid(absl::StrCat("is not valid JSON: nested more than ", kMaxDepth, " deep"));
+  }
+  ++depth_;
+  if (place_ == Place::kEnvelope && depth_ == kItemDepth && c == '[' && key_ == "items") {
+    place_ = Place::kItems;
+    return KeepEnvelope(at_);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ObjectSplitter::Close(OnObject on_object) {
+  --depth_;
+  if (place_ == Place::kEnvelope && depth_ == 0) {
+    NPG_RETURN_IF_ERROR(KeepEnvelope(at_));
+    done_ = true;
+    place_ = Place::kOutside;
+  } else if (place_ == Place::kObject && depth_ == (mode_ == Mode::kList ? kItemDepth : 0)) {
+    NPG_RETURN_IF_ERROR(HandOver(on_object));
+    mark_ = at_;
+    place_ = mode_ == Mode::kList ? Place::kItems : Place::kOutside;
   }
   return absl::OkStatus();
 }
 
 absl::Status ObjectSplitter::HandOver(OnObject on_object) {
-  const size_t size = scanner_.position() - mark_;
+  const size_t size = at_ - mark_;
   if (size > kMaxObject) return TooLarge("an object", kMaxObject);
   ++objects_;
+  NPG_RETURN_IF_ERROR(CheckObject(text().substr(mark_, size)));
   return on_object(
       simdjson::padded_string_view(buffer_.data() + mark_, size, buffer_.size() - mark_));
 }
 
-// The bytes that are there end where nothing does.
+// Checks text that is followed by the parser's padding.
+absl::Status ObjectSplitter::CheckObject(absl::string_view json) {
+  if (checker_.capacity() > kKeptChecker) checker_ = simdjson::dom::parser();
+  simdjson::error_code error = checker_.parse(json.data(), json.size(), false).error();
+  if (error == simdjson::STRING_ERROR) error = checker_.parse(WithoutSurrogates(json)).error();
+  if (error == simdjson::SUCCESS) return absl::OkStatus();
+  return Invalid(absl::StrCat("has an ", mode_ == Mode::kList ? "item " : "event ", objects_,
+                              " that is not valid JSON: ", simdjson::error_message(error)));
+}
+
+// The bytes that are there have been taken.
 absl::Status ObjectSplitter::Pause() {
   switch (place_) {
     case Place::kObject:
       return used_ - mark_ > kMaxObject ? TooLarge("an object", kMaxObject) : absl::OkStatus();
-    case Place::kItems:
-      NPG_RETURN_IF_ERROR(CheckGap(used_));
-      mark_ = used_;
-      return absl::OkStatus();
     case Place::kEnvelope:
-      if (envelope_.size() + used_ - mark_ > kMaxEnvelope) {
-        return TooLarge("a frame around its items", kMaxEnvelope);
-      }
-      return KeepEnvelope(scanner_.keep_from());
+      return KeepEnvelope(used_);
+    case Place::kItems:
     case Place::kOutside:
+      mark_ = used_;
       break;
   }
   return absl::OkStatus();
-}
-
-// Between items there are commas, which the scanner has checked, and white space.
-absl::Status ObjectSplitter::CheckGap(size_t end) const {
-  const absl::string_view gap = text().substr(mark_, end - mark_);
-  const size_t other = gap.find_first_not_of(" \t\r\n,");
-  if (other == absl::string_view::npos) return absl::OkStatus();
-  return Invalid(absl::StrCat("has an item that is \"", core::Printable(gap.substr(other)),
-                              "\", not an object,"));
 }
 
 absl::Status ObjectSplitter::KeepEnvelope(size_t end) {
@@ -187,8 +233,13 @@ absl::Status ObjectSplitter::KeepEnvelope(size_t end) {
   return absl::OkStatus();
 }
 
+absl::Status ObjectSplitter::Unexpected(char c) const {
+  return Invalid(absl::StrCat("is not valid JSON: unexpected '", core::Printable({&c, 1}), "'"));
+}
+
+// Of the byte that has been taken last.
 absl::Status ObjectSplitter::Invalid(absl::string_view why) const {
-  return absl::InvalidArgumentError(absl::StrCat(why, " at byte ", dropped_ + scanner_.position()));
+  return absl::InvalidArgumentError(absl::StrCat(why, " at byte ", dropped_ + at_ - 1));
 }
 
 void ObjectSplitter::Append(absl::string_view bytes) {
@@ -203,7 +254,7 @@ void ObjectSplitter::Compact() {
   std::memmove(buffer_.data(), buffer_.data() + mark_, used_ - mark_);
   used_ -= mark_;
   dropped_ += mark_;
-  if (place_ != Place::kOutside) scanner_.Drop(mark_);
+  at_ -= mark_;
   mark_ = 0;
   if (buffer_.size() > kKeptBuffer && used_ <= kSlice) {
     buffer_ = std::vector<char>(buffer_.data(), buffer_.data() + used_);

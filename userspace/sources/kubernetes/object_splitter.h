@@ -13,14 +13,18 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "sources/kubernetes/json_scanner.h"
 
 namespace npg::sources {
 
 // Cuts a body of the API server into the objects it consists of, while it
 // arrives, in chunks cut anywhere. Holds one object and at most 64 KiB of what
 // follows it, copies each byte once, and gives memory back after a large object.
-// What it hands over is JSON but for its UTF-8, which the parser checks.
+//
+// It finds the objects by their brackets, and simdjson checks each one whole: the
+// on-demand parser of the callers neither looks into what it passes over nor can
+// be trusted with text of which the grammar is wrong. What comes between two
+// tokens is checked at once, so that a bracket or a quote that is missing does
+// not swallow the objects that follow. See docs/design/json-lists.md.
 class ObjectSplitter {
  public:
   enum class Mode : uint8_t {
@@ -31,6 +35,8 @@ class ObjectSplitter {
   // etcd refuses objects of more than 1.5 MiB (--max-request-bytes), and so does
   // the API server above 3 MiB; JSON is larger than what they count.
   static constexpr size_t kMaxObject = size_t{16} << 20;
+  // The API server's own types nest about twenty deep; simdjson takes 1024.
+  static constexpr size_t kMaxDepth = 1000;
   // kind, apiVersion and metadata of a list take some hundred bytes.
   static constexpr size_t kMaxEnvelope = size_t{1} << 20;
 
@@ -41,14 +47,15 @@ class ObjectSplitter {
 
   // Takes the next bytes. INVALID_ARGUMENT, in one line, for what is not JSON
   // (what begins like something else, a page of a proxy say, at its first byte,
-  // quoted) or nests too deep, RESOURCE_EXHAUSTED beyond the limits above, or
-  // the error of `on_object`. After an error the same again ever after.
+  // quoted), nests too deep, or has a number beyond 64 bits, RESOURCE_EXHAUSTED beyond the limits
+  // above, or the error of `on_object`. After an error the same again ever after.
   absl::Status Feed(absl::string_view bytes, OnObject on_object);
 
   // Says that there are no more bytes. INVALID_ARGUMENT when something is
   // incomplete, or nothing came where a document was expected. Returns what is
   // left of a list without its items, `{"kind":"ServiceList",...,"items":[]}`,
-  // nothing of a stream; it lives as long as the splitter.
+  // nothing of a stream; it lives as long as the splitter. Its brackets are
+  // counted, its grammar is left to whoever parses it.
   absl::StatusOr<absl::string_view> Finish();
 
   // Bytes of memory that the splitter holds.
@@ -58,13 +65,17 @@ class ObjectSplitter {
   enum class Place : uint8_t { kOutside, kEnvelope, kItems, kObject };
 
   absl::Status Drain(OnObject on_object);
-  absl::Status Begin();
-  absl::Status OnOpen();
-  absl::Status OnClose(OnObject on_object);
+  absl::Status Take(char c, OnObject on_object);
+  absl::Status TakeOutside(char c);
+  absl::Status TakeBetweenItems(char c, char before);
+  absl::Status TakeInString();
+  absl::Status Open(char c, char before);
+  absl::Status Close(OnObject on_object);
   absl::Status HandOver(OnObject on_object);
+  absl::Status CheckObject(absl::string_view json);
   absl::Status Pause();
-  absl::Status CheckGap(size_t end) const;
   absl::Status KeepEnvelope(size_t end);
+  absl::Status Unexpected(char c) const;
   absl::Status Invalid(absl::string_view why) const;
   void Append(absl::string_view bytes);
   void Compact();
@@ -72,14 +83,20 @@ class ObjectSplitter {
 
   const Mode mode_;
   Place place_ = Place::kOutside;
-  JsonScanner scanner_;
   std::vector<char> buffer_;  // used_ bytes, and at least the parser's padding
   size_t used_ = 0;
+  size_t at_ = 0;       // the byte to be taken next
   size_t mark_ = 0;     // where the object, or what is not yet in envelope_, begins
   size_t dropped_ = 0;  // bytes that came before buffer_
+  size_t depth_ = 0;    // brackets that are open
+  char before_ = 0;     // the last byte that is neither white space nor of a string
+  bool in_string_ = false;
+  bool escaped_ = false;  // the next byte, by a backslash
+  std::string key_;       // the last string of the document of a list itself
   size_t objects_ = 0;
   bool done_ = false;  // the document of a list has ended
   std::string envelope_;
+  simdjson::dom::parser checker_;
   absl::Status status_;
 };
 
