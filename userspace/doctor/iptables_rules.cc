@@ -2,17 +2,16 @@
 #include "doctor/iptables_rules.h"
 
 #include <cstddef>
-#include <cstdint>
-#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "core/mark.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {
@@ -42,25 +41,6 @@ std::vector<std::string> Words(absl::string_view line) {
   return words;
 }
 
-std::optional<uint32_t> Number(absl::string_view text) {
-  uint32_t number = 0;
-  if (absl::ConsumePrefix(&text, "0x")) {
-    if (!absl::SimpleHexAtoi(text, &number)) return std::nullopt;
-  } else if (!absl::SimpleAtoi(text, &number)) {
-    return std::nullopt;
-  }
-  return number;
-}
-
-// "0x4000/0x4000"; without a mask all bits count.
-std::optional<std::pair<uint32_t, uint32_t>> ValueAndMask(absl::string_view text) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));
-  const std::optional<uint32_t> value = Number(parts[0]);
-  const std::optional<uint32_t> mask = parts.size() > 1 ? Number(parts[1]) : ~uint32_t{0};
-  if (!value || !mask) return std::nullopt;
-  return std::make_pair(*value, *mask);
-}
-
 // The uses in one rule. --mark is also an option of connmark, --set-xmark of CONNMARK.
 void FindMarks(const std::vector<std::string>& words, MarkUse use, std::vector<MarkUse>& marks) {
   absl::string_view match, target;
@@ -73,11 +53,11 @@ void FindMarks(const std::vector<std::string>& words, MarkUse use, std::vector<M
                        (word == "--set-xmark" || word == "--set-mark" || word == "--or-mark")) ||
                       (target == "TPROXY" && word == "--tproxy-mark");
     if (!matches && !sets) continue;
-    const auto parsed = ValueAndMask(words[i + 1]);
-    if (!parsed) continue;
+    const absl::StatusOr<core::Mark> mark = core::ParseMark(words[i + 1]);
+    if (!mark.ok()) continue;
     use.kind = matches ? MarkUse::Kind::kMatch : MarkUse::Kind::kSet;
-    use.value = parsed->first;
-    use.mask = parsed->second;
+    use.value = mark->value;
+    use.mask = mark->mask;
     marks.push_back(use);
   }
 }

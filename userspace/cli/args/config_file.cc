@@ -19,8 +19,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/printable.h"
 #include "base/unique_fd.h"
-#include "cli/args/text.h"
 #include "cli/exit_code.h"
 
 namespace npg::cli {
@@ -55,7 +55,8 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
 absl::Status AddValue(const std::string& path, const YAML::Node& key, const YAML::Node& value,
                       std::vector<std::string>& values) {
   if (!value.IsScalar()) {
-    return LineError(path, key.Mark(), absl::StrCat(Quoted(key.Scalar()), " has no plain value"));
+    return LineError(path, key.Mark(),
+                     absl::StrCat(base::Quoted(key.Scalar()), " has no plain value"));
   }
   values.push_back(value.Scalar());
   return absl::OkStatus();
@@ -70,10 +71,11 @@ absl::StatusOr<ConfigValues> Convert(const std::string& path, const YAML::Node& 
     if (!entry.first.IsScalar()) return LineError(path, entry.first.Mark(), "is not a flag name");
     const std::string& key = entry.first.Scalar();
     if (!known.contains(key)) {
-      return LineError(path, entry.first.Mark(), absl::StrCat("unknown key ", Quoted(key)));
+      return LineError(path, entry.first.Mark(), absl::StrCat("unknown key ", base::Quoted(key)));
     }
     if (values.contains(key)) {
-      return LineError(path, entry.first.Mark(), absl::StrCat(Quoted(key), " is there twice"));
+      return LineError(path, entry.first.Mark(),
+                       absl::StrCat(base::Quoted(key), " is there twice"));
     }
     std::vector<std::string>& list = values[key];
     if (!entry.second.IsSequence()) {

@@ -12,15 +12,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/printable.h"
 
 namespace npg::cli {
-
-std::string Quoted(absl::string_view text) {
-  constexpr size_t kMost = 64;
-  return absl::StrCat("\"", base::Printable(text.substr(0, kMost)),
-                      text.size() > kMost ? "..." : "", "\"");
-}
 
 size_t DisplayWidth(absl::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
@@ -59,7 +52,5 @@ std::string Count(uint64_t count, absl::string_view noun) {
   const char* plural = absl::EndsWith(noun, "s") ? "es" : "s";
   return absl::StrCat(count, " ", noun, count == 1 ? "" : plural);
 }
-
-std::string Hex(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
 }  // namespace npg::cli

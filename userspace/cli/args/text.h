@@ -12,9 +12,6 @@
 
 namespace npg::cli {
 
-// `text` for an error message: printable, in quotes, cut to 64 bytes.
-std::string Quoted(absl::string_view text);
-
 // Columns that `text` takes on a terminal; one for each code point.
 size_t DisplayWidth(absl::string_view text);
 
@@ -31,9 +28,6 @@ std::string UtcTime(absl::Time time);
 
 // "1 listener", "2 listeners", "3 processes": regular nouns only.
 std::string Count(uint64_t count, absl::string_view noun);
-
-// "0x1000".
-std::string Hex(uint32_t value);
 
 }  // namespace npg::cli
 

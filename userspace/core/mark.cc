@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/mark.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/printable.h"
+
+namespace npg::core {
+
+std::string HexText(uint32_t bits) { return absl::StrCat("0x", absl::Hex(bits)); }
+
+std::string ToString(const Mark& mark) {
+  return absl::StrCat(HexText(mark.value), "/", HexText(mark.mask));
+}
+
+absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text) {
+  uint32_t bits = 0;
+  // The parsers of absl also take signs and blanks.
+  const bool hexadecimal = absl::StartsWithIgnoreCase(text, "0x");
+  const absl::string_view digits = hexadecimal ? text.substr(2) : text;
+  const absl::string_view allowed = hexadecimal ? "0123456789abcdefABCDEF" : "0123456789";
+  const bool number =
+      !digits.empty() && digits.find_first_not_of(allowed) == absl::string_view::npos;
+  if (!number ||
+      !(hexadecimal ? absl::SimpleHexAtoi(digits, &bits) : absl::SimpleAtoi(digits, &bits))) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(base::Quoted(text), " is not a number of 32 bits, as 0x1000 or 4096"));
+  }
+  return bits;
+}
+
+absl::StatusOr<Mark> ParseMark(absl::string_view text) {
+  const size_t slash = text.find('/');
+  const absl::StatusOr<uint32_t> value = ParseMarkBits(text.substr(0, slash));
+  if (!value.ok()) return value.status();
+  Mark mark{*value, ~uint32_t{0}};
+  if (slash == absl::string_view::npos) return mark;
+  const absl::StatusOr<uint32_t> mask = ParseMarkBits(text.substr(slash + 1));
+  if (!mask.ok()) return mask.status();
+  mark.mask = *mask;
+  return mark;
+}
+
+}  // namespace npg::core
