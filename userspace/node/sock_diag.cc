@@ -27,6 +27,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "base/netlink_view.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -70,19 +71,6 @@ struct Socket {
   std::optional<bool> v6only;
 };
 
-void ReadAttributes(const uint8_t* bytes, size_t size, Socket& socket) {
-  size_t offset = 0;
-  while (size - offset >= sizeof(nlattr)) {
-    nlattr attribute{};
-    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
-    if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > size - offset) return;
-    if (attribute.nla_type == INET_DIAG_SKV6ONLY && attribute.nla_len > NLA_HDRLEN) {
-      socket.v6only = bytes[offset + NLA_HDRLEN] != 0;
-    }
-    offset += std::min<size_t>(NLA_ALIGN(attribute.nla_len), size - offset);
-  }
-}
-
 // Calls `start`, then `visit` for each socket; from the start again when the
 // kernel has to be asked again.
 absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
@@ -105,16 +93,13 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
     request.filter.condition = {mark->value, mark->mask};
   }
   const auto read = [&visit](const nlmsghdr& message) {
-    Socket socket{};
-    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
-        message.nlmsg_len < NLMSG_HDRLEN + sizeof(socket.message)) {
-      return;
-    }
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN;
-    std::memcpy(&socket.message, bytes, sizeof(socket.message));
-    const size_t used = NLMSG_ALIGN(sizeof(socket.message));
-    const size_t size = message.nlmsg_len - NLMSG_HDRLEN;
-    if (size > used) ReadAttributes(bytes + used, size - used, socket);
+    const absl::string_view payload = base::ViewOf(message).payload;
+    const auto header = base::HeaderOf<inet_diag_msg>(payload);
+    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY || !header) return;
+    Socket socket{*header, std::nullopt};
+    const absl::string_view v6only =
+        base::FindAttribute(base::AttributesBehind<inet_diag_msg>(payload), INET_DIAG_SKV6ONLY);
+    if (!v6only.empty()) socket.v6only = v6only.front() != 0;
     visit(socket);
   };
   absl::Status status = netlink.AskForEach(

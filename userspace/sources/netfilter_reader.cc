@@ -29,7 +29,7 @@
 #include "sources/iptables_save.h"
 #include "sources/merge.h"
 #include "sources/nft_maps.h"
-#include "sources/nft_socket.h"
+#include "sources/nft_queries.h"
 #include "sources/rule_parts.h"
 #include "sources/save_commands.h"
 #include "sources/source.h"
@@ -94,12 +94,7 @@ absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
 
 NetfilterEdges NetfilterEdges::OfThisNamespace() {
   return {.read_maps = ReadKubeProxyMaps,
-          .has_chain = [](uint8_t family, absl::string_view table,
-                          absl::string_view chain) -> absl::StatusOr<bool> {
-            absl::StatusOr<NftSocket> socket = NftSocket::Open();
-            if (!socket.ok()) return socket.status();
-            return socket->HasChain(family, table, chain);
-          },
+          .has_chain = HasChain,
           .command_folders = CommandFolders(),
           .proc_net = "/proc/thread-self/net",
           .limits = {}};
