@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/mark.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
 #include "base/printable.h"
 
 namespace npg::core {
@@ -22,19 +26,22 @@ std::string ToString(const Mark& mark) {
 }
 
 absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text) {
-  uint32_t bits = 0;
-  // The parsers of absl also take signs and blanks.
-  const bool hexadecimal = absl::StartsWithIgnoreCase(text, "0x");
-  const absl::string_view digits = hexadecimal ? text.substr(2) : text;
-  const absl::string_view allowed = hexadecimal ? "0123456789abcdefABCDEF" : "0123456789";
-  const bool number =
-      !digits.empty() && digits.find_first_not_of(allowed) == absl::string_view::npos;
-  if (!number ||
-      !(hexadecimal ? absl::SimpleHexAtoi(digits, &bits) : absl::SimpleAtoi(digits, &bits))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(base::Quoted(text), " is not a number of 32 bits, as 0x1000 or 4096"));
+  std::optional<uint32_t> bits;
+  if (absl::StartsWithIgnoreCase(text, "0x")) {
+    uint32_t number = 0;
+    // The parser of absl also takes signs, blanks and a second "0x".
+    const absl::string_view digits = text.substr(2);
+    if (std::all_of(digits.begin(), digits.end(),
+                    [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); }) &&
+        absl::SimpleHexAtoi(digits, &number)) {
+      bits = number;
+    }
+  } else {
+    bits = base::ParseDecimal<uint32_t>(text);
   }
-  return bits;
+  if (bits) return *bits;
+  return absl::InvalidArgumentError(
+      absl::StrCat(base::Quoted(text), " is not a number of 32 bits, as 0x1000 or 4096"));
 }
 
 absl::StatusOr<Mark> ParseMark(absl::string_view text) {

@@ -2,6 +2,7 @@
 #include "doctor/iptables_rules.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,35 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/shell_words.h"
 #include "core/mark.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {
 namespace {
-
-// The words of a rule; what is quoted (a comment, say) is one word.
-std::vector<std::string> Words(absl::string_view line) {
-  std::vector<std::string> words;
-  std::string word;
-  bool quoted = false, any = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted && c == '\\' && i + 1 < line.size()) {
-      word += line[++i];
-    } else if (c == '"') {
-      quoted = !quoted;
-      any = true;
-    } else if (c == ' ' && !quoted) {
-      if (any || !word.empty()) words.push_back(std::move(word));
-      word.clear();
-      any = false;
-    } else {
-      word += c;
-    }
-  }
-  if (any || !word.empty()) words.push_back(std::move(word));
-  return words;
-}
 
 // The uses in one rule. --mark is also an option of connmark, --set-xmark of CONNMARK.
 void FindMarks(const std::vector<std::string>& words, MarkUse use, std::vector<MarkUse>& marks) {
@@ -87,12 +65,13 @@ IptablesRules ParseIptablesRules(absl::string_view saved, absl::string_view prog
       const bool jump = table == "nat" && absl::StrContains(line, "-j KUBE-NODEPORTS");
       rules.localhost_nfacct |= absl::StrContains(line, "localhost_nps_");
       if (!jump && !absl::StrContains(line, "mark")) continue;
-      const std::vector<std::string> words = Words(line);
-      if (jump && Has(words, {"-j", "KUBE-NODEPORTS"})) {
+      const std::optional<std::vector<std::string>> words = base::ShellWords(line);
+      if (!words) continue;
+      if (jump && Has(*words, {"-j", "KUBE-NODEPORTS"})) {
         rules.nodeports = true;
-        rules.loopback_too |= !Has(words, {"!", "-d", "127.0.0.0/8"});
+        rules.loopback_too |= !Has(*words, {"!", "-d", "127.0.0.0/8"});
       }
-      FindMarks(words, {absl::StrCat(program, " table ", table), std::string(line)}, rules.marks);
+      FindMarks(*words, {absl::StrCat(program, " table ", table), std::string(line)}, rules.marks);
     }
   }
   return rules;

@@ -14,11 +14,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
 #include "base/errno_status.h"
 #include "base/printable.h"
 #include "cli/args/command_line.h"
@@ -29,6 +29,7 @@
 #include "cli/exit_code.h"
 #include "core/mark.h"
 #include "core/owner_policy.h"
+#include "core/port.h"
 #include "guard_abi.h"
 #include "serve/http_address.h"
 
@@ -84,12 +85,11 @@ Flag NumberFlag(std::string name, std::string value, std::string help, std::shar
       false,
       [target = std::move(target)](const Values& values) {
         const std::string& text = values.back();
-        T number = 0;
-        if (text.empty() || text.find_first_not_of("0123456789") != std::string::npos ||
-            !absl::SimpleAtoi(text, &number)) {
+        const std::optional<T> number = base::ParseDecimal<T>(text);
+        if (!number) {
           return absl::InvalidArgumentError(absl::StrCat(base::Quoted(text), " is not a number"));
         }
-        *target = number;
+        *target = *number;
         return absl::OkStatus();
       }};
 }
@@ -335,10 +335,10 @@ void CommandLine::AddExplain() {
     if (port->count() == 0) {
       return UsageError("no port given, as in 'nodeport-guard explain 33589'");
     }
-    const auto parsed = ParsePortArgument(port->results().back());
-    if (!parsed.ok()) return parsed.status();
-    options->port = parsed->first;
-    options->protocol = parsed->second;
+    const auto parsed = core::ParsePortAndProtocol(port->results().back());
+    if (!parsed.ok()) return UsageError(parsed.status().message());
+    options->port = parsed->port;
+    options->protocol = parsed->protocol;
     return *options;
   };
 }

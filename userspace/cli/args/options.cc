@@ -76,18 +76,4 @@ absl::StatusOr<core::Mark> CombineMark(std::optional<uint32_t> mark, std::option
   return result;
 }
 
-absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
-    absl::string_view text) {
-  std::optional<core::Protocol> protocol;
-  if (const size_t slash = text.find('/'); slash != absl::string_view::npos) {
-    const absl::StatusOr<core::Protocol> parsed = core::ParseProtocol(text.substr(slash + 1));
-    if (!parsed.ok()) return UsageError(parsed.status().message());
-    protocol = *parsed;
-    text = text.substr(0, slash);
-  }
-  const absl::StatusOr<uint16_t> port = core::ParsePort(text);
-  if (!port.ok()) return UsageError(port.status().message());
-  return std::make_pair(*port, protocol);
-}
-
 }  // namespace npg::cli

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
@@ -117,10 +116,6 @@ absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& o
 // The mark of --mark and --mark-mask, each if it was given. A mark without a
 // mask is its own mask. Usage error for a mark with bits outside the mask.
 absl::StatusOr<core::Mark> CombineMark(std::optional<uint32_t> mark, std::optional<uint32_t> mask);
-
-// "33589", "33589/tcp".
-absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
-    absl::string_view text);
 
 }  // namespace npg::cli
 

@@ -36,14 +36,6 @@ std::vector<std::string> Wrap(absl::string_view text, size_t width) {
   return lines;
 }
 
-std::string ShortDuration(absl::Duration span) {
-  if (span < absl::ZeroDuration()) span = absl::ZeroDuration();
-  if (span < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(span), "s");
-  if (span < absl::Hours(1)) return absl::StrCat(absl::ToInt64Minutes(span), "m");
-  if (span < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(span), "h");
-  return absl::StrCat(absl::ToInt64Hours(span) / 24, "d");
-}
-
 std::string UtcTime(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
 }

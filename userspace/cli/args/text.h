@@ -19,10 +19,6 @@ size_t DisplayWidth(absl::string_view text);
 // longer has a line of its own. At least one line.
 std::vector<std::string> Wrap(absl::string_view text, size_t width);
 
-// A span in one unit: "12s", "5m", "3h", "8d". Spans below zero (clocks that
-// were set) are "0s".
-std::string ShortDuration(absl::Duration span);
-
 // "2026-11-02T12:34:56Z".
 std::string UtcTime(absl::Time time);
 
