@@ -20,6 +20,7 @@
 #include "base/unique_fd.h"
 #include "bench/comparisons.h"
 #include "bench/measure.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_table.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/net_namespace.h"
@@ -82,7 +83,7 @@ absl::Status InstallRules(Node& node) {
       dataplane::NftTable::Install({.value = kMark, .mask = kMark});
   if (!nft.ok()) return nft.status();
   node.nft = *std::move(nft);
-  std::vector<dataplane::Flow> flows(node.flows);
+  std::vector<core::Flow> flows(node.flows);
   for (size_t i = 0; i < flows.size(); ++i) {
     flows[i].protocol = IPPROTO_TCP;
     flows[i].client_address = Loopback(2);

@@ -17,6 +17,7 @@ absl::StatusCode CodeOf(int error) {
     case EACCES:
       return absl::StatusCode::kPermissionDenied;
     case ENOENT:
+    case ENOTDIR:  // of the path
       return absl::StatusCode::kNotFound;
     case EEXIST:
       return absl::StatusCode::kAlreadyExists;

@@ -3,13 +3,13 @@
 
 #include <linux/netlink.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <sys/types.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <utility>
 #include <vector>
 
@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/netlink_view.h"
 #include "base/unique_fd.h"
 
 namespace npg::base {
@@ -28,26 +29,16 @@ namespace {
 // transactions; one that changes during each of so many walks is not waited for.
 constexpr int kMaxWalks = 50;
 
+// The kernel answers at once; this is for a kernel that does not.
+constexpr timeval kPatience = {5, 0};
+
 size_t Align(size_t size) { return (size + NLMSG_ALIGNTO - 1) & ~size_t{NLMSG_ALIGNTO - 1}; }
 
 // Calls `visit` for each whole message in `bytes`.
-void Walk(const uint8_t* bytes, size_t size, absl::FunctionRef<void(const nlmsghdr&)> visit) {
-  size_t offset = 0;
-  while (size - offset >= sizeof(nlmsghdr)) {
-    const auto* message = reinterpret_cast<const nlmsghdr*>(bytes + offset);
-    if (message->nlmsg_len < sizeof(nlmsghdr) || message->nlmsg_len > size - offset) return;
-    visit(*message);
-    offset += std::min(Align(message->nlmsg_len), size - offset);
+void Walk(absl::string_view bytes, absl::FunctionRef<void(const nlmsghdr&)> visit) {
+  for (NetlinkMessage message; NextMessage(bytes, message);) {
+    visit(*reinterpret_cast<const nlmsghdr*>(message.payload.data() - sizeof(nlmsghdr)));
   }
-}
-
-// The errno in NLMSG_ERROR and NLMSG_DONE, made positive. NLMSG_DONE has one
-// where a walk failed half way.
-int ErrorOf(const nlmsghdr& message) {
-  int error = 0;
-  if (message.nlmsg_len < NLMSG_HDRLEN + sizeof(error)) return 0;
-  std::memcpy(&error, reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN, sizeof(error));
-  return -error;
 }
 
 bool SetOption(int fd, int level, int option, int value) {
@@ -57,7 +48,7 @@ bool SetOption(int fd, int level, int option, int value) {
 }  // namespace
 
 void NetlinkMessages::ForEach(absl::FunctionRef<void(const nlmsghdr& message)> visit) const {
-  Walk(bytes_.data(), bytes_.size(), visit);
+  Walk({reinterpret_cast<const char*>(bytes_.data()), bytes_.size()}, visit);
 }
 
 absl::StatusOr<NetlinkSocket> NetlinkSocket::Open(int protocol) {
@@ -71,6 +62,9 @@ absl::StatusOr<NetlinkSocket> NetlinkSocket::Open(int protocol) {
   // An error message would repeat the refused message otherwise, which for a
   // large batch does not fit the queue.
   SetOption(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, 1);
+  if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience)) != 0) {
+    return ErrnoStatus(errno, "limit the wait of a netlink socket");
+  }
   sockaddr_nl address{};
   address.nl_family = AF_NETLINK;
   socklen_t size = sizeof(address);
@@ -131,27 +125,19 @@ absl::StatusOr<bool> NetlinkSocket::AskOnce(
   request.nlmsg_flags = static_cast<uint16_t>(request.nlmsg_flags | NLM_F_REQUEST |
                                               (dump ? uint16_t{0} : uint16_t{NLM_F_ACK}));
   NPG_RETURN_IF_ERROR(Send(&request, request.nlmsg_len, what));
-  bool done = false, interrupted = false;
-  int error = 0;
-  while (!done) {
-    const ssize_t size = recv(fd_.get(), buffer_.data(), buffer_.size(), 0);
+  NetlinkReply reply(request.nlmsg_seq, dump);
+  while (!reply.ended()) {
+    const ssize_t size = recv(fd_.get(), buffer_.get(), kBufferSize, 0);
     if (size < 0 && errno == EINTR) continue;
+    if (size < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+      return absl::DeadlineExceededError(
+          absl::StrCat(what, ": no answer from the kernel within ", kPatience.tv_sec, " s"));
+    }
     if (size < 0) return ErrnoStatus(errno, what);
-    Walk(buffer_.data(), static_cast<size_t>(size), [&](const nlmsghdr& message) {
-      if (message.nlmsg_seq != request.nlmsg_seq) return;  // left over from an earlier failure
-      if ((message.nlmsg_flags & NLM_F_DUMP_INTR) != 0) interrupted = true;
-      if (message.nlmsg_type == NLMSG_DONE || message.nlmsg_type == NLMSG_ERROR) {
-        done = true;
-        error = ErrorOf(message);
-        return;
-      }
-      visit(message);
-    });
+    reply.Take({buffer_.get(), static_cast<size_t>(size)}, visit);
   }
-  // Some walks report the change as an error of their own.
-  if (error == EINTR || error == EAGAIN) interrupted = true;
-  if (interrupted) return false;
-  if (error != 0) return ErrnoStatus(error, what);
+  if (reply.interrupted()) return false;
+  if (reply.error() != 0) return ErrnoStatus(reply.error(), what);
   return true;
 }
 
@@ -173,7 +159,7 @@ absl::StatusOr<std::vector<NetlinkVerdict>> NetlinkSocket::SendAll(
   for (;;) {
     const absl::StatusOr<Received> received = Receive([&verdicts](const nlmsghdr& message) {
       if (message.nlmsg_type != NLMSG_ERROR) return;
-      verdicts.push_back({message.nlmsg_seq, ErrorOf(message)});
+      verdicts.push_back({message.nlmsg_seq, ErrorOf(ViewOf(message).payload)});
     });
     if (!received.ok()) return received.status();
     if (*received == Received::kOverrun) return ErrnoStatus(ENOBUFS, what);
@@ -197,9 +183,9 @@ void NetlinkSocket::GrowQueue(int bytes) const {
 absl::StatusOr<NetlinkSocket::Received> NetlinkSocket::Receive(
     absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   for (;;) {
-    const ssize_t size = recv(fd_.get(), buffer_.data(), buffer_.size(), MSG_DONTWAIT);
+    const ssize_t size = recv(fd_.get(), buffer_.get(), kBufferSize, MSG_DONTWAIT);
     if (size >= 0) {
-      Walk(buffer_.data(), static_cast<size_t>(size), visit);
+      Walk({buffer_.get(), static_cast<size_t>(size)}, visit);
       return Received::kMessages;
     }
     if (errno == EAGAIN || errno == EWOULDBLOCK) return Received::kNothing;

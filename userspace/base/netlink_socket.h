@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 #include <vector>
 
@@ -48,7 +49,8 @@ class NetlinkSocket {
   // Sends `request` and returns the messages of the answer; with NLM_F_DUMP in
   // its flags that is the whole list. The sequence number is filled in. A list
   // that changed while the kernel walked it is asked for again, up to a limit:
-  // then UNAVAILABLE. The kernel's error becomes a status with `what` before it.
+  // then UNAVAILABLE. DEADLINE_EXCEEDED when the kernel does not answer for some
+  // seconds. The kernel's error becomes a status with `what` before it.
   absl::StatusOr<NetlinkMessages> Ask(nlmsghdr& request, absl::string_view what);
 
   // The same for a long list that need not be kept: `visit` is called for each
@@ -80,7 +82,10 @@ class NetlinkSocket {
   uint32_t NextSequence() { return ++sequence_; }
 
  private:
-  explicit NetlinkSocket(UniqueFd fd) : fd_(std::move(fd)), buffer_(kBufferSize) {}
+  explicit NetlinkSocket(UniqueFd fd)
+      : fd_(std::move(fd)),
+        buffer_(std::make_unique_for_overwrite<char[]>(kBufferSize)) {
+  }  // NOLINT(modernize-avoid-c-arrays)
 
   // What the kernel puts in one datagram at most when it dumps, doubled.
   static constexpr size_t kBufferSize = size_t{64} << 10;
@@ -92,7 +97,8 @@ class NetlinkSocket {
   UniqueFd fd_;
   uint32_t port_id_ = 0;
   uint32_t sequence_ = 0;
-  std::vector<uint8_t> buffer_;
+  // Not zeroed: most sockets never need more than a page of it.
+  std::unique_ptr<char[]> buffer_;  // NOLINT(modernize-avoid-c-arrays)
 };
 
 }  // namespace npg::base

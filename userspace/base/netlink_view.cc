@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/netlink_view.h"
 
+#include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netlink.h>
 
@@ -9,7 +10,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 
 namespace npg::base {
@@ -31,10 +34,18 @@ bool NextMessage(absl::string_view& bytes, NetlinkMessage& message) {
   if (bytes.size() < sizeof(header)) return false;
   std::memcpy(&header, bytes.data(), sizeof(header));
   if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > bytes.size()) return false;
-  message = {header.nlmsg_type, header.nlmsg_flags,
+  message = {header.nlmsg_type, header.nlmsg_flags, header.nlmsg_seq,
              bytes.substr(sizeof(header), header.nlmsg_len - sizeof(header))};
   Advance(bytes, header.nlmsg_len);
   return true;
+}
+
+NetlinkMessage ViewOf(const nlmsghdr& message) {
+  return {message.nlmsg_type,
+          message.nlmsg_flags,
+          message.nlmsg_seq,
+          {reinterpret_cast<const char*>(&message) + sizeof(message),
+           message.nlmsg_len - sizeof(message)}};
 }
 
 bool NextAttribute(absl::string_view& bytes, NetlinkAttribute& attribute) {
@@ -60,14 +71,51 @@ absl::string_view TextOf(absl::string_view payload) {
 }
 
 int ErrorOf(absl::string_view payload) {
-  int error = -EPROTO;
-  if (payload.size() >= sizeof(error)) std::memcpy(&error, payload.data(), sizeof(error));
-  return -error;
+  // The kernel has it negative.
+  return -HeaderOf<int>(payload).value_or(-EPROTO);
+}
+
+void NetlinkReply::Take(absl::string_view datagram,
+                        absl::FunctionRef<void(const nlmsghdr& message)> visit) {
+  for (NetlinkMessage message; !ended_ && NextMessage(datagram, message);) {
+    if (message.sequence != sequence_) continue;  // left over from an earlier failure
+    if ((message.flags & NLM_F_DUMP_INTR) != 0) interrupted_ = true;
+    switch (message.type) {
+      case NLMSG_DONE:
+        ended_ = true;
+        // It has one where the walk failed half way.
+        error_ = message.payload.empty() ? 0 : ErrorOf(message.payload);
+        break;
+      case NLMSG_ERROR:
+        ended_ = true;
+        error_ = ErrorOf(message.payload);
+        if (error_ == 0 && dump_) error_ = EPROTO;
+        break;
+      default:
+        visit(*reinterpret_cast<const nlmsghdr*>(message.payload.data() - sizeof(nlmsghdr)));
+    }
+  }
+  // Some walks report the change as an error of their own.
+  if (error_ == EINTR || error_ == EAGAIN) interrupted_ = true;
 }
 
 NftMessage ParseNftMessage(absl::string_view payload) {
   if (payload.size() < sizeof(nfgenmsg)) return {};
   return {static_cast<uint8_t>(payload.front()), payload.substr(sizeof(nfgenmsg))};
+}
+
+std::optional<NftTableRef> ChangedTable(const NetlinkMessage& message) {
+  // All but the end of a transaction name the table in the attribute that has this
+  // number in each of them.
+  static_assert(int{NFTA_TABLE_NAME} == 1 && int{NFTA_CHAIN_TABLE} == 1 &&
+                int{NFTA_RULE_TABLE} == 1 && int{NFTA_SET_TABLE} == 1 &&
+                int{NFTA_SET_ELEM_LIST_TABLE} == 1 && int{NFTA_OBJ_TABLE} == 1 &&
+                int{NFTA_FLOWTABLE_TABLE} == 1);
+  if (message.type >> 8 != NFNL_SUBSYS_NFTABLES || (message.type & 0xff) == NFT_MSG_NEWGEN) {
+    return std::nullopt;
+  }
+  const NftMessage nft = ParseNftMessage(message.payload);
+  return NftTableRef{nft.family, TextOf(FindAttribute(nft.attributes, NFTA_TABLE_NAME))};
 }
 
 }  // namespace npg::base

@@ -65,4 +65,10 @@ std::string Printable(absl::string_view text) {
   return result;
 }
 
+std::string Quoted(absl::string_view text) {
+  constexpr size_t kMost = 64;
+  return absl::StrCat("\"", Printable(text.substr(0, kMost)), text.size() > kMost ? "..." : "",
+                      "\"");
+}
+
 }  // namespace npg::base

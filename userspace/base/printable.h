@@ -14,6 +14,9 @@ namespace npg::base {
 // name; it is not to command the terminal of whoever reads it.
 std::string Printable(absl::string_view text);
 
+// `text` for an error message: printable, in quotes, cut to 64 bytes.
+std::string Quoted(absl::string_view text);
+
 }  // namespace npg::base
 
 #endif  // NODEPORT_GUARD_BASE_PRINTABLE_H_

@@ -33,12 +33,12 @@
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
+#include "core/mark.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/cgroup_id.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "dataplane/nft/nft_table.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
@@ -118,7 +118,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
     guard.abi_version = config->abi_version;
     guard.version = std::string(abi::FieldText(config->version));
     guard.local_scope = config->scope == NPG_SCOPE_LOCAL;
-    guard.mark = dataplane::Mark{config->mark, config->mark_mask};
+    guard.mark = core::Mark{config->mark, config->mark_mask};
   }
   const absl::StatusOr<GuardFacts> facts =
       GatherGuardFacts(node, [](const core::PortKey&, bool /*nodeport*/) { return false; });
@@ -208,7 +208,7 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   std::vector<uint32_t> own_programs;
   facts.guard = ReadGuard(options.node, own_programs);
   facts.local_scope = options.local_scope || facts.guard.local_scope;
-  facts.mark = options.mark.value_or(facts.guard.mark.value_or(dataplane::Mark{}));
+  facts.mark = options.mark.value_or(facts.guard.mark.value_or(core::Mark{}));
   facts.kernel = TryKernel(facts.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK);
   facts.mounts = ReadMounts(options.node, std::move(cgroup));
   facts.netns_of_init = node::InNetnsOfInit(kProc);

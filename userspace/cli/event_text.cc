@@ -13,7 +13,6 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
-#include "cli/args/text.h"
 #include "cli/guard_text.h"
 #include "cli/output.h"
 #include "core/listener.h"

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "base/short_duration.h"
 #include "cli/args/options.h"
 #include "cli/args/text.h"
 #include "cli/guard_facts.h"
@@ -98,7 +99,7 @@ std::string NodePortFact(const GuardFacts& facts, const npg_nodeport* nodeport) 
   const absl::Time since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport->since));
   return absl::StrCat(service.empty() ? "Service not named" : service, ", from ",
                       abi::SourcesText(nodeport->sources), ", known for ",
-                      ShortDuration(facts.now - since));
+                      base::ShortDuration(facts.now - since));
 }
 
 std::string NetnsFact(const GuardFacts& facts) {

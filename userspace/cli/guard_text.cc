@@ -24,6 +24,7 @@
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
+#include "core/mark.h"
 #include "core/port.h"
 #include "core/workload.h"
 #include "dataplane/bpf/guard_state.h"
@@ -386,7 +387,7 @@ std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
 }
 
 std::string MarkText(const npg_config& config) {
-  return absl::StrCat(Hex(config.mark), "/", Hex(config.mark_mask));
+  return core::ToString(core::Mark{config.mark, config.mark_mask});
 }
 
 std::string RenderGuard(const GuardFacts& facts, const Style& style) {
@@ -425,8 +426,8 @@ Json GuardJson(const GuardFacts& facts) {
   json["version"] = std::string(abi::FieldText(facts.config.version));
   json["started"] = UtcTime(Started(facts));
   json["mode"] = std::string(abi::ModeName(facts.config.mode));
-  json["mark"] = Hex(facts.config.mark);
-  json["mark_mask"] = Hex(facts.config.mark_mask);
+  json["mark"] = core::HexText(facts.config.mark);
+  json["mark_mask"] = core::HexText(facts.config.mark_mask);
   json["scope"] = std::string(abi::ScopeName(facts.config.scope));
   json["own_addresses"] = Json::array();
   std::vector<std::string> own;

@@ -9,13 +9,10 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -28,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "cli/args/options.h"
 #include "cli/exit_code.h"
@@ -51,9 +49,10 @@ bool IsOn(const std::string& path, uint64_t magic) {
   return statfs(path.c_str(), &info) == 0 && static_cast<uint64_t>(info.f_type) == magic;
 }
 
+// Empty when it cannot be read.
 std::string ReadText(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  constexpr size_t kMaxText = size_t{16} << 20;
+  return base::ReadSmallFile(path, kMaxText).value_or("");
 }
 
 // The cgroup2 line of /proc/PID/cgroup: "0::/path".
@@ -207,11 +206,7 @@ std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
   const base::UniqueFd cgroup(
       open_by_handle_at(mount.get(), &handle.header, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!cgroup) return "";
-  std::array<char, 4096> target{};
-  const std::string link = absl::StrCat("/proc/self/fd/", cgroup.get());
-  const ssize_t length = readlink(link.c_str(), target.data(), target.size());
-  if (length <= 0) return "";
-  return {target.data(), static_cast<size_t>(length)};
+  return base::ReadLink(absl::StrCat("/proc/self/fd/", cgroup.get())).value_or("");
 }
 
 std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id) {

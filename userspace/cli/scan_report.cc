@@ -14,6 +14,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "base/short_duration.h"
 #include "cli/args/text.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
@@ -47,7 +48,7 @@ std::string TableOf(const std::vector<core::Conflict>& conflicts, const ScanFact
   if (facts.guarded) columns.insert(columns.end(), {{"EXEMPTED", true}, {"LAST"}, {"SINCE"}});
   Table table(std::move(columns));
   const auto ago = [&](const std::optional<absl::Time>& time, const char* none) {
-    return time ? absl::StrCat(ShortDuration(facts.now - *time), " ago") : none;
+    return time ? absl::StrCat(base::ShortDuration(facts.now - *time), " ago") : none;
   };
   for (const core::Conflict& conflict : conflicts) {
     std::vector<Cell> row = {

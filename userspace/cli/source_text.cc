@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "base/short_duration.h"
 #include "cli/args/text.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
@@ -26,7 +27,7 @@ using Json = nlohmann::ordered_json;
 absl::Time At(uint64_t seconds) { return absl::FromUnixSeconds(static_cast<int64_t>(seconds)); }
 
 std::string For(const GuardFacts& facts, uint64_t since) {
-  return ShortDuration(facts.now - At(since));
+  return base::ShortDuration(facts.now - At(since));
 }
 
 std::string Why(const npg_source_state& state) {

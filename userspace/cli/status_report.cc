@@ -10,6 +10,7 @@
 #include "abi/guard_abi_text.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "base/short_duration.h"
 #include "cli/args/text.h"
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
@@ -27,7 +28,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 std::string Ago(const GuardFacts& facts, absl::Time time) {
-  return absl::StrCat(ShortDuration(facts.now - time), " ago");
+  return absl::StrCat(base::ShortDuration(facts.now - time), " ago");
 }
 
 std::string RenderConflicts(const StatusReport& report, const Style& style) {

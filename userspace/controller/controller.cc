@@ -40,7 +40,9 @@
 #include "controller/source_states.h"
 #include "controller/unload.h"
 #include "core/desired_state.h"
+#include "core/flow.h"
 #include "core/listener.h"
+#include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/netns_cookie.h"
@@ -106,7 +108,7 @@ class Controller {
   void RepairLinks();
   void CountRepairs(uint64_t repairs);
   void Maintain();
-  std::vector<dataplane::Flow> LiveFlows();
+  std::vector<core::Flow> LiveFlows();
 
   Options options_;
   log::Health& health_;
@@ -251,8 +253,8 @@ absl::Status Controller::Start() {
   const absl::StatusOr<core::OwnerPolicy> policy_before = guard_->OwnerPolicy();
   if (!policy_before.ok()) return policy_before.status();
   // An adopted guard sets its own mark until its programs are replaced.
-  std::optional<dataplane::Mark> former_mark;
-  if (before->mark_mask != 0) former_mark = dataplane::Mark{before->mark, before->mark_mask};
+  std::optional<core::Mark> former_mark;
+  if (before->mark_mask != 0) former_mark = core::Mark{before->mark, before->mark_mask};
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
       dataplane::NftTable::Install(options_.mark, former_mark);
   if (!table.ok()) return table.status();
@@ -360,11 +362,11 @@ absl::Status Controller::FollowSources() {
   return absl::OkStatus();
 }
 
-std::vector<dataplane::Flow> Controller::LiveFlows() {
-  absl::StatusOr<std::vector<dataplane::Flow>> flows =
+std::vector<core::Flow> Controller::LiveFlows() {
+  absl::StatusOr<std::vector<core::Flow>> flows =
       node::ListMarkedFlows(options_.mark, node_->addresses());
   flows_fault_.Note(flows.status());
-  return flows.ok() ? *std::move(flows) : std::vector<dataplane::Flow>();
+  return flows.ok() ? *std::move(flows) : std::vector<core::Flow>();
 }
 
 absl::Status Controller::ReconcileFlows(bool full) {
@@ -374,10 +376,10 @@ absl::Status Controller::ReconcileFlows(bool full) {
     if (*quiet) return absl::OkStatus();
   }
   // An error must not pass for "no connection lives": then nothing is removed.
-  absl::StatusOr<std::vector<dataplane::Flow>> marked =
+  absl::StatusOr<std::vector<core::Flow>> marked =
       node::ListMarkedFlows(options_.mark, node_->addresses());
   if (!marked.ok()) return marked.status();
-  absl::StatusOr<std::vector<dataplane::Flow>> connected = node::ListLocalFlows(node_->addresses());
+  absl::StatusOr<std::vector<core::Flow>> connected = node::ListLocalFlows(node_->addresses());
   if (!connected.ok()) return connected.status();
   return table_->Reconcile(*marked, *connected);
 }

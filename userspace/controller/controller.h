@@ -10,9 +10,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/intervals.h"
+#include "core/mark.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
 #include "log/health.h"
 #include "sources/source.h"
@@ -23,7 +23,7 @@ struct Options {
   std::string cgroup;  // folder of the cgroup2 to guard
   dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
   npg_mode mode = NPG_MODE_ENFORCE;
-  dataplane::Mark mark;
+  core::Mark mark;
   npg_scope scope = NPG_SCOPE_LOOPBACK;
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`

@@ -58,7 +58,7 @@ absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
     return absl::OkStatus();
   }
   if (watch_) return absl::OkStatus();
-  auto watch = node::UdpCloseWatch::Start(loop_, [this](uint16_t port) {
+  auto watch = node::WatchUdpCloses(loop_, [this](uint16_t port) {
     if (port == 0 || ports_.contains(port)) closed_();
   });
   if (!watch.ok()) return base::Annotate(watch.status(), "watch for UDP sockets that are closed");

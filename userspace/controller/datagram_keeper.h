@@ -16,7 +16,6 @@
 #include "core/owner_policy.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
-#include "node/udp_close_watch.h"
 
 namespace npg::controller {
 
@@ -46,7 +45,7 @@ class DatagramKeeper {
   const core::OwnerPolicy& policy_;
   std::function<void()> closed_;
   absl::flat_hash_set<uint16_t> ports_;  // of the targets
-  std::unique_ptr<node::UdpCloseWatch> watch_;
+  std::unique_ptr<base::NetlinkMonitor> watch_;
 };
 
 }  // namespace npg::controller

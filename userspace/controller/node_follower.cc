@@ -50,7 +50,7 @@ void NodeFollower::Begin() {
 absl::Status NodeFollower::Follow() {
   NPG_RETURN_IF_ERROR(guard_.WatchBinds(loop_, [this] { PortsChanged(); }));
   if (settings_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
-  auto watch = node::AddressWatch::Start(loop_, [this] { AddressesSoon(); });
+  auto watch = node::WatchAddresses(loop_, [this] { AddressesSoon(); });
   if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
   address_watch_ = *std::move(watch);
   AddressesSoon();

@@ -70,7 +70,7 @@ class NodeFollower {
   core::AddressSet addresses_;
   core::AddressSet guarded_;  // of them
   std::optional<DatagramKeeper> datagrams_;
-  std::unique_ptr<node::AddressWatch> address_watch_;
+  std::unique_ptr<base::NetlinkMonitor> address_watch_;
   base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed
   base::EventLoop::TimerId addresses_timer_ = 0;
   uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME

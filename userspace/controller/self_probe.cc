@@ -15,13 +15,13 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
+#include "core/mark.h"
 #include "core/port.h"
 #include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
@@ -181,10 +181,10 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
   }
   if (mode_ != NPG_MODE_ENFORCE) return latency;
   if ((mark & mark_.mask) != mark_.value) {
-    return absl::FailedPreconditionError(absl::StrFormat(
-        "a connect was exempted by %s but its socket has the mark %#x, not %#x/%#x: something "
-        "else sets or clears it",
-        ProgramOf(family), mark, mark_.value, mark_.mask));
+    return absl::FailedPreconditionError(
+        absl::StrCat("a connect was exempted by ", ProgramOf(family),
+                     " but its socket has the mark ", core::HexText(mark), ", not ",
+                     core::ToString(mark_), ": something else sets or clears it"));
   }
   if (after->packets == before->packets) {
     return absl::FailedPreconditionError(

@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
+#include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
@@ -27,8 +28,7 @@ namespace npg::controller {
 class SelfProbe {
  public:
   // Both outlive this.
-  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, dataplane::Mark mark,
-            npg_mode mode)
+  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, npg_mode mode)
       : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
 
   // Probes once; takes a millisecond, and never longer than two seconds. The
@@ -53,7 +53,7 @@ class SelfProbe {
 
   dataplane::BpfGuard& guard_;
   dataplane::NftTable& table_;
-  const dataplane::Mark mark_;
+  const core::Mark mark_;
   const npg_mode mode_;
   std::array<uint16_t, 2> ports_{};  // 0: none yet
 };

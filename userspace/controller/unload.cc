@@ -16,8 +16,9 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "core/flow.h"
 #include "core/listener.h"
-#include "core/port.h"
+#include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/guard_state.h"
@@ -33,28 +34,21 @@ namespace {
 constexpr absl::Duration kPoll = absl::Milliseconds(200);
 constexpr absl::Duration kProgress = absl::Seconds(5);
 
-std::string FlowText(const dataplane::Flow& flow) {
-  return absl::StrCat(core::AddressText(flow.client_address), ":", flow.client_port, " -> ",
-                      core::AddressText(flow.server_address), ":", flow.server_port, "/",
-                      core::ProtocolName(static_cast<core::Protocol>(flow.protocol)));
-}
-
-void ReportFlows(const UnloadOptions& options, const std::vector<dataplane::Flow>& flows) {
+void ReportFlows(const UnloadOptions& options, const std::vector<core::Flow>& flows) {
   constexpr size_t kMost = 20;
   for (size_t i = 0; i < std::min(kMost, flows.size()); ++i) {
-    options.report(absl::StrCat("  ", FlowText(flows[i])));
+    options.report(absl::StrCat("  ", core::ToString(flows[i])));
   }
   if (flows.size() > kMost) options.report(absl::StrCat("  and ", flows.size() - kMost, " more"));
 }
 
 // The exempted connections, after having waited for them to end as long as asked.
-absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
-                                                   dataplane::Mark mark,
-                                                   const core::AddressSet& own) {
+absl::StatusOr<std::vector<core::Flow>> Drain(const UnloadOptions& options, core::Mark mark,
+                                              const core::AddressSet& own) {
   const absl::Time deadline = absl::Now() + options.drain;
   absl::Time next_report = absl::InfinitePast();
   for (;;) {
-    absl::StatusOr<std::vector<dataplane::Flow>> flows = node::ListMarkedFlows(mark, own);
+    absl::StatusOr<std::vector<core::Flow>> flows = node::ListMarkedFlows(mark, own);
     if (!flows.ok() || flows->empty() || absl::Now() >= deadline) return flows;
     if (absl::Now() >= next_report) {
       options.report(
@@ -70,7 +64,7 @@ absl::StatusOr<std::vector<dataplane::Flow>> Drain(const UnloadOptions& options,
 
 // What the pins say of the guard that is to go.
 struct Known {
-  dataplane::Mark mark;
+  core::Mark mark;
   core::AddressSet own;  // the node's addresses besides loopback
   bool here = true;      // it serves this network namespace
 };
@@ -104,7 +98,7 @@ absl::Status Unload(const UnloadOptions& options) {
   if (!links->empty()) options.report(absl::StrCat("detached ", absl::StrJoin(*links, ", ")));
 
   if (known.here && table->present) {
-    absl::StatusOr<std::vector<dataplane::Flow>> flows = Drain(options, known.mark, known.own);
+    absl::StatusOr<std::vector<core::Flow>> flows = Drain(options, known.mark, known.own);
     if (!flows.ok()) return base::Annotate(flows.status(), "list the exempted connections");
     if (!flows->empty()) {
       options.report(absl::StrCat(flows->size(),

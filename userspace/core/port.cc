@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "core/port.h"
 
+#include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
 
 namespace npg::core {
 
@@ -28,17 +30,28 @@ std::string ToString(const PortKey& key) {
 }
 
 absl::StatusOr<uint16_t> ParsePort(absl::string_view text) {
-  uint32_t port = 0;
-  // SimpleAtoi() also takes signs and blanks, which no port has.
-  if (text.empty() || text.find_first_not_of("0123456789") != absl::string_view::npos ||
-      !absl::SimpleAtoi(text, &port)) {
+  const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
+  if (!port) {
     return absl::InvalidArgumentError(
         absl::StrCat("\"", text.substr(0, 64), "\" is not a port number"));
   }
-  if (port == 0 || port > UINT16_MAX) {
-    return absl::InvalidArgumentError(absl::StrCat("port ", port, " is outside 1-65535"));
+  if (*port == 0 || *port > UINT16_MAX) {
+    return absl::InvalidArgumentError(absl::StrCat("port ", *port, " is outside 1-65535"));
   }
-  return static_cast<uint16_t>(port);
+  return static_cast<uint16_t>(*port);
+}
+
+absl::StatusOr<PortAndProtocol> ParsePortAndProtocol(absl::string_view text) {
+  PortAndProtocol parsed;
+  const size_t slash = text.find('/');
+  const absl::StatusOr<uint16_t> port = ParsePort(text.substr(0, slash));
+  if (!port.ok()) return port.status();
+  parsed.port = *port;
+  if (slash == absl::string_view::npos) return parsed;
+  const absl::StatusOr<Protocol> protocol = ParseProtocol(text.substr(slash + 1));
+  if (!protocol.ok()) return protocol.status();
+  parsed.protocol = *protocol;
+  return parsed;
 }
 
 absl::StatusOr<Protocol> ParseProtocol(absl::string_view text) {

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -47,6 +48,17 @@ absl::StatusOr<uint16_t> ParsePort(absl::string_view text);
 // Parses a protocol in any case: "tcp", "UDP". INVALID_ARGUMENT otherwise;
 // "SCTP" is named as not guarded.
 absl::StatusOr<Protocol> ParseProtocol(absl::string_view text);
+
+// A port of one protocol, or of whichever is meant.
+struct PortAndProtocol {
+  uint16_t port = 0;
+  std::optional<Protocol> protocol;
+
+  bool operator==(const PortAndProtocol&) const = default;
+};
+
+// "33589", "33589/tcp". INVALID_ARGUMENT as for the two parts.
+absl::StatusOr<PortAndProtocol> ParsePortAndProtocol(absl::string_view text);
 
 // What one source says is allocated: port → Service, which is empty where the
 // source does not know it. A source always states all it

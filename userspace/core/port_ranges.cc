@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,11 +12,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
 
 namespace npg::core {
 namespace {
@@ -35,6 +36,12 @@ PortRanges Merged(PortRanges ranges) {
   return merged;
 }
 
+std::optional<uint16_t> EndOfRange(absl::string_view text) {
+  const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
+  if (!port || *port > kMostPort) return std::nullopt;
+  return static_cast<uint16_t>(*port);
+}
+
 }  // namespace
 
 absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text) {
@@ -43,12 +50,13 @@ absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text) {
   if (text.empty()) return ranges;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
     const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
-    uint32_t first = 0, last = 0;
-    if (!absl::SimpleAtoi(ends.front(), &first) || !absl::SimpleAtoi(ends.back(), &last) ||
-        first > last || last > kMostPort) {
+    // The kernel may have port 0 reserved, too.
+    const std::optional<uint16_t> first = EndOfRange(ends.front());
+    const std::optional<uint16_t> last = EndOfRange(ends.back());
+    if (!first || !last || *first > *last) {
       return absl::InvalidArgumentError(absl::StrCat("\"", part, "\" is no range of ports"));
     }
-    ranges.push_back({static_cast<uint16_t>(first), static_cast<uint16_t>(last)});
+    ranges.push_back({*first, *last});
   }
   return Merged(std::move(ranges));
 }

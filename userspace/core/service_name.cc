@@ -3,33 +3,31 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/dns_name.h"
 
 namespace npg::core {
 namespace {
 
-constexpr size_t kMaxLabel = 63;
 constexpr size_t kMaxPrintable = 64;
-
-bool IsLabel(absl::string_view text) {
-  return !text.empty() && text.size() <= kMaxLabel &&
-         std::all_of(text.begin(), text.end(), [](char c) {
-           return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_' ||
-                  c == '.';
-         });
-}
 
 }  // namespace
 
 bool IsServiceName(absl::string_view text) {
+  const std::optional<ServiceNameParts> parts = SplitServiceName(text);
+  return parts && IsNameText(parts->ns, kMaxDnsLabel) && IsNameText(parts->name, kMaxDnsLabel);
+}
+
+std::optional<ServiceNameParts> SplitServiceName(absl::string_view text) {
   const size_t slash = text.find('/');
-  return slash != absl::string_view::npos && IsLabel(text.substr(0, slash)) &&
-         IsLabel(text.substr(slash + 1));
+  if (slash == absl::string_view::npos) return std::nullopt;
+  return ServiceNameParts{text.substr(0, slash), text.substr(slash + 1)};
 }
 
 std::string ServiceOfComment(absl::string_view comment) {

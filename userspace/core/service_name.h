@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_CORE_SERVICE_NAME_H_
 #define NODEPORT_GUARD_CORE_SERVICE_NAME_H_
 
+#include <optional>
 #include <string>
 
 #include "absl/strings/string_view.h"
@@ -12,6 +13,13 @@ namespace npg::core {
 // Whatever goes into the nodeports map as a Service has this form, so that it
 // fits there and no terminal or log is surprised by it.
 bool IsServiceName(absl::string_view text);
+
+// The two sides of the first slash; nullopt when there is none.
+struct ServiceNameParts {
+  absl::string_view ns;
+  absl::string_view name;
+};
+std::optional<ServiceNameParts> SplitServiceName(absl::string_view text);
 
 // The Service that a comment of kube-proxy begins with, without its port name:
 // "default/web:http has no endpoints" is of "default/web". Empty when there is

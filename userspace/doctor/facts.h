@@ -12,8 +12,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "core/mark.h"
 #include "core/port_ranges.h"
-#include "dataplane/nft/nft_table.h"
 #include "doctor/cgroup_programs.h"
 #include "doctor/rules_reader.h"
 #include "doctor/trial.h"
@@ -59,7 +59,7 @@ struct GuardFacts {
   std::string version;
   pid_t controller = 0;  // 0: none, -1: in a pid namespace out of sight
   std::optional<bool> same_netns;
-  std::optional<dataplane::Mark> mark;
+  std::optional<core::Mark> mark;
   bool local_scope = false;
   std::vector<std::string> problems;  // as status finds them
 };
@@ -72,7 +72,7 @@ struct Facts {
   MountFacts mounts;
   std::optional<bool> netns_of_init;  // this process is in the one of pid 1
   absl::StatusOr<CgroupPrograms> programs = CgroupPrograms();
-  dataplane::Mark mark;      // that is or would be used
+  core::Mark mark;           // that is or would be used
   bool local_scope = false;  // the scope that is or would be used
   RulesSeen rules;
   bool legacy_tables = false;  // ip_tables has some

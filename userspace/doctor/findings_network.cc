@@ -11,8 +11,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "core/mark.h"
 #include "core/port_ranges.h"
-#include "dataplane/nft/nft_table.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
@@ -24,12 +24,6 @@ namespace {
 
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
-
-std::string Hexadecimal(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
-
-std::string MarkText(const dataplane::Mark& mark) {
-  return absl::StrCat(Hexadecimal(mark.value), "/", Hexadecimal(mark.mask));
-}
 
 std::string Listed(std::vector<std::string> items, absl::string_view separator) {
   const size_t all = items.size();
@@ -43,7 +37,7 @@ std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
   if (!free) {
     return "no bit is free on this node: change the mark of one of these rules";
   }
-  const std::string bits = Hexadecimal(*free);
+  const std::string bits = core::HexText(*free);
   return absl::StrCat("nodeport-guard run --mark ", bits, " --mark-mask ", bits,
                       " (no rule that was seen uses it); it reads NODEPORT_GUARD_MARK=", bits,
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
@@ -92,7 +86,7 @@ std::vector<Finding> JudgeMarks(const Facts& facts) {
   for (const MarkUse& use : facts.rules.marks) {
     if (!Collides(use, facts.mark)) continue;
     findings.push_back({FindingId::kMarkCollision, Severity::kWarn,
-                        absl::StrCat("the guard's mark ", MarkText(facts.mark), " is ",
+                        absl::StrCat("the guard's mark ", core::ToString(facts.mark), " is ",
                                      use.kind == MarkUse::Kind::kSet ? "set" : "looked at",
                                      " by others: ", use.where, ": ", use.rule),
                         FreeMarkFix(facts.rules.marks)});
@@ -109,10 +103,10 @@ std::vector<Finding> JudgeMarks(const Facts& facts) {
              absl::StrCat("these rules look the mark up among values that were not read: ",
                           Listed(lookups, "; ")),
              absl::StrCat("see whether one of the values has the bit ",
-                          Hexadecimal(facts.mark.value), ": nft -a list ruleset")}};
+                          core::HexText(facts.mark.value), ": nft -a list ruleset")}};
   }
   return {{FindingId::kMarkCollision, Severity::kOk,
-           absl::StrCat("no rule that was seen uses the mark ", MarkText(facts.mark)), ""}};
+           absl::StrCat("no rule that was seen uses the mark ", core::ToString(facts.mark)), ""}};
 }
 
 std::vector<Finding> JudgePorts(const Facts& facts) {

@@ -7,8 +7,8 @@
 #include <sys/socket.h>
 
 #include <cstdint>
-#include <cstring>
 #include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -16,6 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
+#include "base/netlink_view.h"
+#include "core/mark.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {
@@ -45,40 +47,29 @@ std::string ActionText(const fib_rule_hdr& header, uint32_t table) {
 }  // namespace
 
 std::optional<MarkUse> DecodeIpRule(const nlmsghdr& message) {
-  if (message.nlmsg_type != RTM_NEWRULE || message.nlmsg_len < NLMSG_LENGTH(sizeof(fib_rule_hdr))) {
-    return std::nullopt;
-  }
-  const auto* bytes = reinterpret_cast<const uint8_t*>(&message);
-  fib_rule_hdr header{};
-  std::memcpy(&header, bytes + NLMSG_HDRLEN, sizeof(header));
+  const absl::string_view payload = base::ViewOf(message).payload;
+  const auto header = base::HeaderOf<fib_rule_hdr>(payload);
+  if (message.nlmsg_type != RTM_NEWRULE || !header) return std::nullopt;
   std::optional<uint32_t> mark, mask;
-  uint32_t priority = 0, table = header.table;
-  size_t offset = NLMSG_SPACE(sizeof(fib_rule_hdr));
-  while (offset < message.nlmsg_len && message.nlmsg_len - offset >= sizeof(rtattr)) {
-    rtattr attribute{};
-    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
-    if (attribute.rta_len < sizeof(attribute) || attribute.rta_len > message.nlmsg_len - offset) {
-      break;
-    }
-    uint32_t number = 0;
-    if (attribute.rta_len == RTA_LENGTH(sizeof(number))) {
-      std::memcpy(&number, bytes + offset + RTA_LENGTH(0), sizeof(number));
-      if (attribute.rta_type == FRA_FWMARK) mark = number;
-      if (attribute.rta_type == FRA_FWMASK) mask = number;
-      if (attribute.rta_type == FRA_PRIORITY) priority = number;
-      if (attribute.rta_type == FRA_TABLE) table = number;
-    }
-    offset += RTA_ALIGN(attribute.rta_len);
+  uint32_t priority = 0, table = header->table;
+  absl::string_view rest = base::AttributesBehind<fib_rule_hdr>(payload);
+  for (base::NetlinkAttribute attribute; base::NextAttribute(rest, attribute);) {
+    const auto number = base::ValueOf<uint32_t>(attribute.payload);
+    if (!number) continue;
+    if (attribute.type == FRA_FWMARK) mark = *number;
+    if (attribute.type == FRA_FWMASK) mask = *number;
+    if (attribute.type == FRA_PRIORITY) priority = *number;
+    if (attribute.type == FRA_TABLE) table = *number;
   }
   // The kernel states a mark of 0 by its mask alone.
   if (mask.value_or(mark.value_or(0)) == 0) return std::nullopt;
   MarkUse use;
   use.value = mark.value_or(0);
   use.mask = mask.value_or(~uint32_t{0});
-  use.where = header.family == AF_INET6 ? "ip -6 rule" : "ip rule";
-  use.rule = absl::StrCat(priority, ": ", (header.flags & FIB_RULE_INVERT) != 0 ? "not " : "",
-                          "fwmark 0x", absl::Hex(use.value), "/0x", absl::Hex(use.mask), " ",
-                          ActionText(header, table));
+  use.where = header->family == AF_INET6 ? "ip -6 rule" : "ip rule";
+  use.rule = absl::StrCat(priority, ": ", (header->flags & FIB_RULE_INVERT) != 0 ? "not " : "",
+                          "fwmark ", core::ToString(core::Mark{use.value, use.mask}), " ",
+                          ActionText(*header, table));
   return use;
 }
 

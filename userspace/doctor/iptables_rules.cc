@@ -2,64 +2,22 @@
 #include "doctor/iptables_rules.h"
 
 #include <cstddef>
-#include <cstdint>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/shell_words.h"
+#include "core/mark.h"
 #include "doctor/mark_use.h"
 
 namespace npg::doctor {
 namespace {
-
-// The words of a rule; what is quoted (a comment, say) is one word.
-std::vector<std::string> Words(absl::string_view line) {
-  std::vector<std::string> words;
-  std::string word;
-  bool quoted = false, any = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (quoted && c == '\\' && i + 1 < line.size()) {
-      word += line[++i];
-    } else if (c == '"') {
-      quoted = !quoted;
-      any = true;
-    } else if (c == ' ' && !quoted) {
-      if (any || !word.empty()) words.push_back(std::move(word));
-      word.clear();
-      any = false;
-    } else {
-      word += c;
-    }
-  }
-  if (any || !word.empty()) words.push_back(std::move(word));
-  return words;
-}
-
-std::optional<uint32_t> Number(absl::string_view text) {
-  uint32_t number = 0;
-  if (absl::ConsumePrefix(&text, "0x")) {
-    if (!absl::SimpleHexAtoi(text, &number)) return std::nullopt;
-  } else if (!absl::SimpleAtoi(text, &number)) {
-    return std::nullopt;
-  }
-  return number;
-}
-
-// "0x4000/0x4000"; without a mask all bits count.
-std::optional<std::pair<uint32_t, uint32_t>> ValueAndMask(absl::string_view text) {
-  const std::vector<absl::string_view> parts = absl::StrSplit(text, absl::MaxSplits('/', 1));
-  const std::optional<uint32_t> value = Number(parts[0]);
-  const std::optional<uint32_t> mask = parts.size() > 1 ? Number(parts[1]) : ~uint32_t{0};
-  if (!value || !mask) return std::nullopt;
-  return std::make_pair(*value, *mask);
-}
 
 // The uses in one rule. --mark is also an option of connmark, --set-xmark of CONNMARK.
 void FindMarks(const std::vector<std::string>& words, MarkUse use, std::vector<MarkUse>& marks) {
@@ -73,11 +31,11 @@ void FindMarks(const std::vector<std::string>& words, MarkUse use, std::vector<M
                        (word == "--set-xmark" || word == "--set-mark" || word == "--or-mark")) ||
                       (target == "TPROXY" && word == "--tproxy-mark");
     if (!matches && !sets) continue;
-    const auto parsed = ValueAndMask(words[i + 1]);
-    if (!parsed) continue;
+    const absl::StatusOr<core::Mark> mark = core::ParseMark(words[i + 1]);
+    if (!mark.ok()) continue;
     use.kind = matches ? MarkUse::Kind::kMatch : MarkUse::Kind::kSet;
-    use.value = parsed->first;
-    use.mask = parsed->second;
+    use.value = mark->value;
+    use.mask = mark->mask;
     marks.push_back(use);
   }
 }
@@ -107,12 +65,13 @@ IptablesRules ParseIptablesRules(absl::string_view saved, absl::string_view prog
       const bool jump = table == "nat" && absl::StrContains(line, "-j KUBE-NODEPORTS");
       rules.localhost_nfacct |= absl::StrContains(line, "localhost_nps_");
       if (!jump && !absl::StrContains(line, "mark")) continue;
-      const std::vector<std::string> words = Words(line);
-      if (jump && Has(words, {"-j", "KUBE-NODEPORTS"})) {
+      const std::optional<std::vector<std::string>> words = base::ShellWords(line);
+      if (!words) continue;
+      if (jump && Has(*words, {"-j", "KUBE-NODEPORTS"})) {
         rules.nodeports = true;
-        rules.loopback_too |= !Has(words, {"!", "-d", "127.0.0.0/8"});
+        rules.loopback_too |= !Has(*words, {"!", "-d", "127.0.0.0/8"});
       }
-      FindMarks(words, {absl::StrCat(program, " table ", table), std::string(line)}, rules.marks);
+      FindMarks(*words, {absl::StrCat(program, " table ", table), std::string(line)}, rules.marks);
     }
   }
   return rules;

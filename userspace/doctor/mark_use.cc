@@ -6,11 +6,11 @@
 #include <optional>
 #include <vector>
 
-#include "dataplane/nft/nft_table.h"
+#include "core/mark.h"
 
 namespace npg::doctor {
 
-bool Collides(const MarkUse& use, const dataplane::Mark& mark) {
+bool Collides(const MarkUse& use, const core::Mark& mark) {
   switch (use.kind) {
     case MarkUse::Kind::kMatch: {
       const uint32_t wanted = use.value & use.mask;

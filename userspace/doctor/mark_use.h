@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "dataplane/nft/nft_table.h"
+#include "core/mark.h"
 
 namespace npg::doctor {
 
@@ -26,7 +26,7 @@ struct MarkUse {
 };
 
 // Whether the rule treats a packet otherwise because it is exempted, or exempts it.
-bool Collides(const MarkUse& use, const dataplane::Mark& mark);
+bool Collides(const MarkUse& use, const core::Mark& mark);
 
 // A mark of one bit with which no use collides; nullopt when there is none. The
 // bits of portmap, kube-proxy and kubelet (13, 14, 15) are never proposed.

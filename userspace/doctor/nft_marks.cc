@@ -20,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_objects.h"
 #include "doctor/mark_use.h"
 
@@ -50,8 +51,6 @@ absl::string_view FamilyName(uint8_t family) {
 std::string TextOr(const char* text, const char* fallback) {
   return text == nullptr ? fallback : text;
 }
-
-std::string Hexadecimal(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
 // What a register holds, as far as marks are concerned: (mark & mask) ^ flip, or
 // a number.
@@ -117,9 +116,9 @@ class Walk {
     if (it == registers_.end()) return;
     const Register& from = it->second;
     Add(MarkUse::Kind::kSet, from.flip, from.mark ? ~from.mask | from.flip : kAllBits,
-        from.mark ? absl::StrCat("meta mark set meta mark & ", Hexadecimal(from.mask), " ^ ",
-                                 Hexadecimal(from.flip))
-                  : absl::StrCat("meta mark set ", Hexadecimal(from.flip)));
+        from.mark ? absl::StrCat("meta mark set meta mark & ", core::HexText(from.mask), " ^ ",
+                                 core::HexText(from.flip))
+                  : absl::StrCat("meta mark set ", core::HexText(from.flip)));
   }
 
   void Immediate(const nftnl_expr* expression) {
@@ -151,8 +150,8 @@ class Walk {
     const Register& from = it->second;
     Add(MarkUse::Kind::kMatch, *word ^ from.flip, from.mask,
         absl::StrCat("meta mark",
-                     from.mask == kAllBits ? "" : absl::StrCat(" & ", Hexadecimal(from.mask)),
-                     op == NFT_CMP_EQ ? " == " : " != ", Hexadecimal(*word)));
+                     from.mask == kAllBits ? "" : absl::StrCat(" & ", core::HexText(from.mask)),
+                     op == NFT_CMP_EQ ? " == " : " != ", core::HexText(*word)));
   }
 
   void Lookup(const nftnl_expr* expression, uint16_t attribute) {
@@ -170,8 +169,8 @@ class Walk {
     if (data == nullptr || size < sizeof(info)) return;
     std::memcpy(&info, data, sizeof(info));
     Add(MarkUse::Kind::kMatch, info.mark, info.mask,
-        absl::StrCat("-m mark ", info.invert != 0 ? "! " : "", "--mark ", Hexadecimal(info.mark),
-                     "/", Hexadecimal(info.mask)));
+        absl::StrCat("-m mark ", info.invert != 0 ? "! " : "", "--mark ", core::HexText(info.mark),
+                     "/", core::HexText(info.mask)));
   }
 
   void Target(const nftnl_expr* expression) {
@@ -182,7 +181,8 @@ class Walk {
     if (data == nullptr || size < sizeof(info)) return;
     std::memcpy(&info, data, sizeof(info));
     Add(MarkUse::Kind::kSet, info.mark, info.mask,
-        absl::StrCat("-j MARK --set-xmark ", Hexadecimal(info.mark), "/", Hexadecimal(info.mask)));
+        absl::StrCat("-j MARK --set-xmark ", core::HexText(info.mark), "/",
+                     core::HexText(info.mask)));
   }
 
   void Add(MarkUse::Kind kind, uint32_t value, uint32_t mask, const std::string& text) {

@@ -17,7 +17,6 @@
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rules.h"
-#include "dataplane/nft/nft_table.h"
 #include "doctor/trial.h"
 #include "node/sock_diag.h"
 

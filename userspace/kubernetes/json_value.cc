@@ -12,10 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "core/port.h"
 #include "core/service_name.h"
 
 namespace npg::kubernetes {
@@ -145,11 +145,9 @@ absl::StatusOr<uint16_t> ParsePortNumber(absl::string_view number) {
     return absl::InvalidArgumentError(
         absl::StrCat(core::Printable(number), " is not a port number"));
   }
-  int64_t port = 0;
-  if (!absl::SimpleAtoi(number, &port) || port < 1 || port > UINT16_MAX) {
-    return absl::InvalidArgumentError(absl::StrCat(core::Printable(number), " is outside 1-65535"));
-  }
-  return static_cast<uint16_t>(port);
+  absl::StatusOr<uint16_t> port = core::ParsePort(number);
+  if (port.ok()) return port;
+  return absl::InvalidArgumentError(absl::StrCat(core::Printable(number), " is outside 1-65535"));
 }
 
 }  // namespace npg::kubernetes

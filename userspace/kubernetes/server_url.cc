@@ -17,6 +17,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "core/dns_name.h"
 #include "core/port.h"
 #include "core/service_name.h"
 
@@ -26,8 +27,6 @@ namespace {
 constexpr absl::string_view kHttps = "https://";
 constexpr absl::string_view kForm = "write https://HOST:PORT";
 
-// A name in DNS has no more than 253 bytes.
-constexpr size_t kMaxHost = 253;
 constexpr size_t kMaxUrl = 2048;
 
 // The URL in a message; its name alone where a password or a token may be in it.
@@ -43,15 +42,6 @@ absl::Status Wrong(absl::string_view url, absl::string_view why) {
 bool IsIpv6(const std::string& text) {
   in6_addr address{};
   return inet_pton(AF_INET6, text.c_str(), &address) == 1;
-}
-
-bool IsDnsName(absl::string_view text) {
-  const auto allowed = [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '.' || c == '_';
-  };
-  return !text.empty() && text.size() <= kMaxHost &&
-         absl::ascii_isalnum(static_cast<unsigned char>(text.front())) &&
-         std::all_of(text.begin(), text.end(), allowed);
 }
 
 // True when `text` is visible ASCII, without what no URL may hold.
@@ -77,7 +67,8 @@ absl::Status CheckHost(absl::string_view url, absl::string_view& authority) {
   }
   const absl::string_view host = authority.substr(0, authority.find(':'));
   if (host.empty()) return Wrong(url, absl::StrCat("names no host; ", kForm));
-  if (!IsDnsName(host)) return Wrong(url, "has a host that is neither a name nor an address");
+  if (!core::IsHostName(host))
+    return Wrong(url, "has a host that is neither a name nor an address");
   authority.remove_prefix(host.size());
   return absl::OkStatus();
 }
@@ -138,7 +129,7 @@ absl::Status CheckProxyUrl(absl::string_view url) {
 }
 
 absl::Status CheckHostName(absl::string_view name) {
-  if (IsDnsName(name) || IsIpv6(std::string(name))) return absl::OkStatus();
+  if (core::IsHostName(name) || IsIpv6(std::string(name))) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat("\"", core::Printable(name), "\" is neither a host name nor an IP address"));
 }

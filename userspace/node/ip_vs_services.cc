@@ -1,13 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/ip_vs_services.h"
 
-#include <fcntl.h>
-#include <sys/types.h>
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -17,10 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
 
@@ -28,7 +23,7 @@ namespace npg::node {
 namespace {
 
 // A million endpoints are less.
-constexpr size_t kMostBytes = size_t{64} << 20;
+constexpr size_t kMaxBytes = size_t{64} << 20;
 
 using Address = std::array<uint8_t, 16>;
 
@@ -89,22 +84,16 @@ void IpVsServices::Feed(absl::string_view text) {
 }
 
 absl::StatusOr<bool> HasIpVsService(const core::AddressSet& own, const std::string& path) {
-  const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!fd && errno == ENOENT) return false;
-  if (!fd) return base::ErrnoStatus(errno, absl::StrCat("open ", path));
+  const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(path);
+  if (absl::IsNotFound(fd.status())) return false;
+  if (!fd.ok()) return fd.status();
   IpVsServices services(own);
-  std::array<char, 4096> chunk{};  // the kernel hands out no more at once
-  for (size_t total = 0; total <= kMostBytes && !services.found();) {
-    const ssize_t got = read(fd.get(), chunk.data(), chunk.size());
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return base::ErrnoStatus(errno, absl::StrCat("read ", path));
-    if (got == 0) return false;
-    services.Feed({chunk.data(), static_cast<size_t>(got)});
-    total += static_cast<size_t>(got);
-  }
-  if (services.found()) return true;
-  return absl::ResourceExhaustedError(
-      absl::StrCat(path, ": is larger than ", kMostBytes >> 20, " MiB"));
+  NPG_RETURN_IF_ERROR(
+      base::ReadPieces(fd->get(), path, kMaxBytes, [&services](absl::string_view piece) {
+        services.Feed(piece);
+        return !services.found();
+      }));
+  return services.found();
 }
 
 }  // namespace npg::node

@@ -4,13 +4,11 @@
 
 #include <functional>
 #include <memory>
-#include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
-#include "base/netlink_socket.h"
+#include "base/netlink_monitor.h"
 #include "core/listener.h"
 
 namespace npg::node {
@@ -27,23 +25,8 @@ core::AddressSet ToSet(const std::vector<core::LocalAddress>& addresses);
 
 // Calls back, on the loop, after an address was added to or removed from an
 // interface of this network namespace, perhaps several at once.
-class AddressWatch {
- public:
-  static absl::StatusOr<std::unique_ptr<AddressWatch>> Start(base::EventLoop& loop,
-                                                             std::function<void()> changed);
-  ~AddressWatch();
-  AddressWatch(const AddressWatch&) = delete;
-  AddressWatch& operator=(const AddressWatch&) = delete;
-
- private:
-  AddressWatch(base::EventLoop& loop, base::NetlinkSocket socket, std::function<void()> changed)
-      : loop_(loop), socket_(std::move(socket)), changed_(std::move(changed)) {}
-  void OnReadable();
-
-  base::EventLoop& loop_;
-  base::NetlinkSocket socket_;
-  std::function<void()> changed_;
-};
+absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> WatchAddresses(base::EventLoop& loop,
+                                                                     std::function<void()> changed);
 
 }  // namespace npg::node
 

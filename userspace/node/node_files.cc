@@ -3,10 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <optional>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -19,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
+#include "core/port.h"
 #include "core/port_ranges.h"
 
 namespace npg::node {
@@ -39,12 +38,12 @@ absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc) {
   if (!text.ok()) return text.status();
   const std::vector<absl::string_view> numbers =
       absl::StrSplit(*text, absl::ByAnyChar(" \t\n"), absl::SkipEmpty());
-  uint32_t first = 0, last = 0;
-  if (numbers.size() != 2 || !absl::SimpleAtoi(numbers[0], &first) ||
-      !absl::SimpleAtoi(numbers[1], &last) || first > last || last > core::kMostPort) {
-    return absl::InternalError(absl::StrCat(path, ": is not two ports"));
+  if (numbers.size() == 2) {
+    const absl::StatusOr<uint16_t> first = core::ParsePort(numbers[0]);
+    const absl::StatusOr<uint16_t> last = core::ParsePort(numbers[1]);
+    if (first.ok() && last.ok() && *first <= *last) return core::PortRange{*first, *last};
   }
-  return core::PortRange{static_cast<uint16_t>(first), static_cast<uint16_t>(last)};
+  return absl::InternalError(absl::StrCat(path, ": is not two ports"));
 }
 
 absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc) {
@@ -83,11 +82,10 @@ absl::StatusOr<uint64_t> ReadEffectiveCapabilities(const std::string& proc) {
 }
 
 std::optional<bool> InNetnsOfInit(const std::string& proc) {
-  std::error_code own_error, init_error;
-  const auto own = std::filesystem::read_symlink(absl::StrCat(proc, "/self/ns/net"), own_error);
-  const auto init = std::filesystem::read_symlink(absl::StrCat(proc, "/1/ns/net"), init_error);
-  if (own_error || init_error) return std::nullopt;
-  return own == init;
+  const absl::StatusOr<std::string> own = base::ReadLink(absl::StrCat(proc, "/self/ns/net"));
+  const absl::StatusOr<std::string> init = base::ReadLink(absl::StrCat(proc, "/1/ns/net"));
+  if (!own.ok() || !init.ok()) return std::nullopt;
+  return *own == *init;
 }
 
 bool HasLegacyTables(const std::string& proc, bool ipv6) {

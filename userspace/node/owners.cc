@@ -24,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
 #include "core/workload.h"
@@ -62,14 +63,6 @@ std::vector<pid_t> ListPids(DIR* dir) {
   return pids;
 }
 
-// The path of an executable; empty when it cannot be read.
-std::string ReadExecutable(int process) {
-  std::array<char, 4096> target{};
-  const ssize_t length = readlinkat(process, "exe", target.data(), target.size());
-  if (length < 0) return "";
-  return {target.data(), static_cast<size_t>(length)};
-}
-
 // "socket:[123]" is inode 123; anything else 0.
 uint64_t SocketInode(absl::string_view target) {
   uint64_t inode = 0;
@@ -80,26 +73,21 @@ uint64_t SocketInode(absl::string_view target) {
   return inode;
 }
 
-// A small file of /proc, read at one go as the kernel wants it; empty when it
-// cannot be read.
-std::string ReadSmallFile(int at, const char* name) {
-  const base::UniqueFd fd(openat(at, name, O_RDONLY | O_CLOEXEC));
-  if (!fd) return "";
-  std::array<char, 8192> buffer{};
-  const ssize_t length = read(fd.get(), buffer.data(), buffer.size());
-  if (length <= 0) return "";
-  return {buffer.data(), static_cast<size_t>(length)};
+// A file of /proc/PID; empty when it cannot be read.
+std::string ReadOf(int process, const char* name) {
+  constexpr size_t kMaxProcFile = size_t{64} << 10;
+  return base::ReadSmallFile(name, kMaxProcFile, process).value_or("");
 }
 
 // Empty when the process went away meanwhile.
 std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   core::Owner owner;
   owner.pid = pid;
-  owner.comm = ReadSmallFile(process, "comm");
+  owner.comm = ReadOf(process, "comm");
   if (owner.comm.empty()) return std::nullopt;
   if (owner.comm.back() == '\n') owner.comm.pop_back();
-  owner.executable = ReadExecutable(process);
-  owner.cgroup = core::PickCgroupPath(ReadSmallFile(process, "cgroup"));
+  owner.executable = base::ReadLink("exe", process).value_or("");
+  owner.cgroup = core::PickCgroupPath(ReadOf(process, "cgroup"));
   owner.workload = core::ParseCgroupPath(owner.cgroup);
   return owner;
 }
@@ -207,7 +195,7 @@ std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wa
 
 std::string CgroupOf(pid_t pid, const std::string& proc_root) {
   const base::UniqueFd process = OpenFolder(AT_FDCWD, absl::StrCat(proc_root, "/", pid));
-  return process ? core::PickCgroupPath(ReadSmallFile(process.get(), "cgroup")) : "";
+  return process ? core::PickCgroupPath(ReadOf(process.get(), "cgroup")) : "";
 }
 
 }  // namespace npg::node

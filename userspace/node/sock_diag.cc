@@ -27,9 +27,11 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "base/netlink_view.h"
+#include "core/flow.h"
 #include "core/listener.h"
+#include "core/mark.h"
 #include "core/port.h"
-#include "dataplane/nft/nft_table.h"
 
 namespace npg::node {
 namespace {
@@ -69,23 +71,10 @@ struct Socket {
   std::optional<bool> v6only;
 };
 
-void ReadAttributes(const uint8_t* bytes, size_t size, Socket& socket) {
-  size_t offset = 0;
-  while (size - offset >= sizeof(nlattr)) {
-    nlattr attribute{};
-    std::memcpy(&attribute, bytes + offset, sizeof(attribute));
-    if (attribute.nla_len < sizeof(attribute) || attribute.nla_len > size - offset) return;
-    if (attribute.nla_type == INET_DIAG_SKV6ONLY && attribute.nla_len > NLA_HDRLEN) {
-      socket.v6only = bytes[offset + NLA_HDRLEN] != 0;
-    }
-    offset += std::min<size_t>(NLA_ALIGN(attribute.nla_len), size - offset);
-  }
-}
-
 // Calls `start`, then `visit` for each socket; from the start again when the
 // kernel has to be asked again.
 absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
-                  const dataplane::Mark* mark, absl::FunctionRef<void()> start,
+                  const core::Mark* mark, absl::FunctionRef<void()> start,
                   absl::FunctionRef<void(const Socket&)> visit) {
   DiagRequest request{};
   request.header.nlmsg_len = offsetof(DiagRequest, attribute);
@@ -104,16 +93,13 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
     request.filter.condition = {mark->value, mark->mask};
   }
   const auto read = [&visit](const nlmsghdr& message) {
-    Socket socket{};
-    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY ||
-        message.nlmsg_len < NLMSG_HDRLEN + sizeof(socket.message)) {
-      return;
-    }
-    const auto* bytes = reinterpret_cast<const uint8_t*>(&message) + NLMSG_HDRLEN;
-    std::memcpy(&socket.message, bytes, sizeof(socket.message));
-    const size_t used = NLMSG_ALIGN(sizeof(socket.message));
-    const size_t size = message.nlmsg_len - NLMSG_HDRLEN;
-    if (size > used) ReadAttributes(bytes + used, size - used, socket);
+    const absl::string_view payload = base::ViewOf(message).payload;
+    const auto header = base::HeaderOf<inet_diag_msg>(payload);
+    if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY || !header) return;
+    Socket socket{*header, std::nullopt};
+    const absl::string_view v6only =
+        base::FindAttribute(base::AttributesBehind<inet_diag_msg>(payload), INET_DIAG_SKV6ONLY);
+    if (!v6only.empty()) socket.v6only = v6only.front() != 0;
     visit(socket);
   };
   absl::Status status = netlink.AskForEach(
@@ -140,9 +126,9 @@ Address ToAddress(uint8_t family, const uint32_t* words) {
   return address;
 }
 
-dataplane::Flow ToFlow(const Socket& socket, int protocol) {
+core::Flow ToFlow(const Socket& socket, int protocol) {
   const inet_diag_msg& message = socket.message;
-  dataplane::Flow flow;
+  core::Flow flow;
   flow.protocol = static_cast<uint8_t>(protocol);
   flow.client_address = ToAddress(message.idiag_family, message.id.idiag_src);
   flow.server_address = ToAddress(message.idiag_family, message.id.idiag_dst);
@@ -166,12 +152,12 @@ core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
 constexpr std::array<int, 2> kFamilies{AF_INET, AF_INET6};
 constexpr std::array<int, 2> kProtocols{IPPROTO_TCP, IPPROTO_UDP};
 
-absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
-    uint32_t tcp_states, const dataplane::Mark* mark,
-    absl::FunctionRef<bool(const dataplane::Flow&)> wanted) {
+absl::StatusOr<std::vector<core::Flow>> ListFlows(
+    uint32_t tcp_states, const core::Mark* mark,
+    absl::FunctionRef<bool(const core::Flow&)> wanted) {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
-  std::vector<dataplane::Flow> flows;
+  std::vector<core::Flow> flows;
   for (const int family : kFamilies) {
     for (const int protocol : kProtocols) {
       const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
@@ -179,7 +165,7 @@ absl::StatusOr<std::vector<dataplane::Flow>> ListFlows(
       NPG_RETURN_IF_ERROR(List(
           *netlink, family, protocol, states, mark, [&] { flows.resize(before); },
           [&](const Socket& socket) {
-            const dataplane::Flow flow = ToFlow(socket, protocol);
+            const core::Flow flow = ToFlow(socket, protocol);
             if (wanted(flow)) flows.push_back(flow);
           }));
     }
@@ -263,17 +249,17 @@ absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
   return std::move(found.listeners);
 }
 
-absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,
-                                                             const core::AddressSet& own) {
+absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
+                                                        const core::AddressSet& own) {
   // The kernel does the comparison: it hands out few sockets, and says EPERM to
   // whoever may not see marks, even when no socket has one.
-  return ListFlows(kClientStates, &mark, [&own](const dataplane::Flow& flow) {
+  return ListFlows(kClientStates, &mark, [&own](const core::Flow& flow) {
     return core::IsLoopback(flow.server_address) || own.contains(flow.server_address);
   });
 }
 
-absl::StatusOr<std::vector<dataplane::Flow>> ListLocalFlows(const core::AddressSet& own) {
-  return ListFlows(kConnectedStates, nullptr, [&own](const dataplane::Flow& flow) {
+absl::StatusOr<std::vector<core::Flow>> ListLocalFlows(const core::AddressSet& own) {
+  return ListFlows(kConnectedStates, nullptr, [&own](const core::Flow& flow) {
     // Whatever an own address has to do with is told apart by its ends only
     // where both are: a connection to another node has one, too.
     return core::IsLoopback(flow.server_address) || core::IsLoopback(flow.client_address) ||

@@ -7,9 +7,10 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "core/flow.h"
 #include "core/listener.h"
+#include "core/mark.h"
 #include "core/port.h"
-#include "dataplane/nft/nft_table.h"
 
 namespace npg::node {
 
@@ -36,14 +37,14 @@ absl::StatusOr<std::vector<core::Listener>> ListUdpListeners();
 // to send; TIME_WAIT is over. The subflows of an MPTCP socket are TCP sockets
 // and carry the mark themselves. PERMISSION_DENIED without CAP_NET_ADMIN: marks
 // are not for everybody.
-absl::StatusOr<std::vector<dataplane::Flow>> ListMarkedFlows(dataplane::Mark mark,
-                                                             const core::AddressSet& own = {});
+absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
+                                                        const core::AddressSet& own = {});
 
 // Every TCP connection and connected UDP socket over loopback or between `own` addresses, marked or
 // not, TIME_WAIT included, as each of its sockets sees it ("client" is that socket's own address):
 // a connection of which both ends are here is listed twice, once either way round. Needs no
 // privilege.
-absl::StatusOr<std::vector<dataplane::Flow>> ListLocalFlows(const core::AddressSet& own = {});
+absl::StatusOr<std::vector<core::Flow>> ListLocalFlows(const core::AddressSet& own = {});
 
 }  // namespace npg::node
 

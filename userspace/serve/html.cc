@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "serve/html.h"
 
-#include <algorithm>
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,23 +11,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
+#include "base/short_duration.h"
 
 namespace npg::serve {
-namespace {
-
-std::string ShortSpan(absl::Duration span) {
-  const int64_t seconds = std::max<int64_t>(0, absl::ToInt64Seconds(span));
-  constexpr int64_t kMinute = 60;
-  constexpr int64_t kHour = 60 * kMinute;
-  constexpr int64_t kDay = 24 * kHour;
-  if (seconds < kMinute) return absl::StrCat(seconds, "s");
-  if (seconds < kHour) return absl::StrCat(seconds / kMinute, "m");
-  if (seconds < 2 * kDay) return absl::StrCat(seconds / kHour, "h");
-  return absl::StrCat(seconds / kDay, "d");
-}
-
-}  // namespace
-
 std::string EscapeHtml(absl::string_view text) {
   return absl::StrReplaceAll(
       base::Printable(text),
@@ -48,7 +32,7 @@ std::string TimeAgo(absl::string_view rfc3339, absl::Time now) {
   if (!absl::ParseTime(absl::RFC3339_full, rfc3339, &time, &error)) return EscapeHtml(rfc3339);
   const std::string escaped = EscapeHtml(rfc3339);
   return absl::StrCat("<time datetime=\"", escaped, "\" title=\"", escaped, "\">",
-                      ShortSpan(now - time), " ago</time>");
+                      base::ShortDuration(now - time), " ago</time>");
 }
 
 void HtmlTable::AddRow(const std::vector<std::string>& html_cells) {

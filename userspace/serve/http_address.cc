@@ -16,9 +16,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/port.h"
 #include "core/port_ranges.h"
 
 namespace npg::serve {
@@ -33,15 +33,10 @@ absl::Status Invalid(absl::string_view what) {
 }
 
 absl::StatusOr<uint16_t> ParsePortNumber(absl::string_view text) {
-  uint32_t port = 0;
-  // The parser of absl also takes signs and blanks.
-  if (text.empty() || text.size() > 5 ||
-      text.find_first_not_of("0123456789") != absl::string_view::npos ||
-      !absl::SimpleAtoi(text, &port) || port > UINT16_MAX) {
-    return Invalid("has no port from 1 to 65535 at its end");
-  }
-  if (port == 0) return Invalid("has port 0, which would be another one at each start");
-  return static_cast<uint16_t>(port);
+  const absl::StatusOr<uint16_t> port = core::ParsePort(text);
+  if (port.ok() && text.size() <= 5) return port;
+  if (text == "0") return Invalid("has port 0, which would be another one at each start");
+  return Invalid("has no port from 1 to 65535 at its end");
 }
 
 }  // namespace

@@ -9,15 +9,16 @@
 #include <string>
 #include <utility>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
 #include "core/conflicts.h"
+#include "core/dns_name.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "core/workload.h"
 
 namespace npg::serve {
@@ -27,16 +28,6 @@ using Json = nlohmann::ordered_json;
 
 // "example.org/name" as the API server's rules for such names want it.
 constexpr absl::string_view kController = "nodeport-guard.io/controller";
-
-bool IsDnsName(absl::string_view text) {
-  constexpr size_t kMost = 63;
-  const auto edge = [](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return absl::ascii_islower(byte) || absl::ascii_isdigit(byte);
-  };
-  return !text.empty() && text.size() <= kMost && edge(text.front()) && edge(text.back()) &&
-         std::all_of(text.begin(), text.end(), [&](char c) { return edge(c) || c == '-'; });
-}
 
 // FNV-1a: the same number on every machine and in every build, which absl::Hash
 // does not promise.
@@ -94,12 +85,11 @@ std::string Dump(const Json& json) {
 }  // namespace
 
 std::optional<ServiceName> ParseServiceName(absl::string_view text) {
-  const size_t slash = text.find('/');
-  if (slash == absl::string_view::npos) return std::nullopt;
-  const absl::string_view ns = text.substr(0, slash);
-  const absl::string_view name = text.substr(slash + 1);
-  if (!IsDnsName(ns) || !IsDnsName(name)) return std::nullopt;
-  return ServiceName{std::string(ns), std::string(name)};
+  const std::optional<core::ServiceNameParts> parts = core::SplitServiceName(text);
+  if (!parts || !core::IsDnsLabel(parts->ns) || !core::IsDnsLabel(parts->name)) {
+    return std::nullopt;
+  }
+  return ServiceName{std::string(parts->ns), std::string(parts->name)};
 }
 
 std::string KubeEventSubject::Identity() const {

@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sources/file_source.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -18,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "sources/file_watch.h"
 #include "sources/ports_text.h"
@@ -26,23 +25,15 @@
 namespace npg::sources {
 namespace {
 
-// What to do about a file that could not be opened or read.
-absl::string_view Remedy(int error) {
-  switch (error) {
-    case ENOENT:
-    case ENOTDIR:
-      return "; create it (\"[]\" stands for no ports) or name another file";
-    case EACCES:
-    case EPERM:
-      return "; let the user that nodeport-guard runs as read it";
-    default:
-      return "";
+// `status` with what to do about a file that could not be opened or read.
+absl::Status WithRemedy(const absl::Status& status) {
+  absl::string_view remedy;
+  if (absl::IsNotFound(status)) {
+    remedy = "; create it (\"[]\" stands for no ports) or name another file";
+  } else if (absl::IsPermissionDenied(status)) {
+    remedy = "; let the user that nodeport-guard runs as read it";
   }
-}
-
-absl::Status Failed(int error, absl::string_view file) {
-  const absl::Status status = base::ErrnoStatus(error, file);
-  return {status.code(), absl::StrCat(status.message(), Remedy(error))};
+  return {status.code(), absl::StrCat("ports file ", status.message(), remedy)};
 }
 
 absl::Status FileTooLarge(absl::string_view file, size_t bytes) {
@@ -51,28 +42,12 @@ absl::Status FileTooLarge(absl::string_view file, size_t bytes) {
                       file, bytes >> 20, FileSource::kMaxBytes >> 20));
 }
 
-// Appends the rest of the file to `text`, up to one byte more than is allowed.
-absl::Status Append(int fd, absl::string_view file, std::string& text) {
-  constexpr size_t kChunk = size_t{64} << 10;
-  while (text.size() <= FileSource::kMaxBytes) {
-    const size_t old_size = text.size();
-    text.resize(old_size + kChunk);
-    const ssize_t got = read(fd, text.data() + old_size, kChunk);
-    const int error = errno;
-    text.resize(old_size + (got > 0 ? static_cast<size_t>(got) : 0));
-    if (got == 0) return absl::OkStatus();
-    if (got < 0 && error != EINTR) return Failed(error, file);
-  }
-  return FileTooLarge(file, text.size());
-}
-
 absl::StatusOr<std::string> ReadFileText(const std::string& path) {
   const std::string file = absl::StrCat("ports file ", path);
-  // Not to wait for the writer of a named pipe.
-  const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK));
-  if (!fd) return Failed(errno, file);
+  const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(path);
+  if (!fd.ok()) return WithRemedy(fd.status());
   struct stat before {};
-  if (fstat(fd.get(), &before) != 0) return Failed(errno, file);
+  if (fstat(fd->get(), &before) != 0) return base::ErrnoStatus(errno, file);
   if (!S_ISREG(before.st_mode)) {
     return absl::InvalidArgumentError(
         absl::StrCat(file, ": is ", S_ISDIR(before.st_mode) ? "a directory" : "not a regular file",
@@ -81,10 +56,17 @@ absl::StatusOr<std::string> ReadFileText(const std::string& path) {
   const auto size = static_cast<size_t>(before.st_size);
   if (size > FileSource::kMaxBytes) return FileTooLarge(file, size);
   std::string text;
-  text.reserve(size + 1);  // one more, to see the end
-  NPG_RETURN_IF_ERROR(Append(fd.get(), file, text));
+  text.reserve(size);
+  const absl::Status read =
+      base::ReadPieces(fd->get(), path, FileSource::kMaxBytes, [&text](absl::string_view piece) {
+        text.append(piece.data(), piece.size());
+        return true;
+      });
+  // It grew meanwhile, beyond what is allowed.
+  if (absl::IsResourceExhausted(read)) return FileTooLarge(file, FileSource::kMaxBytes + 1);
+  if (!read.ok()) return WithRemedy(read);
   struct stat after {};
-  if (fstat(fd.get(), &after) != 0) return Failed(errno, file);
+  if (fstat(fd->get(), &after) != 0) return base::ErrnoStatus(errno, file);
   if (after.st_size != before.st_size || after.st_mtim.tv_sec != before.st_mtim.tv_sec ||
       after.st_mtim.tv_nsec != before.st_mtim.tv_nsec) {
     return absl::UnavailableError(

@@ -13,10 +13,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
+#include "base/shell_words.h"
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/service_ref.h"
@@ -34,31 +35,6 @@ struct Rule {
   std::string destination_type;
   std::vector<uint16_t> ports;
 };
-
-// Splits a line into words as the shell would: quotes keep blanks, a backslash
-// keeps the character after it. Nothing when a quote is left open.
-std::optional<std::vector<std::string>> Words(absl::string_view line) {
-  std::vector<std::string> words;
-  bool in_word = false, in_quotes = false;
-  for (size_t i = 0; i < line.size(); ++i) {
-    const char c = line[i];
-    if (c == ' ' && !in_quotes) {
-      in_word = false;
-      continue;
-    }
-    if (!in_word) words.emplace_back();
-    in_word = true;
-    if (c == '"') {
-      in_quotes = !in_quotes;
-    } else if (c == '\\' && i + 1 < line.size()) {
-      words.back() += line[++i];
-    } else {
-      words.back() += c;
-    }
-  }
-  if (in_quotes) return std::nullopt;
-  return words;
-}
 
 // "80", "80,443". A range is an error: nobody writes one into these chains.
 absl::StatusOr<std::vector<uint16_t>> ParsePorts(absl::string_view text) {
@@ -107,16 +83,16 @@ absl::StatusOr<Rule> ParseRule(const std::vector<std::string>& words, size_t beg
 
 // Nothing for SCTP.
 absl::StatusOr<std::optional<core::Protocol>> RuleProtocol(absl::string_view text) {
-  int number = 0;
   if (absl::EqualsIgnoreCase(text, "sctp")) return std::nullopt;
-  if (!absl::SimpleAtoi(text, &number)) {
+  const std::optional<int> number = base::ParseDecimal<int>(text);
+  if (!number) {
     const absl::StatusOr<core::Protocol> protocol = core::ParseProtocol(text);
     if (!protocol.ok()) return protocol.status();
     return *protocol;
   }
-  if (number == IPPROTO_SCTP) return std::nullopt;
-  if (number == IPPROTO_TCP) return core::Protocol::kTcp;
-  if (number == IPPROTO_UDP) return core::Protocol::kUdp;
+  if (*number == IPPROTO_SCTP) return std::nullopt;
+  if (*number == IPPROTO_TCP) return core::Protocol::kTcp;
+  if (*number == IPPROTO_UDP) return core::Protocol::kUdp;
   return absl::InvalidArgumentError(absl::StrCat(text, " is not a protocol (tcp, udp)"));
 }
 
@@ -170,7 +146,7 @@ class Parser {
     const absl::string_view name = rest.substr(0, rest.find(' '));
     const Chain chain = ChainOf(name);
     if (chain == Chain::kOther) return;
-    const std::optional<std::vector<std::string>> words = Words(line);
+    const std::optional<std::vector<std::string>> words = base::ShellWords(line);
     if (!words) return Skip(absl::StrCat("an open quote in a rule of ", name));
     const absl::StatusOr<Rule> rule = ParseRule(*words, 2);
     if (!rule.ok()) {

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <fstream>
 #include <functional>
 #include <string>
 #include <utility>
@@ -20,16 +18,18 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "base/small_file.h"
 #include "base/subprocess.h"
 #include "core/port.h"
 #include "sources/iptables_save.h"
 #include "sources/merge.h"
 #include "sources/nft_maps.h"
-#include "sources/nft_socket.h"
+#include "sources/nft_queries.h"
 #include "sources/rule_parts.h"
 #include "sources/save_commands.h"
 #include "sources/source.h"
@@ -51,15 +51,11 @@ absl::string_view Prefix(RulePart part) { return IsIp4(part) ? "iptables" : "ip6
 // The names of the ip_tables tables of this network namespace; none when the
 // kernel has no ip_tables (loaded).
 absl::StatusOr<std::vector<std::string>> LegacyTables(const std::string& path) {
-  std::ifstream file(path);
-  if (!file) {
-    if (errno == ENOENT) return std::vector<std::string>();
-    return base::ErrnoStatus(errno, absl::StrCat("read ", path));
-  }
-  std::vector<std::string> tables;
-  for (std::string name; std::getline(file, name);) tables.push_back(name);
-  if (file.bad()) return absl::UnavailableError(absl::StrCat("read ", path, ": it broke off"));
-  return tables;
+  constexpr size_t kMaxNames = size_t{64} << 10;
+  const absl::StatusOr<std::string> names = base::ReadSmallFile(path, kMaxNames);
+  if (absl::IsNotFound(names.status())) return std::vector<std::string>();
+  if (!names.ok()) return base::Annotate(names.status(), "read");
+  return absl::StrSplit(*names, '\n', absl::SkipEmpty());
 }
 
 // True when `ports` has not all of `before`.
@@ -94,12 +90,7 @@ absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
 
 NetfilterEdges NetfilterEdges::OfThisNamespace() {
   return {.read_maps = ReadKubeProxyMaps,
-          .has_chain = [](uint8_t family, absl::string_view table,
-                          absl::string_view chain) -> absl::StatusOr<bool> {
-            absl::StatusOr<NftSocket> socket = NftSocket::Open();
-            if (!socket.ok()) return socket.status();
-            return socket->HasChain(family, table, chain);
-          },
+          .has_chain = HasChain,
           .command_folders = CommandFolders(),
           .proc_net = "/proc/thread-self/net",
           .limits = {}};

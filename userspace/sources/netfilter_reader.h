@@ -23,7 +23,7 @@ namespace npg::sources {
 
 // Where a NetfilterReader touches the system. Tests put something else there.
 struct NetfilterEdges {
-  // ReadKubeProxyMaps() and NftSocket::HasChain().
+  // ReadKubeProxyMaps() and HasChain().
   std::function<absl::StatusOr<Reading>()> read_maps;
   std::function<absl::StatusOr<bool>(uint8_t family, absl::string_view table,
                                      absl::string_view chain)>

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sources/netfilter_source.h"
 
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -12,8 +15,10 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "base/netlink_monitor.h"
+#include "base/netlink_view.h"
 #include "sources/netfilter_reader.h"
-#include "sources/nft_monitor.h"
+#include "sources/nft_queries.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
 
@@ -58,9 +63,21 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
 
 absl::Status NetfilterSource::Follow(base::EventLoop& loop, Callback callback) {
   // Listen first, then read: no change falls between.
-  absl::StatusOr<std::unique_ptr<NftMonitor>> monitor =
-      NftMonitor::Start(loop, [this](RulePartSet parts) { Changed(parts); });
-  if (!monitor.ok()) return monitor.status();
+  base::NetlinkMonitor::Handler handler;
+  handler.message = [this](const nlmsghdr& message) {
+    dirty_ |= ChangedPart(base::ViewOf(message));
+  };
+  handler.lost = [this] { dirty_ |= ~LegacyParts(); };
+  handler.settled = [this](const absl::Status& status) {
+    // Whatever could not be received, a new reading finds it.
+    if (!status.ok()) dirty_ |= ~LegacyParts();
+    Schedule();
+  };
+  absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> monitor = base::NetlinkMonitor::Start(
+      loop, NETLINK_NETFILTER, {NFNLGRP_NFTABLES}, 0, std::move(handler));
+  if (!monitor.ok()) {
+    return NameCapability(base::Annotate(monitor.status(), "listen to nf_tables changes"));
+  }
   monitor_ = *std::move(monitor);
   loop_ = &loop;
   callback_ = std::move(callback);

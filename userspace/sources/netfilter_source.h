@@ -11,10 +11,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "base/netlink_monitor.h"
 #include "guard_abi.h"
 #include "sources/change_reporter.h"
 #include "sources/netfilter_reader.h"
-#include "sources/nft_monitor.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
 
@@ -68,7 +68,7 @@ class NetfilterSource : public Source {
   ChangeReporter reporter_;
   Callback callback_;
   base::EventLoop* loop_ = nullptr;  // once it follows
-  std::unique_ptr<NftMonitor> monitor_;
+  std::unique_ptr<base::NetlinkMonitor> monitor_;
 
   std::unique_ptr<NetfilterReader> reader_;  // of Follow(), and of the Read() before it
   bool reading_ = false;

@@ -8,33 +8,28 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "base/errno_status.h"
 #include "base/netlink_view.h"
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/service_ref.h"
 #include "sources/merge.h"
-#include "sources/nft_socket.h"
+#include "sources/nft_queries.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 namespace {
-
-constexpr int kDumpAttempts = 10;
 
 // Every kube-proxy in nftables mode has it, with NodePorts or without.
 constexpr absl::string_view kNodePortChain = "nodeport-endpoints-check";
@@ -104,29 +99,38 @@ void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines&
   if (entry.empty()) entry = core::ServiceOfComment(element.comment);
 }
 
-void AddElements(absl::string_view list, core::PortSnapshot& ports, SkippedLines& skipped) {
-  for (base::NetlinkAttribute element; base::NextAttribute(list, element);) {
-    AddElement(ParseElement(element.payload), ports, skipped);
+absl::StatusOr<Reading> ReadMap(uint8_t family, absl::string_view map) {
+  MapDecoder decoder;
+  const absl::Status status = ListMap(
+      family, kKubeProxyTable, map, [&decoder] { decoder = MapDecoder(); },
+      [&decoder](const nlmsghdr& message) { decoder.Add(base::ViewOf(message)); });
+  if (absl::IsNotFound(status)) return Reading{};
+  if (!status.ok()) return status;
+  Reading reading = std::move(decoder).Take();
+  for (std::string& line : reading.skipped) {
+    line = absl::StrCat(MapText(family, kKubeProxyTable, map), ": ", line);
   }
-}
-
-absl::StatusOr<Reading> ReadMap(NftSocket& socket, uint8_t family, absl::string_view map) {
-  const absl::StatusOr<std::vector<char>> reply = socket.DumpMap(family, kKubeProxyTable, map);
-  if (!reply.ok()) return reply.status();
-  absl::StatusOr<Reading> reading = DecodeMapElements({reply->data(), reply->size()});
-  if (absl::IsNotFound(reading.status())) return Reading{};
-  const std::string where = absl::StrCat("nftables map ", map, " of table ",
-                                         family == AF_INET6 ? "ip6 " : "ip ", kKubeProxyTable);
-  if (!reading.ok()) return base::Annotate(reading.status(), absl::StrCat("read ", where));
-  for (std::string& line : reading->skipped) line = absl::StrCat(where, ": ", line);
   return reading;
 }
 
-absl::StatusOr<Reading> ReadMapsOnce(NftSocket& socket) {
+}  // namespace
+
+void MapDecoder::Add(const base::NetlinkMessage& message) {
+  if (message.type != ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWSETELEM)) return;
+  absl::string_view list = base::FindAttribute(base::ParseNftMessage(message.payload).attributes,
+                                               NFTA_SET_ELEM_LIST_ELEMENTS);
+  for (base::NetlinkAttribute element; base::NextAttribute(list, element);) {
+    AddElement(ParseElement(element.payload), ports_, skipped_);
+  }
+}
+
+Reading MapDecoder::Take() && { return {std::move(ports_), std::move(skipped_).Take()}; }
+
+absl::StatusOr<Reading> ReadKubeProxyMaps() {
   Reading all;
   for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
     for (const absl::string_view map : {"service-nodeports", "no-endpoint-nodeports"}) {
-      absl::StatusOr<Reading> reading = ReadMap(socket, family, map);
+      absl::StatusOr<Reading> reading = ReadMap(family, map);
       if (!reading.ok()) return reading;
       Merge(all.ports, reading->ports);
       for (std::string& line : reading->skipped) all.skipped.push_back(std::move(line));
@@ -135,45 +139,9 @@ absl::StatusOr<Reading> ReadMapsOnce(NftSocket& socket) {
   return all;
 }
 
-}  // namespace
-
-absl::StatusOr<Reading> DecodeMapElements(absl::string_view messages) {
-  core::PortSnapshot ports;
-  SkippedLines skipped;
-  for (base::NetlinkMessage message; base::NextMessage(messages, message);) {
-    if ((message.flags & NLM_F_DUMP_INTR) != 0) {
-      return absl::UnavailableError("it changes faster than it can be read");
-    }
-    if (message.type == NLMSG_DONE) return Reading{std::move(ports), std::move(skipped).Take()};
-    if (message.type == NLMSG_ERROR) {
-      const int error = base::ErrorOf(message.payload);
-      return base::ErrnoStatus(error == 0 ? EPROTO : error, "the kernel's answer");
-    }
-    if (message.type == ((NFNL_SUBSYS_NFTABLES << 8) | NFT_MSG_NEWSETELEM)) {
-      AddElements(base::FindAttribute(base::ParseNftMessage(message.payload).attributes,
-                                      NFTA_SET_ELEM_LIST_ELEMENTS),
-                  ports, skipped);
-    }
-  }
-  return absl::InvalidArgumentError("the kernel's answer has no end");
-}
-
-absl::StatusOr<Reading> ReadKubeProxyMaps() {
-  absl::StatusOr<NftSocket> socket = NftSocket::Open();
-  if (!socket.ok()) return socket.status();
-  absl::StatusOr<Reading> reading;
-  for (int attempt = 0; attempt < kDumpAttempts; ++attempt) {
-    reading = ReadMapsOnce(*socket);
-    if (!absl::IsUnavailable(reading.status())) break;
-  }
-  return reading;
-}
-
 absl::StatusOr<bool> HasKubeProxyRules() {
-  absl::StatusOr<NftSocket> socket = NftSocket::Open();
-  if (!socket.ok()) return socket.status();
   for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
-    absl::StatusOr<bool> has = socket->HasChain(family, kKubeProxyTable, kNodePortChain);
+    absl::StatusOr<bool> has = HasChain(family, kKubeProxyTable, kNodePortChain);
     if (!has.ok() || *has) return has;
   }
   return false;

@@ -4,6 +4,9 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/netlink_view.h"
+#include "core/port.h"
+#include "sources/skipped_lines.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -11,13 +14,20 @@ namespace npg::sources {
 // The table in which kube-proxy's nftables mode keeps what it does.
 inline constexpr absl::string_view kKubeProxyTable = "kube-proxy";
 
-// Decodes the kernel's reply to NFT_MSG_GETSETELEM for one of kube-proxy's maps
-// (inet_proto . inet_service : verdict): netlink messages, as received. The Service comes from the
+// Gathers the elements of one of kube-proxy's maps (inet_proto . inet_service : verdict)
+// from the messages of the kernel's answer to NFT_MSG_GETSETELEM. The Service comes from the
 // chain the verdict goes to (external-HASH-namespace/name/protocol/port) or from the element's
 // comment (namespace/name:port). SCTP is passed over, elements of another shape are in
-// Reading::skipped. NOT_FOUND when there is no such map, UNAVAILABLE when it changed while the
-// kernel sent it, INVALID_ARGUMENT when the reply is cut off.
-absl::StatusOr<Reading> DecodeMapElements(absl::string_view messages);
+// Reading::skipped.
+class MapDecoder {
+ public:
+  void Add(const base::NetlinkMessage& message);
+  Reading Take() &&;
+
+ private:
+  core::PortSnapshot ports_;
+  SkippedLines skipped_;
+};
 
 // Reads the maps service-nodeports and no-endpoint-nodeports of the tables
 // `ip kube-proxy` and `ip6 kube-proxy` in the current network namespace. What

@@ -38,21 +38,6 @@ absl::StatusOr<core::Protocol> ProtocolMember(simdjson::dom::object object) {
   return core::ParseProtocol({text.data(), text.size()});
 }
 
-// "30080", "30081/udp".
-absl::StatusOr<core::PortKey> ParsePortText(absl::string_view text) {
-  core::PortKey key;
-  const size_t slash = text.find('/');
-  const absl::StatusOr<uint16_t> port = core::ParsePort(text.substr(0, slash));
-  if (!port.ok()) return port.status();
-  key.port = *port;
-  if (slash != absl::string_view::npos) {
-    const absl::StatusOr<core::Protocol> protocol = core::ParseProtocol(text.substr(slash + 1));
-    if (!protocol.ok()) return protocol.status();
-    key.protocol = *protocol;
-  }
-  return key;
-}
-
 struct ListedPort {
   core::PortKey key;
   std::string service;
@@ -100,9 +85,10 @@ absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
   if (item.get(object) == simdjson::SUCCESS) return DecodeListedObject(object);
   std::string_view text;
   if (item.get(text) == simdjson::SUCCESS) {
-    const absl::StatusOr<core::PortKey> key = ParsePortText({text.data(), text.size()});
-    if (!key.ok()) return key.status();
-    return ListedPort{*key, ""};
+    // "30080", "30081/udp".
+    const auto port = core::ParsePortAndProtocol({text.data(), text.size()});
+    if (!port.ok()) return port.status();
+    return ListedPort{{port->port, port->protocol.value_or(core::Protocol::kTcp)}, ""};
   }
   const absl::StatusOr<uint16_t> port = kubernetes::PortNumber(item);
   if (!port.ok()) {

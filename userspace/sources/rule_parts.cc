@@ -4,8 +4,10 @@
 #include <sys/socket.h>
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/strings/string_view.h"
+#include "base/netlink_view.h"
 #include "sources/nft_maps.h"
 
 namespace npg::sources {
@@ -18,6 +20,11 @@ RulePartSet PartOfTable(uint8_t family, absl::string_view table) {
   if (table == "nat") parts.set(Index(ip4 ? RulePart::kIp4Nat : RulePart::kIp6Nat));
   if (table == "filter") parts.set(Index(ip4 ? RulePart::kIp4Filter : RulePart::kIp6Filter));
   return parts;
+}
+
+RulePartSet ChangedPart(const base::NetlinkMessage& message) {
+  const std::optional<base::NftTableRef> table = base::ChangedTable(message);
+  return table ? PartOfTable(table->family, table->name) : RulePartSet();
 }
 
 }  // namespace npg::sources

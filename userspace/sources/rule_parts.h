@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "absl/strings/string_view.h"
+#include "base/netlink_view.h"
 
 namespace npg::sources {
 
@@ -34,6 +35,9 @@ inline RulePartSet LegacyParts() {
 // The part that lives in an nftables table, `family` being NFPROTO_...; none
 // for a table that is of no interest, such as our own.
 RulePartSet PartOfTable(uint8_t family, absl::string_view table);
+
+// The part that an nf_tables notification tells a change of, if it is of one.
+RulePartSet ChangedPart(const base::NetlinkMessage& message);
 
 }  // namespace npg::sources
 

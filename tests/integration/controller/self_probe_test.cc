@@ -26,6 +26,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
+#include "core/mark.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
@@ -48,7 +49,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
 
-constexpr dataplane::Mark kMark;
+constexpr core::Mark kMark;
 
 base::UniqueFd OpenFolder(const std::string& path) {
   return base::UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "integration/dataplane/nft_fixture.h"
+#include "core/flow.h"
 
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
@@ -48,7 +49,7 @@ namespace {
 using base::NetlinkSocket;
 using base::UniqueFd;
 
-const NftSetSpec& SetOf(const Flow& flow, NftSetUse use) {
+const NftSetSpec& SetOf(const core::Flow& flow, NftSetUse use) {
   return *std::find_if(kNftSets.begin(), kNftSets.end(), [&](const NftSetSpec& set) {
     return set.family == FlowFamily(flow) && set.protocol == flow.protocol && set.use == use;
   });
@@ -82,13 +83,13 @@ std::array<uint8_t, 16> AddressOf(const sockaddr_storage& storage) {
   return address;
 }
 
-Flow FlowOf(int client, uint8_t protocol) {
+core::Flow FlowOf(int client, uint8_t protocol) {
   testing::SocketAddress local;
   testing::SocketAddress peer;
   local.size = peer.size = sizeof(local.storage);
   getsockname(client, local.get(), &local.size);
   getpeername(client, peer.get(), &peer.size);
-  Flow flow;
+  core::Flow flow;
   flow.protocol = protocol;
   flow.client_address = AddressOf(local.storage);
   flow.server_address = AddressOf(peer.storage);
@@ -137,13 +138,13 @@ bool NftTest::Intact(const NftSettings& settings, bool owned) {
   return snapshot.ok() && IsIntact(*snapshot, settings, owned);
 }
 
-NftTest::Expiry NftTest::FlowExpiry(const Flow& flow) {
+NftTest::Expiry NftTest::FlowExpiry(const core::Flow& flow) {
   const auto elements = Elements(SetOf(flow, NftSetUse::kFlows).name);
   const auto keys = FlowKeys(flow);
   return {ExpiryOf(elements, keys[0]), ExpiryOf(elements, keys[1])};
 }
 
-NftTest::Expiry NftTest::HalfClosedExpiry(const Flow& flow) {
+NftTest::Expiry NftTest::HalfClosedExpiry(const core::Flow& flow) {
   const auto elements = Elements(SetOf(flow, NftSetUse::kHalfClosed).name);
   const auto keys = FlowKeys(flow);
   return {ExpiryOf(elements, keys[0]), ExpiryOf(elements, keys[1])};
@@ -151,7 +152,7 @@ NftTest::Expiry NftTest::HalfClosedExpiry(const Flow& flow) {
 
 size_t NftTest::EntryCount(const std::string& set) { return Elements(set).size(); }
 
-absl::Status NftTest::SetFlowExpiry(const Flow& flow, absl::Duration expires) {
+absl::Status NftTest::SetFlowExpiry(const core::Flow& flow, absl::Duration expires) {
   auto socket = NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return socket.status();
   const NftSetSpec& set = SetOf(flow, NftSetUse::kFlows);

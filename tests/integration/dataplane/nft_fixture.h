@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_install.h"
 #include "dataplane/nft/nft_snapshot.h"
 #include "dataplane/nft/nft_table.h"
@@ -26,7 +27,7 @@ namespace npg::dataplane {
 struct Pair {
   base::UniqueFd client;
   base::UniqueFd server;
-  Flow flow;
+  core::Flow flow;
 };
 
 // The nft table in a network namespace of the test's own. The connect program
@@ -54,14 +55,14 @@ class NftTest : public ::testing::Test {
   struct Expiry {
     absl::Duration as_sent, reversed;
   };
-  static Expiry FlowExpiry(const Flow& flow);
+  static Expiry FlowExpiry(const core::Flow& flow);
   // The same in the sets of half-closed connections.
-  static Expiry HalfClosedExpiry(const Flow& flow);
+  static Expiry HalfClosedExpiry(const core::Flow& flow);
   static size_t EntryCount(const std::string& set);
 
   // Makes the entries of a flow look as if they had been entered or refreshed
   // at another time. The table must not be owned.
-  static absl::Status SetFlowExpiry(const Flow& flow, absl::Duration expires);
+  static absl::Status SetFlowExpiry(const core::Flow& flow, absl::Duration expires);
 
   // A listening TCP socket on `address`, or a bound UDP one.
   static absl::StatusOr<base::UniqueFd> Listening(const std::string& address, uint16_t port,

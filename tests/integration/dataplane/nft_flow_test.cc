@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_table.h"
 #include "integration/dataplane/nft_fixture.h"
@@ -78,7 +79,7 @@ class NftFlowTest : public NftTest, public ::testing::WithParamInterface<Way> {
   }
 
   // A FIN is on its way after close(), and so is the kernel's ACK of it.
-  void ExpectExpiring(const Flow& flow) {
+  void ExpectExpiring(const core::Flow& flow) {
     EXPECT_TRUE(testing::WaitUntil(absl::Seconds(10),
                                    [&] {
                                      const Expiry expiry = FlowExpiry(flow);
@@ -139,7 +140,7 @@ TEST_P(NftFlowTest, RefusedConnectGoesSoon) {
   const testing::Dial dial = Dial(30123);
   EXPECT_EQ(testing::Ask(dial), "refused");
   EXPECT_EQ(EntryCount(GetParam().name == "ipv6" ? "tcp6" : "tcp4"), 2U);
-  Flow flow;
+  core::Flow flow;
   flow.protocol = IPPROTO_TCP;
   flow.client_port = dial.source_port;
   flow.server_port = dial.port;

@@ -18,6 +18,7 @@
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_install.h"
 #include "dataplane/nft/nft_table.h"
 #include "integration/dataplane/nft_fixture.h"
@@ -49,7 +50,7 @@ class NftGuardTest : public NftTest {
         [] {
           const auto flows = node::ListMarkedFlows({});
           NPG_EXPECT_OK(flows);
-          return flows.ok() ? *flows : std::vector<Flow>();
+          return flows.ok() ? *flows : std::vector<core::Flow>();
         },
         std::move(restored));
   }

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_flows.h"
@@ -34,8 +35,8 @@ namespace {
 using ::testing::HasSubstr;
 
 // Any flow: nobody has such a socket.
-Flow MakeFlow(uint8_t protocol, bool ipv6, uint32_t number) {
-  Flow flow;
+core::Flow MakeFlow(uint8_t protocol, bool ipv6, uint32_t number) {
+  core::Flow flow;
   flow.protocol = protocol;
   if (ipv6) {
     flow.client_address[15] = flow.server_address[15] = 1;
@@ -62,7 +63,9 @@ class NftReconcileTest : public NftTest,
     NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
   }
 
-  static Flow Any(uint32_t number) { return MakeFlow(GetParam().first, GetParam().second, number); }
+  static core::Flow Any(uint32_t number) {
+    return MakeFlow(GetParam().first, GetParam().second, number);
+  }
   static std::string Set() { return TestName({GetParam(), 0}); }
   static absl::Duration FullTime() {
     return GetParam().first == IPPROTO_TCP ? kTcpTimeout : kUdpTimeout;
@@ -81,7 +84,7 @@ INSTANTIATE_TEST_SUITE_P(Sets, NftReconcileTest,
 TEST_P(NftReconcileTest, AddsWhatIsMissing) {
   const bool tcp = GetParam().first == IPPROTO_TCP;
   NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
-  for (const Flow& flow : {Any(1), Any(2)}) {
+  for (const core::Flow& flow : {Any(1), Any(2)}) {
     // Of UDP, only the replies are entered.
     EXPECT_EQ(FlowExpiry(flow).as_sent > FullTime() - absl::Minutes(10), tcp);
     EXPECT_GT(FlowExpiry(flow).reversed, FullTime() - absl::Minutes(10));
@@ -101,26 +104,26 @@ TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
 }
 
 TEST_P(NftReconcileTest, RemovesOnlyWhatIsOldAndNobodys) {
-  const Flow stale = Any(1);
-  const Flow young = Any(2);
-  const Flow expiring = Any(3);
-  const Flow marked = Any(4);
-  const Flow unmarked = Any(5);
-  const Flow seen_from_the_server = Any(6);
+  const core::Flow stale = Any(1);
+  const core::Flow young = Any(2);
+  const core::Flow expiring = Any(3);
+  const core::Flow marked = Any(4);
+  const core::Flow unmarked = Any(5);
+  const core::Flow seen_from_the_server = Any(6);
   NPG_ASSERT_OK(SetFlowExpiry(stale, FullTime() - absl::Seconds(6)));
   NPG_ASSERT_OK(SetFlowExpiry(young, FullTime() - absl::Seconds(1)));
   NPG_ASSERT_OK(SetFlowExpiry(expiring, absl::Seconds(29)));
   NPG_ASSERT_OK(SetFlowExpiry(marked, absl::Hours(1)));
   NPG_ASSERT_OK(SetFlowExpiry(unmarked, absl::Hours(1)));
   NPG_ASSERT_OK(SetFlowExpiry(seen_from_the_server, absl::Hours(1)));
-  Flow turned = seen_from_the_server;
+  core::Flow turned = seen_from_the_server;
   std::swap(turned.client_address, turned.server_address);
   std::swap(turned.client_port, turned.server_port);
 
   NPG_ASSERT_OK(table_->Reconcile({marked}, {unmarked, turned}));
   EXPECT_EQ(FlowExpiry(stale).as_sent, absl::ZeroDuration());
   EXPECT_EQ(FlowExpiry(stale).reversed, absl::ZeroDuration());
-  for (const Flow& flow : {young, expiring, marked, unmarked, seen_from_the_server}) {
+  for (const core::Flow& flow : {young, expiring, marked, unmarked, seen_from_the_server}) {
     EXPECT_GT(FlowExpiry(flow).as_sent, absl::ZeroDuration()) << flow.client_port;
     EXPECT_GT(FlowExpiry(flow).reversed, absl::ZeroDuration()) << flow.client_port;
   }
@@ -187,11 +190,11 @@ TEST_F(NftSocketsTest, LivingConnectionsKeepOldEntries) {
   half_closed.client.Reset();
   Reset(closed.client);
   closed.server.Reset();
-  for (const Flow& flow : {marked.flow, lost.flow, half_closed.flow, closed.flow}) {
+  for (const core::Flow& flow : {marked.flow, lost.flow, half_closed.flow, closed.flow}) {
     NPG_ASSERT_OK(SetFlowExpiry(flow, absl::Hours(1)));
   }
   NPG_ASSERT_OK(ReconcileWithSockets());
-  for (const Flow& flow : {marked.flow, lost.flow, half_closed.flow}) {
+  for (const core::Flow& flow : {marked.flow, lost.flow, half_closed.flow}) {
     EXPECT_GT(FlowExpiry(flow).as_sent, absl::Minutes(59));
     EXPECT_GT(FlowExpiry(flow).reversed, absl::Minutes(59));
   }
@@ -244,7 +247,7 @@ TEST_F(NftSocketsTest, HalfClosedEntriesGoWithTheirFlow) {
 TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
   const std::string set = "tcp6";
   const auto any = [](uint32_t number) { return MakeFlow(IPPROTO_TCP, true, number); };
-  std::vector<Flow> flows;
+  std::vector<core::Flow> flows;
   for (uint32_t i = 0; i < kSetSize / 2; ++i) flows.push_back(any(i));
   NPG_ASSERT_OK(table_->Reconcile(flows, {}));
   EXPECT_EQ(EntryCount(set), kSetSize);
@@ -268,7 +271,7 @@ TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
   NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
   std::vector<NftElement> old;
   flows.pop_back();
-  for (const Flow& flow : flows) {
+  for (const core::Flow& flow : flows) {
     for (const std::string& key : FlowKeys(flow)) old.push_back({key, 31'536'000'000, 400'000'000});
   }
   NftBatch batch(socket);

@@ -19,6 +19,8 @@
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
 #include "base/unique_fd.h"
+#include "core/flow.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_install.h"
@@ -81,7 +83,7 @@ TEST_F(NftTableTest, CountsMarkedPackets) {
 }
 
 TEST_F(NftTableTest, AnyMarkCanBeChosen) {
-  for (const Mark mark : {Mark{0x40, 0xf0}, Mark{0xdeadbeef, 0xffffffff}}) {
+  for (const core::Mark mark : {core::Mark{0x40, 0xf0}, core::Mark{0xdeadbeef, 0xffffffff}}) {
     NftSettings settings;
     settings.mark = mark;
     NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install(mark));
@@ -146,7 +148,7 @@ TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
 
   // With another mark, as an operator may choose for the next run.
-  const Mark other{0x2000, 0x2000};
+  const core::Mark other{0x2000, 0x2000};
   NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install(other));
   EXPECT_TRUE(table->adopted());
   EXPECT_EQ(table->owned(), KernelProtects());
@@ -217,7 +219,7 @@ TEST_F(NftTableTest, AdoptsWhatAnotherBuildOrADumpLeft) {
   EXPECT_EQ(table->owned(), KernelProtects());
   EXPECT_TRUE(Intact({}, table->owned()));
   EXPECT_EQ(State().exempted_packets, 41U);
-  Flow flow;
+  core::Flow flow;
   flow.protocol = IPPROTO_TCP;
   flow.client_address =
       flow.server_address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};

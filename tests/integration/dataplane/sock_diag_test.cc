@@ -19,9 +19,9 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
+#include "core/flow.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "dataplane/nft/nft_table.h"
 #include "integration/dataplane/nft_fixture.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -31,7 +31,7 @@
 namespace npg::node::sock_diag_test {
 namespace {
 
-using dataplane::Flow;
+using core::Flow;
 using dataplane::Pair;
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;

@@ -21,6 +21,7 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "core/mark.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -153,7 +154,7 @@ class GuardUpgradeTest : public GuardTest {
     std::memcpy(nodeport.service, "web/old", 8);
     NPG_RETURN_IF_ERROR(Put(object, "nodeports", npg_port_key{kPort, IPPROTO_TCP, 0}, nodeport));
     // The table stays when the process that made it ends, as that build's did.
-    return dataplane::NftTable::Install(dataplane::Mark{}).status();
+    return dataplane::NftTable::Install(core::Mark{}).status();
   }
 
   absl::Status Pin(const Object& object, int cgroup) const {

@@ -21,6 +21,11 @@ TEST(PrintableTest, KeepsTextAndEscapesTheRest) {
   EXPECT_EQ(Printable(absl::string_view("a\0b\n", 4)), "a\\x00b\\n");
 }
 
+TEST(PrintableTest, QuotedIsShort) {
+  EXPECT_EQ(Quoted("x"), "\"x\"");
+  EXPECT_EQ(Quoted(std::string(65, 'x')), "\"" + std::string(64, 'x') + "...\"");
+}
+
 // Whoever calls itself by one of these would be read in another order.
 TEST(PrintableTest, LetsNothingReorderWhatStandsAround) {
   for (const absl::string_view mark :

@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_split.h"
-#include "absl/time/time.h"
 #include "cli/args/options.h"
 #include "cli/args/text.h"
 #include "cli/output.h"
@@ -78,24 +77,9 @@ TEST(TableTest, AProcessNameCannotCommandTheTerminal) {
   EXPECT_THAT(Lines(table.Render({})), ElementsAre("OWNER", "\\x1b]0;pwned\\x07[812]", "a\\nb"));
 }
 
-TEST(TextTest, QuotedIsShort) {
-  EXPECT_EQ(Quoted("x"), "\"x\"");
-  EXPECT_EQ(Quoted(std::string(65, 'x')), "\"" + std::string(64, 'x') + "...\"");
-}
-
 TEST(TextTest, DisplayWidthCountsCharacters) {
   EXPECT_EQ(DisplayWidth("abc"), 3U);
   EXPECT_EQ(DisplayWidth("Grüße"), 5U);
-}
-
-TEST(TextTest, ShortDurations) {
-  EXPECT_EQ(ShortDuration(absl::Seconds(-5)), "0s");
-  EXPECT_EQ(ShortDuration(absl::Seconds(59)), "59s");
-  EXPECT_EQ(ShortDuration(absl::Seconds(60)), "1m");
-  EXPECT_EQ(ShortDuration(absl::Minutes(59)), "59m");
-  EXPECT_EQ(ShortDuration(absl::Hours(47)), "47h");
-  EXPECT_EQ(ShortDuration(absl::Hours(48)), "2d");
-  EXPECT_EQ(ShortDuration(absl::Hours(24 * 365)), "365d");
 }
 
 TEST(OutputTest, JsonIsOneLineAndSurvivesBadUtf8) {

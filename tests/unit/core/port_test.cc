@@ -2,7 +2,9 @@
 #include "core/port.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_set.h"
@@ -45,6 +47,19 @@ TEST(ParsePort, RefusesWhatIsNoNumber) {
     const absl::Status status = ParsePort(text).status();
     EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << text;
     EXPECT_EQ(status.message(), "\"" + text.substr(0, 64) + "\" is not a port number");
+  }
+}
+
+TEST(ParsePortAndProtocol, TheProtocolMayBeLeftOut) {
+  EXPECT_EQ(*ParsePortAndProtocol("33589"), (PortAndProtocol{33589, std::nullopt}));
+  EXPECT_EQ(*ParsePortAndProtocol("33589/UDP"), (PortAndProtocol{33589, Protocol::kUdp}));
+  for (const auto& [text, why] : {std::pair{"/tcp", "\"\" is not a port number"},
+                                  {"0/tcp", "port 0 is outside 1-65535"},
+                                  {"80/", "\"\" is not a protocol (tcp, udp)"},
+                                  {"80/sctp", "protocol SCTP is not guarded"},
+                                  {"80/tcp/x", "\"tcp/x\" is not a protocol (tcp, udp)"},
+                                  {"", "\"\" is not a port number"}}) {
+    EXPECT_EQ(ParsePortAndProtocol(text).status().message(), why) << text;
   }
 }
 

@@ -19,6 +19,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "core/mark.h"
 #include "core/port_ranges.h"
 #include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rule_builder.h"
@@ -38,7 +39,7 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-constexpr dataplane::Mark kMark = {0x1000, 0x1000};
+constexpr core::Mark kMark = {0x1000, 0x1000};
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);

@@ -11,19 +11,16 @@
 #include <sys/socket.h>
 
 #include <array>
-#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <utility>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/netlink_view.h"
 #include "core/port.h"
-#include "sources/nft_monitor.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
-#include "testing/status_asserts.h"
 #include "testing/testdata.h"
 
 namespace npg::sources::nft_maps_test {
@@ -75,12 +72,6 @@ class Messages {
     mnl_attr_nest_end(header_, element);
     return *this;
   }
-  Messages& Error(int error) {
-    Add(NLMSG_ERROR);
-    auto* body = static_cast<nlmsgerr*>(mnl_nlmsg_put_extra_header(header_, sizeof(nlmsgerr)));
-    body->error = -error;
-    return *this;
-  }
   Messages& End() {
     if (list_ != nullptr) mnl_attr_nest_end(header_, list_);
     list_ = nullptr;
@@ -110,10 +101,35 @@ std::string Comment(const std::string& text) {
   return std::string(1, '\0') + static_cast<char>(text.size() + 1) + text + '\0';
 }
 
+// What NetlinkSocket makes of an answer to a request of a list that consists of `bytes`.
+// The end is in `reply`.
+Reading Decode(absl::string_view bytes, base::NetlinkReply& reply) {
+  MapDecoder decoder;
+  reply.Take(bytes, [&decoder](const nlmsghdr& message) { decoder.Add(base::ViewOf(message)); });
+  return std::move(decoder).Take();
+}
+
+// The sequence number of the first message.
+uint32_t SequenceOf(absl::string_view bytes) {
+  base::NetlinkMessage message;
+  return base::NextMessage(bytes, message) ? message.sequence : 0;
+}
+
 Reading Decode(absl::string_view bytes) {
-  absl::StatusOr<Reading> reading = DecodeMapElements(bytes);
-  NPG_EXPECT_OK(reading);
-  return reading.ok() ? *reading : Reading{};
+  base::NetlinkReply reply(SequenceOf(bytes), /*dump=*/true);
+  Reading reading = Decode(bytes, reply);
+  EXPECT_TRUE(reply.ended());
+  EXPECT_FALSE(reply.interrupted());
+  EXPECT_EQ(reply.error(), 0);
+  return reading;
+}
+
+RulePartSet ChangedParts(absl::string_view messages) {
+  RulePartSet parts;
+  for (base::NetlinkMessage message; base::NextMessage(messages, message);) {
+    parts |= ChangedPart(message);
+  }
+  return parts;
 }
 
 TEST(NftMapsTest, WhatTheKernelSaysOfServiceNodeports) {
@@ -167,34 +183,21 @@ TEST(NftMapsTest, NamesElementsOfAnotherShape) {
                           "port 9 of protocol number 47"));
 }
 
-TEST(NftMapsTest, TheEndSaysHowItWent) {
-  const auto code = [](const Messages& messages) {
-    return DecodeMapElements(messages.bytes()).status().code();
-  };
-  EXPECT_EQ(code(Messages().Error(ENOENT).End()), absl::StatusCode::kNotFound);
-  EXPECT_EQ(code(Messages().Error(EPERM).End()), absl::StatusCode::kPermissionDenied);
-  EXPECT_EQ(code(Messages().Error(0).End()), absl::StatusCode::kInternal);
-  EXPECT_EQ(code(Messages().Add(NLMSG_ERROR).End()), absl::StatusCode::kInternal);
-  EXPECT_EQ(code(Messages().Add(NLMSG_DONE).End()), absl::StatusCode::kOk);
-  EXPECT_EQ(code(Messages().Add(NLMSG_DONE, NLM_F_DUMP_INTR).End()),
-            absl::StatusCode::kUnavailable);
-  EXPECT_EQ(code(Messages()), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(code(Messages().AddNft(NFT_MSG_NEWSETELEM).Element(Key(6, 1), "x").End()),
-            absl::StatusCode::kInvalidArgument);
-}
-
 TEST(NftMapsTest, SurvivesDamage) {
   for (const char* name :
        {"kube-proxy-1.36-service-nodeports.bin", "kube-proxy-1.36-no-endpoint-nodeports.bin"}) {
     std::string bytes = ReadTestdata(name);
     for (size_t length = 0; length < bytes.size(); ++length) {
-      EXPECT_FALSE(DecodeMapElements({bytes.data(), length}).ok()) << length;
+      base::NetlinkReply reply(SequenceOf(bytes), /*dump=*/true);
+      (void)Decode({bytes.data(), length}, reply);
+      EXPECT_FALSE(reply.ended()) << length;
     }
     for (char& byte : bytes) {
       const char old = byte;
       for (int value = 0; value < 256; ++value) {
         byte = static_cast<char>(value);
-        (void)DecodeMapElements(bytes);
+        base::NetlinkReply reply(SequenceOf(bytes), /*dump=*/true);
+        (void)Decode(bytes, reply);
         (void)ChangedParts(bytes);
       }
       byte = old;

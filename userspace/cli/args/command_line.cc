@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/printable.h"
 #include "cli/args/config_file.h"
 #include "cli/args/environment.h"
 #include "cli/args/flags.h"
@@ -28,9 +29,9 @@ bool IsHelp(absl::string_view arg) { return arg == "-h" || arg == "--help"; }
 
 absl::Status Unexpected(absl::string_view arg) {
   if (arg.size() > 1 && arg.front() == '-') {
-    return UsageError(absl::StrCat("unknown flag ", Quoted(arg.substr(0, arg.find('=')))));
+    return UsageError(absl::StrCat("unknown flag ", base::Quoted(arg.substr(0, arg.find('=')))));
   }
-  return UsageError(absl::StrCat("unexpected argument ", Quoted(arg)));
+  return UsageError(absl::StrCat("unexpected argument ", base::Quoted(arg)));
 }
 
 }  // namespace
@@ -109,7 +110,7 @@ absl::StatusOr<Options> CommandLine::Parse(const std::vector<std::string>& args,
   }
   if (command == nullptr) {
     if (!args[0].empty() && args[0].front() == '-') return Unexpected(args[0]);
-    return UsageError(absl::StrCat("unknown command ", Quoted(args[0])));
+    return UsageError(absl::StrCat("unknown command ", base::Quoted(args[0])));
   }
   named_ = command->name;
   bool help = false;

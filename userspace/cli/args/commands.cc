@@ -14,21 +14,22 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "base/decimal.h"
 #include "base/errno_status.h"
+#include "base/printable.h"
 #include "cli/args/command_line.h"
 #include "cli/args/environment.h"
 #include "cli/args/flags.h"
 #include "cli/args/options.h"
 #include "cli/args/source_flags.h"
-#include "cli/args/text.h"
 #include "cli/exit_code.h"
+#include "core/mark.h"
 #include "core/owner_policy.h"
-#include "dataplane/nft/nft_table.h"
+#include "core/port.h"
 #include "guard_abi.h"
 #include "serve/http_address.h"
 
@@ -55,8 +56,8 @@ Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
               *target = choice;
               return absl::OkStatus();
             }
-            return absl::InvalidArgumentError(absl::StrCat(Quoted(values.back()), " is not one of ",
-                                                           absl::StrJoin(allowed, ", ")));
+            return absl::InvalidArgumentError(absl::StrCat(
+                base::Quoted(values.back()), " is not one of ", absl::StrJoin(allowed, ", ")));
           }};
 }
 
@@ -76,21 +77,21 @@ Flag OutputFlag(std::shared_ptr<OutputFormat> target) {
 
 template <typename T>
 Flag NumberFlag(std::string name, std::string value, std::string help, std::shared_ptr<T> target) {
-  return {std::move(name),
-          std::move(value),
-          std::move(help),
-          "",
-          false,
-          [target = std::move(target)](const Values& values) {
-            const std::string& text = values.back();
-            T number = 0;
-            if (text.empty() || text.find_first_not_of("0123456789") != std::string::npos ||
-                !absl::SimpleAtoi(text, &number)) {
-              return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is not a number"));
-            }
-            *target = number;
-            return absl::OkStatus();
-          }};
+  return {
+      std::move(name),
+      std::move(value),
+      std::move(help),
+      "",
+      false,
+      [target = std::move(target)](const Values& values) {
+        const std::string& text = values.back();
+        const std::optional<T> number = base::ParseDecimal<T>(text);
+        if (!number) {
+          return absl::InvalidArgumentError(absl::StrCat(base::Quoted(text), " is not a number"));
+        }
+        *target = *number;
+        return absl::OkStatus();
+      }};
 }
 
 Flag MarkFlag(std::string name, std::string value, std::string help, std::string fallback,
@@ -101,8 +102,11 @@ Flag MarkFlag(std::string name, std::string value, std::string help, std::string
           std::move(fallback),
           false,
           [target = std::move(target)](const Values& values) {
-            const absl::StatusOr<uint32_t> bits = ParseMarkBits(values.back());
+            const absl::StatusOr<uint32_t> bits = core::ParseMarkBits(values.back());
             if (!bits.ok()) return bits.status();
+            if (*bits == 0) {
+              return absl::InvalidArgumentError("is 0, which no packet can be told apart by");
+            }
             *target = *bits;
             return absl::OkStatus();
           }};
@@ -114,10 +118,10 @@ absl::Status CheckProcessNames(const Values& names) {
   for (const std::string& name : names) {
     // Cutting it here would silently mean every process that shares the beginning.
     if (name.size() > kMost) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(Quoted(name), " is longer than the ", kMost,
-                       " bytes that the kernel keeps of a name; write ",
-                       Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
+      return absl::InvalidArgumentError(absl::StrCat(
+          base::Quoted(name), " is longer than the ", kMost,
+          " bytes that the kernel keeps of a name; write ",
+          base::Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
     }
   }
   // Both flags' names have to fit one map.
@@ -213,7 +217,7 @@ Flag HttpAddressFlag(std::shared_ptr<std::optional<serve::HttpAddress>> target) 
                 serve::ParseHttpAddress(values.back());
             if (!address.ok()) {
               return absl::InvalidArgumentError(
-                  absl::StrCat(Quoted(values.back()), " ", address.status().message()));
+                  absl::StrCat(base::Quoted(values.back()), " ", address.status().message()));
             }
             *target = *address;
             return absl::OkStatus();
@@ -291,7 +295,7 @@ void CommandLine::AddRun() {
     options->kube_events = *kube_events == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
-    const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
+    const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
@@ -331,10 +335,10 @@ void CommandLine::AddExplain() {
     if (port->count() == 0) {
       return UsageError("no port given, as in 'nodeport-guard explain 33589'");
     }
-    const auto parsed = ParsePortArgument(port->results().back());
-    if (!parsed.ok()) return parsed.status();
-    options->port = parsed->first;
-    options->protocol = parsed->second;
+    const auto parsed = core::ParsePortAndProtocol(port->results().back());
+    if (!parsed.ok()) return UsageError(parsed.status().message());
+    options->port = parsed->port;
+    options->protocol = parsed->protocol;
     return *options;
   };
 }
@@ -403,7 +407,7 @@ void CommandLine::AddDoctor() {
                "The cgroup2 folder that is or would be guarded.");
   command.finish = [options, mark](const Environment& environment) -> absl::StatusOr<Options> {
     if (mark.value->has_value() || mark.mask->has_value()) {
-      const absl::StatusOr<dataplane::Mark> combined = CombineMark(*mark.value, *mark.mask);
+      const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);
       if (!combined.ok()) return combined.status();
       options->mark = *combined;
     }

@@ -1,16 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/args/config_file.h"
 
-#include <fcntl.h>
-#include <sys/types.h>
-#include <unistd.h>
 #include <yaml-cpp/yaml.h>
 
-#include <array>
-#include <cerrno>
 #include <cstddef>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include "absl/container/btree_set.h"
@@ -19,8 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/printable.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
-#include "cli/args/text.h"
 #include "cli/exit_code.h"
 
 namespace npg::cli {
@@ -37,25 +32,20 @@ absl::Status LineError(const std::string& path, const YAML::Mark& mark, absl::st
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  // Not to hang on a FIFO that nobody writes to.
-  const base::UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (!fd) return FileError(path, std::generic_category().message(errno));
-  std::string content;
-  std::array<char, 65536> buffer{};
-  while (true) {
-    const ssize_t length = read(fd.get(), buffer.data(), buffer.size());
-    if (length < 0 && errno == EINTR) continue;
-    if (length < 0) return FileError(path, std::generic_category().message(errno));
-    if (length == 0) return content;
-    content.append(buffer.data(), static_cast<size_t>(length));
-    if (content.size() > kMaxBytes) return FileError(path, "is larger than 1 MiB");
-  }
+  // A pipe will do, so that the shell can write one: --config <(...).
+  const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(path);
+  absl::StatusOr<std::string> content =
+      fd.ok() ? base::ReadRest(fd->get(), path, kMaxBytes) : fd.status();
+  if (absl::IsResourceExhausted(content.status())) return FileError(path, "is larger than 1 MiB");
+  if (!content.ok()) return UsageError(absl::StrCat("config file ", content.status().message()));
+  return content;
 }
 
 absl::Status AddValue(const std::string& path, const YAML::Node& key, const YAML::Node& value,
                       std::vector<std::string>& values) {
   if (!value.IsScalar()) {
-    return LineError(path, key.Mark(), absl::StrCat(Quoted(key.Scalar()), " has no plain value"));
+    return LineError(path, key.Mark(),
+                     absl::StrCat(base::Quoted(key.Scalar()), " has no plain value"));
   }
   values.push_back(value.Scalar());
   return absl::OkStatus();
@@ -70,10 +60,11 @@ absl::StatusOr<ConfigValues> Convert(const std::string& path, const YAML::Node& 
     if (!entry.first.IsScalar()) return LineError(path, entry.first.Mark(), "is not a flag name");
     const std::string& key = entry.first.Scalar();
     if (!known.contains(key)) {
-      return LineError(path, entry.first.Mark(), absl::StrCat("unknown key ", Quoted(key)));
+      return LineError(path, entry.first.Mark(), absl::StrCat("unknown key ", base::Quoted(key)));
     }
     if (values.contains(key)) {
-      return LineError(path, entry.first.Mark(), absl::StrCat(Quoted(key), " is there twice"));
+      return LineError(path, entry.first.Mark(),
+                       absl::StrCat(base::Quoted(key), " is there twice"));
     }
     std::vector<std::string>& list = values[key];
     if (!entry.second.IsSequence()) {

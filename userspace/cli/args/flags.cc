@@ -18,9 +18,9 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/printable.h"
 #include "cli/args/config_file.h"
 #include "cli/args/environment.h"
-#include "cli/args/text.h"
 #include "cli/exit_code.h"
 
 namespace npg::cli {
@@ -66,7 +66,7 @@ absl::StatusOr<bool> ParseBool(absl::string_view text) {
   for (const char* word : {"false", "no", "off", "0"}) {
     if (absl::EqualsIgnoreCase(text, word)) return false;
   }
-  return absl::InvalidArgumentError(absl::StrCat(Quoted(text), " is neither true nor false"));
+  return absl::InvalidArgumentError(absl::StrCat(base::Quoted(text), " is neither true nor false"));
 }
 
 void FlagSet::Add(Flag flag) {

@@ -11,14 +11,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
-#include "cli/args/text.h"
 #include "cli/exit_code.h"
+#include "core/mark.h"
 #include "core/port.h"
-#include "dataplane/nft/nft_table.h"
 
 namespace npg::cli {
 namespace {
@@ -67,47 +65,15 @@ absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& o
   return sources;
 }
 
-absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text) {
-  uint32_t bits = 0;
-  // The parsers of absl also take signs and blanks.
-  const bool hexadecimal = absl::StartsWithIgnoreCase(text, "0x");
-  const absl::string_view digits = hexadecimal ? text.substr(2) : text;
-  const absl::string_view allowed = hexadecimal ? "0123456789abcdefABCDEF" : "0123456789";
-  const bool number =
-      !digits.empty() && digits.find_first_not_of(allowed) == absl::string_view::npos;
-  if (!number ||
-      !(hexadecimal ? absl::SimpleHexAtoi(digits, &bits) : absl::SimpleAtoi(digits, &bits))) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(Quoted(text), " is not a number of 32 bits, as 0x1000 or 4096"));
-  }
-  if (bits == 0) return absl::InvalidArgumentError("is 0, which no packet can be told apart by");
-  return bits;
-}
-
-absl::StatusOr<dataplane::Mark> CombineMark(std::optional<uint32_t> mark,
-                                            std::optional<uint32_t> mask) {
-  dataplane::Mark result;
+absl::StatusOr<core::Mark> CombineMark(std::optional<uint32_t> mark, std::optional<uint32_t> mask) {
+  core::Mark result;
   if (mark) result = {*mark, *mark};
   if (mask) result.mask = *mask;
   if ((result.value & ~result.mask) != 0) {
-    return UsageError(absl::StrCat("--mark ", Hex(result.value), ": has bits outside --mark-mask ",
-                                   Hex(result.mask)));
+    return UsageError(absl::StrCat("--mark ", core::HexText(result.value),
+                                   ": has bits outside --mark-mask ", core::HexText(result.mask)));
   }
   return result;
-}
-
-absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
-    absl::string_view text) {
-  std::optional<core::Protocol> protocol;
-  if (const size_t slash = text.find('/'); slash != absl::string_view::npos) {
-    const absl::StatusOr<core::Protocol> parsed = core::ParseProtocol(text.substr(slash + 1));
-    if (!parsed.ok()) return UsageError(parsed.status().message());
-    protocol = *parsed;
-    text = text.substr(0, slash);
-  }
-  const absl::StatusOr<uint16_t> port = core::ParsePort(text);
-  if (!port.ok()) return UsageError(port.status().message());
-  return std::make_pair(*port, protocol);
 }
 
 }  // namespace npg::cli

@@ -5,16 +5,15 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/intervals.h"
+#include "core/mark.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
-#include "dataplane/nft/nft_table.h"
 #include "serve/http_address.h"
 
 namespace npg::cli {
@@ -45,7 +44,7 @@ struct RunOptions {
   SourceOptions sources;
   bool observe = false;
   bool local_scope = false;  // the node's own addresses, too
-  dataplane::Mark mark;
+  core::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
   // Status page, health, metrics; nullopt: off.
@@ -88,8 +87,7 @@ struct ScanOptions {
 struct DoctorOptions {
   NodeOptions node;
   SourceOptions sources;
-  std::optional<dataplane::Mark>
-      mark;  // nullopt: the one of a guard that is loaded, or the default
+  std::optional<core::Mark> mark;  // nullopt: the one of a guard that is loaded, or the default
   bool local_scope = false;
   OutputFormat output = OutputFormat::kTable;
 };
@@ -115,17 +113,9 @@ using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOpti
 // that is not meant, or missing for one that is.
 absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options);
 
-// A mark or a mask: 32 bits in hexadecimal ("0x1000") or decimal, not 0.
-absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text);
-
 // The mark of --mark and --mark-mask, each if it was given. A mark without a
 // mask is its own mask. Usage error for a mark with bits outside the mask.
-absl::StatusOr<dataplane::Mark> CombineMark(std::optional<uint32_t> mark,
-                                            std::optional<uint32_t> mask);
-
-// "33589", "33589/tcp".
-absl::StatusOr<std::pair<uint16_t, std::optional<core::Protocol>>> ParsePortArgument(
-    absl::string_view text);
+absl::StatusOr<core::Mark> CombineMark(std::optional<uint32_t> mark, std::optional<uint32_t> mask);
 
 }  // namespace npg::cli
 

@@ -13,10 +13,10 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
+#include "base/printable.h"
 #include "cli/args/environment.h"
 #include "cli/args/flags.h"
 #include "cli/args/options.h"
-#include "cli/args/text.h"
 #include "kubernetes/in_cluster.h"
 #include "kubernetes/server_url.h"
 
@@ -39,8 +39,8 @@ Flag SourceFlag(const std::shared_ptr<SourceOptions>& sources) {
             if (values.empty()) return absl::InvalidArgumentError("names no source");
             for (const std::string& value : values) {
               if (std::find(kSources.begin(), kSources.end(), value) == kSources.end()) {
-                return absl::InvalidArgumentError(absl::StrCat(Quoted(value), " is not a source (",
-                                                               absl::StrJoin(kSources, ", "), ")"));
+                return absl::InvalidArgumentError(absl::StrCat(
+                    base::Quoted(value), " is not a source (", absl::StrJoin(kSources, ", "), ")"));
               }
             }
             sources->sources = values;

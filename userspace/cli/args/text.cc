@@ -12,15 +12,8 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "base/printable.h"
 
 namespace npg::cli {
-
-std::string Quoted(absl::string_view text) {
-  constexpr size_t kMost = 64;
-  return absl::StrCat("\"", base::Printable(text.substr(0, kMost)),
-                      text.size() > kMost ? "..." : "", "\"");
-}
 
 size_t DisplayWidth(absl::string_view text) {
   return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) {
@@ -43,14 +36,6 @@ std::vector<std::string> Wrap(absl::string_view text, size_t width) {
   return lines;
 }
 
-std::string ShortDuration(absl::Duration span) {
-  if (span < absl::ZeroDuration()) span = absl::ZeroDuration();
-  if (span < absl::Minutes(1)) return absl::StrCat(absl::ToInt64Seconds(span), "s");
-  if (span < absl::Hours(1)) return absl::StrCat(absl::ToInt64Minutes(span), "m");
-  if (span < absl::Hours(48)) return absl::StrCat(absl::ToInt64Hours(span), "h");
-  return absl::StrCat(absl::ToInt64Hours(span) / 24, "d");
-}
-
 std::string UtcTime(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
 }
@@ -59,7 +44,5 @@ std::string Count(uint64_t count, absl::string_view noun) {
   const char* plural = absl::EndsWith(noun, "s") ? "es" : "s";
   return absl::StrCat(count, " ", noun, count == 1 ? "" : plural);
 }
-
-std::string Hex(uint32_t value) { return absl::StrCat("0x", absl::Hex(value)); }
 
 }  // namespace npg::cli

@@ -12,9 +12,6 @@
 
 namespace npg::cli {
 
-// `text` for an error message: printable, in quotes, cut to 64 bytes.
-std::string Quoted(absl::string_view text);
-
 // Columns that `text` takes on a terminal; one for each code point.
 size_t DisplayWidth(absl::string_view text);
 
@@ -22,18 +19,11 @@ size_t DisplayWidth(absl::string_view text);
 // longer has a line of its own. At least one line.
 std::vector<std::string> Wrap(absl::string_view text, size_t width);
 
-// A span in one unit: "12s", "5m", "3h", "8d". Spans below zero (clocks that
-// were set) are "0s".
-std::string ShortDuration(absl::Duration span);
-
 // "2026-11-02T12:34:56Z".
 std::string UtcTime(absl::Time time);
 
 // "1 listener", "2 listeners", "3 processes": regular nouns only.
 std::string Count(uint64_t count, absl::string_view noun);
-
-// "0x1000".
-std::string Hex(uint32_t value);
 
 }  // namespace npg::cli
 

@@ -12,7 +12,6 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <fstream>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -24,7 +23,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
+#include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "dataplane/bpf/pin_paths.h"
 
@@ -34,11 +35,12 @@ namespace {
 // A line of /proc/locks: "1: FLOCK  ADVISORY  WRITE 812 00:1f:4242 0 EOF". A
 // holder in a pid namespace out of sight has no line.
 pid_t HolderOf(const struct stat& file) {
-  std::ifstream locks("/proc/locks");
+  constexpr size_t kMaxLocks = size_t{16} << 20;
+  const std::string locks = base::ReadSmallFile("/proc/locks", kMaxLocks).value_or("");
   const std::string id =
       absl::StrFormat("%02x:%02x:%d", major(file.st_dev), minor(file.st_dev), file.st_ino);
-  for (std::string line; std::getline(locks, line);) {
-    const std::vector<std::string> fields =
+  for (const absl::string_view line : absl::StrSplit(locks, '\n')) {
+    const std::vector<absl::string_view> fields =
         absl::StrSplit(line, absl::ByAnyChar(" "), absl::SkipEmpty());
     if (fields.size() < 6 || fields[1] != "FLOCK") continue;
     if (fields[5] != id) continue;

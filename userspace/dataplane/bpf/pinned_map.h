@@ -4,7 +4,9 @@
 
 #include <bpf/bpf.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -46,8 +48,11 @@ absl::StatusOr<std::optional<Value>> LookupElement(int fd, absl::string_view map
 template <typename Key, typename Value>
 absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::string_view map) {
   std::vector<std::pair<Key, Value>> entries;
-  std::vector<Key> keys(4096);
-  std::vector<Value> values(keys.size());
+  // Large values are read fewer at a time: what is touched here stays with the process. A
+  // batch has to hold a whole bucket of the map.
+  constexpr size_t kBatch = std::clamp<size_t>((size_t{64} << 10) / sizeof(Value), 64, 4096);
+  std::vector<Key> keys(kBatch);
+  std::vector<Value> values(kBatch);
   uint32_t position = 0;
   for (bool first = true;; first = false) {
     auto count = static_cast<uint32_t>(keys.size());

@@ -17,6 +17,7 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_objects.h"
@@ -61,7 +62,7 @@ NftElement NewElement(const std::string& key, const NftSetSpec& set) {
 }
 
 // The tuples that the rules enter for a flow: of UDP only that of the replies.
-std::vector<std::string> EnteredKeys(const Flow& flow) {
+std::vector<std::string> EnteredKeys(const core::Flow& flow) {
   auto [sent, reply] = FlowKeys(flow);
   if (flow.protocol == IPPROTO_UDP) return {std::move(reply)};
   return {std::move(sent), std::move(reply)};
@@ -77,12 +78,12 @@ std::vector<T> Slice(const std::vector<T>& all, size_t at) {
 
 }  // namespace
 
-IpFamily FlowFamily(const Flow& flow) {
+IpFamily FlowFamily(const core::Flow& flow) {
   return IsMapped(flow.client_address) && IsMapped(flow.server_address) ? IpFamily::kIpv4
                                                                         : IpFamily::kIpv6;
 }
 
-std::array<std::string, 2> FlowKeys(const Flow& flow) {
+std::array<std::string, 2> FlowKeys(const core::Flow& flow) {
   const IpFamily family = FlowFamily(flow);
   std::array<std::string, 2> keys;
   AppendEndpoint(keys[0], family, flow.client_address, flow.client_port);
@@ -93,14 +94,15 @@ std::array<std::string, 2> FlowKeys(const Flow& flow) {
 }
 
 NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
-                          const std::vector<NftElement>& elements, const std::vector<Flow>& live,
-                          const std::vector<Flow>& connected) {
-  const auto belongs = [&set](const Flow& flow) {
+                          const std::vector<NftElement>& elements,
+                          const std::vector<core::Flow>& live,
+                          const std::vector<core::Flow>& connected) {
+  const auto belongs = [&set](const core::Flow& flow) {
     return flow.protocol == set.protocol && FlowFamily(flow) == set.family;
   };
   absl::flat_hash_set<std::string> alive;
-  for (const std::vector<Flow>* flows : {&live, &connected}) {
-    for (const Flow& flow : *flows) {
+  for (const std::vector<core::Flow>* flows : {&live, &connected}) {
+    for (const core::Flow& flow : *flows) {
       if (!belongs(flow)) continue;
       for (std::string& key : FlowKeys(flow)) alive.insert(std::move(key));
     }
@@ -116,7 +118,7 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   if (set.use == NftSetUse::kHalfClosed) return change;
 
   size_t room = size - std::min<size_t>(size, elements.size() - change.remove.size());
-  for (const Flow& flow : live) {
+  for (const core::Flow& flow : live) {
     if (!belongs(flow)) continue;
     for (const std::string& key : EnteredKeys(flow)) {
       if (present.contains(key)) continue;
@@ -145,11 +147,12 @@ std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple) {
 
 NftSetChange ComparePorts(const std::vector<NftElement>& elements,
                           const absl::flat_hash_set<std::string>& used,
-                          const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+                          const std::vector<core::Flow>& live,
+                          const std::vector<core::Flow>& connected) {
   absl::flat_hash_set<std::string> wanted;  // whether or not there is a tuple
   absl::flat_hash_set<std::string> missing = used;
-  for (const std::vector<Flow>* flows : {&live, &connected}) {
-    for (const Flow& flow : *flows) {
+  for (const std::vector<core::Flow>* flows : {&live, &connected}) {
+    for (const core::Flow& flow : *flows) {
       for (const std::string& key : PortKeys(FlowFamily(flow), FlowKeys(flow)[0])) {
         wanted.insert(key);
         if (flows == &live) missing.insert(key);

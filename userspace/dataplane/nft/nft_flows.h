@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_table.h"
@@ -21,10 +22,10 @@ namespace npg::dataplane {
 
 // The keys of a flow's two entries, the client's direction first, as they are
 // in the sets of its address family.
-std::array<std::string, 2> FlowKeys(const Flow& flow);
+std::array<std::string, 2> FlowKeys(const core::Flow& flow);
 
 // IPv4 when both addresses are v4-mapped.
-IpFamily FlowFamily(const Flow& flow);
+IpFamily FlowFamily(const core::Flow& flow);
 
 // Entries younger than this are left alone: the lists of sockets may be older.
 inline constexpr absl::Duration kYoung = absl::Seconds(5);
@@ -41,14 +42,16 @@ struct NftSetChange {
 // What makes the entries of a set of tuples agree with the sockets: see
 // NftTable::Reconcile(). Of a half-closed set entries are only removed.
 NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
-                          const std::vector<NftElement>& elements, const std::vector<Flow>& live,
-                          const std::vector<Flow>& connected);
+                          const std::vector<NftElement>& elements,
+                          const std::vector<core::Flow>& live,
+                          const std::vector<core::Flow>& connected);
 
 // The same for the set of ports: those of `used` (PortKeys() of the flow sets'
 // entries, read after `elements`) and of the flows are to be there.
 NftSetChange ComparePorts(const std::vector<NftElement>& elements,
                           const absl::flat_hash_set<std::string>& used,
-                          const std::vector<Flow>& live, const std::vector<Flow>& connected);
+                          const std::vector<core::Flow>& live,
+                          const std::vector<core::Flow>& connected);
 
 // The key that a port (host order) has in the set of ports.
 std::string PortKey(uint16_t port);

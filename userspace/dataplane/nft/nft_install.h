@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/netlink_socket.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_snapshot.h"
 #include "dataplane/nft/nft_table.h"
@@ -16,9 +17,9 @@
 namespace npg::dataplane {
 
 struct NftSettings {
-  Mark mark;
+  core::Mark mark;
   // What the programs of an earlier run set, until they are replaced.
-  std::optional<Mark> former_mark = std::nullopt;
+  std::optional<core::Mark> former_mark = std::nullopt;
   uint32_t set_size = kSetSize;
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
   // NftTable::SetIpvsDodge(); without a value, as it is in the table that is there.

@@ -15,7 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/netlink_socket.h"
+#include "base/netlink_monitor.h"
 
 namespace npg::dataplane {
 
@@ -41,21 +41,17 @@ class NftKeeper {
   NftKeeper& operator=(const NftKeeper&) = delete;
 
  private:
-  NftKeeper(base::EventLoop& loop, base::NetlinkSocket socket, uint32_t own_port_id,
-            Actions actions)
-      : loop_(loop),
-        socket_(std::move(socket)),
-        own_port_id_(own_port_id),
-        actions_(std::move(actions)) {}
+  NftKeeper(base::EventLoop& loop, uint32_t own_port_id, Actions actions)
+      : loop_(loop), own_port_id_(own_port_id), actions_(std::move(actions)) {}
 
-  void OnReadable();
   void OnMessage(const nlmsghdr& message);
+  void OnSettled(const absl::Status& status);
   void Check();
   void Report(const absl::Status& failure);
   void CheckAfter(absl::Duration delay);
 
   base::EventLoop& loop_;
-  base::NetlinkSocket socket_;
+  std::unique_ptr<base::NetlinkMonitor> monitor_;
   const uint32_t own_port_id_;
   const Actions actions_;
   bool touched_ = true;

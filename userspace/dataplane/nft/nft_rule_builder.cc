@@ -12,6 +12,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -110,7 +111,7 @@ RuleBuilder& RuleBuilder::InputInterfaceIsNot(uint32_t ifindex) {
   return *this;
 }
 
-RuleBuilder& RuleBuilder::MarkIs(const Mark& mark) {
+RuleBuilder& RuleBuilder::MarkIs(const core::Mark& mark) {
   LoadMeta(NFT_META_MARK);
   // One expression less for every packet, where the mark is compared as a whole.
   if (mark.mask != UINT32_MAX) {
@@ -225,7 +226,7 @@ RuleBuilder& RuleBuilder::IsUntracked() {
   return *this;
 }
 
-RuleBuilder& RuleBuilder::SetMark(const Mark& mark) {
+RuleBuilder& RuleBuilder::SetMark(const core::Mark& mark) {
   const uint32_t others = ~mark.mask;
   LoadMeta(NFT_META_MARK);
   Bitwise(&others, &mark.value, sizeof(others));

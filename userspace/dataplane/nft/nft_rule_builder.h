@@ -8,11 +8,10 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_objects.h"
 
 namespace npg::dataplane {
-
-struct Mark;
 
 // Which way round the four parts of a connection's tuple are taken from a packet.
 enum class TupleOrder {
@@ -35,7 +34,7 @@ class RuleBuilder {
   // Matches. The rule ends where one does not hold.
   RuleBuilder& OutputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
-  RuleBuilder& MarkIs(const Mark& mark);
+  RuleBuilder& MarkIs(const core::Mark& mark);
   RuleBuilder& ProtocolIs(uint8_t protocol);
   // (flags & mask) == 0, or != 0. Says itself that the packet is TCP.
   RuleBuilder& NoTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_EQ, 0); }
@@ -66,7 +65,7 @@ class RuleBuilder {
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
   // Gives the packet the mark's bits, and leaves the others.
-  RuleBuilder& SetMark(const Mark& mark);
+  RuleBuilder& SetMark(const core::Mark& mark);
   // Inverts the bits of `first_byte` in the first byte of the destination, of
   // packets of that family, and makes their checksums right. Twice is not at all.
   RuleBuilder& FlipDestination(IpFamily family, uint8_t first_byte);

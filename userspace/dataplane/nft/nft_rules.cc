@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
@@ -41,7 +42,7 @@ constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 // of two bytes (UDP: two), whatever its address family. (Looking the tuple up
 // at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
 // for which of the sets it is.)
-NftChain Output(const Mark& mark, const std::optional<Mark>& former) {
+NftChain Output(const core::Mark& mark, const std::optional<core::Mark>& former) {
   NftChain chain{std::string(kHookChain), {}, kOutputHook};
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
@@ -315,7 +316,7 @@ NftChain UdpReply() {
 // when they come in from lo.) Replies too: the client's port may be one of its
 // services. Whatever is untracked this early, before everybody's raw table, was
 // made so by the chains above. The mark tells the other chain which they were.
-NftChain Dodge(const Mark& mark) {
+NftChain Dodge(const core::Mark& mark) {
   NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
   chain.rules.push_back(
       RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
@@ -329,7 +330,7 @@ NftChain Dodge(const Mark& mark) {
   return chain;
 }
 
-NftChain DodgeBack(const Mark& mark) {
+NftChain DodgeBack(const core::Mark& mark) {
   NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
   chain.rules.push_back(
       RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
@@ -365,7 +366,7 @@ uint32_t NftSetSpec::key_length() const {
   return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
 }
 
-std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
                                  bool ipvs_dodge) {
   std::vector<NftChain> chains;
   chains.push_back(Output(mark, former));

@@ -10,6 +10,7 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
@@ -130,7 +131,7 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
 
 // Chains with the rules for packets whose mark is `mark`, or `former` while programs
 // of an earlier run still set that.
-std::vector<NftChain> MakeChains(const Mark& mark, const std::optional<Mark>& former,
+std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
                                  bool ipvs_dodge);
 
 // The expressions of a rule, one line each: the same for a rule that was built

@@ -22,6 +22,8 @@
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_flows.h"
 #include "dataplane/nft/nft_install.h"
@@ -41,10 +43,10 @@ class InstalledTable : public NftTable {
 
   bool owned() const override { return installed_.owned; }
   bool adopted() const override { return installed_.adopted; }
-  absl::Status Guard(base::EventLoop& loop, std::function<std::vector<Flow>()> live_flows,
+  absl::Status Guard(base::EventLoop& loop, std::function<std::vector<core::Flow>()> live_flows,
                      std::function<void(const absl::Status&)> restored) override;
-  absl::Status Reconcile(const std::vector<Flow>& live,
-                         const std::vector<Flow>& connected) override;
+  absl::Status Reconcile(const std::vector<core::Flow>& live,
+                         const std::vector<core::Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
   absl::Status SetIpvsDodge(bool wanted) override;
   absl::Status ForgetFormerMark() override;
@@ -61,8 +63,8 @@ class InstalledTable : public NftTable {
     bool added = false;
     absl::Status full;
   };
-  absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<Flow>& live,
-                                  const std::vector<Flow>& connected);
+  absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<core::Flow>& live,
+                                  const std::vector<core::Flow>& connected);
   absl::StatusOr<bool> ApplyTargets();
   using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
   absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
@@ -73,13 +75,13 @@ class InstalledTable : public NftTable {
   base::NetlinkSocket socket_;
   NftSettings settings_;  // ipvs_dodge has a value
   NftInstalled installed_;
-  std::function<std::vector<Flow>()> live_flows_ = [] { return std::vector<Flow>(); };
+  std::function<std::vector<core::Flow>()> live_flows_ = [] { return std::vector<core::Flow>(); };
   std::optional<core::DatagramTargets> targets_;
   std::unique_ptr<NftKeeper> keeper_;
 };
 
 absl::Status InstalledTable::Guard(base::EventLoop& loop,
-                                   std::function<std::vector<Flow>()> live_flows,
+                                   std::function<std::vector<core::Flow>()> live_flows,
                                    std::function<void(const absl::Status&)> restored) {
   NftKeeper::Actions actions;
   live_flows_ = std::move(live_flows);
@@ -128,7 +130,7 @@ absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftS
 }
 
 absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
-    Extent extent, const std::vector<Flow>& live, const std::vector<Flow>& connected) {
+    Extent extent, const std::vector<core::Flow>& live, const std::vector<core::Flow>& connected) {
   // Before the tuples: a port that is not among theirs then has been idle since.
   auto ports = ReadNftElements(socket_, kPortsSet.name);
   if (!ports.ok()) return ports.status();
@@ -162,8 +164,8 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
   return outcome;
 }
 
-absl::Status InstalledTable::Reconcile(const std::vector<Flow>& live,
-                                       const std::vector<Flow>& connected) {
+absl::Status InstalledTable::Reconcile(const std::vector<core::Flow>& live,
+                                       const std::vector<core::Flow>& connected) {
   const absl::StatusOr<Outcome> outcome = Compare(Extent::kAddAndRemove, live, connected);
   return outcome.ok() ? outcome->full : outcome.status();
 }
@@ -204,7 +206,7 @@ absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
 
 absl::Status InstalledTable::ForgetFormerMark() {
   if (!settings_.former_mark) return absl::OkStatus();
-  const std::optional<Mark> former = std::exchange(settings_.former_mark, std::nullopt);
+  const std::optional<core::Mark> former = std::exchange(settings_.former_mark, std::nullopt);
   absl::Status status = Repair(/*entries_lost=*/false).status();
   if (!status.ok()) settings_.former_mark = former;
   return status;
@@ -248,7 +250,8 @@ absl::StatusOr<std::unique_ptr<NftTable>> InstallNftTable(const NftSettings& set
   return std::make_unique<InstalledTable>(*std::move(socket), settings, *installed);
 }
 
-absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(Mark mark, std::optional<Mark> former) {
+absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(core::Mark mark,
+                                                            std::optional<core::Mark> former) {
   NftSettings settings;
   settings.mark = mark;
   if (former != mark) settings.former_mark = former;

@@ -16,30 +16,12 @@
 #include "absl/types/span.h"
 #include "base/event_loop.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
+#include "core/mark.h"
 
 namespace npg::dataplane {
 
 inline constexpr absl::string_view kNftTableName = "nodeport_guard";
-
-// The bit of the packet mark that exempts: (mark & mask) == value.
-struct Mark {
-  uint32_t value = 0x1000;
-  uint32_t mask = 0x1000;
-
-  bool operator==(const Mark&) const = default;
-};
-
-// A connection over loopback, as the client sees it. Addresses in network
-// order, IPv4 v4-mapped; ports in host order.
-struct Flow {
-  uint8_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
-  std::array<uint8_t, 16> client_address{};
-  std::array<uint8_t, 16> server_address{};
-  uint16_t client_port = 0;
-  uint16_t server_port = 0;
-
-  auto operator<=>(const Flow&) const = default;
-};
 
 // Connections that fit into one set of flows; there is one for each protocol and
 // address family. While there are fewer in all, none is full.
@@ -68,7 +50,7 @@ class NftTable {
   // UNIMPLEMENTED where the kernel lacks nf_tables. Packets with the mark `former` are exempt
   // as well: the programs that are attached set it until they are replaced.
   static absl::StatusOr<std::unique_ptr<NftTable>> Install(
-      Mark mark, std::optional<Mark> former = std::nullopt);
+      core::Mark mark, std::optional<core::Mark> former = std::nullopt);
 
   virtual ~NftTable() = default;
 
@@ -85,7 +67,8 @@ class NftTable {
   // Watches for somebody else's removal of, or tampering with, the table and
   // puts it back at once, with the entries of the flows that `live_flows`
   // reports; calls `restored` after each time (OK) or with why it failed.
-  virtual absl::Status Guard(base::EventLoop& loop, std::function<std::vector<Flow>()> live_flows,
+  virtual absl::Status Guard(base::EventLoop& loop,
+                             std::function<std::vector<core::Flow>()> live_flows,
                              std::function<void(const absl::Status&)> restored) = 0;
 
   // Makes the flow sets agree with the sockets there are: adds entries of
@@ -96,8 +79,8 @@ class NftTable {
   // that has room again, a UDP client that closed, a table that was restored).
   // Entries younger than a few seconds are left alone, for the lists may be
   // older than they. RESOURCE_EXHAUSTED when a set is full; all else was done.
-  virtual absl::Status Reconcile(const std::vector<Flow>& live,
-                                 const std::vector<Flow>& connected) = 0;
+  virtual absl::Status Reconcile(const std::vector<core::Flow>& live,
+                                 const std::vector<core::Flow>& connected) = 0;
 
   // Makes datagrams of sockets that are not connected exempt where `targets`
   // says, and nowhere else. Lasts until the next call, also when somebody else

@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
+#define NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
+
+#include <linux/netlink.h>
+
+#include <cstdint>
+#include <string>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace npg::sources {
+
+// Questions to nf_tables of the current network namespace. They change nothing.
+// Families are AF_INET, AF_INET6. Errors name what was asked for;
+// PERMISSION_DENIED without CAP_NET_ADMIN.
+
+absl::StatusOr<bool> HasChain(uint8_t family, absl::string_view table, absl::string_view chain);
+
+// "nftables map service-nodeports of table ip kube-proxy".
+std::string MapText(uint8_t family, absl::string_view table, absl::string_view map);
+
+// Calls `visit` for each message of the kernel's answer to NFT_MSG_GETSETELEM; see
+// base::NetlinkSocket::AskForEach(). NOT_FOUND when there is no such map, UNAVAILABLE
+// when it changes faster than it can be read.
+absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view map,
+                     absl::FunctionRef<void()> start,
+                     absl::FunctionRef<void(const nlmsghdr& message)> visit);
+
+// Adds the capability that is needed to what was denied.
+absl::Status NameCapability(const absl::Status& status);
+
+}  // namespace npg::sources
+
+#endif  // NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
