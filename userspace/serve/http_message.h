@@ -8,9 +8,11 @@
 
 namespace npg::serve {
 
-// A GET or a HEAD; the server passes no other on.
+// Handlers of routes get a GET or a HEAD only.
 struct HttpRequest {
+  std::string method;
   std::string path;         // without the query
+  std::string host;         // the header; empty where there is none
   bool wants_json = false;  // Accept has application/json
 };
 

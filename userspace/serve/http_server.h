@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_SERVE_HTTP_SERVER_H_
 #define NODEPORT_GUARD_SERVE_HTTP_SERVER_H_
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -11,6 +12,7 @@
 #include "serve/http_address.h"
 #include "serve/http_connections.h"
 #include "serve/http_message.h"
+#include "serve/http_workers.h"
 
 namespace npg::serve {
 
@@ -21,8 +23,8 @@ struct HttpRoute {
   std::function<HttpResponse(const HttpRequest&)> handler;
 };
 
-// Serves GET and HEAD, one request for each connection. The protocol is
-// cpp-httplib's; connections, threads and deadlines are HttpConnections'.
+// Serves GET and HEAD, one request for each connection. Handlers run on threads of
+// their own, so that none keeps a connection waiting but its own.
 class HttpServer {
  public:
   // Binds, listens, and serves. The error of an address that cannot be bound
@@ -30,8 +32,8 @@ class HttpServer {
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpAddress& address,
                                                            std::vector<HttpRoute> routes,
                                                            const HttpLimits& limits = {});
-  // As HttpConnections' destructor.
-  ~HttpServer();
+  // Closes all connections. Waits for no client, but for a handler that runs.
+  ~HttpServer() = default;
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
@@ -39,12 +41,14 @@ class HttpServer {
   const HttpAddress& address() const { return address_; }
 
  private:
-  class Protocol;
+  HttpServer(const HttpAddress& address, std::vector<HttpRoute> routes, const HttpLimits& limits);
 
-  HttpServer(const HttpAddress& address, std::unique_ptr<Protocol> protocol);
+  void Serve(const HttpRequest& request, HttpConnections::Reply reply);
 
-  HttpAddress address_;
-  std::unique_ptr<Protocol> protocol_;
+  const HttpAddress address_;
+  const std::vector<HttpRoute> routes_;
+  std::atomic<int> slow_;  // how many more workers may be in a slow handler
+  std::unique_ptr<HttpWorkers> workers_;
   std::unique_ptr<HttpConnections> connections_;  // uses what is above
 };
 
