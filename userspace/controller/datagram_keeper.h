@@ -10,6 +10,7 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "base/event_loop.h"
+#include "base/netlink_monitor.h"
 #include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
