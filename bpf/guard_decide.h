@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The decision, over plain values. Compiled twice: for BPF, where the facts
- * come from helpers, and for the host, where a unit test supplies them.
+ * The decision, over plain values. Compiled for BPF, where helpers supply the
+ * facts, and for userspace/core/decision.cc. core/decision_rows.h has its rows.
  *
  * Whoever includes this defines struct npg_env and the npg_env_*() functions
  * declared below. Each is called at most once, in the order in which they are
@@ -34,24 +34,24 @@ struct npg_env;
 
 /* Row 2, where the destination is not loopback: are the node's own addresses guarded? */
 static __always_inline int npg_env_guards_local(struct npg_env *env);
-/* Row 3: is the port allocated? */
+/* Row 3. */
 static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key);
 /*
  * Row 2 again, with NPG_SCOPE_LOCAL: is the destination an own address? After
  * row 3, which nearly every connect to elsewhere ends at.
  */
 static __always_inline int npg_env_own_address(struct npg_env *env);
-/* Row 4: is the socket in the guarded network namespace? */
+/* Row 4. */
 static __always_inline int npg_env_guarded_netns(struct npg_env *env);
-/* Row 5: is there a live listener? Fills in the address it is bound to. */
+/* Row 5. Fills in the address that the listener is bound to. */
 static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
 					    struct npg_listener_key *listener);
-/* Row 6: does that listener's owner not count? */
+/* Row 6, the other way round: true when the listener's owner is ignored. */
 static __always_inline int npg_env_ignored(struct npg_env *env,
 					   const struct npg_listener_key *listener);
-/* Row 7: enforce (true) or observe. */
+/* Row 7. */
 static __always_inline int npg_env_enforce(struct npg_env *env);
-/* Row 8: set the mark; true when it is set. */
+/* Row 8. Sets the mark; true when it is set. */
 static __always_inline int npg_env_mark(struct npg_env *env);
 
 /* Written out, because the file is compiled where htonl() is not at hand. */

@@ -69,9 +69,12 @@ check_line 4 'no apt-get.* ninja-build' env PATH="$folder/bin" "$scripts/build"
 check_line 4 'no apt-get.* clang-tidy' env PATH="$folder/bin" "$scripts/lint"
 
 # An include that the table of rooms does not allow, and a tree in which there is nothing to check.
-mkdir -p "$folder/rooms/core" "$folder/no_rooms/core"
+mkdir -p "$folder/rooms/core" "$folder/decide/cli" "$folder/no_rooms/core"
 printf '#include "core/port.h"\n#include "cli/output.h"\n' >"$folder/rooms/core/port.cc"
+printf '#include "guard_abi.h"\n#include "guard_decide.h"\n' >"$folder/decide/cli/status.cc"
 touch "$folder/no_rooms/core/port.cc"
 check_line 1 'core/port.cc:2: core may not include cli/output.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms"
+check_line 1 'cli/status.cc:2: cli may not include guard_decide.h' \
+  "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/decide"
 check_line 1 'no #include was checked' "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/no_rooms"

@@ -152,30 +152,6 @@ Text Of(npg_counter counter) {
   return kUnknown;
 }
 
-Text Of(npg_verdict verdict) {
-  switch (verdict) {
-    case NPG_PASS_PROTOCOL:
-      return {"pass_protocol", "the protocol is not TCP, UDP or MPTCP"};
-    case NPG_PASS_OUT_OF_SCOPE:
-      return {"pass_out_of_scope", "the destination is not loopback, nor an own address in scope"};
-    case NPG_PASS_NOT_NODEPORT:
-      return {"pass_not_nodeport", "the port is not allocated as a NodePort"};
-    case NPG_PASS_FOREIGN_NETNS:
-      return {"pass_foreign_netns", "the socket is in another network namespace"};
-    case NPG_PASS_NO_LISTENER:
-      return {"pass_no_listener", "no live listener would receive the connect"};
-    case NPG_PASS_IGNORED_OWNER:
-      return {"pass_ignored_owner", "the listener's owner is ignored"};
-    case NPG_PASS_OBSERVED:
-      return {"pass_observed", "the mode is observe: counted, nothing done"};
-    case NPG_PASS_MARK_FAILED:
-      return {"pass_mark_failed", "the mark could not be set"};
-    case NPG_EXEMPT:
-      return {"exempt", "the connect goes to the host's own listener"};
-  }
-  return kUnknown;
-}
-
 Text Of(npg_scope scope) {
   switch (scope) {
     case NPG_SCOPE_LOOPBACK:
@@ -262,9 +238,6 @@ Text OfMode(uint32_t mode) {
 
 absl::string_view CounterName(npg_counter counter) { return Of(counter).name; }
 absl::string_view CounterMeaning(npg_counter counter) { return Of(counter).meaning; }
-
-absl::string_view VerdictName(npg_verdict verdict) { return Of(verdict).name; }
-absl::string_view VerdictMeaning(npg_verdict verdict) { return Of(verdict).meaning; }
 
 absl::string_view SourceName(uint32_t source) { return OfSource(source).name; }
 absl::string_view SourceMeaning(uint32_t source) { return OfSource(source).meaning; }

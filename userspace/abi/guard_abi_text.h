@@ -22,10 +22,6 @@ namespace npg::abi {
 absl::string_view CounterName(npg_counter counter);
 absl::string_view CounterMeaning(npg_counter counter);
 
-// "pass_out_of_scope", ..., "exempt": one per row of the decision table.
-absl::string_view VerdictName(npg_verdict verdict);
-absl::string_view VerdictMeaning(npg_verdict verdict);
-
 // "kubernetes", "netfilter", "file"; `source` is one npg_source.
 absl::string_view SourceName(uint32_t source);
 absl::string_view SourceMeaning(uint32_t source);

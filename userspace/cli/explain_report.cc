@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,6 +23,8 @@
 #include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
+#include "core/decision.h"
+#include "core/decision_rows.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
@@ -68,24 +69,6 @@ Address DestinationOf(const core::Listener& listener, const std::vector<core::Li
   return address;
 }
 
-// Builds the rows in order; after the first "no" the rest are not asked.
-class Rows {
- public:
-  explicit Rows(Walk& walk) : walk_(walk) {}
-
-  void Ask(std::string question, std::string fact, bool yes, npg_verdict verdict_if_no) {
-    ExplainRow row{std::move(question), std::move(fact), std::nullopt};
-    if (walk_.verdict == NPG_EXEMPT) {
-      row.yes = yes;
-      if (!yes) walk_.verdict = verdict_if_no;
-    }
-    walk_.rows.push_back(std::move(row));
-  }
-
- private:
-  Walk& walk_;
-};
-
 std::string ServiceOf(const npg_nodeport* nodeport) {
   return nodeport == nullptr ? "" : std::string(abi::FieldText(nodeport->service));
 }
@@ -129,8 +112,9 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
 }
 
 // By the name that the kernel side knows, for that is what it goes by.
-std::string OwnerFact(const GuardFacts& facts, const Walk& walk, const npg_listener* classified) {
+std::string OwnerFact(const GuardFacts& facts, const Walk& walk) {
   if (!walk.listener) return "-";
+  const npg_listener* classified = Classified(facts, *walk.listener);
   const std::string name = classified != nullptr ? std::string(abi::FieldText(classified->comm))
                                                  : walk.listener->owner.comm;
   std::string rule = PolicyRule(facts, name);
@@ -143,11 +127,16 @@ std::string OwnerFact(const GuardFacts& facts, const Walk& walk, const npg_liste
 std::string DestinationFact(const GuardFacts& facts, const Address& destination) {
   const std::string text = core::AddressText(destination);
   if (core::IsLoopback(destination)) return absl::StrCat(text, ", which is loopback");
-  if (facts.own.contains(destination)) return absl::StrCat(text, ", an address of this node");
-  return absl::StrCat(text, facts.config.scope == NPG_SCOPE_LOCAL
-                                ? ", which is not an address of this node"
-                                : ", which is not loopback (--scope local guards the node's "
-                                  "addresses, too)");
+  return absl::StrCat(text, ", which is not loopback",
+                      facts.config.scope == NPG_SCOPE_LOCAL
+                          ? "; --scope local guards the node's addresses, too"
+                          : " (--scope local guards the node's addresses, too)");
+}
+
+std::string OwnAddressFact(const GuardFacts& facts, const Address& destination) {
+  return absl::StrCat(core::AddressText(destination),
+                      facts.own.contains(destination) ? ", an address of this node"
+                                                      : ", which is not an address of this node");
 }
 
 std::string MarkFact(const GuardFacts& facts) {
@@ -178,31 +167,75 @@ std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodepo
   const std::string owner =
       walk.listener ? OwnerText(*walk.listener, Classified(facts, *walk.listener)) : "";
   switch (walk.verdict) {
-    case NPG_PASS_NOT_NODEPORT:
+    case core::Verdict::kPassNotNodePort:
       return absl::StrCat(connect, " is left alone: ", name,
                           " is not a NodePort that the guard knows of.");
-    case NPG_PASS_FOREIGN_NETNS:
+    case core::Verdict::kPassForeignNetns:
       return absl::StrCat(connect,
                           " from here is left alone: the guard serves another network "
                           "namespace.");
-    case NPG_PASS_NO_LISTENER:
+    case core::Verdict::kPassNoListener:
       return absl::StrCat(connect, " is left to ", service, ": no process of this node listens on ",
                           name, " there.");
-    case NPG_PASS_IGNORED_OWNER:
+    case core::Verdict::kPassIgnoredOwner:
       return absl::StrCat(connect, " is left to ", service, ": ", owner,
                           " listens there and is ignored.");
-    case NPG_PASS_OBSERVED:
+    case core::Verdict::kPassObserved:
       return absl::StrCat(connect, " is counted and left to ", service, ": ", owner,
                           " listens there, but the mode is observe.");
-    case NPG_EXEMPT:
+    case core::Verdict::kExempt:
       if (obstacle) {
         return absl::StrCat(connect, " should be exempted and is not: ", *obstacle, ".");
       }
       return absl::StrCat(connect, " is exempted: ", owner, " listens there and ", service,
                           ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.");
     default:
-      return absl::StrCat(connect, " is left alone: ", abi::VerdictMeaning(walk.verdict), ".");
+      return absl::StrCat(connect, " is left alone: ", core::TextOf(walk.verdict).meaning, ".");
   }
+}
+
+// What npg_decide() goes by.
+core::ConnectFacts FactsOfConnect(const GuardFacts& facts, const core::PortKey& key,
+                                  const Address& destination, const core::Listener* listener) {
+  core::ConnectFacts connect;
+  connect.protocol = static_cast<uint32_t>(key.protocol);
+  connect.destination = destination;
+  connect.guards_own_addresses = facts.config.scope == NPG_SCOPE_LOCAL;
+  connect.own_address = facts.own.contains(destination);
+  connect.nodeport = FindNodePort(facts, key) != nullptr;
+  // Where the kernel cannot tell, this namespace is taken for the guarded one.
+  connect.guarded_netns = facts.same_netns != false;
+  connect.listener = listener != nullptr;
+  connect.owner_guarded = listener == nullptr || !IsIgnored(facts, Classified(facts, *listener));
+  connect.enforce = facts.config.mode == NPG_MODE_ENFORCE;
+  connect.mark_set = true;  // only an attempt would show the contrary
+  return connect;
+}
+
+std::string FactText(const GuardFacts& facts, const Walk& walk,
+                     const std::vector<core::Listener>& all, const Address& destination,
+                     core::Question question) {
+  switch (question) {
+    case core::Question::kProtocol:
+      return std::string(core::ProtocolName(walk.key.protocol));
+    case core::Question::kDestination:
+      return DestinationFact(facts, destination);
+    case core::Question::kOwnAddress:
+      return OwnAddressFact(facts, destination);
+    case core::Question::kNodePort:
+      return NodePortFact(facts, FindNodePort(facts, walk.key));
+    case core::Question::kNetns:
+      return NetnsFact(facts);
+    case core::Question::kListener:
+      return ListenerFact(facts, walk, all);
+    case core::Question::kOwner:
+      return OwnerFact(facts, walk);
+    case core::Question::kMode:
+      return std::string(abi::ModeName(facts.config.mode));
+    case core::Question::kMark:
+      return MarkFact(facts);
+  }
+  return "";
 }
 
 Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
@@ -212,29 +245,24 @@ Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
   const Address destination = listener == nullptr ? kLoopback4 : DestinationOf(*listener, all);
   walk.destination = absl::StrCat(core::AddressText(destination), ":", key.port);
   if (listener != nullptr) walk.listener = *listener;
-  const npg_nodeport* nodeport = FindNodePort(facts, key);
-  const npg_listener* classified = listener == nullptr ? nullptr : Classified(facts, *listener);
-  const bool ignored = listener != nullptr && IsIgnored(facts, classified);
-  const bool enforce = facts.config.mode == NPG_MODE_ENFORCE;
-  Rows rows(walk);
-  rows.Ask("TCP or UDP?", std::string(core::ProtocolName(key.protocol)), true, NPG_PASS_PROTOCOL);
-  rows.Ask("to a guarded address?", DestinationFact(facts, destination),
-           core::IsLoopback(destination) || facts.own.contains(destination), NPG_PASS_OUT_OF_SCOPE);
-  rows.Ask("a NodePort?", NodePortFact(facts, nodeport), nodeport != nullptr,
-           NPG_PASS_NOT_NODEPORT);
-  rows.Ask("in the guarded netns?", NetnsFact(facts), facts.same_netns != false,
-           NPG_PASS_FOREIGN_NETNS);
-  rows.Ask("who listens?", ListenerFact(facts, walk, all), listener != nullptr,
-           NPG_PASS_NO_LISTENER);
-  rows.Ask("does the owner count?", OwnerFact(facts, walk, classified), !ignored,
-           NPG_PASS_IGNORED_OWNER);
-  rows.Ask("is the mode enforce?", std::string(abi::ModeName(facts.config.mode)), enforce,
-           NPG_PASS_OBSERVED);
-  rows.Ask("can it be marked?", MarkFact(facts), true, NPG_PASS_MARK_FAILED);
+  const core::Decision decision = core::Decide(FactsOfConnect(facts, key, destination, listener));
+  walk.verdict = decision.verdict;
+  const auto add = [&](core::Question question, std::optional<bool> yes) {
+    const core::DecisionRow& row = core::RowOf(question);
+    walk.rows.push_back({row.number, std::string(row.question),
+                         FactText(facts, walk, all, destination, question), yes});
+  };
+  for (const core::Answer& answer : decision.answers) add(answer.question, answer.yes);
+  for (const core::DecisionRow& row : core::kDecisionRows) {
+    const bool asked =
+        std::any_of(walk.rows.begin(), walk.rows.end(),
+                    [&](const ExplainRow& other) { return other.number == row.number; });
+    if (!asked) add(row.asks, std::nullopt);
+  }
   const std::optional<std::string> obstacle =
-      walk.verdict == NPG_EXEMPT ? Obstacle(facts, destination) : std::nullopt;
+      walk.verdict == core::Verdict::kExempt ? Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence = Sentence(facts, walk, nodeport, obstacle);
+  walk.sentence = Sentence(facts, walk, FindNodePort(facts, key), obstacle);
   return walk;
 }
 
@@ -243,12 +271,11 @@ std::string RenderWalk(const Walk& walk, const Style& style) {
                                        core::ProtocolName(walk.key.protocol), ")"),
                           Tone::kHeading, style);
   Table table({{"ROW", true}, {"QUESTION"}, {"FACT", false, true}, {"YES?"}});
-  for (size_t i = 0; i < walk.rows.size(); ++i) {
-    const ExplainRow& row = walk.rows[i];
+  for (const ExplainRow& row : walk.rows) {
     const Cell answer = !row.yes   ? Cell("-")
                         : *row.yes ? Cell("yes", Tone::kGood)
                                    : Cell("no", Tone::kWarn);
-    table.AddRow({absl::StrCat(i + 1), row.question, row.fact, answer});
+    table.AddRow({absl::StrCat(row.number), row.question, row.fact, answer});
   }
   return absl::StrCat(out, "\n", table.Render(style, "  "));
 }
@@ -314,9 +341,8 @@ Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
     entry["protocol"] = std::string(core::ProtocolName(walk.key.protocol));
     entry["destination"] = walk.destination;
     entry["rows"] = Json::array();
-    for (size_t i = 0; i < walk.rows.size(); ++i) {
-      const ExplainRow& row = walk.rows[i];
-      entry["rows"].push_back({{"row", i + 1},
+    for (const ExplainRow& row : walk.rows) {
+      entry["rows"].push_back({{"row", row.number},
                                {"question", row.question},
                                {"fact", row.fact},
                                {"yes", row.yes ? Json(*row.yes) : Json(nullptr)}});
@@ -327,8 +353,8 @@ Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
     } else {
       entry["listener"] = nullptr;
     }
-    entry["verdict"] = std::string(abi::VerdictName(walk.verdict));
-    entry["exempted"] = walk.verdict == NPG_EXEMPT && walk.effective;
+    entry["verdict"] = std::string(core::TextOf(walk.verdict).name);
+    entry["exempted"] = walk.verdict == core::Verdict::kExempt && walk.effective;
     entry["sentence"] = walk.sentence;
     json["walks"].push_back(std::move(entry));
   }

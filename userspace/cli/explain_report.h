@@ -11,17 +11,18 @@
 #include "cli/args/options.h"
 #include "cli/guard_facts.h"
 #include "cli/table.h"
+#include "core/decision_rows.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "guard_abi.h"
 
 namespace npg::cli {
 
-// One row of the decision.
+// One question of the decision, or one that was not reached.
 struct ExplainRow {
+  int number = 0;  // of core::kDecisionRows
   std::string question;
   std::string fact;
-  std::optional<bool> yes;  // nullopt: not asked any more, a row above settled it
+  std::optional<bool> yes;  // nullopt: not asked, a row above settled it
 };
 
 // The decision for a connect from this network namespace to one address and port.
@@ -29,8 +30,8 @@ struct Walk {
   core::PortKey key;
   std::string destination;                 // "127.0.0.1:33589"
   std::optional<core::Listener> listener;  // that would receive it
-  std::vector<ExplainRow> rows;            // rows 1 to 8 of the decision
-  npg_verdict verdict = NPG_EXEMPT;
+  std::vector<ExplainRow> rows;  // in the order in which npg_decide() asked; the others follow
+  core::Verdict verdict = core::Verdict::kExempt;
   bool effective = true;  // false: to be exempted, and the guard is broken
   std::string sentence;   // what happens to the connect, and why
 };

@@ -57,15 +57,6 @@ TEST(AbiText, CounterNamesAreAContract) {
   EXPECT_EQ(CounterName(NPG_COUNTER_RULES_RESTORED), "rules_restored");
 }
 
-TEST(AbiText, EveryVerdictHasANameOfItsOwn) {
-  std::set<std::string> names;
-  for (int i = NPG_PASS_PROTOCOL; i <= NPG_EXEMPT; ++i) {
-    const auto verdict = static_cast<npg_verdict>(i);
-    ExpectNameAndMeaning(VerdictName(verdict), VerdictMeaning(verdict), names);
-  }
-  EXPECT_EQ(VerdictName(NPG_EXEMPT), "exempt");
-}
-
 TEST(AbiText, SourcesOwnersAndModes) {
   std::set<std::string> names;
   for (const uint32_t source : {NPG_SOURCE_KUBERNETES, NPG_SOURCE_NETFILTER, NPG_SOURCE_FILE}) {

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 
-#include <cstddef>
+#include <algorithm>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,6 +15,7 @@
 #include "cli/args/options.h"
 #include "cli/explain_report.h"
 #include "cli/guard_facts.h"
+#include "core/decision_rows.h"
 #include "core/port.h"
 #include "guard_abi.h"
 #include "unit/cli/facts.h"
@@ -30,17 +31,23 @@ using ::testing::StartsWith;
 
 constexpr core::PortKey kTcp = {33589, core::Protocol::kTcp};
 
-// The row (from 1) that said no; 0 when none did. Checks that rows before it
-// say yes and that none after it was asked.
-size_t RowThatSaidNo(const Walk& walk) {
+// The row that said no; 0 when none did. Checks that those before it say yes and that none
+// after it was asked.
+int RowThatSaidNo(const Walk& walk) {
   EXPECT_THAT(walk.rows, SizeIs(8));
-  size_t no = 0;
-  for (size_t i = 0; i < walk.rows.size(); ++i) {
-    const std::optional<bool>& yes = walk.rows[i].yes;
-    EXPECT_EQ(yes.has_value(), no == 0) << "row " << i + 1;
-    if (yes == false) no = i + 1;
+  int no = 0;
+  for (const ExplainRow& row : walk.rows) {
+    EXPECT_EQ(row.yes.has_value(), no == 0) << "row " << row.number;
+    if (row.yes == false) no = row.number;
   }
   return no;
+}
+
+std::vector<int> Numbers(const Walk& walk) {
+  std::vector<int> numbers;
+  numbers.reserve(walk.rows.size());
+  for (const ExplainRow& row : walk.rows) numbers.push_back(row.number);
+  return numbers;
 }
 
 Walk OnlyWalk(const GuardFacts& facts, const core::PortKey& key = kTcp) {
@@ -51,8 +58,8 @@ Walk OnlyWalk(const GuardFacts& facts, const core::PortKey& key = kTcp) {
 
 TEST(ExplainTest, AnExemptedConnect) {
   const Walk walk = OnlyWalk(MakeFacts());
-  EXPECT_EQ(RowThatSaidNo(walk), 0U);
-  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_EQ(RowThatSaidNo(walk), 0);
+  EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
   EXPECT_TRUE(walk.effective);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is exempted: containerd[812] listens there and "
@@ -72,8 +79,8 @@ TEST(ExplainTest, NotANodePort) {
   GuardFacts facts = MakeFacts();
   facts.nodeports.clear();
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 3U);
-  EXPECT_EQ(walk.verdict, NPG_PASS_NOT_NODEPORT);
+  EXPECT_EQ(RowThatSaidNo(walk), 3);
+  EXPECT_EQ(walk.verdict, core::Verdict::kPassNotNodePort);
   EXPECT_THAT(walk.rows[4].fact, StartsWith("containerd[812] on 127.0.0.1 (uid 0, "))
       << "not asked";
   EXPECT_EQ(walk.sentence,
@@ -85,19 +92,19 @@ TEST(ExplainTest, AnotherNetworkNamespace) {
   GuardFacts facts = MakeFacts();
   facts.same_netns = false;
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 4U);
+  EXPECT_EQ(RowThatSaidNo(walk), 4);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 from here is left alone: the guard serves another "
             "network namespace.");
   facts.same_netns = std::nullopt;
-  EXPECT_EQ(RowThatSaidNo(OnlyWalk(facts)), 0U) << "the kernel cannot say: taken for the same";
+  EXPECT_EQ(RowThatSaidNo(OnlyWalk(facts)), 0) << "the kernel cannot say: taken for the same";
 }
 
 TEST(ExplainTest, NobodyListens) {
   GuardFacts facts = MakeFacts();
   facts.listeners.clear();
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 5U);
+  EXPECT_EQ(RowThatSaidNo(walk), 5);
   EXPECT_EQ(walk.rows[4].fact, "nobody");
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: no process of this node listens "
@@ -108,7 +115,7 @@ TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 5U);
+  EXPECT_EQ(RowThatSaidNo(walk), 5);
   EXPECT_EQ(walk.rows[4].fact, "nobody over loopback; only envoy[3] on 10.0.0.5");
 }
 
@@ -117,7 +124,7 @@ TEST(ExplainTest, AnIgnoredOwner) {
   facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
   Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 6U);
+  EXPECT_EQ(RowThatSaidNo(walk), 6);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: kube-proxy[77] listens there and "
             "is ignored.");
@@ -127,7 +134,7 @@ TEST(ExplainTest, ObserveMode) {
   GuardFacts facts = MakeFacts();
   facts.config.mode = NPG_MODE_OBSERVE;
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 7U);
+  EXPECT_EQ(RowThatSaidNo(walk), 7);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is counted and left to default/web: containerd[812] "
             "listens there, but the mode is observe.");
@@ -144,7 +151,7 @@ TEST(ExplainTest, ABrokenGuardExemptsNothing) {
   GuardFacts facts = MakeFacts();
   facts.nft = dataplane::NftTableState{};
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
+  EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
   EXPECT_FALSE(walk.effective);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 should be exempted and is not: nft table inet "
@@ -205,7 +212,7 @@ TEST(ExplainTest, UdpHasRowsOfItsOwn) {
   AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
   facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
   const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
-  EXPECT_EQ(walk.rows[0].fact, "udp");
+  EXPECT_EQ(walk.rows[1].fact, "udp");
   EXPECT_THAT(walk.sentence,
               StartsWith("A UDP connect to 127.0.0.1:33589 is exempted: coredns[9]"));
 }
@@ -218,7 +225,7 @@ TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
   facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_IGNORED));
   Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
   EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
-  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_IGNORED_OWNER);
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassIgnoredOwner);
 
   facts.config.default_verdict = NPG_OWNER_IGNORED;
   facts.policy = {MakePolicy("kubelet", NPG_OWNER_GUARDED)};
@@ -226,7 +233,7 @@ TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
   facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_GUARDED));
   facts.classified[0].second.verdict = NPG_OWNER_GUARDED;
   EXPECT_EQ(fact(), "guarded: --only-process names containerd");
-  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_EXEMPT);
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kExempt);
 }
 
 // The program goes by the entry, whatever the policy would say by now.
@@ -234,7 +241,7 @@ TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
   GuardFacts facts = MakeFacts();
   Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
   const Walk walk = OnlyWalk(facts, kTcp);
-  EXPECT_EQ(walk.verdict, NPG_PASS_IGNORED_OWNER);
+  EXPECT_EQ(walk.verdict, core::Verdict::kPassIgnoredOwner);
   EXPECT_EQ(walk.rows[5].fact,
             "ignored, as noted for containerd; to be guarded: --ignore-process does not name "
             "containerd (kube-proxy, ovnkube)");
@@ -244,7 +251,7 @@ TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
   GuardFacts facts = MakeFacts();
   facts.listeners[0].ifindex = 1;
   const Walk walk = OnlyWalk(facts, kTcp);
-  EXPECT_EQ(walk.verdict, NPG_PASS_NO_LISTENER);
+  EXPECT_EQ(walk.verdict, core::Verdict::kPassNoListener);
   EXPECT_THAT(walk.rows[4].fact, HasSubstr("bound to a device"));
 }
 
@@ -252,12 +259,39 @@ TEST(ExplainTest, AnOwnAddressInScope) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   // Out of scope, nobody listens where the question is.
-  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, NPG_PASS_NO_LISTENER);
+  EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassNoListener);
   facts.config.scope = NPG_SCOPE_LOCAL;
   facts.own = {Address("10.0.0.5")};
   const Walk walk = OnlyWalk(facts, kTcp);
-  EXPECT_EQ(walk.verdict, NPG_EXEMPT);
-  EXPECT_EQ(walk.rows[1].fact, "10.0.0.5, an address of this node");
+  EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
+  // The programs ask about the address twice: first whether any but loopback is guarded.
+  EXPECT_THAT(Numbers(walk), ElementsAre(2, 1, 3, 2, 4, 5, 6, 7, 8));
+  EXPECT_EQ(walk.rows[0].fact,
+            "10.0.0.5, which is not loopback; --scope local guards the node's addresses, too");
+  EXPECT_EQ(walk.rows[3].fact, "10.0.0.5, an address of this node");
+  facts.nodeports.clear();
+  EXPECT_THAT(Numbers(OnlyWalk(facts, kTcp)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
+}
+
+// The order of npg_decide(), and behind it what it did not ask.
+TEST(ExplainTest, RowsAreInTheOrderInWhichTheyAreAsked) {
+  GuardFacts facts = MakeFacts();
+  EXPECT_THAT(Numbers(OnlyWalk(facts)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
+  EXPECT_EQ(OnlyWalk(facts).rows[0].fact, "127.0.0.1, which is loopback");
+  facts.nodeports.clear();
+  EXPECT_THAT(Numbers(OnlyWalk(facts)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
+}
+
+TEST(ExplainTest, QuestionsAreThoseOfTheTable) {
+  const Walk walk = OnlyWalk(MakeFacts());
+  for (const core::DecisionRow& row : core::kDecisionRows) {
+    EXPECT_EQ(std::count_if(walk.rows.begin(), walk.rows.end(),
+                            [&](const ExplainRow& shown) {
+                              return shown.number == row.number && shown.question == row.question;
+                            }),
+              1)
+        << row.number;
+  }
 }
 
 TEST(ExplainTest, EndsInTheSentenceAndFits80Columns) {

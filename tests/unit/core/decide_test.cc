@@ -12,7 +12,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,71 +22,7 @@
 #include "gtest/gtest.h"
 #include "guard_abi.h"
 #include "guard_decide.h"
-
-// What the header asks its environment for. Facts are set by the test; calls
-// are written down in their order.
-struct npg_env {
-  bool guards_local = false;
-  bool nodeport = true;
-  bool own_address = true;
-  bool guarded_netns = true;
-  bool listener = true;
-  bool not_ignored = true;
-  bool enforce = true;
-  bool mark = true;
-
-  npg_listener_key live{};            // what the lookup of the listener finds
-  std::vector<std::string> calls;     // "nodeport", "guarded_netns", ...
-  std::vector<npg_port_key> keys;     // what nodeport and listener were asked about
-  npg_listener_key asked_owner_of{};  // what ignored was asked about
-};
-
-namespace {
-
-bool Note(npg_env* env, const char* name, bool fact) {
-  env->calls.emplace_back(name);
-  return fact;
-}
-
-}  // namespace
-
-static int npg_env_guards_local(npg_env* env) {
-  return static_cast<int>(Note(env, "guards_local", env->guards_local));
-}
-
-static int npg_env_own_address(npg_env* env) {
-  return static_cast<int>(Note(env, "own_address", env->own_address));
-}
-
-static int npg_env_nodeport(npg_env* env, const npg_port_key* key) {
-  env->keys.push_back(*key);
-  return static_cast<int>(Note(env, "nodeport", env->nodeport));
-}
-
-static int npg_env_guarded_netns(npg_env* env) {
-  return static_cast<int>(Note(env, "guarded_netns", env->guarded_netns));
-}
-
-static int npg_env_listener(npg_env* env, const npg_port_key* key, npg_listener_key* listener) {
-  env->keys.push_back(*key);
-  if (env->listener) *listener = env->live;
-  return static_cast<int>(Note(env, "listener", env->listener));
-}
-
-static int npg_env_ignored(npg_env* env, const npg_listener_key* listener) {
-  env->asked_owner_of = *listener;
-  return static_cast<int>(!Note(env, "ignored", env->not_ignored));
-}
-
-static int npg_env_enforce(npg_env* env) {
-  return static_cast<int>(Note(env, "enforce", env->enforce));
-}
-
-static int npg_env_mark(npg_env* env) { return static_cast<int>(Note(env, "mark", env->mark)); }
-
-static void PrintTo(npg_verdict verdict, std::ostream* out) {
-  *out << npg::abi::VerdictName(verdict);
-}
+#include "unit/core/decide_env.h"
 
 namespace {
 

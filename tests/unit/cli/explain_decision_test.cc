@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "cli/explain_report.h"
+#include "cli/guard_facts.h"
+#include "core/decision.h"
+#include "core/decision_rows.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "guard_abi.h"
+#include "guard_decide.h"
+#include "unit/cli/facts.h"
+#include "unit/core/decide_env.h"
+
+// That explain says what npg_decide() says, and shows what it asks: for random nodes, beside a
+// call of npg_decide() with the facts that the node was made of.
+namespace npg::cli::explain_decision_test {
+namespace {
+
+constexpr uint16_t kPort = 33589;
+
+struct RandomNode {
+  GuardFacts facts;
+  core::PortKey key = {kPort, core::Protocol::kTcp};
+  npg_destination destination = NPG_DST_LOOPBACK4;
+  npg_env env;  // the same, as answers to npg_decide()
+};
+
+RandomNode MakeRandomNode(std::mt19937& random) {
+  // Mostly yes, so that the later rows are reached.
+  const auto yes = [&] { return std::uniform_int_distribution<int>(0, 7)(random) != 0; };
+  RandomNode node;
+  node.facts = MakeFacts();
+  if (!yes()) node.key.protocol = core::Protocol::kUdp;
+
+  node.env.nodeport = yes();
+  node.facts.nodeports.clear();
+  AddNodePort(node.facts, kPort - 1, "default/other");
+  if (node.env.nodeport) {
+    AddNodePort(node.facts, kPort, "default/web", NPG_SOURCE_FILE,
+                static_cast<uint8_t>(node.key.protocol));
+  }
+
+  node.env.guards_local = std::uniform_int_distribution<int>(0, 3)(random) != 0;
+  node.facts.config.scope = node.env.guards_local ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK;
+  node.facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
+
+  node.env.guarded_netns = yes();
+  node.facts.same_netns = node.env.guarded_netns;
+  if (node.env.guarded_netns && !yes()) node.facts.same_netns = std::nullopt;
+
+  // Without a listener, and from another namespace, the connect that is explained is to 127.0.0.1.
+  const std::vector<std::pair<std::string, npg_destination>> addresses = {
+      {"127.0.0.1", NPG_DST_LOOPBACK4}, {"0.0.0.0", NPG_DST_LOOPBACK4},
+      {"127.0.0.5", NPG_DST_LOOPBACK4}, {"::1", NPG_DST_LOOPBACK6},
+      {"10.0.0.5", NPG_DST_ELSEWHERE4}, {"2001:db8::5", NPG_DST_ELSEWHERE6}};
+  node.env.listener = yes() && node.env.guarded_netns;
+  node.facts.listeners.clear();
+  node.facts.config.default_verdict = yes() ? NPG_OWNER_GUARDED : NPG_OWNER_IGNORED;
+  if (node.env.listener) {
+    const auto& [address, destination] =
+        addresses[std::uniform_int_distribution<size_t>(0, addresses.size() - 1)(random)];
+    node.destination = destination;
+    const core::Listener listener =
+        MakeListener(address, kPort, "containerd", 812, node.key.protocol);
+    node.facts.listeners.push_back(listener);
+    uint32_t verdict = node.facts.config.default_verdict;
+    if (!yes()) {
+      verdict = verdict == NPG_OWNER_GUARDED ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+      Classify(node.facts, listener, static_cast<npg_owner_verdict>(verdict), "containerd", 812);
+    }
+    node.env.not_ignored = verdict == NPG_OWNER_GUARDED;
+  }
+
+  node.env.enforce = yes();
+  node.facts.config.mode = node.env.enforce ? NPG_MODE_ENFORCE : NPG_MODE_OBSERVE;
+  return node;
+}
+
+TEST(ExplainDecisionTest, IsNpgDecideOverTheSameFacts) {
+  std::mt19937 random(1);
+  std::set<npg_verdict> seen;
+  for (int i = 0; i < 2000; ++i) {
+    SCOPED_TRACE(absl::StrCat("node ", i));
+    RandomNode node = MakeRandomNode(random);
+    npg_port_key key{};
+    npg_listener_key listener{};
+    const npg_verdict want = npg_decide(&node.env, static_cast<uint32_t>(node.key.protocol),
+                                        node.destination, kPort, &key, &listener);
+    seen.insert(want);
+
+    const std::vector<Walk> walks = WalkDecision(node.facts, node.key);
+    ASSERT_EQ(walks.size(), 1U);
+    EXPECT_EQ(static_cast<npg_verdict>(walks[0].verdict), want);
+
+    // What was asked, with the answers, and behind it each row that was not reached, once.
+    std::vector<std::pair<int, std::optional<bool>>> rows;
+    std::set<int> asked;
+    for (const core::Answer& answer : core::AnswersOf(node.env, node.destination, want)) {
+      rows.emplace_back(core::RowOf(answer.question).number, answer.yes);
+      asked.insert(rows.back().first);
+    }
+    for (const core::DecisionRow& row : core::kDecisionRows) {
+      if (asked.count(row.number) == 0) rows.emplace_back(row.number, std::nullopt);
+    }
+    std::vector<std::pair<int, std::optional<bool>>> shown;
+    shown.reserve(walks[0].rows.size());
+    for (const ExplainRow& row : walks[0].rows) shown.emplace_back(row.number, row.yes);
+    EXPECT_EQ(shown, rows);
+    if (HasFailure()) return;
+  }
+  // All that explain can meet: it is asked about TCP or UDP, listeners are on own addresses, and
+  // it takes the mark for granted.
+  EXPECT_EQ(seen, (std::set<npg_verdict>{NPG_PASS_OUT_OF_SCOPE, NPG_PASS_NOT_NODEPORT,
+                                         NPG_PASS_FOREIGN_NETNS, NPG_PASS_NO_LISTENER,
+                                         NPG_PASS_IGNORED_OWNER, NPG_PASS_OBSERVED, NPG_EXEMPT}));
+}
+
+}  // namespace
+}  // namespace npg::cli::explain_decision_test

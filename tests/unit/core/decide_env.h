@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_TESTS_UNIT_CORE_DECIDE_ENV_H_
+#define NODEPORT_GUARD_TESTS_UNIT_CORE_DECIDE_ENV_H_
+
+#include <netinet/in.h>
+
+#include <cstddef>
+#include <ostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/decision.h"
+#include "core/decision_rows.h"
+#include "guard_abi.h"
+#include "guard_decide.h"
+
+// What guard_decide.h asks its environment for. Facts are set by the test; calls
+// are written down in their order.
+struct npg_env {
+  bool guards_local = false;
+  bool nodeport = true;
+  bool own_address = true;
+  bool guarded_netns = true;
+  bool listener = true;
+  bool not_ignored = true;
+  bool enforce = true;
+  bool mark = true;
+
+  npg_listener_key live{};            // what the lookup of the listener finds
+  std::vector<std::string> calls;     // "nodeport", "guarded_netns", ...
+  std::vector<bool> facts;            // what each of the calls was answered
+  std::vector<npg_port_key> keys;     // what nodeport and listener were asked about
+  npg_listener_key asked_owner_of{};  // what ignored was asked about
+};
+
+static bool Note(npg_env* env, const char* name, bool fact) {
+  env->calls.emplace_back(name);
+  env->facts.push_back(fact);
+  return fact;
+}
+
+static int npg_env_guards_local(npg_env* env) {
+  return static_cast<int>(Note(env, "guards_local", env->guards_local));
+}
+
+static int npg_env_own_address(npg_env* env) {
+  return static_cast<int>(Note(env, "own_address", env->own_address));
+}
+
+static int npg_env_nodeport(npg_env* env, const npg_port_key* key) {
+  env->keys.push_back(*key);
+  return static_cast<int>(Note(env, "nodeport", env->nodeport));
+}
+
+static int npg_env_guarded_netns(npg_env* env) {
+  return static_cast<int>(Note(env, "guarded_netns", env->guarded_netns));
+}
+
+static int npg_env_listener(npg_env* env, const npg_port_key* key, npg_listener_key* listener) {
+  env->keys.push_back(*key);
+  if (env->listener) *listener = env->live;
+  return static_cast<int>(Note(env, "listener", env->listener));
+}
+
+static int npg_env_ignored(npg_env* env, const npg_listener_key* listener) {
+  env->asked_owner_of = *listener;
+  return static_cast<int>(!Note(env, "ignored", env->not_ignored));
+}
+
+static int npg_env_enforce(npg_env* env) {
+  return static_cast<int>(Note(env, "enforce", env->enforce));
+}
+
+static int npg_env_mark(npg_env* env) { return static_cast<int>(Note(env, "mark", env->mark)); }
+
+inline void PrintTo(npg_verdict verdict, std::ostream* out) {
+  *out << npg::core::TextOf(static_cast<npg::core::Verdict>(verdict)).name;
+}
+
+namespace npg::core {
+
+inline void PrintTo(const Answer& answer, std::ostream* out) {
+  *out << RowOf(answer.question).question << (answer.yes ? " yes" : " no");
+}
+
+// The calls that npg_decide() made, as the questions of a decision. Rows that it answers by
+// what it is called with are added: loopback before all, the protocol before the NodePort.
+inline std::vector<Answer> AnswersOf(const npg_env& env, npg_destination destination,
+                                     npg_verdict verdict) {
+  const std::vector<std::pair<std::string, Question>> questions = {
+      {"guards_local", Question::kDestination},
+      {"nodeport", Question::kNodePort},
+      {"own_address", Question::kOwnAddress},
+      {"guarded_netns", Question::kNetns},
+      {"listener", Question::kListener},
+      {"ignored", Question::kOwner},
+      {"enforce", Question::kMode},
+      {"mark", Question::kMark}};
+  std::vector<Answer> answers;
+  if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_LOOPBACK6) {
+    answers.push_back({Question::kDestination, true});
+  }
+  for (size_t i = 0; i < env.calls.size(); ++i) {
+    if (env.calls[i] == "nodeport") answers.push_back({Question::kProtocol, true});
+    for (const auto& [call, question] : questions) {
+      if (env.calls[i] == call) answers.push_back({question, env.facts[i]});
+    }
+  }
+  if (verdict == NPG_PASS_PROTOCOL) answers.push_back({Question::kProtocol, false});
+  return answers;
+}
+
+}  // namespace npg::core
+
+#endif  // NODEPORT_GUARD_TESTS_UNIT_CORE_DECIDE_ENV_H_

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/decision.h"
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+#include "core/decision_rows.h"
+#include "guard_decide.h"
+
+namespace npg::core {
+namespace {
+
+static_assert(NPG_PASS_PROTOCOL == static_cast<int>(Verdict::kPassProtocol) &&
+              NPG_PASS_OUT_OF_SCOPE == static_cast<int>(Verdict::kPassOutOfScope) &&
+              NPG_PASS_NOT_NODEPORT == static_cast<int>(Verdict::kPassNotNodePort) &&
+              NPG_PASS_FOREIGN_NETNS == static_cast<int>(Verdict::kPassForeignNetns) &&
+              NPG_PASS_NO_LISTENER == static_cast<int>(Verdict::kPassNoListener) &&
+              NPG_PASS_IGNORED_OWNER == static_cast<int>(Verdict::kPassIgnoredOwner) &&
+              NPG_PASS_OBSERVED == static_cast<int>(Verdict::kPassObserved) &&
+              NPG_PASS_MARK_FAILED == static_cast<int>(Verdict::kPassMarkFailed) &&
+              NPG_EXEMPT == static_cast<int>(Verdict::kExempt));
+
+struct Recording {
+  const ConnectFacts& facts;
+  std::vector<Answer>& answers;
+
+  // struct npg_env stays incomplete here, so that a program can contain this and a test that
+  // defines it.
+  npg_env* env() { return reinterpret_cast<npg_env*>(this); }
+  static Recording& Of(npg_env* env) { return *reinterpret_cast<Recording*>(env); }
+
+  bool Ask(Question question, bool yes) {
+    answers.push_back({question, yes});
+    return yes;
+  }
+};
+
+bool Ask(npg_env* env, Question question, bool ConnectFacts::*fact) {
+  Recording& recording = Recording::Of(env);
+  return recording.Ask(question, recording.facts.*fact);
+}
+
+}  // namespace
+}  // namespace npg::core
+
+// What guard_decide.h calls. The parameters that say what is asked about are not needed: the
+// facts are those of one connect.
+
+using npg::core::ConnectFacts;
+using npg::core::Question;
+
+static int npg_env_guards_local(npg_env* env) {
+  return static_cast<int>(
+      npg::core::Ask(env, Question::kDestination, &ConnectFacts::guards_own_addresses));
+}
+
+static int npg_env_nodeport(npg_env* env, const npg_port_key* /*key*/) {
+  // npg_decide() answers row 1 itself. A key means that it did, with yes.
+  npg::core::Recording::Of(env).Ask(Question::kProtocol, true);
+  return static_cast<int>(npg::core::Ask(env, Question::kNodePort, &ConnectFacts::nodeport));
+}
+
+static int npg_env_own_address(npg_env* env) {
+  return static_cast<int>(npg::core::Ask(env, Question::kOwnAddress, &ConnectFacts::own_address));
+}
+
+static int npg_env_guarded_netns(npg_env* env) {
+  return static_cast<int>(npg::core::Ask(env, Question::kNetns, &ConnectFacts::guarded_netns));
+}
+
+static int npg_env_listener(npg_env* env, const npg_port_key* /*key*/,
+                            npg_listener_key* /*listener*/) {
+  return static_cast<int>(npg::core::Ask(env, Question::kListener, &ConnectFacts::listener));
+}
+
+static int npg_env_ignored(npg_env* env, const npg_listener_key* /*listener*/) {
+  return static_cast<int>(!npg::core::Ask(env, Question::kOwner, &ConnectFacts::owner_guarded));
+}
+
+static int npg_env_enforce(npg_env* env) {
+  return static_cast<int>(npg::core::Ask(env, Question::kMode, &ConnectFacts::enforce));
+}
+
+static int npg_env_mark(npg_env* env) {
+  return static_cast<int>(npg::core::Ask(env, Question::kMark, &ConnectFacts::mark_set));
+}
+
+namespace npg::core {
+
+Decision Decide(const ConnectFacts& facts) {
+  Decision decision;
+  Recording recording{facts, decision.answers};
+  std::array<uint32_t, 4> address{};
+  std::memcpy(address.data(), facts.destination.data(), facts.destination.size());
+  const std::array<uint32_t, 4> unbound{};
+  const npg_destination destination = npg_destination6(address.data(), unbound.data());
+  // npg_decide() is called with the answer, and asks more only about other destinations.
+  if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_LOOPBACK6) {
+    recording.Ask(Question::kDestination, true);
+  }
+  npg_port_key key{};
+  npg_listener_key listener{};
+  decision.verdict = static_cast<Verdict>(
+      npg_decide(recording.env(), facts.protocol, destination, /*port=*/0, &key, &listener));
+  if (decision.verdict == Verdict::kPassProtocol) recording.Ask(Question::kProtocol, false);
+  return decision;
+}
+
+}  // namespace npg::core
