@@ -41,11 +41,11 @@ bool NextMessage(absl::string_view& bytes, NetlinkMessage& message) {
 }
 
 NetlinkMessage ViewOf(const nlmsghdr& message) {
+  const size_t length = std::max<size_t>(message.nlmsg_len, sizeof(message)) - sizeof(message);
   return {message.nlmsg_type,
           message.nlmsg_flags,
           message.nlmsg_seq,
-          {reinterpret_cast<const char*>(&message) + sizeof(message),
-           message.nlmsg_len - sizeof(message)}};
+          {reinterpret_cast<const char*>(&message) + sizeof(message), length}};
 }
 
 bool NextAttribute(absl::string_view& bytes, NetlinkAttribute& attribute) {

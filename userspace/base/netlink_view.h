@@ -29,7 +29,8 @@ struct NetlinkMessage {
 // no whole message.
 bool NextMessage(absl::string_view& bytes, NetlinkMessage& message);
 
-// A message that is whole, as NetlinkSocket hands it out.
+// A message that is whole, as NetlinkSocket hands it out; empty where its length is less than a
+// header.
 NetlinkMessage ViewOf(const nlmsghdr& message);
 
 // A value of exactly the payload's size, as it is there; nullopt when the size is another.

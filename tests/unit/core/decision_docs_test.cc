@@ -87,7 +87,7 @@ std::vector<DocumentedRow> RowsOfArchitecture(const std::string& architecture) {
   const std::string counted_as = "Counted as `";
   std::vector<std::string> items;
   bool inside = false;
-  for (const std::string& line : Section(architecture, "## One connect")) {
+  for (const std::string& line : Section(architecture, "## The decision")) {
     const size_t digits = line.find_first_not_of("0123456789");
     if (digits != 0 && digits != std::string::npos && line.substr(digits, 2) == ". ") {
       items.push_back(line);
