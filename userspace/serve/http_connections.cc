@@ -91,7 +91,6 @@ struct HttpConnections::Inbox {
 };
 
 struct HttpConnections::Callbacks {
-  // NOLINTNEXTLINE(readability-non-const-parameter): libmicrohttpd's
   static void Notify(void* self, MHD_Connection* handle, void** context,
                      MHD_ConnectionNotificationCode code) noexcept {
     auto& connections = static_cast<HttpConnections*>(self)->connections_;
@@ -121,7 +120,8 @@ struct HttpConnections::Callbacks {
     if (connection.stage != Stage::kReading) return MHD_NO;
     HttpRequest request{method, url, std::string(Field(handle, "Host")),
                         absl::StrContains(Field(handle, "Accept"), "application/json")};
-    const auto head = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    const auto* const head =
+        MHD_get_connection_info(handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     const bool has_body = request.method != "GET" && request.method != "HEAD";
     // A body is dropped as it comes. To close while some of it is unread would reset
     // the connection, and the client would lose the response.

@@ -73,13 +73,13 @@ class HttpConnections {
   absl::Status Start();
   void Run();
   bool TakeReplies();
-  void Send(Connection& connection, HttpResponse response);
+  static void Send(Connection& connection, HttpResponse response);
   // Waits until there is something to do; true when a client can be accepted.
   bool Wait();
   void Accept();
   absl::Time Deadline(const Connection& connection) const;
   void CutOffLate();
-  void CutOff(Connection& connection);
+  static void CutOff(Connection& connection);
   bool IsFull() const;
   // Of those that wait for their clients; null for none.
   Connection* Slowest();
