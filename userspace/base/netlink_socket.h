@@ -84,8 +84,8 @@ class NetlinkSocket {
  private:
   explicit NetlinkSocket(UniqueFd fd)
       : fd_(std::move(fd)),
-        buffer_(std::make_unique_for_overwrite<char[]>(kBufferSize)) {
-  }  // NOLINT(modernize-avoid-c-arrays)
+        // NOLINTNEXTLINE(modernize-avoid-c-arrays): a std::vector would be written with zeros
+        buffer_(std::make_unique_for_overwrite<char[]>(kBufferSize)) {}
 
   // What the kernel puts in one datagram at most when it dumps, doubled.
   static constexpr size_t kBufferSize = size_t{64} << 10;

@@ -48,43 +48,47 @@ bool Ask(npg_env* env, Question question, bool ConnectFacts::*fact) {
 // What guard_decide.h calls. The parameters that say what is asked about are not needed: the
 // facts are those of one connect.
 
-using npg::core::ConnectFacts;
-using npg::core::Question;
-
 static int npg_env_guards_local(npg_env* env) {
-  return static_cast<int>(
-      npg::core::Ask(env, Question::kDestination, &ConnectFacts::guards_own_addresses));
+  return static_cast<int>(npg::core::Ask(env, npg::core::Question::kDestination,
+                                         &npg::core::ConnectFacts::guards_own_addresses));
 }
 
 static int npg_env_nodeport(npg_env* env, const npg_port_key* /*key*/) {
   // npg_decide() answers row 1 itself. A key means that it did, with yes.
-  npg::core::Recording::Of(env).Ask(Question::kProtocol, true);
-  return static_cast<int>(npg::core::Ask(env, Question::kNodePort, &ConnectFacts::nodeport));
+  npg::core::Recording::Of(env).Ask(npg::core::Question::kProtocol, true);
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kNodePort, &npg::core::ConnectFacts::nodeport));
 }
 
 static int npg_env_own_address(npg_env* env) {
-  return static_cast<int>(npg::core::Ask(env, Question::kOwnAddress, &ConnectFacts::own_address));
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kOwnAddress, &npg::core::ConnectFacts::own_address));
 }
 
 static int npg_env_guarded_netns(npg_env* env) {
-  return static_cast<int>(npg::core::Ask(env, Question::kNetns, &ConnectFacts::guarded_netns));
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kNetns, &npg::core::ConnectFacts::guarded_netns));
 }
 
 static int npg_env_listener(npg_env* env, const npg_port_key* /*key*/,
                             npg_listener_key* /*listener*/) {
-  return static_cast<int>(npg::core::Ask(env, Question::kListener, &ConnectFacts::listener));
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kListener, &npg::core::ConnectFacts::listener));
 }
 
 static int npg_env_ignored(npg_env* env, const npg_listener_key* /*listener*/) {
-  return static_cast<int>(!npg::core::Ask(env, Question::kOwner, &ConnectFacts::owner_guarded));
+  return static_cast<int>(
+      !npg::core::Ask(env, npg::core::Question::kOwner, &npg::core::ConnectFacts::owner_guarded));
 }
 
 static int npg_env_enforce(npg_env* env) {
-  return static_cast<int>(npg::core::Ask(env, Question::kMode, &ConnectFacts::enforce));
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kMode, &npg::core::ConnectFacts::enforce));
 }
 
 static int npg_env_mark(npg_env* env) {
-  return static_cast<int>(npg::core::Ask(env, Question::kMark, &ConnectFacts::mark_set));
+  return static_cast<int>(
+      npg::core::Ask(env, npg::core::Question::kMark, &npg::core::ConnectFacts::mark_set));
 }
 
 namespace npg::core {

@@ -33,7 +33,7 @@ absl::Status Invalid(absl::string_view what) {
 }
 
 absl::StatusOr<uint16_t> ParsePortNumber(absl::string_view text) {
-  const absl::StatusOr<uint16_t> port = core::ParsePort(text);
+  absl::StatusOr<uint16_t> port = core::ParsePort(text);
   if (port.ok() && text.size() <= 5) return port;
   if (text == "0") return Invalid("has port 0, which would be another one at each start");
   return Invalid("has no port from 1 to 65535 at its end");
