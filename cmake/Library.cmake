@@ -54,15 +54,16 @@ function(npg_kit NAME)
   npg_compile_settings(${NAME})
 endfunction()
 
-# npg_test_program(NAME LABEL FOLDER [ISOLATED] [THREADS] [TIMEOUT SECONDS]
-#                  [UNLISTED FILTER] [DEPS ...])
+# npg_test_program(NAME LABEL FOLDER [ISOLATED] [SHARDS NUMBER] [THREADS]
+#                  [TIMEOUT SECONDS] [UNLISTED FILTER] [DEPS ...])
 #
 # The GoogleTest program of a room and tier: all .cc files of FOLDER. ctest runs it as
-# one test; ISOLATED: each TEST as one, in a process (and so in namespaces) of its own.
+# one test; ISOLATED: each TEST as one, in a process (and so in namespaces) of its own;
+# SHARDS: as so many, each with its part of the TESTs, for what takes long.
 # THREADS: some of it has more than one thread, which is what ThreadSanitizer looks at.
 # UNLISTED: tests that need what not every kernel has, unknown to ctest.
 function(npg_test_program NAME LABEL FOLDER)
-  cmake_parse_arguments(ARG "ISOLATED;THREADS" "TIMEOUT;UNLISTED" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "ISOLATED;THREADS" "SHARDS;TIMEOUT;UNLISTED" "DEPS" ${ARGN})
   if(NPG_THREADED_TESTS_ONLY AND NOT ARG_THREADS)
     return()
   endif()
@@ -82,6 +83,15 @@ function(npg_test_program NAME LABEL FOLDER)
     endif()
     gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST ${filter}
       PROPERTIES LABELS "${LABEL}" TIMEOUT ${ARG_TIMEOUT})
+  elseif(ARG_SHARDS)
+    # These take longest, so they begin first (see tests/e2e).
+    foreach(shard RANGE 1 ${ARG_SHARDS})
+      math(EXPR index "${shard} - 1")
+      set(test "${LABEL}.${FOLDER}.${shard}")
+      add_test(NAME "${test}" COMMAND ${NAME})
+      set_tests_properties("${test}" PROPERTIES LABELS "${LABEL}" TIMEOUT 900 COST 40
+        ENVIRONMENT "GTEST_TOTAL_SHARDS=${ARG_SHARDS};GTEST_SHARD_INDEX=${index}")
+    endforeach()
   else()
     add_test(NAME "${LABEL}.${FOLDER}" COMMAND ${NAME})
     set_tests_properties("${LABEL}.${FOLDER}" PROPERTIES LABELS "${LABEL}" TIMEOUT 900)

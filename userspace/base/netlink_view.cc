@@ -18,6 +18,9 @@
 namespace npg::base {
 namespace {
 
+// MAX_ERRNO of include/linux/err.h.
+constexpr int kMaxErrno = 4095;
+
 // Messages and attributes alike start on a multiple of four bytes.
 constexpr size_t kAlignment = 4;
 
@@ -71,8 +74,9 @@ absl::string_view TextOf(absl::string_view payload) {
 }
 
 int ErrorOf(absl::string_view payload) {
-  // The kernel has it negative.
-  return -HeaderOf<int>(payload).value_or(-EPROTO);
+  // The kernel has it negative; anything else is none of its errors.
+  const int error = HeaderOf<int>(payload).value_or(-EPROTO);
+  return error <= 0 && error >= -kMaxErrno ? -error : EPROTO;
 }
 
 void NetlinkReply::Take(absl::string_view datagram,

@@ -72,7 +72,7 @@ absl::string_view FindAttribute(absl::string_view attributes, uint16_t type);
 absl::string_view TextOf(absl::string_view payload);
 
 // The errno in the payload of an NLMSG_ERROR; 0 is an acknowledgement, EPROTO
-// stands for a payload too short to hold one.
+// stands for a payload that is too short, or holds no errno.
 int ErrorOf(absl::string_view payload);
 
 // The answer to one request, as it comes datagram by datagram.

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -53,6 +54,20 @@ class Messages {
   alignas(nlmsghdr) std::array<char, 4096> buffer_{};
   size_t size_ = 0;
 };
+
+int ErrorIn(int32_t value) {
+  return ErrorOf({reinterpret_cast<const char*>(&value), sizeof(value)});
+}
+
+TEST(ErrorOfTest, WhatIsNoErrnoIsAProtocolError) {
+  EXPECT_EQ(ErrorIn(0), 0);
+  EXPECT_EQ(ErrorIn(-EPERM), EPERM);
+  EXPECT_EQ(ErrorIn(-4095), 4095);
+  for (const int32_t value : {EPERM, -4096, std::numeric_limits<int32_t>::min()}) {
+    EXPECT_EQ(ErrorIn(value), EPROTO) << value;
+  }
+  EXPECT_EQ(ErrorOf("abc"), EPROTO);
+}
 
 struct Outcome {
   std::vector<uint16_t> types;  // of the messages that were handed on
