@@ -11,7 +11,7 @@
 namespace npg::core {
 
 // Bits of the packet mark: a packet has the mark when (its mark & mask) == value.
-// Unless it is told otherwise, the one that exempts.
+// The default is the mark that exempts a packet.
 struct Mark {
   uint32_t value = 0x1000;
   uint32_t mask = 0x1000;

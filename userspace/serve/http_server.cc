@@ -59,7 +59,7 @@ void HttpServer::Serve(const HttpRequest& request, HttpConnections::Reply reply)
     reply(TextResponse(405, "only GET and HEAD: nothing can be changed here"));
     return;
   }
-  // A page of somebody else's that a browser on this node has open can reach loopback,
+  // A foreign page that is open in a browser on this node can reach loopback,
   // through a name that leads there.
   if (IsLoopback(address_) && !IsTrustedHost(request.host)) {
     reply(TextResponse(421, "this host name is not known here; connect by address"));

@@ -55,7 +55,7 @@ class ObjectSplitter {
   // incomplete, or nothing came where a document was expected. Returns what is
   // left of a list without its items, `{"kind":"ServiceList",...,"items":[]}`,
   // nothing of a stream; it lives as long as the splitter. Its brackets are
-  // counted, its grammar is left to whoever parses it.
+  // counted, its grammar is checked by the parser.
   absl::StatusOr<absl::string_view> Finish();
 
   // Bytes of memory that the splitter holds.
