@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""check-rooms.py DOCUMENT TREE: does every #include in TREE follow the table of rooms?
+"""check-rooms.py DOCUMENT TREE [HEADER...]: does every #include in TREE follow the table of rooms?
 
 The table is the one in DOCUMENT whose first column is "room": the room (a folder of TREE),
-what lives there, and the rooms that it may include, "all" for every one. A room may always
-include itself. A header that some row names ("bpf/guard_decide.h") is for the rooms whose rows
-name it, and for no other. Names one line for each breach, and for each folder that is no room.
+what lives there, and the rooms that it may include, "all" for every one in TREE. A room may
+always include itself. "bpf/" is outside of TREE. A header that some row names, as in
+"bpf/guard_decide.h", is for the rooms whose rows name it, and for no other. A room that may
+include nothing of bpf/ does not use the npg_ and NPG_ names of HEADER either, which reach it
+through other rooms. Prints one line for each breach, and for each folder that is no room.
 """
 
 import pathlib
@@ -13,6 +15,7 @@ import re
 import sys
 
 ROW = re.compile(r"^\| `([^`]+)` \|.*\|([^|\n]*)\|$", re.M)
+NAME = re.compile(r"\b(?:npg|NPG)_\w+")
 INCLUDE = re.compile(r'^#include "(guard_\w+\.h|[\w/]+/[\w.]+)"', re.M)
 
 
@@ -21,8 +24,13 @@ def read_table(path):
     text = path.read_text()
     start = text.index("| room |")
     table = text[start : text.index("\n\n", start)]
-    return {room.rstrip("/"): set(re.findall(r"[\w/]+(?:\.h)?", re.sub(r"\([^)]*\)", "", allowed)))
+    return {room.rstrip("/"): set(re.findall(r"[\w/.]+", re.sub(r"\([^)]*\)", "", allowed)))
             for room, allowed in ROW.findall(table)}
+
+
+def read_names(paths):
+    """The npg_ and NPG_ names in the headers."""
+    return {name for path in paths for name in NAME.findall(path.read_text())}
 
 
 def room_of(folder, rooms):
@@ -36,6 +44,7 @@ def main():
     document, tree = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     rooms = read_table(document)
     named = {entry for allowed in rooms.values() for entry in allowed if entry.endswith(".h")}
+    names = read_names(map(pathlib.Path, sys.argv[3:]))
     breaches = checked = 0
     for path in sorted((*tree.rglob("*.h"), *tree.rglob("*.cc"))):
         folder = path.relative_to(tree).parent.as_posix()
@@ -46,23 +55,32 @@ def main():
             print(f"{path}:1: {folder} is no room of {document}")
             breaches += 1
             continue
-        for include in INCLUDE.finditer(path.read_text()):
+        text, allowed = path.read_text(), rooms[room]
+        for include in INCLUDE.finditer(text):
             wanted = include.group(1)
             if wanted.startswith("absl/"):
                 continue
             other = "bpf" if "/" not in wanted else room_of(wanted.rpartition("/")[0], rooms)
             checked += 1
-            allowed = rooms[room]
             header = wanted if "/" in wanted else f"bpf/{wanted}"
             if header in named:
-                if header in allowed:
-                    continue
-            # "dataplane" stands for both of its halves.
-            elif other == room or "all" in allowed or other in allowed or other.partition("/")[0] in allowed:
+                permitted = header in allowed
+            else:
+                # "dataplane" stands for both of its halves.
+                permitted = (other == room or other in allowed or other.partition("/")[0] in allowed
+                             or ("all" in allowed and other != "bpf"))
+            if permitted:
                 continue
-            line = path.read_text().count("\n", 0, include.start()) + 1
+            line = text.count("\n", 0, include.start()) + 1
             print(f"{path}:{line}: {room} may not include {wanted} (rooms in {document})")
             breaches += 1
+        if any(entry.partition("/")[0] == "bpf" for entry in allowed):
+            continue
+        for name in NAME.finditer(text):
+            if name.group() in names:
+                line = text.count("\n", 0, name.start()) + 1
+                print(f"{path}:{line}: {room} may not use {name.group()}, for it may not include bpf/")
+                breaches += 1
     if checked == 0:
         print(f"check-rooms.py: {tree}: no #include was checked")
     return 1 if breaches or checked == 0 else 0

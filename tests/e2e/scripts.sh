@@ -77,4 +77,9 @@ check_line 1 'core/port.cc:2: core may not include cli/output.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms"
 check_line 1 'cli/status.cc:2: cli may not include guard_decide.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/decide"
+# And a C name of the ABI that reached a room through another.
+printf '#include "cli/output.h"\nuint32_t bits = NPG_SOURCE_FILE | NPG_SOURCE_OF_THIS_ROOM;\n' >"$folder/rooms/core/port.cc"
+mv "$folder/rooms/core" "$folder/rooms/cli"
+check_line 1 'cli/port.cc:2: cli may not use NPG_SOURCE_FILE, ' \
+  "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms" "$scripts/../bpf/guard_abi.h"
 check_line 1 'no #include was checked' "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/no_rooms"

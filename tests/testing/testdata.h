@@ -20,12 +20,17 @@
 
 namespace npg::testing {
 
-inline std::string ReadTestdata(const std::string& name) {
-  const std::ifstream file(TestdataPath(name), std::ios::binary);
+// The text of a file of the source tree, such as "docs/operations.md".
+inline std::string ReadSource(const std::string& name) {
+  const std::ifstream file(SourcePath(name), std::ios::binary);
   EXPECT_TRUE(file.is_open()) << name;
   std::ostringstream text;
   text << file.rdbuf();
   return text.str();
+}
+
+inline std::string ReadTestdata(const std::string& name) {
+  return ReadSource("tests/testdata/" + name);
 }
 
 inline std::string GunzipTestdata(const std::string& name) {

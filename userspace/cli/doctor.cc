@@ -12,7 +12,8 @@
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -24,8 +25,7 @@
 #include "cli/doctor_report.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
-#include "cli/guard_facts.h"
-#include "cli/guard_text.h"
+#include "cli/gather.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
@@ -46,7 +46,9 @@
 #include "doctor/kernel_probe.h"
 #include "doctor/nft_probe.h"
 #include "doctor/rules_reader.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
+#include "inspect/status.h"
+#include "inspect/text.h"
 #include "node/node_addresses.h"
 #include "node/node_files.h"
 #include "node/owners.h"
@@ -57,7 +59,7 @@ namespace {
 
 constexpr const char* kKubeProxy = "kube-proxy";
 
-doctor::KernelFacts TryKernel(npg_scope scope) {
+doctor::KernelFacts TryKernel(abi::Scope scope) {
   doctor::KernelFacts kernel;
   utsname name{};
   if (uname(&name) == 0) kernel.release = name.release;
@@ -112,16 +114,16 @@ doctor::MountFacts ReadMounts(const NodeOptions& node, absl::StatusOr<std::strin
 // What is known of the guard; `programs` gets the ids of its programs.
 doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& programs) {
   doctor::GuardFacts guard;
-  if (const absl::StatusOr<npg_config> config =
+  if (const absl::StatusOr<abi::Config> config =
           dataplane::ReadConfig(dataplane::PinPaths(node.bpffs));
       config.ok()) {
     guard.abi_version = config->abi_version;
-    guard.version = std::string(abi::FieldText(config->version));
-    guard.local_scope = config->scope == NPG_SCOPE_LOCAL;
+    guard.version = config->version;
+    guard.local_scope = config->scope == abi::Scope::kLocal;
     guard.mark = core::Mark{config->mark, config->mark_mask};
   }
-  const absl::StatusOr<GuardFacts> facts =
-      GatherGuardFacts(node, [](const core::PortKey&, bool /*nodeport*/) { return false; });
+  const absl::StatusOr<inspect::GuardFacts> facts =
+      Gather(node, [](const core::PortKey&, bool /*nodeport*/) { return false; });
   if (!facts.ok()) {
     guard.state = absl::IsNotFound(facts.status()) ? doctor::GuardFacts::State::kNone
                                                    : doctor::GuardFacts::State::kUnreadable;
@@ -131,14 +133,14 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
   guard.state = doctor::GuardFacts::State::kLoaded;
   guard.controller = facts->controller;
   guard.same_netns = facts->same_netns;
-  guard.problems = Problems(*facts);
-  for (const LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
+  guard.problems = inspect::Problems(*facts);
+  for (const inspect::LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
   return guard;
 }
 
 std::string ListenerText(const core::Listener& listener) {
   return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
-                      OwnerText(listener, nullptr));
+                      inspect::OwnerText(listener, nullptr));
 }
 
 absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& ports) {
@@ -199,7 +201,7 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   if (IsUsageError(cgroup.status())) return cgroup.status();
   doctor::Facts facts;
   facts.version = std::string(Version());
-  facts.abi_version = NPG_ABI_VERSION;
+  facts.abi_version = abi::kVersion;
   absl::StatusOr<doctor::PortFacts> ports = ReadPorts(options.sources);
   if (!ports.ok()) return ports.status();
   facts.ports = *std::move(ports);
@@ -207,9 +209,9 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
 
   std::vector<uint32_t> own_programs;
   facts.guard = ReadGuard(options.node, own_programs);
-  facts.local_scope = options.local_scope || facts.guard.local_scope;
+  facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
   facts.mark = options.mark.value_or(facts.guard.mark.value_or(core::Mark{}));
-  facts.kernel = TryKernel(facts.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK);
+  facts.kernel = TryKernel(facts.local_scope ? abi::Scope::kLocal : abi::Scope::kLoopback);
   facts.mounts = ReadMounts(options.node, std::move(cgroup));
   facts.netns_of_init = node::InNetnsOfInit(kProc);
   if (facts.mounts.cgroup.ok()) {

@@ -12,6 +12,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/printable.h"
+#include "base/text.h"
 #include "cli/args/text.h"
 #include "cli/table.h"
 #include "doctor/finding.h"
@@ -51,8 +52,8 @@ std::string Verdict(const std::vector<Finding>& findings, const Style& style) {
   const size_t failures = CountOf(findings, Severity::kFail);
   const size_t warnings = CountOf(findings, Severity::kWarn);
   std::vector<std::string> counts;
-  if (failures > 0) counts.push_back(Count(failures, "failure"));
-  if (warnings > 0) counts.push_back(Count(warnings, "warning"));
+  if (failures > 0) counts.push_back(base::Count(failures, "failure"));
+  if (warnings > 0) counts.push_back(base::Count(warnings, "warning"));
   return absl::StrCat(
       Paint(prevented ? "This node cannot be guarded like this" : "This node can be guarded",
             prevented ? Tone::kBad : Tone::kGood, style),

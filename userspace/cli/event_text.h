@@ -5,19 +5,19 @@
 #include <optional>
 #include <string>
 
+#include "abi/entries.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 
 namespace npg::cli {
 
 // An exemption, with what else is known about it.
 struct EventFacts {
-  npg_event event{};
-  absl::Time time;                       // of the event, wall clock
-  std::string client_cgroup;             // of the client, below the root; empty when unknown
-  std::string listener_cgroup;           // of the listener's owner, the same
-  std::optional<npg_nodeport> nodeport;  // the port's entry, if it still has one
-  std::optional<npg_listener> listener;  // the listener's entry, if it has one
+  abi::Event event;
+  absl::Time time;                        // of the event, wall clock
+  std::string client_cgroup;              // of the client, below the root; empty when unknown
+  std::string listener_cgroup;            // of the listener's owner, the same
+  std::optional<abi::NodePort> nodeport;  // the port's entry, if it still has one
+  std::optional<abi::Listener> listener;  // the listener's entry, if it has one
 };
 
 // "12:34:56.789  33589/tcp  exempted  kubelet[712] -> 127.0.0.1  containerd[812] on 127.0.0.1

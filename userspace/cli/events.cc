@@ -9,7 +9,6 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -17,6 +16,8 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -33,7 +34,7 @@
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
+#include "node/cgroup_path.h"
 #include "node/owners.h"
 
 namespace npg::cli {
@@ -68,10 +69,10 @@ class Follower {
       : options_(options), state_(std::move(state)), cgroup_(std::move(cgroup)) {}
 
   // Prints the events; true when that were as many as asked for.
-  absl::StatusOr<bool> Print(const std::vector<npg_event>& events) {
+  absl::StatusOr<bool> Print(const std::vector<abi::Event>& events) {
     std::string text;
     bool enough = false;
-    for (const npg_event& event : events) {
+    for (const abi::Event& event : events) {
       const EventFacts facts = FactsOf(event);
       absl::StrAppend(&text, options_.json ? EventJson(facts) : EventText(facts), "\n");
       ++printed_;
@@ -86,18 +87,13 @@ class Follower {
   void SetState(dataplane::GuardState state) { state_ = std::move(state); }
 
  private:
-  EventFacts FactsOf(const npg_event& event) {
+  EventFacts FactsOf(const abi::Event& event) {
     EventFacts facts;
     facts.event = event;
-    facts.time = base::TimeFromBoot(event.time);
+    facts.time = base::TimeFromBoot(event.boot_ns);
     // Only for show: an event whose entries have gone meanwhile is shown without.
-    const npg_port_key port = {event.port, event.protocol, 0};
-    facts.nodeport = state_.NodePort(port).value_or(std::nullopt);
-    npg_listener_key listener{};
-    std::memcpy(listener.address, event.listener_address, sizeof(listener.address));
-    listener.port = event.port;
-    listener.protocol = event.protocol;
-    facts.listener = state_.Listener(listener).value_or(std::nullopt);
+    facts.nodeport = state_.NodePort(event.port).value_or(std::nullopt);
+    facts.listener = state_.Listener({event.port, event.listener_address}).value_or(std::nullopt);
     facts.client_cgroup = PathOf(event.cgroup_id);
     if (facts.listener) {
       // The controller, which names who was there before it, does not know ids.
@@ -114,7 +110,7 @@ class Follower {
     if (cgroup_.empty() || cgroup_id == 0) return "";
     if (paths_.size() >= kMost) paths_.clear();
     const auto [it, fresh] = paths_.try_emplace(cgroup_id);
-    if (fresh) it->second = CgroupBelowRoot(cgroup_, cgroup_id);
+    if (fresh) it->second = node::CgroupBelowRoot(cgroup_, cgroup_id);
     return it->second;
   }
 
@@ -159,7 +155,7 @@ absl::StatusOr<int> Follow(Follower& follower, std::unique_ptr<dataplane::Events
       return base::ErrnoStatus(errno, "poll");
     }
     uint64_t lost = 0;
-    const std::vector<npg_event> events = reader->Drain(&lost);
+    const std::vector<abi::Event> events = reader->Drain(&lost);
     const absl::StatusOr<bool> enough = follower.Print(events);
     if (!enough.ok()) return enough.status();
     if (*enough || fds[0].revents != 0) return kExitOk;
@@ -186,7 +182,7 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   if (!state.ok()) return state.status();
   absl::StatusOr<base::UniqueFd> signals = BlockEndingSignals();
   if (!signals.ok()) return signals.status();
-  const bool observe = state->config().mode == NPG_MODE_OBSERVE;
+  const bool observe = state->config().mode == abi::Mode::kObserve;
   Follower follower(options, *std::move(state), cgroup.value_or(""));
   absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
       dataplane::EventsReader::Open(pins);

@@ -10,7 +10,8 @@
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -18,9 +19,8 @@
 #include "absl/time/time.h"
 #include "base/printable.h"
 #include "base/short_duration.h"
+#include "base/text.h"
 #include "cli/args/options.h"
-#include "cli/args/text.h"
-#include "cli/guard_facts.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "core/decision.h"
@@ -28,7 +28,11 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/json.h"
+#include "inspect/status.h"
+#include "inspect/text.h"
 
 namespace npg::cli {
 namespace {
@@ -41,7 +45,8 @@ constexpr Address kLoopback6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 bool IsV4(const Address& address) { return address[10] == 0xff; }
 
-std::vector<core::Listener> ListenersOn(const GuardFacts& facts, const core::PortKey& key) {
+std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
+                                        const core::PortKey& key) {
   std::vector<core::Listener> listeners;
   for (const core::Listener& listener : facts.listeners) {
     if (listener.key == key) listeners.push_back(listener);
@@ -69,40 +74,40 @@ Address DestinationOf(const core::Listener& listener, const std::vector<core::Li
   return address;
 }
 
-std::string ServiceOf(const npg_nodeport* nodeport) {
-  return nodeport == nullptr ? "" : std::string(abi::FieldText(nodeport->service));
+std::string ServiceOf(const abi::NodePort* nodeport) {
+  return nodeport == nullptr ? "" : nodeport->service;
 }
 
-std::string NodePortFact(const GuardFacts& facts, const npg_nodeport* nodeport) {
+std::string NodePortFact(const inspect::GuardFacts& facts, const abi::NodePort* nodeport) {
   if (nodeport == nullptr) {
-    return absl::StrCat("no source names it (", Count(facts.nodeports.size(), "NodePort"),
+    return absl::StrCat("no source names it (", base::Count(facts.nodeports.size(), "NodePort"),
                         " known)");
   }
   const std::string service = ServiceOf(nodeport);
-  const absl::Time since = absl::FromUnixSeconds(static_cast<int64_t>(nodeport->since));
   return absl::StrCat(service.empty() ? "Service not named" : service, ", from ",
                       abi::SourcesText(nodeport->sources), ", known for ",
-                      base::ShortDuration(facts.now - since));
+                      base::ShortDuration(facts.now - nodeport->since));
 }
 
-std::string NetnsFact(const GuardFacts& facts) {
+std::string NetnsFact(const inspect::GuardFacts& facts) {
   const std::string guarded = absl::StrCat("the guard's is ", facts.config.netns_cookie);
   if (!facts.same_netns) return absl::StrCat(guarded, "; this kernel cannot name ours");
   return absl::StrCat(guarded, *facts.same_netns ? ", which is this one" : ", this is another");
 }
 
-std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
+std::string ListenerFact(const inspect::GuardFacts& facts, const Walk& walk,
                          const std::vector<core::Listener>& all) {
   if (walk.listener) {
-    return absl::StrCat(OwnerText(*walk.listener, Classified(facts, *walk.listener)), " on ",
-                        core::AddressText(walk.listener->address), " (",
-                        OwnerDetails(*walk.listener), ")");
+    return absl::StrCat(
+        inspect::OwnerText(*walk.listener, inspect::Classified(facts, *walk.listener)), " on ",
+        core::AddressText(walk.listener->address), " (", inspect::OwnerDetails(*walk.listener),
+        ")");
   }
   std::vector<std::string> elsewhere;
   elsewhere.reserve(all.size());
   for (const core::Listener& listener : all) {
     elsewhere.push_back(absl::StrCat(
-        OwnerText(listener, Classified(facts, listener)), " on ",
+        inspect::OwnerText(listener, inspect::Classified(facts, listener)), " on ",
         core::AddressText(listener.address),
         listener.ifindex != 0 ? ", bound to a device, where the kernel's lookup does not see it"
                               : ""));
@@ -112,52 +117,51 @@ std::string ListenerFact(const GuardFacts& facts, const Walk& walk,
 }
 
 // By the name that the kernel side knows, for that is what it goes by.
-std::string OwnerFact(const GuardFacts& facts, const Walk& walk) {
+std::string OwnerFact(const inspect::GuardFacts& facts, const Walk& walk) {
   if (!walk.listener) return "-";
-  const npg_listener* classified = Classified(facts, *walk.listener);
-  const std::string name = classified != nullptr ? std::string(abi::FieldText(classified->comm))
-                                                 : walk.listener->owner.comm;
-  std::string rule = PolicyRule(facts, name);
+  const abi::Listener* classified = inspect::Classified(facts, *walk.listener);
+  const std::string name = classified != nullptr ? classified->comm : walk.listener->owner.comm;
+  std::string rule = inspect::PolicyRule(facts, name);
   const auto verdict = classified != nullptr ? classified->verdict : facts.config.default_verdict;
-  if (absl::StartsWith(rule, abi::OwnerVerdictName(verdict))) return rule;
-  return absl::StrCat(abi::OwnerVerdictName(verdict), ", as noted for ", name.empty() ? "it" : name,
-                      "; to be ", rule);
+  if (absl::StartsWith(rule, abi::Name(verdict))) return rule;
+  return absl::StrCat(abi::Name(verdict), ", as noted for ", name.empty() ? "it" : name, "; to be ",
+                      rule);
 }
 
-std::string DestinationFact(const GuardFacts& facts, const Address& destination) {
+std::string DestinationFact(const inspect::GuardFacts& facts, const Address& destination) {
   const std::string text = core::AddressText(destination);
   if (core::IsLoopback(destination)) return absl::StrCat(text, ", which is loopback");
   return absl::StrCat(text, ", which is not loopback",
-                      facts.config.scope == NPG_SCOPE_LOCAL
+                      facts.config.scope == abi::Scope::kLocal
                           ? "; --scope local guards the node's addresses, too"
                           : " (--scope local guards the node's addresses, too)");
 }
 
-std::string OwnAddressFact(const GuardFacts& facts, const Address& destination) {
+std::string OwnAddressFact(const inspect::GuardFacts& facts, const Address& destination) {
   return absl::StrCat(core::AddressText(destination),
                       facts.own.contains(destination) ? ", an address of this node"
                                                       : ", which is not an address of this node");
 }
 
-std::string MarkFact(const GuardFacts& facts) {
-  const uint64_t failed = facts.counters[NPG_COUNTER_MARK_FAILED];
+std::string MarkFact(const inspect::GuardFacts& facts) {
+  const uint64_t failed = facts.counters[abi::Counter::kMarkFailed];
   return absl::StrCat(
-      MarkText(facts.config), ", ",
+      inspect::MarkText(facts.config), ", ",
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
 // What keeps a connect to this destination from being exempted although the
 // decision says so.
-std::optional<std::string> Obstacle(const GuardFacts& facts, const Address& destination) {
+std::optional<std::string> Obstacle(const inspect::GuardFacts& facts, const Address& destination) {
   if (std::optional<std::string> problem =
-          ProgramProblem(facts, IsV4(destination) ? "npg_connect4" : "npg_connect6")) {
+          inspect::ProgramProblem(facts, IsV4(destination) ? "npg_connect4" : "npg_connect6")) {
     return problem;
   }
-  return TableProblem(facts);
+  return inspect::TableProblem(facts);
 }
 
-std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodeport* nodeport,
-                     const std::optional<std::string>& obstacle) {
+std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
+                     const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
   const std::string connect =
       absl::StrCat(udp ? "A UDP connect to " : "A connect to ", walk.destination);
@@ -165,7 +169,8 @@ std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodepo
   const std::string service =
       ServiceOf(nodeport).empty() ? "the Service that has the NodePort" : ServiceOf(nodeport);
   const std::string owner =
-      walk.listener ? OwnerText(*walk.listener, Classified(facts, *walk.listener)) : "";
+      walk.listener ? inspect::OwnerText(*walk.listener, inspect::Classified(facts, *walk.listener))
+                    : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
       return absl::StrCat(connect, " is left alone: ", name,
@@ -195,24 +200,25 @@ std::string Sentence(const GuardFacts& facts, const Walk& walk, const npg_nodepo
 }
 
 // What npg_decide() goes by.
-core::ConnectFacts FactsOfConnect(const GuardFacts& facts, const core::PortKey& key,
+core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::PortKey& key,
                                   const Address& destination, const core::Listener* listener) {
   core::ConnectFacts connect;
   connect.protocol = static_cast<uint32_t>(key.protocol);
   connect.destination = destination;
-  connect.guards_own_addresses = facts.config.scope == NPG_SCOPE_LOCAL;
+  connect.guards_own_addresses = facts.config.scope == abi::Scope::kLocal;
   connect.own_address = facts.own.contains(destination);
-  connect.nodeport = FindNodePort(facts, key) != nullptr;
+  connect.nodeport = inspect::FindNodePort(facts, key) != nullptr;
   // Where the kernel cannot tell, this namespace is taken for the guarded one.
   connect.guarded_netns = facts.same_netns != false;
   connect.listener = listener != nullptr;
-  connect.owner_guarded = listener == nullptr || !IsIgnored(facts, Classified(facts, *listener));
-  connect.enforce = facts.config.mode == NPG_MODE_ENFORCE;
+  connect.owner_guarded =
+      listener == nullptr || !inspect::IsIgnored(facts, inspect::Classified(facts, *listener));
+  connect.enforce = facts.config.mode == abi::Mode::kEnforce;
   connect.mark_set = true;  // only an attempt would show the contrary
   return connect;
 }
 
-std::string FactText(const GuardFacts& facts, const Walk& walk,
+std::string FactText(const inspect::GuardFacts& facts, const Walk& walk,
                      const std::vector<core::Listener>& all, const Address& destination,
                      core::Question question) {
   switch (question) {
@@ -223,7 +229,7 @@ std::string FactText(const GuardFacts& facts, const Walk& walk,
     case core::Question::kOwnAddress:
       return OwnAddressFact(facts, destination);
     case core::Question::kNodePort:
-      return NodePortFact(facts, FindNodePort(facts, walk.key));
+      return NodePortFact(facts, inspect::FindNodePort(facts, walk.key));
     case core::Question::kNetns:
       return NetnsFact(facts);
     case core::Question::kListener:
@@ -231,20 +237,23 @@ std::string FactText(const GuardFacts& facts, const Walk& walk,
     case core::Question::kOwner:
       return OwnerFact(facts, walk);
     case core::Question::kMode:
-      return std::string(abi::ModeName(facts.config.mode));
+      return std::string(abi::Name(facts.config.mode));
     case core::Question::kMark:
       return MarkFact(facts);
   }
   return "";
 }
 
-Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
+Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
               const std::vector<core::Listener>& all, const core::Listener* listener) {
   Walk walk;
   walk.key = key;
   const Address destination = listener == nullptr ? kLoopback4 : DestinationOf(*listener, all);
   walk.destination = absl::StrCat(core::AddressText(destination), ":", key.port);
-  if (listener != nullptr) walk.listener = *listener;
+  if (listener != nullptr) {
+    walk.listener = *listener;
+    walk.owner = inspect::NameOf(*listener, inspect::Classified(facts, *listener));
+  }
   const core::Decision decision = core::Decide(FactsOfConnect(facts, key, destination, listener));
   walk.verdict = decision.verdict;
   const auto add = [&](core::Question question, std::optional<bool> yes) {
@@ -262,7 +271,7 @@ Walk MakeWalk(const GuardFacts& facts, const core::PortKey& key,
   const std::optional<std::string> obstacle =
       walk.verdict == core::Verdict::kExempt ? Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence = Sentence(facts, walk, FindNodePort(facts, key), obstacle);
+  walk.sentence = Sentence(facts, walk, inspect::FindNodePort(facts, key), obstacle);
   return walk;
 }
 
@@ -282,7 +291,7 @@ std::string RenderWalk(const Walk& walk, const Style& style) {
 
 }  // namespace
 
-std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key) {
+std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::PortKey& key) {
   // Sockets of another namespace than the guarded one would answer a question
   // that is not asked.
   const std::vector<core::Listener> listeners =
@@ -298,42 +307,42 @@ std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key
   return walks;
 }
 
-std::vector<core::PortKey> KeysToExplain(const GuardFacts& facts, const ExplainOptions& options) {
+std::vector<core::PortKey> KeysToExplain(const inspect::GuardFacts& facts,
+                                         const ExplainOptions& options) {
   if (options.protocol) return {{options.port, *options.protocol}};
   std::vector<core::PortKey> keys;
   for (const core::Protocol protocol : {core::Protocol::kTcp, core::Protocol::kUdp}) {
     const core::PortKey key{options.port, protocol};
-    if (FindNodePort(facts, key) != nullptr) keys.push_back(key);
+    if (inspect::FindNodePort(facts, key) != nullptr) keys.push_back(key);
   }
   if (keys.empty()) keys.push_back({options.port, core::Protocol::kTcp});
   return keys;
 }
 
-ExplainReport MakeExplainReport(const GuardFacts& facts, const ExplainOptions& options) {
+ExplainReport MakeExplainReport(inspect::GuardFacts facts, const ExplainOptions& options) {
   ExplainReport report;
-  report.problems = Problems(facts);
   for (const core::PortKey& key : KeysToExplain(facts, options)) {
     for (Walk& walk : WalkDecision(facts, key)) report.walks.push_back(std::move(walk));
   }
+  report.status = inspect::MakeStatus(std::move(facts));
   return report;
 }
 
-std::string RenderExplain(const ExplainReport& report, const GuardFacts& facts,
-                          const Style& style) {
-  std::string out = RenderProblems(report.problems, style);
+std::string RenderExplain(const ExplainReport& report, const Style& style) {
+  std::string out = RenderProblems(report.status.problems, style);
   for (const Walk& walk : report.walks) absl::StrAppend(&out, RenderWalk(walk, style), "\n");
-  absl::StrAppend(&out, Paint("Guard", Tone::kHeading, style), "\n", RenderGuard(facts, style),
-                  "\n");
+  absl::StrAppend(&out, Paint("Guard", Tone::kHeading, style), "\n",
+                  RenderGuard(report.status, style), "\n");
   for (const Walk& walk : report.walks) {
     absl::StrAppend(&out, base::Printable(walk.sentence), "\n");
   }
   return out;
 }
 
-Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
+Json ExplainJson(const ExplainReport& report) {
   Json json;
-  json["healthy"] = report.problems.empty();
-  json["problems"] = report.problems;
+  json["healthy"] = report.status.healthy();
+  json["problems"] = report.status.problems;
   json["walks"] = Json::array();
   for (const Walk& walk : report.walks) {
     Json entry;
@@ -348,8 +357,8 @@ Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
                                {"yes", row.yes ? Json(*row.yes) : Json(nullptr)}});
     }
     if (walk.listener) {
-      entry["listener"] = {{"address", AddressValue(walk.listener->address)},
-                           {"owner", OwnerJson(*walk.listener, Classified(facts, *walk.listener))}};
+      entry["listener"] = {{"address", inspect::AddressValue(walk.listener->address)},
+                           {"owner", inspect::OwnerJson(*walk.listener, walk.owner)}};
     } else {
       entry["listener"] = nullptr;
     }
@@ -358,7 +367,7 @@ Json ExplainJson(const ExplainReport& report, const GuardFacts& facts) {
     entry["sentence"] = walk.sentence;
     json["walks"].push_back(std::move(entry));
   }
-  json["guard"] = GuardJson(facts);
+  json["guard"] = inspect::GuardJson(report.status);
   return json;
 }
 

@@ -8,12 +8,15 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "cli/args/options.h"
-#include "cli/guard_facts.h"
 #include "cli/table.h"
 #include "core/decision_rows.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "inspect/guard_facts.h"
+#include "inspect/status.h"
+#include "inspect/text.h"
 
 namespace npg::cli {
 
@@ -30,6 +33,7 @@ struct Walk {
   core::PortKey key;
   std::string destination;                 // "127.0.0.1:33589"
   std::optional<core::Listener> listener;  // that would receive it
+  inspect::OwnerName owner;                // of `listener`
   std::vector<ExplainRow> rows;  // in the order in which npg_decide() asked; the others follow
   core::Verdict verdict = core::Verdict::kExempt;
   bool effective = true;  // false: to be exempted, and the guard is broken
@@ -38,21 +42,22 @@ struct Walk {
 
 // One walk for each listener that is reachable over loopback; one to 127.0.0.1
 // where there is none. A pure function of the facts.
-std::vector<Walk> WalkDecision(const GuardFacts& facts, const core::PortKey& key);
+std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::PortKey& key);
 
 // The protocols to explain: the one asked for, or those for which the port is a
 // NodePort, or TCP.
-std::vector<core::PortKey> KeysToExplain(const GuardFacts& facts, const ExplainOptions& options);
+std::vector<core::PortKey> KeysToExplain(const inspect::GuardFacts& facts,
+                                         const ExplainOptions& options);
 
 struct ExplainReport {
-  std::vector<std::string> problems;
+  inspect::Status status;
   std::vector<Walk> walks;
 };
 
-ExplainReport MakeExplainReport(const GuardFacts& facts, const ExplainOptions& options);
+ExplainReport MakeExplainReport(inspect::GuardFacts facts, const ExplainOptions& options);
 
-std::string RenderExplain(const ExplainReport& report, const GuardFacts& facts, const Style& style);
-nlohmann::ordered_json ExplainJson(const ExplainReport& report, const GuardFacts& facts);
+std::string RenderExplain(const ExplainReport& report, const Style& style);
+nlohmann::ordered_json ExplainJson(const ExplainReport& report);
 
 }  // namespace npg::cli
 

@@ -2,10 +2,11 @@
 #include "cli/make_sources.h"
 
 #include <memory>
-#include <string>
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "cli/args/environment.h"
@@ -20,29 +21,46 @@
 
 namespace npg::cli {
 
-absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options, const Environment& environment,
-    const core::Intervals& intervals) {
-  const absl::StatusOr<std::vector<std::string>> names = EffectiveSources(options);
-  if (!names.ok()) return names.status();
-  std::vector<std::unique_ptr<sources::Source>> made;
-  for (const std::string& name : *names) {
-    if (name == "kubernetes") {
+namespace {
+
+absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
+                                                            const SourceOptions& options,
+                                                            const Environment& environment,
+                                                            const core::Intervals& intervals) {
+  switch (source) {
+    case abi::Source::kKubernetes: {
       auto access = LoadAccess(options, environment);
       if (!access.ok()) return access.status();
       sources::KubernetesSource::Options kubernetes;
       kubernetes.user_agent = absl::StrCat("nodeport-guard/", Version());
       kubernetes.timeouts.keepalive_idle = intervals.keepalive_idle;
       kubernetes.timeouts.keepalive_interval = intervals.keepalive_interval;
-      made.push_back(
-          std::make_unique<sources::KubernetesSource>(*std::move(access), std::move(kubernetes)));
-    } else if (name == "file") {
-      made.push_back(std::make_unique<sources::FileSource>(options.nodeports_file));
-    } else {
-      made.push_back(std::make_unique<sources::NetfilterSource>(
-          sources::NetfilterEdges::OfThisNamespace(),
-          sources::NetfilterSource::Options{.poll = intervals.rules}));
+      return std::make_unique<sources::KubernetesSource>(*std::move(access), std::move(kubernetes));
     }
+    case abi::Source::kNetfilter:
+      return std::make_unique<sources::NetfilterSource>(
+          sources::NetfilterEdges::OfThisNamespace(),
+          sources::NetfilterSource::Options{.poll = intervals.rules});
+    case abi::Source::kFile:
+      return std::make_unique<sources::FileSource>(options.nodeports_file);
+    case abi::Source::kProbe:
+      break;
+  }
+  return absl::InternalError(absl::StrCat("no source can be made of ", abi::Name(source)));
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
+    const SourceOptions& options, const Environment& environment,
+    const core::Intervals& intervals) {
+  const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
+  if (!sources.ok()) return sources.status();
+  std::vector<std::unique_ptr<sources::Source>> made;
+  for (const abi::Source source : *sources) {
+    auto one = MakeSource(source, options, environment, intervals);
+    if (!one.ok()) return one.status();
+    made.push_back(*std::move(one));
   }
   return made;
 }

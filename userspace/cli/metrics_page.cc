@@ -8,10 +8,10 @@
 #include <string>
 #include <utility>
 
+#include "abi/entries.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "cli/build_info.h"
-#include "guard_abi.h"
 #include "log/health.h"
 #include "serve/kube_event_counts.h"
 #include "serve/metrics.h"
@@ -43,7 +43,7 @@ std::function<std::string()> MetricsPage(std::shared_ptr<serve::NodeView> node,
     input.health = health->Read();
     input.process = serve::ReadProcessUsage();
     if (kube_events) input.kube_events = kube_events();
-    input.build = {std::string(Version()), std::string(Commit()), LibbpfVersion(), NPG_ABI_VERSION};
+    input.build = {std::string(Version()), std::string(Commit()), LibbpfVersion(), abi::kVersion};
     input.now = absl::Now();
     return serve::MetricsText(input);
   };

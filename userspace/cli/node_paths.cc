@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/node_paths.h"
 
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -12,7 +11,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <system_error>
 #include <vector>
@@ -26,16 +24,12 @@
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
-#include "base/unique_fd.h"
 #include "cli/args/options.h"
 #include "cli/exit_code.h"
+#include "node/cgroup_path.h"
 
 namespace npg::cli {
 namespace {
-
-// The id of the root of every cgroup2 hierarchy, which is its folder's inode number
-// (kernfs numbers its nodes from 1; since Linux 5.5 a cgroup's id is that of its node).
-constexpr uint64_t kRootCgroupId = 1;
 
 constexpr absl::string_view kOnlyAPart =
     "begins below the root of the cgroups, as in a container whose cgroup namespace is its own: "
@@ -66,7 +60,7 @@ std::string UnifiedCgroup(const std::string& path) {
 
 bool IsHierarchyRoot(const std::string& path) {
   struct stat info {};
-  return stat(path.c_str(), &info) == 0 && info.st_ino == kRootCgroupId;
+  return stat(path.c_str(), &info) == 0 && info.st_ino == node::kRootCgroupId;
 }
 
 // Whether this mount is of the cgroups of the whole node. From a container nothing tells
@@ -188,32 +182,6 @@ absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options, const std:
   if (options.cgroup.empty()) return FindCgroup2Root(proc);
   if (const absl::Status status = CheckCgroup(options.cgroup, proc); !status.ok()) return status;
   return options.cgroup;
-}
-
-std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
-  const base::UniqueFd mount(open(cgroup_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!mount) return "";
-  // The id of a cgroup is the file handle of its folder (kernfs: type FILEID_KERNFS).
-  constexpr int kKernfsHandle = 0xfe;
-  struct {
-    file_handle header;
-    uint64_t id;
-  } handle{};
-  static_assert(offsetof(file_handle, f_handle) == sizeof(file_handle));
-  handle.header.handle_bytes = sizeof(handle.id);
-  handle.header.handle_type = kKernfsHandle;
-  handle.id = cgroup_id;
-  const base::UniqueFd cgroup(
-      open_by_handle_at(mount.get(), &handle.header, O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!cgroup) return "";
-  return base::ReadLink(absl::StrCat("/proc/self/fd/", cgroup.get())).value_or("");
-}
-
-std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id) {
-  std::string path = CgroupPath(cgroup_folder, cgroup_id);
-  const std::string root = CgroupPath(cgroup_folder, kRootCgroupId);
-  if (path.empty() || root.empty() || !absl::StartsWith(path, root)) return path;
-  return path == root ? "/" : path.substr(root.size());
 }
 
 }  // namespace npg::cli

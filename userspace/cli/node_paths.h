@@ -2,7 +2,6 @@
 #ifndef NODEPORT_GUARD_CLI_NODE_PATHS_H_
 #define NODEPORT_GUARD_CLI_NODE_PATHS_H_
 
-#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -48,15 +47,6 @@ absl::Status CheckBpffs(const std::string& path);
 // The cgroup to work on: what --cgroup says, checked, or else the root.
 absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
                                           const std::string& proc = kProc);
-
-// The folder of the cgroup with this id, under the mount on which
-// `cgroup_folder` lies: "/sys/fs/cgroup/system.slice/kubelet.service". Empty
-// when there is no such cgroup, or without CAP_DAC_READ_SEARCH.
-std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id);
-
-// The same, below the root of the hierarchy, as /proc/PID/cgroup has it:
-// "/system.slice/kubelet.service".
-std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id);
 
 }  // namespace npg::cli
 

@@ -69,8 +69,6 @@ void EmitYaml(YAML::Emitter& out, const Json& value) {
 
 }  // namespace
 
-Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
 std::string ToJsonLine(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -18,9 +18,6 @@ std::string ToJsonLine(const nlohmann::ordered_json& value);
 // both, in the same order), ending in a newline. For kJson and kYaml only.
 std::string ToDocument(const nlohmann::ordered_json& value, OutputFormat format);
 
-// Null where the text is empty.
-nlohmann::ordered_json TextOrNull(const std::string& text);
-
 // Writes to standard output, all of it, at once. A reader that went away (EPIPE)
 // or a full disk is an error.
 absl::Status WriteOut(absl::string_view text);

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "core/desired_state.h"
@@ -26,7 +27,7 @@ SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sou
     }
     read.answered.emplace_back(source->name(), reading->ports.size());
     for (std::string& line : reading->skipped) read.skipped.push_back(std::move(line));
-    state.Set(source->bit(), reading->ports);
+    state.Set(abi::Bit(source->id()), reading->ports);
   }
   read.ports = state.Entries();
   return read;

@@ -18,17 +18,17 @@
 #include "cli/build_info.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
-#include "cli/guard_facts.h"
+#include "cli/gather.h"
 #include "cli/make_sources.h"
 #include "cli/metrics_page.h"
 #include "cli/node_paths.h"
 #include "cli/run_http.h"
 #include "cli/start_kube_events.h"
-#include "cli/status_report.h"
 #include "controller/controller.h"
 #include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
+#include "inspect/status.h"
 #include "log/health.h"
 #include "log/log.h"
 #include "serve/endpoints.h"
@@ -41,13 +41,11 @@ namespace npg::cli {
 namespace {
 
 // The node as `status` shows it.
-absl::StatusOr<serve::NodeStatus> GatherNode(const NodeOptions& options) {
-  const absl::StatusOr<GuardFacts> facts =
-      GatherGuardFacts(options, [](const core::PortKey&, bool nodeport) { return nodeport; });
+absl::StatusOr<inspect::Status> GatherNode(const NodeOptions& options) {
+  absl::StatusOr<inspect::GuardFacts> facts =
+      Gather(options, [](const core::PortKey&, bool nodeport) { return nodeport; });
   if (!facts.ok()) return facts.status();
-  StatusReport report = MakeStatusReport(*facts);
-  nlohmann::ordered_json document = StatusJson(report);
-  return serve::NodeStatus{std::move(document), std::move(report.conflicts), facts->now};
+  return inspect::MakeStatus(*std::move(facts));
 }
 
 // Before there are threads, each of which has capabilities of its own. What it
@@ -80,9 +78,9 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.intervals = options.intervals;
   guard.cgroup = *cgroup;
   guard.pins = dataplane::PinPaths(options.node.bpffs);
-  guard.mode = options.observe ? NPG_MODE_OBSERVE : NPG_MODE_ENFORCE;
+  guard.mode = options.mode;
   guard.mark = options.mark;
-  guard.scope = options.local_scope ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK;
+  guard.scope = options.scope;
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -16,8 +17,6 @@
 #include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
-#include "cli/guard_facts.h"
-#include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
@@ -29,6 +28,9 @@
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/scan.h"
 #include "node/node_addresses.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
@@ -45,12 +47,12 @@ core::PortHistories ReadHistories(const NodeOptions& node) {
   const auto nodeports = state->NodePorts();
   const auto stats = state->PortStats();
   if (!nodeports.ok() || !stats.ok()) return {};
-  GuardFacts facts;
+  inspect::GuardFacts facts;
   facts.nodeports = *nodeports;
   facts.stats = *stats;
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();
-  return Histories(facts);
+  return inspect::Histories(facts);
 }
 
 }  // namespace
@@ -62,7 +64,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   SourcesRead read = ReadSources(*sources);
   // Without any source there is nothing to compare with: "none" would be a lie.
   if (read.answered.empty()) return read.first_error;
-  ScanFacts facts;
+  inspect::ScanFacts facts;
   facts.ports = std::move(read.ports);
   facts.sources = std::move(read.answered);
   facts.failed_sources = std::move(read.failed);
@@ -73,7 +75,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
-  if (options.local_scope) {
+  if (options.scope == abi::Scope::kLocal) {
     const auto addresses = node::ListNodeAddresses();
     if (!addresses.ok()) return addresses.status();
     facts.own = node::ToSet(*addresses);
@@ -84,10 +86,10 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.now = absl::Now();
   if (facts.guarded) facts.histories = ReadHistories(options.node);
 
-  const ScanReport report = MakeScanReport(facts, options.owners);
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, options.owners);
   NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable
                                    ? RenderScan(report, StyleOfStdout())
-                                   : ToDocument(ScanJson(report), options.output)));
+                                   : ToDocument(inspect::ScanJson(report), options.output)));
   if (!report.conflicts.empty()) return kExitConflicts;
   if (!read.first_error.ok()) return read.first_error;
   return kExitOk;

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
@@ -43,7 +44,7 @@ absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& 
   poster.poll = options.intervals.kube_events;
   poster.user_agent = absl::StrCat("nodeport-guard/", Version());
   poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
-  poster.events.reporter.enforcing = !options.observe;
+  poster.events.reporter.enforcing = options.mode == abi::Mode::kEnforce;
   return serve::KubeEventPoster::Start(*std::move(access), view, std::move(poster));
 }
 
@@ -52,9 +53,9 @@ absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& 
 std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
                                                         const Environment& environment,
                                                         serve::NodeView& view) {
-  const absl::StatusOr<std::vector<std::string>> sources = EffectiveSources(options.sources);
+  const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options.sources);
   if (!options.kube_events || !sources.ok() ||
-      std::find(sources->begin(), sources->end(), "kubernetes") == sources->end()) {
+      std::find(sources->begin(), sources->end(), abi::Source::kKubernetes) == sources->end()) {
     return nullptr;
   }
   auto poster = Start(options, environment, view);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <bpf/libbpf.h>
 
+#include "abi/entries.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -9,7 +10,6 @@
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/output.h"
-#include "guard_abi.h"
 
 namespace npg::cli {
 
@@ -22,7 +22,7 @@ absl::StatusOr<int> Execute(const HelpOptions& options) {
 absl::StatusOr<int> Execute(const VersionOptions& /*options*/) {
   const absl::Status status =
       WriteOut(absl::StrCat("nodeport-guard ", Version(), "\ncommit ", Commit(), "\nABI ",
-                            NPG_ABI_VERSION, "\nlibbpf ", libbpf_version_string(), "\n"));
+                            abi::kVersion, "\nlibbpf ", libbpf_version_string(), "\n"));
   if (!status.ok()) return status;
   return kExitOk;
 }

@@ -12,13 +12,14 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -47,7 +48,6 @@
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "log/fields.h"
 #include "log/health.h"
 #include "log/log.h"
@@ -85,7 +85,7 @@ class Controller {
   absl::Status OpenCgroup();
   absl::Status ApplyOptions();
   absl::Status Attach();
-  uint32_t SourceBits() const;
+  abi::SourceBits FollowedSources() const;
   absl::Status ReadSources();
   absl::Status CheckNetns() const;
   absl::Status FollowAll();
@@ -148,16 +148,16 @@ absl::Status Controller::OpenCgroup() {
   return absl::OkStatus();
 }
 
-uint32_t Controller::SourceBits() const {
-  uint32_t bits = 0;
-  for (const auto& source : sources_) bits |= source->bit();
+abi::SourceBits Controller::FollowedSources() const {
+  abi::SourceBits bits = 0;
+  for (const auto& source : sources_) bits |= abi::Bit(source->id());
   return bits;
 }
 
 absl::Status Controller::ReadSources() {
   absl::StatusOr<core::PortEntries> in_map = guard_->NodePorts();
   if (!in_map.ok()) return in_map.status();
-  desired_.Adopt(*in_map, SourceBits());
+  desired_.Adopt(*in_map, FollowedSources());
   for (const auto& source : sources_) {
     if (!source->local()) continue;
     spdlog::debug("reading source {}", std::string(source->name()));
@@ -166,7 +166,7 @@ absl::Status Controller::ReadSources() {
       return base::Annotate(reading.status(), absl::StrCat("source ", source->name()));
     }
     LogSkipped(*source, reading->skipped);
-    desired_.Set(source->bit(), reading->ports);
+    desired_.Set(abi::Bit(source->id()), reading->ports);
   }
   return absl::OkStatus();
 }
@@ -188,7 +188,7 @@ void Controller::LogSkipped(const sources::Source& source,
 // Pins outlive the network namespace they serve only by mistake: a DaemonSet
 // without hostNetwork would turn the node's guard towards its own pod.
 absl::Status Controller::CheckNetns() const {
-  absl::StatusOr<npg_config> config = guard_->Config();
+  absl::StatusOr<abi::Config> config = guard_->Config();
   if (!config.ok()) return config.status();
   if (!guard_->adopted() || config->netns_cookie == 0 || config->netns_cookie == netns_cookie_) {
     return absl::OkStatus();
@@ -224,7 +224,8 @@ void Controller::ClassifySoon() {
 }
 
 absl::Status Controller::WriteStates() {
-  for (const auto& source : sources_) NPG_RETURN_IF_ERROR(states_->Write(*source));
+  for (const auto& source : sources_)
+    NPG_RETURN_IF_ERROR(states_->Write(source->id(), source->State()));
   return absl::OkStatus();
 }
 
@@ -248,7 +249,7 @@ absl::Status Controller::Start() {
   // Maps first: nothing may be attached that decides on half a map.
   NPG_RETURN_IF_ERROR(ReadSources());
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
-  absl::StatusOr<npg_config> before = guard_->Config();
+  absl::StatusOr<abi::Config> before = guard_->Config();
   if (!before.ok()) return before.status();
   const absl::StatusOr<core::OwnerPolicy> policy_before = guard_->OwnerPolicy();
   if (!policy_before.ok()) return policy_before.status();
@@ -276,8 +277,10 @@ absl::Status Controller::Start() {
   // Again, for what was bound while the default was another one.
   classify_fault_.Note(guard_->JudgeListeners(options_.policy));
   node_->Begin();
-  states_.emplace(*guard_);
-  states_fault_.Note(states_->KeepOnly(SourceBits()));
+  states_.emplace([this](abi::Source source, const abi::SourceState& state) {
+    return guard_->SetSourceState(source, state);
+  });
+  states_fault_.Note(guard_->KeepSourceStates(FollowedSources()));
   states_fault_.Note(WriteStates());
   return absl::OkStatus();
 }
@@ -297,18 +300,17 @@ absl::Status Controller::ApplyOptions() {
 }
 
 absl::Status Controller::Attach() {
-  npg_config config{};
-  config.abi_version = NPG_ABI_VERSION;
+  abi::Config config;
+  config.abi_version = abi::kVersion;
   config.mode = options_.mode;
   config.mark = options_.mark.value;
   config.mark_mask = options_.mark.mask;
   config.netns_cookie = netns_cookie_;
   config.scope = options_.scope;
-  config.default_verdict =
-      options_.policy.IgnoresByDefault() ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
-  config.started = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
-  std::memcpy(config.version, options_.version.data(),
-              std::min(options_.version.size(), sizeof(config.version) - 1));
+  config.default_verdict = options_.policy.IgnoresByDefault() ? abi::OwnerVerdict::kIgnored
+                                                              : abi::OwnerVerdict::kGuarded;
+  config.started = absl::Now();
+  config.version = options_.version;
   return guard_->Attach(cgroup_.get(), config);
 }
 
@@ -333,10 +335,10 @@ void Controller::OnReading(const sources::Source& source,
   const std::string name(source.name());
   source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
       .first->second.Note(reading.status());
-  states_fault_.Note(states_->Write(source));
+  states_fault_.Note(states_->Write(source.id(), source.State()));
   if (!reading.ok()) return;
   LogSkipped(source, reading->skipped);
-  desired_.Set(source.bit(), reading->ports);
+  desired_.Set(abi::Bit(source.id()), reading->ports);
   const absl::StatusOr<Applied> applied = ApplyDesired();
   apply_fault_.Note(applied.status());
   health_keeper_->SourceRead(name);
@@ -392,7 +394,7 @@ void Controller::StartHealth() {
   questions.probe = [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); };
   questions.applied = [this] { return applied_; };
   questions.repair = [this] { RepairLinks(); };
-  health_keeper_.emplace(health_, *loop_, sources_, options_.mode == NPG_MODE_OBSERVE,
+  health_keeper_.emplace(health_, *loop_, sources_, options_.mode == abi::Mode::kObserve,
                          options_.intervals.self_probe, std::move(questions));
   for (const auto& source : sources_) {
     if (source->local()) health_keeper_->SourceRead(source->name());
@@ -417,7 +419,7 @@ void Controller::RepairLinks() {
 }
 
 void Controller::CountRepairs(uint64_t repairs) {
-  guard_->AddToCounter(NPG_COUNTER_RULES_RESTORED, repairs).IgnoreError();
+  guard_->AddToCounter(abi::Counter::kRulesRestored, repairs).IgnoreError();
 }
 
 void Controller::Maintain() {
@@ -485,7 +487,7 @@ absl::Status Controller::FollowAll() {
       }));
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
-  const bool enforcing = options_.mode == NPG_MODE_ENFORCE;
+  const bool enforcing = options_.mode == abi::Mode::kEnforce;
   log::Log(
       spdlog::level::info,
       absl::StrCat("ready: ", enforcing ? "guarding" : "observing", " ", desired_.Entries().size(),
@@ -497,7 +499,7 @@ absl::Status Controller::FollowAll() {
                    options_.page.empty() ? "" : "; status page: ", options_.page),
       log::Fields()
           .Add("event", "ready")
-          .Add("mode", enforcing ? "enforce" : "observe")
+          .Add("mode", abi::Name(options_.mode))
           .Add("nodeports", desired_.Entries().size())
           .Add("adopted", guard_->adopted())
           .Add("version", options_.version));

@@ -7,13 +7,13 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/intervals.h"
 #include "core/mark.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
 #include "log/health.h"
 #include "sources/source.h"
 
@@ -22,9 +22,9 @@ namespace npg::controller {
 struct Options {
   std::string cgroup;  // folder of the cgroup2 to guard
   dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
-  npg_mode mode = NPG_MODE_ENFORCE;
+  abi::Mode mode = abi::Mode::kEnforce;
   core::Mark mark;
-  npg_scope scope = NPG_SCOPE_LOOPBACK;
+  abi::Scope scope = abi::Scope::kLoopback;
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`
   bool detach_on_exit = false;

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/datagram_keeper.h"
 
-#include <netinet/in.h>
-
 #include <algorithm>
-#include <array>
 #include <cstdint>
-#include <iterator>
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -19,7 +17,6 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "guard_abi.h"
 #include "node/sock_diag.h"
 #include "node/udp_close_watch.h"
 
@@ -35,17 +32,14 @@ absl::StatusOr<core::DatagramTargets> DatagramKeeper::Find(const core::PortEntri
   if (!found.ok()) return found.status();
   const auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
-  using Bound = std::pair<std::array<uint8_t, 16>, uint16_t>;
-  absl::flat_hash_map<Bound, bool> verdicts;
+  absl::flat_hash_map<abi::ListenerKey, bool> ignored;
   for (const auto& [key, value] : *entries) {
-    if (key.protocol != IPPROTO_UDP) continue;
-    Bound bound{{}, key.port};
-    std::copy(std::begin(key.address), std::end(key.address), bound.first.begin());
-    verdicts[bound] = value.verdict == NPG_OWNER_IGNORED;
+    if (key.port.protocol != core::Protocol::kUdp) continue;
+    ignored[key] = value.verdict == abi::OwnerVerdict::kIgnored;
   }
   return core::FindDatagramTargets(ports, *found, own, [&](const core::Listener& listener) {
-    const auto it = verdicts.find({listener.address, listener.key.port});
-    return it == verdicts.end() ? policy_.IgnoresByDefault() : it->second;
+    const auto it = ignored.find({listener.key, listener.address});
+    return it == ignored.end() ? policy_.IgnoresByDefault() : it->second;
   });
 }
 

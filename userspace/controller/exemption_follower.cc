@@ -5,13 +5,12 @@
 #include <sys/types.h>
 
 #include <cstdint>
-#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
@@ -22,7 +21,6 @@
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
 #include "log/exemption_log.h"
 #include "log/log.h"
 #include "node/owners.h"
@@ -70,8 +68,7 @@ log::ExemptionLog::Before ExemptionFollower::Totals() const {
   const auto stats = state_.PortStats();
   if (!stats.ok()) return totals;
   for (const auto& [key, value] : *stats) {
-    totals[{key.port, static_cast<core::Protocol>(key.protocol)}] = {value.exempted,
-                                                                     value.observed};
+    totals[key] = {value.exempted, value.observed};
   }
   return totals;
 }
@@ -98,7 +95,7 @@ void ExemptionFollower::OnEvents() {
 void ExemptionFollower::Drain() {
   uint64_t lost = 0;
   const absl::Time now = absl::Now();
-  for (const npg_event& event : reader_->Drain(&lost)) log_.Note(FactsOf(event), now);
+  for (const abi::Event& event : reader_->Drain(&lost)) log_.Note(FactsOf(event), now);
 }
 
 void ExemptionFollower::Look() {
@@ -115,21 +112,15 @@ void ExemptionFollower::Look() {
 }
 
 // For people only: what has gone meanwhile is left out.
-log::Exemption ExemptionFollower::FactsOf(const npg_event& event) const {
+log::Exemption ExemptionFollower::FactsOf(const abi::Event& event) const {
   log::Exemption exemption;
   exemption.event = event;
-  const auto nodeport = state_.NodePort({event.port, event.protocol, 0});
-  if (nodeport.ok() && nodeport->has_value()) {
-    exemption.service = std::string(abi::FieldText((*nodeport)->service));
-  }
-  npg_listener_key key{};
-  std::memcpy(key.address, event.listener_address, sizeof(key.address));
-  key.port = event.port;
-  key.protocol = event.protocol;
-  const auto listener = state_.Listener(key);
+  const auto nodeport = state_.NodePort(event.port);
+  if (nodeport.ok() && nodeport->has_value()) exemption.service = (*nodeport)->service;
+  const auto listener = state_.Listener({event.port, event.listener_address});
   if (listener.ok() && listener->has_value() && (*listener)->pid != 0) {
     exemption.owner.pid = static_cast<pid_t>((*listener)->pid);
-    exemption.owner.comm = std::string(abi::FieldText((*listener)->comm));
+    exemption.owner.comm = (*listener)->comm;
     exemption.owner.workload = core::ParseCgroupPath(node::CgroupOf(exemption.owner.pid));
   }
   return exemption;

@@ -5,12 +5,12 @@
 #include <memory>
 #include <utility>
 
+#include "abi/entries.h"
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
 #include "log/exemption_log.h"
 
 namespace npg::controller {
@@ -37,7 +37,7 @@ class ExemptionFollower {
   void OnEvents();
   void Drain();
   void Look();
-  log::Exemption FactsOf(const npg_event& event) const;
+  log::Exemption FactsOf(const abi::Event& event) const;
 
   base::EventLoop& loop_;
   const absl::Duration look_;

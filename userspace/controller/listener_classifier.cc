@@ -6,15 +6,12 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <iterator>
 #include <map>
 #include <set>
-#include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,24 +20,13 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "guard_abi.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 
 namespace npg::controller {
 namespace {
 
-template <typename Address>
-std::tuple<std::string, uint16_t, uint8_t> MakeId(const Address& address, uint16_t port,
-                                                  uint8_t protocol) {
-  return {std::string(std::begin(address), std::end(address)), port, protocol};
-}
-
-auto IdOf(const core::Listener& listener) {
-  return MakeId(listener.address, listener.key.port, static_cast<uint8_t>(listener.key.protocol));
-}
-
-auto IdOf(const npg_listener_key& key) { return MakeId(key.address, key.port, key.protocol); }
+abi::ListenerKey KeyOf(const core::Listener& listener) { return {listener.key, listener.address}; }
 
 absl::StatusOr<std::vector<core::Listener>> ListenersOn(const core::PortEntries& ports) {
   auto found =
@@ -55,10 +41,10 @@ absl::Status ListenerClassifier::LeaveUnknown(std::vector<core::Listener>& found
   if (found.empty()) return absl::OkStatus();
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
-  std::set<Id> known;
-  for (const auto& [key, value] : *entries) known.insert(IdOf(key));
+  std::set<abi::ListenerKey> known;
+  for (const auto& [key, value] : *entries) known.insert(key);
   std::erase_if(found,
-                [&](const core::Listener& listener) { return known.contains(IdOf(listener)); });
+                [&](const core::Listener& listener) { return known.contains(KeyOf(listener)); });
   return absl::OkStatus();
 }
 
@@ -96,10 +82,11 @@ absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
   return Add(*found);
 }
 
-std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, Noted>& noted) {
+std::vector<core::Listener> ListenerClassifier::FindChanged(
+    const std::map<abi::ListenerKey, Noted>& noted) {
   // Each process is looked at once, however many sockets it has.
   std::map<pid_t, absl::flat_hash_set<uint64_t>> inodes;
-  for (const auto& [id, entry] : noted) {
+  for (const auto& [key, entry] : noted) {
     for (const core::Listener& socket : entry.sockets) inodes[entry.pid()].insert(socket.inode);
   }
   std::map<pid_t, node::Holding> holdings;
@@ -110,7 +97,7 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, N
   }
   std::vector<core::Listener> changed;
   std::vector<core::Listener> doubtful;
-  for (const auto& [id, entry] : noted) {
+  for (const auto& [key, entry] : noted) {
     const auto holding = holdings.find(entry.pid());
     const auto held =
         std::find_if(entry.sockets.begin(), entry.sockets.end(), [&](const core::Listener& socket) {
@@ -120,7 +107,7 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(const std::map<Id, N
       if (!in_vain_.contains(entry.sockets.front().inode)) {
         doubtful.push_back(entry.sockets.front());
       }
-    } else if (holding->second.owner.comm != abi::FieldText(entry.value.comm)) {
+    } else if (holding->second.owner.comm != entry.value.comm) {
       // Bound by a thread that has a name of its own, or renamed since.
       changed.push_back(*held);
       changed.back().owner = holding->second.owner;
@@ -146,25 +133,24 @@ absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
   auto found = ListenersOn(ports);
   if (!found.ok()) return found.status();
   // Sockets of one address (SO_REUSEPORT) have one entry.
-  std::map<Id, std::vector<core::Listener>> sockets;
+  std::map<abi::ListenerKey, std::vector<core::Listener>> sockets;
   for (core::Listener& listener : *found) {
     if (listener.inode == 0) continue;
-    Id id = IdOf(listener);
-    sockets[std::move(id)].push_back(std::move(listener));
+    sockets[KeyOf(listener)].push_back(std::move(listener));
   }
-  std::map<Id, Noted> noted;
+  std::map<abi::ListenerKey, Noted> noted;
   for (const auto& [key, value] : *entries) {
-    const auto group = sockets.find(IdOf(key));
+    const auto group = sockets.find(key);
     if (group == sockets.end()) continue;
-    noted[group->first] = {key, value, std::move(group->second)};
+    noted[key] = {value, std::move(group->second)};
   }
   for (const core::Listener& listener : FindChanged(noted)) {
-    const Noted& entry = noted[IdOf(listener)];
-    if (listener.owner.pid == entry.pid() &&
-        listener.owner.comm == abi::FieldText(entry.value.comm)) {
+    const abi::ListenerKey key = KeyOf(listener);
+    const Noted& entry = noted[key];
+    if (listener.owner.pid == entry.pid() && listener.owner.comm == entry.value.comm) {
       continue;
     }
-    NPG_RETURN_IF_ERROR(guard_.CorrectListener(entry.key, entry.value, listener, policy_));
+    NPG_RETURN_IF_ERROR(guard_.CorrectListener(key, entry.value, listener, policy_));
   }
   return absl::OkStatus();
 }
@@ -175,17 +161,16 @@ absl::Status ListenerClassifier::Prune() {
   if (!entries.ok()) return entries.status();
   absl::StatusOr<std::vector<core::Listener>> found = node::ListListeners();
   if (!found.ok()) return found.status();
-  std::set<Id> live;
-  for (const core::Listener& listener : *found) live.insert(IdOf(listener));
-  std::map<Id, npg_listener> absent;
+  std::set<abi::ListenerKey> live;
+  for (const core::Listener& listener : *found) live.insert(KeyOf(listener));
+  std::map<abi::ListenerKey, abi::Listener> absent;
   for (const auto& [key, value] : *entries) {
-    Id id = IdOf(key);
-    if (live.contains(id)) continue;
-    const auto before = absent_.find(id);
+    if (live.contains(key)) continue;
+    const auto before = absent_.find(key);
     if (before != absent_.end() && before->second == value) {
       NPG_RETURN_IF_ERROR(guard_.RemoveListener(key));
     } else {
-      absent[std::move(id)] = value;
+      absent[key] = value;
     }
   }
   absent_ = std::move(absent);

@@ -6,11 +6,10 @@
 
 #include <cstdint>
 #include <map>
-#include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,7 +17,6 @@
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "guard_abi.h"
 
 namespace npg::controller {
 
@@ -50,11 +48,9 @@ class ListenerClassifier {
   absl::Status Prune();
 
  private:
-  using Id = std::tuple<std::string, uint16_t, uint8_t>;  // address, port, protocol
   // An entry, and the sockets that it is of.
   struct Noted {
-    npg_listener_key key{};
-    npg_listener value{};
+    abi::Listener value;
     std::vector<core::Listener> sockets;  // at least one
     pid_t pid() const { return static_cast<pid_t>(value.pid); }
   };
@@ -64,12 +60,12 @@ class ListenerClassifier {
   // Takes out the listeners that have an entry.
   absl::Status LeaveUnknown(std::vector<core::Listener>& found) const;
   // Listeners whose owner is, or may be, another than their entry says.
-  std::vector<core::Listener> FindChanged(const std::map<Id, Noted>& noted);
+  std::vector<core::Listener> FindChanged(const std::map<abi::ListenerKey, Noted>& noted);
 
   dataplane::BpfGuard& guard_;
   const core::OwnerPolicy policy_;
-  std::map<Id, npg_listener> absent_;      // had no socket at the last call
-  absl::flat_hash_set<uint64_t> in_vain_;  // sockets of which no owner was found
+  std::map<abi::ListenerKey, abi::Listener> absent_;  // had no socket at the last call
+  absl::flat_hash_set<uint64_t> in_vain_;             // sockets of which no owner was found
   int refreshes_ = 0;
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -17,7 +18,6 @@
 #include "core/listener.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "node/node_addresses.h"
 
 namespace npg::controller {
@@ -49,7 +49,7 @@ void NodeFollower::Begin() {
 
 absl::Status NodeFollower::Follow() {
   NPG_RETURN_IF_ERROR(guard_.WatchBinds(loop_, [this] { PortsChanged(); }));
-  if (settings_.scope != NPG_SCOPE_LOCAL) return absl::OkStatus();
+  if (settings_.scope != abi::Scope::kLocal) return absl::OkStatus();
   auto watch = node::WatchAddresses(loop_, [this] { AddressesSoon(); });
   if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
   address_watch_ = *std::move(watch);
@@ -67,14 +67,14 @@ absl::Status NodeFollower::SyncAddresses() {
   const absl::StatusOr<std::vector<core::LocalAddress>> addresses = node::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
   addresses_ = node::ToSet(*addresses);
-  if (settings_.scope != NPG_SCOPE_LOCAL) return guard_.SetLocalAddresses({});
+  if (settings_.scope != abi::Scope::kLocal) return guard_.SetLocalAddresses({});
   guarded_ = addresses_;
   return guard_.SetLocalAddresses(*addresses);
 }
 
 // Where nothing is to be exempted, nothing is.
 absl::Status NodeFollower::SyncDatagrams() {
-  if (settings_.mode != NPG_MODE_ENFORCE) return table_.SetDatagramTargets({});
+  if (settings_.mode != abi::Mode::kEnforce) return table_.SetDatagramTargets({});
   return datagrams_->Sync(ports_.Entries(), guarded_);
 }
 

@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
@@ -16,7 +17,6 @@
 #include "core/owner_policy.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "log/repeated_fault.h"
 #include "node/node_addresses.h"
 
@@ -28,8 +28,8 @@ namespace npg::controller {
 class NodeFollower {
  public:
   struct Settings {
-    npg_mode mode = NPG_MODE_ENFORCE;
-    npg_scope scope = NPG_SCOPE_LOOPBACK;
+    abi::Mode mode = abi::Mode::kEnforce;
+    abi::Scope scope = abi::Scope::kLoopback;
     core::OwnerPolicy policy;
   };
 

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "abi/names.h"
 #include "absl/cleanup/cleanup.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -25,7 +26,6 @@
 #include "core/port.h"
 #include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 
 namespace npg::controller {
 namespace {
@@ -133,10 +133,10 @@ absl::StatusOr<base::UniqueFd> SelfProbe::Listen(const core::PortEntries& nodepo
 
 absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
   Seen seen;
-  const absl::StatusOr<uint64_t> probed = guard_.Counter(NPG_COUNTER_PROBED);
+  const absl::StatusOr<uint64_t> probed = guard_.Counter(abi::Counter::kProbed);
   if (!probed.ok()) return probed.status();
   seen.probed = *probed;
-  if (mode_ != NPG_MODE_ENFORCE) return seen;
+  if (mode_ != abi::Mode::kEnforce) return seen;
   const absl::StatusOr<uint64_t> packets = table_.ExemptedPackets();
   if (!packets.ok()) return packets.status();
   seen.packets = *packets;
@@ -179,7 +179,7 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
     return absl::FailedPreconditionError(absl::StrCat(
         ProgramOf(family), " did not see a connect to a guarded port from within the cgroup"));
   }
-  if (mode_ != NPG_MODE_ENFORCE) return latency;
+  if (mode_ != abi::Mode::kEnforce) return latency;
   if ((mark & mark_.mask) != mark_.value) {
     return absl::FailedPreconditionError(
         absl::StrCat("a connect was exempted by ", ProgramOf(family),
@@ -217,7 +217,8 @@ absl::StatusOr<absl::Duration> SelfProbe::Run(int cgroup_fd, const core::PortEnt
     // One that stays is replaced or removed by the next start.
     guard_.ApplyNodePorts({{}, {canary}}).status().IgnoreError();
   };
-  const auto entered = guard_.ApplyNodePorts({{{canary, {NPG_SOURCE_PROBE, kCanary}}}, {}});
+  const auto entered =
+      guard_.ApplyNodePorts({{{canary, {abi::Bit(abi::Source::kProbe), kCanary}}}, {}});
   if (!entered.ok()) return entered.status();
   return ConnectAll(cgroup_fd, listener->get());
 }

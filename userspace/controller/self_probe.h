@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -13,7 +14,6 @@
 #include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 
 namespace npg::controller {
 
@@ -28,7 +28,8 @@ namespace npg::controller {
 class SelfProbe {
  public:
   // Both outlive this.
-  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, npg_mode mode)
+  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark,
+            abi::Mode mode)
       : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
 
   // Probes once; takes a millisecond, and never longer than two seconds. The
@@ -54,7 +55,7 @@ class SelfProbe {
   dataplane::BpfGuard& guard_;
   dataplane::NftTable& table_;
   const core::Mark mark_;
-  const npg_mode mode_;
+  const abi::Mode mode_;
   std::array<uint16_t, 2> ports_{};  // 0: none yet
 };
 

@@ -2,35 +2,30 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_SOURCE_STATES_H_
 #define NODEPORT_GUARD_CONTROLLER_SOURCE_STATES_H_
 
-#include <cstdint>
+#include <functional>
+#include <utility>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
-#include "dataplane/bpf/bpf_guard.h"
-#include "guard_abi.h"
-#include "sources/source.h"
 
 namespace npg::controller {
-
-// The state as it stands in the map `sources`: times in whole seconds, texts
-// cut to fit.
-npg_source_state ToAbi(const sources::SourceState& state);
 
 // Writes how the sources do into the map `sources`, where `status` finds it.
 class SourceStates {
  public:
-  // `guard` outlives this.
-  explicit SourceStates(dataplane::BpfGuard& guard) : guard_(guard) {}
+  using Put = std::function<absl::Status(abi::Source, const abi::SourceState&)>;
 
-  // Forgets what an earlier run said of sources other than these bits.
-  absl::Status KeepOnly(uint32_t sources) { return guard_.KeepSourceStates(sources); }
+  // `put` writes one entry of the map.
+  explicit SourceStates(Put put) : put_(std::move(put)) {}
 
-  // Writes the source's state if it is another than the last one written.
-  absl::Status Write(const sources::Source& source);
+  // Writes the source's state if the map would then hold another than the one written last.
+  absl::Status Write(abi::Source source, const abi::SourceState& state);
 
  private:
-  dataplane::BpfGuard& guard_;
-  absl::flat_hash_map<npg_source, npg_source_state> written_;
+  Put put_;
+  absl::flat_hash_map<abi::Source, abi::SourceState> written_;  // as the map holds them
 };
 
 }  // namespace npg::controller

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -24,7 +25,6 @@
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "node/node_addresses.h"
 #include "node/sock_diag.h"
 
@@ -73,7 +73,7 @@ Known ReadKnown(const dataplane::PinPaths& pins) {
   Known known;
   // Of any version: it is to go. Unreadable pins are removed all the same; the table
   // is looked for here.
-  const absl::StatusOr<npg_config> config = dataplane::ReadConfig(pins);
+  const absl::StatusOr<abi::Config> config = dataplane::ReadConfig(pins);
   if (!config.ok() || config->mark_mask == 0) return known;
   known.mark = {config->mark, config->mark_mask};
   // Whatever the scope is now: it may have been another when a connection was made.

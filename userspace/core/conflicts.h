@@ -29,7 +29,7 @@ using PortHistories = absl::flat_hash_map<PortKey, PortHistory>;
 // connects to the listener go to the Service.
 struct Conflict {
   PortKey key;
-  uint32_t sources = 0;  // npg_source bits
+  uint32_t sources = 0;  // as in PortEntry
   std::string service;   // "namespace/name", may be empty
   Listener listener;     // with its owner, where that could be found
   bool ignored = false;  // the owner only holds the port: it is no victim

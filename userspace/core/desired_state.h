@@ -15,7 +15,7 @@ namespace npg::core {
 
 // What the nodeports map says of one port.
 struct PortEntry {
-  uint32_t sources = 0;  // npg_source bits
+  uint32_t sources = 0;  // a bit for each, see abi::Bit()
   ServiceRef service;    // may be empty
 
   bool operator==(const PortEntry&) const = default;
@@ -43,11 +43,11 @@ struct Difference {
 class DesiredState {
  public:
   // Takes over what an earlier run left in the map, for the sources in `sources`
-  // (npg_source bits). What it left for others only is pending to be removed.
+  // (bits). What it left for others only is pending to be removed.
   // To be called first, if at all.
   void Adopt(const PortEntries& in_map, uint32_t sources);
 
-  // Replaces all that the source `bit` (one npg_source) wants.
+  // Replaces all that the source of this bit wants.
   void Set(uint32_t bit, const PortSnapshot& snapshot);
 
   // What should be in the map. Where sources differ on the Service, the lowest

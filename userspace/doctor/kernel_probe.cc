@@ -13,12 +13,12 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "dataplane/bpf/skeleton.h"
-#include "guard_abi.h"
 
 namespace npg::doctor {
 namespace {
@@ -86,17 +86,14 @@ Trial TryHelper(bpf_func_id helper, const char* name) {
 
 }  // namespace
 
-Trial TryPrograms(npg_scope scope) {
+Trial TryPrograms(abi::Scope scope) {
   Trial trial{"load the guard's programs and maps", 0, ""};
   const QuietLibbpf quiet;
-  const dataplane::Skeleton skeleton(nodeport_guard__open());
+  const dataplane::Skeleton skeleton = dataplane::OpenGuardPrograms(scope);
   if (!skeleton) {
     trial.error = errno;
     return trial;
   }
-  skeleton->rodata->scope = scope;
-  bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
-  bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
   trial.error = -nodeport_guard__load(skeleton.get());
   return trial;
 }

@@ -4,15 +4,15 @@
 
 #include <vector>
 
+#include "abi/names.h"
 #include "doctor/trial.h"
-#include "guard_abi.h"
 
 // Tries what the guard needs of BPF. What is made for it has no pin and is attached
 // to nothing: it is gone when the function returns.
 namespace npg::doctor {
 
 // Loads the guard's own programs and maps.
-Trial TryPrograms(npg_scope scope);
+Trial TryPrograms(abi::Scope scope);
 
 // One for each helper that not every kernel has.
 std::vector<Trial> TryHelpers();

@@ -3,20 +3,18 @@
 
 #include <spdlog/common.h>
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
-#include "guard_abi.h"
 #include "log/fields.h"
 
 namespace npg::log {
@@ -48,12 +46,10 @@ void AddPort(const core::PortKey& key, absl::string_view service, Fields& fields
 }  // namespace
 
 void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
-  const core::PortKey key{exemption.event.port,
-                          static_cast<core::Protocol>(exemption.event.protocol)};
-  Port& port = Find(key, exemption.event.observed != 0, now);
+  Port& port = Find(exemption.event.port, exemption.event.observed, now);
   port.service = exemption.service;
-  std::string listener = absl::StrCat(
-      core::AddressText(std::to_array(exemption.event.listener_address)), " ", exemption.owner.pid);
+  std::string listener =
+      absl::StrCat(core::AddressText(exemption.event.listener_address), " ", exemption.owner.pid);
   if (port.listeners.contains(listener) || port.listeners.size() >= kMostListeners ||
       !Allowed(now)) {
     ++port.noted;
@@ -62,7 +58,7 @@ void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
   if (port.said) ++*port.said;
   port.owner = OwnerText(exemption.owner);
   port.listeners.insert(listener);
-  SayFirst(exemption, core::AddressText(std::to_array(exemption.event.listener_address)));
+  SayFirst(exemption, core::AddressText(exemption.event.listener_address));
 }
 
 ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, absl::Time now) {
@@ -104,28 +100,27 @@ bool ExemptionLog::Allowed(absl::Time now) {
 }
 
 void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& listener) {
-  const npg_event& event = exemption.event;
-  const core::PortKey key{event.port, static_cast<core::Protocol>(event.protocol)};
-  const bool observed = event.observed != 0;
+  const abi::Event& event = exemption.event;
+  const core::PortKey& key = event.port;
+  const bool observed = event.observed;
   Fields fields;
   fields.Add("event", observed ? "observed" : "exempted");
   AddPort(key, exemption.service, fields);
-  fields.Add("address", core::AddressText(std::to_array(event.address)))
+  fields.Add("address", core::AddressText(event.address))
       .Add("client_pid", event.pid)
-      .Add("client_comm", abi::FieldText(event.comm))
+      .Add("client_comm", event.comm)
       .Add("listener_address", listener);
   if (exemption.owner.pid != 0) {
     fields.Add("listener_pid", exemption.owner.pid).Add("listener_comm", exemption.owner.comm);
     const std::string workload = core::ToString(exemption.owner.workload);
     if (!workload.empty()) fields.Add("listener_workload", workload);
   }
-  sink_(
-      spdlog::level::info,
-      absl::StrCat(Verb(observed), " a connect of ", Process(abi::FieldText(event.comm), event.pid),
-                   " to ", core::AddressText(std::to_array(event.address)), " port ",
-                   core::ToString(key), OfService(exemption.service), ": it is for ",
-                   OwnerText(exemption.owner), " on ", listener),
-      fields);
+  sink_(spdlog::level::info,
+        absl::StrCat(Verb(observed), " a connect of ", Process(event.comm, event.pid), " to ",
+                     core::AddressText(event.address), " port ", core::ToString(key),
+                     OfService(exemption.service), ": it is for ", OwnerText(exemption.owner),
+                     " on ", listener),
+        fields);
 }
 
 void ExemptionLog::Tick(absl::Time now, Totals totals) {

@@ -12,6 +12,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/entries.h"
 #include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
@@ -19,14 +20,13 @@
 #include "absl/time/time.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "guard_abi.h"
 #include "log/fields.h"
 
 namespace npg::log {
 
 // An exemption, with what else is known about it.
 struct Exemption {
-  npg_event event{};
+  abi::Event event;
   std::string service;  // "namespace/name"; may be empty
   core::Owner owner;    // of the listener; pid 0: not known
 };

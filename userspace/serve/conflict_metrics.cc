@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
@@ -10,61 +8,25 @@
 #include "absl/algorithm/container.h"
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
-#include "serve/json_field.h"
+#include "inspect/status.h"
 #include "serve/metric_families.h"
 #include "serve/metrics.h"
 
 namespace npg::serve {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-// What becomes of a connect to the listener.
-constexpr absl::string_view kExempted = "exempted";
-constexpr absl::string_view kObserved = "observed";    // the mode says only to look
-constexpr absl::string_view kIgnored = "ignored";      // its owner is no victim
-constexpr absl::string_view kUnguarded = "unguarded";  // a part of the guard is missing
-constexpr std::array kStates = {kExempted, kObserved, kIgnored, kUnguarded};
-
 struct Series {
-  const core::Conflict* conflict;
+  const inspect::Conflict* conflict;
   Labels labels;
 };
 
-bool IsWhole(const Json& guard) {
-  const Json& programs = Field(guard, "programs");
-  return !programs.empty() && IsTrue(Field(Field(guard, "nft_table"), "present")) &&
-         absl::c_all_of(programs, [](const Json& program) {
-           return !absl::StartsWith(TextIn(Field(program, "name")), "npg_connect") ||
-                  IsTrue(Field(program, "attached"));
-         });
-}
-
-absl::string_view StateOf(const core::Conflict& conflict, const Json& guard, bool whole) {
-  if (conflict.ignored) return kIgnored;
-  if (TextIn(Field(guard, "mode")) == "observe") return kObserved;
-  return whole ? kExempted : kUnguarded;
-}
-
-// The process that the status names; it knows more than the listener alone.
-std::string Process(const NodeStatus& status, size_t i) {
-  const core::Conflict& conflict = status.conflicts[i];
-  const Json& shown = Field(status.document, "conflicts");
-  if (!conflict.listener.owner.comm.empty() || !shown.is_array() || i >= shown.size()) {
-    return conflict.listener.owner.comm;
-  }
-  return TextIn(Field(Field(shown[i], "owner"), "comm"));
-}
-
-Labels LabelsOf(const NodeStatus& status, size_t i) {
-  const core::Conflict& conflict = status.conflicts[i];
+Labels LabelsOf(const inspect::Conflict& conflict) {
   const std::pair<absl::string_view, absl::string_view> service =
       absl::StrSplit(conflict.service, absl::MaxSplits('/', 1));
   return {Label("port", absl::StrCat(conflict.key.port)),
@@ -72,12 +34,12 @@ Labels LabelsOf(const NodeStatus& status, size_t i) {
           Label("service_namespace", service.first),
           Label("service_name", service.second),
           Label("listener", core::AddressText(conflict.listener.address)),
-          Label("process", Process(status, i))};
+          Label("process", conflict.owner.comm)};
 }
 
 // Of those with the most exemptions. Sockets that no label tells apart (of one
 // process, with SO_REUSEPORT) are one series.
-std::vector<Series> BusiestSeries(const NodeStatus& status, size_t& omitted) {
+std::vector<Series> BusiestSeries(const inspect::Status& status, size_t& omitted) {
   std::vector<size_t> order(status.conflicts.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
   const auto connects = [&](size_t i) {
@@ -89,7 +51,7 @@ std::vector<Series> BusiestSeries(const NodeStatus& status, size_t& omitted) {
   absl::btree_set<Labels> seen;
   omitted = 0;
   for (const size_t i : order) {
-    Labels labels = LabelsOf(status, i);
+    Labels labels = LabelsOf(status.conflicts[i]);
     if (!seen.insert(labels).second) continue;
     if (series.size() < kMaxConflictSeries) {
       series.push_back({&status.conflicts[i], std::move(labels)});
@@ -100,17 +62,17 @@ std::vector<Series> BusiestSeries(const NodeStatus& status, size_t& omitted) {
   return series;
 }
 
-void AddCounts(const NodeStatus& status, const Json& guard, bool whole, MetricFamilies& out) {
-  absl::btree_map<std::pair<core::Protocol, absl::string_view>, size_t> counts;
-  for (const core::Conflict& conflict : status.conflicts) {
-    ++counts[{conflict.key.protocol, StateOf(conflict, guard, whole)}];
+void AddCounts(const inspect::Status& status, MetricFamilies& out) {
+  absl::btree_map<std::pair<core::Protocol, inspect::ConflictState>, size_t> counts;
+  for (const inspect::Conflict& conflict : status.conflicts) {
+    ++counts[{conflict.key.protocol, conflict.state}];
   }
   out.Gauge("conflicts",
             "Listeners of the host that have the port of a NodePort, by what becomes of connects.");
   for (const core::Protocol protocol : {core::Protocol::kTcp, core::Protocol::kUdp}) {
-    for (const absl::string_view state : kStates) {
+    for (const inspect::ConflictState state : inspect::kConflictStates) {
       out.Add(static_cast<double>(counts[{protocol, state}]),
-              {Label("protocol", core::ProtocolName(protocol)), Label("state", state)});
+              {Label("protocol", core::ProtocolName(protocol)), Label("state", Name(state))});
     }
   }
 }
@@ -119,10 +81,8 @@ void AddCounts(const NodeStatus& status, const Json& guard, bool whole, MetricFa
 
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
   if (!input.node.ok() || *input.node == nullptr) return;
-  const NodeStatus& status = **input.node;
-  const Json& guard = Field(status.document, "guard");
-  const bool whole = IsWhole(guard);
-  AddCounts(status, guard, whole, out);
+  const inspect::Status& status = **input.node;
+  AddCounts(status, out);
 
   size_t omitted = 0;
   const std::vector<Series> series = BusiestSeries(status, omitted);
@@ -132,7 +92,7 @@ void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
   out.Gauge("conflict_info", "A conflict and what becomes of connects to it; always 1.");
   for (const Series& one : series) {
     Labels labels = one.labels;
-    labels.push_back(Label("state", StateOf(*one.conflict, guard, whole)));
+    labels.push_back(Label("state", Name(one.conflict->state)));
     out.Add(1, std::move(labels));
   }
   out.Counter("conflict_exempted_connects_total",

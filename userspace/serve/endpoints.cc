@@ -15,6 +15,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "inspect/json.h"
 #include "log/health.h"
 #include "serve/http_message.h"
 #include "serve/http_server.h"
@@ -49,7 +50,7 @@ HttpResponse StatusResponse(const NodeView::Result& node) {
   HttpResponse response;
   response.content_type = kJsonType;
   if (node.ok()) {
-    response.body = JsonText((*node)->document);
+    response.body = JsonText(inspect::StatusJson(**node));
   } else {
     response.status = 503;
     response.body = JsonText({{"error", std::string(node.status().message())}});
@@ -65,7 +66,7 @@ HttpResponse PageResponse(const Endpoints& endpoints, const NodeView::Result& no
   input.ready = log::Readiness(state);
   input.has_metrics = endpoints.metrics != nullptr;
   if (node.ok()) {
-    input.document = &(*node)->document;
+    input.status = node->get();
   } else {
     input.error = std::string(node.status().message());
   }

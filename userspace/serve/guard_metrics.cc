@@ -1,100 +1,90 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <nlohmann/json.hpp>
+#include <cstddef>
 #include <optional>
-#include <string>
+#include <utility>
 
-#include "abi/guard_abi_text.h"
-#include "absl/strings/string_view.h"
-#include "guard_abi.h"
-#include "serve/json_field.h"
+#include "abi/names.h"
+#include "absl/strings/str_cat.h"
+#include "core/mark.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/status.h"
 #include "serve/metric_families.h"
 #include "serve/metrics.h"
 
 namespace npg::serve {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
-void AddNumber(const Json& number, MetricFamilies& out, Labels labels = {}) {
-  if (const std::optional<double> value = NumberIn(number)) out.Add(*value, std::move(labels));
+void AddCount(size_t count, MetricFamilies& out, Labels labels = {}) {
+  out.Add(static_cast<double>(count), std::move(labels));
 }
 
-const Json& Counter(const Json& document, npg_counter counter) {
-  return Field(Field(document, "counters"), std::string(abi::CounterName(counter)).c_str());
+void AddCounters(const inspect::GuardFacts& facts, MetricFamilies& out) {
+  bool passed_begun = false;
+  for (const abi::CounterRow& row : abi::kCounters) {
+    if (row.counted == abi::Counted::kConnects) {
+      out.Counter(absl::StrCat(row.name, "_connects_total"), row.help);
+      AddCount(facts.counters[row.value], out);
+    } else if (row.counted == abi::Counted::kPassedConnects) {
+      if (!std::exchange(passed_begun, true)) {
+        out.Counter(
+            "passed_connects_total",
+            "Connects to a NodePort that went on as if there were no guard, by the reason.");
+      }
+      AddCount(facts.counters[row.value], out, {Label("reason", row.name)});
+    }
+  }
+  for (const abi::CounterRow& row : abi::kCounters) {
+    if (row.counted != abi::Counted::kOther) continue;
+    out.Counter(absl::StrCat(row.name, "_total"), row.help);
+    AddCount(facts.counters[row.value], out);
+  }
 }
 
-void AddCounters(const Json& document, MetricFamilies& out) {
-  out.Counter("exempted_connects_total",
-              "Connects to a NodePort that were given to the host's own listener.");
-  AddNumber(Counter(document, NPG_COUNTER_EXEMPTED), out);
-  out.Counter("passed_connects_total",
-              "Connects to a NodePort that went on as if there were no guard, by the reason.");
-  for (const npg_counter counter :
-       {NPG_COUNTER_FOREIGN_NETNS, NPG_COUNTER_NO_LISTENER, NPG_COUNTER_IGNORED_OWNER,
-        NPG_COUNTER_OBSERVED, NPG_COUNTER_MARK_FAILED}) {
-    AddNumber(Counter(document, counter), out, {Label("reason", abi::CounterName(counter))});
-  }
-  out.Counter("probed_connects_total",
-              "Connects of the controller's self-probes that the programs saw.");
-  AddNumber(Counter(document, NPG_COUNTER_PROBED), out);
-  out.Counter("events_suppressed_total",
-              "Exemptions of which no event was published: too many of one port in one second.");
-  AddNumber(Counter(document, NPG_COUNTER_EVENTS_SUPPRESSED), out);
-  out.Counter("events_lost_total", "Exemptions of which no event was published: nobody read them.");
-  AddNumber(Counter(document, NPG_COUNTER_EVENTS_LOST), out);
-  out.Counter("rules_restored_total",
-              "Times that the controller put back what somebody had removed from the kernel.");
-  AddNumber(Counter(document, NPG_COUNTER_RULES_RESTORED), out);
-}
-
-void AddKernelSide(const Json& guard, MetricFamilies& out) {
-  out.Gauge("config_info", "What the guard was told to do; always 1.");
-  if (guard.is_object()) {
-    out.Add(1, {Label("mode", TextIn(Field(guard, "mode"))),
-                Label("scope", TextIn(Field(guard, "scope"))),
-                Label("mark", TextIn(Field(guard, "mark"))),
-                Label("mark_mask", TextIn(Field(guard, "mark_mask")))});
-  }
-  out.Gauge("program_attached", "1 when the BPF program is attached to its cgroup, else 0.");
-  for (const Json& program : Field(guard, "programs")) {
-    out.Add(IsTrue(Field(program, "attached")) ? 1 : 0,
-            {Label("program", TextIn(Field(program, "name")))});
-  }
-  const Json& table = Field(guard, "nft_table");
+void AddTable(const std::optional<inspect::NftTable>& table, MetricFamilies& out) {
   out.Gauge("nft_table_present", "1 when the guard's nft table is in place, else 0.");
-  // null: it could not be read.
-  if (table.is_object()) out.Add(IsTrue(Field(table, "present")) ? 1 : 0);
+  out.Add(table && table->present ? 1 : 0);
+  if (!table) return;
   out.Counter("nft_exempted_packets_total", "Marked packets that the nft table exempted from NAT.");
-  AddNumber(Field(table, "exempted_packets"), out);
+  AddCount(table->exempted_packets, out);
   out.Gauge("nft_flows", "Connections of which the nft table knows that they are exempted.");
-  AddNumber(Field(table, "flows"), out);
+  AddCount(table->flows, out);
   out.Gauge("nft_flows_max", "Connections with fewer than which no set of the nft table is full.");
-  AddNumber(Field(table, "flows_max"), out);
+  AddCount(table->flows_max, out);
   out.Gauge("nft_datagram_ports", "UDP listeners whose unconnected traffic the nft table exempts.");
-  AddNumber(Field(table, "datagram_ports"), out);
+  AddCount(table->datagram_ports, out);
 }
 
-void AddMaps(const Json& maps, MetricFamilies& out) {
-  for (const bool capacity : {false, true}) {
-    if (capacity) {
-      out.Gauge("map_max_entries", "Entries that the BPF map can hold.");
-    } else {
-      out.Gauge("map_entries", "Entries that the BPF map holds.");
-    }
-    for (const auto& map : maps.items()) {
-      AddNumber(Field(map.value(), capacity ? "max_entries" : "entries"), out,
-                {Label("map", map.key())});
-    }
+void AddKernelSide(const inspect::GuardFacts& facts, MetricFamilies& out) {
+  out.Gauge("config_info", "What the guard was told to do; always 1.");
+  out.Add(1, {Label("mode", abi::Name(facts.config.mode)),
+              Label("scope", abi::Name(facts.config.scope)),
+              Label("mark", core::HexText(facts.config.mark)),
+              Label("mark_mask", core::HexText(facts.config.mark_mask))});
+  out.Gauge("program_attached", "1 when the BPF program is attached to its cgroup, else 0.");
+  for (const inspect::Program& program : inspect::Programs(facts)) {
+    out.Add(program.attached ? 1 : 0, {Label("program", program.name)});
+  }
+  AddTable(inspect::VisibleTable(facts), out);
+}
+
+void AddMaps(const inspect::Status& status, MetricFamilies& out) {
+  out.Gauge("map_entries", "Entries that the BPF map holds.");
+  for (const inspect::MapFill& map : status.maps) {
+    AddCount(map.entries, out, {Label("map", map.name)});
+  }
+  out.Gauge("map_max_entries", "Entries that the BPF map can hold.");
+  for (const inspect::MapFill& map : status.maps) {
+    AddCount(map.max_entries, out, {Label("map", map.name)});
   }
 }
 
-void AddNodePorts(const Json& nodeports, MetricFamilies& out) {
+void AddNodePorts(const inspect::NodePortCounts& nodeports, MetricFamilies& out) {
   out.Gauge("nodeports", "NodePorts that the guard knows.");
-  AddNumber(Field(nodeports, "total"), out);
+  AddCount(nodeports.total, out);
   out.Gauge("source_nodeports", "NodePorts that the source names; a port may have several.");
-  for (const npg_source source : {NPG_SOURCE_KUBERNETES, NPG_SOURCE_NETFILTER, NPG_SOURCE_FILE}) {
-    const std::string name(abi::SourceName(source));
-    AddNumber(Field(nodeports, name.c_str()), out, {Label("source", name)});
+  for (size_t i = 0; i < abi::kSources.size(); ++i) {
+    AddCount(nodeports.by_source[i], out, {Label("source", abi::kSources[i].name)});
   }
 }
 
@@ -106,15 +96,14 @@ void AddGuardMetrics(const MetricsInput& input, MetricFamilies& out) {
             "1 when the state of the guard could be read for these metrics, else 0.");
   out.Add(known ? 1 : 0);
   if (!known) return;
-  const Json& document = (*input.node)->document;
-  const Json& problems = Field(document, "problems");
+  const inspect::Status& status = **input.node;
   out.Gauge("problems",
             "Parts of the guard that are broken, as 'nodeport-guard status' names them.");
-  if (problems.is_array()) out.Add(static_cast<double>(problems.size()));
-  AddCounters(document, out);
-  AddKernelSide(Field(document, "guard"), out);
-  AddMaps(Field(document, "maps"), out);
-  AddNodePorts(Field(Field(document, "guard"), "nodeports"), out);
+  AddCount(status.problems.size(), out);
+  AddCounters(status.facts, out);
+  AddKernelSide(status.facts, out);
+  AddMaps(status, out);
+  AddNodePorts(status.nodeports, out);
 }
 
 }  // namespace npg::serve

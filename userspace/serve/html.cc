@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "base/printable.h"
 #include "base/short_duration.h"
+#include "base/text.h"
 
 namespace npg::serve {
 std::string EscapeHtml(absl::string_view text) {
@@ -26,12 +27,9 @@ std::string Badge(absl::string_view tone, absl::string_view text) {
                       "</span> ", EscapeHtml(text), "</span>");
 }
 
-std::string TimeAgo(absl::string_view rfc3339, absl::Time now) {
-  absl::Time time;
-  std::string error;
-  if (!absl::ParseTime(absl::RFC3339_full, rfc3339, &time, &error)) return EscapeHtml(rfc3339);
-  const std::string escaped = EscapeHtml(rfc3339);
-  return absl::StrCat("<time datetime=\"", escaped, "\" title=\"", escaped, "\">",
+std::string TimeAgo(absl::Time time, absl::Time now) {
+  const std::string text = base::UtcTime(time);
+  return absl::StrCat("<time datetime=\"", text, "\" title=\"", text, "\">",
                       base::ShortDuration(now - time), " ago</time>");
 }
 

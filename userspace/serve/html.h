@@ -21,8 +21,8 @@ std::string EscapeHtml(absl::string_view text);
 // "good", "bad", "warn": each with a sign of its own, for colour is not for all.
 std::string Badge(absl::string_view tone, absl::string_view text);
 
-// "3m ago", with the time itself for those who point at it, of an RFC 3339 time.
-std::string TimeAgo(absl::string_view rfc3339, absl::Time now);
+// "3m ago", with the time itself as a tooltip.
+std::string TimeAgo(absl::Time time, absl::Time now);
 
 // A table whose rows become cards where it is narrow. The first column is a row's
 // heading.

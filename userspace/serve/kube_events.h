@@ -15,7 +15,7 @@
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "core/conflicts.h"
+#include "inspect/status.h"
 #include "kubernetes/backoff.h"
 #include "kubernetes/http_client.h"
 #include "serve/kube_event.h"
@@ -63,7 +63,7 @@ class KubeEvents {
   // The conflicts of now; to be called again and again. One is believed when it
   // was seen twice in a row: a socket that a client has bound for a moment is none
   // to tell of. Without an owner it is waited for a little longer.
-  void Observe(const std::vector<core::Conflict>& conflicts, absl::Time now);
+  void Observe(const std::vector<inspect::Conflict>& conflicts, absl::Time now);
 
   // The next request, if one is due; OnAnswer() is to follow.
   std::optional<kubernetes::HttpRequest> Next(absl::Time now);

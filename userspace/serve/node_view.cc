@@ -16,10 +16,10 @@ NodeView::Result NodeView::Get(absl::Duration max_age) {
   const absl::Duration age = absl::Now() - read_;
   // A clock that was set back must not keep it for hours.
   if (!last_ || age > max_age || age < absl::ZeroDuration()) {
-    absl::StatusOr<NodeStatus> status = gather_();
+    absl::StatusOr<inspect::Status> status = gather_();
     read_ = absl::Now();
     if (status.ok()) {
-      last_ = std::make_shared<const NodeStatus>(*std::move(status));
+      last_ = std::make_shared<const inspect::Status>(*std::move(status));
     } else {
       last_ = status.status();
     }

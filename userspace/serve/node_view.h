@@ -5,31 +5,22 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "core/conflicts.h"
+#include "inspect/status.h"
 
 namespace npg::serve {
-
-// The node at one time, as `nodeport-guard status` sees it.
-struct NodeStatus {
-  nlohmann::ordered_json document;  // what `status -o json` prints
-  std::vector<core::Conflict> conflicts;
-  absl::Time read;
-};
 
 // The node's status for those who ask often: a page that is open in ten
 // browsers, or a scrape while it is, costs the node one reading of its sockets
 // and processes. Thread-safe.
 class NodeView {
  public:
-  using Gather = std::function<absl::StatusOr<NodeStatus>()>;
-  using Result = absl::StatusOr<std::shared_ptr<const NodeStatus>>;
+  using Gather = std::function<absl::StatusOr<inspect::Status>()>;
+  using Result = absl::StatusOr<std::shared_ptr<const inspect::Status>>;
 
   // `gather` reads the node anew. It is called by whoever asks, one at a time.
   explicit NodeView(Gather gather) : gather_(std::move(gather)) {}

@@ -4,76 +4,62 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "core/workload.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/status.h"
+#include "inspect/text.h"
 #include "log/health.h"
 #include "serve/html.h"
-#include "serve/json_field.h"
 #include "serve/page_files.h"
 
 namespace npg::serve {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 // A page with more is of no use to anybody.
 constexpr size_t kMaxConflicts = 500;
-
-// Any value, as people read it.
-std::string Text(const Json& value) {
-  if (value.is_null()) return "";
-  if (value.is_string()) return value.get<std::string>();
-  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-std::string Text(const Json& json, const char* key) { return Text(Field(json, key)); }
-
-std::string Html(const Json& json, const char* key) { return EscapeHtml(Text(json, key)); }
 
 std::string Code(absl::string_view text) {
   return text.empty() ? "" : absl::StrCat("<code>", EscapeHtml(text), "</code>");
 }
 
-uint64_t Count(const Json& number) {
-  return static_cast<uint64_t>(std::max(0.0, NumberIn(number).value_or(0)));
-}
-
-size_t Size(const Json& json, const char* key) {
-  const Json& value = Field(json, key);
-  return value.is_array() ? value.size() : 0;
-}
-
-std::string List(const Json& json, const char* key) {
-  std::vector<std::string> items;
-  if (const Json& value = Field(json, key); value.is_array()) {
-    for (const Json& item : value) items.push_back(Text(item));
-  }
+std::string List(const std::vector<std::string>& items) {
   return EscapeHtml(absl::StrJoin(items, ", "));
 }
 
-std::string When(const Json& json, const char* key, absl::Time now, absl::string_view never) {
-  const std::string time = Text(json, key);
-  if (!time.empty()) return TimeAgo(time, now);
+std::string When(const std::optional<absl::Time>& time, absl::Time now, absl::string_view never) {
+  if (time) return TimeAgo(*time, now);
   return absl::StrCat("<span class=\"nowrap\">", EscapeHtml(never), "</span>");
+}
+
+// "never" of a map's entry.
+std::optional<absl::Time> Known(absl::Time time) {
+  return abi::IsNever(time) ? std::nullopt : std::make_optional(time);
 }
 
 std::string Plural(uint64_t count, absl::string_view noun) {
   return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
 }
 
-std::string Bullets(const Json& list) {
+std::string Bullets(const std::vector<std::string>& list) {
   std::string html = "<ul>\n";
-  for (const Json& item : list) absl::StrAppend(&html, "<li>", EscapeHtml(Text(item)), "</li>\n");
+  for (const std::string& item : list) absl::StrAppend(&html, "<li>", EscapeHtml(item), "</li>\n");
   return html + "</ul>\n";
 }
 
@@ -84,14 +70,13 @@ struct Verdict {
 
 // The whole page in one line.
 Verdict Judge(const PageInput& input) {
-  if (input.document == nullptr) return {"bad", "The state of this node is not known"};
-  const Json& document = *input.document;
-  if (!IsTrue(Field(document, "healthy"))) return {"bad", "The guard is broken"};
+  if (input.status == nullptr) return {"bad", "The state of this node is not known"};
+  if (!input.status->healthy()) return {"bad", "The guard is broken"};
   if (!input.live.ok) return {"bad", "The guard is not healthy"};
   if (!input.ready.ok) return {"warn", "The guard is not ready yet"};
-  const std::string known =
-      Plural(Count(Field(Field(Field(document, "guard"), "nodeports"), "total")), "NodePort");
-  if (Text(Field(document, "guard"), "mode") == "observe") {
+  const inspect::GuardFacts& facts = input.status->facts;
+  const std::string known = Plural(input.status->nodeports.total, "NodePort");
+  if (facts.config.mode == abi::Mode::kObserve) {
     return {"warn", absl::StrCat("Only observing ", known, ": nothing is exempted")};
   }
   return {"good", absl::StrCat("Guarding ", known)};
@@ -106,10 +91,10 @@ std::string RenderVerdict(const PageInput& input) {
                                   "\" id=\"verdict\" aria-label=\"Verdict\">\n",
                                   "<div class=\"verdict\">", Badge(verdict.tone, state), "<span>",
                                   EscapeHtml(verdict.text), "</span></div>\n");
-  if (input.document == nullptr) {
-    html += Bullets(Json::array({input.error}));
-  } else if (Size(*input.document, "problems") > 0) {
-    html += Bullets(Field(*input.document, "problems"));
+  if (input.status == nullptr) {
+    html += Bullets({input.error});
+  } else if (!input.status->problems.empty()) {
+    html += Bullets(input.status->problems);
   }
   return html + "</section>\n";
 }
@@ -120,48 +105,66 @@ std::string AddressCell(const std::string& address) {
                       ">", Code(address), "</span>");
 }
 
-std::string OwnerName(const Json& owner) {
-  const std::string comm = Text(owner, "comm");
-  if (comm.empty()) return absl::StrCat("uid ", Html(owner, "uid"));
-  return absl::StrCat("<strong>", EscapeHtml(comm), "</strong> pid&nbsp;", Html(owner, "pid"));
+std::string OwnerHeading(const inspect::Conflict& conflict) {
+  if (conflict.owner.comm.empty()) return absl::StrCat("uid ", conflict.listener.uid);
+  return absl::StrCat("<strong>", EscapeHtml(conflict.owner.comm), "</strong> pid&nbsp;",
+                      conflict.owner.pid);
 }
 
-std::string OwnerCell(const Json& owner) {
+std::string OwnerCell(const inspect::Conflict& conflict) {
+  const core::Owner& owner = conflict.listener.owner;
+  const core::Workload& workload = owner.workload;
   std::vector<std::string> details;
-  if (!Text(owner, "comm").empty()) details.push_back(absl::StrCat("uid ", Html(owner, "uid")));
-  if (!Text(owner, "executable").empty()) details.push_back(Code(Text(owner, "executable")));
-  if (!Text(owner, "pod_uid").empty()) {
-    details.push_back(absl::StrCat("pod ", Html(owner, "pod_uid")));
+  if (!conflict.owner.comm.empty()) {
+    details.push_back(absl::StrCat("uid ", conflict.listener.uid));
   }
-  if (const std::string id = Text(owner, "container_id"); !id.empty()) {
+  if (!owner.executable.empty()) details.push_back(Code(owner.executable));
+  if (!workload.pod_uid.empty()) {
+    details.push_back(absl::StrCat("pod ", EscapeHtml(workload.pod_uid)));
+  }
+  if (!workload.container_id.empty()) {
     constexpr size_t kShortId = 12;
-    details.push_back(absl::StrCat(Html(owner, "container_runtime"), " container ",
-                                   EscapeHtml(absl::string_view(id).substr(0, kShortId))));
+    details.push_back(
+        absl::StrCat(EscapeHtml(workload.runtime), " container ",
+                     EscapeHtml(absl::string_view(workload.container_id).substr(0, kShortId))));
   }
-  if (!Text(owner, "unit").empty()) details.push_back(Html(owner, "unit"));
-  if (details.size() < 3 && !Text(owner, "cgroup").empty()) {
-    details.push_back(absl::StrCat("cgroup ", Code(Text(owner, "cgroup"))));
+  if (!workload.unit.empty()) details.push_back(EscapeHtml(workload.unit));
+  if (details.size() < 3 && !owner.cgroup.empty()) {
+    details.push_back(absl::StrCat("cgroup ", Code(owner.cgroup)));
   }
-  if (Size(owner, "holders") > 1) {
-    details.push_back(absl::StrCat("shared by ", Size(owner, "holders"), " processes"));
+  if (owner.holders.size() > 1) {
+    details.push_back(absl::StrCat("shared by ", owner.holders.size(), " processes"));
   }
-  return absl::StrCat(OwnerName(owner), details.empty() ? "" : "<br><span class=\"soft\">",
+  return absl::StrCat(OwnerHeading(conflict), details.empty() ? "" : "<br><span class=\"soft\">",
                       absl::StrJoin(details, ", "), details.empty() ? "" : "</span>");
+}
+
+std::string StateBadge(inspect::ConflictState state) {
+  switch (state) {
+    case inspect::ConflictState::kIgnored:
+      return Badge("warn", "ignored");
+    case inspect::ConflictState::kObserved:
+      return Badge("warn", "observed");
+    case inspect::ConflictState::kUnguarded:
+      return Badge("bad", "unguarded");
+    case inspect::ConflictState::kExempted:
+      break;
+  }
+  return Badge("good", "guarded");
 }
 
 std::string RenderConflicts(const PageInput& input) {
   constexpr absl::string_view kId = "conflicts";
-  const Json& document = *input.document;
-  const Json& conflicts = Field(document, "conflicts");
-  const size_t count = Size(document, "conflicts");
-  if (Field(Field(document, "guard"), "same_network_namespace") == false) {
+  const inspect::Status& status = *input.status;
+  const size_t count = status.conflicts.size();
+  if (status.facts.same_netns == false) {
     return Section(kId, "Conflicts", "<p>Not visible from here.</p>\n");
   }
   if (count == 0) {
     return Section(kId, "No conflicts",
                    "<p>Nobody on this node listens on a NodePort that is guarded.</p>\n");
   }
-  const bool observe = Text(Field(document, "guard"), "mode") == "observe";
+  const bool observe = status.facts.config.mode == abi::Mode::kObserve;
   HtmlTable table("Listeners on NodePorts", {{"Port"},
                                              {"Service"},
                                              {"Listener"},
@@ -171,19 +174,15 @@ std::string RenderConflicts(const PageInput& input) {
                                              {"Last"},
                                              {"Since"}});
   for (size_t i = 0; i < std::min(count, kMaxConflicts); ++i) {
-    const Json& conflict = conflicts[i];
-    const std::string service = Text(conflict, "service");
-    const bool ignored = Text(conflict, "verdict") == "ignored";
-    table.AddRow(
-        {absl::StrCat("<span class=\"nowrap\">", Html(conflict, "port"), "/",
-                      Html(conflict, "protocol"), "</span>"),
-         service.empty() ? "<span class=\"soft\">name not known</span>" : EscapeHtml(service),
-         AddressCell(Text(conflict, "listener")), OwnerCell(Field(conflict, "owner")),
-         ignored   ? Badge("warn", "ignored")
-         : observe ? Badge("warn", "observed")
-                   : Badge("good", "guarded"),
-         Html(conflict, observe ? "observed" : "exempted"),
-         When(conflict, "last", input.now, "never"), When(conflict, "since", input.now, "")});
+    const inspect::Conflict& conflict = status.conflicts[i];
+    const core::PortHistory& history = conflict.history;
+    table.AddRow({absl::StrCat("<span class=\"nowrap\">", core::ToString(conflict.key), "</span>"),
+                  conflict.service.empty() ? "<span class=\"soft\">name not known</span>"
+                                           : EscapeHtml(conflict.service),
+                  AddressCell(inspect::AddressValue(conflict.listener.address)),
+                  OwnerCell(conflict), StateBadge(conflict.state),
+                  absl::StrCat(observe ? history.observed : history.exempted),
+                  When(history.last, input.now, "never"), When(history.since, input.now, "")});
   }
   std::string html = table.Html();
   if (count > kMaxConflicts) {
@@ -214,19 +213,9 @@ std::string RenderHealth(const PageInput& input) {
                    "</div>\n<div>\n<h3>Ready</h3>\n", Checks(input.ready), "</div>\n</div>\n"));
 }
 
-std::string ErrorsText(const Json& errors) {
-  std::vector<std::string> parts;
-  if (errors.is_object()) {
-    for (const auto& [kind, count] : errors.items()) {
-      if (count != 0) parts.push_back(absl::StrCat(EscapeHtml(kind), " ", EscapeHtml(Text(count))));
-    }
-  }
-  return parts.empty() ? "none" : absl::StrJoin(parts, ", ");
-}
-
 std::string RenderSources(const PageInput& input) {
-  const Json& sources = Field(*input.document, "sources");
-  if (Size(*input.document, "sources") == 0) return "";
+  const inspect::GuardFacts& facts = input.status->facts;
+  if (facts.sources.empty()) return "";
   HtmlTable table("Sources of NodePorts", {{"Source"},
                                            {"State"},
                                            {"Services", true},
@@ -234,37 +223,38 @@ std::string RenderSources(const PageInput& input) {
                                            {"Last heard"},
                                            {"Errors"},
                                            {"Detail"}});
-  for (const Json& source : sources) {
-    const bool connected = IsTrue(Field(source, "connected"));
-    std::string detail = Html(source, "detail");
-    if (!connected && !Text(source, "last_error").empty()) {
+  for (const auto& [source, state] : facts.sources) {
+    std::string detail = EscapeHtml(state.detail);
+    if (!state.connected && !state.last_error.empty()) {
       absl::StrAppend(&detail, detail.empty() ? "" : "<br>",
-                      "last error: ", Html(source, "last_error"));
+                      "last error: ", EscapeHtml(state.last_error));
     }
-    if (Count(Field(source, "skipped")) > 0) {
-      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ", Html(source, "skipped"));
+    if (state.skipped > 0) {
+      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ", state.skipped);
     }
+    const std::string errors = inspect::ErrorsText(state);
     table.AddRow(
-        {Html(source, "source"),
-         absl::StrCat(connected ? Badge("good", "connected") : Badge("warn", "not connected"),
-                      " <span class=\"soft\">", When(source, "since", input.now, ""), "</span>"),
-         Html(source, "services"), Html(source, "ports"),
-         When(source, "last_event", input.now, "never"), ErrorsText(Field(source, "errors")),
-         detail.empty() ? "-" : detail});
+        {EscapeHtml(abi::Name(source)),
+         absl::StrCat(state.connected ? Badge("good", "connected") : Badge("warn", "not connected"),
+                      " <span class=\"soft\">", When(Known(state.since), input.now, ""), "</span>"),
+         absl::StrCat(state.services), absl::StrCat(state.ports),
+         When(Known(state.last_event), input.now, "never"),
+         errors.empty() ? "none" : EscapeHtml(errors), detail.empty() ? "-" : detail});
   }
   return Section("sources", "Sources", table.Html());
 }
 
-std::string ProgramsText(const Json& programs) {
+std::string ProgramsText(const inspect::GuardFacts& facts) {
+  const std::vector<inspect::Program> programs = inspect::Programs(facts);
   size_t attached = 0;
   std::string cgroup;
-  std::vector<std::string> missing;
-  for (const Json& program : programs) {
-    if (IsTrue(Field(program, "attached"))) {
+  std::vector<absl::string_view> missing;
+  for (const inspect::Program& program : programs) {
+    if (program.attached) {
       ++attached;
-      cgroup = Text(program, "cgroup");
+      cgroup = program.cgroup;
     } else {
-      missing.push_back(Text(program, "name"));
+      missing.push_back(program.name);
     }
   }
   std::string html = absl::StrCat(attached, " of ", programs.size(), " attached");
@@ -276,94 +266,68 @@ std::string ProgramsText(const Json& programs) {
   return html;
 }
 
-std::string TableText(const Json& table) {
-  const std::string name = Code(Text(table, "name"));
-  if (Field(table, "present").is_null()) return name.empty() ? "" : name + " not visible from here";
-  if (!IsTrue(Field(table, "present"))) return absl::StrCat(name, " ", Badge("bad", "missing"));
-  return absl::StrCat(name, " in place, ", Html(table, "exempted_packets"), " packets exempted, ",
-                      Html(table, "flows"), " flows untracked, ", Html(table, "datagram_ports"),
-                      " UDP ports exempt",
-                      IsTrue(Field(table, "owned")) ? "; nobody else can remove it" : "");
+std::string TableText(const inspect::GuardFacts& facts) {
+  const std::string name = Code(inspect::NftTableName());
+  const std::optional<inspect::NftTable> table = inspect::VisibleTable(facts);
+  if (!table) return name + " not visible from here";
+  if (!table->present) return absl::StrCat(name, " ", Badge("bad", "missing"));
+  return absl::StrCat(name, " in place, ", table->exempted_packets, " packets exempted, ",
+                      table->flows, " flows untracked, ", table->datagram_ports,
+                      " UDP ports exempt", table->owned ? "; nobody else can remove it" : "");
 }
 
-std::string NodePortsText(const Json& nodeports) {
-  if (!nodeports.is_object()) return "";
-  std::vector<std::string> parts;
-  for (const auto& [source, count] : nodeports.items()) {
-    if (source == "total" || count == 0) continue;
-    parts.push_back(absl::StrCat(EscapeHtml(source), " ", EscapeHtml(Text(count))));
-  }
-  return absl::StrCat(Html(nodeports, "total"), " known", parts.empty() ? "" : ": ",
-                      absl::StrJoin(parts, ", "));
-}
-
-std::string KubeProxyText(const Json& kube_proxy) {
-  if (!kube_proxy.is_object()) return "";
+std::string KubeProxyText(const inspect::GuardFacts& facts) {
+  if (!inspect::SeesKubeProxyNftables(facts)) return "";
   return absl::StrCat(
-      Html(kube_proxy, "mode"), " mode",
-      IsTrue(Field(kube_proxy, "hijacks_loopback")) ? "" : ": leaves loopback alone",
-      IsTrue(Field(kube_proxy, "node_addresses_guarded")) ? ", the node's addresses are guarded"
-                                                          : "");
+      "nftables mode: leaves loopback alone",
+      inspect::GuardsNodeAddresses(facts) ? ", the node's addresses are guarded" : "");
 }
 
 std::string RenderGuard(const PageInput& input) {
-  const Json& guard = Field(*input.document, "guard");
-  const Json& controller = Field(guard, "controller");
+  const inspect::GuardFacts& guard = input.status->facts;
   HtmlFacts facts;
-  if (controller.is_object()) {
-    const std::string pid = Text(controller, "pid");
-    facts.Add("Controller",
-              IsTrue(Field(controller, "running"))
-                  ? absl::StrCat("running", pid.empty() ? "" : ", pid ", EscapeHtml(pid),
-                                 ", started ", When(guard, "started", input.now, ""))
-                  : Badge("warn", "not running"));
-  }
-  facts.Add("Mode", Html(guard, "mode"));
-  std::string scope = Html(guard, "scope");
-  if (Size(guard, "own_addresses") > 0) {
-    absl::StrAppend(&scope, ": loopback and ", List(guard, "own_addresses"));
+  const std::string pid = guard.controller > 0 ? absl::StrCat(", pid ", guard.controller) : "";
+  facts.Add("Controller", guard.controller == 0
+                              ? Badge("warn", "not running")
+                              : absl::StrCat("running", pid, ", started ",
+                                             When(guard.config.started, input.now, "")));
+  facts.Add("Mode", EscapeHtml(abi::Name(guard.config.mode)));
+  std::string scope = EscapeHtml(abi::Name(guard.config.scope));
+  if (const std::vector<std::string> own = inspect::OwnAddresses(guard); !own.empty()) {
+    absl::StrAppend(&scope, ": loopback and ", List(own));
   }
   facts.Add("Scope", scope);
-  if (const Json& programs = Field(guard, "programs"); programs.is_array()) {
-    facts.Add("Programs", ProgramsText(programs));
+  facts.Add("Programs", ProgramsText(guard));
+  facts.Add("nft table", TableText(guard));
+  const std::optional<inspect::NftTable> table = inspect::VisibleTable(guard);
+  if (table && table->ipvs_dodge) facts.Add("IPVS dodge", "on");
+  facts.Add("NodePorts", EscapeHtml(inspect::NodePortsText(input.status->nodeports)));
+  facts.Add("kube-proxy", KubeProxyText(guard));
+  const auto only = inspect::PolicyNames(guard, abi::OwnerVerdict::kGuarded);
+  const auto ignored = inspect::PolicyNames(guard, abi::OwnerVerdict::kIgnored);
+  if (!only.empty()) {
+    facts.Add("Listeners", absl::StrCat("only those of ", List(only)));
+  } else if (!ignored.empty()) {
+    facts.Add("Listeners", absl::StrCat("all but those of ", List(ignored)));
   }
-  facts.Add("nft table", TableText(Field(guard, "nft_table")));
-  if (IsTrue(Field(Field(guard, "nft_table"), "ipvs_dodge"))) facts.Add("IPVS dodge", "on");
-  facts.Add("NodePorts", NodePortsText(Field(guard, "nodeports")));
-  facts.Add("kube-proxy", KubeProxyText(Field(guard, "kube_proxy")));
-  if (Size(guard, "only_process") > 0) {
-    facts.Add("Listeners", absl::StrCat("only those of ", List(guard, "only_process")));
-  } else if (Size(guard, "ignore_process") > 0) {
-    facts.Add("Listeners", absl::StrCat("all but those of ", List(guard, "ignore_process")));
-  }
-  if (!Text(guard, "mark").empty()) {
-    facts.Add("Mark", Code(absl::StrCat(Text(guard, "mark"), "/", Text(guard, "mark_mask"))));
-  }
-  facts.Add("Pins", Code(Text(guard, "pins")));
-  facts.Add("Version", Html(guard, "version"));
+  facts.Add("Mark", Code(inspect::MarkText(guard.config)));
+  facts.Add("Pins", Code(inspect::PinsText(guard)));
+  facts.Add("Version", EscapeHtml(guard.config.version));
   facts.Add("Kernel", EscapeHtml(input.kernel));
   return Section("guard", "Data plane", facts.Html());
 }
 
 std::string RenderCounters(const PageInput& input) {
-  const Json& counters = Field(*input.document, "counters");
-  if (!counters.is_object() || counters.empty()) return "";
   HtmlTable table("Counters", {{"Counter"}, {"Count", true}, {"Meaning"}});
-  for (const auto& [name, count] : counters.items()) {
-    std::string meaning;
-    for (int i = 0; i < NPG_COUNTER_MAX; ++i) {
-      const auto counter = static_cast<npg_counter>(i);
-      if (name == abi::CounterName(counter)) {
-        meaning = std::string(abi::CounterMeaning(counter));
-      }
-    }
-    table.AddRow({Code(name), EscapeHtml(Text(count)), EscapeHtml(meaning)});
+  for (const abi::CounterRow& row : abi::kCounters) {
+    table.AddRow({Code(row.name), absl::StrCat(input.status->facts.counters[row.value]),
+                  EscapeHtml(row.meaning)});
   }
   return Section("counters", "Counters, since the guard was loaded", table.Html());
 }
 
 std::string Title(const PageInput& input) {
-  const size_t conflicts = input.document == nullptr ? 0 : Size(*input.document, "conflicts");
+  const size_t conflicts = input.status == nullptr ? 0 : input.status->conflicts.size();
   return absl::StrCat(Judge(input).tone == "bad" ? "Problem: " : "",
                       conflicts > 0 ? absl::StrCat(Plural(conflicts, "conflict"), ": ") : "",
                       input.node.empty() ? "" : absl::StrCat(input.node, ": "), "NodePort Guard");
@@ -382,14 +346,14 @@ std::string RenderStatusPage(const PageInput& input) {
       input.node.empty() ? ""
                          : absl::StrCat("<span class=\"soft\">", EscapeHtml(input.node), "</span>"),
       "</header>\n<main>\n", RenderVerdict(input));
-  if (input.document != nullptr) {
+  if (input.status != nullptr) {
     absl::StrAppend(&html, RenderConflicts(input));
-    if (const Json& notes = Field(*input.document, "notes"); notes.is_array() && !notes.empty()) {
-      absl::StrAppend(&html, Section("notes", "Notes", Bullets(notes)));
+    if (!input.status->notes.empty()) {
+      absl::StrAppend(&html, Section("notes", "Notes", Bullets(input.status->notes)));
     }
   }
   absl::StrAppend(&html, RenderHealth(input));
-  if (input.document != nullptr) {
+  if (input.status != nullptr) {
     absl::StrAppend(&html, RenderSources(input), RenderGuard(input), RenderCounters(input));
   }
   const std::string read = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", input.now, absl::UTCTimeZone());

@@ -2,18 +2,17 @@
 #ifndef NODEPORT_GUARD_SERVE_STATUS_PAGE_H_
 #define NODEPORT_GUARD_SERVE_STATUS_PAGE_H_
 
-#include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/time/time.h"
+#include "inspect/status.h"
 #include "log/health.h"
 
 namespace npg::serve {
 
 // All that the status page shows.
 struct PageInput {
-  const nlohmann::ordered_json* document =
-      nullptr;  // of `status -o json`; nullptr: `error` says why
+  const inspect::Status* status = nullptr;  // nullptr: `error` says why
   std::string error;
   log::HealthAnswer live;
   log::HealthAnswer ready;
@@ -25,7 +24,7 @@ struct PageInput {
 
 // A page of HTML that needs nothing else: style and script are in it, and
 // without the script it is as complete, only that the browser loads it anew to
-// keep it so. What is missing in the document is missing on the page.
+// keep it so.
 std::string RenderStatusPage(const PageInput& input);
 
 // The Content-Security-Policy under which the page works, and nothing else does.

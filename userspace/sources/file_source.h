@@ -6,11 +6,10 @@
 #include <memory>
 #include <string>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/event_loop.h"
-#include "guard_abi.h"
 #include "sources/change_reporter.h"
 #include "sources/file_watch.h"
 #include "sources/source.h"
@@ -29,8 +28,7 @@ class FileSource : public Source {
 
   explicit FileSource(std::string path, const FileWatch::Options& options = {});
 
-  absl::string_view name() const override { return "file"; }
-  npg_source bit() const override { return NPG_SOURCE_FILE; }
+  abi::Source id() const override { return abi::Source::kFile; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   SourceState State() const override { return reporter_.state(); }

@@ -6,13 +6,12 @@
 #include <functional>
 #include <memory>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
-#include "guard_abi.h"
 #include "sources/change_reporter.h"
 #include "sources/netfilter_reader.h"
 #include "sources/rule_parts.h"
@@ -50,8 +49,7 @@ class NetfilterSource : public Source {
   NetfilterSource(const NetfilterSource&) = delete;
   NetfilterSource& operator=(const NetfilterSource&) = delete;
 
-  absl::string_view name() const override { return "netfilter"; }
-  npg_source bit() const override { return NPG_SOURCE_NETFILTER; }
+  abi::Source id() const override { return abi::Source::kNetfilter; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   SourceState State() const override { return reporter_.state(); }

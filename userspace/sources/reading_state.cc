@@ -5,6 +5,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/names.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -12,7 +13,6 @@
 #include "absl/time/time.h"
 #include "core/port.h"
 #include "core/service_name.h"
-#include "guard_abi.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -39,8 +39,8 @@ void ReadingState::Note(const absl::StatusOr<Reading>& reading, absl::Time now) 
     state_.since = now;
   }
   if (!reading.ok()) {
-    ++state_.errors[absl::IsInvalidArgument(reading.status()) ? NPG_SOURCE_ERROR_DECODE
-                                                              : NPG_SOURCE_ERROR_READ];
+    ++state_.errors[absl::IsInvalidArgument(reading.status()) ? abi::SourceError::kDecode
+                                                              : abi::SourceError::kRead];
     state_.last_error = core::OneLine(std::string(reading.status().message()));
     return;
   }

@@ -2,20 +2,17 @@
 #ifndef NODEPORT_GUARD_SOURCES_SOURCE_H_
 #define NODEPORT_GUARD_SOURCES_SOURCE_H_
 
-#include <array>
-#include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "core/port.h"
-#include "guard_abi.h"
 
 namespace npg::sources {
 
@@ -27,24 +24,8 @@ struct Reading {
   std::vector<std::string> skipped;
 };
 
-// How a source does: what `status` shows of it. Times default to the epoch,
-// which stands for "never".
-struct SourceState {
-  bool connected = false;        // what it says is current
-  absl::Time since;              // when it became connected, or ceased to be; at first, its start
-  absl::Time last_event;         // when it last heard from where it reads, bookmarks included
-  absl::Time last_reading;       // when it last stated all it knows
-  std::string resource_version;  // of the API server, where one is read
-  size_t services = 0;           // that have ports
-  size_t ports = 0;
-  size_t health_check_ports = 0;  // healthCheckNodePorts: kube-proxy listens there, not guarded
-  size_t skipped = 0;             // lines in Reading::skipped, now
-  std::array<uint64_t, NPG_SOURCE_ERROR_MAX> errors{};  // by npg_source_error, since the start
-  std::string last_error;                               // one line; stays when it is over
-  std::string detail;  // where and how it reads: a path, "https://10.96.0.1:443, watch"
-
-  bool operator==(const SourceState&) const = default;
-};
+// How a source does: what `status` shows of it.
+using SourceState = abi::SourceState;
 
 // Says which ports are allocated. A failed reading is an error, never an empty
 // reading: whoever listens keeps what it was told last.
@@ -54,9 +35,8 @@ class Source {
 
   virtual ~Source() = default;
 
-  // The source's name and its bit in the nodeports map: "file", NPG_SOURCE_FILE.
-  virtual absl::string_view name() const = 0;
-  virtual npg_source bit() const = 0;
+  virtual abi::Source id() const = 0;
+  absl::string_view name() const { return abi::Name(id()); }
 
   // A local source is read before the guard is attached, and its error ends the
   // start. One that is not (an API server, which may be away when a node

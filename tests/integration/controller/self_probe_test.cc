@@ -20,6 +20,8 @@
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -36,7 +38,6 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
@@ -63,12 +64,12 @@ class SelfProbeTest : public ::testing::Test {
     cgroup_fd_ = OpenFolder(node_->cgroup().path());
     ASSERT_TRUE(cgroup_fd_);
     NPG_ASSERT_OK_AND_ASSIGN(config_.netns_cookie, dataplane::NetnsCookie(cgroup_fd_.get()));
-    config_.abi_version = NPG_ABI_VERSION;
+    config_.abi_version = abi::kVersion;
     config_.mark = kMark.value;
     config_.mark_mask = kMark.mask;
     NPG_ASSERT_OK_AND_ASSIGN(table_, dataplane::NftTable::Install(kMark));
     std::filesystem::create_directories(pins_.Root());
-    NPG_ASSERT_OK_AND_ASSIGN(guard_, dataplane::BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+    NPG_ASSERT_OK_AND_ASSIGN(guard_, dataplane::BpfGuard::Load(pins_, abi::Scope::kLoopback));
   }
 
   // Of an attached guard.
@@ -76,18 +77,17 @@ class SelfProbeTest : public ::testing::Test {
     if (!probe_) {
       const absl::Status attached = guard_->Attach(cgroup_fd_.get(), config_);
       if (!attached.ok()) return attached;
-      probe_ =
-          std::make_unique<SelfProbe>(*guard_, *table_, kMark, static_cast<npg_mode>(config_.mode));
+      probe_ = std::make_unique<SelfProbe>(*guard_, *table_, kMark, config_.mode);
     }
     return probe_->Run(cgroup_fd_.get(), nodeports_);
   }
 
-  uint64_t Counted(npg_counter counter) const { return guard_->Counter(counter).value_or(999); }
+  uint64_t Counted(abi::Counter counter) const { return guard_->Counter(counter).value_or(999); }
 
   std::unique_ptr<testing::TestNode> node_;
   dataplane::PinPaths pins_{dataplane::PinPaths::kDefaultBpffs};
   base::UniqueFd cgroup_fd_;
-  npg_config config_{};
+  abi::Config config_;
   std::unique_ptr<dataplane::NftTable> table_;
   std::unique_ptr<dataplane::BpfGuard> guard_;
   core::PortEntries nodeports_;
@@ -99,9 +99,9 @@ TEST_F(SelfProbeTest, SeesBothProgramsAtWorkAndLeavesNothingBehind) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto events, dataplane::EventsReader::Open(pins_));
   for (uint64_t round = 2; round <= 4; ++round) {
     NPG_ASSERT_OK(Probe().status());
-    EXPECT_EQ(Counted(NPG_COUNTER_PROBED), 2 * round);
+    EXPECT_EQ(Counted(abi::Counter::kProbed), 2 * round);
   }
-  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0);
+  EXPECT_EQ(Counted(abi::Counter::kExempted), 0);
   uint64_t lost = 0;
   EXPECT_THAT(events->Drain(&lost), IsEmpty());
   NPG_ASSERT_OK_AND_ASSIGN(const dataplane::GuardState state, dataplane::GuardState::Open(pins_));
@@ -174,15 +174,15 @@ TEST_F(SelfProbeTest, FailsWhereTheTableLooksForAnotherMark) {
 }
 
 TEST_F(SelfProbeTest, ObservingNeedsNeitherMarkNorTable) {
-  config_.mode = NPG_MODE_OBSERVE;
+  config_.mode = abi::Mode::kObserve;
   NPG_ASSERT_OK(table_->Remove());
   NPG_EXPECT_OK(Probe().status());
-  EXPECT_EQ(Counted(NPG_COUNTER_PROBED), 2);
-  EXPECT_EQ(Counted(NPG_COUNTER_OBSERVED), 0);
+  EXPECT_EQ(Counted(abi::Counter::kProbed), 2);
+  EXPECT_EQ(Counted(abi::Counter::kObserved), 0);
 }
 
 TEST_F(SelfProbeTest, PolicyThatIgnoresTheControllerItself) {
-  config_.default_verdict = NPG_OWNER_IGNORED;
+  config_.default_verdict = abi::OwnerVerdict::kIgnored;
   NPG_ASSERT_OK(guard_->SetOwnerPolicy({{}, {"containerd"}}));
   NPG_EXPECT_OK(Probe().status());
 }
@@ -190,7 +190,7 @@ TEST_F(SelfProbeTest, PolicyThatIgnoresTheControllerItself) {
 TEST_F(SelfProbeTest, TakesNoPortThatIsANodePort) {
   NPG_ASSERT_OK(Probe().status());
   const core::PortKey taken{probe_->ports()[0], core::Protocol::kTcp};
-  nodeports_[taken] = {NPG_SOURCE_FILE, "default/web"};
+  nodeports_[taken] = {abi::Bit(abi::Source::kFile), "default/web"};
   NPG_ASSERT_OK(guard_->ApplyNodePorts({{{taken, nodeports_[taken]}}, {}}).status());
   NPG_ASSERT_OK(Probe().status());
   EXPECT_NE(probe_->ports()[0], taken.port);
@@ -203,7 +203,7 @@ TEST_F(SelfProbeTest, ProvesACgroupThatThisProcessIsNotIn) {
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   cgroup_fd_ = OpenFolder(inner);
   NPG_EXPECT_OK(Probe().status());
-  EXPECT_EQ(Counted(NPG_COUNTER_PROBED), 2);
+  EXPECT_EQ(Counted(abi::Counter::kProbed), 2);
   // And not one that is gone.
   ASSERT_EQ(rmdir(inner.c_str()), 0);
   EXPECT_FALSE(Probe().ok());
@@ -231,7 +231,7 @@ TEST_F(SelfProbeTest, FailsWhereTheLinksAreOfAnotherCgroup) {
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   const base::UniqueFd wrong = OpenFolder(inner);
   NPG_ASSERT_OK(guard_->Attach(wrong.get(), config_));
-  SelfProbe probe(*guard_, *table_, kMark, NPG_MODE_ENFORCE);
+  SelfProbe probe(*guard_, *table_, kMark, abi::Mode::kEnforce);
   EXPECT_THAT(probe.Run(cgroup_fd_.get(), {}).status().message(),
               AllOf(HasSubstr("npg_connect4"), HasSubstr("is attached to cgroup id")));
   NPG_ASSERT_OK(guard_->Repair(cgroup_fd_.get()).status());

@@ -22,6 +22,9 @@
 #include <utility>
 #include <vector>
 
+#include "abi/convert.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -55,7 +58,7 @@ constexpr uint16_t kPort = 33589;
 
 class DataplaneTest : public ::testing::Test {
  protected:
-  void ExpectCarriedOver(const npg_port_key& key, uint32_t sources);
+  void ExpectCarriedOver(const core::PortKey& key, abi::SourceBits sources);
 
   void SetUp() override {
     NPG_ASSERT_OK_AND_ASSIGN(node_, testing::TestNode::Create());
@@ -65,9 +68,9 @@ class DataplaneTest : public ::testing::Test {
     NPG_ASSERT_OK_AND_ASSIGN(cookie_, AskNetnsCookie());
   }
 
-  npg_config Config() const {
-    npg_config config{};
-    config.abi_version = NPG_ABI_VERSION;
+  abi::Config Config() const {
+    abi::Config config;
+    config.abi_version = abi::kVersion;
     config.mark = config.mark_mask = 0x1000;
     config.netns_cookie = cookie_;
     return config;
@@ -76,7 +79,8 @@ class DataplaneTest : public ::testing::Test {
   static core::Difference Ports(const std::vector<uint16_t>& ports) {
     core::Difference difference;
     for (const uint16_t port : ports) {
-      difference.put.push_back({{port, core::Protocol::kUdp}, {NPG_SOURCE_FILE, "default/web"}});
+      difference.put.push_back(
+          {{port, core::Protocol::kUdp}, {abi::Bit(abi::Source::kFile), "default/web"}});
     }
     return difference;
   }
@@ -84,7 +88,7 @@ class DataplaneTest : public ::testing::Test {
   // A loaded, filled and attached guard.
   absl::StatusOr<std::unique_ptr<BpfGuard>> Guard(const std::vector<uint16_t>& ports = {kPort}) {
     std::filesystem::create_directories(pins_.Root());  // as the lock's holder finds it
-    absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK);
+    absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, abi::Scope::kLoopback);
     if (!guard.ok()) return guard;
     absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
     if (status.ok()) status = (*guard)->Attach(cgroup_fd_.get(), Config());
@@ -119,9 +123,9 @@ class DataplaneTest : public ::testing::Test {
   absl::StatusOr<uint64_t> Exempted() const {
     absl::StatusOr<GuardState> state = GuardState::Open(pins_);
     if (!state.ok()) return state.status();
-    absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> counters = state->Counters();
+    const absl::StatusOr<abi::Counters> counters = state->Counters();
     if (!counters.ok()) return counters.status();
-    return (*counters)[NPG_COUNTER_EXEMPTED];
+    return (*counters)[abi::Counter::kExempted];
   }
 
   std::unique_ptr<testing::TestNode> node_;
@@ -152,7 +156,7 @@ TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
 TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
   EXPECT_TRUE(absl::IsNotFound(GuardState::Open(pins_).status()));
 
@@ -165,14 +169,14 @@ TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
   ASSERT_EQ(ports.size(), 1);
   EXPECT_EQ(ports[0].first.port, kPort);
-  EXPECT_STREQ(ports[0].second.service, "default/web");
+  EXPECT_EQ(ports[0].second.service, "default/web");
 }
 
 TEST_F(DataplaneTest, AStartThatFailsLeavesNothing) {
   {
     NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
     NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                             BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                             BpfGuard::Load(pins_, abi::Scope::kLoopback));
     const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     EXPECT_FALSE(guard->Attach(not_a_cgroup.get(), Config()).ok());
     EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
@@ -210,10 +214,10 @@ TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardAsItWas) {
   const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  npg_config other = Config();
-  other.mode = NPG_MODE_OBSERVE;
+  abi::Config other = Config();
+  other.mode = abi::Mode::kObserve;
   EXPECT_FALSE(guard->Attach(not_a_cgroup.get(), other).ok());
   Connect(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
@@ -233,17 +237,17 @@ base::UniqueFd PinMap(const PinPaths& pins, const char* name, uint32_t key_size,
 }
 
 // That the next guard has the one entry of another layout: "a/b", since 42.
-void DataplaneTest::ExpectCarriedOver(const npg_port_key& key, uint32_t sources) {
+void DataplaneTest::ExpectCarriedOver(const core::PortKey& key, abi::SourceBits sources) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("1 entries carried over")));
   NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
-  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<npg_nodeport> entry, state.NodePort(key));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<abi::NodePort> entry, state.NodePort(key));
   ASSERT_TRUE(entry.has_value());
   EXPECT_EQ(entry->sources, sources);
-  EXPECT_EQ(entry->since, 42);
-  EXPECT_STREQ(entry->service, "a/b");
+  EXPECT_EQ(entry->since, absl::FromUnixSeconds(42));
+  EXPECT_EQ(entry->service, "a/b");
 }
 
 TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
@@ -256,7 +260,7 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   std::memcpy(value.service, "a/b", 4);
   ASSERT_EQ(bpf_map_update_elem(old.get(), &key, &value, BPF_ANY), 0);
 
-  ExpectCarriedOver(key, NPG_SOURCE_FILE);
+  ExpectCarriedOver(abi::FromC(key), NPG_SOURCE_FILE);
 }
 
 // A build that is rolled back finds what the newer one pinned.
@@ -274,13 +278,13 @@ TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
   value.more = ~uint64_t{0};
   ASSERT_EQ(bpf_map_update_elem(newer.get(), &key, &value, BPF_ANY), 0);
 
-  ExpectCarriedOver(key, NPG_SOURCE_KUBERNETES);
+  ExpectCarriedOver(abi::FromC(key), NPG_SOURCE_KUBERNETES);
 }
 
 TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
   const base::UniqueFd old = PinMap(pins_, "nodeports", 8, sizeof(npg_nodeport));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   EXPECT_THAT(guard->notes(), ElementsAre(HasSubstr("keys changed (8 to 4 bytes)")));
   NPG_ASSERT_OK(guard->Attach(cgroup_fd_.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
@@ -302,9 +306,9 @@ TEST_F(DataplaneTest, SaysHowManyPortsAreNew) {
   EXPECT_EQ(ports[0].first.port, kPort + 1);
 }
 
-npg_source_state StateOf(uint32_t ports) {
-  npg_source_state state{};
-  state.connected = 1;
+abi::SourceState StateOf(size_t ports) {
+  abi::SourceState state;
+  state.connected = true;
   state.ports = ports;
   return state;
 }
@@ -312,16 +316,16 @@ npg_source_state StateOf(uint32_t ports) {
 TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
   {
     NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
-    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
-    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_NETFILTER, StateOf(2)));
-    NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(3)));
+    NPG_ASSERT_OK(guard->SetSourceState(abi::Source::kFile, StateOf(1)));
+    NPG_ASSERT_OK(guard->SetSourceState(abi::Source::kNetfilter, StateOf(2)));
+    NPG_ASSERT_OK(guard->SetSourceState(abi::Source::kFile, StateOf(3)));
   }
   NPG_ASSERT_OK_AND_ASSIGN(GuardState state, GuardState::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(auto sources, state.Sources());
   ASSERT_EQ(sources.size(), 2);
-  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(sources[0].first, abi::Source::kNetfilter);
   EXPECT_EQ(sources[0].second.ports, 2);
-  EXPECT_EQ(sources[1].first.source, uint32_t{NPG_SOURCE_FILE});
+  EXPECT_EQ(sources[1].first, abi::Source::kFile);
   EXPECT_EQ(sources[1].second.ports, 3);
   NPG_ASSERT_OK_AND_ASSIGN(
       const std::string dump,
@@ -329,10 +333,11 @@ TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
   EXPECT_THAT(dump, HasSubstr("\"health_check_ports\": 0"));
 
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
-  NPG_ASSERT_OK(guard->KeepSourceStates(NPG_SOURCE_FILE | NPG_SOURCE_KUBERNETES));
+  NPG_ASSERT_OK(
+      guard->KeepSourceStates(abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kKubernetes)));
   NPG_ASSERT_OK_AND_ASSIGN(sources, state.Sources());
   ASSERT_EQ(sources.size(), 1);
-  EXPECT_EQ(sources[0].first.source, uint32_t{NPG_SOURCE_FILE});
+  EXPECT_EQ(sources[0].first, abi::Source::kFile);
 }
 
 // As a build left them that did not have the map: no ABI version lies between.
@@ -351,7 +356,7 @@ TEST_F(DataplaneTest, PinsWithoutSourcesAreReadAndAdopted) {
   EXPECT_THAT(guard->notes(), IsEmpty());
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
   EXPECT_EQ(exempted, 1) << "the counters live on";
-  NPG_ASSERT_OK(guard->SetSourceState(NPG_SOURCE_FILE, StateOf(1)));
+  NPG_ASSERT_OK(guard->SetSourceState(abi::Source::kFile, StateOf(1)));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
   EXPECT_EQ(sources.size(), 1);
@@ -401,7 +406,7 @@ TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
   base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   std::filesystem::create_directories(pins_.Root());
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
   ASSERT_EQ(rmdir(child.c_str()), 0);
   // The kernel detaches a while later.
@@ -423,7 +428,7 @@ TEST_F(DataplaneTest, AnotherCgroupTakesTheLinksAlong) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
   const base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
-                           BpfGuard::Load(pins_, NPG_SCOPE_LOOPBACK));
+                           BpfGuard::Load(pins_, abi::Scope::kLoopback));
   NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
   NPG_ASSERT_OK_AND_ASSIGN(
       const std::string attached,
@@ -500,10 +505,9 @@ TEST_F(DataplaneTest, ReadersOfEventsDoNotStealFromEachOther) {
   for (int i = 0; i < 3; ++i) Connect(kPort);
   uint64_t lost = 0;
   for (EventsReader* reader : {first.get(), second.get()}) {
-    const std::vector<npg_event> events = reader->Drain(&lost);
+    const std::vector<abi::Event> events = reader->Drain(&lost);
     ASSERT_EQ(events.size(), 3);
-    EXPECT_EQ(events[0].port, kPort);
-    EXPECT_EQ(events[0].protocol, IPPROTO_UDP);
+    EXPECT_EQ(events[0].port, (core::PortKey{kPort, core::Protocol::kUdp}));
     EXPECT_EQ(events[0].pid, static_cast<uint32_t>(getpid()));
     EXPECT_THAT(reader->Drain(&lost), IsEmpty());
   }

@@ -72,7 +72,7 @@ class GuardKubernetesSourceTest : public GuardTest {
     NPG_ASSERT_OK_AND_ASSIGN(guard_, GuardProcess::Start(node(), arguments));
   }
 
-  // Which sources want the port: npg_source bits, 0 when it is not in the map.
+  // Which sources want the port: abi::SourceBits, 0 when it is not in the map.
   uint32_t Sources(uint16_t port) const {
     const auto entry = maps().NodePort(port, Transport::kTcp);
     return entry.ok() && entry->has_value() ? (*entry)->sources : 0;

@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
@@ -87,7 +88,7 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(run.sources.kube_context, "");
   EXPECT_EQ(run.sources.kube_api_server, "");
   EXPECT_FALSE(run.sources.in_cluster);
-  EXPECT_FALSE(run.observe);
+  EXPECT_EQ(run.mode, abi::Mode::kEnforce);
   EXPECT_EQ(run.mark.value, 0x1000U);
   EXPECT_EQ(run.mark.mask, 0x1000U);
   EXPECT_THAT(run.owners.ignored, ElementsAre("kube-proxy", "ovnkube"));
@@ -161,7 +162,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
   EXPECT_EQ(run.sources.kubeconfig, "k.yaml");
   EXPECT_EQ(run.sources.kube_context, "c");
   EXPECT_EQ(run.sources.kube_api_server, "https://192.0.2.1:6443");
-  EXPECT_TRUE(run.observe);
+  EXPECT_EQ(run.mode, abi::Mode::kObserve);
   EXPECT_EQ(run.node.cgroup, "/cg");
   EXPECT_EQ(run.node.bpffs, "/bpf");
   EXPECT_EQ(run.mark.value, 0x10U);
@@ -177,7 +178,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
 TEST(CommandLineTest, FlagsOfDoctor) {
   NPG_ASSERT_OK_AND_ASSIGN(const DoctorOptions plain, ParseAs<DoctorOptions>("doctor"));
   EXPECT_FALSE(plain.mark.has_value()) << "the one of a guard that is loaded";
-  EXPECT_FALSE(plain.local_scope);
+  EXPECT_EQ(plain.scope, abi::Scope::kLoopback);
   EXPECT_THAT(plain.sources.sources, ElementsAre("auto"));
   NPG_ASSERT_OK_AND_ASSIGN(
       const DoctorOptions doctor,
@@ -186,7 +187,7 @@ TEST(CommandLineTest, FlagsOfDoctor) {
   ASSERT_TRUE(doctor.mark.has_value());
   EXPECT_EQ(doctor.mark->value, 0x800U);
   EXPECT_EQ(doctor.mark->mask, 0x800U);
-  EXPECT_TRUE(doctor.local_scope);
+  EXPECT_EQ(doctor.scope, abi::Scope::kLocal);
   EXPECT_EQ(doctor.sources.nodeports_file, "p");
   EXPECT_EQ(doctor.node.cgroup, "/cg");
   EXPECT_EQ(doctor.node.bpffs, "/bpf");
@@ -197,7 +198,7 @@ TEST(CommandLineTest, FlagsOfDoctor) {
 TEST(CommandLineTest, TheLastOfASingleFlagCounts) {
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
                            ParseAs<RunOptions>("run --mode observe --mode enforce"));
-  EXPECT_FALSE(run.observe);
+  EXPECT_EQ(run.mode, abi::Mode::kEnforce);
 }
 
 TEST(CommandLineTest, UnknownFlagsAndCommandsAreNamed) {
@@ -340,7 +341,7 @@ TEST(CommandLineTest, EnvironmentStandsInForFlags) {
                                // Kubernetes sets such for a Service of that name.
                                {"NODEPORT_GUARD_PORT", "tcp://10.0.0.1:80"}};
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run", variables));
-  EXPECT_TRUE(run.observe);
+  EXPECT_EQ(run.mode, abi::Mode::kObserve);
   EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
   EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
   EXPECT_TRUE(run.detach_on_exit);
@@ -366,7 +367,7 @@ TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
                                {"NODEPORT_GUARD_CONFIG", config.path()}};
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run,
                            ParseAs<RunOptions>("run --mode enforce", variables));
-  EXPECT_FALSE(run.observe) << "flag";
+  EXPECT_EQ(run.mode, abi::Mode::kEnforce) << "flag";
   EXPECT_EQ(run.log_level, "warn") << "environment";
   EXPECT_TRUE(run.log_json) << "config";
   EXPECT_THAT(run.owners.ignored, ElementsAre("one", "two")) << "config";
@@ -484,7 +485,10 @@ std::string Effective(const std::vector<std::string>& named, const std::string& 
   options.nodeports_file = nodeports_file;
   const auto sources = EffectiveSources(options);
   NPG_EXPECT_OK(sources);
-  return sources.ok() ? absl::StrJoin(*sources, " ") : "";
+  if (!sources.ok()) return "";
+  return absl::StrJoin(*sources, " ", [](std::string* out, abi::Source source) {
+    absl::StrAppend(out, abi::Name(source));
+  });
 }
 
 TEST(EffectiveSourcesTest, AutoIsNetfilterAndWhatTheOtherFlagsAndThePodAdd) {

@@ -2,16 +2,12 @@
 #include "cli/event_text.h"
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 
-#include <algorithm>
-#include <array>
-#include <cstdint>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "absl/time/time.h"
-#include "guard_abi.h"
+#include "core/port.h"
 #include "unit/cli/facts.h"
 
 namespace npg::cli::event_text_test {
@@ -22,21 +18,18 @@ EventFacts MakeEvent() {
   facts.event.pid = 712;
   facts.event.uid = 0;
   facts.event.cgroup_id = 99;
-  SetField(facts.event.comm, "kubelet");
-  const std::array<uint8_t, 16> address = Address("127.0.0.1");
-  std::copy(address.begin(), address.end(), facts.event.address);
-  const std::array<uint8_t, 16> wildcard = Address("::");
-  std::copy(wildcard.begin(), wildcard.end(), facts.event.listener_address);
-  facts.event.port = 33589;
-  facts.event.protocol = IPPROTO_TCP;
+  facts.event.comm = "kubelet";
+  facts.event.address = Address("127.0.0.1");
+  facts.event.listener_address = Address("::");
+  facts.event.port = {33589, core::Protocol::kTcp};
   facts.time = absl::FromUnixMillis(kNow * 1000 + 789);
   facts.client_cgroup = "/system.slice/kubelet.service";
   facts.listener_cgroup = "/system.slice/containerd.service";
   facts.nodeport.emplace();
-  SetField(facts.nodeport->service, "default/web");
+  facts.nodeport->service = "default/web";
   facts.listener.emplace();
   facts.listener->pid = 812;
-  SetField(facts.listener->comm, "containerd");
+  facts.listener->comm = "containerd";
   return facts;
 }
 
@@ -51,15 +44,15 @@ TEST(EventTextTest, WithoutWhatIsNotKnown) {
   facts.nodeport.reset();
   facts.listener.reset();
   facts.client_cgroup = "/";
-  facts.event.observed = 1;
-  facts.event.protocol = IPPROTO_UDP;
+  facts.event.observed = true;
+  facts.event.port.protocol = core::Protocol::kUdp;
   EXPECT_EQ(EventText(facts),
             "12:00:00.789  33589/udp  observed  kubelet[712] -> 127.0.0.1  listener on [::]");
 }
 
 TEST(EventTextTest, AProcessNameCannotCommandTheTerminal) {
   EventFacts facts = MakeEvent();
-  SetField(facts.event.comm, "\x1b[2J\n");
+  facts.event.comm = "\x1b[2J\n";
   EXPECT_EQ(EventText(facts).find('\x1b'), std::string::npos);
   EXPECT_EQ(EventText(facts).find('\n'), std::string::npos);
 }

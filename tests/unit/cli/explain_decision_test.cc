@@ -11,15 +11,16 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "cli/explain_report.h"
-#include "cli/guard_facts.h"
 #include "core/decision.h"
 #include "core/decision_rows.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "guard_abi.h"
 #include "guard_decide.h"
+#include "inspect/guard_facts.h"
 #include "unit/cli/facts.h"
 #include "unit/core/decide_env.h"
 
@@ -48,12 +49,11 @@ RandomNode MakeRandomNode(std::mt19937& random) {
   node.facts.nodeports.clear();
   AddNodePort(node.facts, kPort - 1, "default/other");
   if (node.env.nodeport) {
-    AddNodePort(node.facts, kPort, "default/web", NPG_SOURCE_FILE,
-                static_cast<uint8_t>(node.key.protocol));
+    AddNodePort(node.facts, kPort, "default/web", abi::Bit(abi::Source::kFile), node.key.protocol);
   }
 
   node.env.guards_local = std::uniform_int_distribution<int>(0, 3)(random) != 0;
-  node.facts.config.scope = node.env.guards_local ? NPG_SCOPE_LOCAL : NPG_SCOPE_LOOPBACK;
+  node.facts.config.scope = node.env.guards_local ? abi::Scope::kLocal : abi::Scope::kLoopback;
   node.facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
 
   node.env.guarded_netns = yes();
@@ -67,7 +67,8 @@ RandomNode MakeRandomNode(std::mt19937& random) {
       {"10.0.0.5", NPG_DST_ELSEWHERE4}, {"2001:db8::5", NPG_DST_ELSEWHERE6}};
   node.env.listener = yes() && node.env.guarded_netns;
   node.facts.listeners.clear();
-  node.facts.config.default_verdict = yes() ? NPG_OWNER_GUARDED : NPG_OWNER_IGNORED;
+  node.facts.config.default_verdict =
+      yes() ? abi::OwnerVerdict::kGuarded : abi::OwnerVerdict::kIgnored;
   if (node.env.listener) {
     const auto& [address, destination] =
         addresses[std::uniform_int_distribution<size_t>(0, addresses.size() - 1)(random)];
@@ -75,16 +76,17 @@ RandomNode MakeRandomNode(std::mt19937& random) {
     const core::Listener listener =
         MakeListener(address, kPort, "containerd", 812, node.key.protocol);
     node.facts.listeners.push_back(listener);
-    uint32_t verdict = node.facts.config.default_verdict;
+    abi::OwnerVerdict verdict = node.facts.config.default_verdict;
     if (!yes()) {
-      verdict = verdict == NPG_OWNER_GUARDED ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
-      Classify(node.facts, listener, static_cast<npg_owner_verdict>(verdict), "containerd", 812);
+      verdict = verdict == abi::OwnerVerdict::kGuarded ? abi::OwnerVerdict::kIgnored
+                                                       : abi::OwnerVerdict::kGuarded;
+      Classify(node.facts, listener, verdict, "containerd", 812);
     }
-    node.env.not_ignored = verdict == NPG_OWNER_GUARDED;
+    node.env.not_ignored = verdict == abi::OwnerVerdict::kGuarded;
   }
 
   node.env.enforce = yes();
-  node.facts.config.mode = node.env.enforce ? NPG_MODE_ENFORCE : NPG_MODE_OBSERVE;
+  node.facts.config.mode = node.env.enforce ? abi::Mode::kEnforce : abi::Mode::kObserve;
   return node;
 }
 

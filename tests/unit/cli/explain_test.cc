@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -10,14 +9,14 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
 #include "cli/args/options.h"
 #include "cli/explain_report.h"
-#include "cli/guard_facts.h"
 #include "core/decision_rows.h"
 #include "core/port.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
 #include "unit/cli/facts.h"
 
 namespace npg::cli::explain_test {
@@ -122,7 +121,7 @@ TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
 TEST(ExplainTest, AnIgnoredOwner) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowThatSaidNo(walk), 6);
   EXPECT_EQ(walk.sentence,
@@ -132,7 +131,7 @@ TEST(ExplainTest, AnIgnoredOwner) {
 
 TEST(ExplainTest, ObserveMode) {
   GuardFacts facts = MakeFacts();
-  facts.config.mode = NPG_MODE_OBSERVE;
+  facts.config.mode = abi::Mode::kObserve;
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowThatSaidNo(walk), 7);
   EXPECT_EQ(walk.sentence,
@@ -143,7 +142,7 @@ TEST(ExplainTest, ObserveMode) {
 TEST(ExplainTest, MarkFailuresAreToldInTheRow) {
   GuardFacts facts = MakeFacts();
   EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, has not failed yet");
-  facts.counters[NPG_COUNTER_MARK_FAILED] = 3;
+  facts.counters[abi::Counter::kMarkFailed] = 3;
   EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, failed 3 times");
 }
 
@@ -197,7 +196,7 @@ TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
   ExplainOptions options;
   options.port = 33589;
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp));
-  AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
+  AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile), core::Protocol::kUdp);
   const core::PortKey udp = {33589, core::Protocol::kUdp};
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp, udp));
   options.protocol = core::Protocol::kUdp;
@@ -209,7 +208,7 @@ TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
 
 TEST(ExplainTest, UdpHasRowsOfItsOwn) {
   GuardFacts facts = MakeFacts();
-  AddNodePort(facts, 33589, "default/dns", NPG_SOURCE_FILE, IPPROTO_UDP);
+  AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile), core::Protocol::kUdp);
   facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
   const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
   EXPECT_EQ(walk.rows[1].fact, "udp");
@@ -222,16 +221,16 @@ TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
   GuardFacts facts = MakeFacts();
   const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
   EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
-  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_IGNORED));
-  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  facts.policy.push_back(MakePolicy("containerd", abi::OwnerVerdict::kIgnored));
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
   EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassIgnoredOwner);
 
-  facts.config.default_verdict = NPG_OWNER_IGNORED;
-  facts.policy = {MakePolicy("kubelet", NPG_OWNER_GUARDED)};
+  facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
+  facts.policy = {MakePolicy("kubelet", abi::OwnerVerdict::kGuarded)};
   EXPECT_EQ(fact(), "ignored: --only-process does not name containerd (kubelet)");
-  facts.policy.push_back(MakePolicy("containerd", NPG_OWNER_GUARDED));
-  facts.classified[0].second.verdict = NPG_OWNER_GUARDED;
+  facts.policy.push_back(MakePolicy("containerd", abi::OwnerVerdict::kGuarded));
+  facts.classified[0].second.verdict = abi::OwnerVerdict::kGuarded;
   EXPECT_EQ(fact(), "guarded: --only-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kExempt);
 }
@@ -239,7 +238,7 @@ TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
 // The program goes by the entry, whatever the policy would say by now.
 TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
   GuardFacts facts = MakeFacts();
-  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "containerd", 812);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kPassIgnoredOwner);
   EXPECT_EQ(walk.rows[5].fact,
@@ -260,7 +259,7 @@ TEST(ExplainTest, AnOwnAddressInScope) {
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   // Out of scope, nobody listens where the question is.
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassNoListener);
-  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.config.scope = abi::Scope::kLocal;
   facts.own = {Address("10.0.0.5")};
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
@@ -299,7 +298,7 @@ TEST(ExplainTest, EndsInTheSentenceAndFits80Columns) {
   ExplainOptions options;
   options.port = 33589;
   const ExplainReport report = MakeExplainReport(facts, options);
-  const std::string text = RenderExplain(report, facts, {});
+  const std::string text = RenderExplain(report, {});
   EXPECT_THAT(text, StartsWith("A connect to 127.0.0.1:33589 (tcp)\n"
                                "  ROW  QUESTION               FACT"));
   EXPECT_THAT(text,
@@ -315,7 +314,7 @@ TEST(ExplainTest, JsonHasTheSame) {
   const GuardFacts facts = MakeFacts();
   ExplainOptions options;
   options.port = 33589;
-  const nlohmann::ordered_json json = ExplainJson(MakeExplainReport(facts, options), facts);
+  const nlohmann::ordered_json json = ExplainJson(MakeExplainReport(facts, options));
   EXPECT_EQ(json["healthy"], true);
   const nlohmann::ordered_json& walk = json["walks"][0];
   EXPECT_EQ(walk["port"], 33589);

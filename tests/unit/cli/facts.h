@@ -6,22 +6,24 @@
 #include <netinet/in.h>
 
 #include <array>
-#include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <string>
 #include <utility>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/time/time.h"
-#include "cli/guard_facts.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
 
 // Facts of a node that needs no kernel, for tests of what is said about them.
 namespace npg::cli {
+
+using inspect::GuardFacts;
+using inspect::LinkFact;
 
 inline constexpr int64_t kNow = 1'793'620'800;           // 2026-11-02T12:00:00Z
 inline constexpr uint64_t kNowBoot = 1'000'000'000'000;  // up for 1000 s
@@ -32,11 +34,6 @@ inline std::array<uint8_t, 16> Address(const std::string& text) {
   const std::string v6 = text.find(':') == std::string::npos ? "::ffff:" + text : text;
   inet_pton(AF_INET6, v6.c_str(), address.data());
   return address;
-}
-
-template <size_t N>
-void SetField(char (&field)[N], const std::string& text) {  // NOLINT(modernize-avoid-c-arrays)
-  text.copy(field, N);
 }
 
 inline core::Listener MakeListener(const std::string& address, uint16_t port,
@@ -55,46 +52,39 @@ inline core::Listener MakeListener(const std::string& address, uint16_t port,
   return listener;
 }
 
-inline std::pair<npg_policy_key, npg_policy> MakePolicy(const std::string& comm,
-                                                        npg_owner_verdict verdict) {
-  npg_policy_key key{};
-  SetField(key.comm, comm);
-  return {key, npg_policy{static_cast<uint32_t>(verdict)}};
+inline std::pair<std::string, abi::OwnerVerdict> MakePolicy(const std::string& comm,
+                                                            abi::OwnerVerdict verdict) {
+  return {comm, verdict};
 }
 
 inline void AddNodePort(GuardFacts& facts, uint16_t port, const std::string& service,
-                        uint32_t sources = NPG_SOURCE_NETFILTER, uint8_t protocol = IPPROTO_TCP) {
-  npg_nodeport nodeport{};
-  nodeport.sources = sources;
-  nodeport.since = static_cast<uint64_t>(kNow - int64_t{3} * 86400);
-  SetField(nodeport.service, service);
-  facts.nodeports.emplace_back(npg_port_key{port, protocol, 0}, nodeport);
+                        abi::SourceBits sources = abi::Bit(abi::Source::kNetfilter),
+                        core::Protocol protocol = core::Protocol::kTcp) {
+  facts.nodeports.emplace_back(
+      core::PortKey{port, protocol},
+      abi::NodePort{sources, absl::FromUnixSeconds(kNow - int64_t{3} * 86400), service});
 }
 
-inline void Classify(GuardFacts& facts, const core::Listener& listener, npg_owner_verdict verdict,
+inline void Classify(GuardFacts& facts, const core::Listener& listener, abi::OwnerVerdict verdict,
                      const std::string& comm, uint32_t pid) {
-  npg_listener_key key{};
-  std::memcpy(key.address, listener.address.data(), sizeof(key.address));
-  key.port = listener.key.port;
-  key.protocol = static_cast<uint8_t>(listener.key.protocol);
-  npg_listener value{};
+  abi::Listener value;
   value.verdict = verdict;
   value.pid = pid;
-  SetField(value.comm, comm);
-  facts.classified.emplace_back(key, value);
+  value.comm = comm;
+  facts.classified.emplace_back(abi::ListenerKey{listener.key, listener.address}, value);
 }
 
 // A source that works: 3 ports of 2 Services, connected for an hour.
-inline npg_source_state& AddSource(GuardFacts& facts, npg_source source,
+inline abi::SourceState& AddSource(GuardFacts& facts, abi::Source source,
                                    const std::string& detail = "") {
-  npg_source_state state{};
-  state.connected = 1;
+  abi::SourceState state;
+  state.connected = true;
   state.services = 2;
   state.ports = 3;
-  state.since = static_cast<uint64_t>(kNow) - 3600;
-  state.last_event = state.last_reading = static_cast<uint64_t>(kNow) - 2;
-  SetField(state.detail, detail);
-  facts.sources.emplace_back(npg_source_key{source}, state);
+  state.since = absl::FromUnixSeconds(kNow - 3600);
+  state.last_event = state.last_reading = absl::FromUnixSeconds(kNow - 2);
+  state.detail = detail;
+  facts.sources.emplace_back(source, state);
   return facts.sources.back().second;
 }
 
@@ -103,24 +93,24 @@ inline npg_source_state& AddSource(GuardFacts& facts, npg_source source,
 inline GuardFacts MakeFacts() {
   GuardFacts facts;
   facts.bpffs = "/sys/fs/bpf";
-  facts.config.abi_version = NPG_ABI_VERSION;
-  facts.config.mode = NPG_MODE_ENFORCE;
+  facts.config.abi_version = abi::kVersion;
+  facts.config.mode = abi::Mode::kEnforce;
   facts.config.mark = 0x1000;
   facts.config.mark_mask = 0x1000;
   facts.config.netns_cookie = 1;
-  facts.config.started = static_cast<uint64_t>(kNow) - 3600;
-  SetField(facts.config.version, "0.1.0");
-  facts.policy = {MakePolicy("kube-proxy", NPG_OWNER_IGNORED),
-                  MakePolicy("ovnkube", NPG_OWNER_IGNORED)};
+  facts.config.started = absl::FromUnixSeconds(kNow - 3600);
+  facts.config.version = "0.1.0";
+  facts.policy = {MakePolicy("kube-proxy", abi::OwnerVerdict::kIgnored),
+                  MakePolicy("ovnkube", abi::OwnerVerdict::kIgnored)};
   facts.controller = 4711;
   facts.same_netns = true;
   AddNodePort(facts, 33589, "default/web");
-  npg_port_stats stats{};
+  abi::PortStats stats;
   stats.exempted = 42;
   stats.observed = 7;
-  stats.last = kNowBoot - 120'000'000'000;
-  facts.stats.emplace_back(npg_port_key{33589, IPPROTO_TCP, 0}, stats);
-  facts.counters[NPG_COUNTER_EXEMPTED] = 42;
+  stats.last_boot_ns = kNowBoot - 120'000'000'000;
+  facts.stats.emplace_back(core::PortKey{33589, core::Protocol::kTcp}, stats);
+  facts.counters[abi::Counter::kExempted] = 42;
   for (const char* name : dataplane::kLinkNames) {
     facts.links.push_back({{name, 1, 2, 1}, "/sys/fs/cgroup"});
   }

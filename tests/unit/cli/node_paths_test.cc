@@ -20,7 +20,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
-using ::testing::IsEmpty;
 
 // What ElementsAre() is to find.
 auto Mount(const std::string& path, const std::string& root = "/") {
@@ -127,11 +126,6 @@ TEST_F(NodePathsTest, ABpffsThatIsNoneSaysHowToMountIt) {
   EXPECT_THAT(std::string(missing.message()),
               HasSubstr("mkdir -p /nowhere && mount -t bpf bpf /nowhere"));
   EXPECT_EQ(ExitCode(CheckBpffs(File("file", ""))), kExitNotCapable);
-}
-
-TEST_F(NodePathsTest, UnknownCgroupsHaveNoPath) {
-  EXPECT_THAT(CgroupPath("/nowhere", 1), IsEmpty());
-  EXPECT_THAT(CgroupPath(folder_, 0xffffffffffffffff), IsEmpty());
 }
 
 }  // namespace

@@ -7,10 +7,11 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "abi/names.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
 #include "core/port.h"
-#include "guard_abi.h"
+#include "inspect/scan.h"
 #include "unit/cli/facts.h"
 
 namespace npg::cli::scan_test {
@@ -20,10 +21,10 @@ using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
-ScanFacts MakeScanFacts() {
-  ScanFacts facts;
-  facts.ports[{33589, core::Protocol::kTcp}] = {NPG_SOURCE_NETFILTER, "default/web"};
-  facts.ports[{30080, core::Protocol::kTcp}] = {NPG_SOURCE_NETFILTER, ""};
+inspect::ScanFacts MakeScanFacts() {
+  inspect::ScanFacts facts;
+  facts.ports[{33589, core::Protocol::kTcp}] = {abi::Bit(abi::Source::kNetfilter), "default/web"};
+  facts.ports[{30080, core::Protocol::kTcp}] = {abi::Bit(abi::Source::kNetfilter), ""};
   facts.sources = {{"netfilter", 2}};
   facts.listeners = 11;
   facts.candidates = {MakeListener("127.0.0.1", 33589, "containerd", 812)};
@@ -31,8 +32,8 @@ ScanFacts MakeScanFacts() {
 }
 
 TEST(ScanTest, NamesConflictsAndWhatToDo) {
-  const ScanFacts facts = MakeScanFacts();
-  const ScanReport report = MakeScanReport(facts, {{"kube-proxy"}, {}});
+  const inspect::ScanFacts facts = MakeScanFacts();
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(RenderScan(report, {}),
             "Conflicts: 1 listener has the port of a NodePort\n"
@@ -48,34 +49,34 @@ TEST(ScanTest, NamesConflictsAndWhatToDo) {
 }
 
 TEST(ScanTest, WithoutConflictsSaysHowMuchWasLookedAt) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates.clear();
-  EXPECT_EQ(RenderScan(MakeScanReport(facts, {}), {}),
+  EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
             "No conflicts: 2 NodePorts (netfilter 2) and 11 listeners looked at.\n");
 }
 
 TEST(ScanTest, AGuardThatIsLoadedIsMentioned) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.guarded = true;
-  EXPECT_THAT(RenderScan(MakeScanReport(facts, {}), {}),
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
               HasSubstr("A guard is loaded: see 'nodeport-guard status'.\n"));
 }
 
 TEST(ScanTest, ProcessesThatOnlyHoldPortsAreNoConflict) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates = {MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
-  const ScanReport report = MakeScanReport(facts, {{"kube-proxy"}, {}});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.ignored, SizeIs(1));
   EXPECT_THAT(RenderScan(report, {}),
               HasSubstr("Ignored, by --ignore-process or --only-process:\n"));
-  EXPECT_THAT(MakeScanReport(facts, {}).conflicts, SizeIs(1));
+  EXPECT_THAT(inspect::MakeScanReport(facts, {}).conflicts, SizeIs(1));
 }
 
 TEST(ScanTest, OnlyTheNamedAreVictims) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates.push_back(MakeListener("127.0.0.1", 30080, "agent", 7));
-  const ScanReport report = MakeScanReport(facts, {{}, {"containerd"}});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{}, {"containerd"}});
   ASSERT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(report.conflicts[0].key.port, 33589);
   ASSERT_THAT(report.ignored, SizeIs(1));
@@ -84,20 +85,20 @@ TEST(ScanTest, OnlyTheNamedAreVictims) {
 
 // Somebody who is not known may be a victim.
 TEST(ScanTest, AnUnknownOwnerIsNotIgnored) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
-  EXPECT_THAT(MakeScanReport(facts, {{}, {"containerd"}}).conflicts, SizeIs(1));
+  EXPECT_THAT(inspect::MakeScanReport(facts, {{}, {"containerd"}}).conflicts, SizeIs(1));
 }
 
 TEST(ScanTest, TellsWhatALoadedGuardHasCounted) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.guarded = true;
   facts.now = absl::FromUnixSeconds(kNow);
   facts.histories[{33589, core::Protocol::kTcp}] = {facts.now - absl::Hours(72), 42, 0,
                                                     facts.now - absl::Minutes(2)};
-  const ScanReport report = MakeScanReport(facts, {});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {});
   EXPECT_THAT(RenderScan(report, {}), HasSubstr("containerd[812]        42  2m ago  3d ago\n"));
-  const nlohmann::ordered_json json = ScanJson(report)["conflicts"][0];
+  const nlohmann::ordered_json json = inspect::ScanJson(report)["conflicts"][0];
   EXPECT_EQ(json["exempted"], 42);
   EXPECT_EQ(json["last"], "2026-11-02T11:58:00Z");
   EXPECT_EQ(json["since"], "2026-10-30T12:00:00Z");
@@ -105,13 +106,13 @@ TEST(ScanTest, TellsWhatALoadedGuardHasCounted) {
 }
 
 TEST(ScanTest, SaysWhatItCouldNotSee) {
-  ScanFacts facts = MakeScanFacts();
+  inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
   facts.candidates[0].uid = 1000;
   facts.gaps.unreadable_processes = 40;
   facts.skipped = {"item 3: port 70000 is outside 1-65535"};
   facts.failed_sources = {"source file: open ports.yaml: No such file or directory"};
-  const std::string text = RenderScan(MakeScanReport(facts, {{"kube-proxy"}, {}}), {});
+  const std::string text = RenderScan(inspect::MakeScanReport(facts, {{"kube-proxy"}, {}}), {});
   EXPECT_THAT(text, HasSubstr("  uid 1000\n"));
   EXPECT_THAT(text, HasSubstr("Note: not looked at: source file: open ports.yaml: No such file or "
                               "directory\n"));
@@ -121,8 +122,8 @@ TEST(ScanTest, SaysWhatItCouldNotSee) {
 }
 
 TEST(ScanTest, JsonHasTheSame) {
-  const ScanFacts facts = MakeScanFacts();
-  const nlohmann::ordered_json json = ScanJson(MakeScanReport(facts, {}));
+  const inspect::ScanFacts facts = MakeScanFacts();
+  const nlohmann::ordered_json json = inspect::ScanJson(inspect::MakeScanReport(facts, {}));
   EXPECT_EQ(json["conflicts"][0]["port"], 33589);
   EXPECT_EQ(json["conflicts"][0]["sources"][0], "netfilter");
   EXPECT_EQ(json["conflicts"][0]["owner"]["comm"], "containerd");

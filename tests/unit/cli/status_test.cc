@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
-#include "cli/guard_facts.h"
-#include "cli/guard_text.h"
 #include "cli/status_report.h"
 #include "core/port.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
+#include "inspect/json.h"
+#include "inspect/status.h"
+#include "inspect/text.h"
 #include "unit/cli/facts.h"
 
 namespace npg::cli::status_test {
@@ -25,7 +27,7 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-std::string Render(const GuardFacts& facts) { return RenderStatus(MakeStatusReport(facts), {}); }
+std::string Render(const GuardFacts& facts) { return RenderStatus(inspect::MakeStatus(facts), {}); }
 
 TEST(StatusTest, ConflictsComeFirst) {
   const GuardFacts facts = MakeFacts();
@@ -49,7 +51,8 @@ TEST(StatusTest, NamesThePodOfAnOwner) {
               HasSubstr("  containerd[812]  uid 0, /usr/bin/containerd, pod\n"
                         "                   0d5f3a1c-7b2e-4c8d-9e6f-112233445566 cri-o container\n"
                         "                   aaaaaaaaaaaa, shared by 2 processes\n"));
-  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["conflicts"][0]["owner"];
+  const nlohmann::ordered_json json =
+      inspect::StatusJson(inspect::MakeStatus(facts))["conflicts"][0]["owner"];
   EXPECT_EQ(json["unit"], nullptr);
   EXPECT_EQ(json["pod_uid"], "0d5f3a1c-7b2e-4c8d-9e6f-112233445566");
   EXPECT_EQ(json["container_id"], std::string(64, 'a'));
@@ -63,14 +66,14 @@ TEST(StatusTest, TellsThePolicyAndTheScope) {
   EXPECT_THAT(Render(facts),
               HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
                         "              (--ignore-process)\n"));
-  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.config.scope = abi::Scope::kLocal;
   facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
-  facts.config.default_verdict = NPG_OWNER_IGNORED;
-  facts.policy = {MakePolicy("containerd", NPG_OWNER_GUARDED)};
+  facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
+  facts.policy = {MakePolicy("containerd", abi::OwnerVerdict::kGuarded)};
   EXPECT_THAT(Render(facts), HasSubstr("; 2\n              addresses besides loopback\n"));
   EXPECT_THAT(Render(facts), HasSubstr("  listeners   only those of containerd are guarded "
                                        "(--only-process)\n"));
-  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"];
+  const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"];
   EXPECT_EQ(json["scope"], "local");
   EXPECT_EQ(json["own_addresses"], (nlohmann::ordered_json{"10.0.0.5", "2001:db8::5"}));
   EXPECT_EQ(json["only_process"], nlohmann::ordered_json{"containerd"});
@@ -81,15 +84,15 @@ TEST(StatusTest, OwnAddressesInScopeHaveConflicts) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   facts.own = {Address("10.0.0.5")};
-  EXPECT_EQ(MakeStatusReport(facts).conflicts.size(), 1U);
+  EXPECT_EQ(inspect::MakeStatus(facts).conflicts.size(), 1U);
 }
 
 // An owner that no entry names is judged as the program judges it.
 TEST(StatusTest, WithoutAnEntryTheDefaultHolds) {
   GuardFacts facts = MakeFacts();
-  EXPECT_FALSE(MakeStatusReport(facts).conflicts[0].ignored);
-  facts.config.default_verdict = NPG_OWNER_IGNORED;
-  EXPECT_TRUE(MakeStatusReport(facts).conflicts[0].ignored);
+  EXPECT_FALSE(inspect::MakeStatus(facts).conflicts[0].ignored);
+  facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
+  EXPECT_TRUE(inspect::MakeStatus(facts).conflicts[0].ignored);
 }
 
 TEST(StatusTest, TellsEachPartOfTheGuard) {
@@ -116,9 +119,9 @@ TEST(StatusTest, Fits80Columns) {
   facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000, 10'000, 65'536};
   facts.controller = 0;
   facts.kube_proxy_nftables = true;
-  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://api.example:6443");
+  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes, "https://api.example:6443");
   api.health_check_ports = api.skipped = 12345;
-  SetField(api.resource_version, "18446744073709551615");
+  api.resource_version = "18446744073709551615";
   for (auto& errors : api.errors) errors = 1'000'000;
   for (const std::string& line : std::vector<std::string>(absl::StrSplit(Render(facts), '\n'))) {
     EXPECT_LE(line.size(), 80U) << line;
@@ -138,20 +141,20 @@ TEST(StatusTest, ListenersElsewhereAreNoConflict) {
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3),
                      MakeListener("127.0.0.1", 33590, "kubelet", 4),
                      MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp)};
-  EXPECT_THAT(MakeStatusReport(facts).conflicts, IsEmpty());
+  EXPECT_THAT(inspect::MakeStatus(facts).conflicts, IsEmpty());
 }
 
 TEST(StatusTest, AnIgnoredOwnerIsSaidToBeIgnored) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  Classify(facts, facts.listeners[0], NPG_OWNER_IGNORED, "kube-proxy", 77);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
 }
 
 TEST(StatusTest, AnOwnerOutOfSightIsNamedByWhatTheKernelNoted) {
   GuardFacts facts = MakeFacts();
   facts.listeners[0].owner = {};
-  Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 99);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 99);
   EXPECT_THAT(Render(facts), HasSubstr("  containerd[99]  "));
   facts.classified.clear();
   facts.gaps.unreadable_processes = 12;
@@ -165,14 +168,14 @@ TEST(StatusTest, WorksWithoutController) {
   facts.controller = 0;
   EXPECT_THAT(Render(facts),
               HasSubstr("  controller  not running: the guard goes on with what it last knew\n"));
-  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  EXPECT_THAT(inspect::MakeStatus(facts).problems, IsEmpty());
   facts.controller = -1;
   EXPECT_THAT(Render(facts), HasSubstr("running, in a pid namespace out of sight"));
 }
 
 TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
   GuardFacts facts = MakeFacts();
-  facts.config.mode = NPG_MODE_OBSERVE;
+  facts.config.mode = abi::Mode::kObserve;
   EXPECT_THAT(Render(facts), HasSubstr("OBSERVED"));
   EXPECT_THAT(Render(facts), HasSubstr("containerd[812]         7  2m ago"));
   EXPECT_THAT(Render(facts), HasSubstr("observe: "));
@@ -194,13 +197,14 @@ TEST(StatusTest, WhatIsBrokenIsSaidBeforeAnythingElse) {
                          "Conflicts: "));
   EXPECT_THAT(Render(facts), HasSubstr("programs    2 of 4 attached to /sys/fs/cgroup\n"));
   facts.controller = 4711;
-  EXPECT_THAT(Problems(facts)[0], HasSubstr("if it stays like that, restart the controller"));
+  EXPECT_THAT(inspect::Problems(facts)[0],
+              HasSubstr("if it stays like that, restart the controller"));
 }
 
 TEST(StatusTest, ATableThatCannotBeReadIsAProblem) {
   GuardFacts facts = MakeFacts();
   facts.nft = absl::PermissionDeniedError("read nft table: Operation not permitted");
-  EXPECT_THAT(Problems(facts),
+  EXPECT_THAT(inspect::Problems(facts),
               ElementsAre(HasSubstr("cannot be read: read nft table: Operation not permitted")));
 }
 
@@ -214,14 +218,15 @@ TEST(StatusTest, AGuardOfAPartOfTheNodeIsSaidToBeThat) {
 TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {
   GuardFacts facts = MakeFacts();
   facts.links[1].cgroup = "/sys/fs/cgroup/other";
-  EXPECT_THAT(Problems(facts), ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
+  EXPECT_THAT(inspect::Problems(facts),
+              ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
 }
 
 TEST(StatusTest, AnotherNamespacesListenersAreNotTakenForTheGuards) {
   GuardFacts facts = MakeFacts();
   facts.same_netns = false;
   facts.nft = dataplane::NftTableState{};
-  const StatusReport report = MakeStatusReport(facts);
+  const inspect::Status report = inspect::MakeStatus(facts);
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.problems, ElementsAre(HasSubstr("another network namespace")));
   EXPECT_THAT(Render(facts), HasSubstr("Conflicts: not visible from here.\n"));
@@ -237,15 +242,16 @@ TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
 TEST(StatusTest, TellsHowTheSourcesDo) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("\nSources")));  // pins of an older build
-  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
+  abi::SourceState& api =
+      AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
   api.services = 9980;
   api.ports = 10002;
   api.health_check_ports = 1;
   api.skipped = 2;
-  api.errors[NPG_SOURCE_ERROR_CONNECT] = 3;
-  api.errors[NPG_SOURCE_ERROR_EXPIRED] = 1;
-  SetField(api.resource_version, "81234567");
-  AddSource(facts, NPG_SOURCE_FILE, "/etc/nodeports.yaml");
+  api.errors[abi::SourceError::kConnect] = 3;
+  api.errors[abi::SourceError::kExpired] = 1;
+  api.resource_version = "81234567";
+  AddSource(facts, abi::Source::kFile, "/etc/nodeports.yaml");
   EXPECT_THAT(Render(facts),
               HasSubstr("\n\nSources\n"
                         "  kubernetes  connected for 1h\n"
@@ -264,25 +270,25 @@ TEST(StatusTest, TellsHowTheSourcesDo) {
 
 TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
   GuardFacts facts = MakeFacts();
-  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES);
-  api.connected = 0;
-  api.since = static_cast<uint64_t>(kNow) - 300;
-  SetField(api.last_error, "connect to 10.96.0.1:443: Connection refused");
-  EXPECT_THAT(MakeStatusReport(facts).problems, IsEmpty());
+  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes);
+  api.connected = false;
+  api.since = absl::FromUnixSeconds(kNow - 300);
+  api.last_error = "connect to 10.96.0.1:443: Connection refused";
+  EXPECT_THAT(inspect::MakeStatus(facts).problems, IsEmpty());
   EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 5m: connect to "
                                        "10.96.0.1:443: Connection refused\n"));
   EXPECT_THAT(Render(facts),
               HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
                         "what it last said stays guarded: connect to 10.96.0.1:443: Connection "
                         "refused\n"));
-  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["healthy"], true);
+  EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["healthy"], true);
 }
 
 TEST(StatusTest, ASourceThatHasNotSpokenYet) {
   GuardFacts facts = MakeFacts();
-  npg_source_state state{};
-  state.since = static_cast<uint64_t>(kNow) - 3;
-  facts.sources.emplace_back(npg_source_key{NPG_SOURCE_KUBERNETES}, state);
+  abi::SourceState state;
+  state.since = absl::FromUnixSeconds(kNow - 3);
+  facts.sources.emplace_back(abi::Source::kKubernetes, state);
   EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 3s: it has not answered "
                                        "yet\n"
                                        "              nothing heard yet\n"
@@ -292,10 +298,10 @@ TEST(StatusTest, ASourceThatHasNotSpokenYet) {
 TEST(StatusTest, WithoutAControllerTheSourcesAreAsTheyWere) {
   GuardFacts facts = MakeFacts();
   facts.controller = 0;
-  AddSource(facts, NPG_SOURCE_NETFILTER);
-  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
-  file.connected = 0;
-  SetField(file.last_error, "ports file /x: No such file or directory");
+  AddSource(facts, abi::Source::kNetfilter);
+  abi::SourceState& file = AddSource(facts, abi::Source::kFile);
+  file.connected = false;
+  file.last_error = "ports file /x: No such file or directory";
   EXPECT_THAT(Render(facts), HasSubstr("\nSources, as they were when the last controller ended\n"
                                        "  netfilter  was connected\n"));
   EXPECT_THAT(Render(facts),
@@ -305,26 +311,28 @@ TEST(StatusTest, WithoutAControllerTheSourcesAreAsTheyWere) {
 
 TEST(StatusTest, AServerCannotCommandTheTerminal) {
   GuardFacts facts = MakeFacts();
-  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "\x1b[2J");
-  api.connected = 0;
-  SetField(api.last_error, "\x1b[31m\xff");
+  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes, "\x1b[2J");
+  api.connected = false;
+  api.last_error = "\x1b[31m\xff";
   const std::string text = Render(facts);
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_EQ(text.find('\xff'), std::string::npos);
-  EXPECT_THAT(StatusJson(MakeStatusReport(facts)).dump(), Not(HasSubstr("\xff")));
+  EXPECT_THAT(inspect::StatusJson(inspect::MakeStatus(facts)).dump(), Not(HasSubstr("\xff")));
 }
 
 TEST(StatusTest, JsonOfTheSources) {
   GuardFacts facts = MakeFacts();
-  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["sources"], nlohmann::ordered_json::array());
-  npg_source_state& api = AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443, watch");
-  api.errors[NPG_SOURCE_ERROR_THROTTLED] = 7;
+  EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["sources"],
+            nlohmann::ordered_json::array());
+  abi::SourceState& api =
+      AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
+  api.errors[abi::SourceError::kThrottled] = 7;
   api.skipped = 1;
-  npg_source_state& file = AddSource(facts, NPG_SOURCE_FILE);
-  file.connected = 0;
-  file.last_event = file.last_reading = 0;
-  SetField(file.last_error, "is empty");
-  const nlohmann::ordered_json sources = StatusJson(MakeStatusReport(facts))["sources"];
+  abi::SourceState& file = AddSource(facts, abi::Source::kFile);
+  file.connected = false;
+  file.last_event = file.last_reading = absl::UnixEpoch();
+  file.last_error = "is empty";
+  const nlohmann::ordered_json sources = inspect::StatusJson(inspect::MakeStatus(facts))["sources"];
   ASSERT_EQ(sources.size(), 2U);
   EXPECT_EQ(sources[0]["source"], "kubernetes");
   EXPECT_EQ(sources[0]["connected"], true);
@@ -333,7 +341,7 @@ TEST(StatusTest, JsonOfTheSources) {
   EXPECT_EQ(sources[0]["ports"], 3);
   EXPECT_EQ(sources[0]["services"], 2);
   EXPECT_EQ(sources[0]["skipped"], 1);
-  EXPECT_EQ(sources[0]["errors"].size(), static_cast<size_t>(NPG_SOURCE_ERROR_MAX));
+  EXPECT_EQ(sources[0]["errors"].size(), abi::kSourceErrors.size());
   EXPECT_EQ(sources[0]["errors"]["throttled"], 7);
   EXPECT_EQ(sources[0]["errors"]["read"], 0);
   EXPECT_EQ(sources[0]["last_error"], nullptr);
@@ -348,33 +356,35 @@ TEST(StatusTest, JsonOfTheSources) {
 TEST(StatusTest, SaysWhatKubeProxysNftablesModeHijacks) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("nftables mode")));
-  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
+  EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"], nullptr);
 
   facts.kube_proxy_nftables = true;
   EXPECT_THAT(Render(facts), HasSubstr("  kube-proxy  nftables mode: loopback is not hijacked"));
   EXPECT_THAT(Render(facts), HasSubstr("'run --scope local'"));
-  nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  nlohmann::ordered_json json =
+      inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"];
   EXPECT_EQ(json["mode"], "nftables");
   EXPECT_EQ(json["hijacks_loopback"], false);
   EXPECT_EQ(json["node_addresses_guarded"], false);
 
-  facts.config.scope = NPG_SCOPE_LOCAL;
+  facts.config.scope = abi::Scope::kLocal;
   EXPECT_THAT(Render(facts), Not(HasSubstr("'run --scope local'")));
-  json = StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"];
+  json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"];
   EXPECT_EQ(json["node_addresses_guarded"], true);
 
   // Not the rules of the guard's namespace.
   facts.same_netns = false;
-  EXPECT_EQ(StatusJson(MakeStatusReport(facts))["guard"]["kube_proxy"], nullptr);
+  EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"], nullptr);
 }
 
 TEST(StatusTest, JsonHasTheSame) {
   GuardFacts facts = MakeFacts();
-  AddNodePort(facts, 30053, "", NPG_SOURCE_FILE | NPG_SOURCE_NETFILTER, IPPROTO_UDP);
+  AddNodePort(facts, 30053, "", abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kNetfilter),
+              core::Protocol::kUdp);
   facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
   facts.nft->ipvs_dodge = true;
   EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS dodge  on: "));
-  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));
   EXPECT_EQ(json["healthy"], true);
   EXPECT_THAT(json["problems"], IsEmpty());
   ASSERT_EQ(json["conflicts"].size(), 2U);
@@ -407,34 +417,34 @@ TEST(StatusTest, JsonHasTheSame) {
   EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
   EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);
   EXPECT_EQ(json["counters"]["exempted"], 42);
-  EXPECT_EQ(json["counters"].size(), static_cast<size_t>(NPG_COUNTER_MAX));
+  EXPECT_EQ(json["counters"].size(), abi::kCounters.size());
   EXPECT_EQ(json["maps"].size(), 5U);
   EXPECT_EQ(json["maps"]["nodeports"]["entries"], 2);
-  EXPECT_EQ(json["maps"]["nodeports"]["max_entries"], NPG_MAX_NODEPORTS);
+  EXPECT_EQ(json["maps"]["nodeports"]["max_entries"], abi::kMaxNodePorts);
 }
 
 TEST(StatusTest, JsonSaysHowFullTheMapsAre) {
   GuardFacts facts = MakeFacts();
-  Classify(facts, facts.listeners[0], NPG_OWNER_GUARDED, "containerd", 812);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 812);
   facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};
-  facts.policy = {MakePolicy("postgres", NPG_OWNER_IGNORED)};
+  facts.policy = {MakePolicy("postgres", abi::OwnerVerdict::kIgnored)};
   ASSERT_FALSE(facts.stats.empty());
-  const nlohmann::ordered_json maps = StatusJson(MakeStatusReport(facts))["maps"];
+  const nlohmann::ordered_json maps = inspect::StatusJson(inspect::MakeStatus(facts))["maps"];
   EXPECT_EQ(maps["listeners"]["entries"], 1);
-  EXPECT_EQ(maps["listeners"]["max_entries"], NPG_MAX_LISTENERS);
+  EXPECT_EQ(maps["listeners"]["max_entries"], abi::kMaxListeners);
   EXPECT_EQ(maps["local_addresses"]["entries"], 3);
-  EXPECT_EQ(maps["local_addresses"]["max_entries"], NPG_MAX_ADDRESSES);
+  EXPECT_EQ(maps["local_addresses"]["max_entries"], abi::kMaxLocalAddresses);
   EXPECT_EQ(maps["owner_policy"]["entries"], 1);
-  EXPECT_EQ(maps["owner_policy"]["max_entries"], NPG_MAX_POLICIES);
+  EXPECT_EQ(maps["owner_policy"]["max_entries"], abi::kMaxPolicies);
   EXPECT_EQ(maps["port_stats"]["entries"], facts.stats.size());
-  EXPECT_EQ(maps["port_stats"]["max_entries"], NPG_MAX_STATS);
+  EXPECT_EQ(maps["port_stats"]["max_entries"], abi::kMaxPortStats);
 }
 
 TEST(StatusTest, JsonOfABrokenGuard) {
   GuardFacts facts = MakeFacts();
   facts.links.clear();
   facts.nft = dataplane::NftTableState{};
-  const nlohmann::ordered_json json = StatusJson(MakeStatusReport(facts));
+  const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));
   EXPECT_EQ(json["healthy"], false);
   EXPECT_EQ(json["problems"].size(), 5U);
   EXPECT_EQ(json["guard"]["programs"][3]["attached"], false);

@@ -16,7 +16,8 @@
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/convert.h"
+#include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"

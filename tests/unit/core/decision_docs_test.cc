@@ -3,10 +3,8 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <fstream>
 #include <functional>
 #include <ostream>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -19,21 +17,13 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "core/decision_rows.h"
-#include "testing/paths.h"
+#include "testing/testdata.h"
 
 // That the documents have the rows of the decision as the code has them.
 namespace npg::core::decision_docs_test {
 namespace {
 
 using ::testing::ElementsAreArray;
-
-std::string ReadFile(const std::string& name) {
-  std::ifstream file(testing::SourcePath(name));
-  EXPECT_TRUE(file.is_open()) << name;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 // A row as a document has it.
 struct DocumentedRow {
@@ -137,11 +127,11 @@ std::vector<DocumentedRow> WantedOfArchitecture() {
 }
 
 TEST(DecisionDocsTest, TheReadmeHasTheRowsOfTheCode) {
-  EXPECT_THAT(RowsOfReadme(ReadFile("README.md")), ElementsAreArray(WantedOfReadme()));
+  EXPECT_THAT(RowsOfReadme(testing::ReadSource("README.md")), ElementsAreArray(WantedOfReadme()));
 }
 
 TEST(DecisionDocsTest, TheArchitectureHasTheRowsOfTheCode) {
-  EXPECT_THAT(RowsOfArchitecture(ReadFile("docs/architecture.md")),
+  EXPECT_THAT(RowsOfArchitecture(testing::ReadSource("docs/architecture.md")),
               ElementsAreArray(WantedOfArchitecture()));
 }
 
@@ -180,14 +170,14 @@ void ExpectEveryChangeIsSeen(
 
 TEST(DecisionDocsTest, AChangeOfTheReadmeIsSeen) {
   ExpectEveryChangeIsSeen(
-      ReadFile("README.md"), RowsOfReadme,
+      testing::ReadSource("README.md"), RowsOfReadme,
       [](const DecisionRow& row) { return absl::StrCat("| ", row.number, " | ", row.question); },
       /*details=*/true);
 }
 
 TEST(DecisionDocsTest, AChangeOfTheArchitectureIsSeen) {
   ExpectEveryChangeIsSeen(
-      ReadFile("docs/architecture.md"), RowsOfArchitecture,
+      testing::ReadSource("docs/architecture.md"), RowsOfArchitecture,
       [](const DecisionRow& row) { return absl::StrCat(row.number, ". **", row.question, "**"); },
       /*details=*/false);
 }

@@ -14,7 +14,7 @@
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/names.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -137,20 +137,20 @@ TEST(DecisionRowsTest, AreNumberedAndFitTheirColumn) {
 
 // Metrics, JSON and `bpftool map dump` have the counters by these names.
 TEST(DecisionRowsTest, CountersAreThoseOfThePrograms) {
-  const std::vector<std::pair<Verdict, npg_counter>> counters = {
-      {Verdict::kPassForeignNetns, NPG_COUNTER_FOREIGN_NETNS},
-      {Verdict::kPassNoListener, NPG_COUNTER_NO_LISTENER},
-      {Verdict::kPassIgnoredOwner, NPG_COUNTER_IGNORED_OWNER},
-      {Verdict::kPassObserved, NPG_COUNTER_OBSERVED},
-      {Verdict::kPassMarkFailed, NPG_COUNTER_MARK_FAILED}};
+  const std::vector<std::pair<Verdict, abi::Counter>> counters = {
+      {Verdict::kPassForeignNetns, abi::Counter::kForeignNetns},
+      {Verdict::kPassNoListener, abi::Counter::kNoListener},
+      {Verdict::kPassIgnoredOwner, abi::Counter::kIgnoredOwner},
+      {Verdict::kPassObserved, abi::Counter::kObserved},
+      {Verdict::kPassMarkFailed, abi::Counter::kMarkFailed}};
   for (const DecisionRow& row : kDecisionRows) {
     std::string want;
     for (const auto& [verdict, counter] : counters) {
-      if (verdict == row.verdict) want = std::string(abi::CounterName(counter));
+      if (verdict == row.verdict) want = std::string(abi::Name(counter));
     }
     EXPECT_EQ(row.counter, want) << "row " << row.number;
   }
-  EXPECT_EQ(kExemptCounter, abi::CounterName(NPG_COUNTER_EXEMPTED));
+  EXPECT_EQ(kExemptCounter, abi::Name(abi::Counter::kExempted));
 }
 
 TEST(DecisionRowsTest, EveryVerdictHasANameOfItsOwn) {

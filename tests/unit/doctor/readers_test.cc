@@ -12,7 +12,6 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -29,7 +28,7 @@
 #include "doctor/mark_use.h"
 #include "doctor/nft_marks.h"
 #include "node/node_files.h"
-#include "testing/paths.h"
+#include "testing/testdata.h"
 
 namespace npg::doctor::readers_test {
 namespace {
@@ -40,11 +39,6 @@ using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
 constexpr core::Mark kMark = {0x1000, 0x1000};
-
-std::string ReadFile(const std::string& path) {
-  std::ifstream file(path);
-  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-}
 
 MarkUse Match(uint32_t value, uint32_t mask) {
   return {"", "", MarkUse::Kind::kMatch, value, mask};
@@ -75,8 +69,8 @@ TEST(MarkUseTest, AFreeBitIsNeverKubernetes) {
 }
 
 TEST(IptablesRulesTest, KubeProxysOwnDump) {
-  const IptablesRules rules = ParseIptablesRules(
-      ReadFile(testing::TestdataPath("kube-proxy-1.36-iptables.save")), "iptables-nft");
+  const IptablesRules rules =
+      ParseIptablesRules(testing::ReadTestdata("kube-proxy-1.36-iptables.save"), "iptables-nft");
   EXPECT_TRUE(rules.nodeports);
   EXPECT_TRUE(rules.loopback_too);
   EXPECT_TRUE(rules.localhost_nfacct);
@@ -250,7 +244,7 @@ TEST_F(NodeFilesTest, NamespacesAndTables) {
 
 // The page has a row for each finding, in order, and for nothing else.
 TEST(DoctorDocsTest, EveryFindingHasItsRow) {
-  const std::string page = ReadFile(testing::SourcePath("docs/doctor.md"));
+  const std::string page = testing::ReadSource("docs/doctor.md");
   std::vector<std::string> rows, kinds;
   size_t at = 0;
   while ((at = page.find("\n| `", at)) != std::string::npos) {

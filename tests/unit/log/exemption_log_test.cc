@@ -6,17 +6,16 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/port.h"
-#include "guard_abi.h"
 #include "log/fields.h"
 
 namespace npg::log::exemption_log_test {
@@ -29,17 +28,13 @@ using ::testing::SizeIs;
 
 Exemption ConnectTo(uint16_t port, int listener_pid = 812, bool observed = false) {
   Exemption exemption;
-  npg_event& event = exemption.event;
-  event.port = port;
-  event.protocol = static_cast<uint8_t>(core::Protocol::kTcp);
+  abi::Event& event = exemption.event;
+  event.port = {port, core::Protocol::kTcp};
   event.pid = 712;
-  event.observed = observed ? 1 : 0;
-  std::strncpy(event.comm, "kubelet", sizeof(event.comm) - 1);
-  const unsigned char loopback[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
-  std::memcpy(event.address, loopback, sizeof(loopback));
-  std::memcpy(event.listener_address, loopback, sizeof(loopback));
-  event.listener_address[15] = 0;
-  event.listener_address[12] = 0;
+  event.observed = observed;
+  event.comm = "kubelet";
+  event.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  event.listener_address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0};
   exemption.service = "shop/web";
   exemption.owner.pid = listener_pid;
   if (listener_pid != 0) {

@@ -14,6 +14,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "inspect/status.h"
 #include "log/health.h"
 #include "serve/http_server.h"
 #include "serve/node_view.h"
@@ -26,18 +27,20 @@ namespace {
 using nlohmann::json;
 using ::npg::testing::HttpGet;
 using ::npg::testing::HttpReply;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::StartsWith;
 
 class EndpointsTest : public ::testing::Test {
  protected:
   void StartServer() {
     endpoints_.health = std::make_shared<log::Health>();
-    endpoints_.node = std::make_shared<NodeView>([this]() -> absl::StatusOr<NodeStatus> {
+    endpoints_.node = std::make_shared<NodeView>([this]() -> absl::StatusOr<inspect::Status> {
       ++gathered_;
       if (!works_) return absl::PermissionDeniedError("open /sys/fs/bpf: Permission denied");
-      NodeStatus status;
+      inspect::Status status;
       // What is not UTF-8 comes from processes that call themselves so.
-      status.document = {{"healthy", true}, {"z", 1}, {"a", "\xff"}};
+      status.notes = {"\xff"};
       return status;
     });
     auto server = HttpServer::Start({false, {127, 0, 0, 1}, 0}, MakeRoutes(endpoints_));
@@ -103,7 +106,8 @@ TEST_F(EndpointsTest, StatusIsTheDocument) {
   HttpReply reply = Get("/api/v1/status");
   EXPECT_EQ(reply.status, 200);
   EXPECT_EQ(reply.headers["content-type"], "application/json");
-  EXPECT_EQ(reply.body, "{\n  \"healthy\": true,\n  \"z\": 1,\n  \"a\": \"\xef\xbf\xbd\"\n}\n");
+  EXPECT_THAT(reply.body, StartsWith("{\n  \"healthy\": true,\n  \"problems\": [],\n"));
+  EXPECT_THAT(reply.body, EndsWith("  \"notes\": [\n    \"\xef\xbf\xbd\"\n  ]\n}\n"));
 }
 
 TEST_F(EndpointsTest, ANodeThatCannotBeReadIsSaidToBeThat) {

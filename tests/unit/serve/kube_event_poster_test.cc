@@ -26,7 +26,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "core/conflicts.h"
+#include "inspect/status.h"
 #include "kubernetes/cluster_access.h"
 #include "log/log.h"
 #include "serve/node_view.h"
@@ -46,8 +46,8 @@ using testing::Traffic;
 
 constexpr absl::Duration kSoon = absl::Seconds(60);
 
-core::Conflict ConflictOf(const std::string& service, uint16_t port) {
-  core::Conflict conflict;
+inspect::Conflict ConflictOf(const std::string& service, uint16_t port) {
+  inspect::Conflict conflict;
   conflict.key = {port, core::Protocol::kTcp};
   conflict.service = service;
   conflict.listener.owner.pid = 812;
@@ -111,11 +111,13 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
   std::unique_ptr<ApiServer> server_;
   kubernetes::ClusterAccess access_;
   KubeEventPoster::Options options_;
-  std::vector<core::Conflict> conflicts_ = {ConflictOf("shop/web", 33589)};
+  std::vector<inspect::Conflict> conflicts_ = {ConflictOf("shop/web", 33589)};
   std::atomic<int> polls_ = 0;
-  NodeView view_{[this]() -> absl::StatusOr<NodeStatus> {
+  NodeView view_{[this]() -> absl::StatusOr<inspect::Status> {
     ++polls_;
-    return NodeStatus{{}, conflicts_, absl::Now()};
+    inspect::Status status;
+    status.conflicts = conflicts_;
+    return status;
   }};
   std::unique_ptr<KubeEventPoster> poster_;
 };

@@ -4,12 +4,10 @@
 #include <yaml-cpp/yaml.h>
 
 #include <cstddef>
-#include <fstream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <regex>
 #include <set>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -20,7 +18,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "serve/metrics.h"
-#include "testing/paths.h"
+#include "testing/testdata.h"
 #include "unit/serve/metrics_input.h"
 
 // That what is shipped around the metrics speaks of metrics that exist.
@@ -34,14 +32,6 @@ using ::testing::IsEmpty;
 using ::testing::IsSupersetOf;
 using ::testing::Not;
 using Names = std::set<std::string>;
-
-std::string ReadFile(const std::string& name) {
-  std::ifstream file(testing::SourcePath(name));
-  EXPECT_TRUE(file.is_open()) << name;
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 struct Family {
   std::string type;
@@ -93,7 +83,7 @@ struct DocumentedFamily {
 // First columns of the tables of docs/metrics.md.
 std::map<std::string, DocumentedFamily> Documented() {
   std::map<std::string, DocumentedFamily> families;
-  const std::vector<std::string> lines = absl::StrSplit(ReadFile("docs/metrics.md"), '\n');
+  const std::vector<std::string> lines = absl::StrSplit(testing::ReadSource("docs/metrics.md"), '\n');
   for (const std::string& line : lines) {
     if (!absl::StartsWith(line, "| `")) continue;
     const std::vector<std::string> cells = absl::StrSplit(line, '|');
@@ -133,7 +123,7 @@ TEST(MetricsDocsTest, WithItsTypeAndLabels) {
 // What its text mentions outside of the tables; "conflict_*_total" is not a name.
 TEST(MetricsDocsTest, TheDocumentsMentionNoOther) {
   for (const char* document : {"docs/metrics.md", "docs/operations.md"}) {
-    for (const std::string& name : NamesIn(ReadFile(document))) {
+    for (const std::string& name : NamesIn(testing::ReadSource(document))) {
       if (absl::EndsWith(name, "_")) continue;
       EXPECT_THAT(FamilyNames(), Contains(name)) << document;
     }
@@ -143,7 +133,7 @@ TEST(MetricsDocsTest, TheDocumentsMentionNoOther) {
 std::vector<YAML::Node> Alerts() {
   std::vector<YAML::Node> alerts;
   const YAML::Node document =
-      YAML::Load(ReadFile("deploy/components/monitoring/prometheus-rule.yaml"));
+      YAML::Load(testing::ReadSource("deploy/components/monitoring/prometheus-rule.yaml"));
   for (const YAML::Node& group : document["spec"]["groups"]) {
     for (const YAML::Node& rule : group["rules"]) alerts.push_back(rule);
   }
@@ -162,7 +152,7 @@ TEST(MetricsDocsTest, AlertsAskForMetricsThatExist) {
 }
 
 TEST(MetricsDocsTest, AlertsHelp) {
-  const std::string operations = ReadFile("docs/operations.md");
+  const std::string operations = testing::ReadSource("docs/operations.md");
   for (const YAML::Node& alert : Alerts()) {
     const std::string name = alert["alert"].as<std::string>();
     const YAML::Node annotations = alert["annotations"];
@@ -178,7 +168,7 @@ TEST(MetricsDocsTest, AlertsHelp) {
 
 TEST(MetricsDocsTest, PanelsAskForMetricsThatExist) {
   const nlohmann::json dashboard =
-      nlohmann::json::parse(ReadFile("deploy/components/monitoring/dashboard.json"));
+      nlohmann::json::parse(testing::ReadSource("deploy/components/monitoring/dashboard.json"));
   std::vector<std::string> rows;
   size_t queries = 0;
   for (const nlohmann::json& panel : dashboard["panels"]) {
@@ -199,7 +189,7 @@ TEST(MetricsDocsTest, PanelsAskForMetricsThatExist) {
 
 TEST(MetricsDocsTest, VariablesOfTheDashboardAskForMetricsThatExist) {
   const nlohmann::json dashboard =
-      nlohmann::json::parse(ReadFile("deploy/components/monitoring/dashboard.json"));
+      nlohmann::json::parse(testing::ReadSource("deploy/components/monitoring/dashboard.json"));
   Names variables;
   for (const nlohmann::json& variable : dashboard["templating"]["list"]) {
     variables.insert(variable["name"].get<std::string>());

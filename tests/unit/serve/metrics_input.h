@@ -8,30 +8,25 @@
 #include <string>
 #include <utility>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "cli/guard_facts.h"
-#include "cli/status_report.h"
-#include "guard_abi.h"
+#include "inspect/guard_facts.h"
+#include "inspect/status.h"
 #include "serve/metrics.h"
-#include "serve/node_view.h"
 #include "unit/cli/facts.h"
 
 // Inputs of the metrics, the status in them made of facts as the command makes it.
 namespace npg::serve {
 
-inline std::shared_ptr<const NodeStatus> StatusOf(const cli::GuardFacts& facts) {
-  cli::StatusReport report = cli::MakeStatusReport(facts);
-  auto status = std::make_shared<NodeStatus>();
-  status->document = cli::StatusJson(report);
-  status->conflicts = std::move(report.conflicts);
-  status->read = facts.now;
-  return status;
+inline std::shared_ptr<const inspect::Status> StatusOf(const inspect::GuardFacts& facts) {
+  return std::make_shared<const inspect::Status>(inspect::MakeStatus(facts));
 }
 
 // A controller that does well, two hours old.
-inline MetricsInput InputOf(const cli::GuardFacts& facts) {
+inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
   MetricsInput input;
   input.now = facts.now;
   input.node = StatusOf(facts);
@@ -53,40 +48,41 @@ inline MetricsInput InputOf(const cli::GuardFacts& facts) {
   usage.started = facts.now - absl::Hours(2);
   input.process = usage;
   input.kube_events = {5, 1, 7};
-  input.build = {"0.1.0", "0123abc", "1.1", NPG_ABI_VERSION};
+  input.build = {"0.1.0", "0123abc", "1.1", abi::kVersion};
   return input;
 }
 
 // One conflict, two sources of which one is away, some of every counter.
-inline cli::GuardFacts TypicalFacts() {
-  cli::GuardFacts facts = cli::MakeFacts();
-  for (size_t i = 0; i < facts.counters.size(); ++i) facts.counters[i] = 42 + i;
-  cli::AddSource(facts, NPG_SOURCE_NETFILTER);
-  npg_source_state& api = cli::AddSource(facts, NPG_SOURCE_KUBERNETES, "https://10.96.0.1:443");
-  api.connected = 0;
-  api.since = static_cast<uint64_t>(cli::kNow) - 300;
-  api.last_event = api.last_reading = static_cast<uint64_t>(cli::kNow) - 310;
+inline inspect::GuardFacts TypicalFacts() {
+  inspect::GuardFacts facts = cli::MakeFacts();
+  uint64_t count = 42;
+  for (uint64_t& counter : facts.counters) counter = count++;
+  cli::AddSource(facts, abi::Source::kNetfilter);
+  abi::SourceState& api = cli::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
+  api.connected = false;
+  api.since = absl::FromUnixSeconds(cli::kNow - 300);
+  api.last_event = api.last_reading = absl::FromUnixSeconds(cli::kNow - 310);
   api.health_check_ports = 1;
   api.skipped = 2;
-  api.errors[NPG_SOURCE_ERROR_CONNECT] = 9;
+  api.errors[abi::SourceError::kConnect] = 9;
   return facts;
 }
 
 inline MetricsInput TypicalInput() { return InputOf(TypicalFacts()); }
 
 // As many conflicts; that on port 20000 + i has i exemptions.
-inline cli::GuardFacts FactsOfManyConflicts(size_t count) {
-  cli::GuardFacts facts = cli::MakeFacts();
+inline inspect::GuardFacts FactsOfManyConflicts(size_t count) {
+  inspect::GuardFacts facts = cli::MakeFacts();
   facts.nodeports.clear();
   facts.listeners.clear();
   facts.stats.clear();
   for (size_t i = 0; i < count; ++i) {
     const auto port = static_cast<uint16_t>(20000 + i);
-    cli::AddNodePort(facts, port, absl::StrCat("shop/web-", i), NPG_SOURCE_KUBERNETES);
+    cli::AddNodePort(facts, port, absl::StrCat("shop/web-", i), abi::Bit(abi::Source::kKubernetes));
     facts.listeners.push_back(cli::MakeListener("127.0.0.1", port, "agent", 100));
-    npg_port_stats stats{};
+    abi::PortStats stats;
     stats.exempted = i;
-    facts.stats.emplace_back(npg_port_key{port, IPPROTO_TCP, 0}, stats);
+    facts.stats.emplace_back(core::PortKey{port, core::Protocol::kTcp}, stats);
   }
   return facts;
 }

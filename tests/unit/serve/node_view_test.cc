@@ -10,31 +10,32 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "inspect/status.h"
 #include "testing/status_asserts.h"
 
 namespace npg::serve::node_view_test {
 namespace {
 
-NodeStatus Numbered(int number) {
-  NodeStatus status;
-  status.document["number"] = number;
+inspect::Status Numbered(int number) {
+  inspect::Status status;
+  status.facts.controller = number;
   return status;
 }
 
 TEST(NodeView, ReadsAnewOnlyWhatIsTooOld) {
   int readings = 0;
-  NodeView view([&]() -> absl::StatusOr<NodeStatus> { return Numbered(++readings); });
+  NodeView view([&]() -> absl::StatusOr<inspect::Status> { return Numbered(++readings); });
   NPG_ASSERT_OK_AND_ASSIGN(const auto first, view.Get(absl::InfiniteDuration()));
   NPG_ASSERT_OK_AND_ASSIGN(const auto same, view.Get(absl::InfiniteDuration()));
   EXPECT_EQ(first, same);
   NPG_ASSERT_OK_AND_ASSIGN(const auto anew, view.Get(absl::ZeroDuration()));
-  EXPECT_EQ(anew->document["number"], 2);
-  EXPECT_EQ(first->document["number"], 1);
+  EXPECT_EQ(anew->facts.controller, 2);
+  EXPECT_EQ(first->facts.controller, 1);
 }
 
 TEST(NodeView, KeepsAnErrorAsLongAsAStatus) {
   int readings = 0;
-  NodeView view([&]() -> absl::StatusOr<NodeStatus> {
+  NodeView view([&]() -> absl::StatusOr<inspect::Status> {
     ++readings;
     return absl::NotFoundError("no guard is loaded");
   });
@@ -45,7 +46,7 @@ TEST(NodeView, KeepsAnErrorAsLongAsAStatus) {
 
 TEST(NodeView, ManyWhoAskAtOnceCostOneReading) {
   std::atomic<int> readings = 0;
-  NodeView view([&]() -> absl::StatusOr<NodeStatus> { return Numbered(++readings); });
+  NodeView view([&]() -> absl::StatusOr<inspect::Status> { return Numbered(++readings); });
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i) {
     threads.emplace_back([&] { EXPECT_TRUE(view.Get(absl::InfiniteDuration()).ok()); });

@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -20,7 +21,6 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
-#include "guard_abi.h"
 #include "sources/file_watch.h"
 #include "sources/source.h"
 #include "testing/status_asserts.h"
@@ -58,7 +58,7 @@ std::string ErrorOf(const std::string& path) {
 TEST(FileSourceTest, NameAndBit) {
   const FileSource source("/nowhere");
   EXPECT_EQ(source.name(), "file");
-  EXPECT_EQ(source.bit(), NPG_SOURCE_FILE);
+  EXPECT_EQ(source.id(), abi::Source::kFile);
 }
 
 TEST(FileSourceTest, ReadsWhatKubectlPrints) {

@@ -11,9 +11,9 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/http_client.h"
 #include "testing/api_status.h"
 #include "unit/sources/kubernetes_reflector_dialogue.h"
@@ -143,7 +143,7 @@ TEST(ReflectorBackoffTest, RetryAfterOfAnErrorEventIsHonoured) {
   dialogue.SyncAndWatch();
   dialogue.Answer(200, testing::ErrorEvent(testing::StatusAnswer(429, "TooManyRequests", "m",
                                                                  R"({"retryAfterSeconds":20})")));
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_THROTTLED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kThrottled), 1U);
   EXPECT_THAT(dialogue.Ask(), Not(HasSubstr("sendInitialEvents")));
   EXPECT_GE(dialogue.step().delay, absl::Seconds(20));
 }

@@ -11,12 +11,12 @@
 #include <string>
 #include <utility>
 
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
 #include "sources/source.h"
@@ -56,7 +56,7 @@ class Dialogue {
 
   Reflector& reflector() { return reflector_; }
   SourceState State() const { return reflector_.State(); }
-  uint64_t Errors(npg_source_error kind) const { return State().errors.at(kind); }
+  uint64_t Errors(abi::SourceError kind) const { return State().errors[kind]; }
   absl::Time now() const { return now_; }
   void Wait(absl::Duration time) { now_ += time; }
   const Reflector::Step& step() const { return step_; }

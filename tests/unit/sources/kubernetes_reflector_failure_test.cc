@@ -8,10 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/http_client.h"
 #include "sources/source.h"
 #include "testing/api_status.h"
@@ -28,7 +28,7 @@ using ::testing::StartsWith;
 struct StatusCase {
   std::string name;
   testing::ApiAnswer answer;
-  npg_source_error kind;
+  abi::SourceError kind;
   std::string message;
 };
 
@@ -48,7 +48,7 @@ TEST_P(ReflectorStatuses, AreNamedCountedAndSurvived) {
   const SourceState state = dialogue.State();
   EXPECT_FALSE(state.connected);
   EXPECT_EQ(state.since, dialogue.now());
-  EXPECT_EQ(state.errors.at(param.kind), 1U);
+  EXPECT_EQ(state.errors[param.kind], 1U);
   EXPECT_EQ(state.last_error, param.message);
   EXPECT_EQ(dialogue.reflector().failure().message(), param.message);
   EXPECT_EQ(state.ports, before.ports);
@@ -68,43 +68,43 @@ TEST_P(ReflectorStatuses, AreNamedCountedAndSurvived) {
 
 std::vector<StatusCase> StatusCases() {
   return {
-      {"Unauthorized401", testing::Unauthorized(), NPG_SOURCE_ERROR_UNAUTHORIZED,
+      {"Unauthorized401", testing::Unauthorized(), abi::SourceError::kUnauthorized,
        "watch Services: HTTP status 401: Unauthorized; the credentials are not valid for this "
        "cluster, or have expired"},
       {"Forbidden403", testing::Forbidden("system:serviceaccount:x:y", "watch"),
-       NPG_SOURCE_ERROR_FORBIDDEN,
+       abi::SourceError::kForbidden,
        "watch Services: HTTP status 403: services is forbidden: User \"system:serviceaccount:x:y\" "
        "cannot watch resource \"services\" in API group \"\" at the cluster scope; bind the "
        "account "
        "to a ClusterRole with apiGroups [\"\"], resources [\"services\"], verbs [\"list\", "
        "\"watch\"]"},
       {"Throttled429", testing::StatusAnswer(429, "TooManyRequests", "Too many requests"),
-       NPG_SOURCE_ERROR_THROTTLED, "watch Services: HTTP status 429: Too many requests"},
-      {"Gone410", testing::Expired("too old resource version: 10 (12)"), NPG_SOURCE_ERROR_EXPIRED,
+       abi::SourceError::kThrottled, "watch Services: HTTP status 429: Too many requests"},
+      {"Gone410", testing::Expired("too old resource version: 10 (12)"), abi::SourceError::kExpired,
        "watch Services: HTTP status 410: too old resource version: 10 (12)"},
       {"Server503", testing::StatusAnswer(503, "ServiceUnavailable", "apiserver is\nshutting down"),
-       NPG_SOURCE_ERROR_SERVER, "watch Services: HTTP status 503: apiserver is?shutting down"},
+       abi::SourceError::kServer, "watch Services: HTTP status 503: apiserver is?shutting down"},
       {"Proxy502",
        {.code = 502, .body = "<html>Bad Gateway</html>"},
-       NPG_SOURCE_ERROR_SERVER,
+       abi::SourceError::kServer,
        "watch Services: HTTP status 502"},
-      {"NotFound404", testing::NotFound(), NPG_SOURCE_ERROR_HTTP,
+      {"NotFound404", testing::NotFound(), abi::SourceError::kHttp,
        "watch Services: HTTP status 404: the server could not find the requested resource"},
       {"Redirect302",
        {.code = 302, .body = ""},
-       NPG_SOURCE_ERROR_HTTP,
+       abi::SourceError::kHttp,
        "watch Services: HTTP status 302"},
       {"ExpiredEvent",
        {.code = 200, .body = testing::ErrorEvent(testing::Expired("too old: 10 (12)"))},
-       NPG_SOURCE_ERROR_EXPIRED,
+       abi::SourceError::kExpired,
        "watch Services: the watch ended with 410 Expired: too old: 10 (12)"},
       {"ServerErrorEvent",
        {.code = 200, .body = testing::ErrorEvent(testing::StatusAnswer(500, "InternalError", "x"))},
-       NPG_SOURCE_ERROR_SERVER,
+       abi::SourceError::kServer,
        "watch Services: the watch ended with 500 InternalError: x"},
       {"ErrorEventWithoutAStatus",
        {.code = 200, .body = Event("ERROR", "{}")},
-       NPG_SOURCE_ERROR_HTTP,
+       abi::SourceError::kHttp,
        "watch Services: the watch ended with an error that is no Status"},
   };
 }
@@ -121,17 +121,17 @@ TEST(ReflectorFailureTest, ATokenThatWasRefusedOnceMayJustHaveRotated) {
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10"));
   EXPECT_EQ(dialogue.step().delay, absl::ZeroDuration());
   dialogue.Answer(testing::Unauthorized());
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 1U);
   dialogue.Ask();
   dialogue.Answer(testing::Unauthorized());
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 2U) << "no second chance in a row";
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U) << "no second chance in a row";
   dialogue.Ask();
   dialogue.Head(200);
   dialogue.Wait(absl::Minutes(5));
   dialogue.End();
   dialogue.Ask();
   dialogue.Answer(testing::Unauthorized());
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 2U) << "a new one, after a success";
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U) << "a new one, after a success";
 }
 
 TEST(ReflectorFailureTest, CredentialsThatCannotBeReadAreAnErrorByTheirName) {
@@ -139,7 +139,7 @@ TEST(ReflectorFailureTest, CredentialsThatCannotBeReadAreAnErrorByTheirName) {
   dialogue.Ask();
   dialogue.reflector().OnNoCredentials(
       absl::NotFoundError("token file /t: No such file; put the token there"), dialogue.now());
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_UNAUTHORIZED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 1U);
   EXPECT_EQ(dialogue.State().last_error,
             "list Services: token file /t: No such file; put the token there");
 }
@@ -152,7 +152,7 @@ TEST(ReflectorFailureTest, GoneInTheMiddleOfPagingStartsTheListAnew) {
   dialogue.Answer(200, List(10, Object("web", 30080, 4), "next"));
   EXPECT_THAT(dialogue.Ask(), HasSubstr("&continue=next"));
   dialogue.Answer(testing::Expired("The provided continue parameter is too old"));
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_EXPIRED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kExpired), 1U);
   EXPECT_EQ(dialogue.Ask(), first);
   dialogue.Answer(200, List(20, Object("dns", 30053, 12)));
   // What the first page of the first attempt had is gone.
@@ -169,7 +169,7 @@ TEST(ReflectorFailureTest, SilenceFromTheStartPutsTheVersionInDoubt) {
   dialogue.Head(200);
   dialogue.Wait(absl::Seconds(80));
   dialogue.End(kubernetes::HttpEnd::Kind::kStalled, "silent for 1m20s");
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_STALLED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kStalled), 1U);
   EXPECT_EQ(dialogue.State().ports, 1U);
   EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("Version=0")));
   dialogue.Answer(200, InitialEventsEnd(5));
@@ -183,7 +183,7 @@ TEST(ReflectorFailureTest, TooLargeAVersionPutsItInDoubt) {
   dialogue.Answer(testing::Expired("x"));
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10"));
   dialogue.Answer(testing::TooLargeVersion(10, 5));
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_SERVER), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kServer), 1U);
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=0"));
   EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "it has asked for that";
 }
@@ -230,14 +230,14 @@ TEST(ReflectorFailureTest, AWatchThatEndsAtOnceIsARefusal) {
   dialogue.Head(200);
   dialogue.Wait(absl::Milliseconds(900));
   dialogue.End();
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_CUT), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
   EXPECT_EQ(dialogue.State().last_error, "watch Services: the server ended the watch at once");
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10")) << "no reason to list";
 
   dialogue.Head(200);
   dialogue.Wait(absl::Milliseconds(1100));
   dialogue.End();
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_CUT), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
 }
 
 // It is none when it brought something; but no reason to ask in a tight loop.
@@ -259,7 +259,7 @@ TEST(ReflectorFailureTest, AWatchThatBringsNonsenseIsListedAnew) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Answer(200, "<html>\nSign in</html>");
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_DECODE), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kDecode), 1U);
   EXPECT_THAT(dialogue.State().last_error, StartsWith("watch Services: watch of Services"));
   EXPECT_THAT(dialogue.Ask(), HasSubstr("sendInitialEvents"));
 }

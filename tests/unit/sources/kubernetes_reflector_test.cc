@@ -12,9 +12,9 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/http_client.h"
 #include "testing/api_status.h"
 #include "unit/sources/kubernetes_reflector_dialogue.h"
@@ -149,7 +149,7 @@ TEST(ReflectorTest, APageThatWasCutIsAskedForAgain) {
   EXPECT_EQ(dialogue.Ask(), second);
   dialogue.Answer(200, page);
   EXPECT_EQ(dialogue.reflector().store().reading()->ports.size(), 2U);
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_CUT), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
 }
 
 TEST(ReflectorTest, APageThatNamesItselfIsAnError) {
@@ -160,7 +160,7 @@ TEST(ReflectorTest, APageThatNamesItselfIsAnError) {
   dialogue.Answer(200, List(10, Object("web", 30080, 4), "next"));
   dialogue.Ask();
   dialogue.Answer(200, List(10, Object("web", 30080, 4), "next"));
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_DECODE), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kDecode), 1U);
   EXPECT_EQ(dialogue.Ask(), kPageAny);
 }
 
@@ -227,7 +227,7 @@ TEST(ReflectorTest, ABadRequestWithNothingLeftToDropIsAnError) {
     dialogue.Ask();
     dialogue.Answer(testing::BadRequest("no"));
   }
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_HTTP), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kHttp), 1U);
   EXPECT_EQ(dialogue.reflector().failure().message(), "list Services: HTTP status 400: no");
 }
 
@@ -271,7 +271,7 @@ TEST(ReflectorTest, AListThatStallsWithinAnEventIsAFailure) {
   dialogue.Head(200);
   dialogue.Body(R"({"type":"ADD)");
   dialogue.End(kubernetes::HttpEnd::Kind::kStalled, "silent for 30s");
-  EXPECT_EQ(dialogue.Errors(NPG_SOURCE_ERROR_STALLED), 1U);
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kStalled), 1U);
   EXPECT_EQ(dialogue.Ask(), kPageAny);
 }
 

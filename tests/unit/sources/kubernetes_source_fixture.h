@@ -14,12 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "core/port.h"
-#include "guard_abi.h"
 #include "kubernetes/cluster_access.h"
 #include "sources/kubernetes/kubernetes_source.h"
 #include "sources/source.h"
@@ -110,10 +110,10 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
       return last_ && source_->State().connected && server_->traffic().open_watches == 1;
     });
   }
-  bool RunUntilCounted(npg_source_error kind, uint64_t count = 1) {
+  bool RunUntilCounted(abi::SourceError kind, uint64_t count = 1) {
     return RunUntil([this, kind, count] { return Errors(kind) >= count; });
   }
-  uint64_t Errors(npg_source_error kind) const { return source_->State().errors.at(kind); }
+  uint64_t Errors(abi::SourceError kind) const { return source_->State().errors[kind]; }
   bool NoErrors() const { return source_->State().errors == SourceState().errors; }
   // Errors that it told of.
   size_t Told() const {

@@ -14,12 +14,12 @@
 #include <string>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "core/port.h"
-#include "guard_abi.h"
 #include "sources/source.h"
 #include "testing/api_fault.h"
 #include "testing/api_model.h"
@@ -47,7 +47,7 @@ INSTANTIATE_TEST_SUITE_P(Over, KubernetesSourceTest, ::testing::Bool(), HttpName
 TEST_P(KubernetesSourceTest, IsNotLocal) {
   const KubernetesSource source(access_, options_);
   EXPECT_EQ(source.name(), "kubernetes");
-  EXPECT_EQ(source.bit(), NPG_SOURCE_KUBERNETES);
+  EXPECT_EQ(source.id(), abi::Source::kKubernetes);
   EXPECT_FALSE(source.local());
   EXPECT_EQ(source.State(), SourceState());
 }
@@ -121,7 +121,7 @@ TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
 TEST_P(KubernetesSourceTest, AServerAwayAtTheStartMayComeLater) {
   server_->StopListening();
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_CONNECT, 5));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kConnect, 5));
   EXPECT_FALSE(last_);
   ASSERT_EQ(told_.size(), 1U) << "the same each time, without how long it took";
   EXPECT_THAT(std::string(told_[0].message()), HasSubstr("Connection refused"));
@@ -133,7 +133,7 @@ TEST_P(KubernetesSourceTest, AServerThatSaysNothingIsGivenUpInTime) {
   server_->SetAccepting(Accepting::kMute);
   options_.timeouts.connect = absl::Milliseconds(40);
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_CONNECT, 5));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kConnect, 5));
   EXPECT_EQ(told_.size(), 1U) << told_.back();
   EXPECT_THAT(std::string(told_[0].message()), HasSubstr("timeout"));
 }
@@ -157,7 +157,7 @@ TEST_P(KubernetesSourceTest, ConnectionsThatAreKilledAreMadeAgain) {
     ASSERT_TRUE(RunUntilKnown(port));
     ASSERT_TRUE(Knows(30001));
   }
-  EXPECT_GT(Errors(NPG_SOURCE_ERROR_CUT), 0U);
+  EXPECT_GT(Errors(abi::SourceError::kCut), 0U);
 }
 
 TEST_P(KubernetesSourceTest, FrozenConnectionsAreNoticedBySilence) {
@@ -168,7 +168,7 @@ TEST_P(KubernetesSourceTest, FrozenConnectionsAreNoticedBySilence) {
   server_->FreezeConnections();
   Put("second", 30002);
   ASSERT_TRUE(RunUntilKnown(30002));
-  EXPECT_GE(Errors(NPG_SOURCE_ERROR_STALLED), 1U);
+  EXPECT_GE(Errors(abi::SourceError::kStalled), 1U);
   EXPECT_THAT(source_->State().last_error, HasSubstr("silent for 800ms"));
   EXPECT_GE(server_->traffic().connections, 2U);
 }
@@ -178,9 +178,9 @@ TEST_P(KubernetesSourceTest, AQuietWatchIsNotHeldToTheSilenceOfAList) {
   options_.reflector.list_idle = absl::Milliseconds(100);
   Follow();
   ASSERT_TRUE(RunUntilKnown(30001));
-  const uint64_t errors = Errors(NPG_SOURCE_ERROR_STALLED);  // of a slow machine's list
-  ASSERT_FALSE(
-      RunUntil([&] { return Errors(NPG_SOURCE_ERROR_STALLED) > errors; }, absl::Milliseconds(400)));
+  const uint64_t errors = Errors(abi::SourceError::kStalled);  // of a slow machine's list
+  ASSERT_FALSE(RunUntil([&] { return Errors(abi::SourceError::kStalled) > errors; },
+                        absl::Milliseconds(400)));
   Put("second", 30002);
   EXPECT_TRUE(RunUntilKnown(30002));
 }
@@ -191,26 +191,26 @@ TEST_P(KubernetesSourceTest, RetryAfterIsWaitedFor) {
   ASSERT_TRUE(RunUntilKnown(30001));
   const Traffic traffic = server_->traffic();
   EXPECT_GE(traffic.requests[1].time - traffic.requests[0].time, absl::Seconds(1));
-  EXPECT_EQ(Errors(NPG_SOURCE_ERROR_THROTTLED), 1U);
+  EXPECT_EQ(Errors(abi::SourceError::kThrottled), 1U);
 }
 
 struct BrokenCase {
   std::string name;
   Fault fault;
-  std::set<npg_source_error> kinds;  // one of them; which, is up to HTTP's version
+  std::set<abi::SourceError> kinds;  // one of them; which, is up to HTTP's version
 };
 
 std::vector<BrokenCase> BrokenCases() {
-  const std::set<npg_source_error> broken = {NPG_SOURCE_ERROR_CUT, NPG_SOURCE_ERROR_DECODE};
+  const std::set<abi::SourceError> broken = {abi::SourceError::kCut, abi::SourceError::kDecode};
   std::vector<BrokenCase> cases = {
       {"CloseBefore", {.close_before = true}, broken},
-      {"NeverAnswer", {.never_answer = true}, {NPG_SOURCE_ERROR_STALLED}},
-      {"Stall0", {.stall_after = 0}, {NPG_SOURCE_ERROR_STALLED}},
-      {"Stall50", {.stall_after = 50}, {NPG_SOURCE_ERROR_STALLED}},
-      {"Garble", {.garble_at = 1}, {NPG_SOURCE_ERROR_DECODE}},
-      {"Html", {.answer = HtmlAnswer()}, {NPG_SOURCE_ERROR_DECODE}},
-      {"Error500", {.answer = FaultAnswer(500)}, {NPG_SOURCE_ERROR_SERVER}},
-      {"Forbidden", {.answer = FaultAnswer(403)}, {NPG_SOURCE_ERROR_FORBIDDEN}},
+      {"NeverAnswer", {.never_answer = true}, {abi::SourceError::kStalled}},
+      {"Stall0", {.stall_after = 0}, {abi::SourceError::kStalled}},
+      {"Stall50", {.stall_after = 50}, {abi::SourceError::kStalled}},
+      {"Garble", {.garble_at = 1}, {abi::SourceError::kDecode}},
+      {"Html", {.answer = HtmlAnswer()}, {abi::SourceError::kDecode}},
+      {"Error500", {.answer = FaultAnswer(500)}, {abi::SourceError::kServer}},
+      {"Forbidden", {.answer = FaultAnswer(403)}, {abi::SourceError::kForbidden}},
   };
   for (const uint64_t at : {0U, 1U, 2U, 57U, 200U, 400U}) {
     cases.push_back({absl::StrCat("Cut", at), {.cut_after = at}, broken});
@@ -243,7 +243,7 @@ TEST_P(KubernetesSourceTest, KeepsWhatItKnowsAndRecovers) {
       Put("new", ++port);
       const auto counted = [&] {
         uint64_t count = 0;
-        for (const npg_source_error kind : broken.kinds) count += Errors(kind);
+        for (const abi::SourceError kind : broken.kinds) count += Errors(kind);
         return count;
       };
       ASSERT_TRUE(RunUntil([&] { return counted() >= 2; })) << source_->State().last_error;

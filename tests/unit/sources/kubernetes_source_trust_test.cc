@@ -10,10 +10,10 @@
 #include <set>
 #include <string>
 
+#include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "sources/kubernetes/kubernetes_source.h"
 #include "testing/api_fault.h"
 #include "testing/api_server.h"
@@ -52,7 +52,7 @@ TEST_P(KubernetesTrustTest, SaysNothingToAServerThatItDoesNotTrust) {
     told_.clear();
     const size_t requests = server_->traffic().requests.size();
     Follow();
-    ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS, 3));
+    ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, 3));
     EXPECT_EQ(server_->traffic().requests.size(), requests) << "not even a token";
     EXPECT_EQ(told_.size(), 1U) << told_.back();
     EXPECT_FALSE(last_);
@@ -69,7 +69,7 @@ TEST_P(KubernetesTrustTest, VerifiesTheNameThatItIsTold) {
   EXPECT_TRUE(NoErrors());
   access_.tls_server_name = "third.example";
   Follow();
-  EXPECT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS));
+  EXPECT_TRUE(RunUntilCounted(abi::SourceError::kTls));
 }
 
 TEST_P(KubernetesTrustTest, ComesWithAClientCertificate) {
@@ -95,9 +95,9 @@ TEST_P(KubernetesTrustTest, ComesWithAClientCertificate) {
   // They rotate: half of a pair, and then nothing, before the new one is there.
   WriteFile(folder_ / "client.key", "");
   server_->KillConnections();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls));
   std::filesystem::remove(folder_ / "client.crt");
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS, Errors(NPG_SOURCE_ERROR_TLS) + 2));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, Errors(abi::SourceError::kTls) + 2));
   WriteFile(folder_ / "client.crt", server_->client_certificate_pem());
   WriteFile(folder_ / "client.key", server_->client_key_pem());
   Put("second", 30002);
@@ -108,18 +108,18 @@ TEST_P(KubernetesTrustTest, ReadsTheCaOfEveryConnectionAnew) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start());
   access_.ca = {.file = folder_ / "ca.crt", .data = ""};
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS, 2));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, 2));
   EXPECT_THAT(source_->State().last_error, HasSubstr(folder_ / "ca.crt"));
   WriteFile(folder_ / "ca.crt", other->ca_pem());
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS, Errors(NPG_SOURCE_ERROR_TLS) + 2));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, Errors(abi::SourceError::kTls) + 2));
   EXPECT_THAT(server_->traffic().requests, IsEmpty());
   WriteFile(folder_ / "ca.crt", server_->ca_pem());
   ASSERT_TRUE(RunUntilKnown(30001));
 
   WriteFile(folder_ / "ca.crt", other->ca_pem());
-  const uint64_t before = Errors(NPG_SOURCE_ERROR_TLS);
+  const uint64_t before = Errors(abi::SourceError::kTls);
   server_->KillConnections();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_TLS, before + 2));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, before + 2));
   EXPECT_TRUE(Knows(30001));
   WriteFile(folder_ / "ca.crt", server_->ca_pem());
   Put("second", 30002);
@@ -162,7 +162,7 @@ TEST_P(KubernetesTrustTest, ARefusalForGoodIsOneUntilTheTokenIsReplaced) {
   ASSERT_TRUE(RunUntilSynced());
   server_->AcceptTokens({"two"});
   server_->CloseWatches();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_UNAUTHORIZED, 3));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kUnauthorized, 3));
   EXPECT_TRUE(Knows(30001));
   EXPECT_EQ(Told(), 1U);
   EXPECT_THAT(std::string(told_.back().message()),
@@ -175,7 +175,7 @@ TEST_P(KubernetesTrustTest, ARefusalForGoodIsOneUntilTheTokenIsReplaced) {
 TEST_P(KubernetesTrustTest, ATokenFileMayComeLater) {
   access_.token_file = folder_ / "token";
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_UNAUTHORIZED, 3));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kUnauthorized, 3));
   ASSERT_EQ(told_.size(), 1U);
   EXPECT_THAT(std::string(told_[0].message()),
               AllOf(HasSubstr("token file " + access_.token_file + ": No such file"),
@@ -188,7 +188,7 @@ TEST_P(KubernetesTrustTest, ATokenFileMayComeLater) {
 TEST_P(KubernetesTrustTest, TheMissingRightIsNamed) {
   server_->Forbid("system:serviceaccount:x:y");
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_FORBIDDEN));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kForbidden));
   EXPECT_THAT(source_->State().last_error,
               AllOf(HasSubstr("system:serviceaccount:x:y"),
                     HasSubstr("resources [\"services\"], verbs [\"list\", \"watch\"]")));
@@ -207,7 +207,7 @@ TEST_P(KubernetesTrustTest, GoesNowhereElse) {
   redirect.content_type = absl::StrCat("text/plain\r\nLocation: ", other->url(), "/stolen");
   server_->Inject({.count = -1, .answer = redirect});
   Follow();
-  ASSERT_TRUE(RunUntilCounted(NPG_SOURCE_ERROR_HTTP, 3));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kHttp, 3));
   EXPECT_THAT(source_->State().last_error, HasSubstr("HTTP status 302"));
   EXPECT_EQ(other->traffic().connections, 0U);
 }

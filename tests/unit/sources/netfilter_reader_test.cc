@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -273,7 +274,7 @@ TEST_F(NetfilterReaderTest, TheSourceReadsToo) {
   Command("iptables-nft-save", NatDump(2));
   NetfilterSource source(Edges(), {});
   EXPECT_EQ(source.name(), "netfilter");
-  EXPECT_EQ(source.bit(), NPG_SOURCE_NETFILTER);
+  EXPECT_EQ(source.id(), abi::Source::kNetfilter);
   const absl::StatusOr<Reading> reading = source.Read();
   NPG_ASSERT_OK(reading);
   EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(1), "ns/map"), Pair(Tcp(2), "default/a")));

@@ -3,12 +3,12 @@
 
 #include <string>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "core/port.h"
 #include "gtest/gtest.h"
-#include "guard_abi.h"
 #include "sources/change_reporter.h"
 #include "sources/source.h"
 
@@ -62,12 +62,12 @@ TEST(ReadingState, AnErrorKeepsWhatWasReadAndSaysSinceWhen) {
   EXPECT_EQ(state.state().last_reading, At(101));
   EXPECT_EQ(state.state().ports, 3U);
   EXPECT_EQ(state.state().last_error, "ports file /x: No such?file") << "one line";
-  EXPECT_EQ(state.state().errors[NPG_SOURCE_ERROR_READ], 2U);
+  EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U);
 
   state.Note(SomePorts(), At(130));
   EXPECT_TRUE(state.state().connected);
   EXPECT_EQ(state.state().since, At(130));
-  EXPECT_EQ(state.state().errors[NPG_SOURCE_ERROR_READ], 2U) << "since the start";
+  EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U) << "since the start";
   EXPECT_EQ(state.state().last_error, "ports file /x: No such?file") << "stays when it is over";
 }
 
@@ -76,8 +76,8 @@ TEST(ReadingState, TellsReadingFromUnderstanding) {
   state.Note(absl::InvalidArgumentError("line 3: not valid JSON"));
   state.Note(absl::PermissionDeniedError("x"));
   state.Note(absl::UnavailableError("x"));
-  EXPECT_EQ(state.state().errors[NPG_SOURCE_ERROR_DECODE], 1U);
-  EXPECT_EQ(state.state().errors[NPG_SOURCE_ERROR_READ], 2U);
+  EXPECT_EQ(state.state().errors[abi::SourceError::kDecode], 1U);
+  EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U);
 }
 
 // What is not reported, for it says nothing new, counts all the same.
@@ -93,7 +93,7 @@ TEST(ChangeReporterState, TakesNoteOfEveryReading) {
   reporter.Report(absl::NotFoundError("gone"), tell);
   EXPECT_EQ(told, 1);
   EXPECT_FALSE(reporter.state().connected);
-  EXPECT_EQ(reporter.state().errors[NPG_SOURCE_ERROR_READ], 2U);
+  EXPECT_EQ(reporter.state().errors[abi::SourceError::kRead], 2U);
   EXPECT_EQ(reporter.state().detail, "/etc/ports");
 }
 

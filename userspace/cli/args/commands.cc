@@ -4,6 +4,7 @@
 // command_line.cc.
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,6 +12,8 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -30,7 +33,6 @@
 #include "core/mark.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
-#include "guard_abi.h"
 #include "serve/http_address.h"
 
 namespace npg::cli {
@@ -59,6 +61,21 @@ Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
             return absl::InvalidArgumentError(absl::StrCat(
                 base::Quoted(values.back()), " is not one of ", absl::StrJoin(allowed, ", ")));
           }};
+}
+
+// The target becomes the value of one of `rows`, chosen by its name.
+template <typename Enum, size_t N>
+Flag RowFlag(std::string name, const std::array<abi::Row<Enum>, N>& rows, std::string help,
+             std::shared_ptr<Enum> target) {
+  auto text = std::make_shared<std::string>();
+  Flag flag = ChoiceFlag(std::move(name), absl::StrJoin(abi::NamesIn(rows), "|"), std::move(help),
+                         std::string(abi::Name(*target)), text);
+  flag.set = [set = flag.set, text, &rows, target = std::move(target)](const Values& values) {
+    absl::Status status = set(values);
+    if (status.ok()) *target = abi::FindByName(rows, *text)->value;
+    return status;
+  };
+  return flag;
 }
 
 Flag OutputFlag(std::shared_ptr<OutputFormat> target) {
@@ -114,7 +131,7 @@ Flag MarkFlag(std::string name, std::string value, std::string help, std::string
 
 // The names of processes, as the kernel keeps them.
 absl::Status CheckProcessNames(const Values& names) {
-  constexpr size_t kMost = NPG_COMM_LEN - 1;
+  constexpr size_t kMost = abi::kMaxComm;
   for (const std::string& name : names) {
     // Cutting it here would silently mean every process that shares the beginning.
     if (name.size() > kMost) {
@@ -125,9 +142,9 @@ absl::Status CheckProcessNames(const Values& names) {
     }
   }
   // Both flags' names have to fit one map.
-  if (names.size() > NPG_MAX_POLICIES / 2) {
+  if (names.size() > abi::kMaxPolicies / 2) {
     return absl::InvalidArgumentError(
-        absl::StrCat("names more than ", NPG_MAX_POLICIES / 2, " processes"));
+        absl::StrCat("names more than ", abi::kMaxPolicies / 2, " processes"));
   }
   return absl::OkStatus();
 }
@@ -187,18 +204,11 @@ Flag SwitchFlag(std::string name, std::string help, std::shared_ptr<bool> target
           }};
 }
 
-Flag ScopeFlag(std::shared_ptr<bool> local) {
-  auto text = std::make_shared<std::string>();
-  Flag flag = ChoiceFlag(
-      "scope", "loopback|local",
+Flag ScopeFlag(std::shared_ptr<abi::Scope> target) {
+  return RowFlag(
+      "scope", abi::kScopes,
       "Which connects are guarded: to loopback addresses, or to any address of the node.",
-      "loopback", text);
-  flag.set = [set = flag.set, text, local = std::move(local)](const Values& values) {
-    absl::Status status = set(values);
-    if (status.ok()) *local = *text == "local";
-    return status;
-  };
-  return flag;
+      std::move(target));
 }
 
 Flag HttpAddressFlag(std::shared_ptr<std::optional<serve::HttpAddress>> target) {
@@ -262,19 +272,18 @@ void CommandLine::AddRun() {
       "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
       "nodeport-guard run --source file --nodeports-file /etc/nodeports.yaml\n");
   auto options = std::make_shared<RunOptions>();
-  auto mode = std::make_shared<std::string>();
   auto log_format = std::make_shared<std::string>();
   auto kube_events = std::make_shared<std::string>("on");
   FlagSet& flags = command.flags;
   AddSourceFlags(flags, {options, &options->sources});
   flags.Add(
-      ChoiceFlag("mode", "enforce|observe",
-                 "Whether to exempt (enforce) or only to count what would be exempted (observe).",
-                 "enforce", mode));
+      RowFlag("mode", abi::kModes,
+              "Whether to exempt (enforce) or only to count what would be exempted (observe).",
+              std::shared_ptr<abi::Mode>(options, &options->mode)));
   AddNodeFlags(flags, {options, &options->node},
                "Guard the processes in this cgroup2 folder and below it.");
   const MarkBits mark = AddMarkFlags(flags, "0x1000");
-  flags.Add(ScopeFlag({options, &options->local_scope}));
+  flags.Add(ScopeFlag({options, &options->scope}));
   AddOwnerFlags(flags, {options, &options->owners});
   flags.Add(SwitchFlag("detach-on-exit", "Remove the guard when the controller ends.",
                        {options, &options->detach_on_exit}));
@@ -288,9 +297,8 @@ void CommandLine::AddRun() {
                      "Read flags from a YAML file: names without the dashes as keys, lists where "
                      "a flag can be repeated. The command line and the environment win.",
                      "", command.config_file));
-  command.finish = [options, mode, log_format, mark,
+  command.finish = [options, log_format, mark,
                     kube_events](const Environment& environment) -> absl::StatusOr<Options> {
-    options->observe = *mode == "observe";
     options->log_json = *log_format == "json";
     options->kube_events = *kube_events == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
@@ -375,7 +383,7 @@ void CommandLine::AddScan() {
   auto options = std::make_shared<ScanOptions>();
   command.flags.Add(OutputFlag({options, &options->output}));
   AddSourceFlags(command.flags, {options, &options->sources});
-  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  command.flags.Add(ScopeFlag({options, &options->scope}));
   AddOwnerFlags(command.flags, {options, &options->owners});
   AddNodeFlags(command.flags, {options, &options->node},
                "Taken so that every command takes the same flags; a scan looks at all cgroups.");
@@ -402,7 +410,7 @@ void CommandLine::AddDoctor() {
   command.flags.Add(OutputFlag({options, &options->output}));
   AddSourceFlags(command.flags, {options, &options->sources});
   const MarkBits mark = AddMarkFlags(command.flags, "that of the guard that is loaded, or 0x1000");
-  command.flags.Add(ScopeFlag({options, &options->local_scope}));
+  command.flags.Add(ScopeFlag({options, &options->scope}));
   AddNodeFlags(command.flags, {options, &options->node},
                "The cgroup2 folder that is or would be guarded.");
   command.finish = [options, mark](const Environment& environment) -> absl::StatusOr<Options> {

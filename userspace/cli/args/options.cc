@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
@@ -21,8 +22,19 @@
 namespace npg::cli {
 namespace {
 
-bool AutoHasKubernetes(const SourceOptions& options) {
-  return options.in_cluster || !options.kubeconfig.empty();
+// Whether "auto" stands for this source, too.
+bool AutoHas(abi::Source source, const SourceOptions& options) {
+  switch (source) {
+    case abi::Source::kKubernetes:
+      return options.in_cluster || !options.kubeconfig.empty();
+    case abi::Source::kNetfilter:
+      return true;
+    case abi::Source::kFile:
+      return !options.nodeports_file.empty();
+    case abi::Source::kProbe:
+      break;
+  }
+  return false;
 }
 
 // `kubernetes` and `automatic`: whether --source has them.
@@ -34,7 +46,7 @@ absl::Status CheckKubernetesFlags(const SourceOptions& options, bool kubernetes,
     return UsageError("--kubeconfig: is not read unless --source has auto or kubernetes");
   }
   if (!options.kube_api_server.empty() && !kubernetes &&
-      !(automatic && AutoHasKubernetes(options))) {
+      !(automatic && AutoHas(abi::Source::kKubernetes, options))) {
     return UsageError(
         "--kube-api-server: is not asked unless --source has kubernetes, or auto in a pod with a "
         "service account or with --kubeconfig");
@@ -44,24 +56,26 @@ absl::Status CheckKubernetesFlags(const SourceOptions& options, bool kubernetes,
 
 }  // namespace
 
-absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options) {
-  const auto named = [&](absl::string_view name) {
+absl::StatusOr<std::vector<abi::Source>> EffectiveSources(const SourceOptions& options) {
+  const auto has = [&](absl::string_view name) {
     return std::find(options.sources.begin(), options.sources.end(), name) != options.sources.end();
   };
-  NPG_RETURN_IF_ERROR(CheckKubernetesFlags(options, named("kubernetes"), named("auto")));
+  const auto named = [&](abi::Source source) { return has(abi::Name(source)); };
+  const bool automatic = has(kAutoSource);
+  NPG_RETURN_IF_ERROR(CheckKubernetesFlags(options, named(abi::Source::kKubernetes), automatic));
   const bool has_file = !options.nodeports_file.empty();
-  if (named("file") && !has_file) {
+  if (named(abi::Source::kFile) && !has_file) {
     return UsageError("--source file: needs --nodeports-file FILE");
   }
-  if (has_file && !named("file") && !named("auto")) {
+  if (has_file && !named(abi::Source::kFile) && !automatic) {
     return UsageError("--nodeports-file: is not read unless --source has auto or file");
   }
-  std::vector<std::string> sources;
-  if (named("kubernetes") || (named("auto") && AutoHasKubernetes(options))) {
-    sources.emplace_back("kubernetes");
+  std::vector<abi::Source> sources;
+  for (const auto& row : abi::kSources) {
+    if (named(row.value) || (automatic && AutoHas(row.value, options))) {
+      sources.push_back(row.value);
+    }
   }
-  if (named("netfilter") || named("auto")) sources.emplace_back("netfilter");
-  if (has_file) sources.emplace_back("file");
   return sources;
 }
 

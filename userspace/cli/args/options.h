@@ -8,6 +8,7 @@
 #include <variant>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "core/intervals.h"
@@ -26,8 +27,11 @@ struct NodeOptions {
   std::string bpffs = "/sys/fs/bpf";
 };
 
+// In SourceOptions::sources: those that what else is known suggests.
+inline constexpr absl::string_view kAutoSource = "auto";
+
 struct SourceOptions {
-  std::vector<std::string> sources = {"auto"};  // auto, kubernetes, netfilter, file; as given
+  std::vector<std::string> sources = {"auto"};  // auto, or a name in abi::kSources; as given
   std::string kubeconfig;                       // empty: none, so the pod's service account
   std::string kube_context;                     // empty: the current-context
   std::string kube_api_server;  // as CheckServerUrl() returns it; empty: as the others say
@@ -42,8 +46,8 @@ inline core::OwnerPolicy DefaultOwnerPolicy() { return {{"kube-proxy", "ovnkube"
 struct RunOptions {
   NodeOptions node;
   SourceOptions sources;
-  bool observe = false;
-  bool local_scope = false;  // the node's own addresses, too
+  abi::Mode mode = abi::Mode::kEnforce;
+  abi::Scope scope = abi::Scope::kLoopback;
   core::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
@@ -80,15 +84,16 @@ struct ScanOptions {
   NodeOptions node;
   SourceOptions sources;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
-  bool local_scope = false;
+  abi::Scope scope = abi::Scope::kLoopback;
   OutputFormat output = OutputFormat::kTable;
 };
 
 struct DoctorOptions {
   NodeOptions node;
   SourceOptions sources;
-  std::optional<core::Mark> mark;  // nullopt: the one of a guard that is loaded, or the default
-  bool local_scope = false;
+  std::optional<core::Mark>
+      mark;  // nullopt: the one of a guard that is loaded, or the default
+  abi::Scope scope = abi::Scope::kLoopback;
   OutputFormat output = OutputFormat::kTable;
 };
 
@@ -108,10 +113,10 @@ struct HelpOptions {
 using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOptions, EventsOptions,
                              ScanOptions, DoctorOptions, UnloadOptions, VersionOptions>;
 
-// The sources that are meant: "auto" resolved, each named once, in the order
-// kubernetes, netfilter, file. Usage errors where a flag is given for a source
-// that is not meant, or missing for one that is.
-absl::StatusOr<std::vector<std::string>> EffectiveSources(const SourceOptions& options);
+// The sources that are meant: "auto" resolved, each once, in the order of
+// abi::kSources. Usage errors where a flag is given for a source that is not
+// meant, or missing for one that is.
+absl::StatusOr<std::vector<abi::Source>> EffectiveSources(const SourceOptions& options);
 
 // The mark of --mark and --mark-mask, each if it was given. A mark without a
 // mask is its own mask. Usage error for a mark with bits outside the mask.

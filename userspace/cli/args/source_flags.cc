@@ -2,12 +2,12 @@
 #include "cli/args/source_flags.h"
 
 #include <algorithm>
-#include <array>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -23,24 +23,36 @@
 namespace npg::cli {
 namespace {
 
-constexpr std::array<absl::string_view, 4> kSources = {"auto", "kubernetes", "netfilter", "file"};
+// What --source takes.
+std::vector<absl::string_view> Choices() {
+  std::vector<absl::string_view> choices = {kAutoSource};
+  for (const auto& row : abi::kSources) choices.push_back(row.name);
+  return choices;
+}
+
+std::string SourceHelp() {
+  const auto clause = [](std::string* out, const abi::SourceRow& row) {
+    absl::StrAppend(out, row.name, " ", row.reads);
+  };
+  return absl::StrCat(
+      "Who says which NodePorts are allocated: ", absl::StrJoin(abi::kSources, ", ", clause),
+      ". auto is netfilter, with kubernetes in a pod that has a service account or if --kubeconfig "
+      "is given, and with file if --nodeports-file is given. Can be repeated.");
+}
 
 Flag SourceFlag(const std::shared_ptr<SourceOptions>& sources) {
   return {"source",
-          absl::StrJoin(kSources, "|"),
-          "Who says which NodePorts are allocated: kubernetes watches the Services of the API "
-          "server, netfilter reads the rules of this node (kube-proxy, portmap), file reads "
-          "--nodeports-file. auto is netfilter, with kubernetes in a pod that has a service "
-          "account or if --kubeconfig is given, and with file if --nodeports-file is given. Can "
-          "be repeated.",
-          "auto",
+          absl::StrJoin(Choices(), "|"),
+          SourceHelp(),
+          std::string(kAutoSource),
           true,
           [sources](const std::vector<std::string>& values) {
             if (values.empty()) return absl::InvalidArgumentError("names no source");
+            const std::vector<absl::string_view> choices = Choices();
             for (const std::string& value : values) {
-              if (std::find(kSources.begin(), kSources.end(), value) == kSources.end()) {
-                return absl::InvalidArgumentError(absl::StrCat(
-                    base::Quoted(value), " is not a source (", absl::StrJoin(kSources, ", "), ")"));
+              if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
+                return absl::InvalidArgumentError(absl::StrCat(base::Quoted(value), " is not a source (",
+                                                               absl::StrJoin(choices, ", "), ")"));
               }
             }
             sources->sources = values;

@@ -36,13 +36,4 @@ std::vector<std::string> Wrap(absl::string_view text, size_t width) {
   return lines;
 }
 
-std::string UtcTime(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", time, absl::UTCTimeZone());
-}
-
-std::string Count(uint64_t count, absl::string_view noun) {
-  const char* plural = absl::EndsWith(noun, "s") ? "es" : "s";
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : plural);
-}
-
 }  // namespace npg::cli

@@ -19,12 +19,6 @@ size_t DisplayWidth(absl::string_view text);
 // longer has a line of its own. At least one line.
 std::vector<std::string> Wrap(absl::string_view text, size_t width);
 
-// "2026-11-02T12:34:56Z".
-std::string UtcTime(absl::Time time);
-
-// "1 listener", "2 listeners", "3 processes": regular nouns only.
-std::string Count(uint64_t count, absl::string_view noun);
-
 }  // namespace npg::cli
 
 #endif  // NODEPORT_GUARD_CLI_ARGS_TEXT_H_

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -18,6 +17,9 @@
 #include <utility>
 #include <vector>
 
+#include "abi/convert.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -45,12 +47,9 @@ BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
   }
 }
 
-absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, npg_scope scope) {
-  Skeleton skeleton(nodeport_guard__open());
+absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, abi::Scope scope) {
+  Skeleton skeleton = OpenGuardPrograms(scope);
   if (!skeleton) return base::ErrnoStatus(errno, "open the embedded BPF object");
-  bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
-  bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
-  skeleton->rodata->scope = scope;
   std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
   NPG_RETURN_IF_ERROR(guard->ReuseMaps());
   NPG_RETURN_IF_ERROR(LoadSkeleton(guard->skeleton_, "load the BPF programs"));
@@ -104,19 +103,19 @@ absl::Status BpfGuard::MigrateEntries() {
         absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
   }
   // Nobody counts in the new map yet, while programs that are attached go on in the old one.
-  for (uint32_t i = 0; i < NPG_COUNTER_MAX; ++i) {
-    const absl::StatusOr<uint64_t> carried = Counter(static_cast<npg_counter>(i));
+  for (const auto& row : abi::kCounters) {
+    const absl::StatusOr<uint64_t> carried = Counter(row.value);
     if (!carried.ok()) return carried.status();
-    carried_counters_[i] = *carried;
+    carried_counters_[row.value] = *carried;
   }
   return absl::OkStatus();
 }
 
-absl::StatusOr<npg_config> BpfGuard::Config() const {
+absl::StatusOr<abi::Config> BpfGuard::Config() const {
   absl::StatusOr<std::optional<npg_config>> config =
       LookupElement<uint32_t, npg_config>(bpf_map__fd(skeleton_->maps.config), "config", 0);
   if (!config.ok()) return config.status();
-  return config->value_or(npg_config{});
+  return abi::FromC(config->value_or(npg_config{}));
 }
 
 absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment) {
@@ -179,17 +178,17 @@ absl::Status BpfGuard::PinLinks() {
   return PublishPins(pins_.Links(), pins);
 }
 
-absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
+absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
-  absl::StatusOr<npg_config> before = Config();
+  const absl::StatusOr<abi::Config> before = Config();
   if (!before.ok()) return before.status();
   const bool maps_were_pinned = access(pins_.Maps().c_str(), F_OK) == 0;
   const int config_fd = bpf_map__fd(skeleton_->maps.config);
 
   // The maps are pinned first: a link that is pinned never lacks its maps.
   NPG_RETURN_IF_ERROR(PinMaps());
-  absl::Status status = PutElement(config_fd, "config", uint32_t{0}, config);
+  absl::Status status = PutElement(config_fd, "config", uint32_t{0}, abi::ToC(config));
   for (Attachment& attachment : attachments_) {
     if (!status.ok()) break;
     status = AttachOne(cgroup_fd, *cgroup_id, attachment);
@@ -198,7 +197,7 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const npg_config& config) {
   if (!status.ok()) {
     UndoAttach();
     if (maps_were_pinned) {
-      PutElement(config_fd, "config", uint32_t{0}, *before).IgnoreError();
+      PutElement(config_fd, "config", uint32_t{0}, abi::ToC(*before)).IgnoreError();
     } else {
       RemovePinFolder(pins_.Maps()).status().IgnoreError();
     }
@@ -214,12 +213,14 @@ absl::Status BpfGuard::FinishMigration() {
     if (!info.ok()) return info.status();
     // Of another kind: nothing was copied.
     if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) continue;
-    for (uint32_t i = 0; i < std::min<uint32_t>(info->max_entries, NPG_COUNTER_MAX); ++i) {
-      const auto values = PerCpuValues(fd.get(), name, i);
+    for (const auto& row : abi::kCounters) {
+      const auto index = static_cast<uint32_t>(row.value);
+      if (index >= info->max_entries) break;
+      const auto values = PerCpuValues(fd.get(), name, index);
       if (!values.ok()) return values.status();
       const uint64_t sum = std::accumulate(values->begin(), values->end(), uint64_t{0});
-      if (sum == carried_counters_[i]) continue;
-      result.Update(AddToCounter(static_cast<npg_counter>(i), sum - carried_counters_[i]));
+      const uint64_t carried = carried_counters_[row.value];
+      if (sum != carried) result.Update(AddToCounter(row.value, sum - carried));
     }
   }
   outdated_maps_.clear();

@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
@@ -22,7 +24,6 @@
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/skeleton.h"
-#include "guard_abi.h"
 
 namespace npg::dataplane {
 
@@ -34,7 +35,7 @@ class BpfGuard {
   // the same layout, and over new maps otherwise. Nothing is attached or pinned
   // by this. `scope` is built into the programs. PERMISSION_DENIED without CAP_BPF and
   // CAP_NET_ADMIN.
-  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins, npg_scope scope);
+  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins, abi::Scope scope);
 
   BpfGuard(const BpfGuard&) = delete;
   BpfGuard& operator=(const BpfGuard&) = delete;
@@ -47,8 +48,8 @@ class BpfGuard {
   // layout changed, and whether their entries were carried over.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  // What the earlier run was told; all zero when nothing was adopted.
-  absl::StatusOr<npg_config> Config() const;
+  // What the earlier run was told; the defaults when nothing was adopted.
+  absl::StatusOr<abi::Config> Config() const;
 
   absl::StatusOr<core::PortEntries> NodePorts() const;
   // Applies what it can; the error names the first entry that failed. An entry
@@ -56,7 +57,7 @@ class BpfGuard {
   absl::StatusOr<size_t> ApplyNodePorts(const core::Difference& difference);
 
   // Replaces owner_policy by the names of `policy`, each at most 15 bytes. What
-  // holds for all others is npg_config.default_verdict, which Attach() writes.
+  // holds for all others is Config::default_verdict, which Attach() writes.
   absl::Status SetOwnerPolicy(const core::OwnerPolicy& policy);
   // What it is now: of an adopted guard, what the earlier run was told.
   absl::StatusOr<core::OwnerPolicy> OwnerPolicy() const;
@@ -67,13 +68,13 @@ class BpfGuard {
                             const core::OwnerPolicy& policy);
   // Replaces an entry by what was found out about its socket since, unless it is
   // no longer what it was when it was read (`known`).
-  absl::Status CorrectListener(const npg_listener_key& key, const npg_listener& known,
+  absl::Status CorrectListener(const abi::ListenerKey& key, const abi::Listener& known,
                                const core::Listener& listener, const core::OwnerPolicy& policy);
   // Gives every entry of `listeners` the verdict that `policy` has for its
   // owner, whatever an earlier one said.
   absl::Status JudgeListeners(const core::OwnerPolicy& policy);
-  absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
-  absl::Status RemoveListener(const npg_listener_key& key);
+  absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> Listeners() const;
+  absl::Status RemoveListener(const abi::ListenerKey& key);
 
   // Makes local_addresses what is given: no more, no less.
   absl::Status SetLocalAddresses(const std::vector<core::LocalAddress>& addresses);
@@ -84,21 +85,21 @@ class BpfGuard {
 
   // How a source does: no program reads it, people do, with or without a
   // controller.
-  absl::Status SetSourceState(npg_source source, const npg_source_state& state);
-  // Removes what is said of others than `sources` (npg_source bits).
-  absl::Status KeepSourceStates(uint32_t sources);
+  absl::Status SetSourceState(abi::Source source, const abi::SourceState& state);
+  // Removes what is said of others than `sources`.
+  absl::Status KeepSourceStates(abi::SourceBits sources);
 
   // A counter, summed over the processors.
-  absl::StatusOr<uint64_t> Counter(npg_counter counter) const;
+  absl::StatusOr<uint64_t> Counter(abi::Counter counter) const;
 
   // Adds to a counter that the programs do not write.
-  absl::Status AddToCounter(npg_counter counter, uint64_t amount);
+  absl::Status AddToCounter(abi::Counter counter, uint64_t amount);
 
   // Writes `config`, attaches the four programs to the cgroup and pins maps and
   // links: all of it, or nothing. A link that is pinned already is given the
   // new program in place (BPF_LINK_UPDATE), so that there is no moment without
   // one; links of another cgroup go after the new ones are there.
-  absl::Status Attach(int cgroup_fd, const npg_config& config);
+  absl::Status Attach(int cgroup_fd, const abi::Config& config);
 
   // A while after Attach(), when no program of an earlier run is still in the middle of
   // a connect: adds what those counted since Load() copied their counters, and lets go
@@ -142,7 +143,7 @@ class BpfGuard {
   // Pinned maps whose layout is not ours: name and descriptor.
   std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
   // What was in `counters` when they were copied from one of those.
-  std::array<uint64_t, NPG_COUNTER_MAX> carried_counters_{};
+  abi::Counters carried_counters_;
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 

@@ -4,21 +4,19 @@
 #include <bpf/libbpf.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <functional>
-#include <iterator>
 #include <numeric>
 #include <optional>
-#include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "abi/guard_abi_text.h"
+#include "abi/convert.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -40,32 +38,18 @@
 namespace npg::dataplane {
 namespace {
 
-npg_port_key ToAbi(const core::PortKey& key) {
-  return npg_port_key{key.port, static_cast<uint8_t>(key.protocol), 0};
-}
-
-// NUL padded, and cut so that a NUL always follows.
-void CopyText(std::span<char> target, absl::string_view text) {
-  const size_t length = std::min(text.size(), target.size() - 1);
-  std::fill(std::copy_n(text.begin(), length, target.begin()), target.end(), '\0');
-}
-
-npg_owner_verdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view comm) {
-  return policy.Ignores(comm) ? NPG_OWNER_IGNORED : NPG_OWNER_GUARDED;
+abi::OwnerVerdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view comm) {
+  return policy.Ignores(comm) ? abi::OwnerVerdict::kIgnored : abi::OwnerVerdict::kGuarded;
 }
 
 // What stands in the map for a listener whose owner was found in /proc.
 npg_listener EntryOf(const core::Listener& listener, const core::OwnerPolicy& policy) {
-  npg_listener value{};
-  value.verdict = VerdictOf(policy, listener.owner.comm);
-  value.pid = static_cast<uint32_t>(listener.owner.pid);
-  value.uid = listener.uid;
-  CopyText(value.comm, listener.owner.comm);
-  return value;
-}
-
-std::string TextOf(std::span<const char> text) {
-  return {text.data(), strnlen(text.data(), text.size())};
+  abi::Listener entry;
+  entry.verdict = VerdictOf(policy, listener.owner.comm);
+  entry.pid = static_cast<uint32_t>(listener.owner.pid);
+  entry.uid = listener.uid;
+  entry.comm = listener.owner.comm;
+  return abi::ToC(entry);
 }
 
 }  // namespace
@@ -76,8 +60,7 @@ absl::StatusOr<core::PortEntries> BpfGuard::NodePorts() const {
   if (!elements.ok()) return elements.status();
   core::PortEntries entries;
   for (const auto& [key, value] : *elements) {
-    entries[{key.port, static_cast<core::Protocol>(key.protocol)}] = {value.sources,
-                                                                      TextOf(value.service)};
+    entries[abi::FromC(key)] = {value.sources, abi::FieldText(value.service)};
   }
   return entries;
 }
@@ -88,10 +71,11 @@ absl::StatusOr<size_t> BpfGuard::ApplyNodePorts(const core::Difference& differen
   absl::Status result;
   size_t fresh = 0;
   for (const core::PortKey& key : difference.remove) {
-    result.Update(base::Annotate(RemoveElement(fd, "nodeports", ToAbi(key)), core::ToString(key)));
+    result.Update(
+        base::Annotate(RemoveElement(fd, "nodeports", abi::ToC(key)), core::ToString(key)));
   }
   for (const auto& [port, entry] : difference.put) {
-    const npg_port_key key = ToAbi(port);
+    const npg_port_key key = abi::ToC(port);
     npg_nodeport value{};
     absl::StatusOr<std::optional<npg_nodeport>> known =
         LookupElement<npg_port_key, npg_nodeport>(fd, "nodeports", key);
@@ -99,7 +83,7 @@ absl::StatusOr<size_t> BpfGuard::ApplyNodePorts(const core::Difference& differen
     value.since = is_known ? (*known)->since : now;
     if (!is_known) ++fresh;
     value.sources = entry.sources;
-    CopyText(value.service, entry.service.text());
+    abi::SetField(value.service, entry.service.text());
     result.Update(base::Annotate(PutElement(fd, "nodeports", key, value), core::ToString(port)));
   }
   if (!result.ok()) return result;
@@ -113,14 +97,13 @@ absl::Status BpfGuard::SetOwnerPolicy(const core::OwnerPolicy& policy) {
   absl::flat_hash_set<std::string> named;
   for (const std::vector<std::string>* names : {&policy.ignored, &policy.only}) {
     for (const std::string& comm : *names) {
-      npg_policy_key key{};
-      CopyText(key.comm, comm);
-      NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", key, npg_policy{VerdictOf(policy, comm)}));
+      const npg_policy value{static_cast<uint32_t>(VerdictOf(policy, comm))};
+      NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", abi::PolicyKeyOf(comm), value));
       named.insert(comm);
     }
   }
   for (const auto& [key, value] : *present) {
-    if (!named.contains(TextOf(key.comm))) {
+    if (!named.contains(abi::FromC(key))) {
       NPG_RETURN_IF_ERROR(RemoveElement(fd, "owner_policy", key));
     }
   }
@@ -133,7 +116,8 @@ absl::StatusOr<core::OwnerPolicy> BpfGuard::OwnerPolicy() const {
   if (!present.ok()) return present.status();
   core::OwnerPolicy policy;
   for (const auto& [key, value] : *present) {
-    (value.verdict == NPG_OWNER_IGNORED ? policy.ignored : policy.only).push_back(TextOf(key.comm));
+    const bool ignored = abi::FromC(value) == abi::OwnerVerdict::kIgnored;
+    (ignored ? policy.ignored : policy.only).push_back(abi::FromC(key));
   }
   return policy;
 }
@@ -142,41 +126,39 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
                                     const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.listeners);
   for (const core::Listener& listener : listeners) {
-    npg_listener_key key{};
-    std::copy(listener.address.begin(), listener.address.end(), key.address);
-    key.port = listener.key.port;
-    key.protocol = static_cast<uint8_t>(listener.key.protocol);
+    const npg_listener_key key = abi::ToC(abi::ListenerKey{listener.key, listener.address});
     const npg_listener value = EntryOf(listener, policy);
     // NOEXIST: what the kernel side saw at bind time is the better witness.
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
     if (put.ok() || absl::IsAlreadyExists(put)) continue;
     if (absl::IsResourceExhausted(put)) {
       return absl::ResourceExhaustedError(
-          absl::StrCat("map listeners is full (", NPG_MAX_LISTENERS, " entries)"));
+          absl::StrCat("map listeners is full (", abi::kMaxListeners, " entries)"));
     }
     return put;
   }
   return absl::OkStatus();
 }
 
-absl::Status BpfGuard::CorrectListener(const npg_listener_key& key, const npg_listener& known,
+absl::Status BpfGuard::CorrectListener(const abi::ListenerKey& key, const abi::Listener& known,
                                        const core::Listener& listener,
                                        const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.listeners);
-  auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
+  auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", abi::ToC(key));
   if (!now.ok()) return now.status();
   // Somebody has bound the address meanwhile: another socket, and known better.
-  if (!now->has_value() || !(**now == known)) return absl::OkStatus();
-  absl::Status put = PutElement(fd, "listeners", key, EntryOf(listener, policy), BPF_EXIST);
+  if (!now->has_value() || abi::FromC(**now) != known) return absl::OkStatus();
+  absl::Status put =
+      PutElement(fd, "listeners", abi::ToC(key), EntryOf(listener, policy), BPF_EXIST);
   return absl::IsNotFound(put) ? absl::OkStatus() : put;
 }
 
 absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
   const int fd = bpf_map__fd(skeleton_->maps.listeners);
-  auto entries = Listeners();
+  auto entries = AllElements<npg_listener_key, npg_listener>(fd, "listeners");
   if (!entries.ok()) return entries.status();
   for (auto& [key, value] : *entries) {
-    const npg_owner_verdict verdict = VerdictOf(policy, TextOf(value.comm));
+    const auto verdict = static_cast<uint32_t>(VerdictOf(policy, abi::FieldText(value.comm)));
     if (value.verdict == verdict) continue;
     // Not over what was bound meanwhile.
     auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
@@ -204,9 +186,9 @@ absl::Status BpfGuard::SetLocalAddresses(const std::vector<core::LocalAddress>& 
     wanted.insert(local.address);
   }
   for (const auto& [key, value] : *present) {
-    std::array<uint8_t, 16> address{};
-    std::copy(std::begin(key.address), std::end(key.address), address.begin());
-    if (!wanted.contains(address)) result.Update(RemoveElement(fd, "local_addresses", key));
+    if (!wanted.contains(abi::FromC(key, value).address)) {
+      result.Update(RemoveElement(fd, "local_addresses", key));
+    }
   }
   return result;
 }
@@ -218,26 +200,35 @@ absl::Status BpfGuard::WatchBinds(base::EventLoop& loop, std::function<void()> b
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> BpfGuard::Listeners() const {
-  return AllElements<npg_listener_key, npg_listener>(bpf_map__fd(skeleton_->maps.listeners),
-                                                     "listeners");
+absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> BpfGuard::Listeners()
+    const {
+  const auto elements = AllElements<npg_listener_key, npg_listener>(
+      bpf_map__fd(skeleton_->maps.listeners), "listeners");
+  if (!elements.ok()) return elements.status();
+  std::vector<std::pair<abi::ListenerKey, abi::Listener>> entries;
+  entries.reserve(elements->size());
+  for (const auto& [key, value] : *elements) {
+    entries.emplace_back(abi::FromC(key), abi::FromC(value));
+  }
+  return entries;
 }
 
-absl::Status BpfGuard::RemoveListener(const npg_listener_key& key) {
-  return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", key);
+absl::Status BpfGuard::RemoveListener(const abi::ListenerKey& key) {
+  return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", abi::ToC(key));
 }
 
-absl::StatusOr<uint64_t> BpfGuard::Counter(npg_counter counter) const {
-  const auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters", counter);
+absl::StatusOr<uint64_t> BpfGuard::Counter(abi::Counter counter) const {
+  const auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters",
+                                   static_cast<uint32_t>(counter));
   if (!values.ok()) return values.status();
   return std::accumulate(values->begin(), values->end(), uint64_t{0});
 }
 
-absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
-  auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters", counter);
+absl::Status BpfGuard::AddToCounter(abi::Counter counter, uint64_t amount) {
+  const auto index = static_cast<uint32_t>(counter);
+  auto values = PerCpuValues(bpf_map__fd(skeleton_->maps.counters), "counters", index);
   if (!values.ok()) return values.status();
   values->front() += amount;
-  const uint32_t index = counter;
   if (bpf_map_update_elem(bpf_map__fd(skeleton_->maps.counters), &index, values->data(), BPF_ANY) !=
       0) {
     return base::ErrnoStatus(errno, "write map counters");
@@ -245,11 +236,12 @@ absl::Status BpfGuard::AddToCounter(npg_counter counter, uint64_t amount) {
   return absl::OkStatus();
 }
 
-absl::Status BpfGuard::SetSourceState(npg_source source, const npg_source_state& state) {
-  return PutElement(bpf_map__fd(skeleton_->maps.sources), "sources", npg_source_key{source}, state);
+absl::Status BpfGuard::SetSourceState(abi::Source source, const abi::SourceState& state) {
+  return PutElement(bpf_map__fd(skeleton_->maps.sources), "sources", abi::ToC(source),
+                    abi::ToC(state));
 }
 
-absl::Status BpfGuard::KeepSourceStates(uint32_t sources) {
+absl::Status BpfGuard::KeepSourceStates(abi::SourceBits sources) {
   const int fd = bpf_map__fd(skeleton_->maps.sources);
   auto present = AllElements<npg_source_key, npg_source_state>(fd, "sources");
   if (!present.ok()) return present.status();

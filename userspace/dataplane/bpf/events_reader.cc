@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "abi/convert.h"
+#include "abi/entries.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
@@ -95,8 +97,8 @@ void EventsReader::AdvanceConsumer(uint64_t position) const {
   }
 }
 
-std::vector<npg_event> EventsReader::Drain(uint64_t* lost) {
-  std::vector<npg_event> events;
+std::vector<abi::Event> EventsReader::Drain(uint64_t* lost) {
+  std::vector<abi::Event> events;
   auto* data = static_cast<std::byte*>(producer_) + page_;
   for (uint64_t end = ProducerPosition(); position_ < end;) {
     std::byte* record = data + (position_ & (size_ - 1));
@@ -116,7 +118,7 @@ std::vector<npg_event> EventsReader::Drain(uint64_t* lost) {
       break;
     }
     if ((header & BPF_RINGBUF_BUSY_BIT) != 0) break;  // being written: next time
-    if (whole && (header & BPF_RINGBUF_DISCARD_BIT) == 0) events.push_back(event);
+    if (whole && (header & BPF_RINGBUF_DISCARD_BIT) == 0) events.push_back(abi::FromC(event));
     position_ += RecordBytes(header);
   }
   AdvanceConsumer(position_);

@@ -7,10 +7,10 @@
 #include <memory>
 #include <vector>
 
+#include "abi/entries.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
 
 namespace npg::dataplane {
 
@@ -41,7 +41,7 @@ class EventsReader {
 
   // The records since the last call, and (added to *lost) how many were
   // overwritten before they could be read.
-  std::vector<npg_event> Drain(uint64_t* lost);
+  std::vector<abi::Event> Drain(uint64_t* lost);
 
  private:
   EventsReader() = default;

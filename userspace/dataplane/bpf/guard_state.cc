@@ -11,15 +11,19 @@
 #include <cstring>
 #include <optional>
 #include <string>
-#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "abi/convert.h"
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "guard_abi.h"
@@ -27,11 +31,30 @@
 namespace npg::dataplane {
 namespace {
 
-template <typename Entry>
-void SortByPort(std::vector<Entry>& entries) {
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.first.port, a.first.protocol) < std::tie(b.first.port, b.first.protocol);
-  });
+// Every entry of a hash map in types of C++, sorted by its key.
+template <typename Key, typename Value>
+auto SortedEntries(int fd, absl::string_view map) {
+  using Entry = std::pair<decltype(abi::FromC(Key{})), decltype(abi::FromC(Value{}))>;
+  using Entries = std::vector<Entry>;
+  const auto elements = AllElements<Key, Value>(fd, map);
+  if (!elements.ok()) return absl::StatusOr<Entries>(elements.status());
+  Entries entries;
+  entries.reserve(elements->size());
+  for (const auto& [key, value] : *elements) {
+    entries.emplace_back(abi::FromC(key), abi::FromC(value));
+  }
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return a.first < b.first; });
+  return absl::StatusOr<Entries>(std::move(entries));
+}
+
+// The entry of `key`; nullopt when there is none.
+template <typename Value, typename Key>
+auto FindEntry(int fd, absl::string_view map, const Key& key) {
+  using Entry = std::optional<decltype(abi::FromC(Value{}))>;
+  const auto element = LookupElement<Key, Value>(fd, map, key);
+  if (!element.ok()) return absl::StatusOr<Entry>(element.status());
+  return absl::StatusOr<Entry>(*element ? Entry(abi::FromC(**element)) : std::nullopt);
 }
 
 // The map came later than the others, and may grow at its end without a new ABI
@@ -51,7 +74,7 @@ absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
 
 }  // namespace
 
-absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins) {
+absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins) {
   const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("config"));
   if (!fd.ok()) return fd.status();
   const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pins.Map("config"));
@@ -64,7 +87,7 @@ absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins) {
   }
   npg_config config{};
   std::memcpy(&config, value.data(), std::min(value.size(), sizeof(config)));
-  return config;
+  return abi::FromC(config);
 }
 
 absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
@@ -89,13 +112,13 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
     absl::StatusOr<std::optional<npg_config>> entry =
         LookupElement<uint32_t, npg_config>(config->get(), "config", 0);
     if (!entry.ok()) return entry.status();
-    state.config_ = entry->value_or(npg_config{});
+    state.config_ = abi::FromC(entry->value_or(npg_config{}));
     version = state.config_.abi_version;
   }
-  if (version != NPG_ABI_VERSION) {
+  if (version != abi::kVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the pins in ", pins.Root(), " have ABI version ", version, ", this program has ",
-        NPG_ABI_VERSION, "; use the nodeport-guard that loaded them, or run this one over them"));
+        abi::kVersion, "; use the nodeport-guard that loaded them, or run this one over them"));
   }
   using Member = base::UniqueFd GuardState::*;
   const std::array<std::pair<const char*, Member>, 6> maps = {{
@@ -117,70 +140,57 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   return state;
 }
 
-absl::StatusOr<std::vector<std::pair<npg_port_key, npg_nodeport>>> GuardState::NodePorts() const {
-  auto entries = AllElements<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports");
-  if (entries.ok()) SortByPort(*entries);
-  return entries;
+absl::StatusOr<std::vector<std::pair<core::PortKey, abi::NodePort>>> GuardState::NodePorts() const {
+  return SortedEntries<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports");
 }
 
-absl::StatusOr<std::optional<npg_nodeport>> GuardState::NodePort(npg_port_key key) const {
-  return LookupElement<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports", key);
+absl::StatusOr<std::optional<abi::NodePort>> GuardState::NodePort(const core::PortKey& key) const {
+  return FindEntry<npg_nodeport>(nodeports_.get(), "nodeports", abi::ToC(key));
 }
 
-absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> GuardState::Listeners()
+absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> GuardState::Listeners()
     const {
-  auto entries = AllElements<npg_listener_key, npg_listener>(listeners_.get(), "listeners");
-  if (entries.ok()) SortByPort(*entries);
-  return entries;
+  return SortedEntries<npg_listener_key, npg_listener>(listeners_.get(), "listeners");
 }
 
-absl::StatusOr<std::optional<npg_listener>> GuardState::Listener(
-    const npg_listener_key& key) const {
-  return LookupElement<npg_listener_key, npg_listener>(listeners_.get(), "listeners", key);
+absl::StatusOr<std::optional<abi::Listener>> GuardState::Listener(
+    const abi::ListenerKey& key) const {
+  return FindEntry<npg_listener>(listeners_.get(), "listeners", abi::ToC(key));
 }
 
-absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> GuardState::Counters() const {
-  std::array<uint64_t, NPG_COUNTER_MAX> sums{};
-  for (uint32_t counter = 0; counter < NPG_COUNTER_MAX; ++counter) {
-    const auto values = PerCpuValues(counters_.get(), "counters", counter);
+absl::StatusOr<abi::Counters> GuardState::Counters() const {
+  abi::Counters sums;
+  for (const auto& row : abi::kCounters) {
+    const auto values = PerCpuValues(counters_.get(), "counters", static_cast<uint32_t>(row.value));
     if (!values.ok()) return values.status();
-    for (const uint64_t value : *values) sums[counter] += value;
+    for (const uint64_t value : *values) sums[row.value] += value;
   }
   return sums;
 }
 
-absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> GuardState::PortStats() const {
-  auto entries = AllElements<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
-  if (entries.ok()) SortByPort(*entries);
-  return entries;
-}
-
-absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> GuardState::Sources()
+absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> GuardState::PortStats()
     const {
-  using Entries = std::vector<std::pair<npg_source_key, npg_source_state>>;
-  if (!sources_) return Entries();
-  absl::StatusOr<Entries> entries =
-      AllElements<npg_source_key, npg_source_state>(sources_.get(), "sources");
-  if (entries.ok()) {
-    std::sort(entries->begin(), entries->end(),
-              [](const auto& a, const auto& b) { return a.first.source < b.first.source; });
-  }
-  return entries;
+  return SortedEntries<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
 }
 
-absl::StatusOr<std::vector<std::pair<npg_policy_key, npg_policy>>> GuardState::OwnerPolicy() const {
-  auto entries = AllElements<npg_policy_key, npg_policy>(owner_policy_.get(), "owner_policy");
-  if (entries.ok()) {
-    std::sort(entries->begin(), entries->end(), [](const auto& a, const auto& b) {
-      return std::memcmp(a.first.comm, b.first.comm, sizeof(a.first.comm)) < 0;
-    });
-  }
-  return entries;
+absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> GuardState::Sources() const {
+  if (!sources_) return std::vector<std::pair<abi::Source, abi::SourceState>>();
+  return SortedEntries<npg_source_key, npg_source_state>(sources_.get(), "sources");
 }
 
-absl::StatusOr<std::vector<std::pair<npg_address, npg_local_address>>> GuardState::LocalAddresses()
+absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> GuardState::OwnerPolicy()
     const {
-  return AllElements<npg_address, npg_local_address>(local_addresses_.get(), "local_addresses");
+  return SortedEntries<npg_policy_key, npg_policy>(owner_policy_.get(), "owner_policy");
+}
+
+absl::StatusOr<std::vector<core::LocalAddress>> GuardState::LocalAddresses() const {
+  const auto elements =
+      AllElements<npg_address, npg_local_address>(local_addresses_.get(), "local_addresses");
+  if (!elements.ok()) return elements.status();
+  std::vector<core::LocalAddress> addresses;
+  addresses.reserve(elements->size());
+  for (const auto& [key, value] : *elements) addresses.push_back(abi::FromC(key, value));
+  return addresses;
 }
 
 absl::StatusOr<std::vector<LinkState>> GuardState::Links() const {

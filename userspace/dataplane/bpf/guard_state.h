@@ -9,10 +9,13 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "base/unique_fd.h"
+#include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "guard_abi.h"
 
 namespace npg::dataplane {
 
@@ -33,7 +36,7 @@ absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
 
 // What a guard that is pinned was told, of any ABI version: fields that its version
 // did not have are 0. NOT_FOUND when there is none.
-absl::StatusOr<npg_config> ReadConfig(const PinPaths& pins);
+absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins);
 
 // Reads what is pinned, with or without a controller. Changes nothing.
 class GuardState {
@@ -48,23 +51,23 @@ class GuardState {
   GuardState& operator=(const GuardState&) = delete;
   ~GuardState() = default;
 
-  const npg_config& config() const { return config_; }
+  const abi::Config& config() const { return config_; }
 
   // Sorted by port, then protocol.
-  absl::StatusOr<std::vector<std::pair<npg_port_key, npg_nodeport>>> NodePorts() const;
-  absl::StatusOr<std::optional<npg_nodeport>> NodePort(npg_port_key key) const;
-  absl::StatusOr<std::vector<std::pair<npg_listener_key, npg_listener>>> Listeners() const;
-  absl::StatusOr<std::optional<npg_listener>> Listener(const npg_listener_key& key) const;
+  absl::StatusOr<std::vector<std::pair<core::PortKey, abi::NodePort>>> NodePorts() const;
+  absl::StatusOr<std::optional<abi::NodePort>> NodePort(const core::PortKey& key) const;
+  absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> Listeners() const;
+  absl::StatusOr<std::optional<abi::Listener>> Listener(const abi::ListenerKey& key) const;
   // Summed over the CPUs.
-  absl::StatusOr<std::array<uint64_t, NPG_COUNTER_MAX>> Counters() const;
-  absl::StatusOr<std::vector<std::pair<npg_port_key, npg_port_stats>>> PortStats() const;
+  absl::StatusOr<abi::Counters> Counters() const;
+  absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> PortStats() const;
   // What the controller last said of each source, by bit. Empty where the pins
   // are of a build that did not say, or says it in a form that this one cannot read.
-  absl::StatusOr<std::vector<std::pair<npg_source_key, npg_source_state>>> Sources() const;
-  // The names that a policy has, and what it says of them.
-  absl::StatusOr<std::vector<std::pair<npg_policy_key, npg_policy>>> OwnerPolicy() const;
+  absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> Sources() const;
+  // The names that a policy has, sorted, and what it says of them.
+  absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> OwnerPolicy() const;
   // The node's addresses that are guarded, besides loopback.
-  absl::StatusOr<std::vector<std::pair<npg_address, npg_local_address>>> LocalAddresses() const;
+  absl::StatusOr<std::vector<core::LocalAddress>> LocalAddresses() const;
   // One for each of the four programs whose link is pinned.
   absl::StatusOr<std::vector<LinkState>> Links() const;
 
@@ -72,7 +75,7 @@ class GuardState {
   GuardState() = default;
 
   PinPaths pins_{PinPaths::kDefaultBpffs};
-  npg_config config_{};
+  abi::Config config_;
   base::UniqueFd nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_;
   base::UniqueFd sources_;  // invalid when there is none that can be read
 };

@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bpf/skeleton.h"
 
+#include <bpf/libbpf.h>
 #include <linux/capability.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <string>
 #include <system_error>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -52,6 +55,15 @@ absl::Status LoadError(int error, absl::string_view doing) {
 }
 
 }  // namespace
+
+Skeleton OpenGuardPrograms(abi::Scope scope) {
+  Skeleton skeleton(nodeport_guard__open());
+  if (!skeleton) return skeleton;
+  bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
+  bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
+  skeleton->rodata->scope = static_cast<uint32_t>(scope);
+  return skeleton;
+}
 
 absl::Status LoadSkeleton(const Skeleton& skeleton, absl::string_view doing) {
   const int error = nodeport_guard__load(skeleton.get());

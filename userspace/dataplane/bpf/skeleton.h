@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "nodeport_guard.skel.h"
@@ -16,6 +17,11 @@ struct SkeletonDeleter {
 
 // Owns the BPF object: maps, programs and whatever links it was given.
 using Skeleton = std::unique_ptr<::nodeport_guard, SkeletonDeleter>;
+
+// The guard's programs and maps, ready to be loaded: without those that only learn the netns
+// cookie. `scope` is built into the programs. Null, and errno set, when the embedded object
+// cannot be opened.
+Skeleton OpenGuardPrograms(abi::Scope scope);
 
 // Loads what is to be loaded of it into the kernel. The error begins with `doing` ("load the BPF
 // programs") and says what to do: PERMISSION_DENIED names the capabilities that are missing,

@@ -5,12 +5,11 @@
 #include <memory>
 #include <string>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "guard_abi.h"
 #include "kubernetes/cluster_access.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
@@ -39,8 +38,7 @@ class KubernetesSource : public Source {
   KubernetesSource(const KubernetesSource&) = delete;
   KubernetesSource& operator=(const KubernetesSource&) = delete;
 
-  absl::string_view name() const override { return "kubernetes"; }
-  npg_source bit() const override { return NPG_SOURCE_KUBERNETES; }
+  abi::Source id() const override { return abi::Source::kKubernetes; }
   bool local() const override { return false; }
 
   // Lists once; the first failure is the answer.

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/names.h"
 #include "absl/random/bit_gen_ref.h"
 #include "absl/random/distributions.h"
 #include "absl/status/status.h"
@@ -17,7 +18,6 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/api_status.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/list_decoder.h"
@@ -62,40 +62,40 @@ std::string Escape(absl::string_view value) {
   return escaped;
 }
 
-npg_source_error KindOf(int status) {
+abi::SourceError KindOf(int status) {
   switch (status) {
     case kUnauthorized:
-      return NPG_SOURCE_ERROR_UNAUTHORIZED;
+      return abi::SourceError::kUnauthorized;
     case kForbidden:
-      return NPG_SOURCE_ERROR_FORBIDDEN;
+      return abi::SourceError::kForbidden;
     case kGone:
-      return NPG_SOURCE_ERROR_EXPIRED;
+      return abi::SourceError::kExpired;
     case kTooManyRequests:
-      return NPG_SOURCE_ERROR_THROTTLED;
+      return abi::SourceError::kThrottled;
     default:
-      return status >= kServerErrors ? NPG_SOURCE_ERROR_SERVER : NPG_SOURCE_ERROR_HTTP;
+      return status >= kServerErrors ? abi::SourceError::kServer : abi::SourceError::kHttp;
   }
 }
 
-npg_source_error KindOf(kubernetes::HttpEnd::Kind kind) {
+abi::SourceError KindOf(kubernetes::HttpEnd::Kind kind) {
   switch (kind) {
     case kubernetes::HttpEnd::Kind::kConnect:
-      return NPG_SOURCE_ERROR_CONNECT;
+      return abi::SourceError::kConnect;
     case kubernetes::HttpEnd::Kind::kTls:
-      return NPG_SOURCE_ERROR_TLS;
+      return abi::SourceError::kTls;
     case kubernetes::HttpEnd::Kind::kStalled:
-      return NPG_SOURCE_ERROR_STALLED;
+      return abi::SourceError::kStalled;
     default:
-      return NPG_SOURCE_ERROR_CUT;
+      return abi::SourceError::kCut;
   }
 }
 
 // What a person can do about it.
-absl::string_view Remedy(npg_source_error kind) {
+absl::string_view Remedy(abi::SourceError kind) {
   switch (kind) {
-    case NPG_SOURCE_ERROR_UNAUTHORIZED:
+    case abi::SourceError::kUnauthorized:
       return "; the credentials are not valid for this cluster, or have expired";
-    case NPG_SOURCE_ERROR_FORBIDDEN:
+    case abi::SourceError::kForbidden:
       return "; bind the account to a ClusterRole with apiGroups [\"\"], resources [\"services\"], "
              "verbs [\"list\", \"watch\"]";
     default:
@@ -226,7 +226,7 @@ bool Reflector::OnBody(absl::string_view bytes, absl::Time now) {
 bool Reflector::OnListBody(absl::string_view bytes) {
   const absl::Status fed = list_decoder_->Feed(bytes);
   if (fed.ok()) return true;
-  stop_ = Failure{NPG_SOURCE_ERROR_DECODE, std::string(fed.message()), true};
+  stop_ = Failure{abi::SourceError::kDecode, std::string(fed.message()), true};
   return false;
 }
 
@@ -237,7 +237,7 @@ bool Reflector::OnWatchBody(absl::string_view bytes, absl::Time now) {
   // A stream that has brought nonsense may have brought other nonsense before,
   // that did not look like it.
   if (!stop_ && !no_list_in_watch_) {
-    stop_ = Failure{NPG_SOURCE_ERROR_DECODE, std::string(fed.message()), true};
+    stop_ = Failure{abi::SourceError::kDecode, std::string(fed.message()), true};
   }
   return false;
 }
@@ -322,7 +322,7 @@ void Reflector::OnEnd(const kubernetes::HttpEnd& end, absl::Time now) {
 void Reflector::EndList(absl::Time now) {
   absl::StatusOr<ListDecoder::Page> page = list_decoder_->Finish();
   if (!page.ok()) {
-    return Fail({NPG_SOURCE_ERROR_DECODE, std::string(page.status().message()), true}, now);
+    return Fail({abi::SourceError::kDecode, std::string(page.status().message()), true}, now);
   }
   if (list_version_.empty()) list_version_ = std::move(page->resource_version);
   if (page->continue_token.empty()) {
@@ -331,20 +331,20 @@ void Reflector::EndList(absl::Time now) {
     return;
   }
   if (page->continue_token == continue_token_) {
-    return Fail({NPG_SOURCE_ERROR_DECODE, "a page names itself as the next one", true}, now);
+    return Fail({abi::SourceError::kDecode, "a page names itself as the next one", true}, now);
   }
   continue_token_ = std::move(page->continue_token);
 }
 
 void Reflector::EndWatch(absl::Time now) {
   if (phase_ == Phase::kWatchList) {
-    return Fail({NPG_SOURCE_ERROR_CUT, "the initial events came to no end", true}, now);
+    return Fail({abi::SourceError::kCut, "the initial events came to no end", true}, now);
   }
   if (const absl::Status whole = watch_decoder_->Finish(); !whole.ok()) {
-    return Fail({NPG_SOURCE_ERROR_CUT, std::string(whole.message())}, now);
+    return Fail({abi::SourceError::kCut, std::string(whole.message())}, now);
   }
   if (!got_body_ && now - answered_ < kShortWatch) {
-    return Fail({NPG_SOURCE_ERROR_CUT, "the server ended the watch at once"}, now);
+    return Fail({abi::SourceError::kCut, "the server ended the watch at once"}, now);
   }
   // No refusal, since it has brought something; but not in a loop as fast as the
   // server can do it.
@@ -393,7 +393,7 @@ void Reflector::EndBadRequest(const std::string& message, const std::string& sai
     offers_watch_list_ = false;
   } else {
     if (phase_ == Phase::kWatch) version_in_doubt_ = true;
-    return Fail({NPG_SOURCE_ERROR_HTTP, said, true}, now);
+    return Fail({abi::SourceError::kHttp, said, true}, now);
   }
   if (phase_ != Phase::kWatch) BeginList();
 }
@@ -420,7 +420,7 @@ void Reflector::EndTransport(const kubernetes::HttpEnd& end, absl::Time now) {
 }
 
 void Reflector::OnNoCredentials(const absl::Status& status, absl::Time now) {
-  Fail({NPG_SOURCE_ERROR_UNAUTHORIZED, std::string(status.message())}, now);
+  Fail({abi::SourceError::kUnauthorized, std::string(status.message())}, now);
 }
 
 void Reflector::Fail(Failure failure, absl::Time now) {

@@ -7,11 +7,11 @@
 #include <optional>
 #include <string>
 
+#include "abi/names.h"
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
-#include "guard_abi.h"
 #include "kubernetes/backoff.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/list_decoder.h"
@@ -109,7 +109,7 @@ class Reflector {
   enum class Phase { kWatchList, kPage, kWatch };
   // What is to be done when the exchange under way has ended.
   struct Failure {
-    npg_source_error kind = NPG_SOURCE_ERROR_HTTP;
+    abi::SourceError kind = abi::SourceError::kHttp;
     std::string message = {};
     bool relist = false;  // the version to resume from is of no use
     std::optional<absl::Duration> retry_after = std::nullopt;  // asked for by the server

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cli/guard_facts.h"
+#include "inspect/guard_facts.h"
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -9,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -16,9 +17,6 @@
 #include "absl/time/clock.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
-#include "cli/args/options.h"
-#include "cli/guard_text.h"
-#include "cli/node_paths.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
@@ -27,12 +25,13 @@
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
+#include "inspect/guard_parts.h"
+#include "node/cgroup_path.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 #include "sources/nft_maps.h"
 
-namespace npg::cli {
+namespace npg::inspect {
 namespace {
 
 // Takes a value, or says what failed.
@@ -46,28 +45,26 @@ absl::Status Take(absl::StatusOr<T> value, T& target) {
 absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.NodePorts(), facts.nodeports));
   std::erase_if(facts.nodeports, [](const auto& entry) {
-    return entry.second.sources == NPG_SOURCE_PROBE;  // nobody's NodePort
+    return entry.second.sources == abi::Bit(abi::Source::kProbe);  // nobody's NodePort
   });
   NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
   NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));
   NPG_RETURN_IF_ERROR(Take(state.OwnerPolicy(), facts.policy));
-  std::vector<std::pair<npg_address, npg_local_address>> addresses;
+  std::vector<core::LocalAddress> addresses;
   NPG_RETURN_IF_ERROR(Take(state.LocalAddresses(), addresses));
-  for (const auto& [key, value] : addresses) {
-    facts.own.insert(std::to_array(key.address));
-  }
+  for (const core::LocalAddress& local : addresses) facts.own.insert(local.address);
   return Take(state.Counters(), facts.counters);
 }
 
-// Cgroups are named below `cgroup`, if there is one.
-absl::Status ReadLinks(const absl::StatusOr<std::string>& cgroup,
-                       const dataplane::GuardState& state, GuardFacts& facts) {
+// Cgroups are named below `cgroup`, unless it is empty.
+absl::Status ReadLinks(const std::string& cgroup, const dataplane::GuardState& state,
+                       GuardFacts& facts) {
   std::vector<dataplane::LinkState> links;
   NPG_RETURN_IF_ERROR(Take(state.Links(), links));
   for (dataplane::LinkState& link : links) {
     std::string folder =
-        cgroup.ok() && link.cgroup_id != 0 ? CgroupPath(*cgroup, link.cgroup_id) : "";
+        !cgroup.empty() && link.cgroup_id != 0 ? node::CgroupPath(cgroup, link.cgroup_id) : "";
     facts.links.push_back({std::move(link), std::move(folder)});
   }
   return absl::OkStatus();
@@ -76,11 +73,11 @@ absl::Status ReadLinks(const absl::StatusOr<std::string>& cgroup,
 // Of owners whose /proc could not be read, the kernel side has noted the cgroup.
 void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
   for (core::Listener& listener : facts.listeners) {
-    const npg_listener* classified = Classified(facts, listener);
+    const abi::Listener* classified = Classified(facts, listener);
     if (!listener.owner.cgroup.empty() || classified == nullptr || classified->cgroup_id == 0) {
       continue;
     }
-    listener.owner.cgroup = CgroupBelowRoot(cgroup, classified->cgroup_id);
+    listener.owner.cgroup = node::CgroupBelowRoot(cgroup, classified->cgroup_id);
     listener.owner.workload = core::ParseCgroupPath(listener.owner.cgroup);
   }
 }
@@ -98,20 +95,17 @@ absl::Status NotLoaded(const absl::Status& status) {
 }  // namespace
 
 absl::StatusOr<GuardFacts> GatherGuardFacts(
-    const NodeOptions& options,
+    const GuardPlace& place,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting) {
-  // A node that has no cgroup2 mounted any more still has a status.
-  const absl::StatusOr<std::string> cgroup = ResolveCgroup(options);
-  if (!cgroup.ok() && !options.cgroup.empty()) return cgroup.status();
-  const dataplane::PinPaths pins(options.bpffs);
+  const dataplane::PinPaths pins(place.bpffs);
   const absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
   if (absl::IsNotFound(state.status())) return NotLoaded(state.status());
   if (!state.ok()) return state.status();
 
   GuardFacts facts;
-  facts.bpffs = options.bpffs;
+  facts.bpffs = place.bpffs;
   facts.config = state->config();
-  NPG_RETURN_IF_ERROR(ReadLinks(cgroup, *state, facts));
+  NPG_RETURN_IF_ERROR(ReadLinks(place.cgroup, *state, facts));
   NPG_RETURN_IF_ERROR(ReadMaps(*state, facts));
   NPG_RETURN_IF_ERROR(Take(dataplane::ControllerPid(pins), facts.controller));
   if (const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie(); cookie.ok()) {
@@ -121,18 +115,16 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   facts.kube_proxy_nftables = sources::HasKubeProxyRules().value_or(false);
 
   absl::flat_hash_set<core::PortKey> nodeports;
-  for (const auto& [key, nodeport] : facts.nodeports) {
-    nodeports.insert({key.port, static_cast<core::Protocol>(key.protocol)});
-  }
+  for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);
   auto found = node::ListListenersOn(
       [&](const core::PortKey& key) { return interesting(key, nodeports.contains(key)); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = std::move(found->listeners);
   facts.gaps = node::FillOwners(facts.listeners);
-  if (cgroup.ok()) NameCgroups(*cgroup, facts);
+  if (!place.cgroup.empty()) NameCgroups(place.cgroup, facts);
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();
   return facts;
 }
 
-}  // namespace npg::cli
+}  // namespace npg::inspect

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_CLI_GUARD_FACTS_H_
-#define NODEPORT_GUARD_CLI_GUARD_FACTS_H_
+#ifndef NODEPORT_GUARD_INSPECT_GUARD_FACTS_H_
+#define NODEPORT_GUARD_INSPECT_GUARD_FACTS_H_
 
 #include <sys/types.h>
 
-#include <array>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -12,17 +11,17 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "cli/args/options.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
-#include "guard_abi.h"
 #include "node/owners.h"
 
-namespace npg::cli {
+namespace npg::inspect {
 
 struct LinkFact {
   dataplane::LinkState link;
@@ -33,17 +32,17 @@ struct LinkFact {
 // nft table is, what listens. Nothing here is a judgement.
 struct GuardFacts {
   std::string bpffs;
-  npg_config config{};
+  abi::Config config;
   pid_t controller = 0;            // 0: none runs; -1: one does, in a pid namespace out of sight
   std::optional<bool> same_netns;  // as the guarded one; nullopt where the kernel cannot say
-  std::vector<std::pair<npg_port_key, npg_nodeport>> nodeports;
-  std::vector<std::pair<npg_listener_key, npg_listener>> classified;
-  std::vector<std::pair<npg_port_key, npg_port_stats>> stats;
-  std::vector<std::pair<npg_policy_key, npg_policy>> policy;
+  std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;
+  std::vector<std::pair<abi::ListenerKey, abi::Listener>> classified;
+  std::vector<std::pair<core::PortKey, abi::PortStats>> stats;
+  std::vector<std::pair<std::string, abi::OwnerVerdict>> policy;  // by the owner's name
   core::AddressSet own;  // addresses besides loopback that are guarded
-  std::array<uint64_t, NPG_COUNTER_MAX> counters{};
+  abi::Counters counters;
   // As the controller last wrote them: when it ended, if none runs.
-  std::vector<std::pair<npg_source_key, npg_source_state>> sources;
+  std::vector<std::pair<abi::Source, abi::SourceState>> sources;
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
@@ -53,13 +52,19 @@ struct GuardFacts {
   uint64_t now_boot_ns = 0;  // the same instant on CLOCK_BOOTTIME
 };
 
+// Where to look.
+struct GuardPlace {
+  std::string bpffs = "/sys/fs/bpf";
+  std::string cgroup;  // a folder on cgroup2; empty: none is mounted, so no cgroup is named
+};
+
 // Reads the facts. Listeners are left out where `interesting` denies them; the
 // second argument says whether the port is a NodePort. The error of a guard
 // that is not loaded is NOT_FOUND.
 absl::StatusOr<GuardFacts> GatherGuardFacts(
-    const NodeOptions& options,
+    const GuardPlace& place,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting);
 
-}  // namespace npg::cli
+}  // namespace npg::inspect
 
-#endif  // NODEPORT_GUARD_CLI_GUARD_FACTS_H_
+#endif  // NODEPORT_GUARD_INSPECT_GUARD_FACTS_H_

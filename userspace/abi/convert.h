@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_ABI_CONVERT_H_
+#define NODEPORT_GUARD_ABI_CONVERT_H_
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string>
+#include <type_traits>
+
+#include "abi/entries.h"
+#include "absl/strings/string_view.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "guard_abi.h"
+
+// From what a map holds to the types of entries.h and back. For dataplane/bpf, which reads
+// and writes the maps, and for tests: other rooms do not know the structs of guard_abi.h.
+
+namespace npg::abi {
+
+// A NUL-padded field (comm, service, version) up to its first NUL; a field
+// that is full has none.
+template <size_t N>
+absl::string_view FieldText(const char (&field)[N]) {  // NOLINT(modernize-avoid-c-arrays)
+  return {field, strnlen(field, N)};
+}
+
+// Fills a field: NUL padded, and cut so that a NUL always follows.
+void SetField(std::span<char> field, absl::string_view text);
+
+core::PortKey FromC(const npg_port_key& key);
+NodePort FromC(const npg_nodeport& value);
+ListenerKey FromC(const npg_listener_key& key);
+Listener FromC(const npg_listener& value);
+std::string FromC(const npg_policy_key& key);
+OwnerVerdict FromC(const npg_policy& value);
+PortStats FromC(const npg_port_stats& value);
+Event FromC(const npg_event& event);
+Source FromC(const npg_source_key& key);
+SourceState FromC(const npg_source_state& value);
+Config FromC(const npg_config& value);
+core::LocalAddress FromC(const npg_address& key, const npg_local_address& value);
+
+npg_port_key ToC(const core::PortKey& key);
+npg_listener_key ToC(const ListenerKey& key);
+npg_listener ToC(const Listener& value);
+npg_policy_key PolicyKeyOf(absl::string_view comm);
+npg_source_key ToC(Source source);
+// Times in whole seconds, before the epoch is never; texts cut to fit.
+npg_source_state ToC(const SourceState& state);
+npg_config ToC(const Config& config);
+
+}  // namespace npg::abi
+
+// The structs are C's and live in no namespace; so do their operators, or no
+// lookup would find them. Comparing bytes is right where no bit is padding,
+// which is also what the kernel's hash maps rely on.
+template <typename T>
+requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
+         std::is_same_v<T, npg_listener_key> || std::is_same_v<T, npg_listener> ||
+         std::is_same_v<T, npg_policy_key> || std::is_same_v<T, npg_policy> ||
+         std::is_same_v<T, npg_port_stats> || std::is_same_v<T, npg_event> ||
+         std::is_same_v<T, npg_source_key> || std::is_same_v<T, npg_source_state> ||
+         std::is_same_v<T, npg_address> || std::is_same_v<T, npg_local_address> ||
+         std::is_same_v<T, npg_config>) bool
+operator==(const T& a, const T& b) {
+  static_assert(std::has_unique_object_representations_v<T>);
+  return std::memcmp(&a, &b, sizeof(T)) == 0;
+}
+
+#endif  // NODEPORT_GUARD_ABI_CONVERT_H_

@@ -1,0 +1,156 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_ABI_ENTRIES_H_
+#define NODEPORT_GUARD_ABI_ENTRIES_H_
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include "abi/names.h"
+#include "absl/time/time.h"
+#include "core/port.h"
+#include "guard_abi.h"
+
+// What the pinned maps hold, in types of C++. Addresses are in network order, IPv4 as
+// v4-mapped IPv6. An absl::Time that is the epoch stands for "never". bpf/guard_abi.h says
+// more about each field.
+
+namespace npg::abi {
+
+inline constexpr uint32_t kVersion = NPG_ABI_VERSION;
+
+// Entries that the maps can hold.
+inline constexpr size_t kMaxNodePorts = NPG_MAX_NODEPORTS;
+inline constexpr size_t kMaxListeners = NPG_MAX_LISTENERS;
+inline constexpr size_t kMaxPolicies = NPG_MAX_POLICIES;
+inline constexpr size_t kMaxPortStats = NPG_MAX_STATS;
+inline constexpr size_t kMaxLocalAddresses = NPG_MAX_ADDRESSES;
+
+// Bytes of a process name, without the NUL.
+inline constexpr size_t kMaxComm = NPG_COMM_LEN - 1;
+
+using Address = std::array<uint8_t, 16>;
+
+inline bool IsNever(absl::Time time) { return time == absl::UnixEpoch(); }
+
+// One T for each row of a table whose rows stand at the index that is their value.
+template <typename Enum, typename T, size_t N>
+class Array {
+ public:
+  constexpr T& operator[](Enum index) { return values_[static_cast<size_t>(index)]; }
+  constexpr const T& operator[](Enum index) const { return values_[static_cast<size_t>(index)]; }
+
+  constexpr size_t size() const { return N; }
+  constexpr auto begin() { return values_.begin(); }
+  constexpr auto begin() const { return values_.begin(); }
+  constexpr auto end() { return values_.end(); }
+  constexpr auto end() const { return values_.end(); }
+
+  bool operator==(const Array&) const = default;
+
+ private:
+  std::array<T, N> values_{};
+};
+
+using Counters = Array<Counter, uint64_t, kCounters.size()>;
+using SourceErrors = Array<SourceError, uint64_t, kSourceErrors.size()>;
+
+// Of the map nodeports, by core::PortKey.
+struct NodePort {
+  SourceBits sources = 0;
+  absl::Time since;     // when the guard first knew the allocation
+  std::string service;  // "namespace/name"; may be empty
+
+  bool operator==(const NodePort&) const = default;
+};
+
+// The address that a socket is bound to.
+struct ListenerKey {
+  core::PortKey port;
+  Address address{};
+
+  auto operator<=>(const ListenerKey&) const = default;
+
+  template <typename H>
+  friend H AbslHashValue(H state, const ListenerKey& key) {
+    return H::combine(std::move(state), key.port, key.address);
+  }
+};
+
+// Of the map listeners: who bound the socket, and what that means for it.
+struct Listener {
+  OwnerVerdict verdict = OwnerVerdict::kGuarded;
+  uint32_t pid = 0;  // in the initial pid namespace; 0: not known
+  uint32_t uid = 0;
+  std::string comm;
+  uint64_t cgroup_id = 0;  // 0: not known
+
+  bool operator==(const Listener&) const = default;
+};
+
+// Of the map port_stats, by core::PortKey.
+struct PortStats {
+  uint64_t exempted = 0;
+  uint64_t observed = 0;
+  uint64_t last_boot_ns = 0;  // of either, CLOCK_BOOTTIME; 0 = never
+
+  bool operator==(const PortStats&) const = default;
+};
+
+// A record of the ring buffer: one connect that was exempted, or observed.
+struct Event {
+  uint64_t boot_ns = 0;    // CLOCK_BOOTTIME
+  uint64_t cgroup_id = 0;  // of the connecting task
+  uint32_t pid = 0;        // a hint: io_uring connects from a worker thread
+  uint32_t uid = 0;
+  std::string comm;
+  core::PortKey port;
+  Address address{};           // as connect() was given it
+  Address listener_address{};  // the one that the listener is bound to
+  bool observed = false;       // mode observe: nothing was done
+
+  bool operator==(const Event&) const = default;
+};
+
+// Of the map sources: how a source does.
+struct SourceState {
+  bool connected = false;        // what it says is current
+  absl::Time since;              // when it became connected, or ceased to be; at first, its start
+  absl::Time last_event;         // when it last heard from where it reads, bookmarks included
+  absl::Time last_reading;       // when it last stated all it knows
+  std::string resource_version;  // of the API server, where one is read
+  size_t services = 0;           // that have ports
+  size_t ports = 0;
+  size_t health_check_ports = 0;  // healthCheckNodePorts: kube-proxy listens there, not guarded
+  size_t skipped = 0;             // input that cannot be understood, now
+  SourceErrors errors;            // since the controller started
+  std::string last_error;         // one line; stays when it is over
+  std::string detail;             // where and how it reads: a path, "https://10.96.0.1:443, watch"
+
+  bool operator==(const SourceState&) const = default;
+};
+
+// What the map keeps of a state: times in whole seconds, texts cut to fit.
+SourceState AsStored(const SourceState& state);
+
+// What the programs were told.
+struct Config {
+  uint32_t abi_version = 0;  // 0: nothing was told yet
+  Mode mode = Mode::kEnforce;
+  uint32_t mark = 0;  // within mark_mask
+  uint32_t mark_mask = 0;
+  uint64_t netns_cookie = 0;  // of the guarded network namespace
+  absl::Time started;         // of the controller that wrote this
+  std::string version;        // of that controller
+  Scope scope = Scope::kLoopback;
+  OwnerVerdict default_verdict = OwnerVerdict::kGuarded;  // of owners that no policy names
+
+  bool operator==(const Config&) const = default;
+};
+
+}  // namespace npg::abi
+
+#endif  // NODEPORT_GUARD_ABI_ENTRIES_H_

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_ABI_NAMES_H_
+#define NODEPORT_GUARD_ABI_NAMES_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "guard_abi.h"
+
+// The enumerations of bpf/guard_abi.h: their values are the C enumerators, and each has
+// a table with one row for each value. Flags, JSON, metrics and texts iterate over the
+// tables. Names are stable (metrics, JSON, scripts use them); a meaning is a clause for
+// people, without a full stop.
+//
+// A value that comes from a map may be none of the enumerators, because another build
+// wrote it: its name is "unknown".
+
+namespace npg::abi {
+
+template <typename Enum>
+struct Row {
+  Enum value;
+  absl::string_view name;
+  absl::string_view meaning;
+};
+
+// Who reports that ports are allocated.
+enum class Source : uint32_t {
+  kKubernetes = NPG_SOURCE_KUBERNETES,
+  kNetfilter = NPG_SOURCE_NETFILTER,
+  kFile = NPG_SOURCE_FILE,
+  kProbe = NPG_SOURCE_PROBE,
+};
+
+// Several sources: the bits of Bit().
+using SourceBits = uint32_t;
+constexpr SourceBits Bit(Source source) { return static_cast<SourceBits>(source); }
+
+struct SourceRow {
+  Source value;
+  absl::string_view name;
+  absl::string_view meaning;
+  absl::string_view reads;  // a predicate for --help: "reads the rules of this node"
+};
+
+// Those that a user can choose, in the order of their bits.
+inline constexpr auto kSources = std::to_array<SourceRow>({
+    {Source::kKubernetes, "kubernetes", "a Service of the API server",
+     "watches the Services of the API server"},
+    {Source::kNetfilter, "netfilter", "a rule in this node's packet filter",
+     "reads the rules of this node (kube-proxy, portmap)"},
+    {Source::kFile, "file", "a file on this node", "reads --nodeports-file"},
+});
+
+// The controller's own, which no user chooses and no status shows.
+inline constexpr Row<Source> kProbeSource = {
+    Source::kProbe, "probe", "the controller's canary, for the moment of a self-probe"};
+
+enum class Counter : uint32_t {
+  kExempted = NPG_COUNTER_EXEMPTED,
+  kForeignNetns = NPG_COUNTER_FOREIGN_NETNS,
+  kNoListener = NPG_COUNTER_NO_LISTENER,
+  kIgnoredOwner = NPG_COUNTER_IGNORED_OWNER,
+  kObserved = NPG_COUNTER_OBSERVED,
+  kMarkFailed = NPG_COUNTER_MARK_FAILED,
+  kEventsSuppressed = NPG_COUNTER_EVENTS_SUPPRESSED,
+  kEventsLost = NPG_COUNTER_EVENTS_LOST,
+  kRulesRestored = NPG_COUNTER_RULES_RESTORED,
+  kProbed = NPG_COUNTER_PROBED,
+};
+
+// What a counter counts, which decides about the name of its metric.
+enum class Counted {
+  kConnects,        // NAME_connects_total
+  kPassedConnects,  // passed_connects_total{reason="NAME"}
+  kOther,           // NAME_total
+};
+
+struct CounterRow {
+  Counter value;
+  absl::string_view name;
+  absl::string_view meaning;
+  Counted counted;
+  absl::string_view help;  // of the metric, a sentence; empty for kPassedConnects
+};
+
+// By their index in the map.
+inline constexpr auto kCounters = std::to_array<CounterRow>({
+    {Counter::kExempted, "exempted", "connects given to the host's own listener",
+     Counted::kConnects, "Connects to a NodePort that were given to the host's own listener."},
+    {Counter::kForeignNetns, "foreign_netns",
+     "connects to a NodePort number in another network namespace", Counted::kPassedConnects, ""},
+    {Counter::kNoListener, "no_listener",
+     "connects left to the Service: nothing on the host listens", Counted::kPassedConnects, ""},
+    {Counter::kIgnoredOwner, "ignored_owner",
+     "connects left to the Service: the listener's owner is ignored", Counted::kPassedConnects, ""},
+    {Counter::kObserved, "observed", "connects that enforce mode would have exempted",
+     Counted::kPassedConnects, ""},
+    {Counter::kMarkFailed, "mark_failed", "connects left to the Service: the mark could not be set",
+     Counted::kPassedConnects, ""},
+    {Counter::kEventsSuppressed, "events_suppressed",
+     "events not published: the port was over its rate", Counted::kOther,
+     "Exemptions of which no event was published: too many of one port in one second."},
+    {Counter::kEventsLost, "events_lost", "events not published: the ring buffer was full",
+     Counted::kOther, "Exemptions of which no event was published: nobody read them."},
+    {Counter::kRulesRestored, "rules_restored",
+     "times that a program, a pin or the nft table was put back after somebody else's change",
+     Counted::kOther,
+     "Times that the controller put back what somebody had removed from the kernel."},
+    {Counter::kProbed, "probed",
+     "self-probes of the controller that the programs would have exempted", Counted::kConnects,
+     "Connects of the controller's self-probes that the programs saw."},
+});
+
+// What the owner of a listener means for it.
+enum class OwnerVerdict : uint32_t {
+  kGuarded = NPG_OWNER_GUARDED,
+  kIgnored = NPG_OWNER_IGNORED,
+};
+
+inline constexpr auto kOwnerVerdicts = std::to_array<Row<OwnerVerdict>>({
+    {OwnerVerdict::kGuarded, "guarded", "counts as a listener"},
+    {OwnerVerdict::kIgnored, "ignored", "only holds the port, counts as no listener"},
+});
+
+enum class Mode : uint32_t {
+  kEnforce = NPG_MODE_ENFORCE,
+  kObserve = NPG_MODE_OBSERVE,
+};
+
+inline constexpr auto kModes = std::to_array<Row<Mode>>({
+    {Mode::kEnforce, "enforce", "connects to live listeners are exempted"},
+    {Mode::kObserve, "observe", "what would be exempted is counted, nothing is done"},
+});
+
+// Which destinations the guard looks at.
+enum class Scope : uint32_t {
+  kLoopback = NPG_SCOPE_LOOPBACK,
+  kLocal = NPG_SCOPE_LOCAL,
+};
+
+inline constexpr auto kScopes = std::to_array<Row<Scope>>({
+    {Scope::kLoopback, "loopback", "connects to loopback addresses"},
+    {Scope::kLocal, "local", "connects to loopback and to the node's own addresses"},
+});
+
+// Why a source could not be read or followed.
+enum class SourceError : uint32_t {
+  kConnect = NPG_SOURCE_ERROR_CONNECT,
+  kTls = NPG_SOURCE_ERROR_TLS,
+  kUnauthorized = NPG_SOURCE_ERROR_UNAUTHORIZED,
+  kForbidden = NPG_SOURCE_ERROR_FORBIDDEN,
+  kThrottled = NPG_SOURCE_ERROR_THROTTLED,
+  kExpired = NPG_SOURCE_ERROR_EXPIRED,
+  kServer = NPG_SOURCE_ERROR_SERVER,
+  kHttp = NPG_SOURCE_ERROR_HTTP,
+  kDecode = NPG_SOURCE_ERROR_DECODE,
+  kStalled = NPG_SOURCE_ERROR_STALLED,
+  kCut = NPG_SOURCE_ERROR_CUT,
+  kRead = NPG_SOURCE_ERROR_READ,
+};
+
+// By their index in npg_source_state.errors.
+inline constexpr auto kSourceErrors = std::to_array<Row<SourceError>>({
+    {SourceError::kConnect, "connect", "no connection could be made"},
+    {SourceError::kTls, "tls", "the TLS handshake or a certificate failed"},
+    {SourceError::kUnauthorized, "unauthorized", "the credentials were not accepted (401)"},
+    {SourceError::kForbidden, "forbidden", "the credentials do not allow it (403)"},
+    {SourceError::kThrottled, "throttled", "asked to come back later (429)"},
+    {SourceError::kExpired, "expired", "the resourceVersion was too old (410): listed again"},
+    {SourceError::kServer, "server", "the server failed (5xx)"},
+    {SourceError::kHttp, "http", "an unexpected status, or no HTTP"},
+    {SourceError::kDecode, "decode", "what was read could not be understood"},
+    {SourceError::kStalled, "stalled", "silent for longer than it may be"},
+    {SourceError::kCut, "cut", "the answer ended before it was complete"},
+    {SourceError::kRead, "read", "a file or a table of this node could not be read"},
+});
+
+absl::string_view Name(Source source);
+absl::string_view Name(Counter counter);
+absl::string_view Name(OwnerVerdict verdict);
+absl::string_view Name(Mode mode);
+absl::string_view Name(Scope scope);
+absl::string_view Name(SourceError error);
+
+absl::string_view Meaning(Source source);
+absl::string_view Meaning(Counter counter);
+absl::string_view Meaning(OwnerVerdict verdict);
+absl::string_view Meaning(Mode mode);
+absl::string_view Meaning(Scope scope);
+absl::string_view Meaning(SourceError error);
+
+// The names of several sources, lowest bit first.
+std::vector<absl::string_view> SourceNames(SourceBits sources);
+// The same as "kubernetes,file"; "" for none.
+std::string SourcesText(SourceBits sources);
+
+// The row of a table that has this name; null when none has.
+template <typename R, size_t N>
+constexpr const R* FindByName(const std::array<R, N>& rows, absl::string_view name) {
+  for (const R& row : rows) {
+    if (row.name == name) return &row;
+  }
+  return nullptr;
+}
+
+// The names in a table, in its order.
+template <typename R, size_t N>
+constexpr std::array<absl::string_view, N> NamesIn(const std::array<R, N>& rows) {
+  std::array<absl::string_view, N> names;
+  for (size_t i = 0; i < N; ++i) names[i] = rows[i].name;
+  return names;
+}
+
+}  // namespace npg::abi
+
+#endif  // NODEPORT_GUARD_ABI_NAMES_H_

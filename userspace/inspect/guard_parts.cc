@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/guard_parts.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "abi/entries.h"
+#include "abi/names.h"
+#include "absl/algorithm/container.h"
+#include "absl/container/btree_set.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/nft/nft_table.h"
+#include "inspect/guard_facts.h"
+#include "inspect/text.h"
+
+namespace npg::inspect {
+namespace {
+
+const LinkFact* FindLink(const GuardFacts& facts, absl::string_view program) {
+  for (const LinkFact& fact : facts.links) {
+    if (fact.link.name == program) return &fact;
+  }
+  return nullptr;
+}
+
+std::string CgroupText(const LinkFact& fact) {
+  return fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup;
+}
+
+}  // namespace
+
+std::vector<Program> Programs(const GuardFacts& facts) {
+  std::vector<Program> programs;
+  for (const char* name : dataplane::kLinkNames) {
+    const LinkFact* fact = FindLink(facts, name);
+    if (fact == nullptr || fact->link.cgroup_id == 0) {
+      programs.push_back({name, false, 0, ""});
+    } else {
+      programs.push_back({name, true, fact->link.cgroup_id, fact->cgroup});
+    }
+  }
+  return programs;
+}
+
+std::optional<NftTable> VisibleTable(const GuardFacts& facts) {
+  if (facts.same_netns == false || !facts.nft.ok()) return std::nullopt;
+  const dataplane::NftTableState& state = *facts.nft;
+  NftTable table;
+  table.present = state.present;
+  table.owned = state.owner_portid != 0;
+  table.exempted_packets = state.exempted_packets;
+  table.flow_entries = state.flow_entries;
+  table.flows = state.flows;
+  table.flows_max = dataplane::kFlowsPerSet;
+  table.datagram_ports = state.datagram_ports;
+  table.ipvs_dodge = state.ipvs_dodge;
+  return table;
+}
+
+std::array<MapFill, 5> Maps(const GuardFacts& facts) {
+  return {{{"nodeports", facts.nodeports.size(), abi::kMaxNodePorts},
+           {"listeners", facts.classified.size(), abi::kMaxListeners},
+           {"local_addresses", facts.own.size(), abi::kMaxLocalAddresses},
+           {"owner_policy", facts.policy.size(), abi::kMaxPolicies},
+           {"port_stats", facts.stats.size(), abi::kMaxPortStats}}};
+}
+
+NodePortCounts CountNodePorts(const GuardFacts& facts) {
+  NodePortCounts counts;
+  counts.total = facts.nodeports.size();
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    for (size_t i = 0; i < counts.by_source.size(); ++i) {
+      if ((nodeport.sources & abi::Bit(abi::kSources[i].value)) != 0) ++counts.by_source[i];
+    }
+  }
+  return counts;
+}
+
+absl::btree_set<std::string> Cgroups(const GuardFacts& facts) {
+  absl::btree_set<std::string> cgroups;
+  for (const LinkFact& fact : facts.links) {
+    if (fact.link.cgroup_id != 0) cgroups.insert(CgroupText(fact));
+  }
+  return cgroups;
+}
+
+std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program) {
+  const LinkFact* fact = FindLink(facts, program);
+  if (fact == nullptr) {
+    return absl::StrCat("program ", program, " is not attached, its pin is gone");
+  }
+  if (fact->link.cgroup_id == 0) {
+    return absl::StrCat("program ", program, " is not attached, its link is dead");
+  }
+  return std::nullopt;
+}
+
+std::optional<std::string> TableProblem(const GuardFacts& facts) {
+  const std::string name = absl::StrCat("nft table ", NftTableName());
+  if (!facts.nft.ok()) {
+    return absl::StrCat(name, " cannot be read: ", facts.nft.status().message());
+  }
+  if (!facts.nft->present) return absl::StrCat(name, " is missing, so nothing is exempted");
+  return std::nullopt;
+}
+
+bool IsWhole(const GuardFacts& facts) {
+  const std::optional<NftTable> table = VisibleTable(facts);
+  return table && table->present && absl::c_all_of(Programs(facts), [](const Program& program) {
+           return program.attached || !absl::StartsWith(program.name, "npg_connect");
+         });
+}
+
+std::vector<std::string> OwnAddresses(const GuardFacts& facts) {
+  std::vector<std::string> own;
+  own.reserve(facts.own.size());
+  for (const auto& address : facts.own) own.push_back(AddressValue(address));
+  std::sort(own.begin(), own.end());
+  return own;
+}
+
+bool GuardsNodeAddresses(const GuardFacts& facts) {
+  return facts.config.scope == abi::Scope::kLocal;
+}
+
+bool SeesKubeProxyNftables(const GuardFacts& facts) {
+  return facts.kube_proxy_nftables && facts.same_netns != false;
+}
+
+std::vector<std::string> PolicyNames(const GuardFacts& facts, abi::OwnerVerdict verdict) {
+  std::vector<std::string> names;
+  for (const auto& [name, of_name] : facts.policy) {
+    if (of_name == verdict) names.push_back(name);
+  }
+  return names;
+}
+
+const abi::Listener* Classified(const GuardFacts& facts, const core::Listener& listener) {
+  for (const auto& [key, value] : facts.classified) {
+    if (key.port == listener.key && key.address == listener.address) return &value;
+  }
+  return nullptr;
+}
+
+const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key) {
+  for (const auto& [candidate, nodeport] : facts.nodeports) {
+    if (candidate == key) return &nodeport;
+  }
+  return nullptr;
+}
+
+bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified) {
+  return (classified != nullptr ? classified->verdict : facts.config.default_verdict) ==
+         abi::OwnerVerdict::kIgnored;
+}
+
+core::PortHistories Histories(const GuardFacts& facts) {
+  core::PortHistories histories;
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    histories[key].since = nodeport.since;
+  }
+  for (const auto& [key, stats] : facts.stats) {
+    core::PortHistory& history = histories[key];
+    history.exempted = stats.exempted;
+    history.observed = stats.observed;
+    history.last = WallTime(facts, stats.last_boot_ns);
+  }
+  return histories;
+}
+
+std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
+  if (boot_ns == 0) return std::nullopt;
+  return facts.now - absl::Nanoseconds(static_cast<int64_t>(facts.now_boot_ns - boot_ns));
+}
+
+}  // namespace npg::inspect

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_INSPECT_GUARD_PARTS_H_
+#define NODEPORT_GUARD_INSPECT_GUARD_PARTS_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "abi/entries.h"
+#include "abi/names.h"
+#include "absl/container/btree_set.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "inspect/guard_facts.h"
+
+// The parts of the guard, one by one, as the facts show them: pure functions.
+
+namespace npg::inspect {
+
+struct Program {
+  absl::string_view name;  // "npg_connect4"
+  bool attached = false;
+  uint64_t cgroup_id = 0;  // 0: not attached
+  std::string cgroup;      // its folder; empty where it could not be named
+};
+// Those of the guard, attached or not.
+std::vector<Program> Programs(const GuardFacts& facts);
+
+// The table as far as it can be seen from here.
+struct NftTable {
+  bool present = false;
+  bool owned = false;  // only the controller can remove it
+  uint64_t exempted_packets = 0;
+  size_t flow_entries = 0;  // two for a TCP connection
+  size_t flows = 0;
+  size_t flows_max = 0;
+  size_t datagram_ports = 0;
+  bool ipvs_dodge = false;
+};
+// nullopt in another network namespace, and where the table cannot be read.
+std::optional<NftTable> VisibleTable(const GuardFacts& facts);
+
+struct MapFill {
+  absl::string_view name;
+  size_t entries = 0;
+  size_t max_entries = 0;
+};
+std::array<MapFill, 5> Maps(const GuardFacts& facts);
+
+struct NodePortCounts {
+  size_t total = 0;
+  std::array<size_t, abi::kSources.size()> by_source{};  // in the order of abi::kSources
+};
+NodePortCounts CountNodePorts(const GuardFacts& facts);
+
+// The cgroups to which live links are attached: folders, or "cgroup ID".
+absl::btree_set<std::string> Cgroups(const GuardFacts& facts);
+
+// Why a program, or the table, does not do its work; nullopt when it does.
+std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program);
+std::optional<std::string> TableProblem(const GuardFacts& facts);
+
+// Whether a connect can be exempted: both connect programs are attached, and the table is there.
+bool IsWhole(const GuardFacts& facts);
+
+// Addresses of the node that are guarded, sorted: "10.0.0.1", "2001:db8::1".
+std::vector<std::string> OwnAddresses(const GuardFacts& facts);
+bool GuardsNodeAddresses(const GuardFacts& facts);
+
+// Whether kube-proxy's nftables mode has rules in the guarded network namespace.
+bool SeesKubeProxyNftables(const GuardFacts& facts);
+
+// The process names for which the policy has this verdict.
+std::vector<std::string> PolicyNames(const GuardFacts& facts, abi::OwnerVerdict verdict);
+
+// The entry for the listener, or for the port; null when there is none.
+const abi::Listener* Classified(const GuardFacts& facts, const core::Listener& listener);
+const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key);
+
+// Whether connects to the listener go to the Service because its owner is ignored: what the
+// program decides by. `classified` may be null.
+bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified);
+
+// What the guard has kept of each NodePort.
+core::PortHistories Histories(const GuardFacts& facts);
+
+// The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
+std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns);
+
+}  // namespace npg::inspect
+
+#endif  // NODEPORT_GUARD_INSPECT_GUARD_PARTS_H_

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_INSPECT_SCAN_H_
+#define NODEPORT_GUARD_INSPECT_SCAN_H_
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "core/conflicts.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/owner_policy.h"
+#include "inspect/json.h"
+#include "inspect/status.h"
+#include "node/owners.h"
+
+namespace npg::inspect {
+
+// What a scan saw.
+struct ScanFacts {
+  core::PortEntries ports;                              // the union of what the sources say
+  std::vector<std::pair<std::string, size_t>> sources;  // those that answered, and how many ports
+  std::vector<std::string> failed_sources;              // why the others did not, one line each
+  std::vector<std::string> skipped;                     // input that sources skipped
+  core::AddressSet own;           // addresses of the node that are in scope, besides loopback
+  core::PortHistories histories;  // of a guard that is loaded, where it can be read
+  absl::Time now;
+  size_t listeners = 0;                    // all that were looked at
+  std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
+  node::OwnerGaps gaps;
+  bool guarded = false;  // a guard is pinned on this node
+};
+
+struct ScanReport {
+  const ScanFacts* facts = nullptr;
+  std::vector<Conflict> conflicts;
+  std::vector<Conflict> ignored;   // of processes that only hold the port
+  std::vector<std::string> notes;  // what could not be seen, one line each
+};
+
+// `facts` outlives the report.
+ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& policy);
+
+Json ScanJson(const ScanReport& report);
+
+}  // namespace npg::inspect
+
+#endif  // NODEPORT_GUARD_INSPECT_SCAN_H_

@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "inspect/status.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "abi/entries.h"
+#include "abi/names.h"
+#include "absl/container/btree_set.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
+#include "base/printable.h"
+#include "base/text.h"
+#include "core/conflicts.h"
+#include "core/desired_state.h"
+#include "core/listener.h"
+#include "core/port.h"
+#include "dataplane/bpf/guard_state.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/text.h"
+
+namespace npg::inspect {
+namespace {
+
+// What helps against something that is broken in the kernel.
+std::string Repair(const GuardFacts& facts) {
+  return facts.controller == 0 ? "repair it with 'nodeport-guard run'"
+                               : "if it stays like that, restart the controller";
+}
+
+std::vector<std::string> SourceNotes(const GuardFacts& facts) {
+  std::vector<std::string> notes;
+  if (facts.controller == 0) return notes;
+  for (const auto& [source, state] : facts.sources) {
+    if (state.connected) continue;
+    notes.push_back(absl::StrCat(
+        "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since),
+        " and what it last said stays guarded: ", base::Printable(WhyNotConnected(state))));
+  }
+  return notes;
+}
+
+std::vector<std::string> Notes(const Status& status) {
+  std::vector<std::string> notes = SourceNotes(status.facts);
+  size_t unknown = 0;
+  for (const Conflict& conflict : status.conflicts) {
+    if (conflict.listener.owner.pid == 0) ++unknown;
+  }
+  if (unknown > 0) {
+    notes.push_back(absl::StrCat(
+        "of ", base::Count(unknown, "listener"), " no process was found: ",
+        status.facts.gaps.unreadable_processes > 0
+            ? absl::StrCat(
+                  base::Count(static_cast<uint64_t>(status.facts.gaps.unreadable_processes),
+                              "process"),
+                  " could not be read; run it as root")
+            : "it may run in a pid namespace that cannot be seen from here"));
+  }
+  return notes;
+}
+
+ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts, bool whole) {
+  if (conflict.ignored) return ConflictState::kIgnored;
+  if (facts.config.mode == abi::Mode::kObserve) return ConflictState::kObserved;
+  return whole ? ConflictState::kExempted : ConflictState::kUnguarded;
+}
+
+std::vector<Conflict> Conflicts(const GuardFacts& facts) {
+  // Where the listeners here are none of the guard's.
+  if (facts.same_netns == false) return {};
+  core::PortEntries ports;
+  for (const auto& [key, nodeport] : facts.nodeports) {
+    ports[key] = {nodeport.sources, nodeport.service};
+  }
+  const bool whole = IsWhole(facts);
+  std::vector<Conflict> conflicts;
+  for (core::Conflict& found :
+       core::FindConflicts(ports, facts.listeners, facts.own, Histories(facts),
+                           [&](const core::Listener& listener) {
+                             return IsIgnored(facts, Classified(facts, listener));
+                           })) {
+    Conflict conflict{std::move(found), {}, ConflictState::kUnguarded};
+    conflict.owner = NameOf(conflict.listener, Classified(facts, conflict.listener));
+    conflict.state = StateOf(conflict, facts, whole);
+    conflicts.push_back(std::move(conflict));
+  }
+  return conflicts;
+}
+
+}  // namespace
+
+absl::string_view Name(ConflictState state) {
+  switch (state) {
+    case ConflictState::kExempted:
+      return "exempted";
+    case ConflictState::kObserved:
+      return "observed";
+    case ConflictState::kIgnored:
+      return "ignored";
+    case ConflictState::kUnguarded:
+      break;
+  }
+  return "unguarded";
+}
+
+std::vector<std::string> Problems(const GuardFacts& facts) {
+  std::vector<std::string> problems;
+  for (const char* program : dataplane::kLinkNames) {
+    if (const std::optional<std::string> problem = ProgramProblem(facts, program)) {
+      problems.push_back(absl::StrCat(*problem, "; ", Repair(facts)));
+    }
+  }
+  if (const absl::btree_set<std::string> cgroups = Cgroups(facts); cgroups.size() > 1) {
+    problems.push_back(absl::StrCat("programs are attached to different cgroups (",
+                                    absl::StrJoin(cgroups, ", "), "); ", Repair(facts)));
+  }
+  if (facts.same_netns == false) {
+    problems.emplace_back(
+        "this command runs in another network namespace than the guard, and sees neither the "
+        "listeners nor the nft table there; on a node, put 'nsenter --net=/proc/1/ns/net' "
+        "before it");
+  } else if (const std::optional<std::string> problem = TableProblem(facts)) {
+    problems.push_back(absl::StrCat(*problem, "; ", Repair(facts)));
+  }
+  return problems;
+}
+
+Status MakeStatus(GuardFacts facts) {
+  Status status;
+  status.facts = std::move(facts);
+  status.problems = Problems(status.facts);
+  status.conflicts = Conflicts(status.facts);
+  status.notes = Notes(status);
+  status.nodeports = CountNodePorts(status.facts);
+  status.maps = Maps(status.facts);
+  GuardFacts& rest = status.facts;
+  rest.nodeports = {};
+  rest.classified = {};
+  rest.stats = {};
+  rest.listeners = {};
+  return status;
+}
+
+}  // namespace npg::inspect

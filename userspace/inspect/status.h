@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+#ifndef NODEPORT_GUARD_INSPECT_STATUS_H_
+#define NODEPORT_GUARD_INSPECT_STATUS_H_
+
+#include <array>
+#include <string>
+#include <vector>
+
+#include "absl/strings/string_view.h"
+#include "core/conflicts.h"
+#include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
+#include "inspect/text.h"
+
+// What the facts mean, judged once for every command, page, metric and Event.
+
+namespace npg::inspect {
+
+// What becomes of a connect to the listener of a conflict.
+enum class ConflictState {
+  kExempted,
+  kObserved,   // mode observe: counted, and left to the Service
+  kIgnored,    // its owner is ignored
+  kUnguarded,  // a part of the guard that a connect needs is missing
+};
+inline constexpr std::array kConflictStates = {ConflictState::kExempted, ConflictState::kObserved,
+                                               ConflictState::kIgnored, ConflictState::kUnguarded};
+// "exempted", ...: the label of metrics.
+absl::string_view Name(ConflictState state);
+
+struct Conflict : core::Conflict {
+  OwnerName owner;
+  ConflictState state = ConflictState::kUnguarded;
+};
+
+// The guard and its node at facts.now.
+struct Status {
+  // Without the entries of maps and without listeners: what follows is made of them, and a
+  // status may be kept for long.
+  GuardFacts facts;
+  NodePortCounts nodeports;
+  std::array<MapFill, 5> maps{};
+  // What is broken, one line each with what to do; empty when the guard works.
+  std::vector<std::string> problems;
+  // None where the listeners of the guarded network namespace cannot be seen; `problems` has it.
+  std::vector<Conflict> conflicts;
+  // What limits the above without being broken, one line each.
+  std::vector<std::string> notes;
+
+  bool healthy() const { return problems.empty(); }
+};
+
+// The problems of a status alone.
+std::vector<std::string> Problems(const GuardFacts& facts);
+
+Status MakeStatus(GuardFacts facts);
+
+}  // namespace npg::inspect
+
+#endif  // NODEPORT_GUARD_INSPECT_STATUS_H_
