@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fcntl.h>
 #include <linux/magic.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
@@ -18,7 +17,6 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
-#include "base/unique_fd.h"
 #include "cli/args/environment.h"
 #include "cli/args/options.h"
 #include "cli/build_info.h"
@@ -36,22 +34,23 @@
 #include "core/mark.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
-#include "dataplane/bpf/cgroup_id.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "doctor/cgroup_programs.h"
+#include "dataplane/nft/nft_table.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/kernel_probe.h"
-#include "doctor/nft_probe.h"
-#include "doctor/rules_reader.h"
 #include "inspect/guard_facts.h"
+#include "inspect/kernel_probe.h"
+#include "inspect/nft_probe.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
+#include "node/cgroup_programs.h"
+#include "node/cgroups.h"
 #include "node/node_addresses.h"
 #include "node/node_files.h"
 #include "node/owners.h"
+#include "node/rules_reader.h"
 #include "node/sock_diag.h"
 
 namespace npg::cli {
@@ -67,19 +66,14 @@ doctor::KernelFacts TryKernel(abi::Scope scope) {
   // libbpf raises it where it needs to and may.
   kernel.memlock_limited =
       getrlimit(RLIMIT_MEMLOCK, &memlock) == 0 && memlock.rlim_max != RLIM_INFINITY;
-  kernel.programs = doctor::TryPrograms(scope);
-  kernel.helpers = doctor::TryHelpers();
-  kernel.ring_buffer = doctor::TryRingBuffer();
-  kernel.cgroup_link = doctor::TryCgroupLink();
-  kernel.nf_tables = doctor::TryNfTables();
-  kernel.nft_owner = doctor::TryNftOwner();
-  kernel.sock_diag = doctor::TrySockDiag();
+  kernel.programs = inspect::TryPrograms(scope);
+  kernel.helpers = inspect::TryHelpers();
+  kernel.ring_buffer = inspect::TryRingBuffer();
+  kernel.cgroup_link = inspect::TryCgroupLink();
+  kernel.nf_tables = inspect::TryNfTables();
+  kernel.nft_owner = inspect::TryNftOwner();
+  kernel.sock_diag = inspect::TrySockDiag();
   return kernel;
-}
-
-bool IsHierarchyRoot(const std::string& folder) {
-  const base::UniqueFd fd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  return fd && dataplane::IsHierarchyRoot(fd.get());
 }
 
 // The uppermost folder that is on the same mount as `cgroup`, or above it.
@@ -105,8 +99,8 @@ doctor::MountFacts ReadMounts(const NodeOptions& node, absl::StatusOr<std::strin
   mounts.bpffs = node.bpffs;
   mounts.bpffs_status = CheckBpffs(node.bpffs);
   if (mounts.cgroup.ok()) {
-    mounts.whole = IsHierarchyRoot(*mounts.cgroup);
-    mounts.root_in_sight = IsHierarchyRoot(TopCgroup(*mounts.cgroup));
+    mounts.whole = node::IsHierarchyRoot(*mounts.cgroup);
+    mounts.root_in_sight = node::IsHierarchyRoot(TopCgroup(*mounts.cgroup));
   }
   return mounts;
 }
@@ -215,9 +209,9 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   facts.mounts = ReadMounts(options.node, std::move(cgroup));
   facts.netns_of_init = node::InNetnsOfInit(kProc);
   if (facts.mounts.cgroup.ok()) {
-    facts.programs = doctor::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
+    facts.programs = node::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
   }
-  facts.rules = doctor::ReadRules(kProc);
+  facts.rules = node::ReadRules(kProc, std::string(dataplane::kNftTableName));
   facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);
   facts.route_localnet = node::ReadRouteLocalnet(kProc);
 

@@ -34,7 +34,7 @@
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
-#include "node/cgroup_path.h"
+#include "node/cgroups.h"
 #include "node/owners.h"
 
 namespace npg::cli {

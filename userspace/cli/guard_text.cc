@@ -22,7 +22,7 @@
 #include "inspect/guard_parts.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
-#include "node/cgroup_path.h"
+#include "node/cgroups.h"
 
 namespace npg::cli {
 namespace {

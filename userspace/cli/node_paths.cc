@@ -26,7 +26,7 @@
 #include "base/small_file.h"
 #include "cli/args/options.h"
 #include "cli/exit_code.h"
-#include "node/cgroup_path.h"
+#include "node/cgroups.h"
 
 namespace npg::cli {
 namespace {
@@ -58,17 +58,12 @@ std::string UnifiedCgroup(const std::string& path) {
   return "";
 }
 
-bool IsHierarchyRoot(const std::string& path) {
-  struct stat info {};
-  return stat(path.c_str(), &info) == 0 && info.st_ino == node::kRootCgroupId;
-}
-
 // Whether this mount is of the cgroups of the whole node. From a container nothing tells
 // for sure that its node is not one, too; but a container's own mount begins where its
 // cgroup namespace does, with this process in that very cgroup, while a node's services
 // are in one below.
 bool IsOfNode(const Cgroup2Mount& mount, const std::string& proc) {
-  if (IsHierarchyRoot(mount.path)) return true;
+  if (node::IsHierarchyRoot(mount.path)) return true;
   if (mount.root == "/" && UnifiedCgroup(proc + "/self/cgroup") == "/") return false;
   return IsBelowCgroup(UnifiedCgroup(proc + "/1/cgroup"), mount.root);
 }
@@ -132,7 +127,7 @@ absl::StatusOr<std::string> FindCgroup2Root(const std::string& proc) {
   for (const Cgroup2Mount& mount : mounts) {
     // A mount may be hidden below a later one.
     if (!IsOn(mount.path, CGROUP2_SUPER_MAGIC)) continue;
-    if (IsHierarchyRoot(mount.path)) return mount.path;
+    if (node::IsHierarchyRoot(mount.path)) return mount.path;
     if (found.empty() && IsOfNode(mount, proc)) found = mount.path;
     parts.push_back(mount.path);
   }

@@ -28,8 +28,7 @@ namespace npg::controller {
 class SelfProbe {
  public:
   // Both outlive this.
-  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark,
-            abi::Mode mode)
+  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, abi::Mode mode)
       : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
 
   // Probes once; takes a millisecond, and never longer than two seconds. The

@@ -14,9 +14,9 @@
 #include "absl/status/statusor.h"
 #include "core/mark.h"
 #include "core/port_ranges.h"
-#include "doctor/cgroup_programs.h"
-#include "doctor/rules_reader.h"
-#include "doctor/trial.h"
+#include "inspect/trial.h"
+#include "node/cgroup_programs.h"
+#include "node/rules_reader.h"
 
 // All that the doctor goes by. Nothing here is a judgement.
 namespace npg::doctor {
@@ -24,8 +24,8 @@ namespace npg::doctor {
 struct KernelFacts {
   std::string release;           // as uname has it
   bool memlock_limited = false;  // RLIMIT_MEMLOCK can only be raised by CAP_SYS_RESOURCE
-  Trial programs, ring_buffer, cgroup_link, nf_tables, nft_owner, sock_diag;
-  std::vector<Trial> helpers;
+  inspect::Trial programs, ring_buffer, cgroup_link, nf_tables, nft_owner, sock_diag;
+  std::vector<inspect::Trial> helpers;
 };
 
 struct MountFacts {
@@ -71,10 +71,10 @@ struct Facts {
   KernelFacts kernel;
   MountFacts mounts;
   std::optional<bool> netns_of_init;  // this process is in the one of pid 1
-  absl::StatusOr<CgroupPrograms> programs = CgroupPrograms();
+  absl::StatusOr<node::CgroupPrograms> programs = node::CgroupPrograms();
   core::Mark mark;           // that is or would be used
   bool local_scope = false;  // the scope that is or would be used
-  RulesSeen rules;
+  node::RulesSeen rules;
   bool legacy_tables = false;  // ip_tables has some
   PortFacts ports;
   absl::StatusOr<bool> route_localnet = false;

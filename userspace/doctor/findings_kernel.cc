@@ -17,7 +17,7 @@
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/trial.h"
+#include "inspect/trial.h"
 
 namespace npg::doctor {
 namespace {
@@ -44,7 +44,7 @@ bool CountsBpfAgainstMemlock(absl::string_view release) {
   return std::pair(major, minor) < std::pair(5, 11);
 }
 
-bool ForWantOfMemlock(const Facts& facts, const Trial& trial) {
+bool ForWantOfMemlock(const Facts& facts, const inspect::Trial& trial) {
   return trial.error == EPERM && facts.kernel.memlock_limited && !Has(facts, CAP_SYS_RESOURCE) &&
          CountsBpfAgainstMemlock(facts.kernel.release);
 }
@@ -54,18 +54,18 @@ bool ForWantOfMemlock(const Facts& facts) {
   return ForWantOfMemlock(facts, kernel.programs) || ForWantOfMemlock(facts, kernel.ring_buffer) ||
          ForWantOfMemlock(facts, kernel.cgroup_link) ||
          std::any_of(kernel.helpers.begin(), kernel.helpers.end(),
-                     [&](const Trial& trial) { return ForWantOfMemlock(facts, trial); });
+                     [&](const inspect::Trial& trial) { return ForWantOfMemlock(facts, trial); });
 }
 
 // Trials that were refused for want of a capability say nothing of the kernel;
 // the capability is a finding of its own.
-bool ForWantOfCapability(const Facts& facts, const Trial& trial, bool bpf) {
+bool ForWantOfCapability(const Facts& facts, const inspect::Trial& trial, bool bpf) {
   if (!IsRefusal(trial.error)) return false;
   if (bpf && ForWantOfMemlock(facts, trial)) return true;
   return !Has(facts, CAP_NET_ADMIN) || (bpf && (!HasBpf(facts) || !HasPerfmon(facts)));
 }
 
-std::string ErrorText(const Trial& trial) {
+std::string ErrorText(const inspect::Trial& trial) {
   const std::string error = trial.error == ENOSYS ? std::string("this kernel does not have it")
                                                   : std::generic_category().message(trial.error);
   return absl::StrCat("cannot ", trial.what, ": ", error, trial.detail.empty() ? "" : " (",
@@ -77,7 +77,8 @@ constexpr const char* kRefusedFix =
     "kernel lockdown (cat /sys/kernel/security/lockdown), and run it in the host's user namespace "
     "with the seccomp profile Unconfined";
 
-Finding JudgeTrial(const Facts& facts, FindingId id, const Trial& trial, const std::string& fix) {
+Finding JudgeTrial(const Facts& facts, FindingId id, const inspect::Trial& trial,
+                   const std::string& fix) {
   if (trial.error == 0) return {id, Severity::kOk, absl::StrCat("can ", trial.what), ""};
   if (ForWantOfCapability(facts, trial,
                           id != FindingId::kKernelNfTables && id != FindingId::kKernelSockDiag)) {
@@ -89,8 +90,8 @@ Finding JudgeTrial(const Facts& facts, FindingId id, const Trial& trial, const s
 
 Finding JudgeHelpers(const Facts& facts) {
   std::vector<std::string> missing;
-  const Trial* refused = nullptr;
-  for (const Trial& trial : facts.kernel.helpers) {
+  const inspect::Trial* refused = nullptr;
+  for (const inspect::Trial& trial : facts.kernel.helpers) {
     if (trial.error == ENOSYS) missing.push_back(ErrorText(trial));
     if (trial.error != 0 && trial.error != ENOSYS) refused = &trial;
   }
@@ -106,7 +107,7 @@ Finding JudgeHelpers(const Facts& facts) {
 }
 
 Finding JudgeOwner(const Facts& facts) {
-  const Trial& trial = facts.kernel.nft_owner;
+  const inspect::Trial& trial = facts.kernel.nft_owner;
   if (trial.error == 0) {
     return {FindingId::kKernelNftOwner, Severity::kOk, absl::StrCat("can ", trial.what), ""};
   }

@@ -11,7 +11,7 @@
 namespace npg::doctor {
 namespace {
 
-std::vector<std::string> Modes(const RulesSeen& rules) {
+std::vector<std::string> Modes(const node::RulesSeen& rules) {
   std::vector<std::string> modes;
   if (rules.iptables_nft) modes.emplace_back("iptables (in nf_tables)");
   if (rules.iptables_legacy) modes.emplace_back("iptables (legacy)");
@@ -20,10 +20,10 @@ std::vector<std::string> Modes(const RulesSeen& rules) {
   return modes;
 }
 
-bool Iptables(const RulesSeen& rules) { return rules.iptables_nft || rules.iptables_legacy; }
+bool Iptables(const node::RulesSeen& rules) { return rules.iptables_nft || rules.iptables_legacy; }
 
 void JudgeMode(const Facts& facts, std::vector<Finding>& findings) {
-  const RulesSeen& rules = facts.rules;
+  const node::RulesSeen& rules = facts.rules;
   const std::vector<std::string> modes = Modes(rules);
   std::string text = modes.empty()
                          ? std::string("no rules of kube-proxy were found")
@@ -59,7 +59,7 @@ void JudgeMode(const Facts& facts, std::vector<Finding>& findings) {
 }
 
 Finding JudgeLocalhost(const Facts& facts) {
-  const RulesSeen& rules = facts.rules;
+  const node::RulesSeen& rules = facts.rules;
   const bool routed = facts.route_localnet.value_or(false);
   if (!Iptables(rules)) {
     if (!routed) {

@@ -13,11 +13,11 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "core/port_ranges.h"
-#include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 #include "doctor/reserve_fix.h"
+#include "node/cgroup_programs.h"
 
 namespace npg::doctor {
 namespace {
@@ -51,14 +51,15 @@ Finding JudgeNetns(const Facts& facts) {
 }
 
 // As the kernel does it: the nearest cgroup above that has programs decides.
-const Attached* BlockedFromAbove(const std::vector<const Attached*>& above) {
+const node::AttachedPrograms* BlockedFromAbove(
+    const std::vector<const node::AttachedPrograms*>& above) {
   if (above.empty()) return nullptr;
-  const Attached* nearest = above.back();
+  const node::AttachedPrograms* nearest = above.back();
   constexpr uint32_t kLetsOthers = BPF_F_ALLOW_MULTI | BPF_F_ALLOW_OVERRIDE;
   return (nearest->flags & kLetsOthers) != 0 ? nullptr : nearest;
 }
 
-std::string ProgramText(const Attached::Program& program) {
+std::string ProgramText(const node::AttachedPrograms::Program& program) {
   return program.name.empty() ? absl::StrCat("program id ", program.id)
                               : absl::StrCat(program.name, " (id ", program.id, ")");
 }
@@ -76,8 +77,8 @@ std::string FlagsText(uint32_t flags) {
   return (flags & BPF_F_ALLOW_OVERRIDE) != 0 ? "override" : "exclusive";
 }
 
-Finding Blocked(const Attached& attached) {
-  const Attached::Program& program = attached.programs.front();
+Finding Blocked(const node::AttachedPrograms& attached) {
+  const node::AttachedPrograms::Program& program = attached.programs.front();
   const std::string where = absl::StrCat(attached.cgroup, " ", attached.hook);
   const std::string pin = absl::StrCat("/sys/fs/bpf/program-", program.id);
   return {FindingId::kCgroupAttachBlocked, Severity::kFail,
@@ -90,19 +91,20 @@ Finding Blocked(const Attached& attached) {
           true};
 }
 
-void JudgeBlocked(const CgroupPrograms& programs, std::vector<Finding>& findings) {
-  absl::btree_map<std::string, std::vector<const Attached*>> above;
+void JudgeBlocked(const node::CgroupPrograms& programs, std::vector<Finding>& findings) {
+  absl::btree_map<std::string, std::vector<const node::AttachedPrograms*>> above;
   bool blocked = false;
-  for (const Attached& attached : programs.attached) {
-    if (attached.relation == Relation::kAbove) above[attached.hook].push_back(&attached);
-    const bool same =
-        attached.relation == Relation::kSame && (attached.flags & BPF_F_ALLOW_MULTI) == 0;
+  for (const node::AttachedPrograms& attached : programs.attached) {
+    if (attached.relation == node::CgroupRelation::kAbove)
+      above[attached.hook].push_back(&attached);
+    const bool same = attached.relation == node::CgroupRelation::kSame &&
+                      (attached.flags & BPF_F_ALLOW_MULTI) == 0;
     if (!same) continue;
     findings.push_back(Blocked(attached));
     blocked = true;
   }
   for (const auto& [hook, chain] : above) {
-    const Attached* by = BlockedFromAbove(chain);
+    const node::AttachedPrograms* by = BlockedFromAbove(chain);
     if (by == nullptr) continue;
     findings.push_back(Blocked(*by));
     blocked = true;
@@ -113,16 +115,17 @@ void JudgeBlocked(const CgroupPrograms& programs, std::vector<Finding>& findings
   }
 }
 
-void JudgeForeign(const CgroupPrograms& programs, const PortFacts& ports,
+void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
                   std::vector<Finding>& findings) {
   absl::btree_set<std::string> foreign, cilium, overridden;
-  for (const Attached& attached : programs.attached) {
-    for (const Attached::Program& program : attached.programs) {
+  for (const node::AttachedPrograms& attached : programs.attached) {
+    for (const node::AttachedPrograms::Program& program : attached.programs) {
       if (program.ours) continue;
       const std::string text = absl::StrCat(ProgramText(program), " at ", attached.hook, " of ",
                                             attached.cgroup, ", ", FlagsText(attached.flags));
       (IsCilium(program.name) ? cilium : foreign).insert(text);
-      if (attached.relation == Relation::kAbove && FlagsText(attached.flags) == "override") {
+      if (attached.relation == node::CgroupRelation::kAbove &&
+          FlagsText(attached.flags) == "override") {
         overridden.insert(text);
       }
     }

@@ -16,8 +16,8 @@
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/mark_use.h"
 #include "doctor/reserve_fix.h"
+#include "node/mark_use.h"
 
 namespace npg::doctor {
 namespace {
@@ -32,7 +32,7 @@ std::string Listed(std::vector<std::string> items, absl::string_view separator) 
                       all > kMostNamed ? absl::StrCat(separator, all - kMostNamed, " more") : "");
 }
 
-std::string FreeMarkFix(const std::vector<MarkUse>& uses) {
+std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
   const std::optional<uint32_t> free = FreeMark(uses);
   if (!free) {
     return "no bit is free on this node: change the mark of one of these rules";
@@ -83,18 +83,18 @@ Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
 
 std::vector<Finding> JudgeMarks(const Facts& facts) {
   std::vector<Finding> findings;
-  for (const MarkUse& use : facts.rules.marks) {
-    if (!Collides(use, facts.mark)) continue;
+  for (const node::MarkUse& use : facts.rules.marks) {
+    if (!node::Collides(use, facts.mark)) continue;
     findings.push_back({FindingId::kMarkCollision, Severity::kWarn,
                         absl::StrCat("the guard's mark ", core::ToString(facts.mark), " is ",
-                                     use.kind == MarkUse::Kind::kSet ? "set" : "looked at",
+                                     use.kind == node::MarkUse::Kind::kSet ? "set" : "looked at",
                                      " by others: ", use.where, ": ", use.rule),
                         FreeMarkFix(facts.rules.marks)});
   }
   if (!findings.empty()) return findings;
   std::vector<std::string> lookups;
-  for (const MarkUse& use : facts.rules.marks) {
-    if (use.kind == MarkUse::Kind::kLookup && (use.mask & facts.mark.mask) != 0) {
+  for (const node::MarkUse& use : facts.rules.marks) {
+    if (use.kind == node::MarkUse::Kind::kLookup && (use.mask & facts.mark.mask) != 0) {
       lookups.push_back(absl::StrCat(use.where, ": ", use.rule));
     }
   }

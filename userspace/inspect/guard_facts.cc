@@ -26,10 +26,10 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_parts.h"
-#include "node/cgroup_path.h"
+#include "node/cgroups.h"
+#include "node/kube_proxy_table.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
-#include "sources/nft_maps.h"
 
 namespace npg::inspect {
 namespace {
@@ -112,7 +112,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     facts.same_netns = *cookie == facts.config.netns_cookie;
   }
   facts.nft = dataplane::ReadNftTable();
-  facts.kube_proxy_nftables = sources::HasKubeProxyRules().value_or(false);
+  facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
 
   absl::flat_hash_set<core::PortKey> nodeports;
   for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);

@@ -33,7 +33,7 @@ namespace {
 // pkg/proxy/ipvs: the dummy interface that is given the addresses of Services.
 constexpr const char* kIpvsInterface = "kube-ipvs0";
 
-struct Request {
+struct AddressRequest {
   nlmsghdr header;
   ifaddrmsg address;
 };
@@ -72,7 +72,7 @@ std::optional<core::LocalAddress> ReadAddress(const base::NetlinkMessage& messag
 absl::StatusOr<std::vector<core::LocalAddress>> ListNodeAddresses() {
   auto netlink = base::NetlinkSocket::Open(NETLINK_ROUTE);
   if (!netlink.ok()) return netlink.status();
-  Request request{};
+  AddressRequest request{};
   request.header.nlmsg_len = sizeof(request);
   request.header.nlmsg_type = RTM_GETADDR;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;

@@ -26,12 +26,12 @@
 #include "base/small_file.h"
 #include "base/subprocess.h"
 #include "core/port.h"
+#include "node/nft_queries.h"
+#include "node/save_commands.h"
 #include "sources/iptables_save.h"
 #include "sources/merge.h"
 #include "sources/nft_maps.h"
-#include "sources/nft_queries.h"
 #include "sources/rule_parts.h"
-#include "sources/save_commands.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -90,8 +90,8 @@ absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
 
 NetfilterEdges NetfilterEdges::OfThisNamespace() {
   return {.read_maps = ReadKubeProxyMaps,
-          .has_chain = HasChain,
-          .command_folders = CommandFolders(),
+          .has_chain = node::HasChain,
+          .command_folders = node::CommandFolders(),
           .proc_net = "/proc/thread-self/net",
           .limits = {}};
 }
@@ -102,8 +102,8 @@ void NetfilterReader::Start(base::EventLoop& loop, RulePartSet parts,
   waiting_ = parts;
   done_ = std::move(done);
   // Looked for each time: a package may come while we run.
-  commands_ = {FindSaveCommands("iptables", edges_.command_folders),
-               FindSaveCommands("ip6tables", edges_.command_folders)};
+  commands_ = {node::FindSaveCommands("iptables", edges_.command_folders),
+               node::FindSaveCommands("ip6tables", edges_.command_folders)};
   ReadOn();
 }
 
@@ -213,7 +213,7 @@ void NetfilterReader::NoCommand(RulePart part, absl::string_view command, absl::
   const std::string line = Unreadable(what, command);
   if (!parts_[Index(part)].reading.ports.empty()) {
     Store(part, absl::NotFoundError(line));
-  } else if (commands_[0] == SaveCommands{} && commands_[1] == SaveCommands{}) {
+  } else if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
     Store(part, Reading{});  // said once for all, in Combine()
   } else {
     Store(part, Reading{{}, {line}});
@@ -242,7 +242,7 @@ NetfilterReader::Outcome NetfilterReader::Combine() const {
     if (part.status.ok() && Lacks(part.reading.ports, part.before)) outcome.unsettled.set(i);
   }
   for (const Part& part : parts_) Merge(all.ports, part.before);
-  if (commands_[0] == SaveCommands{} && commands_[1] == SaveCommands{}) {
+  if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
     all.skipped.push_back(Unreadable("the rules of iptables", "iptables-save"));
   }
   if (status.ok()) {

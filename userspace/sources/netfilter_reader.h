@@ -15,15 +15,15 @@
 #include "base/event_loop.h"
 #include "base/subprocess.h"
 #include "core/port.h"
+#include "node/save_commands.h"
 #include "sources/rule_parts.h"
-#include "sources/save_commands.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 
 // Where a NetfilterReader touches the system. Tests put something else there.
 struct NetfilterEdges {
-  // ReadKubeProxyMaps() and HasChain().
+  // ReadKubeProxyMaps() and node::HasChain().
   std::function<absl::StatusOr<Reading>()> read_maps;
   std::function<absl::StatusOr<bool>(uint8_t family, absl::string_view table,
                                      absl::string_view chain)>
@@ -87,7 +87,7 @@ class NetfilterReader {
   base::EventLoop* loop_ = nullptr;
   RulePartSet waiting_;
   std::function<void(Outcome)> done_;
-  std::array<SaveCommands, 2> commands_;  // of IPv4, of IPv6
+  std::array<node::SaveCommands, 2> commands_;  // of IPv4, of IPv6
   std::unique_ptr<base::Subprocess> process_;
 };
 

@@ -17,8 +17,8 @@
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
 #include "base/netlink_view.h"
+#include "node/nft_queries.h"
 #include "sources/netfilter_reader.h"
-#include "sources/nft_queries.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
 
@@ -76,7 +76,7 @@ absl::Status NetfilterSource::Follow(base::EventLoop& loop, Callback callback) {
   absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> monitor = base::NetlinkMonitor::Start(
       loop, NETLINK_NETFILTER, {NFNLGRP_NFTABLES}, 0, std::move(handler));
   if (!monitor.ok()) {
-    return NameCapability(base::Annotate(monitor.status(), "listen to nf_tables changes"));
+    return node::NameCapability(base::Annotate(monitor.status(), "listen to nf_tables changes"));
   }
   monitor_ = *std::move(monitor);
   loop_ = &loop;

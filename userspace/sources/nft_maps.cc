@@ -23,16 +23,14 @@
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/service_ref.h"
+#include "node/kube_proxy_table.h"
+#include "node/nft_queries.h"
 #include "sources/merge.h"
-#include "sources/nft_queries.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 namespace {
-
-// Every kube-proxy in nftables mode has it, with NodePorts or without.
-constexpr absl::string_view kNodePortChain = "nodeport-endpoints-check";
 
 // nft and kube-proxy put typed values behind each other into an element's user
 // data: type, length, value. Type 0 is the comment.
@@ -101,14 +99,14 @@ void AddElement(const Element& element, core::PortSnapshot& ports, SkippedLines&
 
 absl::StatusOr<Reading> ReadMap(uint8_t family, absl::string_view map) {
   MapDecoder decoder;
-  const absl::Status status = ListMap(
-      family, kKubeProxyTable, map, [&decoder] { decoder = MapDecoder(); },
+  const absl::Status status = node::ListMap(
+      family, node::kKubeProxyTable, map, [&decoder] { decoder = MapDecoder(); },
       [&decoder](const nlmsghdr& message) { decoder.Add(base::ViewOf(message)); });
   if (absl::IsNotFound(status)) return Reading{};
   if (!status.ok()) return status;
   Reading reading = std::move(decoder).Take();
   for (std::string& line : reading.skipped) {
-    line = absl::StrCat(MapText(family, kKubeProxyTable, map), ": ", line);
+    line = absl::StrCat(node::MapText(family, node::kKubeProxyTable, map), ": ", line);
   }
   return reading;
 }
@@ -137,14 +135,6 @@ absl::StatusOr<Reading> ReadKubeProxyMaps() {
     }
   }
   return all;
-}
-
-absl::StatusOr<bool> HasKubeProxyRules() {
-  for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
-    absl::StatusOr<bool> has = HasChain(family, kKubeProxyTable, kNodePortChain);
-    if (!has.ok() || *has) return has;
-  }
-  return false;
 }
 
 }  // namespace npg::sources

@@ -3,16 +3,12 @@
 #define NODEPORT_GUARD_SOURCES_NFT_MAPS_H_
 
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
 #include "base/netlink_view.h"
 #include "core/port.h"
 #include "sources/skipped_lines.h"
 #include "sources/source.h"
 
 namespace npg::sources {
-
-// The table in which kube-proxy's nftables mode keeps what it does.
-inline constexpr absl::string_view kKubeProxyTable = "kube-proxy";
 
 // Gathers the elements of one of kube-proxy's maps (inet_proto . inet_service : verdict)
 // from the messages of the kernel's answer to NFT_MSG_GETSETELEM. The Service comes from the
@@ -33,10 +29,6 @@ class MapDecoder {
 // `ip kube-proxy` and `ip6 kube-proxy` in the current network namespace. What
 // is not there is empty.
 absl::StatusOr<Reading> ReadKubeProxyMaps();
-
-// Whether kube-proxy's nftables mode has its rules in the current network
-// namespace, for either family.
-absl::StatusOr<bool> HasKubeProxyRules();
 
 }  // namespace npg::sources
 

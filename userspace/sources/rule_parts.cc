@@ -8,7 +8,7 @@
 
 #include "absl/strings/string_view.h"
 #include "base/netlink_view.h"
-#include "sources/nft_maps.h"
+#include "node/kube_proxy_table.h"
 
 namespace npg::sources {
 
@@ -16,7 +16,7 @@ RulePartSet PartOfTable(uint8_t family, absl::string_view table) {
   RulePartSet parts;
   if (family != AF_INET && family != AF_INET6) return parts;
   const bool ip4 = family == AF_INET;
-  if (table == kKubeProxyTable) parts.set(Index(RulePart::kMaps));
+  if (table == node::kKubeProxyTable) parts.set(Index(RulePart::kMaps));
   if (table == "nat") parts.set(Index(ip4 ? RulePart::kIp4Nat : RulePart::kIp6Nat));
   if (table == "filter") parts.set(Index(ip4 ? RulePart::kIp4Filter : RulePart::kIp6Filter));
   return parts;

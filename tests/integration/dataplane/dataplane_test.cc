@@ -33,7 +33,6 @@
 #include "core/desired_state.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "dataplane/bpf/cgroup_id.h"
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
@@ -41,6 +40,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "guard_abi.h"
+#include "node/cgroups.h"
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
@@ -137,9 +137,9 @@ class DataplaneTest : public ::testing::Test {
 TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
   struct stat folder {};
   ASSERT_EQ(fstat(cgroup_fd_.get(), &folder), 0);
-  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t id, CgroupId(cgroup_fd_.get()));
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t id, node::CgroupId(cgroup_fd_.get()));
   EXPECT_EQ(id, folder.st_ino);
-  EXPECT_FALSE(IsHierarchyRoot(cgroup_fd_.get()));
+  EXPECT_FALSE(node::IsHierarchyRoot(cgroup_fd_.get()));
 
   // A new mount shows the root of the cgroup namespace, which is that of the
   // hierarchy in the first one; its inode number is fixed (PROC_CGROUP_INIT_INO).
@@ -148,7 +148,7 @@ TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
   ASSERT_EQ(mount("none", root.c_str(), "cgroup2", 0, nullptr), 0);
   const base::UniqueFd fd(open(root.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   ASSERT_TRUE(fd);
-  EXPECT_EQ(IsHierarchyRoot(fd.get()),
+  EXPECT_EQ(node::IsHierarchyRoot(fd.get()),
             std::filesystem::read_symlink("/proc/self/ns/cgroup") == "cgroup:[4026531835]");
   EXPECT_EQ(umount2(root.c_str(), MNT_DETACH), 0);
 }

@@ -16,15 +16,23 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/port_ranges.h"
-#include "doctor/cgroup_programs.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/mark_use.h"
+#include "inspect/trial.h"
+#include "node/cgroup_programs.h"
+#include "node/mark_use.h"
+#include "node/rules_reader.h"
 
 namespace npg::doctor::findings_test {
 namespace {
 
+using inspect::Trial;
+using node::AttachedPrograms;
+using node::CgroupPrograms;
+using node::CgroupRelation;
+using node::MarkUse;
+using node::RulesSeen;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -263,29 +271,30 @@ TEST(DoctorTest, NetworkNamespace) {
                  "CAP_SYS_PTRACE, readlink /proc/1/ns/net /proc/self/ns/net");
 }
 
-Attached OneProgram(const std::string& cgroup, Relation relation, uint32_t flags,
-                    const std::string& name) {
+AttachedPrograms OneProgram(const std::string& cgroup, CgroupRelation relation, uint32_t flags,
+                            const std::string& name) {
   return {cgroup, relation, "connect4", flags, {{7, name, false}}};
 }
 
 TEST(DoctorTest, WhoKeepsOthersAway) {
   struct Case {
-    std::vector<Attached> attached;
+    std::vector<AttachedPrograms> attached;
     bool blocked;
   };
-  const Attached multi_above = OneProgram("/c", Relation::kAbove, BPF_F_ALLOW_MULTI, "a");
-  const Attached alone_above = OneProgram("/c", Relation::kAbove, 0, "a");
-  const Attached alone_root = OneProgram("/", Relation::kAbove, 0, "a");
+  const AttachedPrograms multi_above =
+      OneProgram("/c", CgroupRelation::kAbove, BPF_F_ALLOW_MULTI, "a");
+  const AttachedPrograms alone_above = OneProgram("/c", CgroupRelation::kAbove, 0, "a");
+  const AttachedPrograms alone_root = OneProgram("/", CgroupRelation::kAbove, 0, "a");
   for (const Case& each : {
-           Case{{OneProgram("/c/d", Relation::kSame, 0, "a")}, true},
-           Case{{OneProgram("/c/d", Relation::kSame, BPF_F_ALLOW_OVERRIDE, "a")}, true},
-           Case{{OneProgram("/c/d", Relation::kSame, BPF_F_ALLOW_MULTI, "a")}, false},
+           Case{{OneProgram("/c/d", CgroupRelation::kSame, 0, "a")}, true},
+           Case{{OneProgram("/c/d", CgroupRelation::kSame, BPF_F_ALLOW_OVERRIDE, "a")}, true},
+           Case{{OneProgram("/c/d", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "a")}, false},
            Case{{alone_above}, true},
            Case{{multi_above}, false},
-           Case{{OneProgram("/c", Relation::kAbove, BPF_F_ALLOW_OVERRIDE, "a")}, false},
+           Case{{OneProgram("/c", CgroupRelation::kAbove, BPF_F_ALLOW_OVERRIDE, "a")}, false},
            // The nearest decides.
            Case{{alone_root, multi_above}, false},
-           Case{{OneProgram("/c/d/e", Relation::kBelow, 0, "a")}, false},
+           Case{{OneProgram("/c/d/e", CgroupRelation::kBelow, 0, "a")}, false},
        }) {
     Facts facts = GoodNode();
     facts.programs = CgroupPrograms{each.attached, 0};
@@ -300,19 +309,20 @@ TEST(DoctorTest, WhoKeepsOthersAway) {
 
 TEST(DoctorTest, ProgramsOfOthers) {
   Facts facts = GoodNode();
-  facts.programs = CgroupPrograms{{OneProgram("/c", Relation::kSame, BPF_F_ALLOW_MULTI, "spy")}, 0};
+  facts.programs =
+      CgroupPrograms{{OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "spy")}, 0};
   EXPECT_FINDING(The(facts, FindingId::kCgroupForeignProgram), Severity::kNote, false,
                  "spy (id 7) at connect4 of /c, multi", "bpftool cgroup tree");
   facts.programs->attached[0].programs[0].ours = true;
   EXPECT_EQ(The(facts, FindingId::kCgroupForeignProgram).severity, Severity::kOk);
 
   facts.programs =
-      CgroupPrograms{{OneProgram("/c", Relation::kAbove, BPF_F_ALLOW_OVERRIDE, "spy")}, 0};
+      CgroupPrograms{{OneProgram("/c", CgroupRelation::kAbove, BPF_F_ALLOW_OVERRIDE, "spy")}, 0};
   EXPECT_FINDING(The(facts, FindingId::kCgroupForeignProgram), Severity::kWarn, false,
                  "will not run", "BPF_F_ALLOW_MULTI");
 
-  facts.programs =
-      CgroupPrograms{{OneProgram("/c", Relation::kSame, BPF_F_ALLOW_MULTI, "cil_sock4_conne")}, 0};
+  facts.programs = CgroupPrograms{
+      {OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "cil_sock4_conne")}, 0};
   EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false, "cil_sock4",
                  "ip_local_reserved_ports=30000-32767");
   EXPECT_EQ(The(facts, FindingId::kCgroupForeignProgram).severity, Severity::kOk);

@@ -83,7 +83,8 @@ struct DocumentedFamily {
 // First columns of the tables of docs/metrics.md.
 std::map<std::string, DocumentedFamily> Documented() {
   std::map<std::string, DocumentedFamily> families;
-  const std::vector<std::string> lines = absl::StrSplit(testing::ReadSource("docs/metrics.md"), '\n');
+  const std::vector<std::string> lines =
+      absl::StrSplit(testing::ReadSource("docs/metrics.md"), '\n');
   for (const std::string& line : lines) {
     if (!absl::StartsWith(line, "| `")) continue;
     const std::vector<std::string> cells = absl::StrSplit(line, '|');

@@ -22,9 +22,9 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "node/save_commands.h"
 #include "sources/netfilter_source.h"
 #include "sources/rule_parts.h"
-#include "sources/save_commands.h"
 #include "sources/source.h"
 #include "testing/status_asserts.h"
 #include "testing/testdata.h"
@@ -286,19 +286,21 @@ class SaveCommandsTest : public ::testing::Test {
   void Link(const std::string& name, const std::string& target) {
     std::filesystem::create_symlink(target, folder_ / name);
   }
-  SaveCommands Find() { return FindSaveCommands("iptables", {"/nowhere", folder_.path()}); }
+  node::SaveCommands Find() {
+    return node::FindSaveCommands("iptables", {"/nowhere", folder_.path()});
+  }
 
   const TempFolder folder_;
 };
 
 TEST_F(SaveCommandsTest, VariantsByName) {
-  EXPECT_EQ(Find(), SaveCommands{});
+  EXPECT_EQ(Find(), node::SaveCommands{});
   Program("iptables-save");
   Program("iptables-nft-save");
-  EXPECT_EQ(Find(), (SaveCommands{folder_ / "iptables-nft-save", ""}));
+  EXPECT_EQ(Find(), (node::SaveCommands{folder_ / "iptables-nft-save", ""}));
   Program("iptables-legacy-save");
   EXPECT_EQ(Find(),
-            (SaveCommands{folder_ / "iptables-nft-save", folder_ / "iptables-legacy-save"}));
+            (node::SaveCommands{folder_ / "iptables-nft-save", folder_ / "iptables-legacy-save"}));
 }
 
 TEST_F(SaveCommandsTest, ThePlainOneIsWhatItLeadsTo) {
@@ -307,29 +309,29 @@ TEST_F(SaveCommandsTest, ThePlainOneIsWhatItLeadsTo) {
   }
   const std::string plain = folder_ / "iptables-save";
   Link("iptables-save", "xtables-nft-multi");
-  EXPECT_EQ(Find(), (SaveCommands{plain, ""}));
+  EXPECT_EQ(Find(), (node::SaveCommands{plain, ""}));
   std::filesystem::remove(plain);
   Link("alternative", "xtables-legacy-multi");
   Link("iptables-save", "alternative");
-  EXPECT_EQ(Find(), (SaveCommands{"", plain}));
+  EXPECT_EQ(Find(), (node::SaveCommands{"", plain}));
   std::filesystem::remove(plain);
   Link("iptables-save", "xtables-multi");
-  EXPECT_EQ(Find(), (SaveCommands{"", plain}));
+  EXPECT_EQ(Find(), (node::SaveCommands{"", plain}));
   std::filesystem::remove(plain);
   Program("iptables-save");
-  EXPECT_EQ(Find(), (SaveCommands{plain, plain}));
+  EXPECT_EQ(Find(), (node::SaveCommands{plain, plain}));
 }
 
 TEST_F(SaveCommandsTest, WhatIsNotExecutableIsNoCommand) {
   WriteFile(folder_ / "iptables-nft-save", "text");
-  EXPECT_EQ(Find(), SaveCommands{});
+  EXPECT_EQ(Find(), node::SaveCommands{});
 }
 
 TEST(CommandFoldersTest, RelativeFoldersAreLeftOut) {
   setenv("PATH", "bin::/opt/bin:.:/usr/bin", 1);
-  EXPECT_THAT(CommandFolders(), ElementsAre("/usr/sbin", "/sbin", "/opt/bin", "/usr/bin"));
+  EXPECT_THAT(node::CommandFolders(), ElementsAre("/usr/sbin", "/sbin", "/opt/bin", "/usr/bin"));
   unsetenv("PATH");
-  EXPECT_THAT(CommandFolders(), ElementsAre("/usr/sbin", "/sbin"));
+  EXPECT_THAT(node::CommandFolders(), ElementsAre("/usr/sbin", "/sbin"));
 }
 
 }  // namespace

@@ -91,8 +91,7 @@ struct ScanOptions {
 struct DoctorOptions {
   NodeOptions node;
   SourceOptions sources;
-  std::optional<core::Mark>
-      mark;  // nullopt: the one of a guard that is loaded, or the default
+  std::optional<core::Mark> mark;  // nullopt: the one of a guard that is loaded, or the default
   abi::Scope scope = abi::Scope::kLoopback;
   OutputFormat output = OutputFormat::kTable;
 };

@@ -51,8 +51,8 @@ Flag SourceFlag(const std::shared_ptr<SourceOptions>& sources) {
             const std::vector<absl::string_view> choices = Choices();
             for (const std::string& value : values) {
               if (std::find(choices.begin(), choices.end(), value) == choices.end()) {
-                return absl::InvalidArgumentError(absl::StrCat(base::Quoted(value), " is not a source (",
-                                                               absl::StrJoin(choices, ", "), ")"));
+                return absl::InvalidArgumentError(absl::StrCat(
+                    base::Quoted(value), " is not a source (", absl::StrJoin(choices, ", "), ")"));
               }
             }
             sources->sources = values;

@@ -25,7 +25,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
-#include "dataplane/bpf/cgroup_id.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/map_migration.h"
 #include "dataplane/bpf/pin_folder.h"
@@ -33,6 +32,7 @@
 #include "dataplane/bpf/pinned_map.h"
 #include "dataplane/bpf/skeleton.h"
 #include "guard_abi.h"
+#include "node/cgroups.h"
 
 namespace npg::dataplane {
 
@@ -179,7 +179,7 @@ absl::Status BpfGuard::PinLinks() {
 }
 
 absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
-  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   const absl::StatusOr<abi::Config> before = Config();
   if (!before.ok()) return before.status();
@@ -228,7 +228,7 @@ absl::Status BpfGuard::FinishMigration() {
 }
 
 absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
-  const absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  const absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   for (const Attachment& attachment : attachments_) {
     const absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
@@ -252,7 +252,7 @@ absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
 }
 
 absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
-  absl::StatusOr<uint64_t> cgroup_id = CgroupId(cgroup_fd);
+  absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   std::vector<std::string> repaired;
   absl::Status failed;  // of one link, which leaves the others their due

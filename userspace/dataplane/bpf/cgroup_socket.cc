@@ -20,7 +20,7 @@
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
-#include "dataplane/bpf/cgroup_id.h"
+#include "node/cgroups.h"
 
 namespace npg::dataplane {
 namespace {
@@ -95,7 +95,7 @@ absl::StatusOr<CgroupSocket> Receive(int channel) {
 
 absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type) {
   // Every process is in the root or below it.
-  if (IsHierarchyRoot(cgroup_fd)) return SocketHere(family, type, absl::OkStatus());
+  if (node::IsHierarchyRoot(cgroup_fd)) return SocketHere(family, type, absl::OkStatus());
   std::array<int, 2> channel{};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, channel.data()) != 0) {
     return base::ErrnoStatus(errno, "socketpair");

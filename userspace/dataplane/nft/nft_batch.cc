@@ -20,7 +20,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
-#include "dataplane/nft/nft_objects.h"
+#include "base/nft_objects.h"
 
 namespace npg::dataplane {
 namespace {

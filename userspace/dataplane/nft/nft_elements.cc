@@ -14,16 +14,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "dataplane/nft/nft_batch.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_table.h"
 
 namespace npg::dataplane {
 namespace {
 
 // libnftnl keeps elements in the set they belong to.
-NftnlSet ElementList(absl::string_view set) {
-  NftnlSet list(nftnl_set_alloc());
+base::NftnlSet ElementList(absl::string_view set) {
+  base::NftnlSet list(nftnl_set_alloc());
   nftnl_set_set_str(list.get(), NFTNL_SET_TABLE, std::string(kNftTableName).c_str());
   nftnl_set_set_str(list.get(), NFTNL_SET_NAME, std::string(set).c_str());
   return list;
@@ -31,8 +31,8 @@ NftnlSet ElementList(absl::string_view set) {
 
 void AppendElements(NftBatch& batch, uint16_t type, uint16_t flags, const std::string& what,
                     const nftnl_set& list) {
-  const std::unique_ptr<nftnl_set_elems_iter, NftnlFree<nftnl_set_elems_iter_destroy>> iterator(
-      nftnl_set_elems_iter_create(&list));
+  const std::unique_ptr<nftnl_set_elems_iter, base::NftnlFree<nftnl_set_elems_iter_destroy>>
+      iterator(nftnl_set_elems_iter_create(&list));
   batch.Add(type, flags, what, [&](nlmsghdr* message) {
     return nftnl_set_elems_nlmsg_build_payload_iter(message, iterator.get()) > 0;
   });
@@ -42,7 +42,7 @@ void AppendElements(NftBatch& batch, uint16_t type, uint16_t flags, const std::s
 
 absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& socket,
                                                         absl::string_view set) {
-  const NftnlSet filter = ElementList(set);
+  const base::NftnlSet filter = ElementList(set);
   std::array<char, 512> buffer{};
   nlmsghdr* request =
       nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& soc
   if (!answer.ok()) return answer.status();
   std::vector<NftElement> elements;
   answer->ForEach([&elements](const nlmsghdr& message) {
-    const NftnlSet found(nftnl_set_alloc());
+    const base::NftnlSet found(nftnl_set_alloc());
     if (nftnl_set_elems_nlmsg_parse(&message, found.get()) < 0) return;
     const auto collect = [](nftnl_set_elem* element, void* data) {
       uint32_t size = 0;
@@ -72,7 +72,7 @@ absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& soc
 
 void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftElement>& elements) {
   if (elements.empty()) return;
-  const NftnlSet list = ElementList(set);
+  const base::NftnlSet list = ElementList(set);
   for (const NftElement& element : elements) {
     nftnl_set_elem* added = nftnl_set_elem_alloc();  // the set owns it
     nftnl_set_elem_set(added, NFTNL_SET_ELEM_KEY, element.key.data(),
@@ -93,7 +93,7 @@ void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftEl
 
 void DeleteElements(NftBatch& batch, absl::string_view set, const std::vector<std::string>& keys) {
   if (keys.empty()) return;
-  const NftnlSet list = ElementList(set);
+  const base::NftnlSet list = ElementList(set);
   for (const std::string& key : keys) {
     nftnl_set_elem* removed = nftnl_set_elem_alloc();
     nftnl_set_elem_set(removed, NFTNL_SET_ELEM_KEY, key.data(), static_cast<uint32_t>(key.size()));

@@ -16,11 +16,11 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_table.h"
 

@@ -20,10 +20,10 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_flows.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_snapshot.h"
 #include "dataplane/nft/nft_table.h"
@@ -91,8 +91,8 @@ class Plan {
   }
 
  private:
-  static NftnlTable MakeTable() {
-    NftnlTable table(nftnl_table_alloc());
+  static base::NftnlTable MakeTable() {
+    base::NftnlTable table(nftnl_table_alloc());
     nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
     return table;
   }
@@ -129,20 +129,20 @@ class Plan {
   }
 
   void DeleteTable() {
-    const NftnlTable table = MakeTable();
+    const base::NftnlTable table = MakeTable();
     batch_.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
                nftnl_table_nlmsg_build_payload, table.get());
   }
 
   void AddTable() {
-    const NftnlTable table = MakeTable();
+    const base::NftnlTable table = MakeTable();
     nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, flags_);
     batch_.Add(NFT_MSG_NEWTABLE, NLM_F_CREATE, kTableMessage, nftnl_table_nlmsg_build_payload,
                table.get());
   }
 
   void DeleteRules() {
-    const NftnlRule rule(nftnl_rule_alloc());
+    const base::NftnlRule rule(nftnl_rule_alloc());
     nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, Name(kNftTableName).c_str());
     batch_.Add(NFT_MSG_DELRULE, 0, "remove all rules", nftnl_rule_nlmsg_build_payload, rule.get());
   }
@@ -157,7 +157,7 @@ class Plan {
                       [&](const auto& spec) { return spec.name == key && Keeps(spec); })) {
         continue;
       }
-      const NftnlSet doomed(nftnl_set_alloc());
+      const base::NftnlSet doomed(nftnl_set_alloc());
       nftnl_set_set_str(doomed.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
       nftnl_set_set_str(doomed.get(), NFTNL_SET_NAME, name.c_str());
       batch_.Add(NFT_MSG_DELSET, 0, absl::StrCat("remove set ", name),
@@ -171,7 +171,7 @@ class Plan {
           })) {
         continue;
       }
-      const NftnlChain doomed(nftnl_chain_alloc());
+      const base::NftnlChain doomed(nftnl_chain_alloc());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
       nftnl_chain_set_str(doomed.get(), NFTNL_CHAIN_NAME, name.c_str());
       batch_.Add(NFT_MSG_DELCHAIN, 0, absl::StrCat("remove chain ", name),
@@ -179,7 +179,7 @@ class Plan {
     }
     for (const auto& [name, object] : now_.objects) {
       if (name == kExemptedCounter && KeepsCounter()) continue;
-      const NftnlObject doomed(nftnl_obj_alloc());
+      const base::NftnlObject doomed(nftnl_obj_alloc());
       nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_TABLE, Name(kNftTableName).c_str());
       nftnl_obj_set_str(doomed.get(), NFTNL_OBJ_NAME, name.c_str());
       nftnl_obj_set_u32(doomed.get(), NFTNL_OBJ_TYPE, object.type);
@@ -190,7 +190,7 @@ class Plan {
 
   void AddCounter() {
     if (KeepsCounter()) return;
-    const NftnlObject counter(nftnl_obj_alloc());
+    const base::NftnlObject counter(nftnl_obj_alloc());
     nftnl_obj_set_str(counter.get(), NFTNL_OBJ_TABLE, Name(kNftTableName).c_str());
     nftnl_obj_set_str(counter.get(), NFTNL_OBJ_NAME, Name(kExemptedCounter).c_str());
     nftnl_obj_set_u32(counter.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
@@ -204,7 +204,7 @@ class Plan {
 
   absl::Status AddSet(const NftSetSpec& spec) {
     if (Keeps(spec)) return absl::OkStatus();
-    const NftnlSet set(nftnl_set_alloc());
+    const base::NftnlSet set(nftnl_set_alloc());
     nftnl_set_set_str(set.get(), NFTNL_SET_TABLE, Name(kNftTableName).c_str());
     nftnl_set_set_str(set.get(), NFTNL_SET_NAME, Name(spec.name).c_str());
     nftnl_set_set_u32(set.get(), NFTNL_SET_ID, next_set_id_++);
@@ -254,7 +254,7 @@ class Plan {
     for (const NftChain& wanted : chains_) {
       const auto before = now_.chains.find(wanted.name);
       if (KeepsChain(wanted) && (!wanted.hook || before->second.policy == NF_ACCEPT)) continue;
-      const NftnlChain chain(nftnl_chain_alloc());
+      const base::NftnlChain chain(nftnl_chain_alloc());
       nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, Name(kNftTableName).c_str());
       nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, wanted.name.c_str());
       if (wanted.hook) {
@@ -270,7 +270,7 @@ class Plan {
 
   void AddRules() {
     for (const NftChain& chain : chains_) {
-      for (const NftnlRule& rule : chain.rules) {
+      for (const base::NftnlRule& rule : chain.rules) {
         batch_.Add(NFT_MSG_NEWRULE, NLM_F_CREATE | NLM_F_APPEND,
                    absl::StrCat("add rule to chain ", chain.name), nftnl_rule_nlmsg_build_payload,
                    rule.get());
@@ -351,7 +351,8 @@ bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool own
     if (it == snapshot.chains.end() || !SameHook(it->second, chain)) return false;
     if (it->second.hooked && it->second.policy != NF_ACCEPT) return false;
     if (!std::equal(chain.rules.begin(), chain.rules.end(), it->second.rules.begin(),
-                    it->second.rules.end(), [](const NftnlRule& rule, const std::string& text) {
+                    it->second.rules.end(),
+                    [](const base::NftnlRule& rule, const std::string& text) {
                       return RuleText(*rule) == text;
                     })) {
       return false;
@@ -371,7 +372,7 @@ absl::Status RemoveTable(base::NetlinkSocket& socket) {
   if (!now->present) return absl::OkStatus();
   if (now->owner != 0 && now->owner != socket.port_id()) return RefusedByOwner(now->owner);
   NftBatch batch(socket);
-  const NftnlTable table(nftnl_table_alloc());
+  const base::NftnlTable table(nftnl_table_alloc());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, Name(kNftTableName).c_str());
   batch.Add(NFT_MSG_DELTABLE, 0, absl::StrCat("remove nft table inet ", kNftTableName),
             nftnl_table_nlmsg_build_payload, table.get());

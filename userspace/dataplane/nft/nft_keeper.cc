@@ -16,7 +16,7 @@
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
 #include "base/netlink_view.h"
-#include "dataplane/nft/nft_objects.h"
+#include "base/nft_objects.h"
 #include "dataplane/nft/nft_table.h"
 
 namespace npg::dataplane {

@@ -12,8 +12,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/nft_objects.h"
 #include "core/mark.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_table.h"
 
 namespace npg::dataplane {
@@ -46,14 +46,14 @@ RuleBuilder::RuleBuilder(absl::string_view chain, absl::string_view comment)
   nftnl_rule_set_str(rule_.get(), NFTNL_RULE_TABLE, std::string(kNftTableName).c_str());
   nftnl_rule_set_str(rule_.get(), NFTNL_RULE_CHAIN, std::string(chain).c_str());
   if (comment.empty()) return;
-  const std::unique_ptr<nftnl_udata_buf, NftnlFree<nftnl_udata_buf_free>> data(
+  const std::unique_ptr<nftnl_udata_buf, base::NftnlFree<nftnl_udata_buf_free>> data(
       nftnl_udata_buf_alloc(NFT_USERDATA_MAXLEN));
   nftnl_udata_put_strz(data.get(), NFTNL_UDATA_RULE_COMMENT, std::string(comment).c_str());
   nftnl_rule_set_data(rule_.get(), NFTNL_RULE_USERDATA, nftnl_udata_buf_data(data.get()),
                       nftnl_udata_buf_len(data.get()));
 }
 
-NftnlRule RuleBuilder::Build() { return std::move(rule_); }
+base::NftnlRule RuleBuilder::Build() { return std::move(rule_); }
 
 // The rule owns what is appended.
 nftnl_expr* RuleBuilder::Append(const char* name) {

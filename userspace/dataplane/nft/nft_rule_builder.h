@@ -8,8 +8,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/nft_objects.h"
 #include "core/mark.h"
-#include "dataplane/nft/nft_objects.h"
 
 namespace npg::dataplane {
 
@@ -76,7 +76,7 @@ class RuleBuilder {
   RuleBuilder& Goto(absl::string_view chain);
   RuleBuilder& Accept();
 
-  NftnlRule Build();
+  base::NftnlRule Build();
 
  private:
   nftnl_expr* Append(const char* name);
@@ -93,7 +93,7 @@ class RuleBuilder {
   RuleBuilder& DynamicSet(nft_dynset_ops op, absl::string_view set, absl::Duration timeout);
   void Verdict(int verdict, absl::string_view chain);
 
-  NftnlRule rule_;
+  base::NftnlRule rule_;
 };
 
 }  // namespace npg::dataplane

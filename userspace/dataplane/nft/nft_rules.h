@@ -10,8 +10,8 @@
 
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/nft_objects.h"
 #include "core/mark.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -29,7 +29,7 @@ struct NftHook {
 // A chain and its rules, in order.
 struct NftChain {
   std::string name;
-  std::vector<NftnlRule> rules;
+  std::vector<base::NftnlRule> rules;
   std::optional<NftHook> hook = std::nullopt;  // without, it is reached from another
 };
 
@@ -45,6 +45,9 @@ inline constexpr absl::string_view kDodgeBackChain = "ipvs_dodge_back";
 inline constexpr NftHook kDodgeHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
 // After the last of IPVS's hooks there (99), before the socket is looked up.
 inline constexpr NftHook kDodgeBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
+
+// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
+inline constexpr uint32_t kTableFlagPersist = 0x4;
 
 inline constexpr absl::string_view kExemptedCounter = "exempted";
 

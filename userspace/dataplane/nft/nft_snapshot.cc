@@ -17,8 +17,8 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "dataplane/nft/nft_batch.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -45,7 +45,7 @@ const std::string& TableName() {
 bool IsOurs(const char* table) { return table != nullptr && TableName() == table; }
 
 absl::Status ReadTable(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
-  const NftnlTable table(nftnl_table_alloc());
+  const base::NftnlTable table(nftnl_table_alloc());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, TableName().c_str());
   const auto answer = List(socket, NFT_MSG_GETTABLE, 0, "the flags", [&](nlmsghdr* request) {
     nftnl_table_nlmsg_build_payload(request, table.get());
@@ -53,7 +53,7 @@ absl::Status ReadTable(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
   if (absl::IsNotFound(answer.status())) return absl::OkStatus();
   if (!answer.ok()) return answer.status();
   answer->ForEach([&snapshot](const nlmsghdr& message) {
-    const NftnlTable found(nftnl_table_alloc());
+    const base::NftnlTable found(nftnl_table_alloc());
     if (nftnl_table_nlmsg_parse(&message, found.get()) < 0) return;
     snapshot.present = true;
     snapshot.flags = nftnl_table_get_u32(found.get(), NFTNL_TABLE_FLAGS);
@@ -70,7 +70,7 @@ absl::Status ReadChains(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
       List(socket, NFT_MSG_GETCHAIN, NLM_F_DUMP, "the chains", [](nlmsghdr* /*request*/) {});
   if (!answer.ok()) return answer.status();
   answer->ForEach([&snapshot](const nlmsghdr& message) {
-    const NftnlChain found(nftnl_chain_alloc());
+    const base::NftnlChain found(nftnl_chain_alloc());
     if (nftnl_chain_nlmsg_parse(&message, found.get()) < 0) return;
     if (!IsOurs(nftnl_chain_get_str(found.get(), NFTNL_CHAIN_TABLE))) return;
     NftSnapshot::Chain chain;
@@ -90,14 +90,14 @@ absl::Status ReadChains(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
 }
 
 absl::Status ReadRules(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
-  const NftnlRule filter(nftnl_rule_alloc());
+  const base::NftnlRule filter(nftnl_rule_alloc());
   nftnl_rule_set_str(filter.get(), NFTNL_RULE_TABLE, TableName().c_str());
   const auto answer =
       List(socket, NFT_MSG_GETRULE, NLM_F_DUMP, "the rules",
            [&](nlmsghdr* request) { nftnl_rule_nlmsg_build_payload(request, filter.get()); });
   if (!answer.ok()) return answer.status();
   answer->ForEach([&snapshot](const nlmsghdr& message) {
-    const NftnlRule found(nftnl_rule_alloc());
+    const base::NftnlRule found(nftnl_rule_alloc());
     if (nftnl_rule_nlmsg_parse(&message, found.get()) < 0) return;
     if (!IsOurs(nftnl_rule_get_str(found.get(), NFTNL_RULE_TABLE))) return;
     snapshot.chains[nftnl_rule_get_str(found.get(), NFTNL_RULE_CHAIN)].rules.push_back(
@@ -107,14 +107,14 @@ absl::Status ReadRules(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
 }
 
 absl::Status ReadSets(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
-  const NftnlSet filter(nftnl_set_alloc());
+  const base::NftnlSet filter(nftnl_set_alloc());
   nftnl_set_set_str(filter.get(), NFTNL_SET_TABLE, TableName().c_str());
   const auto answer = List(socket, NFT_MSG_GETSET, NLM_F_DUMP, "the sets", [&](nlmsghdr* request) {
     nftnl_set_nlmsg_build_payload(request, filter.get());
   });
   if (!answer.ok()) return answer.status();
   answer->ForEach([&snapshot](const nlmsghdr& message) {
-    const NftnlSet found(nftnl_set_alloc());
+    const base::NftnlSet found(nftnl_set_alloc());
     if (nftnl_set_nlmsg_parse(&message, found.get()) < 0) return;
     if (!IsOurs(nftnl_set_get_str(found.get(), NFTNL_SET_TABLE))) return;
     NftSnapshot::Set& set = snapshot.sets[nftnl_set_get_str(found.get(), NFTNL_SET_NAME)];
@@ -127,14 +127,14 @@ absl::Status ReadSets(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
 }
 
 absl::Status ReadObjects(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
-  const NftnlObject filter(nftnl_obj_alloc());
+  const base::NftnlObject filter(nftnl_obj_alloc());
   nftnl_obj_set_str(filter.get(), NFTNL_OBJ_TABLE, TableName().c_str());
   const auto answer =
       List(socket, NFT_MSG_GETOBJ, NLM_F_DUMP, "the counter",
            [&](nlmsghdr* request) { nftnl_obj_nlmsg_build_payload(request, filter.get()); });
   if (!answer.ok()) return answer.status();
   answer->ForEach([&snapshot](const nlmsghdr& message) {
-    const NftnlObject found(nftnl_obj_alloc());
+    const base::NftnlObject found(nftnl_obj_alloc());
     if (nftnl_obj_nlmsg_parse(&message, found.get()) < 0) return;
     if (!IsOurs(nftnl_obj_get_str(found.get(), NFTNL_OBJ_TABLE))) return;
     NftSnapshot::Object object;
@@ -165,7 +165,7 @@ absl::StatusOr<NftSnapshot> ReadOnce(base::NetlinkSocket& socket) {
 }  // namespace
 
 absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::string_view name) {
-  const NftnlObject wanted(nftnl_obj_alloc());
+  const base::NftnlObject wanted(nftnl_obj_alloc());
   nftnl_obj_set_str(wanted.get(), NFTNL_OBJ_TABLE, TableName().c_str());
   nftnl_obj_set_str(wanted.get(), NFTNL_OBJ_NAME, std::string(name).c_str());
   nftnl_obj_set_u32(wanted.get(), NFTNL_OBJ_TYPE, NFT_OBJECT_COUNTER);
@@ -175,7 +175,7 @@ absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::strin
   if (!answer.ok()) return answer.status();
   uint64_t packets = 0;
   answer->ForEach([&packets](const nlmsghdr& message) {
-    const NftnlObject found(nftnl_obj_alloc());
+    const base::NftnlObject found(nftnl_obj_alloc());
     if (nftnl_obj_nlmsg_parse(&message, found.get()) < 0) return;
     packets = nftnl_obj_get_u64(found.get(), NFTNL_OBJ_CTR_PKTS);
   });

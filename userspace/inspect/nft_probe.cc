@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/nft_probe.h"
+#include "inspect/nft_probe.h"
 
 #include <linux/netlink.h>
 #include <unistd.h>
@@ -13,14 +13,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_batch.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rules.h"
-#include "doctor/trial.h"
+#include "inspect/trial.h"
 #include "node/sock_diag.h"
 
-namespace npg::doctor {
+namespace npg::inspect {
 namespace {
 
 constexpr const char* kChain = "output";
@@ -39,7 +39,7 @@ int ErrnoOf(const absl::Status& status) {
 }
 
 void AddChainWithRule(dataplane::NftBatch& batch, const std::string& table) {
-  const dataplane::NftnlChain chain(nftnl_chain_alloc());
+  const base::NftnlChain chain(nftnl_chain_alloc());
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TABLE, table.c_str());
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_NAME, kChain);
   nftnl_chain_set_str(chain.get(), NFTNL_CHAIN_TYPE, "filter");
@@ -47,7 +47,7 @@ void AddChainWithRule(dataplane::NftBatch& batch, const std::string& table) {
   nftnl_chain_set_s32(chain.get(), NFTNL_CHAIN_PRIO, dataplane::kOutputHook.priority);
   batch.Add(NFT_MSG_NEWCHAIN, NLM_F_CREATE, "hook a chain to output",
             nftnl_chain_nlmsg_build_payload, chain.get());
-  const dataplane::NftnlRule rule(nftnl_rule_alloc());
+  const base::NftnlRule rule(nftnl_rule_alloc());
   nftnl_rule_set_str(rule.get(), NFTNL_RULE_TABLE, table.c_str());
   nftnl_rule_set_str(rule.get(), NFTNL_RULE_CHAIN, kChain);
   nftnl_rule_add_expr(rule.get(), nftnl_expr_alloc("notrack"));
@@ -63,14 +63,14 @@ Trial TryTable(Trial trial, uint32_t flags, bool with_rule) {
     return trial;
   }
   const std::string name = absl::StrCat("npg_doctor_", getpid());
-  const dataplane::NftnlTable table(nftnl_table_alloc());
+  const base::NftnlTable table(nftnl_table_alloc());
   nftnl_table_set_str(table.get(), NFTNL_TABLE_NAME, name.c_str());
   nftnl_table_set_u32(table.get(), NFTNL_TABLE_FLAGS, flags);
   dataplane::NftBatch batch(*socket);
   batch.Add(NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_EXCL, "create a table",
             nftnl_table_nlmsg_build_payload, table.get());
   if (with_rule) AddChainWithRule(batch, name);
-  const dataplane::NftnlTable doomed(nftnl_table_alloc());
+  const base::NftnlTable doomed(nftnl_table_alloc());
   nftnl_table_set_str(doomed.get(), NFTNL_TABLE_NAME, name.c_str());
   batch.Add(NFT_MSG_DELTABLE, 0, "remove it again", nftnl_table_nlmsg_build_payload, doomed.get());
   const absl::StatusOr<dataplane::NftCommit> commit = batch.Commit();
@@ -105,4 +105,4 @@ Trial TrySockDiag() {
   return trial;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::inspect

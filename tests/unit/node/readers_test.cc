@@ -18,19 +18,18 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/nft_objects.h"
 #include "core/mark.h"
 #include "core/port_ranges.h"
-#include "dataplane/nft/nft_objects.h"
 #include "dataplane/nft/nft_rule_builder.h"
-#include "doctor/finding.h"
-#include "doctor/ip_rules.h"
-#include "doctor/iptables_rules.h"
-#include "doctor/mark_use.h"
-#include "doctor/nft_marks.h"
+#include "node/ip_rules.h"
+#include "node/iptables_rules.h"
+#include "node/mark_use.h"
+#include "node/nft_marks.h"
 #include "node/node_files.h"
 #include "testing/testdata.h"
 
-namespace npg::doctor::readers_test {
+namespace npg::node::readers_test {
 namespace {
 
 using ::testing::ElementsAre;
@@ -124,7 +123,7 @@ TEST(IptablesRulesTest, LocalhostNodePortsOff) {
 TEST(NftMarksTest, MatchAndSetWithAMask) {
   dataplane::RuleBuilder builder("mine");
   builder.MarkIs({0x1000, 0x3000}).SetMark({0x800, 0x800});
-  const dataplane::NftnlRule rule = builder.Build();
+  const base::NftnlRule rule = builder.Build();
   const std::vector<MarkUse> uses = DecodeNftRule(*rule);
   ASSERT_THAT(uses, SizeIs(2));
   EXPECT_EQ(uses[0].kind, MarkUse::Kind::kMatch);
@@ -203,7 +202,7 @@ class NodeFilesTest : public ::testing::Test {
 };
 
 TEST_F(NodeFilesTest, Sysctls) {
-  EXPECT_TRUE(absl::IsNotFound(node::ReadLocalPortRange(root_).status()));
+  EXPECT_TRUE(absl::IsNotFound(ReadLocalPortRange(root_).status()));
   Write("sys/net/ipv4/ip_local_port_range", "32768\t60999\n");
   Write("sys/net/ipv4/ip_local_reserved_ports", "8080,9000-9100\n");
   Write("sys/net/ipv4/conf/all/route_localnet", "1\n");
@@ -212,48 +211,35 @@ TEST_F(NodeFilesTest, Sysctls) {
   EXPECT_TRUE(*node::ReadRouteLocalnet(root_));
   for (const char* bad : {"", "1", "9 1", "1 70000", "a b"}) {
     Write("sys/net/ipv4/ip_local_port_range", bad);
-    EXPECT_FALSE(node::ReadLocalPortRange(root_).ok()) << bad;
+    EXPECT_FALSE(ReadLocalPortRange(root_).ok()) << bad;
   }
 }
 
 TEST_F(NodeFilesTest, Capabilities) {
   Write("self/status", "Name:\tx\nCapPrm:\t0\nCapEff:\t0000000000001000\n");
   EXPECT_EQ(*node::ReadEffectiveCapabilities(root_), 0x1000);
-  EXPECT_FALSE(node::ParseEffectiveCapabilities("Name:\tx\n").ok());
-  EXPECT_FALSE(node::ParseEffectiveCapabilities("CapEff:\tzz\n").ok());
+  EXPECT_FALSE(ParseEffectiveCapabilities("Name:\tx\n").ok());
+  EXPECT_FALSE(ParseEffectiveCapabilities("CapEff:\tzz\n").ok());
 }
 
 TEST_F(NodeFilesTest, NamespacesAndTables) {
-  EXPECT_EQ(node::InNetnsOfInit(root_), std::nullopt);
+  EXPECT_EQ(InNetnsOfInit(root_), std::nullopt);
   for (const char* process : {"self", "1"}) {
     std::filesystem::create_directories(absl::StrCat(root_, "/", process, "/ns"));
     std::filesystem::create_symlink("net:[1]", absl::StrCat(root_, "/", process, "/ns/net"));
   }
-  EXPECT_EQ(node::InNetnsOfInit(root_), true);
+  EXPECT_EQ(InNetnsOfInit(root_), true);
   std::filesystem::remove(root_ + "/1/ns/net");
   std::filesystem::create_symlink("net:[2]", root_ + "/1/ns/net");
-  EXPECT_EQ(node::InNetnsOfInit(root_), false);
+  EXPECT_EQ(InNetnsOfInit(root_), false);
 
-  EXPECT_FALSE(node::HasLegacyTables(root_, false));
+  EXPECT_FALSE(HasLegacyTables(root_, false));
   Write("self/net/ip_tables_names", "");
-  EXPECT_FALSE(node::HasLegacyTables(root_, false));
+  EXPECT_FALSE(HasLegacyTables(root_, false));
   Write("self/net/ip_tables_names", "nat\n");
-  EXPECT_TRUE(node::HasLegacyTables(root_, false));
-  EXPECT_FALSE(node::HasLegacyTables(root_, true));
-}
-
-// The page has a row for each finding, in order, and for nothing else.
-TEST(DoctorDocsTest, EveryFindingHasItsRow) {
-  const std::string page = testing::ReadSource("docs/doctor.md");
-  std::vector<std::string> rows, kinds;
-  size_t at = 0;
-  while ((at = page.find("\n| `", at)) != std::string::npos) {
-    at += 4;
-    rows.push_back(page.substr(at, page.find('`', at) - at));
-  }
-  for (const FindingKind& kind : kFindingKinds) kinds.emplace_back(kind.name);
-  EXPECT_EQ(rows, kinds);
+  EXPECT_TRUE(HasLegacyTables(root_, false));
+  EXPECT_FALSE(HasLegacyTables(root_, true));
 }
 
 }  // namespace
-}  // namespace npg::doctor::readers_test
+}  // namespace npg::node::readers_test

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
-#define NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
+#ifndef NODEPORT_GUARD_NODE_NFT_QUERIES_H_
+#define NODEPORT_GUARD_NODE_NFT_QUERIES_H_
 
 #include <linux/netlink.h>
 
@@ -12,11 +12,14 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::sources {
+namespace npg::node {
 
 // Questions to nf_tables of the current network namespace. They change nothing.
 // Families are AF_INET, AF_INET6. Errors name what was asked for;
 // PERMISSION_DENIED without CAP_NET_ADMIN.
+
+// "inet", as nft has it; `family` is NFPROTO_... (AF_INET and AF_INET6 have the same values).
+absl::string_view NftFamilyName(uint8_t family);
 
 absl::StatusOr<bool> HasChain(uint8_t family, absl::string_view table, absl::string_view chain);
 
@@ -33,6 +36,6 @@ absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view 
 // Adds the capability that is needed to what was denied.
 absl::Status NameCapability(const absl::Status& status);
 
-}  // namespace npg::sources
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_SOURCES_NFT_QUERIES_H_
+#endif  // NODEPORT_GUARD_NODE_NFT_QUERIES_H_

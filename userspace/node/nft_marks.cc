@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/nft_marks.h"
+#include "node/nft_marks.h"
 
 #include <linux/netfilter/xt_mark.h>
 #include <linux/netlink.h>
@@ -20,33 +20,15 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "core/mark.h"
-#include "dataplane/nft/nft_objects.h"
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
+#include "node/nft_queries.h"
 
-namespace npg::doctor {
+namespace npg::node {
 namespace {
 
 constexpr uint32_t kAllBits = ~uint32_t{0};
-
-absl::string_view FamilyName(uint8_t family) {
-  switch (family) {
-    case NFPROTO_INET:
-      return "inet";
-    case NFPROTO_IPV4:
-      return "ip";
-    case NFPROTO_IPV6:
-      return "ip6";
-    case NFPROTO_ARP:
-      return "arp";
-    case NFPROTO_BRIDGE:
-      return "bridge";
-    case NFPROTO_NETDEV:
-      return "netdev";
-    default:
-      return "family";
-  }
-}
 
 std::string TextOr(const char* text, const char* fallback) {
   return text == nullptr ? fallback : text;
@@ -210,7 +192,7 @@ absl::StatusOr<base::NetlinkMessages> ListAll(base::NetlinkSocket& socket, uint1
 }  // namespace
 
 std::string TableText(const NftTableId& table) {
-  return absl::StrCat(FamilyName(table.first), " ", table.second);
+  return absl::StrCat(NftFamilyName(table.first), " ", table.second);
 }
 
 absl::StatusOr<absl::btree_set<NftTableId>> ListNftTables(base::NetlinkSocket& socket) {
@@ -218,7 +200,7 @@ absl::StatusOr<absl::btree_set<NftTableId>> ListNftTables(base::NetlinkSocket& s
   if (!answer.ok()) return answer.status();
   absl::btree_set<NftTableId> tables;
   answer->ForEach([&tables](const nlmsghdr& message) {
-    const dataplane::NftnlTable table(nftnl_table_alloc());
+    const base::NftnlTable table(nftnl_table_alloc());
     if (nftnl_table_nlmsg_parse(&message, table.get()) < 0) return;
     tables.emplace(static_cast<uint8_t>(nftnl_table_get_u32(table.get(), NFTNL_TABLE_FAMILY)),
                    TextOr(nftnl_table_get_str(table.get(), NFTNL_TABLE_NAME), ""));
@@ -248,7 +230,7 @@ absl::StatusOr<std::vector<MarkUse>> ReadNftMarks(
   const absl::Status status = socket.AskForEach(
       *request, "read the nftables rules", [&uses] { uses.clear(); },
       [&](const nlmsghdr& message) {
-        const dataplane::NftnlRule rule(nftnl_rule_alloc());
+        const base::NftnlRule rule(nftnl_rule_alloc());
         if (nftnl_rule_nlmsg_parse(&message, rule.get()) < 0) return;
         if (!wanted({static_cast<uint8_t>(nftnl_rule_get_u32(rule.get(), NFTNL_RULE_FAMILY)),
                      TextOr(nftnl_rule_get_str(rule.get(), NFTNL_RULE_TABLE), "")})) {
@@ -261,4 +243,4 @@ absl::StatusOr<std::vector<MarkUse>> ReadNftMarks(
   return uses;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::node

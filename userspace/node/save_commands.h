@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_SOURCES_SAVE_COMMANDS_H_
-#define NODEPORT_GUARD_SOURCES_SAVE_COMMANDS_H_
+#ifndef NODEPORT_GUARD_NODE_SAVE_COMMANDS_H_
+#define NODEPORT_GUARD_NODE_SAVE_COMMANDS_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
 
-namespace npg::sources {
+namespace npg::node {
 
 // Where the programs are that print the rules of one family. Paths; empty
 // where there is none.
@@ -27,6 +27,6 @@ SaveCommands FindSaveCommands(absl::string_view prefix, const std::vector<std::s
 // /usr/sbin, /sbin, and the absolute folders of $PATH.
 std::vector<std::string> CommandFolders();
 
-}  // namespace npg::sources
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_SOURCES_SAVE_COMMANDS_H_
+#endif  // NODEPORT_GUARD_NODE_SAVE_COMMANDS_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/iptables_rules.h"
+#include "node/iptables_rules.h"
 
 #include <cstddef>
 #include <optional>
@@ -14,9 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "base/shell_words.h"
 #include "core/mark.h"
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 namespace {
 
 // The uses in one rule. --mark is also an option of connmark, --set-xmark of CONNMARK.
@@ -77,4 +77,4 @@ IptablesRules ParseIptablesRules(absl::string_view saved, absl::string_view prog
   return rules;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::node

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_CGROUP_PROGRAMS_H_
-#define NODEPORT_GUARD_DOCTOR_CGROUP_PROGRAMS_H_
+#ifndef NODEPORT_GUARD_NODE_CGROUP_PROGRAMS_H_
+#define NODEPORT_GUARD_NODE_CGROUP_PROGRAMS_H_
 
 #include <cstddef>
 #include <cstdint>
@@ -9,20 +9,20 @@
 
 #include "absl/status/statusor.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // Where a cgroup lies, seen from the one that is guarded.
-enum class Relation { kAbove, kSame, kBelow };
+enum class CgroupRelation { kAbove, kSame, kBelow };
 
 // What is attached to one cgroup at one of the guard's hooks.
-struct Attached {
+struct AttachedPrograms {
   struct Program {
     uint32_t id = 0;
     std::string name;   // empty where it may not be asked for
     bool ours = false;  // of the guard that is pinned
   };
   std::string cgroup;  // its folder
-  Relation relation = Relation::kSame;
+  CgroupRelation relation = CgroupRelation::kSame;
   std::string hook;    // as bpftool names it: "connect4"
   uint32_t flags = 0;  // BPF_F_ALLOW_...: how all of them were attached
   std::vector<Program> programs;
@@ -30,7 +30,7 @@ struct Attached {
 
 struct CgroupPrograms {
   // From the root down to the guarded one, then those below it.
-  std::vector<Attached> attached;
+  std::vector<AttachedPrograms> attached;
   size_t unread = 0;  // cgroups that were not looked at
 };
 
@@ -40,6 +40,6 @@ struct CgroupPrograms {
 absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
                                                   const std::vector<uint32_t>& own);
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_CGROUP_PROGRAMS_H_
+#endif  // NODEPORT_GUARD_NODE_CGROUP_PROGRAMS_H_

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_
-#define NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_
+#ifndef NODEPORT_GUARD_INSPECT_NFT_PROBE_H_
+#define NODEPORT_GUARD_INSPECT_NFT_PROBE_H_
 
-#include "doctor/trial.h"
+#include "inspect/trial.h"
 
-namespace npg::doctor {
+namespace npg::inspect {
 
 // Makes a table of another name with what the guard's table needs, and removes it
 // in the same transaction: nobody else ever sees it.
@@ -16,6 +16,6 @@ Trial TryNftOwner();
 // Lists the listening sockets.
 Trial TrySockDiag();
 
-}  // namespace npg::doctor
+}  // namespace npg::inspect
 
-#endif  // NODEPORT_GUARD_DOCTOR_NFT_PROBE_H_
+#endif  // NODEPORT_GUARD_INSPECT_NFT_PROBE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/cgroup_programs.h"
+#include "node/cgroup_programs.h"
 
 #include <bpf/bpf.h>
 #include <fcntl.h>
@@ -24,7 +24,7 @@
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 
-namespace npg::doctor {
+namespace npg::node {
 namespace {
 
 namespace fs = std::filesystem;
@@ -55,8 +55,8 @@ std::string ProgramName(uint32_t id) {
 }
 
 // Adds what is attached to one cgroup. NOT_FOUND when it is gone.
-absl::Status Query(const std::string& cgroup, Relation relation, const std::vector<uint32_t>& own,
-                   std::vector<Attached>& attached) {
+absl::Status Query(const std::string& cgroup, CgroupRelation relation,
+                   const std::vector<uint32_t>& own, std::vector<AttachedPrograms>& attached) {
   const base::UniqueFd fd(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return base::ErrnoStatus(errno, absl::StrCat("open ", cgroup));
   for (const auto& [type, hook] : kHooks) {
@@ -68,7 +68,7 @@ absl::Status Query(const std::string& cgroup, Relation relation, const std::vect
                                absl::StrCat("ask for the programs at ", hook, " of ", cgroup));
     }
     if (count == 0) continue;
-    Attached entry{cgroup, relation, hook, flags, {}};
+    AttachedPrograms entry{cgroup, relation, hook, flags, {}};
     for (uint32_t i = 0; i < count; ++i) {
       const uint32_t id = ids.at(i);
       const bool ours = std::find(own.begin(), own.end(), id) != own.end();
@@ -92,7 +92,7 @@ void QueryBelow(const std::string& cgroup, const std::vector<uint32_t>& own,
         return;
       }
       const absl::Status status =
-          Query(it->path().string(), Relation::kBelow, own, programs.attached);
+          Query(it->path().string(), CgroupRelation::kBelow, own, programs.attached);
       // Cgroups come and go while one looks.
       if (!status.ok() && !absl::IsNotFound(status)) ++programs.unread;
     }
@@ -117,11 +117,11 @@ absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
   CgroupPrograms programs;
   std::reverse(above.begin(), above.end());
   for (const std::string& ancestor : above) {
-    NPG_RETURN_IF_ERROR(Query(ancestor, Relation::kAbove, own, programs.attached));
+    NPG_RETURN_IF_ERROR(Query(ancestor, CgroupRelation::kAbove, own, programs.attached));
   }
-  NPG_RETURN_IF_ERROR(Query(path.string(), Relation::kSame, own, programs.attached));
+  NPG_RETURN_IF_ERROR(Query(path.string(), CgroupRelation::kSame, own, programs.attached));
   QueryBelow(path.string(), own, programs);
   return programs;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::node

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 #include "core/mark.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 bool Collides(const MarkUse& use, const core::Mark& mark) {
   switch (use.kind) {
@@ -42,4 +42,4 @@ std::optional<uint32_t> FreeMark(const std::vector<MarkUse>& uses) {
   return std::nullopt;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::node

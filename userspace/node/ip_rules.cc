@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/ip_rules.h"
+#include "node/ip_rules.h"
 
 #include <linux/fib_rules.h>
 #include <linux/netlink.h>
@@ -18,12 +18,12 @@
 #include "base/netlink_socket.h"
 #include "base/netlink_view.h"
 #include "core/mark.h"
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 namespace {
 
-struct Request {
+struct RuleRequest {
   nlmsghdr header;
   fib_rule_hdr rule;
 };
@@ -78,7 +78,7 @@ absl::StatusOr<std::vector<MarkUse>> ReadIpRuleMarks() {
   if (!netlink.ok()) return netlink.status();
   std::vector<MarkUse> uses;
   for (const int family : {AF_INET, AF_INET6}) {
-    Request request{};
+    RuleRequest request{};
     request.header.nlmsg_len = sizeof(request);
     request.header.nlmsg_type = RTM_GETRULE;
     request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -94,4 +94,4 @@ absl::StatusOr<std::vector<MarkUse>> ReadIpRuleMarks() {
   return uses;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::node

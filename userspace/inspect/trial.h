@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_TRIAL_H_
-#define NODEPORT_GUARD_DOCTOR_TRIAL_H_
+#ifndef NODEPORT_GUARD_INSPECT_TRIAL_H_
+#define NODEPORT_GUARD_INSPECT_TRIAL_H_
 
 #include <string>
 
-namespace npg::doctor {
+namespace npg::inspect {
 
 // Something that was tried in the kernel, and how that ended.
 struct Trial {
@@ -13,6 +13,6 @@ struct Trial {
   std::string detail;  // of the error, where more is known
 };
 
-}  // namespace npg::doctor
+}  // namespace npg::inspect
 
-#endif  // NODEPORT_GUARD_DOCTOR_TRIAL_H_
+#endif  // NODEPORT_GUARD_INSPECT_TRIAL_H_

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_IPTABLES_RULES_H_
-#define NODEPORT_GUARD_DOCTOR_IPTABLES_RULES_H_
+#ifndef NODEPORT_GUARD_NODE_IPTABLES_RULES_H_
+#define NODEPORT_GUARD_NODE_IPTABLES_RULES_H_
 
 #include <string>
 #include <vector>
 
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // What the output of iptables-save says of marks and of kube-proxy.
 struct IptablesRules {
@@ -24,6 +24,6 @@ struct IptablesRules {
 // `program` names the variant: "iptables-nft".
 IptablesRules ParseIptablesRules(absl::string_view saved, absl::string_view program);
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_IPTABLES_RULES_H_
+#endif  // NODEPORT_GUARD_NODE_IPTABLES_RULES_H_

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_RULES_READER_H_
-#define NODEPORT_GUARD_DOCTOR_RULES_READER_H_
+#ifndef NODEPORT_GUARD_NODE_RULES_READER_H_
+#define NODEPORT_GUARD_NODE_RULES_READER_H_
 
 #include <string>
 #include <vector>
 
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // What the rules of this network namespace say, whoever wrote them.
 struct RulesSeen {
@@ -21,11 +21,12 @@ struct RulesSeen {
   std::vector<std::string> unseen;  // what could not be read, and why
 };
 
-// Reads routing rules, nf_tables, and iptables of both variants and families.
+// Reads routing rules, nf_tables, and iptables of both variants and families, but not the
+// guard's own table, which is `own_table` of the family inet.
 // Loads no module and makes no table: a save command runs only where the kernel
 // already has tables of its variant.
-RulesSeen ReadRules(const std::string& proc);
+RulesSeen ReadRules(const std::string& proc, const std::string& own_table);
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_RULES_READER_H_
+#endif  // NODEPORT_GUARD_NODE_RULES_READER_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sources/save_commands.h"
+#include "node/save_commands.h"
 
 #include <unistd.h>
 
@@ -14,7 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 
-namespace npg::sources {
+namespace npg::node {
 namespace {
 
 std::string FindCommand(absl::string_view name, const std::vector<std::string>& folders) {
@@ -58,4 +58,4 @@ std::vector<std::string> CommandFolders() {
   return folders;
 }
 
-}  // namespace npg::sources
+}  // namespace npg::node

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_
-#define NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_
+#ifndef NODEPORT_GUARD_BASE_NFT_OBJECTS_H_
+#define NODEPORT_GUARD_BASE_NFT_OBJECTS_H_
 
 // What libnftnl and the kernel declare for nf_tables. All files get it from
 // here, for it compiles in this order only: glibc's in.h before linux/in.h,
@@ -27,13 +27,9 @@
 #include <linux/netfilter/nfnetlink.h>
 #include <linux/netfilter_ipv4.h>
 
-#include <cstdint>
 #include <memory>
 
-namespace npg::dataplane {
-
-// Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
-inline constexpr uint32_t kTableFlagPersist = 0x4;
+namespace npg::base {
 
 // Owners of libnftnl's objects.
 template <auto Free>
@@ -50,6 +46,6 @@ using NftnlRule = std::unique_ptr<nftnl_rule, NftnlFree<nftnl_rule_free>>;
 using NftnlSet = std::unique_ptr<nftnl_set, NftnlFree<nftnl_set_free>>;
 using NftnlObject = std::unique_ptr<nftnl_obj, NftnlFree<nftnl_obj_free>>;
 
-}  // namespace npg::dataplane
+}  // namespace npg::base
 
-#endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_OBJECTS_H_
+#endif  // NODEPORT_GUARD_BASE_NFT_OBJECTS_H_

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_MARK_USE_H_
-#define NODEPORT_GUARD_DOCTOR_MARK_USE_H_
+#ifndef NODEPORT_GUARD_NODE_MARK_USE_H_
+#define NODEPORT_GUARD_NODE_MARK_USE_H_
 
 #include <cstdint>
 #include <optional>
@@ -9,7 +9,7 @@
 
 #include "core/mark.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // A rule of somebody's that goes by the packet mark, or changes it.
 struct MarkUse {
@@ -32,6 +32,6 @@ bool Collides(const MarkUse& use, const core::Mark& mark);
 // bits of portmap, kube-proxy and kubelet (13, 14, 15) are never proposed.
 std::optional<uint32_t> FreeMark(const std::vector<MarkUse>& uses);
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_MARK_USE_H_
+#endif  // NODEPORT_GUARD_NODE_MARK_USE_H_

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "sources/nft_queries.h"
+#include "node/nft_queries.h"
 
 #include <libmnl/libmnl.h>
 #include <linux/netfilter/nf_tables.h>
@@ -19,10 +19,8 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 
-namespace npg::sources {
+namespace npg::node {
 namespace {
-
-absl::string_view FamilyName(uint8_t family) { return family == AF_INET6 ? "ip6" : "ip"; }
 
 // A question about one object in a table.
 struct Question {
@@ -56,10 +54,30 @@ absl::Status Ask(const Question& question, absl::string_view what, absl::Functio
 
 }  // namespace
 
+absl::string_view NftFamilyName(uint8_t family) {
+  switch (family) {
+    case NFPROTO_INET:
+      return "inet";
+    case NFPROTO_IPV4:
+      return "ip";
+    case NFPROTO_IPV6:
+      return "ip6";
+    case NFPROTO_ARP:
+      return "arp";
+    case NFPROTO_BRIDGE:
+      return "bridge";
+    case NFPROTO_NETDEV:
+      return "netdev";
+    default:
+      return "family";
+  }
+}
+
 absl::StatusOr<bool> HasChain(uint8_t family, absl::string_view table, absl::string_view chain) {
   const absl::Status status = Ask(
       {NFT_MSG_GETCHAIN, 0, family, NFTA_CHAIN_NAME, table, chain},
-      absl::StrCat("look for chain ", chain, " in nftables table ", FamilyName(family), " ", table),
+      absl::StrCat("look for chain ", chain, " in nftables table ", NftFamilyName(family), " ",
+                   table),
       [] {}, [](const nlmsghdr& /*message*/) {});
   if (status.ok()) return true;
   // UNIMPLEMENTED: the family.
@@ -68,7 +86,7 @@ absl::StatusOr<bool> HasChain(uint8_t family, absl::string_view table, absl::str
 }
 
 std::string MapText(uint8_t family, absl::string_view table, absl::string_view map) {
-  return absl::StrCat("nftables map ", map, " of table ", FamilyName(family), " ", table);
+  return absl::StrCat("nftables map ", map, " of table ", NftFamilyName(family), " ", table);
 }
 
 absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view map,
@@ -84,4 +102,4 @@ absl::Status NameCapability(const absl::Status& status) {
       absl::StrCat(status.message(), "; run as root or with the capability CAP_NET_ADMIN"));
 }
 
-}  // namespace npg::sources
+}  // namespace npg::node

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/kernel_probe.h"
+#include "inspect/kernel_probe.h"
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
@@ -20,7 +20,7 @@
 #include "base/unique_fd.h"
 #include "dataplane/bpf/skeleton.h"
 
-namespace npg::doctor {
+namespace npg::inspect {
 namespace {
 
 // libbpf says on standard error what it thinks of a failure, unless told not to.
@@ -138,4 +138,4 @@ Trial TryCgroupLink() {
   return trial;
 }
 
-}  // namespace npg::doctor
+}  // namespace npg::inspect

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_IP_RULES_H_
-#define NODEPORT_GUARD_DOCTOR_IP_RULES_H_
+#ifndef NODEPORT_GUARD_NODE_IP_RULES_H_
+#define NODEPORT_GUARD_NODE_IP_RULES_H_
 
 #include <linux/netlink.h>
 
@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "doctor/mark_use.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // The use that one RTM_NEWRULE message makes of marks; nullopt when it makes none.
 std::optional<MarkUse> DecodeIpRule(const nlmsghdr& message);
@@ -19,6 +19,6 @@ std::optional<MarkUse> DecodeIpRule(const nlmsghdr& message);
 // mark. Needs no privilege.
 absl::StatusOr<std::vector<MarkUse>> ReadIpRuleMarks();
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_IP_RULES_H_
+#endif  // NODEPORT_GUARD_NODE_IP_RULES_H_

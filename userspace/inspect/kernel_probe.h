@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_
-#define NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_
+#ifndef NODEPORT_GUARD_INSPECT_KERNEL_PROBE_H_
+#define NODEPORT_GUARD_INSPECT_KERNEL_PROBE_H_
 
 #include <vector>
 
 #include "abi/names.h"
-#include "doctor/trial.h"
+#include "inspect/trial.h"
 
 // Tries what the guard needs of BPF. What is made for it has no pin and is attached
 // to nothing: it is gone when the function returns.
-namespace npg::doctor {
+namespace npg::inspect {
 
 // Loads the guard's own programs and maps.
 Trial TryPrograms(abi::Scope scope);
@@ -23,6 +23,6 @@ Trial TryRingBuffer();
 // whether the kernel got as far as to say so.
 Trial TryCgroupLink();
 
-}  // namespace npg::doctor
+}  // namespace npg::inspect
 
-#endif  // NODEPORT_GUARD_DOCTOR_KERNEL_PROBE_H_
+#endif  // NODEPORT_GUARD_INSPECT_KERNEL_PROBE_H_

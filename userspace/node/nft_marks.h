@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_DOCTOR_NFT_MARKS_H_
-#define NODEPORT_GUARD_DOCTOR_NFT_MARKS_H_
+#ifndef NODEPORT_GUARD_NODE_NFT_MARKS_H_
+#define NODEPORT_GUARD_NODE_NFT_MARKS_H_
 
 #include <cstdint>
 #include <string>
@@ -12,10 +12,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/netlink_socket.h"
-#include "dataplane/nft/nft_objects.h"
-#include "doctor/mark_use.h"
+#include "base/nft_objects.h"
+#include "node/mark_use.h"
 
-namespace npg::doctor {
+namespace npg::node {
 
 // Family (NFPROTO_...) and name.
 using NftTableId = std::pair<uint8_t, std::string>;
@@ -35,6 +35,6 @@ std::vector<MarkUse> DecodeNftRule(const nftnl_rule& rule);
 absl::StatusOr<std::vector<MarkUse>> ReadNftMarks(
     base::NetlinkSocket& socket, absl::FunctionRef<bool(const NftTableId&)> wanted);
 
-}  // namespace npg::doctor
+}  // namespace npg::node
 
-#endif  // NODEPORT_GUARD_DOCTOR_NFT_MARKS_H_
+#endif  // NODEPORT_GUARD_NODE_NFT_MARKS_H_

@@ -1,18 +1,47 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "node/cgroup_path.h"
+#include "node/cgroups.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 
 namespace npg::node {
+
+absl::StatusOr<uint64_t> CgroupId(int cgroup_fd) {
+  // On 64-bit kernels the inode number of a cgroup2 folder is its id.
+  struct stat cgroup {};
+  if (fstat(cgroup_fd, &cgroup) != 0) return base::ErrnoStatus(errno, "stat the cgroup");
+  return cgroup.st_ino;
+}
+
+bool IsHierarchyRoot(int cgroup_fd) {
+  // Other file systems give their roots the same number.
+  struct statfs file_system {};
+  if (fstatfs(cgroup_fd, &file_system) != 0 ||
+      static_cast<uint64_t>(file_system.f_type) != CGROUP2_SUPER_MAGIC) {
+    return false;
+  }
+  const absl::StatusOr<uint64_t> id = CgroupId(cgroup_fd);
+  return id.ok() && *id == kRootCgroupId;
+}
+
+bool IsHierarchyRoot(const std::string& folder) {
+  const base::UniqueFd fd(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  return fd && IsHierarchyRoot(fd.get());
+}
 
 std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id) {
   const base::UniqueFd mount(open(cgroup_folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

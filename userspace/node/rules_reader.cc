@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "doctor/rules_reader.h"
+#include "node/rules_reader.h"
 
 #include <linux/netlink.h>
 #include <net/if.h>
@@ -21,18 +21,17 @@
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/netlink_socket.h"
+#include "base/nft_objects.h"
 #include "base/subprocess.h"
-#include "dataplane/nft/nft_objects.h"
-#include "dataplane/nft/nft_table.h"
-#include "doctor/ip_rules.h"
-#include "doctor/iptables_rules.h"
-#include "doctor/mark_use.h"
-#include "doctor/nft_marks.h"
+#include "node/ip_rules.h"
+#include "node/iptables_rules.h"
+#include "node/kube_proxy_table.h"
+#include "node/mark_use.h"
+#include "node/nft_marks.h"
 #include "node/node_files.h"
-#include "sources/nft_maps.h"
-#include "sources/save_commands.h"
+#include "node/save_commands.h"
 
-namespace npg::doctor {
+namespace npg::node {
 namespace {
 
 constexpr std::array<absl::string_view, 5> kIptablesTables = {"filter", "nat", "mangle", "raw",
@@ -59,17 +58,18 @@ absl::StatusOr<std::string> Output(const std::string& command) {
 
 class Reader {
  public:
-  explicit Reader(const std::string& proc) : proc_(proc) {}
+  Reader(const std::string& proc, const std::string& own_table)
+      : proc_(proc), own_table_(own_table) {}
 
   RulesSeen Read() {
     Take(ReadIpRuleMarks());
-    const std::vector<std::string> folders = sources::CommandFolders();
-    const sources::SaveCommands ip4 = sources::FindSaveCommands("iptables", folders);
-    const sources::SaveCommands ip6 = sources::FindSaveCommands("ip6tables", folders);
+    const std::vector<std::string> folders = CommandFolders();
+    const SaveCommands ip4 = FindSaveCommands("iptables", folders);
+    const SaveCommands ip6 = FindSaveCommands("ip6tables", folders);
     ReadNft(ip4.nft, ip6.nft);
-    if (node::HasLegacyTables(proc_, false)) Save(ip4.legacy, "iptables-legacy", kLegacy);
-    if (node::HasLegacyTables(proc_, true)) Save(ip6.legacy, "ip6tables-legacy", kLegacy);
-    const absl::StatusOr<bool> nftables = sources::HasKubeProxyRules();
+    if (HasLegacyTables(proc_, false)) Save(ip4.legacy, "iptables-legacy", kLegacy);
+    if (HasLegacyTables(proc_, true)) Save(ip6.legacy, "ip6tables-legacy", kLegacy);
+    const absl::StatusOr<bool> nftables = HasKubeProxyRules();
     seen_.nftables = nftables.value_or(false);
     // Of this namespace, as kube-proxy makes it for the addresses of Services.
     seen_.ipvs = seen_.ipvs || if_nametoindex("kube-ipvs0") != 0;
@@ -111,7 +111,7 @@ class Reader {
         read_already.emplace(wanted, table);
       }
     }
-    const NftTableId own{NFPROTO_INET, std::string(dataplane::kNftTableName)};
+    const NftTableId own{NFPROTO_INET, own_table_};
     Take(ReadNftMarks(*socket, [&](const NftTableId& table) {
       return table != own && !read_already.contains(table);
     }));
@@ -140,11 +140,14 @@ class Reader {
   }
 
   const std::string& proc_;
+  const std::string& own_table_;
   RulesSeen seen_;
 };
 
 }  // namespace
 
-RulesSeen ReadRules(const std::string& proc) { return Reader(proc).Read(); }
+RulesSeen ReadRules(const std::string& proc, const std::string& own_table) {
+  return Reader(proc, own_table).Read();
+}
 
-}  // namespace npg::doctor
+}  // namespace npg::node
