@@ -29,7 +29,7 @@ std::string Action(const abi::Event& event) { return event.observed ? "observed"
 // "containerd[812] (containerd.service)".
 std::string Process(absl::string_view comm, uint32_t pid, const std::string& cgroup) {
   const core::Workload workload = core::ParseCgroupPath(cgroup);
-  return absl::StrCat(base::Printable(comm), "[", pid, "]", workload.empty() ? "" : " (",
+  return absl::StrCat(core::ProcessText(base::Printable(comm), pid), workload.empty() ? "" : " (",
                       base::Printable(core::ToString(workload)), workload.empty() ? "" : ")");
 }
 

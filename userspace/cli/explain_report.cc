@@ -43,8 +43,6 @@ using Address = std::array<uint8_t, 16>;
 constexpr Address kLoopback4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
 constexpr Address kLoopback6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
-bool IsV4(const Address& address) { return address[10] == 0xff; }
-
 std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
                                         const core::PortKey& key) {
   std::vector<core::Listener> listeners;
@@ -64,7 +62,7 @@ bool IsLookedUp(const core::Listener& listener) {
 // wildcard one that none of the others is bound to.
 Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
   if (!core::IsWildcard(listener.address)) return listener.address;
-  if (!IsV4(listener.address) && listener.v6only) return kLoopback6;
+  if (!core::IsV4Mapped(listener.address) && listener.v6only) return kLoopback6;
   Address address = kLoopback4;
   const auto taken = [&] {
     return std::any_of(others.begin(), others.end(),
@@ -132,7 +130,7 @@ std::string DestinationFact(const inspect::GuardFacts& facts, const Address& des
   const std::string text = core::AddressText(destination);
   if (core::IsLoopback(destination)) return absl::StrCat(text, ", which is loopback");
   return absl::StrCat(text, ", which is not loopback",
-                      facts.config.scope == abi::Scope::kLocal
+                      inspect::GuardsNodeAddresses(facts)
                           ? "; --scope local guards the node's addresses, too"
                           : " (--scope local guards the node's addresses, too)");
 }
@@ -148,16 +146,6 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
   return absl::StrCat(
       inspect::MarkText(facts.config), ", ",
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
-}
-
-// What keeps a connect to this destination from being exempted although the
-// decision says so.
-std::optional<std::string> Obstacle(const inspect::GuardFacts& facts, const Address& destination) {
-  if (std::optional<std::string> problem =
-          inspect::ProgramProblem(facts, IsV4(destination) ? "npg_connect4" : "npg_connect6")) {
-    return problem;
-  }
-  return inspect::TableProblem(facts);
 }
 
 std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
@@ -205,7 +193,7 @@ core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::
   core::ConnectFacts connect;
   connect.protocol = static_cast<uint32_t>(key.protocol);
   connect.destination = destination;
-  connect.guards_own_addresses = facts.config.scope == abi::Scope::kLocal;
+  connect.guards_own_addresses = inspect::GuardsNodeAddresses(facts);
   connect.own_address = facts.own.contains(destination);
   connect.nodeport = inspect::FindNodePort(facts, key) != nullptr;
   // Where the kernel cannot tell, this namespace is taken for the guarded one.
@@ -269,7 +257,7 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
     if (!asked) add(row.asks, std::nullopt);
   }
   const std::optional<std::string> obstacle =
-      walk.verdict == core::Verdict::kExempt ? Obstacle(facts, destination) : std::nullopt;
+      walk.verdict == core::Verdict::kExempt ? inspect::Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
   walk.sentence = Sentence(facts, walk, inspect::FindNodePort(facts, key), obstacle);
   return walk;

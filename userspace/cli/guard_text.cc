@@ -82,7 +82,7 @@ std::string PolicyText(const inspect::GuardFacts& facts) {
 std::string ScopeText(const inspect::GuardFacts& facts) {
   std::string text =
       absl::StrCat(abi::Name(facts.config.scope), ": ", abi::Meaning(facts.config.scope));
-  if (facts.config.scope == abi::Scope::kLocal) {
+  if (inspect::GuardsNodeAddresses(facts)) {
     absl::StrAppend(&text, "; ", facts.own.size(),
                     facts.own.size() == 1 ? " address" : " addresses", " besides loopback");
   }
@@ -138,16 +138,15 @@ std::string RenderProblems(const std::vector<std::string>& problems, const Style
   return out;
 }
 
-std::string RenderOwners(const std::vector<inspect::Conflict>& conflicts, const Style& style) {
-  Table table({{"OWNER"}, {"", false, true}});
-  absl::btree_set<std::string> shown;
-  for (const inspect::Conflict& conflict : conflicts) {
-    std::string owner = inspect::OwnerText(conflict.owner, conflict.listener.uid);
-    std::string details = inspect::OwnerDetails(conflict.listener);
-    if (details == owner || !shown.insert(owner).second) continue;
-    table.AddRow({std::move(owner), std::move(details)});
-  }
-  return shown.empty() ? "" : absl::StrCat("\n", table.Render(style, "  "));
+void OwnersTable::Add(const inspect::Conflict& conflict) {
+  std::string owner = inspect::OwnerText(conflict.owner, conflict.listener.uid);
+  std::string details = inspect::OwnerDetails(conflict.listener);
+  if (details == owner || !shown_.insert(owner).second) return;
+  table_.AddRow({std::move(owner), std::move(details)});
+}
+
+std::string OwnersTable::Render(const Style& style) const {
+  return shown_.empty() ? "" : absl::StrCat("\n", table_.Render(style, "  "));
 }
 
 std::string RenderGuard(const inspect::Status& status, const Style& style) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "cli/table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
@@ -16,9 +17,20 @@ namespace npg::cli {
 // "BROKEN: ..." for each.
 std::string RenderProblems(const std::vector<std::string>& problems, const Style& style);
 
-// A blank line and a table of the conflicts' owners with their details, each once;
-// empty where no more is known of them.
-std::string RenderOwners(const std::vector<inspect::Conflict>& conflicts, const Style& style);
+// The owners of conflicts with their details, each once.
+class OwnersTable {
+ public:
+  OwnersTable() : table_({{"OWNER"}, {"", false, true}}) {}
+
+  void Add(const inspect::Conflict& conflict);
+
+  // A blank line and the table; empty where no details of any owner are known.
+  std::string Render(const Style& style) const;
+
+ private:
+  Table table_;
+  absl::btree_set<std::string> shown_;
+};
 
 // The guard's parts: what each is and how it does.
 std::string RenderGuard(const inspect::Status& status, const Style& style);

@@ -44,7 +44,9 @@ std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
   const auto ago = [&](const std::optional<absl::Time>& time, const char* none) {
     return time ? absl::StrCat(base::ShortDuration(facts.now - *time), " ago") : none;
   };
+  OwnersTable owners;
   for (const inspect::Conflict& conflict : conflicts) {
+    owners.Add(conflict);
     std::vector<Cell> row = {
         core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
         abi::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
@@ -56,7 +58,7 @@ std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
     }
     table.AddRow(std::move(row));
   }
-  return absl::StrCat(table.Render(style, "  "), RenderOwners(conflicts, style));
+  return absl::StrCat(table.Render(style, "  "), owners.Render(style));
 }
 
 }  // namespace

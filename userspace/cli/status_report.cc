@@ -34,8 +34,7 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
     if (facts.same_netns == false) return "Conflicts: not visible from here.\n";
     return absl::StrCat(
         "No conflicts: nobody on this node listens on a NodePort (", status.nodeports.total,
-        " known)",
-        facts.config.scope == abi::Scope::kLocal ? ".\n" : ", as far as loopback reaches.\n");
+        " known)", inspect::GuardsNodeAddresses(facts) ? ".\n" : ", as far as loopback reaches.\n");
   }
   const size_t count = status.conflicts.size();
   std::string out = Paint(absl::StrCat("Conflicts: ", base::Count(count, "listener"),
@@ -51,7 +50,9 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
                {observe ? "OBSERVED" : "EXEMPTED", true},
                {"LAST"},
                {"SINCE"}});
-  for (const inspect::Conflict& conflict : status.conflicts) {
+  OwnersTable owners;
+  for (const inspect::GuardedConflict& conflict : status.conflicts) {
+    owners.Add(conflict);
     const core::PortHistory& history = conflict.history;
     table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
                   core::AddressText(conflict.listener.address),
@@ -62,7 +63,7 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
                   history.last ? Ago(facts, *history.last) : "never",
                   history.since ? Ago(facts, *history.since) : "-"});
   }
-  return absl::StrCat(out, table.Render(style, "  "), RenderOwners(status.conflicts, style));
+  return absl::StrCat(out, table.Render(style, "  "), owners.Render(style));
 }
 
 std::string RenderCounters(const inspect::GuardFacts& facts, const Style& style) {

@@ -19,11 +19,6 @@ using Address = std::array<uint8_t, 16>;
 
 constexpr Address kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
-bool IsIpv4(const Address& address) {
-  constexpr std::array<uint8_t, 12> kMapped{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  return std::equal(kMapped.begin(), kMapped.end(), address.begin());
-}
-
 // Ports on which a socket that is bound to an address is ignored.
 struct Ignored {
   absl::btree_set<uint16_t> ipv4, ipv6;
@@ -32,13 +27,13 @@ struct Ignored {
 void AddWildcard(const Listener& listener, const AddressSet& own, const Ignored& ignored,
                  DatagramTargets& targets) {
   const uint16_t port = listener.key.port;
-  const bool ipv4 = IsIpv4(listener.address);
+  const bool ipv4 = IsV4Mapped(listener.address);
   const bool takes_ipv4 = (ipv4 || !listener.v6only) && !ignored.ipv4.contains(port);
   const bool takes_ipv6 = !ipv4 && !ignored.ipv6.contains(port);
   if (takes_ipv4) targets.loopback4.insert(port);
   if (takes_ipv6) targets.addresses.emplace(kLoopback6, port);
   for (const Address& address : own) {
-    if (IsIpv4(address) ? takes_ipv4 : takes_ipv6) targets.addresses.emplace(address, port);
+    if (IsV4Mapped(address) ? takes_ipv4 : takes_ipv6) targets.addresses.emplace(address, port);
   }
 }
 
@@ -63,7 +58,7 @@ DatagramTargets FindDatagramTargets(const PortEntries& ports,
         targets.addresses.emplace(listener.address, listener.key.port);
       }
     } else if (!wildcard) {
-      (IsIpv4(listener.address) ? passed.ipv4 : passed.ipv6).insert(listener.key.port);
+      (IsV4Mapped(listener.address) ? passed.ipv4 : passed.ipv6).insert(listener.key.port);
     }
   }
   for (const Listener* listener : wildcards) AddWildcard(*listener, own, passed, targets);

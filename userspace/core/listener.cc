@@ -37,6 +37,15 @@ std::string AddressText(const std::array<uint8_t, 16>& address) {
   return absl::StrCat("[", text.data(), "]");
 }
 
+bool IsV4Mapped(const std::array<uint8_t, 16>& address) {
+  const in6_addr v6 = ToIn6(address);
+  return IN6_IS_ADDR_V4MAPPED(&v6);
+}
+
+std::string ProcessText(absl::string_view comm, int64_t pid) {
+  return absl::StrCat(comm, "[", pid, "]");
+}
+
 bool IsLoopback(const std::array<uint8_t, 16>& address) {
   constexpr uint8_t kLoopbackNet = 127;
   const in6_addr v6 = ToIn6(address);

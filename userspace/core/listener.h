@@ -51,11 +51,17 @@ struct LocalAddress {
   auto operator<=>(const LocalAddress&) const = default;
 };
 
+// IPv4, as v4-mapped IPv6.
+bool IsV4Mapped(const std::array<uint8_t, 16>& address);
+
 // 0.0.0.0 (v4-mapped) or ::.
 bool IsWildcard(const std::array<uint8_t, 16>& address);
 
 // 127.0.0.0/8 (v4-mapped) or ::1.
 bool IsLoopback(const std::array<uint8_t, 16>& address);
+
+// "containerd[812]".
+std::string ProcessText(absl::string_view comm, int64_t pid);
 
 // "127.0.0.1", "[::1]", "0.0.0.0", "[::]".
 std::string AddressText(const std::array<uint8_t, 16>& address);

@@ -26,6 +26,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_parts.h"
+#include "inspect/text.h"
 #include "node/cgroups.h"
 #include "node/kube_proxy_table.h"
 #include "node/owners.h"
@@ -87,8 +88,7 @@ void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
 absl::Status NotLoaded(const absl::Status& status) {
   const absl::StatusOr<dataplane::NftTableState> table = dataplane::ReadNftTable();
   if (!table.ok() || !table->present) return status;
-  return absl::NotFoundError(absl::StrCat(status.message(), "; its nft table inet ",
-                                          dataplane::kNftTableName,
+  return absl::NotFoundError(absl::StrCat(status.message(), "; its nft table ", NftTableName(),
                                           " was left behind: 'nodeport-guard unload' removes it"));
 }
 

@@ -12,9 +12,7 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/algorithm/container.h"
 #include "absl/container/btree_set.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -38,6 +36,12 @@ const LinkFact* FindLink(const GuardFacts& facts, absl::string_view program) {
 
 std::string CgroupText(const LinkFact& fact) {
   return fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup;
+}
+
+// The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
+std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
+  if (boot_ns == 0) return std::nullopt;
+  return facts.now - absl::Nanoseconds(static_cast<int64_t>(facts.now_boot_ns - boot_ns));
 }
 
 }  // namespace
@@ -117,11 +121,22 @@ std::optional<std::string> TableProblem(const GuardFacts& facts) {
   return std::nullopt;
 }
 
-bool IsWhole(const GuardFacts& facts) {
-  const std::optional<NftTable> table = VisibleTable(facts);
-  return table && table->present && absl::c_all_of(Programs(facts), [](const Program& program) {
-           return program.attached || !absl::StartsWith(program.name, "npg_connect");
-         });
+std::optional<std::string> Obstacle(const GuardFacts& facts,
+                                    const std::array<uint8_t, 16>& destination) {
+  const bool v4 = core::IsV4Mapped(destination);
+  if (std::optional<std::string> problem =
+          ProgramProblem(facts, v4 ? "npg_connect4" : "npg_connect6")) {
+    return problem;
+  }
+  return TableProblem(facts);
+}
+
+bool CanExempt(const GuardFacts& facts, const core::Listener& listener) {
+  // A wildcard IPv6 listener takes IPv4, too.
+  constexpr std::array<uint8_t, 16> kAnyV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  const bool both =
+      core::IsWildcard(listener.address) && !core::IsV4Mapped(listener.address) && !listener.v6only;
+  return !Obstacle(facts, listener.address) && !(both && Obstacle(facts, kAnyV4));
 }
 
 std::vector<std::string> OwnAddresses(const GuardFacts& facts) {
@@ -179,11 +194,6 @@ core::PortHistories Histories(const GuardFacts& facts) {
     history.last = WallTime(facts, stats.last_boot_ns);
   }
   return histories;
-}
-
-std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
-  if (boot_ns == 0) return std::nullopt;
-  return facts.now - absl::Nanoseconds(static_cast<int64_t>(facts.now_boot_ns - boot_ns));
 }
 
 }  // namespace npg::inspect

@@ -13,7 +13,6 @@
 #include "abi/names.h"
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -66,8 +65,13 @@ absl::btree_set<std::string> Cgroups(const GuardFacts& facts);
 std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program);
 std::optional<std::string> TableProblem(const GuardFacts& facts);
 
-// Whether a connect can be exempted: both connect programs are attached, and the table is there.
-bool IsWhole(const GuardFacts& facts);
+// Why a connect to this address (IPv4 v4-mapped) cannot be exempted: the program of its family,
+// or the table. nullopt when it can.
+std::optional<std::string> Obstacle(const GuardFacts& facts,
+                                    const std::array<uint8_t, 16>& destination);
+
+// Whether connects to the listener can be exempted, of both families where it takes both.
+bool CanExempt(const GuardFacts& facts, const core::Listener& listener);
 
 // Addresses of the node that are guarded, sorted: "10.0.0.1", "2001:db8::1".
 std::vector<std::string> OwnAddresses(const GuardFacts& facts);
@@ -89,9 +93,6 @@ bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified);
 
 // What the guard has kept of each NodePort.
 core::PortHistories Histories(const GuardFacts& facts);
-
-// The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
-std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns);
 
 }  // namespace npg::inspect
 

@@ -34,6 +34,15 @@ Json TextJson(absl::string_view text) {
   return text.empty() ? Json(nullptr) : Json(base::Printable(text));
 }
 
+// ["kubernetes", "netfilter"].
+Json SourcesJson(abi::SourceBits sources) {
+  Json names = Json::array();
+  for (const absl::string_view name : abi::SourceNames(sources)) {
+    names.push_back(std::string(name));
+  }
+  return names;
+}
+
 Json SourceStatesJson(const GuardFacts& facts) {
   Json list = Json::array();
   for (const auto& [source, state] : facts.sources) {
@@ -62,14 +71,6 @@ Json SourceStatesJson(const GuardFacts& facts) {
 }  // namespace
 
 Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
-
-Json SourcesJson(abi::SourceBits sources) {
-  Json names = Json::array();
-  for (const absl::string_view name : abi::SourceNames(sources)) {
-    names.push_back(std::string(name));
-  }
-  return names;
-}
 
 Json OwnerJson(const core::Listener& listener, const OwnerName& name) {
   Json json;

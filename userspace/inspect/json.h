@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
-#include "abi/names.h"
 #include "absl/strings/string_view.h"
 #include "core/workload.h"
 #include "inspect/guard_facts.h"
@@ -19,9 +18,6 @@ using Json = nlohmann::ordered_json;
 
 // Null where the text is empty.
 Json TextOrNull(const std::string& text);
-
-// ["kubernetes", "netfilter"].
-Json SourcesJson(abi::SourceBits sources);
 
 // Adds unit, pod_uid, container_id and container_runtime, null where unknown.
 void AddWorkload(const core::Workload& workload, Json& json);

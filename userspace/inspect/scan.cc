@@ -37,9 +37,8 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& polic
   for (core::Conflict& found :
        core::FindConflicts(facts.ports, facts.candidates, facts.own, facts.histories, ignores)) {
     if (found.listener.owner.pid == 0) ++unknown;
-    Conflict conflict{std::move(found), {}, ConflictState::kUnguarded};
+    Conflict conflict{std::move(found), {}};
     conflict.owner = NameOf(conflict.listener, nullptr);
-    if (conflict.ignored) conflict.state = ConflictState::kIgnored;
     (conflict.ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
   }
   for (const std::string& line : facts.failed_sources) {

@@ -65,29 +65,28 @@ std::vector<std::string> Notes(const Status& status) {
   return notes;
 }
 
-ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts, bool whole) {
+ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts) {
   if (conflict.ignored) return ConflictState::kIgnored;
   if (facts.config.mode == abi::Mode::kObserve) return ConflictState::kObserved;
-  return whole ? ConflictState::kExempted : ConflictState::kUnguarded;
+  return CanExempt(facts, conflict.listener) ? ConflictState::kExempted : ConflictState::kUnguarded;
 }
 
-std::vector<Conflict> Conflicts(const GuardFacts& facts) {
+std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
   // Where the listeners here are none of the guard's.
   if (facts.same_netns == false) return {};
   core::PortEntries ports;
   for (const auto& [key, nodeport] : facts.nodeports) {
     ports[key] = {nodeport.sources, nodeport.service};
   }
-  const bool whole = IsWhole(facts);
-  std::vector<Conflict> conflicts;
+  std::vector<GuardedConflict> conflicts;
   for (core::Conflict& found :
        core::FindConflicts(ports, facts.listeners, facts.own, Histories(facts),
                            [&](const core::Listener& listener) {
                              return IsIgnored(facts, Classified(facts, listener));
                            })) {
-    Conflict conflict{std::move(found), {}, ConflictState::kUnguarded};
+    GuardedConflict conflict{{std::move(found), {}}, ConflictState::kUnguarded};
     conflict.owner = NameOf(conflict.listener, Classified(facts, conflict.listener));
-    conflict.state = StateOf(conflict, facts, whole);
+    conflict.state = StateOf(conflict, facts);
     conflicts.push_back(std::move(conflict));
   }
   return conflicts;
@@ -139,11 +138,12 @@ Status MakeStatus(GuardFacts facts) {
   status.notes = Notes(status);
   status.nodeports = CountNodePorts(status.facts);
   status.maps = Maps(status.facts);
+  // Assigning {} would clear them and keep their memory.
   GuardFacts& rest = status.facts;
-  rest.nodeports = {};
-  rest.classified = {};
-  rest.stats = {};
-  rest.listeners = {};
+  std::exchange(rest.nodeports, {});
+  std::exchange(rest.classified, {});
+  std::exchange(rest.stats, {});
+  std::exchange(rest.listeners, {});
   return status;
 }
 

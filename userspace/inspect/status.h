@@ -12,7 +12,7 @@
 #include "inspect/guard_parts.h"
 #include "inspect/text.h"
 
-// What the facts mean, judged once for every command, page, metric and Event.
+// What the facts mean, judged once for all that shows it.
 
 namespace npg::inspect {
 
@@ -30,6 +30,10 @@ absl::string_view Name(ConflictState state);
 
 struct Conflict : core::Conflict {
   OwnerName owner;
+};
+
+// One of a guard that is loaded.
+struct GuardedConflict : Conflict {
   ConflictState state = ConflictState::kUnguarded;
 };
 
@@ -43,7 +47,7 @@ struct Status {
   // What is broken, one line each with what to do; empty when the guard works.
   std::vector<std::string> problems;
   // None where the listeners of the guarded network namespace cannot be seen; `problems` has it.
-  std::vector<Conflict> conflicts;
+  std::vector<GuardedConflict> conflicts;
   // What limits the above without being broken, one line each.
   std::vector<std::string> notes;
 

@@ -17,6 +17,7 @@
 #include "core/listener.h"
 #include "core/mark.h"
 #include "core/workload.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
@@ -36,7 +37,7 @@ OwnerName NameOf(const core::Listener& listener, const abi::Listener* noted) {
 }
 
 std::string OwnerText(const OwnerName& owner, uint32_t uid) {
-  return owner.pid == 0 ? absl::StrCat("uid ", uid) : absl::StrCat(owner.comm, "[", owner.pid, "]");
+  return owner.pid == 0 ? absl::StrCat("uid ", uid) : core::ProcessText(owner.comm, owner.pid);
 }
 
 std::string OwnerText(const core::Listener& listener, const abi::Listener* noted) {
@@ -58,9 +59,7 @@ std::string OwnerDetails(const core::Listener& listener) {
   return absl::StrJoin(parts, ", ");
 }
 
-std::string PinsText(const GuardFacts& facts) {
-  return absl::StrCat(facts.bpffs, "/nodeport-guard");
-}
+std::string PinsText(const GuardFacts& facts) { return dataplane::PinPaths(facts.bpffs).Root(); }
 
 std::string NftTableName() { return absl::StrCat("inet ", dataplane::kNftTableName); }
 

@@ -20,16 +20,12 @@
 namespace npg::log {
 namespace {
 
-std::string Process(absl::string_view comm, int64_t pid) {
-  return absl::StrCat(comm, "[", pid, "]");
-}
-
 // "containerd[812] (containerd.service)", "an unknown process".
 std::string OwnerText(const core::Owner& owner) {
   if (owner.pid == 0) return "an unknown process";
   const std::string workload = core::ToString(owner.workload);
-  return absl::StrCat(Process(owner.comm, owner.pid), workload.empty() ? "" : " (", workload,
-                      workload.empty() ? "" : ")");
+  return absl::StrCat(core::ProcessText(owner.comm, owner.pid), workload.empty() ? "" : " (",
+                      workload, workload.empty() ? "" : ")");
 }
 
 absl::string_view Verb(bool observed) { return observed ? "would have exempted" : "exempted"; }
@@ -116,8 +112,8 @@ void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& liste
     if (!workload.empty()) fields.Add("listener_workload", workload);
   }
   sink_(spdlog::level::info,
-        absl::StrCat(Verb(observed), " a connect of ", Process(event.comm, event.pid), " to ",
-                     core::AddressText(event.address), " port ", core::ToString(key),
+        absl::StrCat(Verb(observed), " a connect of ", core::ProcessText(event.comm, event.pid),
+                     " to ", core::AddressText(event.address), " port ", core::ToString(key),
                      OfService(exemption.service), ": it is for ", OwnerText(exemption.owner),
                      " on ", listener),
         fields);

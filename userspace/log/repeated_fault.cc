@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 #include "log/fields.h"
 #include "log/log.h"
 
@@ -81,8 +82,7 @@ void RepeatedFault::Summarize(absl::Time now) {
     Log(spdlog::level::err,
         absl::StrCat(what_, ": still failing, ", count_, count_ == 1 ? " time" : " times",
                      " since ", HourAndMinute(since_), ": ", last_),
-        fields.Add("failures", count_)
-            .Add("since", absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", since_, absl::UTCTimeZone())));
+        fields.Add("failures", count_).Add("since", base::UtcTime(since_)));
   } else if (unsaid_ > 0) {
     Log(spdlog::level::warn,
         absl::StrCat(what_, ": comes and goes, failed ", window_count_,

@@ -22,11 +22,11 @@ namespace npg::serve {
 namespace {
 
 struct Series {
-  const inspect::Conflict* conflict;
+  const inspect::GuardedConflict* conflict;
   Labels labels;
 };
 
-Labels LabelsOf(const inspect::Conflict& conflict) {
+Labels LabelsOf(const inspect::GuardedConflict& conflict) {
   const std::pair<absl::string_view, absl::string_view> service =
       absl::StrSplit(conflict.service, absl::MaxSplits('/', 1));
   return {Label("port", absl::StrCat(conflict.key.port)),
@@ -64,7 +64,7 @@ std::vector<Series> BusiestSeries(const inspect::Status& status, size_t& omitted
 
 void AddCounts(const inspect::Status& status, MetricFamilies& out) {
   absl::btree_map<std::pair<core::Protocol, inspect::ConflictState>, size_t> counts;
-  for (const inspect::Conflict& conflict : status.conflicts) {
+  for (const inspect::GuardedConflict& conflict : status.conflicts) {
     ++counts[{conflict.key.protocol, conflict.state}];
   }
   out.Gauge("conflicts",

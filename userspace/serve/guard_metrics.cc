@@ -20,25 +20,25 @@ void AddCount(size_t count, MetricFamilies& out, Labels labels = {}) {
 }
 
 void AddCounters(const inspect::GuardFacts& facts, MetricFamilies& out) {
-  bool passed_begun = false;
-  for (const abi::CounterRow& row : abi::kCounters) {
-    if (row.counted == abi::Counted::kConnects) {
-      out.Counter(absl::StrCat(row.name, "_connects_total"), row.help);
-      AddCount(facts.counters[row.value], out);
-    } else if (row.counted == abi::Counted::kPassedConnects) {
-      if (!std::exchange(passed_begun, true)) {
-        out.Counter(
-            "passed_connects_total",
-            "Connects to a NodePort that went on as if there were no guard, by the reason.");
-      }
-      AddCount(facts.counters[row.value], out, {Label("reason", row.name)});
+  const auto each = [&](abi::Counted counted, const auto& add) {
+    for (const abi::CounterRow& row : abi::kCounters) {
+      if (row.counted == counted) add(row);
     }
-  }
-  for (const abi::CounterRow& row : abi::kCounters) {
-    if (row.counted != abi::Counted::kOther) continue;
+  };
+  each(abi::Counted::kConnects, [&](const abi::CounterRow& row) {
+    out.Counter(absl::StrCat(row.name, "_connects_total"), row.help);
+    AddCount(facts.counters[row.value], out);
+  });
+  // One family, begun once: counters of later versions stand behind those of another kind.
+  out.Counter("passed_connects_total",
+              "Connects to a NodePort that went on as if there were no guard, by the reason.");
+  each(abi::Counted::kPassedConnects, [&](const abi::CounterRow& row) {
+    AddCount(facts.counters[row.value], out, {Label("reason", row.name)});
+  });
+  each(abi::Counted::kOther, [&](const abi::CounterRow& row) {
     out.Counter(absl::StrCat(row.name, "_total"), row.help);
     AddCount(facts.counters[row.value], out);
-  }
+  });
 }
 
 void AddTable(const std::optional<inspect::NftTable>& table, MetricFamilies& out) {

@@ -93,10 +93,10 @@ KubeEvents::KubeEvents(Options options, absl::BitGenRef random)
     : options_(std::move(options)),
       backoff_(options_.backoff_first, options_.backoff_most, random) {}
 
-void KubeEvents::Observe(const std::vector<inspect::Conflict>& conflicts, absl::Time now) {
+void KubeEvents::Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now) {
   for (auto& [identity, known] : known_) known.present = false;
   std::vector<KubeEventSubject> fresh;
-  for (const inspect::Conflict& conflict : conflicts) {
+  for (const core::Conflict& conflict : conflicts) {
     std::optional<KubeEventSubject> subject = SubjectOf(conflict);
     if (!subject) continue;
     if (const auto it = known_.find(subject->Identity()); it != known_.end()) {

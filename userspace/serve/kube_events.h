@@ -63,7 +63,7 @@ class KubeEvents {
   // The conflicts of now; to be called again and again. One is believed when it
   // was seen twice in a row: a socket that a client has bound for a moment is none
   // to tell of. Without an owner it is waited for a little longer.
-  void Observe(const std::vector<inspect::Conflict>& conflicts, absl::Time now);
+  void Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now);
 
   // The next request, if one is due; OnAnswer() is to follow.
   std::optional<kubernetes::HttpRequest> Next(absl::Time now);

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "base/text.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -53,10 +54,6 @@ std::optional<absl::Time> Known(absl::Time time) {
   return abi::IsNever(time) ? std::nullopt : std::make_optional(time);
 }
 
-std::string Plural(uint64_t count, absl::string_view noun) {
-  return absl::StrCat(count, " ", noun, count == 1 ? "" : "s");
-}
-
 std::string Bullets(const std::vector<std::string>& list) {
   std::string html = "<ul>\n";
   for (const std::string& item : list) absl::StrAppend(&html, "<li>", EscapeHtml(item), "</li>\n");
@@ -75,7 +72,7 @@ Verdict Judge(const PageInput& input) {
   if (!input.live.ok) return {"bad", "The guard is not healthy"};
   if (!input.ready.ok) return {"warn", "The guard is not ready yet"};
   const inspect::GuardFacts& facts = input.status->facts;
-  const std::string known = Plural(input.status->nodeports.total, "NodePort");
+  const std::string known = base::Count(input.status->nodeports.total, "NodePort");
   if (facts.config.mode == abi::Mode::kObserve) {
     return {"warn", absl::StrCat("Only observing ", known, ": nothing is exempted")};
   }
@@ -139,13 +136,14 @@ std::string OwnerCell(const inspect::Conflict& conflict) {
                       absl::StrJoin(details, ", "), details.empty() ? "" : "</span>");
 }
 
-std::string StateBadge(inspect::ConflictState state) {
+std::string StateBadge(const inspect::GuardFacts& facts, inspect::ConflictState state) {
   switch (state) {
     case inspect::ConflictState::kIgnored:
       return Badge("warn", "ignored");
     case inspect::ConflictState::kObserved:
       return Badge("warn", "observed");
     case inspect::ConflictState::kUnguarded:
+      if (!inspect::VisibleTable(facts)) return Badge("warn", "not known");
       return Badge("bad", "unguarded");
     case inspect::ConflictState::kExempted:
       break;
@@ -174,13 +172,13 @@ std::string RenderConflicts(const PageInput& input) {
                                              {"Last"},
                                              {"Since"}});
   for (size_t i = 0; i < std::min(count, kMaxConflicts); ++i) {
-    const inspect::Conflict& conflict = status.conflicts[i];
+    const inspect::GuardedConflict& conflict = status.conflicts[i];
     const core::PortHistory& history = conflict.history;
     table.AddRow({absl::StrCat("<span class=\"nowrap\">", core::ToString(conflict.key), "</span>"),
                   conflict.service.empty() ? "<span class=\"soft\">name not known</span>"
                                            : EscapeHtml(conflict.service),
                   AddressCell(inspect::AddressValue(conflict.listener.address)),
-                  OwnerCell(conflict), StateBadge(conflict.state),
+                  OwnerCell(conflict), StateBadge(status.facts, conflict.state),
                   absl::StrCat(observe ? history.observed : history.exempted),
                   When(history.last, input.now, "never"), When(history.since, input.now, "")});
   }
@@ -190,7 +188,8 @@ std::string RenderConflicts(const PageInput& input) {
                     " more are in <a href=\"/api/v1/status\">/api/v1/status</a>.</p>\n");
   }
   return Section(
-      kId, absl::StrCat("Conflicts: ", Plural(count, "listener"), " on the port of a NodePort"),
+      kId,
+      absl::StrCat("Conflicts: ", base::Count(count, "listener"), " on the port of a NodePort"),
       html);
 }
 
@@ -329,7 +328,7 @@ std::string RenderCounters(const PageInput& input) {
 std::string Title(const PageInput& input) {
   const size_t conflicts = input.status == nullptr ? 0 : input.status->conflicts.size();
   return absl::StrCat(Judge(input).tone == "bad" ? "Problem: " : "",
-                      conflicts > 0 ? absl::StrCat(Plural(conflicts, "conflict"), ": ") : "",
+                      conflicts > 0 ? absl::StrCat(base::Count(conflicts, "conflict"), ": ") : "",
                       input.node.empty() ? "" : absl::StrCat(input.node, ": "), "NodePort Guard");
 }
 
@@ -356,7 +355,7 @@ std::string RenderStatusPage(const PageInput& input) {
   if (input.status != nullptr) {
     absl::StrAppend(&html, RenderSources(input), RenderGuard(input), RenderCounters(input));
   }
-  const std::string read = absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", input.now, absl::UTCTimeZone());
+  const std::string read = base::UtcTime(input.now);
   absl::StrAppend(&html, R"(<p class="soft">As of <time datetime=")", read, "\">", read,
                   "</time></p>\n</main>\n<footer>\n<nav aria-label=\"For machines\">",
                   R"(<a href="/api/v1/status">/api/v1/status</a>)",

@@ -46,8 +46,8 @@ using testing::Traffic;
 
 constexpr absl::Duration kSoon = absl::Seconds(60);
 
-inspect::Conflict ConflictOf(const std::string& service, uint16_t port) {
-  inspect::Conflict conflict;
+inspect::GuardedConflict ConflictOf(const std::string& service, uint16_t port) {
+  inspect::GuardedConflict conflict;
   conflict.key = {port, core::Protocol::kTcp};
   conflict.service = service;
   conflict.listener.owner.pid = 812;
@@ -111,7 +111,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
   std::unique_ptr<ApiServer> server_;
   kubernetes::ClusterAccess access_;
   KubeEventPoster::Options options_;
-  std::vector<inspect::Conflict> conflicts_ = {ConflictOf("shop/web", 33589)};
+  std::vector<inspect::GuardedConflict> conflicts_ = {ConflictOf("shop/web", 33589)};
   std::atomic<int> polls_ = 0;
   NodeView view_{[this]() -> absl::StatusOr<inspect::Status> {
     ++polls_;

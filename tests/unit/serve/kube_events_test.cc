@@ -33,8 +33,8 @@ constexpr const char* kEvent = R"({"kind":"Event","series":null})";
 constexpr const char* kSeriesOf7 = R"({"kind":"Event","series":{"count":7}})";
 constexpr const char* kService = R"({"items":[{"metadata":{"uid":"u-1"}}]})";
 
-inspect::Conflict ConflictOf(const std::string& service, uint16_t port, int pid = 812) {
-  inspect::Conflict conflict;
+inspect::GuardedConflict ConflictOf(const std::string& service, uint16_t port, int pid = 812) {
+  inspect::GuardedConflict conflict;
   conflict.key = {port, core::Protocol::kTcp};
   conflict.service = service;
   conflict.listener.key = conflict.key;
@@ -50,7 +50,7 @@ inspect::Conflict ConflictOf(const std::string& service, uint16_t port, int pid 
 
 class KubeEventsTest : public ::testing::Test {
  protected:
-  using Conflicts = std::vector<inspect::Conflict>;
+  using Conflicts = std::vector<inspect::GuardedConflict>;
 
   KubeEventsTest() { Restart(); }
 
@@ -242,11 +242,11 @@ TEST_F(KubeEventsTest, ARestartSendsNothingThatTheServerHas) {
 }
 
 TEST_F(KubeEventsTest, AnOwnerPortOrNodeThatDiffersIsAnotherConflict) {
-  const auto name = [](const inspect::Conflict& conflict, const char* node) {
+  const auto name = [](const inspect::GuardedConflict& conflict, const char* node) {
     return KubeEventName(*SubjectOf(conflict), node);
   };
-  const inspect::Conflict one = ConflictOf("shop/web", 33589);
-  inspect::Conflict other = one;
+  const inspect::GuardedConflict one = ConflictOf("shop/web", 33589);
+  inspect::GuardedConflict other = one;
   other.listener.owner.comm = "crio";
   EXPECT_NE(name(one, "a"), name(other, "a"));
   EXPECT_NE(name(one, "a"), name(one, "b"));
@@ -262,14 +262,14 @@ TEST_F(KubeEventsTest, AnOwnerPortOrNodeThatDiffersIsAnotherConflict) {
 }
 
 TEST_F(KubeEventsTest, SocketsOfOneOwnerAreOneConflict) {
-  inspect::Conflict six = ConflictOf("shop/web", 33589);
+  inspect::GuardedConflict six = ConflictOf("shop/web", 33589);
   six.listener.address = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   See({ConflictOf("shop/web", 33589), six}, 3);
   EXPECT_EQ(SendAll(), 1);
 }
 
 TEST_F(KubeEventsTest, SkipsWhatNoEventIsAbout) {
-  inspect::Conflict ignored = ConflictOf("shop/web", 33589);
+  inspect::GuardedConflict ignored = ConflictOf("shop/web", 33589);
   ignored.ignored = true;
   See({ignored, ConflictOf("", 33590), ConflictOf("web", 33591), ConflictOf("Shop/web", 33592),
        ConflictOf("shop/../web", 33593), ConflictOf("shop/a b", 33594)},
@@ -497,7 +497,7 @@ TEST_F(KubeEventsTest, AnEventThatIsRefusedIsNotTriedAgain) {
 }
 
 TEST_F(KubeEventsTest, StaysWithinTheLimitsOfTheApi) {
-  inspect::Conflict conflict =
+  inspect::GuardedConflict conflict =
       ConflictOf(absl::StrCat(std::string(63, 'n'), "/", std::string(63, 's')), 33589);
   conflict.listener.owner.comm = "a\nb\xff\"c\u202e";
   conflict.listener.owner.workload.unit = "u";

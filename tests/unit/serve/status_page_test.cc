@@ -11,11 +11,13 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "serve/html.h"
@@ -24,6 +26,7 @@
 namespace npg::serve::status_page_test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -153,6 +156,17 @@ TEST(StatusPageTest, ObserveModeIsSaidToExemptNothing) {
   EXPECT_THAT(page, HasSubstr("Only observing 1 NodePort: nothing is exempted"));
   EXPECT_THAT(page, HasSubstr("><span>7</span>"));
   EXPECT_THAT(page, HasSubstr(">Observed</th>"));
+}
+
+TEST(StatusPageTest, ShowsWhetherAConflictIsGuarded) {
+  inspect::GuardFacts facts = cli::MakeFacts();
+  const std::string guarded = " guarded</span>", unguarded = " unguarded</span>";
+  EXPECT_THAT(Render(facts), AllOf(HasSubstr(guarded), Not(HasSubstr(unguarded))));
+  facts.nft = absl::InternalError("read the nft table: Input/output error");
+  EXPECT_THAT(Render(facts), AllOf(HasSubstr(" not known</span>"), Not(HasSubstr(guarded)),
+                                   Not(HasSubstr(unguarded))));
+  facts.nft = dataplane::NftTableState{};
+  EXPECT_THAT(Render(facts), AllOf(HasSubstr(unguarded), Not(HasSubstr(guarded))));
 }
 
 TEST(StatusPageTest, IsWholeWhereLittleIsKnown) {

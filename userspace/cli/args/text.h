@@ -3,12 +3,10 @@
 #define NODEPORT_GUARD_CLI_ARGS_TEXT_H_
 
 #include <cstddef>
-#include <cstdint>
 #include <string>
 #include <vector>
 
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 
 namespace npg::cli {
 

@@ -32,11 +32,6 @@ constexpr size_t kMaxChanges = 8192;
 
 using Address = std::array<uint8_t, 16>;
 
-bool IsMapped(const Address& address) {
-  constexpr std::array<uint8_t, 12> kPrefix{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-  return std::equal(kPrefix.begin(), kPrefix.end(), address.begin());
-}
-
 void AppendEndpoint(std::string& key, IpFamily family, const Address& address, uint16_t port) {
   constexpr size_t kMappedOffset = 12;
   const auto* begin = reinterpret_cast<const char*>(address.data());
@@ -79,8 +74,9 @@ std::vector<T> Slice(const std::vector<T>& all, size_t at) {
 }  // namespace
 
 IpFamily FlowFamily(const core::Flow& flow) {
-  return IsMapped(flow.client_address) && IsMapped(flow.server_address) ? IpFamily::kIpv4
-                                                                        : IpFamily::kIpv6;
+  return core::IsV4Mapped(flow.client_address) && core::IsV4Mapped(flow.server_address)
+             ? IpFamily::kIpv4
+             : IpFamily::kIpv6;
 }
 
 std::array<std::string, 2> FlowKeys(const core::Flow& flow) {
@@ -181,7 +177,8 @@ NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>
   }
   for (const auto& [address, port] : targets.addresses) {
     if (set.use == NftSetUse::kTargetPorts) missing.insert(PortKey(port));
-    if (set.use != NftSetUse::kTargets || IsMapped(address) != (set.family == IpFamily::kIpv4)) {
+    if (set.use != NftSetUse::kTargets ||
+        core::IsV4Mapped(address) != (set.family == IpFamily::kIpv4)) {
       continue;
     }
     std::string key;
