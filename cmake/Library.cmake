@@ -26,13 +26,14 @@ function(npg_precompile TARGET HEADERS)
   endif()
 endfunction()
 
-# npg_room(NAME [DEPS ...]): the library of this folder, all .cc files of it. DEPS are
-# the rooms and packages that it may include.
+# npg_room(NAME [DEPS ...] [PRIVATE ...]): the library of this folder, all .cc files of it.
+# DEPS are the rooms that it may include and the packages that its headers need; packages
+# that only its .cc files need are PRIVATE.
 function(npg_room NAME)
-  cmake_parse_arguments(ARG "" "" "DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "DEPS;PRIVATE" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
   add_library(${NAME} STATIC ${sources})
-  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS})
+  target_link_libraries(${NAME} PUBLIC ${ARG_DEPS} PRIVATE ${ARG_PRIVATE})
   npg_compile_settings(${NAME})
   npg_precompile(${NAME} npg_product_headers)
 endfunction()
