@@ -112,7 +112,7 @@ class GuardIpvsTest : public GuardTest {
     }
   }
 
-  // Whether `status` reports the chains for IPVS.
+  // What `status` says of the kernel's table.
   bool Dodges() const {
     const auto status = RunCommand(GuardCommand(node(), {"status", "-o", "json"}));
     NPG_EXPECT_OK(status);
@@ -201,7 +201,7 @@ TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
   EXPECT_FALSE(Dodges());
   ExpectHost();
   NPG_ASSERT_OK(AddService(kPort));
-  // The controller reads the IPVS services every ten seconds.
+  // The controller looks every ten seconds.
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return Dodges(); }));
   ExpectHost();
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
