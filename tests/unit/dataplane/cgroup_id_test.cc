@@ -13,7 +13,7 @@ namespace {
 TEST(CgroupIdTest, AnotherFileSystemIsNoHierarchy) {
   struct stat proc {};
   ASSERT_EQ(stat("/proc", &proc), 0);
-  ASSERT_EQ(proc.st_ino, 1) << "which alone would look like the root";
+  ASSERT_EQ(proc.st_ino, 1) << "the inode number alone looks like that of the root";
   const base::UniqueFd fd(open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC));
   ASSERT_TRUE(fd);
   EXPECT_FALSE(IsHierarchyRoot(fd.get()));
