@@ -2,11 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """check_rules.py RULE_FILE DASHBOARD | RULE_FILE --extract TARGET
 
-Checks the alerts of a PrometheusRule with promtool: that they are rules, and
-that they do what the tests next to this script say. Every alert has to have a
-test in which it fires and one in which it does not. The queries of the dashboard
-have to be queries. With --extract, only writes the plain rules that Prometheus
-itself reads to TARGET.
+Checks the alerts of a PrometheusRule with promtool: their syntax, and the tests next
+to this script. Every alert needs a test in which it fires and one in which it does not.
+Also checks the syntax of the queries of the dashboard. With --extract, only writes the
+plain rules that Prometheus reads to TARGET.
 """
 import glob
 import json
@@ -35,7 +34,7 @@ def extract(rule_file, target):
 
 
 def untested(alerts, test_files):
-    """What of the alerts no test shows."""
+    """The missing tests of the alerts."""
     fires, rests = set(), set()
     for path in test_files:
         for test in load(path)["tests"]:

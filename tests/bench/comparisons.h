@@ -15,16 +15,16 @@ namespace npg::bench {
 inline constexpr const char* kElsewhere4 = "10.9.0.1";
 inline constexpr const char* kElsewhere6 = "2001:db8::1";
 
-// What connect() costs: every row of the decision, with no program, an empty
-// one, and the guard's. `programs` has to outlive the comparisons, and the
-// caller has to be in their cgroup and network namespace.
+// The cost of connect(): every row of the decision, with no program, an empty
+// one, and the guard's. `programs` must outlive the comparisons, and the
+// caller must be in their cgroup and network namespace.
 absl::StatusOr<std::vector<Comparison>> ConnectComparisons(Programs& programs);
 
-// What bind() costs.
+// The cost of bind().
 absl::StatusOr<std::vector<Comparison>> BindComparisons(Programs& programs);
 
-// What loopback packets cost with the nft table, each in a network namespace of
-// its own: those that have nothing to do with the guard, and exempt ones.
+// The cost of loopback packets with the nft table, each variant in its own network
+// namespace: for packets that do not concern the guard, and for exempt ones.
 absl::StatusOr<std::vector<Comparison>> PacketComparisons();
 
 }  // namespace npg::bench

@@ -34,8 +34,8 @@ using ::npg::testing::Transport;
 using Batch = std::function<absl::StatusOr<double>()>;
 
 constexpr uint16_t kPlainPort = 9999;  // no NodePort
-constexpr uint16_t kIdlePort = 30999;  // a NodePort on which nobody listens
-constexpr uint16_t kHostPort = 31000;  // the first of those on which we listen
+constexpr uint16_t kIdlePort = 30999;  // a NodePort without a listener
+constexpr uint16_t kHostPort = 31000;  // the first NodePort with a listener
 constexpr size_t kHostPorts = 32;
 
 absl::Status Connect(int fd, const SocketAddress& to) {
@@ -43,7 +43,7 @@ absl::Status Connect(int fd, const SocketAddress& to) {
   return absl::OkStatus();
 }
 
-// Many sockets, each bound to a port already: choosing one is not what is measured.
+// Many sockets, already bound, so that the choice of a port is not measured.
 absl::StatusOr<std::vector<base::UniqueFd>> Clients(size_t count, int family, Transport transport) {
   const absl::StatusOr<SocketAddress> any = MakeAddress(family == AF_INET ? "0.0.0.0" : "::", 0);
   if (!any.ok()) return any.status();
@@ -92,7 +92,7 @@ absl::StatusOr<double> Handshake(int listener, const SocketAddress& to) {
       Clients(kTimes, to.family(), Transport::kTcp);
   if (!clients.ok()) return clients.status();
   for (const base::UniqueFd& client : *clients) {
-    // Reset at the end: TIME_WAIT sockets would slow down what follows.
+    // Resets at the end: sockets in TIME_WAIT would slow down later connects.
     const linger reset = {1, 0};
     if (setsockopt(client.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)) != 0) {
       return base::ErrnoStatus(errno, "SO_LINGER");
@@ -108,7 +108,7 @@ absl::StatusOr<double> Handshake(int listener, const SocketAddress& to) {
   return nanoseconds / static_cast<double>(kTimes);
 }
 
-// The host's own listeners; they live as long as the comparisons.
+// The listeners of the host; they exist as long as the comparisons.
 class Hosts {
  public:
   absl::StatusOr<int> Listen(Transport transport, uint16_t port) {
@@ -171,7 +171,7 @@ absl::StatusOr<std::vector<Comparison>> ConnectComparisons(Programs& programs) {
   const int plain_listener = builder.Keep(hosts->Listen(Transport::kTcp, kPlainPort), -1);
   const int host_listener = builder.Keep(hosts->Listen(Transport::kTcp, kHostPort), -1);
 
-  // In the order of the decision: the later the row, the dearer.
+  // In the order of the decision: later rows cost more.
   const auto reconnect = [&builder](const char* address, uint16_t port) {
     return [to = builder.Address(address, port)] { return Reconnect(to); };
   };

@@ -31,7 +31,7 @@ namespace {
 constexpr int kFirstFree = 3;  // descriptor, after the standard ones
 constexpr char kReady = 'r';
 
-// Stays open as long as the process lives.
+// Stays open until the process ends.
 bool Open(int type, uint16_t port) {
   const int fd = socket(AF_INET, type | SOCK_CLOEXEC, 0);
   sockaddr_in address{};
@@ -42,12 +42,12 @@ bool Open(int type, uint16_t port) {
          (type != SOCK_STREAM || listen(fd, 1) == 0);
 }
 
-// The life of a process of the crowd. A fork of a process with threads: system
-// calls alone.
+// Runs in each process of the crowd. Only system calls, because it is a fork of a process
+// with threads.
 [[noreturn]] void Live(pid_t parent, int ready, uint16_t fixed) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
-  // The parent's way to end would hold up the end of the crowd.
+  // The handlers of the parent would delay the end of the crowd.
   for (const int signal_number : {SIGINT, SIGTERM, SIGHUP}) {
     if (std::signal(signal_number, SIG_DFL) == SIG_ERR) _exit(1);
   }

@@ -20,13 +20,12 @@ namespace npg::bench {
 class Crowd {
  public:
   // Of each process: listening TCP sockets and one bound UDP socket, on
-  // 127.0.0.1, on ports that the kernel picks. A port of `fixed` is the first
-  // TCP one of a process, each of another one. There are more processes than
-  // these.
+  // 127.0.0.1, on ports that the kernel picks. Each port of `fixed` is
+  // the first TCP port of another process. There must be more processes than these.
   static constexpr size_t kTcpSocketsEach = 4;
   static constexpr size_t kSocketsEach = kTcpSocketsEach + 1;
 
-  // Returns when all sockets are there. CANCELLED when `stop` says so.
+  // Returns when all sockets are open. CANCELLED if `stop` returns true.
   static absl::StatusOr<std::unique_ptr<Crowd>> Gather(size_t processes,
                                                        const std::vector<uint16_t>& fixed,
                                                        absl::FunctionRef<bool()> stop);

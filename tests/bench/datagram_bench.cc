@@ -37,13 +37,13 @@ using ::npg::testing::Transport;
 
 constexpr uint16_t kListenerPort = 30053;
 constexpr int kTakeovers = 200;
-// What the guard promises, for either.
+// The limit that the guard promises, for both.
 constexpr double kTakeoverGoalMs = 50;
 constexpr absl::Duration kTakeoverDeadline = absl::Seconds(5);
-// Each bind is to find a guard that has done with the last close.
+// A pause before each bind, so that the guard has handled the last close.
 constexpr absl::Duration kLook = absl::Milliseconds(10);
 
-// Milliseconds until the set of targets has as many entries as is wanted.
+// Milliseconds until the set of targets has the wanted number of entries.
 absl::StatusOr<double> Await(base::NetlinkSocket& socket, size_t wanted) {
   const absl::Time start = absl::Now();
   for (;;) {

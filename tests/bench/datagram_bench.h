@@ -11,8 +11,8 @@
 namespace npg::bench {
 
 // How long after bind() datagrams of sockets that are not connected are exempt,
-// and for how long after close(): the real binary, on a node of its own, which
-// this process is put on for good. CANCELLED when `stop` says so.
+// and for how long after close(): the real binary on its own node, which
+// this process enters for good. CANCELLED if `stop` returns true.
 absl::StatusOr<std::vector<Figure>> DatagramFigures(absl::FunctionRef<bool()> stop);
 
 }  // namespace npg::bench

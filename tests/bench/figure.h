@@ -7,13 +7,13 @@
 
 namespace npg::bench {
 
-// One number that was measured, and what it should be at most.
+// A measured number and its upper limit.
 struct Figure {
   std::string group;  // "list of 10000 Services"
   std::string what;   // "CPU, WatchList"
   std::string unit;   // "s"
   double value = 0;
-  std::optional<double> goal = std::nullopt;  // nothing: for information
+  std::optional<double> goal = std::nullopt;  // none: for information
 
   bool met() const { return !goal || value <= *goal; }
 };

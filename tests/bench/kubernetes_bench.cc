@@ -49,26 +49,26 @@ constexpr size_t kChanges = 500;
 constexpr size_t kRounds = 5;
 
 constexpr absl::Duration kDeadline = absl::Seconds(60);
-// Between two changes: each is to find a guard that has done with the last one.
+// Between two changes, so that the guard has finished the last one.
 constexpr absl::Duration kPause = absl::Milliseconds(20);
-// The slow work that is done every ten seconds has been done then.
+// Long enough for the slow work that the guard does every ten seconds.
 constexpr absl::Duration kSettled = absl::Seconds(15);
 
 constexpr const char* kListed = " Services have ";
 constexpr const char* kApplied = " guarded in all";
 
-// How a guard has started: until the map had all, but for its memory.
+// The start of a guard, until the map had all entries.
 struct Start {
   double cpu = 0;  // seconds
   Memory memory;   // MiB, when that reading was done with
   uint64_t bytes = 0;
 };
 
-// How long changes took to reach the map, in milliseconds, each.
+// The delays until the changes reached the map, in milliseconds.
 struct Latencies {
   std::vector<double> all;
-  // Without what the guard, or this thread, which looks, waited for a processor:
-  // what is left on a machine that others keep busy.
+  // Without the time that the guard or this measuring thread waited for a processor, so
+  // that a busy machine does not count.
   std::vector<double> undisturbed;
 };
 
@@ -148,7 +148,7 @@ absl::StatusOr<Start> KubernetesBench::MeasureStart(const GuardProcess& guard,
   if (expects_ports) {
     absl::StatusOr<NodePortsMap> map = NodePortsMap::Open(node_->bpffs());
     if (!map.ok()) return map.status();
-    // They are written in order, so that the last one is there last.
+    // The entries are written in order, so the last one completes the map.
     NPG_RETURN_IF_ERROR(Await("NodePorts in the map", absl::Milliseconds(1),
                               [&] { return map->HasTcp(kLastPort); }));
     if (map->Size() != kServices) return absl::InternalError("the map is not filled in order");
@@ -158,7 +158,7 @@ absl::StatusOr<Start> KubernetesBench::MeasureStart(const GuardProcess& guard,
   }
   absl::StatusOr<double> cpu = CpuSeconds(guard.pid());
   if (!cpu.ok()) return cpu.status();
-  // A reading that changes nothing is applied without a word.
+  // A reading without changes is applied without a log line.
   NPG_RETURN_IF_ERROR(Await("reading", absl::Milliseconds(1), [&] {
     return !expects_ports || absl::StrContains(guard.Log(), kApplied);
   }));
@@ -257,7 +257,7 @@ absl::Status KubernetesBench::MeasureIdle(const GuardProcess& guard, absl::Durat
   return absl::OkStatus();
 }
 
-// From the event in the kernel's hands to the map.
+// From the write of the event to its socket to the entry in the map.
 absl::Status KubernetesBench::MeasureChange(const GuardProcess& guard, const NodePortsMap& map,
                                             uint16_t port, bool add, Latencies& latencies) {
   NPG_RETURN_IF_ERROR(Pause(kPause));
@@ -307,8 +307,8 @@ void KubernetesBench::AddLatencies(const std::string& what, const Latencies& lat
                    {group, absl::StrCat(what, ", longest"), "ms", Quantile(latencies.all, 1)}});
 }
 
-// The map is emptied behind the guard's back: what is in it after a list, that
-// list has written.
+// Empties the map without the guard, so that a list has written all entries that are in it
+// afterwards.
 absl::Status KubernetesBench::MeasureRelist(const GuardProcess& guard, const NodePortsMap& map) {
   NPG_RETURN_IF_ERROR(Pause(kPause));
   NPG_RETURN_IF_ERROR(map.Clear());
@@ -320,8 +320,7 @@ absl::Status KubernetesBench::MeasureRelist(const GuardProcess& guard, const Nod
   cluster_.server().CloseWatches();
   NPG_RETURN_IF_ERROR(Await("second list", absl::Milliseconds(5),
                             [&] { return CountOf(guard.Log(), kListed) > CountOf(log, kListed); }));
-  // It is logged as it is handed on to be applied; that nothing came of it is
-  // not logged.
+  // The guard logs a list when it hands it on, but does not log that it changed nothing.
   NPG_RETURN_IF_ERROR(Pause(10 * kPause));
   const absl::StatusOr<double> after = CpuSeconds(guard.pid());
   if (!after.ok()) return after.status();
@@ -353,7 +352,7 @@ absl::StatusOr<std::vector<Figure>> KubernetesBench::Run(absl::Duration idle) {
 
 absl::StatusOr<std::vector<Figure>> KubernetesFigures(absl::Duration idle,
                                                       absl::FunctionRef<bool()> stop) {
-  // The server's thread is to be on the node, too.
+  // The thread of the server must be on the node, too.
   auto node = TestNode::Create();
   if (!node.ok()) return node.status();
   absl::StatusOr<Cluster> cluster = Cluster::Start();

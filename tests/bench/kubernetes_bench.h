@@ -11,10 +11,10 @@
 
 namespace npg::bench {
 
-// What `nodeport-guard run --source kubernetes` needs in a cluster of 10,000
-// NodePort Services: the real binary against an API server in this process.
-// Puts this process on a node of its own, for good. Watches an idle guard for
-// `idle`. CANCELLED when `stop` says so.
+// The resources that `nodeport-guard run --source kubernetes` uses in a cluster of
+// 10,000 NodePort Services: the real binary with an API server in this process. Moves
+// this process to its own node for good. Measures an idle guard for `idle`. CANCELLED
+// if `stop` returns true.
 absl::StatusOr<std::vector<Figure>> KubernetesFigures(absl::Duration idle,
                                                       absl::FunctionRef<bool()> stop);
 

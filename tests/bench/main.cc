@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the guard costs those who have nothing to do with it, and those it
-// exempts, what its controller needs in a large cluster, and how long a scan of a
-// large node takes. Everything that is compared is measured in one run, in turn. Works in a network
-// namespace and a cgroup of its own; the machine's stay as they are.
+// The cost of the guard for unrelated and for exempt connects, the resources of its
+// controller in a large cluster, and the time of a scan of a large node. Everything that is
+// compared is measured in one run, in turn. Works in a network namespace and a cgroup of its own;
+// the machine's stay as they are.
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -54,7 +54,7 @@ std::atomic<bool>& Interrupted() {
   return interrupted;
 }
 
-// A round of a comparison must not be disturbed, as far as it can be helped.
+// Pins the thread to one CPU, so that migrations do not disturb a round of a comparison.
 absl::Status StayOnOneCpu() {
   cpu_set_t cpu;
   CPU_ZERO(&cpu);

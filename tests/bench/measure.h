@@ -19,14 +19,14 @@ namespace npg::bench {
 // packet, in the caller's context; other processes on the machine do not count.
 double ThreadNanoseconds();
 
-// One way of doing what is compared: without a program, with the guard, ...
+// One variant of a comparison: without a program, with the guard, ...
 struct Variant {
   std::string name;
-  // Puts in place what makes the variant, and removes it. Not timed.
+  // Sets the variant up and removes it. Not timed.
   std::function<absl::Status()> enter;
   std::function<void()> leave;
-  // Does the thing many times; how long one took, in nanoseconds. Timed by
-  // itself, so that what it must set up first does not count.
+  // Does the operation many times; returns the nanoseconds of one. It measures the time
+  // itself, so that its own setup does not count.
   std::function<absl::StatusOr<double>()> batch;
 };
 
@@ -37,7 +37,7 @@ struct Comparison {
 };
 
 // Of one variant, over all rounds. The difference to the baseline and the ratio
-// are taken round by round, so that what drifts on the machine cancels out.
+// are taken round by round, so that drift of the machine cancels out.
 struct VariantResult {
   std::string name;
   double nanoseconds = 0;  // median
@@ -58,7 +58,7 @@ struct Result {
 double Quantile(std::vector<double> values, double part);
 
 // Runs the variants in turn, round after round and each round in another order,
-// for `budget`, but at least a few rounds. CANCELLED when `stop` says so.
+// for `budget`, but at least a few rounds. CANCELLED if `stop` returns true.
 absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budget,
                                absl::FunctionRef<bool()> stop);
 

@@ -196,7 +196,7 @@ absl::StatusOr<Comparison> Make(const std::string& what, Transport transport, bo
   };
   std::vector<State> states = {
       {"no table", false, 0, false},
-      // What two namespaces of the same kind differ by is noise.
+      // The difference between two namespaces of the same kind is noise.
       {"no table, once more", false, 0, false},
       {"table", true, 0, false},
       {"table, 10,000 other flow entries", true, kFlows, false},

@@ -17,7 +17,7 @@ namespace npg::bench {
 
 namespace {
 
-// What a schedstat file says of a task.
+// The content of the schedstat file of a task.
 struct Schedule {
   double ran = 0;
   double waited = 0;

@@ -99,7 +99,7 @@ absl::Status Programs::AllowEvents() {
         return base::ErrnoStatus(errno, "empty map port_stats");
       }
     }
-    // Nobody reads them; a full buffer would be cheaper than one with room.
+    // No process reads the events, and a full buffer would cost less than one with room.
     ring_buffer* reader = ring_buffer__new(
         bpf_map__fd(guard->maps.events), [](void*, void*, size_t) { return 0; }, nullptr, nullptr);
     if (reader == nullptr) return base::ErrnoStatus(errno, "open map events");

@@ -26,7 +26,7 @@ namespace npg::bench {
 // to one cgroup in turn. Nothing is pinned.
 class Programs {
  public:
-  // NodePorts that the guard is told of: the default range, TCP and UDP.
+  // The NodePorts of the guard: the default range, TCP and UDP.
   static constexpr uint16_t kFirstNodePort = 30000;
   static constexpr uint16_t kLastNodePort = 32767;
 
@@ -43,9 +43,9 @@ class Programs {
   // to the hook's IPv4 and IPv6 variant.
   std::vector<Variant> Variants(Hook hook, const std::function<absl::StatusOr<double>()>& batch);
 
-  // The guarded namespace is another one from now on, or this one again.
+  // Makes another namespace the guarded one, or this one again.
   absl::Status SetForeign(bool foreign);
-  // Forgets what was published, so that every port may publish again.
+  // Clears the records of published events, so that every port may publish again.
   absl::Status AllowEvents();
 
  private:

@@ -10,10 +10,10 @@
 
 namespace npg::bench {
 
-// For people, below 80 columns.
+// As text, below 80 columns.
 std::string Table(const std::vector<Result>& results);
 
-// For machines: {"kernel": ..., "results": [{"group", "what", "rounds",
+// As JSON: {"kernel": ..., "results": [{"group", "what", "rounds",
 // "variants": [{"name", "nanoseconds", "difference", "ratio", "ratio_low",
 // "ratio_high"}]}]}.
 std::string Json(const std::vector<Result>& results);

@@ -62,7 +62,7 @@ absl::StatusOr<double> ChildCpu() {
   return Milliseconds(usage.ru_utime) + Milliseconds(usage.ru_stime);
 }
 
-// What a scan found is what there is.
+// Checks that a scan found all conflicts.
 absl::Status Check(const testing::CommandResult& result) {
   const auto json = nlohmann::json::parse(result.out, nullptr, /*allow_exceptions=*/false);
   if (result.exit_code != kConflictsFound || json.is_discarded()) {
@@ -88,7 +88,7 @@ absl::Status TimeScan(const std::vector<std::string>& command, Times& times) {
   const absl::Time start = absl::Now();
   auto child = testing::ChildProcess::Start(command);
   if (!child.ok()) return child.status();
-  // Wait() looks from time to time; this is woken, and leaves it to be reaped.
+  // Wait() polls; this call wakes at once, and leaves the child to be reaped.
   siginfo_t info{};
   while (waitid(P_PID, static_cast<id_t>(child->pid()), &info, WEXITED | WNOWAIT) != 0) {
     if (errno != EINTR) return base::ErrnoStatus(errno, "waitid");
@@ -109,8 +109,8 @@ struct CloseDir {
 };
 using DirPtr = std::unique_ptr<DIR, CloseDir>;
 
-// All that has to be done, at least, to find who holds a socket: every link in
-// every /proc/PID/fd is read. What the answer is, is not looked at.
+// The minimum of work to find the holder of a socket: reads every link in every
+// /proc/PID/fd, and ignores the results.
 absl::Status TimeWalk(Times& times) {
   const absl::Time start = absl::Now();
   const DirPtr proc(opendir("/proc"));

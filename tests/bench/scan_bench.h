@@ -11,8 +11,8 @@
 namespace npg::bench {
 
 // How long `nodeport-guard scan` takes on a node with many sockets and
-// processes: the real binary, on a node of its own, which this process is put on
-// for good. CANCELLED when `stop` says so.
+// processes: the real binary on its own node, which this process enters for good.
+// CANCELLED if `stop` returns true.
 absl::StatusOr<std::vector<Figure>> ScanFigures(absl::FunctionRef<bool()> stop);
 
 }  // namespace npg::bench

@@ -22,8 +22,8 @@ class Browser:
         to_child, self._write = os.pipe()
         self._read, from_child = os.pipe()
 
-        def place():  # where --remote-debugging-pipe has its ends
-            # Out of the way first: one of them may be 3 or 4 itself.
+        def place():  # moves the ends of the pipe to 3 and 4, as --remote-debugging-pipe expects
+            # Duplicates them first, because one of them may itself be 3 or 4.
             high = os.dup(to_child), os.dup(from_child)
             os.dup2(high[0], 3)
             os.dup2(high[1], 4)
@@ -83,14 +83,14 @@ class Browser:
         self.wait_for("document.readyState == 'complete' && location.href != 'about:blank'")
 
     def hurry(self, times):
-        """From the next page on, its timers run this many times as fast."""
+        """Makes the timers of all later pages run this many times as fast."""
         self.call("Page.addScriptToEvaluateOnNewDocument", source=f"""(() => {{
             const plain = window.setTimeout;
             window.setTimeout = (run, after, ...rest) => plain(run, after / {times}, ...rest);
         }})()""")
 
     def ask(self, expression):
-        """The value of a JavaScript expression, also on a page that may run none."""
+        """The value of a JavaScript expression, also on a page whose scripts are disabled."""
         result = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in result:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
@@ -102,7 +102,7 @@ class Browser:
             try:
                 if self.ask(expression):
                     return
-            except RuntimeError:  # between two pages
+            except RuntimeError:  # while another page loads
                 pass
             if time.monotonic() > deadline:
                 raise TimeoutError(f"never true: {expression}; the page has: "
@@ -125,7 +125,7 @@ class Browser:
     def complaints(self):
         """Errors that the browser has logged since the page was opened."""
         found = []
-        self.call("Runtime.getIsolateId")  # so that the events until now are here
+        self.call("Runtime.getIsolateId")  # to receive all events until now
         for event in self.events:
             if event["method"] == "Runtime.exceptionThrown":
                 found.append(event["params"]["exceptionDetails"])

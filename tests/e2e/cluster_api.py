@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An API server that grants what a ClusterRole grants, and keeps what was asked."""
+"""An API server that grants the rules of a ClusterRole and records the requests."""
 
 import http.server
 import json
@@ -25,8 +25,8 @@ def status(code, reason):
 
 class ClusterApi(http.server.ThreadingHTTPServer):
     """HTTPS on 127.0.0.1:`port`. It has one Service, shop/web, with the NodePort
-    `node_port`; it knows every Event already, so that a client has to patch it.
-    Whoever asks without the token gets 401, for what `rules` do not grant 403."""
+    `node_port`; every Event exists already, so that a client has to patch it.
+    A request without the token gets 401, one that `rules` do not grant gets 403."""
 
     daemon_threads = True
     allow_reuse_address = True
@@ -47,7 +47,7 @@ class ClusterApi(http.server.ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     def handle_error(self, request, client_address):
-        """A guard that is ended in the middle of a request is no error here."""
+        """Ignores errors of a client that ended in the middle of a request."""
 
     def stop(self):
         self.ending.set()
@@ -94,7 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if verb != "watch":
             return self.answer(200, {"kind": "ServiceList", "apiVersion": "v1",
                                      "metadata": {"resourceVersion": "7"}, "items": [self.server.service]})
-        # As a server from before WatchList, so that the plain list is asked for, too.
+        # As a server without WatchList, so that the client also requests a plain list.
         if "sendInitialEvents" in query:
             return self.answer(422, status(422, "Invalid"))
         self.send_response(200)

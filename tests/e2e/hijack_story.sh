@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# A node with a listener that kube-proxy's rules hijack, for tests of what runs the guard there.
-# Sourced after private_node.sh, in whose namespaces it all is. The node has one cgroup
-# hierarchy, at /sys/fs/cgroup; `cgroup` is the test's own in it.
+# A node with a listener that kube-proxy's rules hijack, for tests that run the guard in a
+# package or an image. Sourced after private_node.sh, and set up in its namespaces. The node
+# has one cgroup hierarchy, at /sys/fs/cgroup; `cgroup` is the cgroup of the test.
 story=$(dirname -- "${BASH_SOURCE[0]}")
 readonly port=34567 # the NodePort in kube-proxy's dump
 readonly pod_address=10.244.1.2
@@ -17,13 +17,13 @@ fail() {
   exit 1
 }
 
-# The node has one cgroup hierarchy, as nodes have today, and a bpf file system of its own.
+# The node has one cgroup hierarchy, as current nodes have, and its own bpf file system.
 umount -l /sys/fs/cgroup
 mount -t cgroup2 none /sys/fs/cgroup
 cgroup=/sys/fs/cgroup/$(basename -- "$cgroup")
 [[ -d $cgroup ]] || fail "the test's cgroup is not at $cgroup"
 
-# The pod behind the Service, and what kube-proxy wrote for it.
+# The pod behind the Service, and the rules of kube-proxy for it.
 unshare --net /usr/bin/python3 "$story/../../scripts/lib/demo-pod.py" >"$folder/pod.log" 2>&1 &
 pod=$!
 own_netns=$(readlink /proc/self/ns/net)
@@ -44,7 +44,7 @@ printf 'the node itself\n' >"$folder/www/index.html"
 /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$folder/www" "$port" >"$folder/listener.log" 2>&1 &
 
 answer() { curl -q --noproxy '*' --silent --max-time 3 "http://127.0.0.1:$port/" | head -n 1; }
-# answers WHOM: ten times of ten.
+# answers NAME MESSAGE: expects that NAME answers ten of ten connects.
 answers() {
   local i got
   for ((i = 0; i < 10; i++)); do
@@ -54,11 +54,11 @@ answers() {
   printf '%-55s %s\n' "$2" "$1"
 }
 hijacked() { [[ $(answer) == 'pod web'* ]]; }
-wait_for 20 hijacked || fail "kube-proxy's rules do not hijack the listener, so nothing can be shown"
+wait_for 20 hijacked || fail "kube-proxy's rules do not hijack the listener, so the test shows nothing"
 answers 'pod web' "kube-proxy's rules, no guard:"
 
 
-# nothing_left: of the guard, in the kernel.
+# nothing_left: expects that no pin, table or program of the guard remains.
 nothing_left() {
   local left
   left=$(

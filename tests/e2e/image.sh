@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# image.sh SOURCE_TREE GUARD: builds the container image, twice, looks at what is in it, and has
-# it do its job.
+# image.sh SOURCE_TREE GUARD: builds the container image twice, checks its content, and runs
+# it.
 set -euo pipefail
 top=$1
 guard=$2

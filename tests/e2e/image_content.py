@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""image_content.py IMAGE.oci.tar SBOM DIGEST: what is in the image, and what must not be; and
-that the SBOM says the same."""
+"""image_content.py IMAGE.oci.tar SBOM DIGEST: checks what the image contains and must not
+contain, and that the SBOM lists the same."""
 
 import hashlib
 import io
@@ -89,7 +89,7 @@ def main(image, sbom_path, digest):
         check(package["SPDXID"] == "SPDXRef-image" or package["SPDXID"] in holders,
               f"package {package['name']} has no file in the image")
     names = {package["name"] for package in sbom["packages"]}
-    # Of each kind one: what is ours, a library, what the program is run with, what is inside the binary.
+    # One of each kind: the product, a shared library, a program that it runs, a static library.
     for name in ("nodeport-guard", "libc6", "iptables", "ca-certificates", "libabsl-dev"):
         check(name in names, f"no package {name} in the SBOM")
 

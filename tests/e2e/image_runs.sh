@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# image_runs.sh IMAGE.oci.tar DAEMONSET.yaml: the guard's job, done by the built image
-# in the container that the DaemonSet asks for: a listener that kube-proxy's rules hijack is
-# given back, and stays so when the container stops.
+# image_runs.sh IMAGE.oci.tar DAEMONSET.yaml: runs the built image in the container that the
+# DaemonSet describes. Connects to a listener that kube-proxy's rules hijack reach it again,
+# also after the container has stopped.
 set -euo pipefail
 image=$1
 daemonset=$2
@@ -28,19 +28,19 @@ guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard in the container is not ready"
 
-# It has what the manifest says, and not more.
+# The process has the privileges of the manifest and no others.
 pid=$(in_runtime state guard | sed -nE 's/.*"pid": ([0-9]+).*/\1/p')
 status=$(</proc/"$pid"/status)
 for line in "CapBnd: $capabilities" 'CapInh: 0000000000000000' 'CapAmb: 0000000000000000' \
   'NoNewPrivs: 1' 'Seccomp: 0'; do
   grep -qxF -- "${line/: /:$'\t'}" <<<"$status" || fail "the process in the container has no \"$line\""
 done
-# It may have given up some of them itself.
+# The guard may have dropped some of them itself.
 effective=$(sed -nE 's/^CapEff:\s+//p' <<<"$status")
 (((16#$effective & ~16#$capabilities) == 0)) || fail "the process has the capabilities $effective, and should $capabilities"
 awk '$5 == "/" { found = 1; if ($6 !~ /(^|,)ro(,|$)/) exit 1 } END { exit !found }' "/proc/$pid/mountinfo" ||
   fail "the container's root is not read-only"
-[[ $(readlink "/proc/$pid/exe") == /usr/sbin/nodeport-guard ]] || fail "it is not the image's binary that runs"
+[[ $(readlink "/proc/$pid/exe") == /usr/sbin/nodeport-guard ]] || fail "the container does not run the binary of the image"
 for kind in net pid mnt ipc uts cgroup; do
   same=no
   [[ $(readlink "/proc/$pid/ns/$kind") != "$(readlink "/proc/self/ns/$kind")" ]] || same=yes
@@ -49,7 +49,7 @@ for kind in net pid mnt ipc uts cgroup; do
 done
 for path in healthz readyz; do
   curl -q --noproxy '*' --silent --fail --max-time 5 "http://127.0.0.1:9829/$path" >"$folder/$path.log" ||
-    fail "/$path does not say 200"
+    fail "/$path does not return 200"
 done
 answers 'the node itself' 'The container runs:'
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kernel_matrix.sh SOURCE_TREE: what scripts/kernel-matrix makes of its guests, with a stub
-# in qemu's place: whether it uses KVM, and what the results come to.
+# kernel_matrix.sh SOURCE_TREE: tests scripts/kernel-matrix with a stub in place of qemu:
+# whether it uses KVM, and how it reports results.
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 folder=$(mktemp -d)
@@ -15,7 +15,7 @@ make_stubs "$folder/bin" ''
 tree=$folder/tree
 copy_tree "$1" "$tree"
 
-# In the place of qemu: runs the programs that the guest would. Of KVM it says what STUB_KVM says.
+# The stub of qemu runs the programs that the guest would. STUB_KVM selects how KVM fails.
 rm -- "$folder/bin/qemu-system-x86_64"
 cat >"$folder/bin/qemu-system-x86_64" <<'TEXT'
 #!/usr/bin/env bash
@@ -31,7 +31,7 @@ export STUB_KERNEL=${out##*/}
 sed -n '/^(cd /p' "$out/guest" | sed "s|/run/out|$out|" | bash -eu
 [[ ${STUB_ENDS:-} == early ]] || touch "$out/ended"
 TEXT
-# A program of tests, of which those that have "Lacking" in their names fail in 5.10.
+# A test program. Its tests with "Lacking" in their names fail on 5.10.
 cat >"$tree/build/release/tests/program" <<'TEXT'
 #!/usr/bin/env bash
 set -euo pipefail
@@ -79,8 +79,8 @@ chmod +x -- "$folder/bin/qemu-system-x86_64" "$tree/build/release/tests/program"
 printf '# A comment.\n\n5.10  FAKE  */Fake.Lacking/*\n' >"$tree/scripts/lib/kernel-lacks"
 touch -- "$folder/kvm"
 
-# check STATUS VARIABLE... -- ARGUMENT...: runs it; the lines of standard input are patterns of lines
-# of its output.
+# check STATUS VARIABLE... -- ARGUMENT...: runs kernel-matrix, and expects that each pattern on
+# standard input matches a line of its output.
 check() {
   local expected=$1 variables=() pattern status=0
   shift
@@ -106,7 +106,7 @@ check() {
   }
 }
 
-# accelerations EXPECTED: of the machines that were started.
+# accelerations EXPECTED: expects the accelerators of the machines that were started.
 accelerations() {
   local got
   got=$(paste -sd ' ' "$folder/accelerations")
@@ -116,7 +116,7 @@ accelerations() {
   }
 }
 
-# A KVM whose guests print nothing is tried once. What a kernel lacks is no failure.
+# If a guest prints nothing with KVM, KVM is not tried again. Lacking features are no failure.
 check 0 NPG_VM_KVM="$folder/kvm" NPG_VM_PATIENCE=1 STUB_KVM=silent -- 5.10 6.1 <<TEXT
 The guests run in emulation, which is ten times slower: $folder/kvm is there, but with it a guest printed nothing in 1 s
 5.10.0-99-amd64: [0-9]+ s: suite: 4 of 4 tests, ended
@@ -150,7 +150,7 @@ kernel-matrix: 6.1.0-98-amd64: ended early; its console:
 6.1.0-98-amd64 +suite +0 passed, DID NOT END \(1 tests\)
 TEXT
 
-# A filter chooses; with one, a declaration whose tests are not chosen is not wrong.
+# With a filter, a line of kernel-lacks may match no chosen test.
 check 0 -- 5.10 -- '*One*:Plain.*' <<TEXT
 5.10.0-99-amd64 +suite +2 passed
 TEXT

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rendered manifests must be: each function yields the faults it finds, as
-text. `facts` is what they are held to: the binary, deploy/README.md, VERSION and
-the systemd unit."""
+"""Rules for rendered manifests: each function yields the faults that it finds, as text.
+`facts` has the data to compare with: the binary, deploy/README.md, VERSION and the
+systemd unit."""
 
 import functools
 import json
@@ -70,7 +70,7 @@ def containers_of(documents):
 
 
 def some(schema=None, **names):
-    """An object with these members and no others: a typing error is one."""
+    """An object with these members and no others, so that a typing error is a fault."""
     return {"type": "object", "additionalProperties": False, "properties": names} | (schema or {})
 
 
@@ -162,7 +162,7 @@ SCHEMAS = {
 
 @functools.cache
 def schema_errors(kind, text):
-    """Of the document that `text` is. Nearly all of a manifest's documents are in others, too."""
+    """The faults of one document. Cached, because nearly all documents occur in several manifests."""
     errors = jsonschema.Draft202012Validator(SCHEMAS.get(kind, {})).iter_errors(json.loads(text))
     return [f"{'.'.join(map(str, error.absolute_path))}: {error.message}" for error in errors]
 
@@ -185,7 +185,7 @@ def structure(documents, facts):
     if len(set(names)) != len(names):
         yield f"two have one name: {names}"
     daemon_set = one(documents, "DaemonSet")
-    # The selector cannot be changed: whatever it is, all must have the same.
+    # The selector of a DaemonSet is immutable, so all overlays must have the same.
     template = daemon_set["spec"]["template"]
     for labels in (daemon_set["spec"]["selector"]["matchLabels"], template["metadata"]["labels"]):
         if labels != {APP_LABEL: NAME}:
@@ -202,7 +202,7 @@ def structure(documents, facts):
 
 
 def pod(documents, facts):
-    """What a pod of every overlay must be."""
+    """The settings of the pod, equal in every overlay."""
     daemon_set = one(documents, "DaemonSet")
     spec = daemon_set["spec"]["template"]["spec"]
     unload = spec["containers"][0]["args"][0] == "unload"
@@ -243,7 +243,7 @@ def pod(documents, facts):
 
 
 def mounts(documents, facts):
-    """Each volume is mounted where it is on the node, and README.md says why."""
+    """Each volume is mounted at its path on the node, and README.md gives the reason."""
     volumes = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in pod_of(documents)["volumes"]}
     for container in containers_of(documents):
         mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
@@ -255,7 +255,7 @@ def mounts(documents, facts):
 
 
 def rights(documents, facts, privileged, components):
-    """Capabilities and what else a container may do."""
+    """Capabilities and other privileges of a container."""
     if not facts.capabilities == facts.unit_capabilities == facts.code_capabilities:
         yield (f"README.md has {facts.capabilities}, the systemd unit {facts.unit_capabilities}, "
                f"capabilities.h {facts.code_capabilities}")
@@ -285,7 +285,7 @@ def rights(documents, facts, privileged, components):
 
 
 def commands(documents, facts):
-    """Image, arguments and environment, against the binary's own help."""
+    """Image, arguments and environment, compared with the help of the binary."""
     for container in containers_of(documents):
         name, (command, *arguments) = container["name"], container["args"]
         if container["image"] != f"{NAME}:{facts.version}":
@@ -301,14 +301,14 @@ def commands(documents, facts):
             flag = "--" + variable["name"].removeprefix("NODEPORT_GUARD_").lower().replace("_", "-")
             if variable["name"].startswith("NODEPORT_GUARD_") and flag not in facts.flags[command]:
                 yield f"{name}: {command} has no flag {flag} for {variable['name']}"
-            # kubelet puts in only what stands before.
+            # kubelet expands only variables that are defined before.
             for used in set(re.findall(r"\$\(([^)]*)\)", variable.get("value", ""))) - before:
                 yield f"{name}: {variable['name']} uses {used}, which is not set before it"
             before.add(variable["name"])
 
 
 def scraping(documents, facts):
-    """Where there is a PodMonitor, the pod has what it asks for."""
+    """The pod has the ports and labels that a PodMonitor refers to."""
     del facts
     for monitor in (document for document in documents if document["kind"] == "PodMonitor"):
         container = pod_of(documents)["containers"][0]
@@ -334,7 +334,7 @@ def scraping(documents, facts):
 
 
 def faults(documents, facts, privileged, components):
-    """Of all checks; what one of them cannot even read is a fault, too."""
+    """The faults of all checks. A document that a check cannot read is a fault, too."""
     found = []
     for check in (structure, pod, mounts, commands, scraping, rights):
         more = (privileged, components) if check is rights else ()

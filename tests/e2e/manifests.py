@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
 """manifests.py GUARD SOURCE_TREE FOLDER CGROUP RENDERER...: renders every base, overlay
-and component, holds them to the binary and the documents, and runs the binary as
-each of them says, beside an API server that grants what their ClusterRole does.
+and component, compares them with the binary and the documents, and runs the binary as
+each of them specifies, with an API server that grants the rules of their ClusterRole.
 
 Runs on a private node (manifests.sh), which is all that is guarded: CGROUP, in
 place of the root. FOLDER has the API server's key and token, and pod.procs."""
@@ -31,17 +31,17 @@ GUARD, TOP, FOLDER, CGROUP, *RENDERER = sys.argv[1:]
 TOP, FOLDER = pathlib.Path(TOP), pathlib.Path(FOLDER)
 DEPLOY = TOP / "deploy"
 API_PORT, NODE_PORT = 6443, 33589
-# The node's addresses (manifests.sh), and what it tells a pod of itself.
+# The addresses of the node (manifests.sh), and the fields of the downward API.
 HOST_IP, HOST_IPV6 = "192.0.2.10", "2001:db8::10"
 FIELDS = {"spec.nodeName": "worker-1", "status.hostIP": HOST_IP}
 SECRETS = pathlib.Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PINS = pathlib.Path("/sys/fs/bpf/nodeport-guard")
-# What the guard then says of itself: mode and scope.
+# The mode and the scope that the guard must report.
 MEANT = {"overlays/observe": ("observe", "loopback"), "overlays/local-scope": ("enforce", "local"),
          "all together": ("observe", "loopback")}
 APPARMOR_ALONE, APPARMOR_UNINSTALL = "enforce, apparmor-field", "enforce, apparmor-field, uninstall"
 ON_IPV6 = "monitoring, on an IPv6 address"
-# Without it a controller runs, too, on a kernel from 5.11 on.
+# The controller does not need it on Linux 5.11 or later.
 MAY_LACK = {"SYS_RESOURCE"}
 
 
@@ -59,7 +59,7 @@ def render(folder):
 
 
 def composed(name, resources, components):
-    """An overlay as a cluster would have it, beside the ones that are shipped."""
+    """An overlay as an administrator would write it, beside the shipped ones."""
     folder = FOLDER / "deploy" / "test" / name
     folder.mkdir(parents=True)
     (folder / "kustomization.yaml").write_text(yaml.safe_dump({
@@ -69,7 +69,7 @@ def composed(name, resources, components):
 
 
 def variants():
-    """name → documents, whether it is privileged, its components."""
+    """name → documents, whether it is privileged, components."""
     shutil.copytree(DEPLOY, FOLDER / "deploy")
     components = sorted(path.parent.name for path in (DEPLOY / "components").glob("*/kustomization.yaml"))
     overlays = sorted(path.parent.name for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
@@ -95,12 +95,12 @@ def variants():
 
 
 def check_a_registry():
-    """The folder of deploy/README.md, as it is when the guard is taken off: every image is the registry's."""
+    """Expects that all images of the example in deploy/README.md, with uninstall, are the registry's."""
     folder = composed("my-cluster", ["overlays/observe"], ["monitoring", "uninstall"])
     blocks = re.findall(r"^```yaml\n(.*?)^```$", (DEPLOY / "README.md").read_text(encoding="utf-8"), re.M | re.S)
     told = {}
     for block in map(yaml.safe_load, blocks):
-        # One that begins with a list goes on with the patches.
+        # A block that begins with a list continues the patches.
         for name, value in ({"patches": block} if isinstance(block, list) else block).items():
             told[name] = told.get(name, []) + value if name == "patches" else value
     assert told["components"][-1] == "../components/uninstall", told
@@ -119,7 +119,7 @@ def check_a_registry():
             fail(f"deploy/README.md: its patch gives the {kind} no label of a release")
 
 
-# That each rule can fail: one change of a manifest for each of them, which is to be found.
+# Changes of a manifest, at least one for each rule, that the rules must find.
 
 def containers(documents):
     return rules.pod_of(documents)["containers"]
@@ -222,7 +222,7 @@ def check_the_rules(documents, facts, components, changes):
         apply(wrong)
         found = rules.faults(wrong, facts, False, components)
         if not any(expected in fault for fault in found):
-            fail(f"a changed manifest passes; a fault with \"{expected}\" was expected, there are {found}")
+            fail(f"a changed manifest passes; expected a fault with \"{expected}\", found {found}")
 
 
 # Running, as kubelet would run the container.
@@ -239,14 +239,14 @@ def environment(container):
 
 @functools.cache
 def obtainable(capabilities):
-    """Those of them that this machine's own root has; in a container it may lack some."""
+    """Those that root has on this machine, which may be a container that lacks some."""
     have = subprocess.run(["setpriv", "--dump"], check=True, text=True, stdout=subprocess.PIPE).stdout
     bounding = re.search(r"^Capability bounding set: (.*)$", have, re.M)[1].split(",")
     lacking = [name for name in capabilities if name.lower() not in bounding]
     if not MAY_LACK.issuperset(lacking):
-        fail(f"root lacks {', '.join(lacking)} on this machine: no container can have what the manifests give it")
+        fail(f"root lacks {', '.join(lacking)} on this machine: no container can have the capabilities of the manifests")
     if lacking:
-        print(f"  (root lacks {', '.join(lacking)} on this machine: what follows ran without)")
+        print(f"  (root lacks {', '.join(lacking)} on this machine: the containers run without)")
     return [name.lower() for name in capabilities if name not in lacking]
 
 
@@ -262,7 +262,7 @@ def in_container(container, command):
 
 
 def token_of(pod):
-    """As kubelet mounts it, or does not."""
+    """Puts the token where kubelet mounts it, if the pod has one."""
     shutil.rmtree(SECRETS, ignore_errors=True)
     if pod["automountServiceAccountToken"]:
         SECRETS.mkdir(parents=True)
@@ -271,7 +271,7 @@ def token_of(pod):
 
 
 def get(host, port, path):
-    """The status code, and what it says; 0 when nobody answers."""
+    """The status code and the body; 0 and the error without an answer."""
     connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
         connection.request("GET", path)
@@ -284,7 +284,7 @@ def get(host, port, path):
 
 
 def await_probe(name, container, process, seconds):
-    """Until the probe succeeds, as kubelet asks it."""
+    """Sends the probe as kubelet does, until it succeeds."""
     request = container[name]["httpGet"]
     where = (request.get("host", FIELDS["status.hostIP"]), request["port"], request["path"])
     deadline = time.monotonic() + seconds
@@ -293,7 +293,7 @@ def await_probe(name, container, process, seconds):
         if 200 <= code < 400:
             return
         if process.poll() is not None or time.monotonic() > deadline:
-            fail(f"{name}: {where} answers {code}, {text}; the container (exit status {process.poll()}) said:\n"
+            fail(f"{name}: {where} answers {code}, {text}; output of the container (exit status {process.poll()}):\n"
                  + container_log())
         time.sleep(0.1)
 
@@ -314,14 +314,14 @@ def end(process, pod):
 
 
 def start(container):
-    # Closed with this function: the child has a descriptor of its own.
+    # Closed at the end of this function; the child has its own descriptor.
     with open(FOLDER / "container.log", "w", encoding="utf-8") as log:
         return subprocess.Popen(in_container(container, [GUARD, *container["args"]]),
                                 env=environment(container), stdout=log, stderr=log)
 
 
 def run(documents, meant, until):
-    """Starts the container, asks every probe and port, and ends it."""
+    """Starts the container, sends every probe and a request to every port, and ends it."""
     pod, container = rules.pod_of(documents), containers(documents)[0]
     token_of(pod)
     process = start(container)
@@ -339,7 +339,7 @@ def run(documents, meant, until):
             code, text = get(at.get("host", FIELDS["status.hostIP"]), at["port"], path)
             if code != 200 or "nodeport_guard_ready 1" not in text:
                 fail(f"{path} answers {code}: {text}")
-        # As `kubectl exec` would start it.
+        # Starts the command as `kubectl exec` does.
         status = json.loads(subprocess.run(
             in_container(container, [GUARD, "status", "-o", "json"]), env=environment(container),
             stdout=subprocess.PIPE, check=False).stdout)
@@ -351,7 +351,7 @@ def run(documents, meant, until):
         deadline = time.monotonic() + 60
         while not until():
             if time.monotonic() > deadline or process.poll() is not None:
-                fail(f"60 s were not enough for {until.__doc__}; the container said:\n"
+                fail(f"60 s were not enough for {until.__doc__}; output of the container:\n"
                      + container_log())
             time.sleep(0.1)
         end(process, pod)
@@ -359,12 +359,12 @@ def run(documents, meant, until):
         if process.poll() is None:
             process.kill()
     if not PINS.is_dir():
-        fail("the end of the controller has taken the guard off the node")
+        fail("the end of the controller removed the guard from the node")
     return container_log()
 
 
 def uninstall(documents):
-    """The init container, then the one that waits; the node is clean, and stays so."""
+    """Runs the init container, then the one that waits, and expects a clean node."""
     pod = rules.pod_of(documents)
     token_of(pod)
     for container in pod["initContainers"]:
@@ -403,7 +403,7 @@ def main():
     check_the_rules(made["base"][0], facts, [], CHANGES)
     check_the_rules(made["components/monitoring"][0], facts, ["monitoring"], MONITORING_CHANGES)
     check_the_rules(made[APPARMOR_UNINSTALL][0], facts, ["apparmor-field", "uninstall"], APPARMOR_CHANGES)
-    print(f"{len(made)} manifests are as they must be; "
+    print(f"{len(made)} manifests are correct; "
           f"{len(CHANGES + MONITORING_CHANGES + APPARMOR_CHANGES)} changed ones are refused.")
 
     check_a_registry()
@@ -412,19 +412,19 @@ def main():
         fail("the ClusterRole is not the same everywhere")
     api = cluster_api.ClusterApi(API_PORT, FOLDER / "ca.crt", FOLDER / "key.pem",
                                  (FOLDER / "token").read_text(encoding="utf-8"), role["base"], NODE_PORT)
-    # `get` is there for people.
+    # The guard does not use `get`: it is for users of its account.
     expected = api.granted - {("", "services", "get")}
     ran = []
     with socket.create_server(("127.0.0.1", NODE_PORT)):
         for name, (documents, *_) in made.items():
-            # A component is run in the one that has them all.
-            # AppArmor is nothing that it could be run with here.
+            # A component runs in the variant that has all of them. The variant with the
+            # AppArmor field cannot run here.
             if containers(documents)[0]["args"][0] != "run" or name.startswith("components/") \
                     or name == APPARMOR_ALONE:
                 continue
 
             def asked_for_everything():
-                """the verbs that the ClusterRole grants to be asked for"""
+                """requests with all verbs that the ClusterRole grants"""
                 return api.refused or expected <= api.asked
             FIELDS["status.hostIP"] = HOST_IPV6 if name == ON_IPV6 else HOST_IP
             log = run(documents, MEANT.get(name, ("enforce", "loopback")), asked_for_everything)
@@ -432,9 +432,9 @@ def main():
                 fail(f"{name}: the guard asks for {api.refused}, which the ClusterRole does not grant")
             adopted = re.search(r"event=ready.* adopted=(\w+)", log)
             if not adopted or adopted[1] != ("true" if ran else "false"):
-                fail(f"{name}: does not go on with the guard that is there:\n{log}")
+                fail(f"{name}: does not adopt the guard that is loaded:\n{log}")
             ran.append(name)
-            print(f"  {name}: probes and /metrics answer; ended, and the guard is still there")
+            print(f"  {name}: probes and /metrics answer; the guard stays after the container ends")
     if api.asked != expected:
         fail(f"asked for {api.asked}, granted {api.granted}")
     print(f"{len(ran)} containers ran; the guard asks for all that its ClusterRole grants but get, and no more.")
@@ -443,7 +443,7 @@ def main():
                if containers(documents)[0]["args"][0] == "unload" and not name.startswith("components/")
                and uninstall(documents) is None]
     if not removed:
-        fail("no overlay takes the guard off")
+        fail("no overlay removes the guard")
     print(f"{'; '.join(removed)}: the node is clean, and the pod waits.")
     api.stop()
 

@@ -1,19 +1,19 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# manifests.sh GUARD SOURCE_TREE: holds what deploy/ renders to the binary, on a
-# private node that looks to the guard as a real one does to its pod.
+# manifests.sh GUARD SOURCE_TREE: compares the manifests of deploy/ with the binary, on a
+# private node that looks to the guard as a real node does to a pod.
 set -euo pipefail
 top=$2
 
-# Before the network is a private one: it may have to be fetched.
+# kubectl may have to be downloaded, so this comes before the private network.
 NPG_KUBECTL=${NPG_KUBECTL:-$("$top/scripts/lib/kubectl" "$top/build/kubectl")}
 export NPG_KUBECTL
 
 # shellcheck source=tests/e2e/private_node.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
 
-# The node's mounts as a pod has them; it is in a cgroup of the test, with a cgroup
-# namespace of its own. That cgroup is all that is guarded.
+# The mounts of the node as a pod has them. The pod is in the cgroup of the test, with its own
+# cgroup namespace, and only that cgroup is guarded.
 mkdir "$folder/node" "$cgroup/pod"
 mount --bind "$cgroup" "$folder/node"
 mount --bind "${cgroup%/*}" /sys/fs/cgroup

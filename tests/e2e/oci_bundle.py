@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """oci_bundle.py IMAGE.oci.tar DAEMONSET.yaml BUNDLE HOSTPATH=PATH... -- ARGUMENT...
 
-Unpacks the image into BUNDLE/rootfs, and writes the BUNDLE/config.json with which kubelet and
-containerd would start the DaemonSet's container: privileges, mounts and namespaces are those of
-the manifest. PATH is where the node's HOSTPATH is here; the ARGUMENTs replace those of the
-manifest when they begin with a subcommand, and follow them otherwise. Prints the capabilities.
+Unpacks the image into BUNDLE/rootfs, and writes BUNDLE/config.json as kubelet and containerd
+would for the container of the DaemonSet: privileges, mounts and namespaces are those of the
+manifest. PATH replaces HOSTPATH of the node. The ARGUMENTs replace those of the manifest if they
+begin with a subcommand, and follow them otherwise. Prints the capabilities.
 """
 
 import io
@@ -16,13 +16,13 @@ import tarfile
 
 import yaml
 
-# What containerd hides from a container that is not privileged.
+# The paths that containerd hides from a container that is not privileged.
 MASKED = ["/proc/acpi", "/proc/asound", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/sched_debug",
           "/proc/scsi", "/proc/timer_list", "/proc/timer_stats", "/sys/firmware"]
 READ_ONLY = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
-# Without it a controller runs, too, on a kernel from 5.11 on. It gets every other one, or this
-# would not be the container of the manifest.
+# The controller does not need it on Linux 5.11 or later. All others must be available, so that
+# the container is that of the manifest.
 MAY_LACK = {"SYS_RESOURCE"}
 
 # The numbers of linux/capability.h.
@@ -77,7 +77,7 @@ def main(image, daemonset, bundle, *rest):
         elif name not in MAY_LACK:
             sys.exit(f"oci_bundle: this machine's own root lacks CAP_{name}: no container can have it here")
         else:
-            print(f"this machine's own root lacks CAP_{name}: the container goes without", file=sys.stderr)
+            print(f"this machine's root lacks CAP_{name}: the container runs without it", file=sys.stderr)
 
     volumes = {volume["name"]: volume["hostPath"]["path"] for volume in pod["volumes"] if "hostPath" in volume}
     mounts = [
@@ -112,7 +112,7 @@ def main(image, daemonset, bundle, *rest):
             "mounts": mounts,
             "linux": {
                 "cgroupsPath": os.environ["OCI_CGROUP"],
-                # No network and no pid namespace: the node's.
+                # No network and no pid namespace of its own: those of the node.
                 "namespaces": [{"type": kind} for kind in ("mount", "ipc", "uts", "cgroup")],
                 "maskedPaths": MASKED,
                 "readonlyPaths": READ_ONLY,

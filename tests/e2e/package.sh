@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# package.sh SOURCE_TREE BUILD_FOLDER: builds the Debian package, which lintian checks, and has it
-# installed, run, upgraded, removed and purged in a Debian of its release. The one for Debian 13
-# too, when scripts/package --release trixie has made it, or with NPG_PACKAGE_TRIXIE=1, which
-# makes it.
+# package.sh SOURCE_TREE BUILD_FOLDER: builds the Debian package, which lintian checks, and
+# installs, runs, upgrades, removes and purges it in a Debian of its release. Does the same with
+# the package for Debian 13 if scripts/package --release trixie has made it; with
+# NPG_PACKAGE_TRIXIE=1 makes it.
 set -euo pipefail
 build=$2
 # shellcheck source=scripts/lib/common.sh
@@ -26,14 +26,14 @@ if [[ $(host_release) != trixie ]]; then
   made=("$top"/build/package/trixie/nodeport-guard_*.deb)
   trixie=${made[0]:-}
   if [[ -z $trixie ]]; then
-    printf 'Debian 13: not looked at, there is no package in build/package/trixie (scripts/package --release trixie)\n'
+    printf 'Debian 13: skipped, no package in build/package/trixie (make one with scripts/package --release trixie)\n'
   else
     mapfile -t wanted < <(dpkg-deb --field "$trixie" Depends Recommends |
       sed -E 's/^[A-Za-z-]+: //; s/ \([^)]*\)//g; s/ \|[^,]*//g' | tr -d ' ' | tr ',' '\n')
     own=$(dpkg-deb --field "$folder"/nodeport-guard_*.deb Version)
     version=$(dpkg-deb --field "$trixie" Version)
     [[ ${#made[@]} -eq 1 && ${version%+deb*} == "${own%+deb*}" ]] || {
-      printf 'FAILED: build/package/trixie has %s, and this tree is %s; scripts/package --release trixie makes that\n' \
+      printf 'FAILED: build/package/trixie has %s, but this tree is %s; make it with scripts/package --release trixie\n' \
         "${made[*]##*/}" "${own%+deb*}" >&2
       exit 1
     }

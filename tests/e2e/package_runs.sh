@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# package_runs.sh PACKAGE.deb ROOT.tar: the life of the package in the Debian of the tar: installed,
-# does the guard's job, is upgraded, removed and purged.
+# package_runs.sh PACKAGE.deb ROOT.tar: installs the package in the Debian of the tar, runs the
+# guard, upgrades, removes and purges the package.
 set -euo pipefail
 package=$1
 tar=$2
@@ -11,8 +11,8 @@ source "$here/private_node.sh"
 # shellcheck source=tests/e2e/hijack_story.sh
 source "$here/hijack_story.sh"
 
-# The guarded cgroup is one below, and the guard itself outside of it: its self-probe has to
-# start something in there.
+# The guarded cgroup is a child, and the guard runs outside of it, so that its self-probe has to
+# start a process in there.
 outside=$cgroup
 cgroup=$cgroup/guarded
 mkdir "$cgroup"
@@ -29,18 +29,19 @@ cp -- "$package" "$root/package.deb"
 inside() { chroot "$root" env PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$@"; }
 release="Debian $(sed -nE 's/^VERSION_ID="(.*)"/\1/p' "$root/etc/os-release")"
 
-# What is there, but for the books that dpkg keeps.
+# All files but the records of dpkg.
 files() {
   find "$root" -xdev \( -path "$root/run/asked" -o -path "$root/var/lib/dpkg" -o -path "$root/var/log" -o -path "$root/var/cache" -o \
     -path "$root/etc/ld.so.cache" \) -prune -o -print | sort
 }
 installer() { inside dpkg "$@" >"$folder/dpkg.log" 2>&1 || fail "dpkg $* failed in $release"; }
 
-# Stands for systemd, which cannot run here: what the package asks of it is in the log.
+# A stub of systemctl, because systemd cannot run here. It logs the calls of the package.
 mkdir -p "$root/run/systemd/system"
 printf '#!/bin/sh\necho "systemctl $*" >>/run/asked\n' >"$root/usr/bin/systemctl"
 chmod 755 "$root/usr/bin/systemctl"
-# asked WORDS WHEN [no]: did the package ask for it (not) since the last time it was looked at?
+# asked WORDS WHEN [no]: expects that the package called (did not call) systemctl with WORDS since
+# the log was last cleared.
 asked() {
   local found=yes
   grep -qE -- "systemctl .*\<$1\>.*nodeport-guard" "$root/run/asked" || found=no
@@ -56,24 +57,24 @@ installer --install /package.deb
 for what in enable start restart try-restart; do asked "$what" 'installed' no; done
 for path in /usr/bin/nodeport-guard /usr/share/man/man8/nodeport-guard.8.gz /etc/default/nodeport-guard \
   /usr/share/bash-completion/completions/nodeport-guard /usr/share/zsh/vendor-completions/_nodeport-guard; do
-  # Manual pages may be left out by the root's dpkg: in the package they must be.
+  # The dpkg of the root may omit manual pages, but the package must have them.
   inside dpkg --listfiles nodeport-guard | grep -qxF -- "$path" || fail "$path is not in the package"
 done
 unit=$(inside dpkg --listfiles nodeport-guard | grep '/systemd/system/nodeport-guard.service$') ||
   fail "no unit in the package"
 if ! systemd-analyze verify --man=no --recursive-errors=no --root="$root" "$unit" >"$folder/verify.log" 2>&1 ||
   [[ -s $folder/verify.log ]]; then
-  fail "systemd-analyze finds fault with the unit"
+  fail "systemd-analyze finds errors in the unit"
 fi
 [[ -z $(find "$root/etc" -path "*/systemd/*" -name 'nodeport-guard*') ]] || fail "the unit was enabled"
 version=$(dpkg-deb --field "$package" Version)
 [[ $(inside nodeport-guard version | head -n 1) == "nodeport-guard $(sed -E 's/-1\+deb.*//; s/~/-/' <<<"$version")" ]] ||
-  fail "the binary is of another version than the package"
+  fail "the versions of binary and package differ"
 answers 'pod web' "$release: installed, not started:"
 
-# As systemd reads it, which is not as a shell would.
+# In the syntax of systemd, which differs from that of a shell.
 printf 'NODEPORT_GUARD_CGROUP="%s"\nOTHER=a b\n' "$cgroup" >>"$root/etc/default/nodeport-guard"
-# With the rights that the unit leaves it, and told to say when it is ready, as by systemd.
+# Runs the guard with the privileges of the unit, and a service manager to notify, as systemd does.
 /usr/bin/python3 -c 'import socket, sys
 manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 manager.bind(sys.argv[1])
@@ -92,18 +93,18 @@ wait_for 60 guard_has_answered || true
 grep -q 'ready: ' "$folder/guard.log" || fail "the guard of the package is not ready"
 wait "$manager"
 rm -- "$root/run/manager"
-grep -qxF 'READY=1' "$folder/told.log" || fail "the guard has not told its service manager that it is ready"
+grep -qxF 'READY=1' "$folder/told.log" || fail "the guard did not notify its service manager that it is ready"
 grep -qE '^Seccomp:\s+2$' "/proc/$guard_pid/status" || fail "the guard runs without the unit's filter of system calls"
 answers 'the node itself' "$release: it runs:"
-# What needs clone3(2) and open_by_handle_at(2).
-said_by_guard() {
+# The self-probe needs clone3(2), the name of the cgroup open_by_handle_at(2).
+guard_reports() {
   local said
   said=$(curl -q --noproxy '*' --silent --fail --max-time 5 "http://127.0.0.1:9829/$1") && grep -qF -- "$2" <<<"$said"
 }
-probed() { said_by_guard metrics 'nodeport_guard_self_probe_success 1'; }
-wait_for 20 probed || fail "the self-probe does not work with the rights of the unit"
-said_by_guard api/v1/status "\"$cgroup\"" || fail "the guard does not know the name of its cgroup"
-! grep -E ' (warn|error|warning)' "$folder/guard.log" || fail "the guard complains"
+probed() { guard_reports metrics 'nodeport_guard_self_probe_success 1'; }
+wait_for 20 probed || fail "the self-probe does not work with the privileges of the unit"
+guard_reports api/v1/status "\"$cgroup\"" || fail "the guard does not know the name of its cgroup"
+! grep -E ' (warn|error|warning)' "$folder/guard.log" || fail "the guard logged a warning or an error"
 kill "$guard_pid"
 wait "$guard_pid" || fail "the guard ended with $?"
 
@@ -118,7 +119,7 @@ installer --remove nodeport-guard
 asked stop 'removed'
 nothing_left
 answers 'pod web' "$release: removed:"
-[[ -e $root/etc/default/nodeport-guard ]] || fail "remove has taken the configuration too"
+[[ -e $root/etc/default/nodeport-guard ]] || fail "remove deleted the configuration"
 installer --purge nodeport-guard
 files >"$folder/after"
-diff "$folder/before" "$folder/after" >"$folder/diff.log" || fail "purge leaves something, or takes too much"
+diff "$folder/before" "$folder/after" >"$folder/diff.log" || fail "purge leaves files, or deletes too many"

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# For tests that run a guard and talk to it over HTTP. Sourced with the test's
-# own arguments; goes on in network, mount and pid namespaces of the test's
-# own, in a cgroup that is guarded, with a bpffs. What is started there ends with
-# the script, and nothing stays, however that ends.
+# For tests that run a guard and use its HTTP server. Sourced with the arguments of the test, and
+# runs it again in its own network, mount and pid namespaces, in a guarded cgroup, with a bpffs.
+# All processes end with the script, and nothing remains, however the script ends.
 #
 # Sets `guard` (the first argument), `folder` and `guard_paths`.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
@@ -18,7 +17,7 @@ if [[ -z ${NPG_PRIVATE_NODE:-} ]]; then
   folder=${TMPDIR:-/tmp}/$name
   cgroup=$cgroup_root/$name
   clear=$(dirname -- "${BASH_SOURCE[0]}")/../../scripts/lib/demo-clear
-  # Clears away when this shell's end of the pipe closes: also when it is killed.
+  # Cleans up when this shell's end of the pipe closes, also when the shell is killed.
   exec {alive}> >(exec setsid "$clear" "$cgroup" "$folder")
   clearing=$!
   status=0
@@ -43,18 +42,18 @@ mount -t tmpfs tmpfs "$folder"
 mkdir "$folder/bpf"
 mount -t bpf none "$folder/bpf"
 
-# It is ready, or has ended.
+# Whether the guard is ready or has ended.
 guard_has_answered() {
   grep -qs 'ready: ' "$folder/guard.log" || ! kill -0 "$guard_pid" 2>/dev/null
 }
 
-# start_guard ARGUMENT...: in the background, until it is ready; sets guard_pid.
+# start_guard ARGUMENT...: starts the guard and waits until it is ready; sets guard_pid.
 start_guard() {
   "$guard" run "${guard_paths[@]}" "$@" 2>"$folder/guard.log" &
   guard_pid=$!
   wait_for 60 guard_has_answered || true
   grep -qs 'ready: ' "$folder/guard.log" || {
-    printf 'FAILED: the guard is not ready; it says:\n' >&2
+    printf 'FAILED: the guard is not ready; its log:\n' >&2
     cat -- "$folder/guard.log" >&2
     exit 1
   }

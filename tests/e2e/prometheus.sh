@@ -21,7 +21,7 @@ fail() {
 
 fetch() { curl -q --noproxy '*' --silent --fail --max-time 5 "$@"; }
 
-# value QUERY: of its first sample; fails when there is none.
+# value QUERY: prints the value of the first sample; fails without one.
 value() {
   fetch --get --data-urlencode "query=$1" "http://$prometheus/api/v1/query" |
     /usr/bin/python3 -c 'import json, sys; print(json.load(sys.stdin)["data"]["result"][0]["value"][1])'
@@ -29,7 +29,7 @@ value() {
 
 is() { [[ $(value "$1") == "$2" ]]; }
 
-# alert NAME STATE [LABEL=VALUE]...: is there such an alert?
+# alert NAME STATE [LABEL=VALUE]...: whether there is such an alert.
 alert() {
   fetch "http://$prometheus/api/v1/alerts" | /usr/bin/python3 -c '
 import json, sys
@@ -41,7 +41,7 @@ sys.exit(not any(alert["state"] == state and wanted.items() <= alert["labels"].i
 
 no_alert() { ! alert "$1" pending && ! alert "$1" firing; }
 
-# Every rule has been evaluated, and none in vain.
+# Whether every rule has been evaluated without an error.
 rules_are_well() {
   fetch "http://$prometheus/api/v1/rules" | /usr/bin/python3 -c '
 import json, sys
@@ -49,7 +49,7 @@ rules = [r for g in json.load(sys.stdin)["data"]["groups"] for r in g["rules"]]
 sys.exit(not (rules and all(r["health"] == "ok" for r in rules)))'
 }
 
-# What is waited for fails, and says so, until it is there.
+# Hides the errors of a command that fails until its condition holds.
 quietly() { "$@" >/dev/null 2>&1; }
 
 connects() {
@@ -69,7 +69,7 @@ scrape_configs:
   static_configs: [{targets: ['127.0.0.1:9829'], labels: {node: worker-1}}]
 YAML
 
-# The host's listener that has the port of a NodePort.
+# A listener of the host on the port of a NodePort.
 /usr/bin/python3 -m http.server --bind 127.0.0.1 --directory "$folder/www" "$port" \
   >"$folder/listener.log" 2>&1 &
 wait_for 20 quietly connects || fail "the listener does not answer"
@@ -79,12 +79,12 @@ prometheus --config.file="$folder/prometheus.yaml" --storage.tsdb.path="$folder/
 
 wait_for 60 quietly is 'up{job="nodeport-guard"}' 1 || fail "Prometheus does not scrape the guard"
 wait_for 30 quietly is 'sum(nodeport_guard_conflicts{state="exempted"})' 1 ||
-  fail "the conflict is not seen"
+  fail "the conflict is not in the metrics"
 wait_for 30 quietly is nodeport_guard_self_probe_success 1 || fail "the self-probe does not succeed"
 wait_for 30 quietly rules_are_well || fail "a rule could not be evaluated"
 printf 'Prometheus scrapes the guard and evaluates its alerts.\n'
 
-# What was counted before it looked first is no increase to it.
+# Prometheus sees no increase in what was counted before its first scrape.
 connects
 wait_for 30 quietly alert NodePortGuardConflictExempted firing node=worker-1 port="$port" \
   protocol=tcp listener=127.0.0.1 || fail "an exempted conflict raises no alert"
@@ -100,5 +100,5 @@ wait_for 30 quietly alert NodePortGuardControllerDown pending node=worker-1 ||
   fail "a killed controller raises no alert"
 printf 'A killed controller raises NodePortGuardControllerDown.\n'
 if grep -E 'Error on ingesting|append failed|Evaluating rule failed' "$folder/prometheus.log"; then
-  fail "Prometheus complains"
+  fail "Prometheus logged an error"
 fi

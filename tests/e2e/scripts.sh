@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# scripts.sh FOLDER: what the scripts say when they are asked, misused, or
-# on a system that lacks what they need.
+# scripts.sh FOLDER: the messages of the scripts for --help, for wrong arguments, and on a system
+# that lacks what they need.
 set -euo pipefail
 scripts=$1
 folder=$(mktemp -d)
 trap 'rm -rf -- "$folder"' EXIT
 
-# check STATUS PATTERN COMMAND...: exit status, and a line of output.
+# check STATUS PATTERN COMMAND...: expects the exit status and a matching line of output.
 check() {
   local expected=$1 pattern=$2 status=0
   shift 2
@@ -20,7 +20,7 @@ check() {
   fi
 }
 
-# check_line: the same, and that line is all it says.
+# check_line: the same, and expects no other line.
 check_line() {
   check "$@"
   [[ $(wc -l <"$folder/output") -eq 1 ]] || {
@@ -52,7 +52,7 @@ check_line 2 'no release "buster"' "$scripts/package" --release buster
 check_line 2 'no release build' "$scripts/package" --build /nonexistent
 check_line 2 'unknown argument --fast' "$scripts/package" --fast
 
-# As somebody else than root. (The tree may be in a folder only root can enter.)
+# As a user other than root. (The tree may be in a folder that only root can enter.)
 cp -r -- "$scripts" "$scripts/../CMakePresets.json" "$folder"
 chmod -R a+rX "$folder"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/demo"
@@ -60,7 +60,7 @@ check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$f
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/kernel-matrix"
 check_line 4 'needs root' setpriv --reuid 65534 --regid 65534 --clear-groups "$folder/scripts/image"
 
-# Where there is no apt, and next to nothing else.
+# On a system without apt and most other tools.
 mkdir "$folder/bin"
 for tool in bash cat dirname env grep ls sed sort tr uname; do
   ln -s "$(command -v "$tool")" "$folder/bin/$tool"
@@ -68,7 +68,7 @@ done
 check_line 4 'no apt-get.* ninja-build' env PATH="$folder/bin" "$scripts/build"
 check_line 4 'no apt-get.* clang-tidy' env PATH="$folder/bin" "$scripts/lint"
 
-# An include that the table of rooms does not allow, and a tree in which there is nothing to check.
+# Includes that the table of rooms forbids, and a tree without any include.
 mkdir -p "$folder/rooms/core" "$folder/decide/cli" "$folder/no_rooms/core"
 printf '#include "core/port.h"\n#include "cli/output.h"\n' >"$folder/rooms/core/port.cc"
 printf '#include "guard_abi.h"\n#include "guard_decide.h"\n' >"$folder/decide/cli/status.cc"
@@ -77,7 +77,7 @@ check_line 1 'core/port.cc:2: core may not include cli/output.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms"
 check_line 1 'cli/status.cc:2: cli may not include guard_decide.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/decide"
-# And a C name of the ABI that reached a room through another.
+# A C name of the ABI that a room gets through an include of another.
 printf '#include "cli/output.h"\nuint32_t bits = NPG_SOURCE_FILE | NPG_SOURCE_OF_THIS_ROOM;\n' >"$folder/rooms/core/port.cc"
 mv "$folder/rooms/core" "$folder/rooms/cli"
 check_line 1 'cli/port.cc:2: cli may not use NPG_SOURCE_FILE, ' \

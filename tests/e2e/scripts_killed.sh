@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# scripts_killed.sh SOURCE_TREE: ends scripts that run for minutes, by TERM, HUP, Ctrl-C and
-# SIGKILL, while they wait for a compiler or a virtual machine, and looks for what they
-# left: processes, mounts, files.
+# scripts_killed.sh SOURCE_TREE: ends long-running scripts by TERM, HUP, Ctrl-C and SIGKILL while
+# they wait for a compiler or a virtual machine, and checks that nothing remains: processes,
+# mounts, files.
 set -euo pipefail
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 folder=$(mktemp -d)
@@ -16,7 +16,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/stub_tree.sh"
 
 fail() {
   printf 'FAILED: %s, %s in %s: %s\n' "$command" "$signal" "$hangs" "$1" >&2
-  [[ ! -s $output ]] || { printf 'The script had said:\n' && cat -- "$output"; } >&2
+  [[ ! -s $output ]] || { printf 'Output of the script:\n' && cat -- "$output"; } >&2
   # shellcheck disable=SC2046 # a list
   kill -KILL $(processes) 2>/dev/null || true
   exit 1
@@ -40,29 +40,29 @@ run() {
 killed() {
   local signal=$1 expected=$2 hangs=$3 command="${*:4}" pid status=0
   shift 2
-  # In a session of its own: Ctrl-C goes to a whole process group, which must not be the test's.
+  # In its own session, because Ctrl-C signals a whole process group, which must not be the test's.
   run "$@" &
   pid=$!
-  read -r -t 20 -u 9 _ || fail "it did not get there"
+  read -r -t 20 -u 9 _ || fail "the script did not reach the stub"
   if [[ $signal == INT ]]; then
     kill -INT -- "-$pid"
   else
     kill "-$signal" "$pid"
   fi
-  # tail ends when the script has: without, a script that does not end would keep the test.
+  # tail ends when the script ends, and bounds the wait for a script that does not end.
   {
     ! timeout 5 tail -s 0.1 -f /dev/null --pid="$pid" || wait "$pid" || status=$?
   } 2>/dev/null
   wait_for 5 no_process || fail "processes are left: $(ps -o pid=,args= -p "$(processes | paste -sd ,)")"
   [[ $status -eq $expected ]] || fail "exit status $status, not $expected"
   ! grep -F "$tree" /proc/self/mountinfo || fail "a mount is left"
-  # What is left of a script that is killed goes at its next run.
+  # The next run removes what a killed script left.
   [[ $signal != KILL ]] || (run '' "${@:2}") || true
   [[ -z $(work_folders) ]] || fail "files are left: $(work_folders)"
   printf '%-32s %-5s in %-20s nothing left\n' "$command" "$signal" "$hangs"
 }
 
-# at_once NAME: the next of several that go on at a time, with a tree and a mark of its own.
+# at_once NAME: sets up one of several concurrent runs, with its own tree and mark.
 at_once() {
   tree=$folder/$1
   output=$tree/output
@@ -82,7 +82,7 @@ at_once() {
 source=$1
 chmod 755 -- "$folder"
 make_stubs "$folder/bin" "$folder/root.tar"
-# That root file system: a shell, and what hangs.
+# That root file system has a shell and the stub that hangs.
 mkdir -p -- "$folder/root"/{bin,proc,dev}
 mapfile -t files < <(ldd /bin/bash /bin/sleep | grep -oE '/[^ :]+' | sort -u)
 cp --parents -L -t "$folder/root" -- "${files[@]}"
@@ -117,7 +117,7 @@ runs+=($!)
 ) &
 runs+=($!)
 (
-  # Without the privilege for namespaces.
+  # As a user without the privilege to make namespaces.
   at_once user
   user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
   chown -R 65534:65534 -- "$tree"

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""status_page.py PID COMMAND...: looks at the status page of the guard with
-that pid, which COMMAND starts again, as people do: on a desk and on a phone,
-with JavaScript and without, in light and in dark, while things change."""
+"""status_page.py PID COMMAND...: tests the status page of the guard with that pid, which
+COMMAND starts again: on a large and a small screen, with and without JavaScript, in light and
+dark mode, and while the status changes."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import sys
 
 from browser import Browser
 
-# Names end at 63 characters.
+# Names have at most 63 characters.
 LONGEST = ("a-service-with-a-long-name-" * 3)[:63]
 URL = "http://127.0.0.1:9829/"
 folder = os.environ["NPG_FOLDER"]
@@ -25,7 +25,7 @@ services = []
 
 
 def conflict(name, port, address="127.0.0.1"):
-    """Makes a listener, and then a Service whose NodePort it has."""
+    """Makes a listener, then a Service with its port as NodePort."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     listeners.append(socket.create_server((address, port), family=family))
     services.append({
@@ -47,7 +47,7 @@ def shows(text):
     return f"document.querySelector('main').innerText.includes({json.dumps(text)})"
 
 
-# The least contrast of any text on the page, and where; WCAG asks for 4.5.
+# The lowest contrast of any text on the page, and its place; WCAG requires 4.5.
 CONTRAST = """(() => {
   const parse = (text) => text.match(/[\\d.]+/g).map(Number);
   const light = (rgb) => {
@@ -100,14 +100,14 @@ def check_structure():
     assert browser.ask("[...document.querySelectorAll('thead th')].every(h => h.scope == 'col' && h.innerText)")
     assert browser.ask("document.querySelectorAll('tbody tr').length > 0")
     assert browser.ask("[...document.querySelectorAll('tbody tr')].every(r => r.querySelector('th[scope=row]'))")
-    # A badge is a sign and a word, not only a colour.
+    # A badge has a sign and a word, not only a colour.
     assert browser.ask("[...document.querySelectorAll('.badge')].every(b => /\\S\\s+\\w/.test(b.textContent))")
 
 
 browser = Browser(folder)
 try:
     browser.size(1280, 900)
-    # The page asks every three seconds.
+    # Faster timers, because the page polls every three seconds.
     browser.hurry(10)
     browser.open(URL)
     assert browser.ask(shows("No conflicts")), browser.ask("document.body.innerText")
@@ -115,7 +115,7 @@ try:
     assert browser.ask("getComputedStyle(document.querySelector('.card')).borderRadius") != "0px", "no style"
     browser.ask("window.mark = 'the same page'")
 
-    # What happens shows without the page being loaded again.
+    # The page shows changes without a reload.
     conflict(LONGEST, 33589)
     browser.wait_for(shows("33589/tcp"))
     conflict("web", 33590, "::1")
@@ -124,38 +124,38 @@ try:
     assert browser.ask(shows("python3"))
     assert "2 conflicts" in browser.ask("document.title"), browser.ask("document.title")
     assert browser.ask("window.mark") == "the same page"
-    for i in range(10):  # exempted ones, to have numbers
+    for i in range(10):  # exempted connects, for the counters
         socket.create_connection(("127.0.0.1", 33589)).close()
     browser.wait_for("[...document.querySelectorAll('#conflicts td')].some(c => c.innerText.trim() == '10')")
     check_structure()
     assert not browser.complaints(), browser.complaints()
     check_looks("script")
 
-    # A page that nobody looks at asks for nothing.
+    # A hidden page does not poll.
     browser.ask("""Object.defineProperty(document, 'hidden', {get: () => window.away, configurable: true});
                    window.away = true; document.dispatchEvent(new Event('visibilitychange'));
                    window.asked = 0; window.plain = fetch;
                    window.fetch = (...all) => { ++window.asked; return plain(...all); }; 1""")
     conflict("later", 33591)
-    # Two of its rounds, counted by a timer of the same page.
+    # Waits for two intervals, by a timer of the same page.
     browser.ask("window.over = false; setTimeout(() => { window.over = true; }, 6500); 1")
     browser.wait_for("window.over")
-    assert browser.ask("window.asked") == 0, "asks while it is hidden"
+    assert browser.ask("window.asked") == 0, "polls while it is hidden"
     assert not browser.ask(shows("33591/tcp"))
     browser.ask("window.away = false; document.dispatchEvent(new Event('visibilitychange')); 1")
     browser.wait_for(shows("33591/tcp"))
 
-    # The guard goes, and comes back.
+    # The guard is killed and started again.
     os.kill(guard_pid, signal.SIGKILL)
     browser.wait_for("document.getElementById('lost').innerText.startsWith('Connection lost since')")
-    assert browser.ask(shows("33591/tcp")), "what was known stays"
+    assert browser.ask(shows("33591/tcp")), "the last status stays visible"
     check_looks("lost")
     guard = subprocess.Popen(command, stderr=open(os.path.join(folder, "log2"), "wb"))
     browser.wait_for("document.getElementById('lost').innerText == ''")
     browser.wait_for(shows("33591/tcp"))
     assert browser.ask("window.mark") == "the same page"
 
-    # Without JavaScript: as complete, and the browser loads it again by itself.
+    # Without JavaScript the page has the same content, and the browser reloads it.
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     browser.open(URL)
     for text in ("33589/tcp", "33590/tcp", "33591/tcp", "python3", "Data plane", "Counters"):
@@ -174,4 +174,4 @@ except Exception:
         if os.path.exists(path):
             sys.stderr.write(f"{name}:\n" + open(path, encoding="utf-8", errors="replace").read())
     raise
-print("the status page is as it should be")
+print("the status page is correct")

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # status_page.sh GUARD: the status page in a real browser. With
-# NPG_SCREENSHOTS=FOLDER it leaves pictures there.
+# NPG_SCREENSHOTS=FOLDER it writes screenshots there.
 set -euo pipefail
 # shellcheck source=tests/e2e/private_node.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""status_schema.py SCHEMA URL COMMAND...: checks the JSON that the command
-prints, and that the URL answers (if it is not empty), against the schema; and
-that the schema refuses the same document with a member less or more, anywhere."""
+"""status_schema.py SCHEMA URL COMMAND...: validates the JSON that the command
+prints, and that the URL returns (unless it is empty), with the schema; and expects that
+the schema refuses the document if any object has a member less or more."""
 
 import copy
 import json
@@ -37,7 +37,7 @@ def at(value, path):
 
 
 def undescribed(value, path=""):
-    """Properties of the schema without a word of what they mean."""
+    """Properties of the schema without a description."""
     for key, member in value.items() if isinstance(value, dict) else ():
         if key == "properties":
             for name, rule in member.items():
@@ -83,13 +83,13 @@ for name, text in documents.items():
         assert document["healthy"] is False
 
 if url:
-    # The same, to the byte, once what moves with time is put aside.
+    # Both are equal, except the times that change.
     ours, theirs = (json.loads(text) for text in documents.values())
     for document in (ours, theirs):
         for source in document["sources"]:
             source["last_event"] = source["last_reading"] = None
     assert ours == theirs, "the two differ"
-    assert list(ours) == list(theirs) and documents["HTTP"].startswith(b"{\n  \"healthy\""), "in form"
+    assert list(ours) == list(theirs) and documents["HTTP"].startswith(b"{\n  \"healthy\""), "the two differ in form"
 
 assert changes > 100, changes
 print(f"{', '.join(documents)}: valid; {changes} changed documents refused")

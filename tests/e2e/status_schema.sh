@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# status_schema.sh GUARD SCHEMA: holds what the real guard says, on its command
-# line and over HTTP, to the schema, and the schema to account.
+# status_schema.sh GUARD SCHEMA: validates the status of a real guard, from the command line
+# and over HTTP, with the schema, and tests the schema itself.
 set -euo pipefail
 schema=$2
 # shellcheck source=tests/e2e/private_node.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
 
-# A conflict, a port that nobody listens on, and an owner that is ignored.
+# A conflict, a port without a listener, and an ignored owner.
 printf '["33589/tcp", "33590/udp", "33591/tcp"]\n' >"$folder/ports.json"
 # listen PORT COMM
 listen() {
@@ -29,7 +29,7 @@ start_guard --source file --nodeports-file "$folder/ports.json" --ignore-process
 kill "$guard_pid"
 wait "$guard_pid"
 
-# Without a controller, and with the table gone, it is still a status.
+# Without a controller and without the table, the status is still valid.
 nft delete table inet nodeport_guard
 /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_schema.py" "$schema" '' \
   "$guard" status -o json "${guard_paths[@]}"

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# For tests of scripts whose real work takes long or needs what is not there: a copy of
-# the tree, and stubs of the programs that the scripts call. A stub whose name is STUB_HANGS
-# starts processes, writes a line to descriptor 9, and waits for them.
+# For tests of scripts whose real work takes long or needs other tools: a copy of the tree, and
+# stubs of the programs that the scripts call. The stub named by STUB_HANGS starts processes,
+# writes a line to descriptor 9, and waits for them.
 readonly kernels=(5.10.0-99-amd64 6.1.0-98-amd64)
 
-# copy_tree SOURCE_TREE NEW_FOLDER: its kernel-matrix has one suite, "suite", of the program
-# build/release/tests/program.
+# copy_tree SOURCE_TREE NEW_FOLDER: copies the tree. The copy of kernel-matrix has one suite,
+# "suite", of the program build/release/tests/program.
 copy_tree() {
   local kernel
   mkdir -- "$2"
   (cd -- "$1" && cp -R -t "$2" -- CMakeLists.txt CMakePresets.json VERSION LICENSE README.md CHANGELOG.md \
     LICENSES bpf cmake deploy scripts userspace)
   sed -i '/^suites=(/,/^)/c\suites=("suite tests/program *")' "$2/scripts/kernel-matrix"
-  # Kernels that have been fetched, and lists of packages that are new enough.
+  # Downloaded kernels, and package lists that are new enough.
   mkdir -p -- "$2/build/release/tests" "$2/build/kernels/apt"
   touch -- "$2/build/kernels/apt/updated"
   for kernel in "${kernels[@]}"; do
@@ -22,15 +22,15 @@ copy_tree() {
   done
 }
 
-# make_stubs NEW_FOLDER ROOT_TAR: puts the folder at the front of PATH. ROOT_TAR is what
-# mmdebstrap makes.
+# make_stubs NEW_FOLDER ROOT_TAR: makes the stubs and puts their folder first in PATH. The stub of
+# mmdebstrap returns ROOT_TAR.
 make_stubs() {
   local bin=$1 name own
   own=$(sed -nE 's/^VERSION_CODENAME=//p' /etc/os-release)
   mkdir -- "$bin"
   cat >"$bin/hangs" <<'TEXT'
 #!/bin/bash
-# One in a group of its own, as ninja's are; and one whose parent has ended.
+# One process in its own group, like those of ninja, and one whose parent has ended.
 (sleep 60 &)
 set -m
 sleep 60 &
@@ -49,11 +49,11 @@ case "\$name \$*" in
   'cmake -P '*) exec "$(command -v cmake)" "\$@" ;;
   'apt-get '*'\$(LABEL)'*) printf 'http://mirror.invalid/ $own main Debian\n' ;;
   'apt-get '*) printf 'bookworm http://mirror.invalid/\n' ;;
-  # Asked for the names that begin with its last argument.
+  # Prints the names that begin with its last argument.
   'apt-cache '*) printf 'linux-image-%s\n' ${kernels[*]} | grep -F -- "\${*: -1}" ;;
   'cpio '*) cat >/dev/null ;;
   'mmdebstrap '*) cp -- "$2" "\${*: -2:1}" ;;
-  # The work that would come next.
+  # The step after the stubs fails.
   'buildah bud '* | 'qemu-system-x86_64 '*) exit 1 ;;
 esac
 TEXT

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """unit_sandbox.py UNIT ROOT COMMAND...: runs the command as systemd would run it for that unit.
 
-In ROOT, with what the unit leaves to a process of system calls, capabilities, address families and
-executable memory. Where systemd itself cannot run, this stands for it: for the settings that
-are named below, and it refuses a unit with one that it does not know.
+In ROOT, with the system calls, capabilities, address families and executable memory that the unit
+permits. It replaces systemd where that cannot run, for the settings that are named below, and
+refuses a unit with an unknown setting.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import sys
 import seccomp
 from seccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arg, SyscallFilter
 
-# These make mounts and environments, and refuse nothing that a test could see go wrong here.
+# These make mounts and environments; a test in this sandbox would not notice their effect.
 OTHERS = {
     "Type", "EnvironmentFile", "ExecStart", "KillSignal", "Restart", "RestartSec", "RestartPreventExitStatus",
     "LimitMEMLOCK", "UMask", "ProtectSystem", "ProtectKernelTunables", "ReadWritePaths", "ProtectControlGroups",
@@ -30,7 +30,7 @@ PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
 
 
 def service(path):
-    """The section [Service]: name to the values it was given, in their order."""
+    """The section [Service]: name → values in their order."""
     settings, section = {}, ""
     with open(path, encoding="utf-8") as unit:
         for line in map(str.strip, unit):
@@ -43,7 +43,7 @@ def service(path):
 
 
 def expanded(words):
-    """System calls by name: systemd tells what is in its groups, which may hold others."""
+    """The system calls by name. systemd lists the members of its groups, which may be groups."""
     calls, todo = set(), list(words)
     while todo:
         word = todo.pop()
@@ -80,7 +80,7 @@ def refuse(settings):
         for call in ("mprotect", "pkey_mprotect"):
             rules.add_rule(ERRNO(errno.EPERM), call, Arg(2, MASKED_EQ, execute, execute))
     if settings.pop("RestrictNamespaces", ["no"]) == ["yes"]:
-        # The flags of clone3() are behind a pointer: systemd cannot look at them.
+        # A filter cannot read the flags of clone3(), which are behind a pointer.
         rules.add_rule(ERRNO(errno.ENOSYS), "clone3")
         for call in ("unshare", "setns"):
             rules.add_rule(ERRNO(errno.EPERM), call)
@@ -114,8 +114,8 @@ def keep_capabilities(libc, kept):
 def main():
     unit, root, command = sys.argv[1], sys.argv[2], sys.argv[3:]
     settings = {name: values for name, values in service(unit).items() if name not in OTHERS}
-    # All that is of this machine comes before chroot(2). The default ones and execve(2)
-    # systemd lets through whatever the unit says.
+    # Everything that uses programs of this machine comes before chroot(2). systemd always
+    # permits the default system calls and execve(2).
     calls = expanded(["@default", "execve", *settings.pop("SystemCallFilter")[0].split()])
     error = getattr(errno, settings.pop("SystemCallErrorNumber")[0])
     no_new_privileges = settings.pop("NoNewPrivileges") == ["yes"]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 
-# wait_for SECONDS COMMAND...: until the command succeeds. What it looks at tells
-# nobody when it changes, so it is looked at again and again.
+# wait_for SECONDS COMMAND...: waits until the command succeeds. It polls, because the conditions
+# of the tests send no notification.
 wait_for() {
   local deadline=$((SECONDS + $1))
   shift

@@ -17,8 +17,8 @@
 namespace npg::testing {
 namespace {
 
-// Produce no faster than the client reads: what is not sent yet stays small.
-constexpr size_t kMostUnsent = 262144;
+// Produces no faster than the client reads, so that few bytes are unsent.
+constexpr size_t kMaxUnsent = 262144;
 
 }  // namespace
 
@@ -62,7 +62,7 @@ bool ApiConnection::Read() {
 bool ApiConnection::Pump() {
   if (session_ == nullptr) return true;
   for (;;) {
-    session_->Produce(kMostUnsent, out_);
+    session_->Produce(kMaxUnsent, out_);
     if (out_.empty()) return session_->end() == HttpSession::End::kOpen || Close(session_->end());
     if (!Write()) return false;
     if (!out_.empty()) return true;
@@ -83,11 +83,11 @@ bool ApiConnection::Write() {
   return true;
 }
 
-// Always false: the connection is over.
+// Always returns false: the connection has ended.
 bool ApiConnection::Close(HttpSession::End how) {
   if (how == HttpSession::End::kClose) SSL_shutdown(ssl_.get());
   if (how == HttpSession::End::kReset) {
-    // With no time to linger, close() sends a reset.
+    // With a linger time of zero, close() sends a reset.
     const linger none{.l_onoff = 1, .l_linger = 0};
     setsockopt(fd_.get(), SOL_SOCKET, SO_LINGER, &none, sizeof(none));
   }

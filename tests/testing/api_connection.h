@@ -15,29 +15,29 @@
 namespace npg::testing {
 
 // One accepted connection: TLS around the session that ALPN chooses. Never
-// blocks. Whoever owns it closes it when a call returns false.
+// blocks. The owner destroys it when a call returns false.
 class ApiConnection {
  public:
-  // `fd` does not block; `ssl` is on it.
+  // `fd` is non-blocking; `ssl` uses it.
   ApiConnection(base::UniqueFd fd, SslPtr ssl, HttpSession::Handler handler)
       : fd_(std::move(fd)), ssl_(std::move(ssl)), handler_(std::move(handler)) {}
 
   int fd() const { return fd_.get(); }
-  // What to wait for, as epoll has it.
+  // The epoll events to wait for.
   uint32_t wanted_events() const;
-  // False as long as TLS is not agreed on.
+  // False until the TLS handshake is complete.
   bool is_open() const { return session_ != nullptr; }
 
-  // Goes on after an event; false when the connection is over.
+  // Continues after an event; returns false when the connection has ended.
   bool OnReady();
-  // Sends what there is to send; false when the connection is over.
+  // Sends pending data; returns false when the connection has ended.
   bool Pump();
 
  private:
   bool Handshake();
   bool Read();
   bool Write();
-  // False on an error that is not "try again".
+  // Returns false on an error other than "try again".
   bool TryAgain(int result);
   bool Close(HttpSession::End how);
 

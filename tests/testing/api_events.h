@@ -12,9 +12,8 @@
 
 namespace npg::testing {
 
-// The Events of events.k8s.io/v1 that an API server has: takes what a real one
-// takes, and refuses what a real one refuses (ValidateEventCreate and
-// ValidateEventUpdate of k8s.io/kubernetes). Not thread-safe.
+// The Events of events.k8s.io/v1 of an API server. Validates them as a real one does
+// (ValidateEventCreate and ValidateEventUpdate of k8s.io/kubernetes). Not thread-safe.
 class ApiEvents {
  public:
   // POST to, or PATCH below, /apis/events.k8s.io/v1/namespaces/NAMESPACE/events.
@@ -22,7 +21,7 @@ class ApiEvents {
 
   // As JSON, sorted by namespace and name.
   std::vector<std::string> All() const;
-  // As when their time is over.
+  // Deletes all, as a server does after their TTL.
   void Clear() { events_.clear(); }
 
  private:
@@ -32,7 +31,7 @@ class ApiEvents {
   std::map<std::string, std::string> events_;  // by "namespace/name"
 };
 
-// What a server says to those who may not: `verb` as "create".
+// The refusal of a user without permission for `verb`, such as "create".
 ApiAnswer ForbiddenEvents(absl::string_view verb, absl::string_view ns);
 
 }  // namespace npg::testing

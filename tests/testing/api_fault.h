@@ -13,36 +13,35 @@
 
 namespace npg::testing {
 
-// How the server misbehaves, and towards which request. Members combine: a
+// A fault of the server, and the requests that it applies to. Members combine: a
 // garbled body can drip, and then be cut.
 //
 //   server->Inject({.on = RequestKind::kList, .cut_after = 100});
 //   server->Inject({.answer = FaultAnswer(429, /*retry_after=*/1)});
 struct Fault {
   RequestKind on = RequestKind::kAny;
-  int count = 1;  // requests it meets before it is gone; -1: all
+  int count = 1;  // requests that it applies to; -1: all
   std::function<bool(const ApiRequest&)> only_if = {};
 
   bool close_before = false;             // closes the connection without an answer
-  bool never_answer = false;             // says nothing, and keeps the connection
+  bool never_answer = false;             // sends nothing, and keeps the connection
   std::optional<ApiAnswer> answer = {};  // instead of the real one
-  // Counted in bytes of the body, chunk sizes and frame headers apart.
+  // In bytes of the body, without chunk sizes and frame headers.
   std::optional<uint64_t> cut_after = {};    // closes the connection, without a TLS close_notify
   std::optional<uint64_t> reset_after = {};  // HTTP/2: RST_STREAM; HTTP/1.1: a TCP reset
-  std::optional<uint64_t> stall_after = {};  // says no more, and keeps the connection
-  std::optional<uint64_t> garble_at = {};    // the byte there becomes 0x01, which no JSON has
-  uint64_t drip_bytes = 0;                   // at once, then so many each drip_every; 0: off
+  std::optional<uint64_t> stall_after = {};  // sends no more, and keeps the connection
+  std::optional<uint64_t> garble_at = {};    // this byte becomes 0x01, which is invalid in JSON
+  uint64_t drip_bytes = 0;                   // this many bytes at once and each drip_every; 0: off
   absl::Duration drip_every = absl::Milliseconds(1);
 };
 
-// A refusal as a real server words it: 400, 401, 403, 410, 429, 500, 503, 504.
-// `retry_after` is in seconds, 0: no such header.
+// The refusal of a real server: 400, 401, 403, 410, 429, 500, 503, 504.
+// `retry_after` is in seconds; 0: no such header.
 ApiAnswer FaultAnswer(int code, int retry_after = 0);
 // 200 and a web page, as from a proxy or a captive portal.
 ApiAnswer HtmlAnswer();
 
-// The faults that are to come, in order: a request meets the first that is for
-// it.
+// The pending faults, in order: the first one that matches a request applies to it.
 class FaultQueue {
  public:
   void Add(Fault fault) { faults_.push_back(std::move(fault)); }

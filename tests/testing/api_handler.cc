@@ -47,7 +47,7 @@ std::string NamespaceOf(absl::string_view path) {
 
 }  // namespace
 
-// As a real server does: who are you, may you do that, is there such a thing.
+// In the order of a real server: authentication, authorization, existence.
 std::optional<ApiAnswer> ApiHandler::Refusal(const ApiRequest& request) const {
   const std::string authorization = request.Header("authorization");
   absl::string_view token = authorization;
@@ -68,7 +68,7 @@ std::optional<ApiAnswer> ApiHandler::Refusal(const ApiRequest& request) const {
   return std::nullopt;
 }
 
-// A list of one namespace with metadata.name as its field selector, and of no other kind.
+// Only a list of one namespace with metadata.name as its field selector.
 ApiAnswer ApiHandler::ListByName(const ApiRequest& request) const {
   const std::string selector = QueryValue(request.query, "fieldSelector");
   absl::string_view name = selector;

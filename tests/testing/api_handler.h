@@ -18,16 +18,16 @@
 
 namespace npg::testing {
 
-// Who may do what.
+// Authentication and authorization.
 struct ApiAccess {
   std::set<std::string> tokens = {};
   bool client_certificates = true;
-  // Not empty: every request is refused to this user, with 403.
+  // If set, every request of this user gets 403.
   std::string forbidden_user = {};
-  bool events_forbidden = false;  // to everybody, with 403
+  bool events_forbidden = false;  // to all users, with 403
 };
 
-// From a request to the reply, whatever it came over. Not thread-safe.
+// Makes the reply to a request, for any version of HTTP. Not thread-safe.
 class ApiHandler {
  public:
   explicit ApiHandler(ApiAccess access) : access_(std::move(access)) {}
@@ -37,7 +37,7 @@ class ApiHandler {
   FaultQueue& faults() { return faults_; }
   ApiAccess& access() { return access_; }
 
-  // Records the request in `traffic`, which is to outlive the reply.
+  // Records the request in `traffic`, which must outlive the reply.
   std::shared_ptr<ApiReply> Handle(const ApiRequest& request, TrafficLog& traffic);
 
   // The watches that are still open.

@@ -24,7 +24,7 @@ absl::Status WriteText(const std::string& path, absl::string_view text) {
   return absl::OkStatus();
 }
 
-// Adds `key` to `yaml`: the PEM itself, or the file beside `path` that gets it.
+// Adds `key` to `yaml`: the PEM, or the name of a new file beside `path` with it.
 absl::Status AddPem(const std::string& path, bool embed, const std::string& key,
                     const std::string& extension, const std::string& pem, std::string& yaml) {
   if (embed) {

@@ -17,7 +17,7 @@ struct KubeconfigOptions {
   // False: CA, certificate and key are files beside the kubeconfig, named by
   // relative paths: PATH.ca.crt, PATH.client.crt, PATH.client.key.
   bool embed = true;
-  bool skip_tls_verify = false;  // then without a CA
+  bool skip_tls_verify = false;  // without a CA then
   std::string tls_server_name = {};
 };
 
@@ -26,7 +26,7 @@ struct KubeconfigOptions {
 absl::Status WriteKubeconfig(const ApiServer& server, const std::string& path,
                              const KubeconfigOptions& options = {});
 
-// Writes what a pod finds in /var/run/secrets/kubernetes.io/serviceaccount:
+// Writes the files of /var/run/secrets/kubernetes.io/serviceaccount of a pod,
 // token, ca.crt and namespace, into the existing `folder`.
 absl::Status WriteServiceAccount(const ApiServer& server, const std::string& folder);
 

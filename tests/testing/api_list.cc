@@ -19,7 +19,7 @@
 
 namespace npg::testing {
 
-// Which part of which state is listed.
+// The part of a state to list.
 struct ApiModel::Page {
   uint64_t version = 0;
   std::string after;   // key of the last Service of the page before; empty: the first
@@ -36,7 +36,7 @@ constexpr absl::string_view kContinueExpired =
     "first chunk was returned and now may show up in the list.";
 constexpr absl::string_view kListExpired = "The resourceVersion for the provided list is too old.";
 
-// A token is opaque to clients. Version 0 continues with what there is by then.
+// A token is opaque to clients. Version 0 continues with the state at that time.
 std::string Token(uint64_t version, absl::string_view after) {
   return absl::WebSafeBase64Escape(absl::StrCat(version, "\n", after));
 }
@@ -76,7 +76,7 @@ std::optional<ApiAnswer> ApiModel::FirstPage(const ApiQuery& query, Page& page) 
     return std::nullopt;
   }
   if (wanted > version_) return TooLargeVersion(wanted, version_);
-  // A limit without a match means exactly that version, for old times' sake.
+  // A limit without a match means exactly that version, for compatibility.
   if (match == "Exact" || (match.empty() && page.limit != 0)) {
     if (wanted < compacted_) return Expired(kListExpired);
     page.version = wanted;
@@ -139,7 +139,7 @@ ApiAnswer ApiModel::ListPage(const Page& page, const Selector& selector) const {
   auto it = page.after.empty() ? state.begin() : state.upper_bound(page.after);
   absl::string_view last;
   for (; it != state.end(); ++it) {
-    // What is left may match nothing: as with a real server, the last page of a
+    // The rest may match nothing: as with a real server, the last page of a
     // filtered list can be empty.
     if (page.limit != 0 && count == page.limit) break;
     last = it->first;
@@ -149,7 +149,7 @@ ApiAnswer ApiModel::ListPage(const Page& page, const Selector& selector) const {
   }
   if (it != state.end()) {
     absl::StrAppend(&more, R"(,"continue":")", Token(page.version, last), R"(")");
-    // Of a list that is filtered a server does not know how much is left.
+    // A server does not know how many items of a filtered list remain.
     if (!selector.type.has_value()) {
       absl::StrAppend(&more, R"(,"remainingItemCount":)", std::distance(it, state.end()));
     }

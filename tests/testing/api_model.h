@@ -23,24 +23,24 @@ enum class WatchList {
   kOffered,
   kForbidden,   // 422: the feature gate is off
   kBadRequest,  // 400
-  kIgnored,     // older than the parameter: a watch like any other
+  kIgnored,     // older than the parameter: treated as a plain watch
 };
 
-// In what servers differ. All may change while the model is in use.
+// The features in which servers differ. All may change while the model is in use.
 struct ApiModelOptions {
   bool selects_by_type = true;  // false: spec.type is no field selector, 400
   WatchList watch_list = WatchList::kOffered;
-  bool limit_ignored_at_zero = false;  // resourceVersion=0 lists all, whatever the limit
+  bool limit_ignored_at_zero = false;  // resourceVersion=0 lists all, for any limit
   bool expired_as_code = false;        // an expired watch: HTTP 410, not 200 and an event
 };
 
 class WatchCursor;
 
-// What LIST and WATCH of /api/v1/services know and answer: the Services, their
-// history, and the one counter all resourceVersions come from. No sockets, no
-// clock, no threads, and not thread-safe: the same calls give the same bytes.
+// The model behind LIST and WATCH of /api/v1/services: the Services, their history,
+// and the counter of all resourceVersions. No sockets, no clock, no threads, and not
+// thread-safe: the same calls give the same bytes.
 //
-// History is kept for good, so that RestoreTo() can go back beyond a Compact().
+// History is never deleted, so that RestoreTo() can go back beyond a Compact().
 class ApiModel {
  public:
   explicit ApiModel(ApiModelOptions options = {}) : options_(options) {}
@@ -52,29 +52,29 @@ class ApiModel {
   // Changes. Each creates or replaces one Service, takes the next
   // resourceVersion and returns it.
   uint64_t Put(const ServiceSpec& spec);
-  // The object as it is but for metadata.resourceVersion: see ApiObject.
+  // Keeps the object except for metadata.resourceVersion: see ApiObject.
   absl::StatusOr<uint64_t> PutJson(absl::string_view json);
-  // An object with the resourceVersion it was recorded with, which the counter
-  // then has; INVALID_ARGUMENT when that is not in the future.
+  // Keeps the recorded resourceVersion and sets the counter to it; INVALID_ARGUMENT
+  // if it is not greater than the counter.
   absl::StatusOr<uint64_t> PutRecorded(absl::string_view json);
-  // Any text without line feeds, also what is no JSON. It is never stamped.
+  // Accepts any text without line feeds, also invalid JSON. It is never stamped.
   uint64_t PutVerbatim(const std::string& ns, const std::string& name, absl::string_view text);
   // NOT_FOUND when there is no such Service. The event carries the last object
   // with the new resourceVersion.
   absl::StatusOr<uint64_t> Delete(const std::string& ns, const std::string& name);
 
-  // What happens to the store. The counter at `version`, because other
-  // resources have changed; it never goes back this way.
+  // Events of the store. Sets the counter to `version`, as changes of other
+  // resources do; it never goes back this way.
   void AdvanceTo(uint64_t version);
-  // History up to and with `version` is gone: a watch from before it, a list of
-  // a state before it, has expired. Open watches are not affected.
+  // Compacts the history up to and with `version`: a watch from before it, or a list
+  // of a state before it, has expired. Open watches are not affected.
   void Compact(uint64_t version);
-  // etcd comes back from a backup: state and counter are those of `version`
-  // again, later changes use the numbers after it anew. All watches end.
+  // Restores etcd from a backup: state and counter are those of `version` again, and
+  // later changes reuse the numbers after it. All watches end.
   void RestoreTo(uint64_t version);
 
   uint64_t resource_version() const { return version_; }
-  // The Services there are: "namespace/name" → the object as lists have it.
+  // The Services: "namespace/name" → the object as in lists.
   std::map<std::string, std::string> Services() const;
 
   // Answers a LIST with these parameters: fieldSelector, limit, continue,
@@ -87,8 +87,8 @@ class ApiModel {
     ApiAnswer refusal;
   };
   // Answers a WATCH: fieldSelector, resourceVersion, resourceVersionMatch,
-  // allowWatchBookmarks, sendInitialEvents. timeoutSeconds is the caller's. A
-  // cursor is not to outlive the model.
+  // allowWatchBookmarks, sendInitialEvents. The caller handles
+  // timeoutSeconds. The model must outlive the cursor.
   WatchAnswer Watch(const ApiQuery& query) const;
 
  private:
@@ -122,23 +122,22 @@ class ApiModel {
 
   ApiModelOptions options_;
   State state_;
-  std::vector<Event> events_;  // all, in order; the state is what they add up to
+  std::vector<Event> events_;  // all, in order; their sum is the state
   uint64_t version_ = 1;
   uint64_t compacted_ = 0;
   uint64_t restores_ = 0;
 };
 
-// One open watch: the bytes that it is sent. Lines are JSON and end in "\n".
+// One open watch: the bytes to send to it. Lines are JSON and end in "\n".
 class WatchCursor {
  public:
-  // What is to be sent now: any number of lines, empty when nothing is new.
+  // The lines to send now; empty when nothing is new.
   std::string Next();
-  // A bookmark for what Next() has given, without the events that it has not.
-  // Empty where a server sends none: the client did not allow them, is still
-  // waiting for its initial events, asked from a version of the future; or the
-  // watch has ended.
+  // A bookmark at the last event that Next() has returned. Empty where a server sends
+  // none: the client did not allow bookmarks, still waits for its initial events, or
+  // requested a future version; or the watch has ended.
   std::string Bookmark();
-  // True when there is nothing more to come: an ERROR was sent, or RestoreTo().
+  // True when the watch has ended, by an ERROR or by RestoreTo().
   bool ended() const;
 
  private:
@@ -154,7 +153,7 @@ class WatchCursor {
   size_t next_;    // index into events_
   uint64_t from_;  // events up to this version are not for this watch
   bool bookmarks_ = false;
-  std::optional<uint64_t> initial_bookmark_;  // still to come, when this is reached
+  std::optional<uint64_t> initial_bookmark_;  // due when this version is reached
   bool expired_ = false;
   std::string first_;  // lines that come before the events
 };

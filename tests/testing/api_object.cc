@@ -37,7 +37,7 @@ std::string PortsJson(const std::vector<ServicePort>& ports) {
   return absl::StrCat(json, "],");
 }
 
-// metadata as it will be around the hole for the resourceVersion.
+// The metadata around the hole for the resourceVersion.
 struct Metadata {
   std::string before, after;
   std::optional<uint64_t> version;
@@ -78,7 +78,7 @@ std::string ServiceJson(const ServiceSpec& spec, absl::string_view uid) {
 }
 
 absl::StatusOr<ApiObject> ApiObject::Parse(absl::string_view json) {
-  // A watch has an object per line, and JSON has line feeds as white space only.
+  // A watch has an object per line. Line feeds in JSON are white space only.
   std::string one_line;
   if (json.find('\n') != absl::string_view::npos) {
     one_line = absl::StrReplaceAll(json, {{"\n", ""}, {"\r", ""}});

@@ -20,7 +20,7 @@ struct ServicePort {
   std::string extra = {};  // members to add as they are: R"("nodePort":"x")"
 };
 
-// What a test wants of a Service; the rest is made up as an API server would.
+// The parts of a Service that a test sets; the rest has the defaults of an API server.
 struct ServiceSpec {
   std::string ns = "default";
   std::string name = {};
@@ -35,29 +35,29 @@ struct ServiceSpec {
 // without a resourceVersion.
 std::string ServiceJson(const ServiceSpec& spec, absl::string_view uid);
 
-// One version of one Service as the store has it: JSON text with a hole for the
-// resourceVersion, which an event may have to state anew. Beyond the few
-// members below nothing is looked at, so any garbage is kept as it is.
+// One version of one Service in the store: JSON text with a hole for the
+// resourceVersion, which an event may have to replace. Only the few members below
+// are parsed, so any garbage is kept unchanged.
 class ApiObject {
  public:
-  // Takes a JSON object that has metadata.namespace and .name. kind and
-  // apiVersion are dropped: lists go without, events get them back.
-  // INVALID_ARGUMENT says what is missing.
+  // Takes a JSON object that has metadata.namespace and .name. Drops kind and
+  // apiVersion: lists omit them, events add them again. INVALID_ARGUMENT names what
+  // is missing.
   static absl::StatusOr<ApiObject> Parse(absl::string_view json);
 
-  // Keeps `text` exactly, whatever it is; it is never stamped. No line feeds: a
-  // watch has an object per line.
+  // Keeps any `text` exactly; it is never stamped. No line feeds: a watch has an
+  // object per line.
   static ApiObject Verbatim(absl::string_view ns, absl::string_view name, absl::string_view text);
 
-  // Where a server sorts it: "namespace/name".
+  // The key by which a server sorts: "namespace/name".
   const std::string& key() const { return key_; }
-  // spec.type, empty when there is none.
+  // spec.type, empty if there is none.
   const std::string& type() const { return type_; }
-  // What metadata.resourceVersion said before it became a hole.
+  // The original metadata.resourceVersion, in place of which there is the hole.
   const std::optional<uint64_t>& recorded_version() const { return recorded_version_; }
 
-  // Appends the object as of `resource_version`: as in an item of a list, and
-  // with kind and apiVersion as in an event.
+  // Append the object with `resource_version`: as an item of a list, and with kind and
+  // apiVersion as in an event.
   void AppendItem(uint64_t resource_version, std::string& to) const;
   void AppendTyped(uint64_t resource_version, std::string& to) const;
 

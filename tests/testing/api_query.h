@@ -9,8 +9,8 @@
 
 namespace npg::testing {
 
-// The parameters of a request, decoded. Of a parameter that is given twice the
-// first counts, as in Go's url.Values.Get().
+// The parameters of a request, decoded. The first of two equal ones counts, as in
+// url.Values.Get() of Go.
 using ApiQuery = std::map<std::string, std::string>;
 
 // A request target, "/api/v1/services?limit=500&watch=1", in its parts.
@@ -21,10 +21,10 @@ struct ApiTarget {
 
 ApiTarget ParseTarget(absl::string_view target);
 
-// The value of `name`, empty when it is not given.
+// The value of `name`, empty if it is missing.
 std::string QueryValue(const ApiQuery& query, const std::string& name);
 
-// True when it is given as "1", "t" or "true", in any case.
+// True if its value is "1", "t" or "true", in any case.
 bool QueryFlag(const ApiQuery& query, const std::string& name);
 
 }  // namespace npg::testing

@@ -19,7 +19,7 @@
 namespace npg::testing {
 namespace {
 
-// What Go's server buffers before it gives up on a Content-Length.
+// The size that Go's server buffers; a longer answer has no Content-Length.
 constexpr size_t kLongestWithLength = 2048;
 
 }  // namespace
@@ -66,7 +66,7 @@ std::optional<size_t> ApiReply::length() const {
 
 void ApiReply::Refill() {
   if (cursor_ == nullptr) return;
-  // An answer of known length keeps its bytes: length() counts them.
+  // An answer of known length keeps its bytes, which length() counts.
   if (taken_ == pending_.size()) {
     pending_.clear();
     taken_ = 0;

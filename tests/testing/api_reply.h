@@ -17,26 +17,25 @@
 
 namespace npg::testing {
 
-// An answer on its way, with the fault that befalls it: what both versions of
-// HTTP have in common. The session asks for what can be sent now, when it has
-// room for it.
+// An answer in progress and its fault, for both versions of HTTP. The session takes
+// the bytes that may be sent now, when it has room for them.
 class ApiReply {
  public:
   enum class State {
-    kMore,  // there is, or may come, more of the body
+    kMore,  // the body has, or may get, more bytes
     kDone,
-    kCut,    // what was taken is to be sent, and then the connection closed
-    kReset,  // the same, with a reset
+    kCut,    // send the taken bytes, then close the connection
+    kReset,  // the same, then reset
   };
 
   ApiReply(ApiAnswer answer, Fault fault);
-  // A watch. The model is to outlive it.
+  // A watch. The model must outlive it.
   ApiReply(std::unique_ptr<WatchCursor> cursor, Fault fault);
   ~ApiReply();
   ApiReply(const ApiReply&) = delete;
   ApiReply& operator=(const ApiReply&) = delete;
 
-  // Notes what is sent, in the record of the request at `index`.
+  // Records what is sent in the request at `index`.
   void RecordIn(TrafficLog& log, size_t index);
 
   bool is_watch() const { return cursor_ != nullptr; }
@@ -44,21 +43,20 @@ class ApiReply {
   int code() const { return code_; }
   // Without Content-Length, names in lower case.
   const std::vector<std::pair<std::string, std::string>>& headers() const { return headers_; }
-  // Content-Length; nothing where the body is streamed. As with a real server,
-  // that is so for all but short answers.
+  // Content-Length; nothing if the body is streamed, as a real server does for all
+  // but short answers.
   std::optional<size_t> length() const;
 
-  // Appends what may be sent now, at most `most` bytes. state() is what then
-  // holds.
+  // Appends what may be sent now, at most `most` bytes, and updates state().
   size_t Take(size_t most, std::string& to);
   State state() const;
 
-  // Of a watch: more bytes, or a bookmark when one is due, after the events
-  // there are; the end after them.
+  // For a watch, after its pending events: sends bytes, sends a bookmark if one is
+  // due, ends the watch.
   void Send(const std::string& bytes);
   void SendBookmark();
   void Finish() { finish_ = true; }
-  // Lets a dripping answer send that much more.
+  // Lets a dripping answer send the next bytes.
   void Allow(uint64_t bytes) { allowed_ += bytes; }
 
  private:

@@ -14,7 +14,7 @@ enum class RequestKind {
   kAny,
   kList,   // of all Services
   kWatch,  // the same
-  kOfOne,  // of one namespace's Services: a list by name
+  kOfOne,  // of the Services of one namespace: a list by name
   kEvent,  // a change of Events
 };
 

@@ -29,7 +29,7 @@ namespace npg::testing {
 namespace {
 
 bool IsIpAddress(const std::string& text) {
-  in6_addr address{};  // has room for either
+  in6_addr address{};  // large enough for both families
   return inet_pton(AF_INET, text.c_str(), &address) == 1 ||
          inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }

@@ -26,24 +26,24 @@ struct ApiServerOptions {
   std::string address = "127.0.0.1";  // an IP address of this network namespace
   uint16_t port = 0;                  // 0: any
   bool http2 = true;                  // false: HTTP/1.1 only
-  std::string token = "test-token";   // the one that is accepted at first
-  // As the real one's minute; zero: bookmarks only by SendBookmarks().
+  std::string token = "test-token";   // accepted until AcceptTokens()
+  // A minute in a real server; zero: bookmarks only by SendBookmarks().
   absl::Duration bookmark_period = absl::ZeroDuration();
 };
 
-// What the server does with connections that come in.
+// How the server treats new connections.
 enum class Accepting {
   kServe,
-  kMute,   // accepts them and says nothing, not even in TLS
+  kMute,   // accepts them and sends nothing, not even in TLS
   kClose,  // accepts and closes them
 };
 
-// An API server for Services: HTTPS with certificates of its own, HTTP/2 and
-// HTTP/1.1, over an ApiModel, on a thread of its own. It misbehaves on command.
+// An API server for Services: HTTPS with its own certificates, HTTP/2 and HTTP/1.1, for
+// an ApiModel, on its own thread. Tests can inject faults.
 //
 // Every member may be called from any thread (not from within Change()), and
-// returns when it is done: what it has to send is then handed to the kernel,
-// as far as that takes it.
+// returns when it is done: the bytes to send are then in the kernel, as far as
+// its buffers have room.
 class ApiServer {
  public:
   static absl::StatusOr<std::unique_ptr<ApiServer>> Start(const ApiServerOptions& options = {});
@@ -60,51 +60,51 @@ class ApiServer {
   const std::string& client_certificate_pem() const { return tls_.client_certificate_pem(); }
   const std::string& client_key_pem() const { return tls_.client_key_pem(); }
 
-  // The store, on the server's thread. Open watches hear of what has changed.
+  // Changes the store, on the thread of the server. Open watches receive the changes.
   void Change(absl::FunctionRef<void(ApiModel&)> change);
 
   // The Events that were created, as JSON.
   std::vector<std::string> Events();
-  // As when the time that a server keeps them is over.
+  // Deletes the Events, as a server does after their TTL.
   void ForgetEvents();
 
-  // Who is let in. At first: the token of the options, and client certificates
-  // of our CA.
+  // Accepted credentials. At first: the token of the options, and client certificates
+  // of the server's CA.
   void AcceptTokens(std::set<std::string> tokens);
   void AcceptClientCertificates(bool accept);
-  // Refuses everything to `user`, as "system:serviceaccount:x:y", with 403;
-  // empty: lets everybody do everything again.
+  // Refuses all requests of `user`, such as "system:serviceaccount:x:y", with 403;
+  // empty: permits all again.
   void Forbid(const std::string& user);
-  // Refuses changes of Events to everybody, with 403.
+  // Refuses changes of Events by all users, with 403.
   void ForbidEvents(bool forbid);
-  // From the next connection on.
+  // Takes effect with the next connection.
   void UseCertificate(ServerCertificate certificate);
 
-  // Adds a fault after those that are still to come.
+  // Adds a fault after the pending ones.
   void Inject(Fault fault);
   void ClearFaults();
 
-  // What open watches get.
+  // Sent to open watches.
   void SendBookmarks();
   void SetBookmarkPeriod(absl::Duration period);
-  void SendToWatches(const std::string& bytes);  // whatever they are
+  void SendToWatches(const std::string& bytes);  // any bytes
   // Ends them as a timeout does: the answer is complete, the connection stays.
   void CloseWatches();
 
-  // What connections suffer.
+  // Faults of connections.
   void SetAccepting(Accepting accepting);
   void KillConnections();
-  // Neither reads from nor writes to the connections there are, ever again, as
-  // if the network had gone: the other side is told nothing.
+  // Stops reading from and writing to the open connections for good, as if the network
+  // were down: the clients receive no FIN and no RST.
   void FreezeConnections();
-  // Kills connections and refuses new ones; listens on the same port again.
+  // Kills connections and refuses new ones; ListenAgain() uses the same port.
   void StopListening();
   absl::Status ListenAgain();
 
-  // What has come in and gone out.
+  // The requests and answers so far.
   Traffic traffic() const { return traffic_.Get(); }
-  // Waits until `condition` holds, which is asked at every change of the
-  // traffic; false when `deadline` is over first.
+  // Waits until `condition` holds, which is checked at every change of the traffic;
+  // returns false at `deadline`.
   bool WaitUntil(absl::Duration deadline, absl::FunctionRef<bool(const Traffic&)> condition) const {
     return traffic_.WaitUntil(deadline, condition);
   }

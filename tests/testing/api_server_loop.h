@@ -27,18 +27,18 @@
 
 namespace npg::testing {
 
-// The inner half of ApiServer: sockets, connections and timers, all of them on
-// one thread. Everything but Make() and Do() is to be called there, by Do().
+// The inner half of ApiServer: sockets, connections and timers, all on one thread.
+// Members other than Make() and Do() must be called there, by Do().
 class ApiServerLoop {
  public:
-  // `tls` and `traffic` are to outlive it.
+  // `tls` and `traffic` must outlive it.
   static absl::StatusOr<std::unique_ptr<ApiServerLoop>> Make(const ApiTls& tls, TrafficLog& traffic,
                                                              ApiAccess access);
   ~ApiServerLoop() = default;
   ApiServerLoop(const ApiServerLoop&) = delete;
   ApiServerLoop& operator=(const ApiServerLoop&) = delete;
 
-  // Runs `work` on the thread, sends what there is to send by then, returns.
+  // Runs `work` on the thread, sends the pending data, and returns.
   void Do(absl::FunctionRef<void(ApiServerLoop&)> work);
 
   ApiHandler& handler() { return handler_; }
@@ -54,7 +54,7 @@ class ApiServerLoop {
   void SendBookmarks();
 
  private:
-  // A connection, and what its descriptor waits for.
+  // A connection, and the events that its descriptor waits for.
   struct Slot {
     std::unique_ptr<ApiConnection> connection;
     uint32_t events = 0;
@@ -65,7 +65,7 @@ class ApiServerLoop {
 
   void Accept();
   void OnReady(int fd);
-  // Waits for what the connection wants now.
+  // Waits for the events that the connection wants now.
   void Await(int fd, Slot& slot);
   void Drop(int fd);
   void PumpAll();
@@ -85,7 +85,7 @@ class ApiServerLoop {
   std::vector<base::UniqueFd> mute_;
   absl::Duration bookmark_period_;
   uint64_t bookmark_timer_ = 0;
-  const std::unique_ptr<LoopThread> thread_;  // goes first: it uses all the others
+  const std::unique_ptr<LoopThread> thread_;  // destroyed first: it uses all the others
 };
 
 }  // namespace npg::testing

@@ -9,7 +9,7 @@
 
 namespace npg::testing {
 
-// What a request is answered with when it is no stream.
+// An answer that is not a stream.
 struct ApiAnswer {
   int code = 200;  // of HTTP
   std::string body;
@@ -29,7 +29,7 @@ std::string StatusJson(int code, absl::string_view reason, absl::string_view mes
 ApiAnswer StatusAnswer(int code, absl::string_view reason, absl::string_view message,
                        absl::string_view details = {}, absl::string_view metadata = "{}");
 
-// The refusals of a real API server, in its words.
+// The refusals of a real API server, with its messages.
 ApiAnswer BadRequest(absl::string_view message);
 ApiAnswer Unauthorized();
 // `verb` is "list" or "watch".

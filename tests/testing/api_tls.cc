@@ -23,7 +23,7 @@ namespace {
 
 using AlpnList = const unsigned char;
 
-// Protocol names as ALPN has them, each after its length.
+// Protocol names in the format of ALPN, each after its length.
 constexpr absl::string_view kHttp2 = "\x02h2";
 constexpr absl::string_view kHttp1 = "\x08http/1.1";
 
@@ -63,8 +63,8 @@ absl::StatusOr<SslCtxPtr> MakeContext(const Certificate& server, const Certifica
   SSL_CTX_set_session_cache_mode(context.get(), SSL_SESS_CACHE_OFF);
   SSL_CTX_set_mode(context.get(),
                    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  // As an API server does: ask for a certificate, take any in the handshake,
-  // and answer 401 when it is not good enough.
+  // As an API server does: requests a certificate, accepts any in the handshake, and
+  // answers 401 if it does not trust it.
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER,
                      [](int /*good*/, X509_STORE_CTX* /*store*/) { return 1; });
   SSL_CTX_set_alpn_select_cb(context.get(), http2 ? ChooseAny : ChooseHttp1, nullptr);

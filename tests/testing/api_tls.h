@@ -10,7 +10,7 @@
 
 namespace npg::testing {
 
-// What a server shows to those who connect.
+// The certificate of a server.
 enum class ServerCertificate {
   kGood,
   kOtherCa,    // of a CA with the same name and another key
@@ -26,13 +26,13 @@ class ApiTls {
   // only.
   static absl::StatusOr<ApiTls> Make(const std::string& address, bool http2);
 
-  // A new connection from a client, the server's side of it, on `fd`, which
-  // stays the caller's. nullptr only when memory is out.
+  // The server side of a new connection on `fd`, which the caller keeps. nullptr only
+  // if memory is exhausted.
   SslPtr Accept(ServerCertificate shown, int fd) const;
 
-  // True when the client has shown a certificate of our CA.
+  // True if the client has a certificate of the server's CA.
   static bool ClientIsKnown(const SSL* ssl);
-  // True when ALPN has settled on HTTP/2.
+  // True if ALPN selected HTTP/2.
   static bool IsHttp2(const SSL* ssl);
 
   const std::string& ca_pem() const { return ca_pem_; }

@@ -16,7 +16,7 @@
 
 namespace npg::testing {
 
-// A request as the server got it, and what became of it.
+// A request as received by the server, and its answer.
 struct RecordedRequest {
   absl::Time time;
   RequestKind kind = RequestKind::kAny;
@@ -28,7 +28,7 @@ struct RecordedRequest {
   std::string authorization;
   std::string user_agent;
   std::string body;         // of the request
-  int code = 0;             // of the answer, 0: none was given
+  int code = 0;             // of the answer; 0: no answer
   uint64_t body_bytes = 0;  // sent so far
   bool ended = false;       // the answer is complete, or was cut by either side
 };
@@ -43,13 +43,13 @@ struct Traffic {
   size_t Count(RequestKind kind) const;
 };
 
-// What a server has seen; written by its thread, read by tests.
+// The traffic of a server; written by its thread, read by tests.
 class TrafficLog {
  public:
   Traffic Get() const;
   void Update(absl::FunctionRef<void(Traffic&)> change);
-  // Waits until `condition` holds, which is asked at every change; false when
-  // `deadline` is over first.
+  // Waits until `condition` holds, which is checked at every change; returns false at
+  // `deadline`.
   bool WaitUntil(absl::Duration deadline, absl::FunctionRef<bool(const Traffic&)> condition) const;
 
  private:

@@ -73,7 +73,7 @@ ApiModel::WatchAnswer ApiModel::Watch(const ApiQuery& query) const {
   cursor->bookmarks_ = QueryFlag(query, "allowWatchBookmarks");
   const bool list =
       options_.watch_list == WatchList::kOffered && QueryFlag(query, "sendInitialEvents");
-  // Without a version, and with "0", a watch begins with the state there is.
+  // Without a version, and with "0", a watch begins with the current state.
   if (list || from == 0) {
     if (list && cursor->bookmarks_) cursor->initial_bookmark_ = std::max(from, version_);
     cursor->StartWith(state_);
@@ -116,8 +116,8 @@ std::string WatchCursor::Next() {
   if (expired_) return lines;
   const auto& events = model_.events_;
   for (;; ++next_) {
-    // The initial bookmark is due when the version that was asked for is
-    // reached, before anything that is newer.
+    // The initial bookmark is due when the requested version is reached, before any
+    // newer event.
     const bool last = next_ == events.size();
     const uint64_t version = last ? model_.version_ + 1 : events[next_].version;
     if (initial_bookmark_.has_value() && version > *initial_bookmark_) {
@@ -130,9 +130,9 @@ std::string WatchCursor::Next() {
   }
 }
 
-// What a filtered watch says of a change depends on whether the object matched
-// before and matches now: one that leaves the selection is deleted, and then
-// it is the old object that is told, with the new version.
+// The event of a filtered watch depends on whether the object matched before and
+// matches now. An object that leaves the selection is DELETED; the event has the old
+// object with the new version.
 void WatchCursor::AppendEvent(const ApiModel::Event& event, std::string& to) const {
   const bool matched = event.old.has_value() && selector_.Matches(*event.old->object);
   const bool matches = event.object != nullptr && selector_.Matches(*event.object);

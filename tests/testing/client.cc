@@ -31,7 +31,7 @@ namespace {
 
 using base::UniqueFd;
 
-// Few tests wait for it to pass: those where a packet is dropped.
+// Only tests in which a packet is dropped wait this long.
 constexpr timeval kTimeout{20, 0};
 constexpr absl::string_view kQuestion = "?";
 
@@ -50,7 +50,7 @@ std::string ConnectErrorText(int error) {
 
 absl::Status ConnectError(int error) { return absl::UnavailableError(ConnectErrorText(error)); }
 
-// How a connect ends that goes on: an errno, 0 for success.
+// Waits for the end of a non-blocking connect. Returns an errno, 0 for success.
 int EndOfConnect(int fd) {
   pollfd ready{fd, POLLOUT, 0};
   if (poll(&ready, 1, static_cast<int>(kTimeout.tv_sec) * 1000) == 0) return ETIMEDOUT;
@@ -77,7 +77,7 @@ int UringConnect(int fd, const SocketAddress& address, bool worker) {
   }
   if (error == 0) error = completion->res;
   io_uring_queue_exit(&ring);
-  // What Linux 5.10 says when kube-proxy's rules reject it.
+  // The error of Linux 5.10 when kube-proxy's rules reject the connect.
   if (error == -EALREADY) return EndOfConnect(fd);
   return error < 0 ? -error : 0;
 }
@@ -160,7 +160,7 @@ std::string AskWho(int fd, Transport transport) {
   const size_t at_once = transport == Transport::kUdp ? buffer.size() : 1;
   while (answer.find('\n') == std::string::npos) {
     const ssize_t size = recv(fd, buffer.data(), at_once, 0);
-    // What io_uring left to do for this thread interrupts a receive with a timeout.
+    // Pending task work of io_uring interrupts a receive with a timeout.
     if (size < 0 && errno == EINTR) continue;
     if (size < 0) return ConnectErrorText(errno);
     if (size == 0) return "closed";

@@ -15,13 +15,13 @@
 
 namespace npg::testing {
 
-// How connect() is called.
+// The way to connect.
 enum class Method : uint8_t {
   kConnect,
   kFastOpenSend,     // sendto(MSG_FASTOPEN): connects and sends in one call
   kFastOpenConnect,  // TCP_FASTOPEN_CONNECT: connect() now, SYN with the first data
   kUring,            // IORING_OP_CONNECT, by this thread
-  kUringWorker,      // the same with IOSQE_ASYNC: by one of io_uring's threads
+  kUringWorker,      // the same with IOSQE_ASYNC: by a worker thread of io_uring
 };
 
 // A connect to make.
@@ -29,7 +29,7 @@ struct Dial {
   std::string destination;
   uint16_t port = 0;
   Transport transport = Transport::kTcp;
-  std::string source{};      // bound to before; empty and no source_port: not bound
+  std::string source{};      // bound to before connect(); empty and no source_port: not bound
   uint16_t source_port = 0;  // 0: the kernel chooses
   uint32_t mark = 0;         // SO_MARK set before; 0: not set
   Method method = Method::kConnect;
@@ -38,15 +38,15 @@ struct Dial {
 // "TCP 127.0.0.1:33589 from [::ffff:127.0.0.1]:0"; for SCOPED_TRACE.
 std::string ToString(const Dial& dial);
 
-// Connects. The error is what connect() said: refused is "refused", no answer
-// for twenty seconds "timed out".
+// Connects. The message of an error is that of connect(), but "refused", or "timed out"
+// after twenty seconds without an answer.
 absl::StatusOr<base::UniqueFd> Connect(const Dial& dial);
 
 // Connects a socket that may have been connected before.
 absl::Status ConnectAgain(int fd, absl::string_view destination, uint16_t port);
 
-// Who is at the other end of a connected socket: the name an EchoServer goes
-// by ("host", "pod"), or "refused", "timed out", or what else went wrong.
+// Returns the name of the EchoServer at the other end of a connected socket ("host",
+// "pod"), or "refused", "timed out", or another error.
 std::string AskWho(int fd, Transport transport);
 
 // Connects, asks and closes.

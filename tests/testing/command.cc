@@ -34,9 +34,9 @@ namespace {
 using base::ErrnoStatus;
 using base::UniqueFd;
 
-constexpr int kCannotRun = 127;  // the shell's exit code for it
+constexpr int kCannotRun = 127;  // the exit code of the shell for a missing command
 
-// From the start, whatever the file position: the writer shares that.
+// Reads from the start, because the writer shares the file position.
 std::string ReadAll(int fd) {
   std::string text;
   std::array<char, 16384> buffer{};
@@ -56,7 +56,7 @@ absl::Status WriteAll(int fd, absl::string_view text) {
   return absl::OkStatus();
 }
 
-// What a child reads: a file in memory, or a pipe that can be kept open.
+// The standard input of a child: a file in memory, or a pipe that can be kept open.
 struct Input {
   UniqueFd read_end, write_end;
 };
@@ -108,7 +108,7 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
   child.pid_ = fork();
   if (child.pid_ < 0) return ErrnoStatus(errno, absl::StrCat("fork for ", argv[0]));
   if (child.pid_ == 0) {
-    // Nothing outlives a test that is killed by its timeout.
+    // The child must not outlive a test that is killed by its timeout.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) _exit(kCannotRun);
     dup2(in->read_end.get(), STDIN_FILENO);
@@ -118,8 +118,8 @@ absl::StatusOr<ChildProcess> ChildProcess::Start(const std::vector<std::string>&
     dprintf(STDERR_FILENO, "%s: cannot be run: errno %d\n", arguments[0], errno);
     _exit(kCannotRun);
   }
-  // Until exec() the child holds copies of this process's sockets, and a
-  // listener that the test closes would live on in it.
+  // Until exec() the child holds copies of the sockets of this process, so that a
+  // listener that the test closes would stay open.
   started_write.Reset();
   char nothing = 0;
   while (read(started_read.get(), &nothing, 1) < 0 && errno == EINTR) {

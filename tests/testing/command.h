@@ -17,23 +17,22 @@
 
 namespace npg::testing {
 
-// How a command ended, and what it said.
+// The exit code and the output of a command.
 struct CommandResult {
-  int exit_code = -1;  // 128 + signal when a signal ended it
+  int exit_code = -1;  // 128 + signal if a signal ended it
   std::string out;
   std::string err;
 };
 
-// The name of this thread (comm), as the kernel and /proc have it.
+// The name of this thread (comm).
 std::string OwnComm();
 
-// A program that runs beside the test, in the namespaces of the thread that
-// started it. Killed and reaped at the latest by the destructor, and killed
-// when that thread ends.
+// A program that runs beside the test, in the namespaces of the thread that started
+// it. Killed when that thread ends; the destructor kills and reaps it.
 class ChildProcess {
  public:
-  // argv[0] is looked up in PATH; what cannot be run exits with 127. Standard input reads `input`,
-  // or, with keep_input_open, `input` and then nothing until CloseInput().
+  // argv[0] is looked up in PATH; if it cannot be run, the child exits with 127. Standard input
+  // reads `input`, or, with keep_input_open, `input` and then nothing until CloseInput().
   static absl::StatusOr<ChildProcess> Start(const std::vector<std::string>& argv,
                                             absl::string_view input = "",
                                             bool keep_input_open = false);
@@ -48,11 +47,11 @@ class ChildProcess {
   void Signal(int signal_number);
   void CloseInput() { input_.Reset(); }
 
-  // What it has written so far.
+  // The output so far.
   std::string Out() const;
   std::string Err() const;
 
-  // DEADLINE_EXCEEDED when it still runs after `deadline`.
+  // DEADLINE_EXCEEDED if it still runs after `deadline`.
   absl::StatusOr<CommandResult> Wait(absl::Duration deadline = kPatience);
 
  private:
@@ -64,18 +63,18 @@ class ChildProcess {
   base::UniqueFd input_, out_, err_;
 };
 
-// Runs a command to its end. An error only when it could not be run or did not
+// Runs a command to its end. Returns an error only if it could not be run or did not
 // end; an exit code other than 0 is a result.
 absl::StatusOr<CommandResult> RunForResult(const std::vector<std::string>& argv,
                                            absl::string_view input = "");
 
-// The same for a command that is to succeed: its standard output, or INTERNAL
+// The same for a command that must succeed: returns its standard output, or INTERNAL
 // with its standard error.
 absl::StatusOr<std::string> RunCommand(const std::vector<std::string>& argv,
                                        absl::string_view input = "");
 
-// Runs `function` in a forked copy of this process and returns its answer: for
-// what a process does to itself for good (its user, its cgroup).
+// Runs `function` in a forked copy of this process and returns its answer. For changes
+// that a process cannot undo (its user, its cgroup).
 absl::StatusOr<std::string> RunInFork(const std::function<std::string()>& function);
 
 }  // namespace npg::testing

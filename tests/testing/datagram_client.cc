@@ -62,7 +62,7 @@ absl::StatusOr<DatagramClient> DatagramClient::Open(int family, const std::strin
                                                     uint16_t source_port) {
   auto fd = OpenSocket(family, Transport::kUdp);
   if (!fd.ok()) return fd.status();
-  // Or ICMP errors would be for connected sockets only.
+  // Without this option, only connected sockets receive ICMP errors.
   const int on = 1;
   if (setsockopt(fd->get(), IPPROTO_IP, IP_RECVERR, &on, sizeof(on)) != 0 ||
       (family == AF_INET6 &&

@@ -19,16 +19,16 @@ enum class SendCall : uint8_t { kSendto, kSendmsg, kSendmmsg };
 // "sendto", "sendmsg", "sendmmsg".
 std::string SendCallName(SendCall call);
 
-// A UDP socket that never calls connect(), as DNS and QUIC servers have, and
-// clients of many peers.
+// A UDP socket that never calls connect(), as in DNS and QUIC servers, and in clients
+// of many peers.
 class DatagramClient {
  public:
   // Bound to `source`, if that is not empty, and `source_port`, if that is not 0.
   static absl::StatusOr<DatagramClient> Open(int family, const std::string& source = "",
                                              uint16_t source_port = 0);
 
-  // Asks who is there: the name an EchoServer goes by, "refused", "timed out",
-  // or, when the answer comes from somewhere else than it was asked, from where.
+  // Sends a question. Returns the name of the EchoServer, "refused", "timed out", or the
+  // source of the answer if it is not the destination of the question.
   std::string Ask(const std::string& destination, uint16_t port, SendCall call = SendCall::kSendto,
                   int timeout_ms = 20000) const;
 
@@ -40,7 +40,7 @@ class DatagramClient {
   base::UniqueFd fd_;
 };
 
-// Asks once, from a socket of its own.
+// Asks once, from a new socket.
 std::string AskByDatagram(const std::string& destination, uint16_t port,
                           SendCall call = SendCall::kSendto);
 

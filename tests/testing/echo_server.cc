@@ -36,8 +36,8 @@ using base::ErrnoStatus;
 using base::UniqueFd;
 
 constexpr size_t kChunk = 65536;
-// Echo no faster than the client reads: what is read but not sent stays small.
-constexpr size_t kMostUnsent = 4 * kChunk;
+// Echoes no faster than the client reads, so that few bytes are unsent.
+constexpr size_t kMaxUnsent = 4 * kChunk;
 
 void SetOption(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof(value));
@@ -53,7 +53,7 @@ absl::StatusOr<UniqueFd> OpenListening(const Listen& what) {
   SetOption(fd->get(), SOL_SOCKET, SO_REUSEADDR, what.transport == Transport::kUdp ? 0 : 1);
   if (what.reuse_port) SetOption(fd->get(), SOL_SOCKET, SO_REUSEPORT, 1);
   if (what.transport == Transport::kUdp) {
-    // A wildcard socket has to answer from the address it was asked on.
+    // A wildcard socket must answer from the destination of the question.
     if (address->family() == AF_INET) SetOption(fd->get(), IPPROTO_IP, IP_PKTINFO, 1);
     if (address->family() == AF_INET6) SetOption(fd->get(), IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
   }
@@ -161,8 +161,8 @@ void EchoServer::Serve() {
   std::array<epoll_event, 64> events{};
   for (;;) {
     const int ready = epoll_wait(epoll_.get(), events.data(), static_cast<int>(events.size()), -1);
-    // The whole batch under the lock: a descriptor that is closed meanwhile
-    // could come again as another's.
+    // Handles the whole batch under the lock: the number of a descriptor that is closed
+    // meanwhile could be reused.
     const std::lock_guard lock(mutex_);
     for (int i = 0; i < ready; ++i) {
       const epoll_event& event = events[static_cast<size_t>(i)];
@@ -193,7 +193,7 @@ void EchoServer::Accept(Socket& socket) {
 }
 
 void EchoServer::Drop(int fd) {
-  // Closing takes it out of the epoll set, too.
+  // Closing removes it from the epoll set, too.
   connections_.erase(fd);
 }
 
@@ -207,7 +207,7 @@ void EchoServer::Flush(Connection& connection) {
   if (connection.unsent.empty() && connection.finished) {
     shutdown(connection.fd.get(), SHUT_WR);
   }
-  const bool read_on = !connection.finished && connection.unsent.size() < kMostUnsent;
+  const bool read_on = !connection.finished && connection.unsent.size() < kMaxUnsent;
   const uint32_t events = (read_on ? EPOLLIN : 0U) | (connection.unsent.empty() ? 0U : EPOLLOUT);
   Watch(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), events);
 }
@@ -261,7 +261,7 @@ void EchoServer::Answer(Socket& socket) {
   for (cmsghdr* part = CMSG_FIRSTHDR(&message); part != nullptr;
        part = CMSG_NXTHDR(&message, part)) {
     if (part->cmsg_level == IPPROTO_IP && part->cmsg_type == IP_PKTINFO) {
-      // "Sent to" is not "send from": the kernel tells them apart.
+      // The kernel sends from ipi_spec_dst, not from ipi_addr.
       auto* const info = reinterpret_cast<in_pktinfo*>(CMSG_DATA(part));
       info->ipi_spec_dst = info->ipi_addr;
       info->ipi_ifindex = 0;

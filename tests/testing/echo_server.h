@@ -32,35 +32,33 @@ struct Listen {
   bool fast_open = false;
 };
 
-// Says who it is and echoes: a client can tell who answered, and compare every
-// byte. A stream begins with the name and a newline, then comes the echo until
-// the client shuts down. A datagram is answered with the name, a newline and
-// the datagram, from the address it was sent to.
+// A server that sends its name and echoes, so that a client can identify it and compare
+// every byte. A stream begins with the name and a newline; the echo follows until the
+// client shuts down. The answer to a datagram is the name, a newline and the datagram,
+// from the address it was sent to.
 class EchoServer {
  public:
-  // Listens on all of `sockets`, in `where` (nullptr: here), on a thread of its
-  // own, until destroyed.
+  // Listens on all of `sockets`, in `where` (nullptr: the current namespace), on its own
+  // thread, until destroyed.
   static absl::StatusOr<std::unique_ptr<EchoServer>> Start(std::string name,
                                                            const std::vector<Listen>& sockets,
                                                            const NetNamespace* where = nullptr);
-  // The same for one socket that is open already: that listens, or, for UDP, is
-  // bound.
+  // The same for one open socket, which listens or, for UDP, is bound.
   static absl::StatusOr<std::unique_ptr<EchoServer>> Adopt(std::string name, Transport transport,
                                                            base::UniqueFd socket);
   ~EchoServer();
   EchoServer(const EchoServer&) = delete;
   EchoServer& operator=(const EchoServer&) = delete;
 
-  // Closes the sockets of `port` that listen (0: all). Accepted connections
-  // live on.
+  // Closes the listening sockets of `port` (0: all). Accepted connections stay open.
   void StopListening(uint16_t port = 0);
 
-  // Sends `bytes` unasked to the client whose port is `client_port`: on its
-  // connection, or to where its last datagram came from. NOT_FOUND when there
-  // is no such client.
+  // Sends `bytes` unrequested to the client with the port `client_port`: on its
+  // connection, or to the source of its last datagram. NOT_FOUND without such a
+  // client.
   absl::Status Push(uint16_t client_port, absl::string_view bytes);
 
-  // Connections and datagrams that came in on the socket `sockets[index]`.
+  // Connections and datagrams that the socket `sockets[index]` received.
   size_t served(size_t index) const;
 
  private:
@@ -73,18 +71,18 @@ class EchoServer {
     base::UniqueFd fd;
     uint16_t client_port = 0;
     std::string unsent;
-    bool finished = false;  // the client shut down: close when all is sent
+    bool finished = false;  // the client shut down: close after the last byte
   };
-  // Where a datagram came from and was sent to.
+  // The source and the destination of a datagram.
   struct Peer {
     int fd = -1;
     SocketAddress address;
-    std::string control;  // names the local address to send from
+    std::string control;  // has the local address to send from
   };
 
   explicit EchoServer(std::string name) : name_(std::move(name)) {}
 
-  // Calls `open`, which is to Add() sockets, in `where`; then starts to serve.
+  // Calls `open`, which must Add() sockets, in `where`; then starts to serve.
   absl::Status Begin(const std::function<absl::Status()>& open, const NetNamespace* where);
   absl::Status Open(const std::vector<Listen>& sockets);
   void Add(const Listen& what, base::UniqueFd socket);

@@ -22,7 +22,7 @@
 
 namespace npg::testing {
 
-// What hijacks: the rules' variant, and whether the Service has an endpoint
+// The rules that hijack: their variant, and whether the Service has an endpoint
 // (DNAT to a pod) or none (REJECT).
 struct RuleShape {
   IptablesVariant variant = IptablesVariant::kNft;
@@ -30,7 +30,7 @@ struct RuleShape {
   bool drop_invalid = false;  // INPUT drops `ct state invalid`, too
 };
 
-// Tells GoogleTest how to print one.
+// Used by GoogleTest to print one.
 void PrintTo(const RuleShape& shape, std::ostream* out);
 
 // All combinations, without and with drop_invalid.
@@ -57,10 +57,10 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
   KubeProxyRules& rules() { return *rules_; }
   GuardMaps maps() const { return GuardMaps(node_->bpffs()); }
 
-  // Who answers a connect that is hijacked: "pod" or "refused".
+  // The answer to a hijacked connect: "pod" or "refused".
   static std::string Hijacked() { return GetParam().endpoint ? "pod" : "refused"; }
 
-  // A host process's sockets, in the guarded network namespace.
+  // Sockets of a process of the host, in the guarded network namespace.
   static absl::StatusOr<std::unique_ptr<EchoServer>> Host(const std::vector<Listen>& sockets) {
     return EchoServer::Start(kHost, sockets);
   }
@@ -70,30 +70,30 @@ class GuardTest : public ::testing::TestWithParam<RuleShape> {
     return TcpAndUdp(ports, GetParam().endpoint);
   }
 
-  // Makes exactly `nodeports` allocated: writes kube-proxy's rules and the
-  // guard's file, and waits until a running guard knows.
+  // Allocates exactly `nodeports`: writes kube-proxy's rules and the file of the guard,
+  // and waits until a running guard has applied them.
   absl::Status Allocate(const std::vector<NodePort>& nodeports);
 
   // `run --source file`, with the ports of the last Allocate().
   absl::StatusOr<GuardProcess> NewGuard(const std::vector<std::string>& arguments = {});
   // The same, kept in guard().
   absl::Status StartGuard(const std::vector<std::string>& arguments = {});
-  // `run --source netfilter` in its place: what the rules say is all it knows.
+  // `run --source netfilter`, which knows only the ports of the rules.
   absl::Status StartNetfilterGuard(const std::vector<std::string>& arguments = {});
   GuardProcess& guard() { return *guard_; }
   void ForgetGuard() { guard_.reset(); }
-  // Stops the guard and takes all of it off the node, its counters too.
+  // Stops the guard and removes it from the node, with its counters.
   absl::Status Unload();
 
-  // Waits until datagrams to `port` are exempt no more, whoever sends them: a
-  // UDP listener that closes is known to the controller a moment later.
+  // Waits until datagrams to `port` are no longer exempt: the controller notices the
+  // close of a UDP listener with a delay.
   static bool DatagramsAreLeftAlone(uint16_t port);
 
-  // By how much a counter grew since the last call, or since the start.
+  // The increase of a counter since the last call, or since the start.
   uint64_t Counted(npg_counter counter);
 
-  // The whole story of the guard: without it every way is hijacked, with it
-  // every way ends at the host, and is counted.
+  // Expects that every way is hijacked without the guard, and that with it every way
+  // reaches the host and is counted.
   void ExpectHijackedThenRescued(const std::vector<WayToAsk>& ways);
 
  private:

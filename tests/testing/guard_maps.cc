@@ -51,7 +51,7 @@ absl::StatusOr<Info> InfoOf(const std::string& pin) {
   return info;
 }
 
-// nullopt when there is no such entry.
+// nullopt if there is no such entry.
 template <typename Key, typename Value>
 absl::StatusOr<std::optional<Value>> Lookup(const std::string& pin, const Key& key) {
   const auto fd = OpenPin(pin);
@@ -66,9 +66,9 @@ npg_port_key KeyOf(uint16_t port, Transport transport) {
   return {port, NodePortProtocol(transport), 0};
 }
 
-// What the self-probe leaves in the map `name`.
+// Whether the self-probe made this entry of the map `name`.
 bool IsOfTheProbe(absl::string_view name, absl::string_view key, absl::string_view value) {
-  uint32_t first = 0;  // of the counter's key, of the NodePort's value
+  uint32_t first = 0;  // of the key of a counter, of the value of a NodePort
   if (name == "counters") {
     std::memcpy(&first, key.data(), sizeof(first));
     return first == NPG_COUNTER_PROBED;

@@ -15,9 +15,9 @@ namespace npg::testing {
 
 using Counters = std::array<uint64_t, NPG_COUNTER_MAX>;
 
-// What somebody else's script sees of a guard: the pins below
-// BPFFS/nodeport-guard, read by their documented names and layouts. Opened
-// anew at each call, since pins may be replaced.
+// The guard as an administrator's script sees it: the pins below BPFFS/nodeport-guard,
+// read by their documented names and layouts. Each call opens them anew, because pins
+// may be replaced.
 class GuardMaps {
  public:
   explicit GuardMaps(const std::string& bpffs) : root_(bpffs + "/nodeport-guard") {}
@@ -27,17 +27,17 @@ class GuardMaps {
   // Summed over the CPUs.
   absl::StatusOr<Counters> ReadCounters() const;
   absl::StatusOr<std::optional<npg_nodeport>> NodePort(uint16_t port, Transport transport) const;
-  // Of the IPv4 address that a socket is bound to.
+  // The entry of the IPv4 address that a socket is bound to.
   absl::StatusOr<std::optional<npg_listener>> Listener(const std::string& address, uint16_t port,
                                                        Transport transport) const;
   absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
 
-  // All that connects and binds can change, as text: the entries of all maps,
-  // and how much was ever written to the ring buffer. Without what the guard's
-  // own self-probe changes.
+  // Everything that connects and binds can change, as text: the entries of all maps, and
+  // the number of bytes written to the ring buffer. Leaves out the entries of the
+  // self-probe.
   absl::StatusOr<std::string> Everything() const;
 
-  // Kernel ids: an object that was replaced has another.
+  // Kernel ids, which differ if an object was replaced.
   absl::StatusOr<uint32_t> MapId(const std::string& name) const;
   absl::StatusOr<uint32_t> LinkId(const std::string& name) const;
   absl::StatusOr<uint32_t> LinkProgramId(const std::string& name) const;

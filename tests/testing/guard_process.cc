@@ -28,7 +28,7 @@
 namespace npg::testing {
 namespace {
 
-// "+bpf", as setpriv(1) wants it.
+// "+bpf", in the syntax of setpriv(1).
 std::string Raise(absl::string_view capability) {
   return absl::StrCat("+", absl::AsciiStrToLower(absl::StripPrefix(capability, "CAP_")));
 }
@@ -39,7 +39,7 @@ std::vector<std::string> WithCapabilities(const std::vector<std::string>& comman
                                           const std::vector<int>& without) {
   std::vector<std::string> bounding = {"-all"};
   for (const base::Capability& capability : base::kCapabilities) {
-    // What only an old kernel asks for this process need not have itself.
+    // This process may lack a capability that only old kernels require.
     const bool mine = capability.need != base::Capability::Need::kOldKernel ||
                       base::LackedCapabilities({capability.number}).empty();
     if (mine && std::find(without.begin(), without.end(), capability.number) == without.end()) {

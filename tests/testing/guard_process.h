@@ -24,25 +24,25 @@ absl::Status WriteNodePortsFile(const std::string& path, const std::vector<NodeP
 std::vector<std::string> GuardCommand(const TestNode& node,
                                       const std::vector<std::string>& arguments);
 
-// `command` as root with the documented capabilities (base/capabilities.h) but `without`,
-// and no others: as in a container that drops all and adds those.
+// `command` as root with exactly the documented capabilities (base/capabilities.h) except
+// `without`, as in a container that drops all and adds those.
 std::vector<std::string> WithCapabilities(const std::vector<std::string>& command,
                                           const std::vector<int>& without = {});
 
 // `nodeport-guard run`, as a black box.
 class GuardProcess {
  public:
-  // Starts it, with the documented capabilities, and waits until it says that it is ready.
-  // INTERNAL, with what it wrote, when it ends instead.
+  // Starts it with the documented capabilities, and waits until it logs that it is ready.
+  // INTERNAL, with its output, if it ends instead.
   static absl::StatusOr<GuardProcess> Start(const TestNode& node,
                                             const std::vector<std::string>& arguments);
 
   pid_t pid() const { return child_.pid(); }
   std::string Log() const { return child_.Err(); }
 
-  // SIGTERM; an error when it does not end with exit code 0.
+  // Sends SIGTERM; returns an error unless it ends with exit code 0.
   absl::Status Stop();
-  // SIGKILL.
+  // Sends SIGKILL.
   absl::Status Kill();
 
  private:

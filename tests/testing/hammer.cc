@@ -16,7 +16,7 @@ namespace npg::testing {
 
 Hammer::Hammer(std::vector<Dial> dials) : dials_(std::move(dials)) {
   thread_ = std::thread([this] {
-    // A pause, so that the connections' TIME_WAITs do not use up the ports.
+    // Pauses, so that connections in TIME_WAIT do not use up the ports.
     for (size_t i = 0; !stop_.WaitForNotificationWithTimeout(absl::Microseconds(500)); ++i) {
       const Dial& dial = dials_[i % dials_.size()];
       const std::string answer = Ask(dial);

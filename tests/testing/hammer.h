@@ -13,7 +13,7 @@
 
 namespace npg::testing {
 
-// Connects that are made over and over, in turn, from the moment this exists. "host" has to answer.
+// Makes connects in a loop while it exists, and expects that "host" answers each.
 class Hammer {
  public:
   explicit Hammer(std::vector<Dial> dials);
@@ -23,7 +23,7 @@ class Hammer {
 
   uint64_t connects() const { return connects_; }
 
-  // Whatever did not reach the host.
+  // The connects that did not reach the host.
   std::vector<std::string> Stop();
 
  private:

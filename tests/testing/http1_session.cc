@@ -58,7 +58,7 @@ absl::string_view Reason(int code) {
   }
 }
 
-// A request head without the empty line. False when it is none.
+// Parses a request head without the empty line. Returns false if it is invalid.
 bool ParseHead(absl::string_view head, ApiRequest& request) {
   const std::vector<absl::string_view> lines = absl::StrSplit(head, "\r\n");
   const std::vector<std::string> words = absl::StrSplit(lines[0], ' ');
@@ -77,7 +77,7 @@ bool ParseHead(absl::string_view head, ApiRequest& request) {
   return true;
 }
 
-// One request at a time; what comes meanwhile waits.
+// Handles one request at a time; later ones wait.
 class Http1Session final : public HttpSession {
  public:
   Http1Session(Handler handler, bool client_known)
@@ -101,7 +101,7 @@ class Http1Session final : public HttpSession {
   End end() const override { return end_; }
 
  private:
-  // True when there was one, or when what there is is none: end() tells.
+  // True if there was a request, or invalid data, after which end() is kClose.
   bool NextRequest() {
     const size_t size = in_.find("\r\n\r\n");
     if (size == std::string::npos) return false;
@@ -141,7 +141,7 @@ class Http1Session final : public HttpSession {
     }
   }
 
-  // False when nothing more can be sent now.
+  // Returns false if nothing more can be sent now.
   bool AppendBody(std::string& to) {
     chunk_.clear();
     const size_t size = reply_->Take(kChunk, chunk_);

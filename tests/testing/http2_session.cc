@@ -21,8 +21,8 @@
 namespace npg::testing {
 namespace {
 
-// What Go's server allows.
-constexpr uint32_t kMostStreams = 250;
+// The limit of Go's server.
+constexpr uint32_t kMaxStreams = 250;
 
 template <auto kDelete>
 struct Deleter {
@@ -62,7 +62,7 @@ class Http2Session final : public HttpSession {
     nghttp2_session* session = nullptr;
     nghttp2_session_server_new(&session, made, this);
     session_.reset(session);
-    const nghttp2_settings_entry setting{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMostStreams};
+    const nghttp2_settings_entry setting{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams};
     nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, &setting, 1);
   }
 
@@ -74,7 +74,7 @@ class Http2Session final : public HttpSession {
 
   void Produce(size_t most, std::string& to) override {
     for (const auto& [id, stream] : streams_) {
-      // An error only says that the stream waits for something else.
+      // An error only means that the stream waits for another event.
       if (stream.reply != nullptr) nghttp2_session_resume_data(session_.get(), id);
     }
     while (to.size() < most) {
@@ -184,7 +184,7 @@ class Http2Session final : public HttpSession {
     ApiReply& reply = *it->second.reply;
     chunk_.clear();
     const size_t taken = reply.Take(size, chunk_);
-    // cut and reset come when what was taken is out: at the next call.
+    // A cut or a reset takes effect at the next call, after the taken bytes are sent.
     if (taken != 0) std::memcpy(buffer, chunk_.data(), taken);
     const ApiReply::State state = reply.state();
     if (state == ApiReply::State::kDone) flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -199,7 +199,7 @@ class Http2Session final : public HttpSession {
   std::map<int32_t, Stream> streams_;
   std::string chunk_;
   End end_ = End::kOpen;
-  SessionPtr session_;  // calls back into the rest until it is gone
+  SessionPtr session_;  // calls back into the other members until destroyed
 };
 
 }  // namespace

@@ -69,7 +69,7 @@ HttpReply ReadReply(int fd, bool head) {
   HttpReply reply;
   size_t wanted = std::string::npos;
   while (text.size() < wanted) {
-    // A byte at a time: what follows is the next response's.
+    // Reads a byte at a time, because later bytes belong to the next response.
     char byte = 0;
     if (recv(fd, &byte, 1, 0) != 1) return {};
     text += byte;

@@ -11,20 +11,20 @@
 
 namespace npg::testing {
 
-// A response, taken apart. Of what is no response, status is 0.
+// A parsed response. The status is 0 if it is invalid.
 struct HttpReply {
   int status = 0;
   std::map<std::string, std::string> headers;  // names in lower case
   std::string body;
 };
 
-// A connection to 127.0.0.1; empty when it was refused.
+// A connection to 127.0.0.1; empty if it was refused.
 base::UniqueFd ConnectToHttp(uint16_t port);
 
-// Sends all of it, without a signal when nobody reads; false when it cannot.
+// Sends all of `text`, without SIGPIPE; returns false on an error.
 bool SendText(int fd, absl::string_view text);
 
-// What comes until the other side closes ("" for nothing), or for a minute.
+// Reads until the other side closes, for a minute at most.
 std::string ReadToEnd(int fd);
 
 // Waits until the other side has closed or reset the connection; at most a minute.
@@ -33,10 +33,10 @@ void WaitForHangUp(int fd);
 // One response, by its Content-Length; `head` for that of a HEAD request.
 HttpReply ReadReply(int fd, bool head = false);
 
-// Takes text apart that is one response and no more.
+// Parses text that is exactly one response.
 HttpReply ParseReply(absl::string_view text);
 
-// A connection for one GET.
+// Makes a connection for one GET.
 HttpReply HttpGet(uint16_t port, absl::string_view path, absl::string_view more_headers = "");
 
 }  // namespace npg::testing

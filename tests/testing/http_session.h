@@ -13,12 +13,12 @@
 
 namespace npg::testing {
 
-// The server's side of HTTP on one connection, as bytes in and bytes out.
+// The server side of HTTP on one connection: bytes in and bytes out.
 class HttpSession {
  public:
   using Handler = std::function<std::shared_ptr<ApiReply>(const ApiRequest&)>;
 
-  // What is to become of the connection when all that was produced is sent.
+  // What to do with the connection after all produced bytes are sent.
   enum class End { kOpen, kClose, kCut, kReset };
 
   HttpSession() = default;
@@ -26,7 +26,7 @@ class HttpSession {
   HttpSession(const HttpSession&) = delete;
   HttpSession& operator=(const HttpSession&) = delete;
 
-  // Takes what the client has sent; false when that is no HTTP.
+  // Takes the bytes of the client; returns false if they are no HTTP.
   virtual bool Receive(absl::string_view bytes) = 0;
   // Appends what can be sent now, until `to` has about `most` bytes.
   virtual void Produce(size_t most, std::string& to) = 0;

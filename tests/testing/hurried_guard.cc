@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// nodeport-guard with short intervals, for tests that would wait for the real ones.
+// nodeport-guard with short intervals, for tests that would have to wait for the real ones.
 #include <variant>
 
 #include "absl/time/time.h"

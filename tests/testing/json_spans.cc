@@ -18,8 +18,8 @@ size_t SkipSpace(absl::string_view text, size_t at) {
   return end == kNone ? text.size() : end;
 }
 
-// `at` is at the opening quote; returns what is after the closing one. Strings
-// can be megabytes: find() is much faster than a loop over the bytes.
+// `at` is the opening quote; returns the position after the closing one. Strings can
+// have megabytes: find() is much faster than a loop over the bytes.
 size_t SkipString(absl::string_view text, size_t at) {
   for (++at;;) {
     const size_t quote = text.find('"', at);
@@ -55,7 +55,7 @@ size_t SkipValue(absl::string_view text, size_t at) {
   return end == at ? kNone : end;
 }
 
-// Reads the member that begins at `at`; nothing when there is none.
+// Reads the member that begins at `at`; nothing if there is none.
 std::optional<JsonMember> MemberAt(absl::string_view object, size_t at) {
   if (at >= object.size() || object[at] != '"') return std::nullopt;
   const size_t key_end = SkipString(object, at);

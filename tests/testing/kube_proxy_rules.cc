@@ -35,7 +35,7 @@ std::vector<NodePort> TcpAndUdp(const std::vector<uint16_t>& ports, bool endpoin
 }
 
 std::string KubeProxyRules::Fill(const char* text, const NodePort& nodeport) const {
-  // kube-proxy's chain ids are hashes; anything unique and as short will do.
+  // The chain ids of kube-proxy are hashes; any unique id of this length works.
   const bool udp = nodeport.transport == Transport::kUdp;
   return absl::StrReplaceAll(
       text, {{"$id", absl::StrCat(udp ? "UDP" : "TCP", nodeport.port)},

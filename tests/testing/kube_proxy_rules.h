@@ -26,18 +26,18 @@ std::vector<NodePort> TcpAndUdp(const std::vector<uint16_t>& ports, bool endpoin
 
 // Writes the rules that kube-proxy 1.36 writes in iptables mode, chain by chain
 // and in its order (tests/testdata has its own dump), for the calling thread's
-// network namespace. Left out is only what needs an nfacct object.
+// network namespace. Leaves out only the rules that need an nfacct object.
 class KubeProxyRules {
  public:
   // `pod` is the address of the only endpoint, an IPv4 address.
   KubeProxyRules(IptablesVariant variant, std::string pod, uint16_t pod_port)
       : variant_(variant), pod_(std::move(pod)), pod_port_(pod_port) {}
 
-  // An administrator's rule before kube-proxy's: INPUT drops what conntrack
-  // calls invalid. From the next Apply() on.
+  // Adds a rule of an administrator before those of kube-proxy with the next Apply():
+  // INPUT drops packets in conntrack state INVALID.
   void DropInvalid() { drop_invalid_ = true; }
 
-  // Makes the rules be those for exactly `nodeports`, in one transaction.
+  // Replaces the rules by those for exactly `nodeports`, in one transaction.
   absl::Status Apply(const std::vector<NodePort>& nodeports) const;
 
  private:
@@ -56,8 +56,7 @@ class KubeProxyRules {
 absl::Status ApplyIpv6Rules(IptablesVariant variant, const std::string& address,
                             const std::vector<NodePort>& nodeports, uint16_t target);
 
-// For ::1, which current kube-proxy leaves alone and older ones did
-// not.
+// For ::1, which current kube-proxy leaves alone, but older versions did not.
 absl::Status ApplyIpv6LoopbackRules(IptablesVariant variant, const std::vector<NodePort>& nodeports,
                                     uint16_t target);
 

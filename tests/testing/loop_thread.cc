@@ -36,7 +36,7 @@ absl::StatusOr<std::unique_ptr<LoopThread>> LoopThread::Start() {
   NPG_RETURN_IF_ERROR(
       self->loop_->AddFd(self->wake_.get(), EPOLLIN, [self](uint32_t) { self->RunTasks(); }));
   self->thread_ = std::thread([self] {
-    // A peer that is gone is an error of write(), which OpenSSL calls.
+    // Without SIGPIPE, write(), which OpenSSL calls, returns an error if the peer has closed.
     sigset_t pipe;
     sigemptyset(&pipe);
     sigaddset(&pipe, SIGPIPE);

@@ -16,8 +16,7 @@
 
 namespace npg::testing {
 
-// An event loop on a thread of its own, and the way for other threads to have
-// something done there.
+// An event loop on its own thread, on which other threads can run functions.
 class LoopThread {
  public:
   static absl::StatusOr<std::unique_ptr<LoopThread>> Start();
@@ -26,7 +25,7 @@ class LoopThread {
   LoopThread(const LoopThread&) = delete;
   LoopThread& operator=(const LoopThread&) = delete;
 
-  // Only for use on its thread, that is: within Call().
+  // Only for use on its thread, that is, within Call().
   base::EventLoop& loop() { return *loop_; }
 
   // Runs `work` on the thread and returns when it has run.

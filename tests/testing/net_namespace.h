@@ -15,19 +15,18 @@ namespace npg::testing {
 // A network namespace that lives as long as this object and its sockets.
 class NetNamespace {
  public:
-  // A new one, with lo up. The calling thread stays where it is.
+  // Makes a new one, with lo up. The calling thread does not enter it.
   static absl::StatusOr<NetNamespace> Create();
-  // The calling thread's own.
+  // The namespace of the calling thread.
   static absl::StatusOr<NetNamespace> Current();
 
-  // Calls `function` on a thread inside. Sockets it opens and programs it
-  // starts stay inside.
+  // Calls `function` on a thread inside. Its sockets and child processes stay inside.
   absl::Status Run(const std::function<absl::Status()>& function) const;
 
-  // Puts the calling thread inside.
+  // Moves the calling thread inside.
   absl::Status Enter() const;
 
-  // A path that names it to iproute2 while this object lives.
+  // A path for iproute2, valid while this object exists.
   std::string Path() const;
 
  private:

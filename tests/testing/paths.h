@@ -6,8 +6,8 @@
 
 #include "absl/strings/string_view.h"
 
-// Where this build has things. Only paths.cc is compiled with these paths: all other
-// objects are the same in every checkout, so that a compiler cache finds them.
+// Paths of this build. Only paths.cc is compiled with them, so that all other objects
+// are equal in every checkout and a compiler cache finds them.
 namespace npg::testing {
 
 // The file at `path` below the root of the source tree, such as "docs/operations.md".
@@ -19,7 +19,7 @@ std::string TestdataPath(absl::string_view name);
 // The nodeport-guard of this build.
 std::string GuardBinary();
 
-// The same program, which waits less between its looks (hurried_guard.cc).
+// The same program with shorter intervals (hurried_guard.cc).
 std::string HurriedGuardBinary();
 
 }  // namespace npg::testing

@@ -18,8 +18,8 @@ absl::Status ToStatus(const absl::StatusOr<T>& result) {
   return result.status();
 }
 
-// For ASSERT_PRED_FORMAT1: passes when a Status or StatusOr is OK, and prints
-// it otherwise.
+// For ASSERT_PRED_FORMAT1: passes if a Status or StatusOr is OK, and prints it
+// otherwise.
 template <typename T>
 ::testing::AssertionResult IsOk(const char* expression, const T& result) {
   const absl::Status status = ToStatus(result);
@@ -41,8 +41,8 @@ template <typename T>
   declaration = *std::move(result)
 // NOLINTEND(bugprone-macro-parentheses)
 
-// NPG_ASSERT_OK_AND_ASSIGN(const int x, Function()): fails the test when the
-// StatusOr is not OK, else declares (or assigns) what it holds.
+// NPG_ASSERT_OK_AND_ASSIGN(const int x, Function()): fails the test if the
+// StatusOr is not OK, else declares (or assigns) its value.
 #define NPG_ASSERT_OK_AND_ASSIGN(declaration, expression) \
   NPG_ASSERT_OK_AND_ASSIGN_(NPG_CONCAT_(npg_result_, __LINE__), declaration, expression)
 

@@ -31,11 +31,11 @@ namespace {
 constexpr size_t kStreamChunk = 65536;
 constexpr size_t kDatagram = 1200;
 constexpr int kStallMs = 60'000;
-// Busy, but not to the point of starving the rest of the test.
+// Pauses, so that the busy stream does not starve the rest of the test.
 constexpr absl::Duration kPause = absl::Milliseconds(5);
 
-// Bytes [offset, offset + size) of an endless sequence (splitmix64, words in host order) that
-// is nowhere like itself: a lost, repeated or foreign piece shows.
+// Bytes [offset, offset + size) of an endless sequence (splitmix64, words in host order)
+// without repetitions, so that a lost, repeated or foreign piece is noticed.
 std::string Sequence(uint64_t seed, uint64_t offset, size_t size) {
   std::string bytes(size, '\0');
   for (size_t i = 0; i < size;) {

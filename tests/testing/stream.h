@@ -19,13 +19,12 @@
 
 namespace npg::testing {
 
-// A connection to an EchoServer on which every byte is compared, both ways. A
-// cut stream can look like a clean end, so lengths count, not ends. All calls
-// fail with DATA_LOSS for a wrong byte and DEADLINE_EXCEEDED when nothing moves
-// for ten seconds.
+// A connection to an EchoServer that compares every byte in both directions. It checks
+// lengths, because a cut stream can look like a clean end. All calls fail with DATA_LOSS
+// for a wrong byte and DEADLINE_EXCEEDED after a minute without progress.
 class Stream {
  public:
-  // Connects and hears who answers.
+  // Connects and reads the name of the server.
   static absl::StatusOr<std::unique_ptr<Stream>> Open(const Dial& dial);
 
   const std::string& server() const { return server_; }
@@ -35,10 +34,10 @@ class Stream {
   // Sends the next `bytes` of a pseudo-random sequence and receives the echo.
   absl::Status Exchange(size_t bytes);
 
-  // Has the server speak first, and receives what it says.
+  // Makes the server send first, and receives its bytes.
   absl::Status Receive(EchoServer& server, size_t bytes);
 
-  // Ends the sending half; the server must end its half without another byte.
+  // Shuts down sending; the server must end its direction without another byte.
   absl::Status Finish();
 
  private:
@@ -58,7 +57,7 @@ class Stream {
   uint64_t received_ = 0;
 };
 
-// Exchanges on a stream, on a thread of its own, until told to stop.
+// Exchanges bytes on a stream, on its own thread, until Stop().
 class BusyStream {
  public:
   explicit BusyStream(std::unique_ptr<Stream> stream);
@@ -66,10 +65,10 @@ class BusyStream {
   BusyStream(const BusyStream&) = delete;
   BusyStream& operator=(const BusyStream&) = delete;
 
-  // How many bytes have come back; stands still when the stream does.
+  // The number of bytes received back; does not grow if the stream hangs.
   uint64_t progress() const { return progress_; }
 
-  // Stops, and hands the stream back with how it went.
+  // Stops, and returns the stream and the status of the exchange.
   std::pair<std::unique_ptr<Stream>, absl::Status> Stop();
 
  private:

@@ -36,7 +36,7 @@ constexpr bpf_insn Instruction(int code, uint8_t to, uint8_t from, int16_t offse
 absl::Status RetrySynSoon(const std::string& path) {
   constexpr auto kOp = static_cast<int16_t>(offsetof(bpf_sock_ops, op));
   constexpr auto kReply = static_cast<int16_t>(offsetof(bpf_sock_ops, reply));
-  // Asked for the first timeout of a connection, it replies kJiffies; otherwise nothing.
+  // Replies kJiffies to the query for the first timeout of a connection, and to no other.
   // Kernels before 6.4 refuse to store an immediate value in the context.
   constexpr std::array<bpf_insn, 6> kProgram = {
       Instruction(BPF_LDX | BPF_MEM | BPF_W, BPF_REG_2, BPF_REG_1, kOp, 0),

@@ -8,12 +8,12 @@
 
 namespace npg::testing {
 
-// Sockets that are made in the cgroup at `path` from now on send their SYN again after
-// some 10 to 100 milliseconds, depending on the kernel's HZ, and not after a second.
+// Makes new sockets in the cgroup at `path` repeat their SYN after some 10 to 100
+// milliseconds, depending on the kernel's HZ, instead of after a second.
 //
-// A REJECT of kube-proxy's answers a connect() over loopback while connect() still has the
-// socket, and the kernel ignores an ICMP error then: it is the answer to the second SYN that
-// makes connect() fail.
+// A REJECT of kube-proxy answers a connect() over loopback while connect() holds the
+// socket, and then the kernel ignores an ICMP error: only the answer to the second SYN makes
+// connect() fail.
 absl::Status RetrySynSoon(const std::string& path);
 
 }  // namespace npg::testing

@@ -61,8 +61,8 @@ void RemoveTree(const fs::path& group) {
   rmdir(group.c_str());
 }
 
-// Those whose maker is dead. A stranger's pid may have come again: then the
-// group stays until the next run.
+// The groups whose maker has ended. If its pid is in use again, the group stays until
+// the next run.
 void RemoveLeftovers(const std::string& root) {
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(root, error)) {

@@ -10,12 +10,12 @@
 
 namespace npg::testing {
 
-// A cgroup2 group of this process's own, "npg-test-PID-N" below the root that
-// /proc/self/mountinfo shows. This process is in it from Create() on; the
-// destructor puts it back and removes the group with all below it.
+// A cgroup2 group for this process, "npg-test-PID-N" below the root that
+// /proc/self/mountinfo shows. Create() moves this process into it; the destructor
+// moves it back and removes the group and its descendants.
 class TestCgroup {
  public:
-  // Removes what crashed predecessors left, too.
+  // Also removes the groups of crashed earlier runs.
   static absl::StatusOr<std::unique_ptr<TestCgroup>> Create();
   ~TestCgroup();
   TestCgroup(const TestCgroup&) = delete;
@@ -33,7 +33,7 @@ class TestCgroup {
   TestCgroup(std::string path, std::string home) : path_(std::move(path)), home_(std::move(home)) {}
 
   std::string path_;
-  std::string home_;  // where the process came from
+  std::string home_;  // the original cgroup of the process
 };
 
 }  // namespace npg::testing

@@ -79,7 +79,7 @@ absl::StatusOr<std::unique_ptr<TestNode>> TestNode::Create() {
   auto pod = NetNamespace::Create();
   if (!pod.ok()) return pod.status();
   std::unique_ptr<TestNode> node(new TestNode(*std::move(home), *std::move(pod)));
-  // As kube-proxy does where NodePorts are to work on localhost.
+  // As kube-proxy does to make NodePorts work on localhost.
   NPG_RETURN_IF_ERROR(SetSysctl("net/ipv4/conf/all/route_localnet", "1"));
   NPG_RETURN_IF_ERROR(ConnectPod(node->pod_));
   auto server = EchoServer::Start(

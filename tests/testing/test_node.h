@@ -16,16 +16,15 @@
 
 namespace npg::testing {
 
-// A node of a cluster, in small: this process in a network namespace, mount
-// namespace, cgroup and bpffs of its own, set up as kube-proxy sets a node up,
-// and a pod behind a veth pair. /run is a private tmpfs, so that all files
-// (and the xtables lock) are gone with the process, however it ends.
+// A small cluster node: this process in its own network namespace, mount namespace,
+// cgroup and bpffs, set up as kube-proxy does, and a pod behind a veth pair. /run is a
+// private tmpfs, so that all files (and the xtables lock) end with the process.
 class TestNode {
  public:
   static constexpr const char* kPod = "10.244.1.2";
   static constexpr uint16_t kPodPort = 8080;
 
-  // Call it before the process has threads that are to be on the node.
+  // Must be called before the process starts threads that use the node.
   static absl::StatusOr<std::unique_ptr<TestNode>> Create();
   ~TestNode();
   TestNode(const TestNode&) = delete;
@@ -34,8 +33,8 @@ class TestNode {
   const TestCgroup& cgroup() const { return *cgroup_; }
   // A bpf file system.
   std::string bpffs() const { return run_ + "/bpf"; }
-  // Guards started from now on wait less between their looks: for tests that would wait
-  // for the real intervals, and that do not show them.
+  // Makes guards that start later use short intervals, for tests that would have to wait
+  // for the real ones and do not test them.
   void HurryGuards() { guard_ = HurriedGuardBinary(); }
   const std::string& guard() const { return guard_; }
   // A path for a file of the test.

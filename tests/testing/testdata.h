@@ -59,7 +59,7 @@ inline std::string WithoutLines(const std::string& text, const std::string& need
 inline core::PortKey Tcp(uint16_t port) { return {port, core::Protocol::kTcp}; }
 inline core::PortKey Udp(uint16_t port) { return {port, core::Protocol::kUdp}; }
 
-// A folder of the test's own, which goes with it.
+// A temporary folder, removed with this object.
 class TempFolder {
  public:
   TempFolder() {

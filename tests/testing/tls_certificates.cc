@@ -43,7 +43,7 @@ bool SetSerial(X509* x509) {
 
 bool AddName(X509_NAME* name, const char* field, const std::string& value) {
   if (value.empty()) return true;
-  // The cast is OpenSSL's idea of text.
+  // OpenSSL passes text as unsigned char.
   const auto* const text = reinterpret_cast<const unsigned char*>(value.c_str());
   return X509_NAME_add_entry_by_txt(name, field, MBSTRING_UTF8, text, -1, -1, 0) == 1;
 }

@@ -28,8 +28,8 @@ using EvpKeyPtr = std::unique_ptr<EVP_PKEY, OpensslFree<EVP_PKEY_free>>;
 using SslCtxPtr = std::unique_ptr<SSL_CTX, OpensslFree<SSL_CTX_free>>;
 using SslPtr = std::unique_ptr<SSL, OpensslFree<SSL_free>>;
 
-// INTERNAL with `what` and the last error of OpenSSL in this thread, which is
-// taken from its queue.
+// INTERNAL with `what` and the last error of OpenSSL in this thread, which it removes
+// from the queue.
 absl::Status OpensslError(absl::string_view what);
 
 // A certificate and its key, P-256.
@@ -52,7 +52,7 @@ struct CertificateSpec {
   absl::Time not_after = absl::Now() + absl::Hours(24);
 };
 
-// Signed by `issuer`, or by itself where that is nullptr.
+// Signed by `issuer`, or self-signed if that is nullptr.
 absl::StatusOr<Certificate> MakeCertificate(const CertificateSpec& spec, const Certificate* issuer);
 
 }  // namespace npg::testing

@@ -65,7 +65,7 @@ absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t po
   if (inet_pton(AF_INET6, text.c_str(), &v6->sin6_addr) == 1) {
     v6->sin6_family = AF_INET6;
     v6->sin6_port = htons(port);
-    v6->sin6_scope_id = if_nametoindex(interface.c_str());  // of none: 0, as is right
+    v6->sin6_scope_id = if_nametoindex(interface.c_str());  // 0 if there is no interface
     made.size = sizeof(sockaddr_in6);
     return made;
   }

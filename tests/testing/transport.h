@@ -19,10 +19,10 @@ enum class Transport : uint8_t { kTcp, kUdp, kMptcp };
 // "TCP", "UDP", "MPTCP".
 absl::string_view TransportName(Transport transport);
 
-// IPPROTO_TCP or IPPROTO_UDP: what a NodePort for it is allocated as.
+// IPPROTO_TCP or IPPROTO_UDP: the protocol of a NodePort for it.
 uint8_t NodePortProtocol(Transport transport);
 
-// A socket address with its length, as the socket calls want it.
+// A socket address with its length, for the socket calls.
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t size = 0;
@@ -41,13 +41,13 @@ absl::StatusOr<SocketAddress> MakeAddress(absl::string_view address, uint16_t po
 // A blocking, close-on-exec socket.
 absl::StatusOr<base::UniqueFd> OpenSocket(int family, Transport transport);
 
-// Those that this kernel has: Linux can be built without MPTCP, and Debian's 5.10 is.
+// The transports of this kernel: Linux can be built without MPTCP, as Debian's 5.10 is.
 std::vector<Transport> Transports();
 
 // A socket that listens for TCP on the address.
 absl::StatusOr<base::UniqueFd> ListenOn(absl::string_view address, uint16_t port);
 
-// The port a socket is bound to; 0 when it is not.
+// The port that a socket is bound to; 0 if it is not bound.
 uint16_t LocalPort(int fd);
 
 }  // namespace npg::testing

@@ -7,12 +7,12 @@
 
 namespace npg::testing {
 
-// How long a test waits for what must come. It only bounds a hang: scripts/kernel-matrix runs
-// tests in machines that are ten times slower.
+// How long a test waits for an expected event. It only bounds a hang: scripts/kernel-matrix
+// runs tests in machines that are ten times slower.
 inline constexpr absl::Duration kPatience = absl::Seconds(60);
 
-// Asks `condition` every few milliseconds until it is true or `deadline` is
-// over; returns its last answer. For what cannot be polled by descriptor.
+// Checks `condition` every few milliseconds until it is true or `deadline` has passed;
+// returns its last result. For conditions without a descriptor to wait on.
 bool WaitUntil(absl::Duration deadline, absl::FunctionRef<bool()> condition);
 
 }  // namespace npg::testing

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The self-probe has to fail for everything that keeps the guard from taking
-// effect, and to leave nothing behind.
+// The self-probe fails if anything keeps the guard from taking effect, and it leaves
+// nothing behind.
 #include "controller/self_probe.h"
 
 #include <bpf/bpf.h>
@@ -72,7 +72,7 @@ class SelfProbeTest : public ::testing::Test {
     NPG_ASSERT_OK_AND_ASSIGN(guard_, dataplane::BpfGuard::Load(pins_, abi::Scope::kLoopback));
   }
 
-  // Of an attached guard.
+  // Probes the guard, and attaches it before if necessary.
   absl::StatusOr<absl::Duration> Probe() {
     if (!probe_) {
       const absl::Status attached = guard_->Attach(cgroup_fd_.get(), config_);
@@ -94,7 +94,7 @@ class SelfProbeTest : public ::testing::Test {
   std::unique_ptr<SelfProbe> probe_;
 };
 
-TEST_F(SelfProbeTest, SeesBothProgramsAtWorkAndLeavesNothingBehind) {
+TEST_F(SelfProbeTest, ExercisesBothProgramsAndLeavesNothing) {
   NPG_ASSERT_OK(Probe().status());
   NPG_ASSERT_OK_AND_ASSIGN(const auto events, dataplane::EventsReader::Open(pins_));
   for (uint64_t round = 2; round <= 4; ++round) {
@@ -115,7 +115,7 @@ TEST_F(SelfProbeTest, SeesBothProgramsAtWorkAndLeavesNothingBehind) {
   }
 }
 
-TEST_F(SelfProbeTest, ItsEntriesInTheTableAreNobodysConnections) {
+TEST_F(SelfProbeTest, ItsEntriesInTheTableCountAsNoConnections) {
   NPG_ASSERT_OK_AND_ASSIGN(const bool before, table_->Quiet({}));
   EXPECT_TRUE(before);
   NPG_ASSERT_OK(Probe().status());
@@ -136,7 +136,7 @@ TEST_F(SelfProbeTest, NamesEachProgramThatIsDetached) {
   }
 }
 
-TEST_F(SelfProbeTest, NamesAProgramThatSomebodyReplaced) {
+TEST_F(SelfProbeTest, NamesAReplacedProgram) {
   NPG_ASSERT_OK(Probe().status());
   const std::array<bpf_insn, 2> proceed = {
       {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}}};
@@ -162,18 +162,18 @@ TEST_F(SelfProbeTest, FailsWithoutTheTable) {
   EXPECT_FALSE(Probe().ok());
 }
 
-TEST_F(SelfProbeTest, FailsWhereTheProgramsServeAnotherNetworkNamespace) {
+TEST_F(SelfProbeTest, FailsIfTheProgramsGuardAnotherNetworkNamespace) {
   ++config_.netns_cookie;
   EXPECT_THAT(Probe().status().message(),
               AllOf(HasSubstr("npg_connect4"), HasSubstr("did not see")));
 }
 
-TEST_F(SelfProbeTest, FailsWhereTheTableLooksForAnotherMark) {
+TEST_F(SelfProbeTest, FailsIfTheTableMatchesAnotherMark) {
   config_.mark = config_.mark_mask = 0x2000;
   EXPECT_THAT(Probe().status().message(), HasSubstr("mark"));
 }
 
-TEST_F(SelfProbeTest, ObservingNeedsNeitherMarkNorTable) {
+TEST_F(SelfProbeTest, NeedsNeitherMarkNorTableInObserveMode) {
   config_.mode = abi::Mode::kObserve;
   NPG_ASSERT_OK(table_->Remove());
   NPG_EXPECT_OK(Probe().status());
@@ -181,13 +181,13 @@ TEST_F(SelfProbeTest, ObservingNeedsNeitherMarkNorTable) {
   EXPECT_EQ(Counted(abi::Counter::kObserved), 0);
 }
 
-TEST_F(SelfProbeTest, PolicyThatIgnoresTheControllerItself) {
+TEST_F(SelfProbeTest, WorksIfThePolicyIgnoresTheController) {
   config_.default_verdict = abi::OwnerVerdict::kIgnored;
   NPG_ASSERT_OK(guard_->SetOwnerPolicy({{}, {"containerd"}}));
   NPG_EXPECT_OK(Probe().status());
 }
 
-TEST_F(SelfProbeTest, TakesNoPortThatIsANodePort) {
+TEST_F(SelfProbeTest, UsesNoPortThatIsANodePort) {
   NPG_ASSERT_OK(Probe().status());
   const core::PortKey taken{probe_->ports()[0], core::Protocol::kTcp};
   nodeports_[taken] = {abi::Bit(abi::Source::kFile), "default/web"};
@@ -198,19 +198,19 @@ TEST_F(SelfProbeTest, TakesNoPortThatIsANodePort) {
   EXPECT_EQ(in_map, nodeports_);
 }
 
-TEST_F(SelfProbeTest, ProvesACgroupThatThisProcessIsNotIn) {
+TEST_F(SelfProbeTest, ProbesACgroupThatThisProcessIsNotIn) {
   const std::string inner = node_->cgroup().path() + "/inner";
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   cgroup_fd_ = OpenFolder(inner);
   NPG_EXPECT_OK(Probe().status());
   EXPECT_EQ(Counted(abi::Counter::kProbed), 2);
-  // And not one that is gone.
+  // It fails if the cgroup is gone.
   ASSERT_EQ(rmdir(inner.c_str()), 0);
   EXPECT_FALSE(Probe().ok());
 }
 
-// A process that is not allowed to run must not be waited for.
-TEST_F(SelfProbeTest, IsNotHeldUpByAFrozenCgroup) {
+// The probe must not wait for a process that the freezer has stopped.
+TEST_F(SelfProbeTest, FailsSoonInAFrozenCgroup) {
   const std::string inner = node_->cgroup().path() + "/inner";
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   cgroup_fd_ = OpenFolder(inner);
@@ -224,9 +224,9 @@ TEST_F(SelfProbeTest, IsNotHeldUpByAFrozenCgroup) {
   EXPECT_EQ(rmdir(inner.c_str()), 0) << "no process was left in it";
 }
 
-// The hook of a cgroup is none of a process's outside of it: to be attached
-// to the wrong one is to be not attached.
-TEST_F(SelfProbeTest, FailsWhereTheLinksAreOfAnotherCgroup) {
+// A program does not see processes outside its cgroup, so a link on another cgroup counts
+// as not attached.
+TEST_F(SelfProbeTest, FailsIfTheLinksAreOnAnotherCgroup) {
   const std::string inner = node_->cgroup().path() + "/inner";
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   const base::UniqueFd wrong = OpenFolder(inner);

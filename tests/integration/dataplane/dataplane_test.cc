@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The BPF half of the guard on the real kernel: what appears when, what
-// survives, what is put right.
+// The BPF half of the guard on the real kernel: what it pins and when, what it adopts
+// at a restart, and what it repairs.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <fcntl.h>
@@ -87,7 +87,7 @@ class DataplaneTest : public ::testing::Test {
 
   // A loaded, filled and attached guard.
   absl::StatusOr<std::unique_ptr<BpfGuard>> Guard(const std::vector<uint16_t>& ports = {kPort}) {
-    std::filesystem::create_directories(pins_.Root());  // as the lock's holder finds it
+    std::filesystem::create_directories(pins_.Root());  // ControllerLock makes it
     absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, abi::Scope::kLoopback);
     if (!guard.ok()) return guard;
     absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
@@ -104,7 +104,7 @@ class DataplaneTest : public ::testing::Test {
     return address;
   }
 
-  // UDP: a connect runs the hook and sends nothing.
+  // UDP, because a connect runs the hook and sends no packet.
   static base::UniqueFd Listen(uint16_t port) {
     base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     const sockaddr_in address = Loopback(port);
@@ -134,15 +134,15 @@ class DataplaneTest : public ::testing::Test {
   uint64_t cookie_ = 0;
 };
 
-TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
+TEST_F(DataplaneTest, RecognizesTheRootOfTheHierarchy) {
   struct stat folder {};
   ASSERT_EQ(fstat(cgroup_fd_.get(), &folder), 0);
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t id, node::CgroupId(cgroup_fd_.get()));
   EXPECT_EQ(id, folder.st_ino);
   EXPECT_FALSE(node::IsHierarchyRoot(cgroup_fd_.get()));
 
-  // A new mount shows the root of the cgroup namespace, which is that of the
-  // hierarchy in the first one; its inode number is fixed (PROC_CGROUP_INIT_INO).
+  // A new mount shows the root of the cgroup namespace. In the initial one, whose inode
+  // number is fixed (PROC_CGROUP_INIT_INO), that is the root of the hierarchy.
   const std::string root = node_->File("cgroup2");
   std::filesystem::create_directory(root);
   ASSERT_EQ(mount("none", root.c_str(), "cgroup2", 0, nullptr), 0);
@@ -153,7 +153,7 @@ TEST_F(DataplaneTest, KnowsTheRootOfTheHierarchy) {
   EXPECT_EQ(umount2(root.c_str(), MNT_DETACH), 0);
 }
 
-TEST_F(DataplaneTest, NothingIsPinnedBeforeAttachAndAllAfter) {
+TEST_F(DataplaneTest, AttachPinsEverythingAndLoadPinsNothing) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto lock, ControllerLock::Acquire(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
                            BpfGuard::Load(pins_, abi::Scope::kLoopback));
@@ -184,7 +184,7 @@ TEST_F(DataplaneTest, AStartThatFailsLeavesNothing) {
   EXPECT_FALSE(std::filesystem::exists(pins_.Root()));
 }
 
-TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndGoesOnCounting) {
+TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndKeepsCounters) {
   const base::UniqueFd listener = Listen(kPort);
   ASSERT_TRUE(listener);
   std::vector<LinkState> before;
@@ -194,7 +194,7 @@ TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndGoesOnCounting) {
     NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
     NPG_ASSERT_OK_AND_ASSIGN(before, state.Links());
   }
-  Connect(kPort);  // with nobody running
+  Connect(kPort);  // while no controller runs
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
   EXPECT_TRUE(guard->adopted());
   EXPECT_THAT(guard->notes(), IsEmpty());
@@ -210,7 +210,7 @@ TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndGoesOnCounting) {
   }
 }
 
-TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardAsItWas) {
+TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardUnchanged) {
   const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
@@ -224,7 +224,7 @@ TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardAsItWas) {
   EXPECT_EQ(exempted, 1);
 }
 
-// Pins a map in the place of one of ours, as an older build would have left it.
+// Pins a map in the place of one of the guard, as another build left it.
 base::UniqueFd PinMap(const PinPaths& pins, const char* name, uint32_t key_size,
                       uint32_t value_size) {
   std::filesystem::create_directories(pins.Maps());
@@ -236,7 +236,7 @@ base::UniqueFd PinMap(const PinPaths& pins, const char* name, uint32_t key_size,
   return fd;
 }
 
-// That the next guard has the one entry of another layout: "a/b", since 42.
+// Expects that the next guard has the entry of the other layout: "a/b", since 42.
 void DataplaneTest::ExpectCarriedOver(const core::PortKey& key, abi::SourceBits sources) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
                            BpfGuard::Load(pins_, abi::Scope::kLoopback));
@@ -263,8 +263,8 @@ TEST_F(DataplaneTest, EntriesOfAnOlderLayoutAreCarriedOver) {
   ExpectCarriedOver(abi::FromC(key), NPG_SOURCE_FILE);
 }
 
-// A build that is rolled back finds what the newer one pinned.
-TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
+// After a rollback, an older build finds the maps of the newer one.
+TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToTheKnownFields) {
   struct Newer {
     npg_nodeport known;
     uint64_t more;
@@ -281,7 +281,7 @@ TEST_F(DataplaneTest, EntriesOfANewerLayoutAreCutToWhatIsKnown) {
   ExpectCarriedOver(abi::FromC(key), NPG_SOURCE_KUBERNETES);
 }
 
-TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
+TEST_F(DataplaneTest, EntriesWithKeysOfAnOlderLayoutAreDroppedWithANote) {
   const base::UniqueFd old = PinMap(pins_, "nodeports", 8, sizeof(npg_nodeport));
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
                            BpfGuard::Load(pins_, abi::Scope::kLoopback));
@@ -292,14 +292,14 @@ TEST_F(DataplaneTest, KeysOfAnOlderLayoutAreGivenUpBySayingSo) {
   EXPECT_THAT(ports, IsEmpty());
 }
 
-TEST_F(DataplaneTest, SaysHowManyPortsAreNew) {
+TEST_F(DataplaneTest, ApplyNodePortsReturnsTheNumberOfNewPorts) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard({kPort}));
   NPG_ASSERT_OK_AND_ASSIGN(const size_t fresh, guard->ApplyNodePorts(Ports({kPort, kPort + 1})));
   EXPECT_EQ(fresh, 1);
   core::Difference gone;
   gone.remove = {{kPort, core::Protocol::kUdp}, {kPort + 7, core::Protocol::kUdp}};
   NPG_ASSERT_OK(guard->ApplyNodePorts(gone));
-  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));  // removing what is not there is no error
+  NPG_ASSERT_OK(guard->ApplyNodePorts(gone));  // removing an absent port is no error
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto ports, state.NodePorts());
   ASSERT_EQ(ports.size(), 1);
@@ -340,8 +340,8 @@ TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
   EXPECT_EQ(sources[0].first, abi::Source::kFile);
 }
 
-// As a build left them that did not have the map: no ABI version lies between.
-TEST_F(DataplaneTest, PinsWithoutSourcesAreReadAndAdopted) {
+// Pins of a build that did not have this map, which came without a new ABI version.
+TEST_F(DataplaneTest, AdoptsPinsWithoutTheMapOfSources) {
   const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   Connect(kPort);
@@ -355,16 +355,16 @@ TEST_F(DataplaneTest, PinsWithoutSourcesAreReadAndAdopted) {
   EXPECT_TRUE(guard->adopted());
   EXPECT_THAT(guard->notes(), IsEmpty());
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
-  EXPECT_EQ(exempted, 1) << "the counters live on";
+  EXPECT_EQ(exempted, 1) << "a restart keeps the counters";
   NPG_ASSERT_OK(guard->SetSourceState(abi::Source::kFile, StateOf(1)));
   NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto sources, state.Sources());
   EXPECT_EQ(sources.size(), 1);
 }
 
-// A later build may have appended fields: this one then reads no states, and
-// all the rest as ever.
-TEST_F(DataplaneTest, SourcesOfAnotherLayoutAreLeftOut) {
+// A later build may have appended fields. Then this build reads no states of sources,
+// but everything else.
+TEST_F(DataplaneTest, ReadsNoSourcesOfAnotherLayout) {
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
   const base::UniqueFd later =
@@ -379,7 +379,7 @@ TEST_F(DataplaneTest, SourcesOfAnotherLayoutAreLeftOut) {
   EXPECT_EQ(ports.size(), 1);
 }
 
-TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {
+TEST_F(DataplaneTest, RepairsDetachedLinksAndRemovedPins) {
   const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
   NPG_ASSERT_OK_AND_ASSIGN(std::vector<std::string> repaired, guard->Repair(cgroup_fd_.get()));
@@ -389,7 +389,7 @@ TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {
   ASSERT_EQ(bpf_link_detach(link.get()), 0);
   ASSERT_EQ(unlink(pins_.Link("npg_post_bind6").c_str()), 0);
   ASSERT_EQ(unlink(pins_.Map("counters").c_str()), 0);
-  Connect(kPort);  // unseen
+  Connect(kPort);  // the detached program does not see it
   NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
   EXPECT_THAT(repaired, ElementsAre(HasSubstr("npg_connect4 was detached"),
                                     HasSubstr("npg_post_bind6"), HasSubstr("counters")));
@@ -400,7 +400,7 @@ TEST_F(DataplaneTest, RepairsWhatOthersTookAway) {
   EXPECT_THAT(repaired, IsEmpty());
 }
 
-// While the cgroup is away nothing can be attached; that must not be for ever.
+// Nothing can be attached while the cgroup is gone, but the next repair must try again.
 TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("comes-back"));
   base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -409,7 +409,7 @@ TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
                            BpfGuard::Load(pins_, abi::Scope::kLoopback));
   NPG_ASSERT_OK(guard->Attach(child_fd.get(), Config()));
   ASSERT_EQ(rmdir(child.c_str()), 0);
-  // The kernel detaches a while later.
+  // The kernel detaches the programs some time later.
   ASSERT_TRUE(
       testing::WaitUntil(absl::Seconds(30), [&] { return !guard->Repair(child_fd.get()).ok(); }));
   EXPECT_FALSE(guard->Repair(child_fd.get()).ok());
@@ -423,7 +423,7 @@ TEST_F(DataplaneTest, RepairsAfterARepairThatFailed) {
   NPG_EXPECT_OK(guard->CheckLinks(child_fd.get()));
 }
 
-TEST_F(DataplaneTest, AnotherCgroupTakesTheLinksAlong) {
+TEST_F(DataplaneTest, AttachMovesTheLinksToAnotherCgroup) {
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
   const base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -452,8 +452,8 @@ TEST_F(DataplaneTest, RemovingPinsDetaches) {
   EXPECT_THAT(again, IsEmpty());
 }
 
-// Whoever made the folder could put other maps in the place of ours.
-TEST_F(DataplaneTest, AFolderOfSomebodyElseIsRefused) {
+// The owner of the folder could replace the maps of the guard.
+TEST_F(DataplaneTest, RefusesAFolderThatAnotherUserCanWriteTo) {
   ASSERT_EQ(mkdir(pins_.Root().c_str(), 0700), 0);
   ASSERT_EQ(chown(pins_.Root().c_str(), 65534, 65534), 0);
   absl::Status refused = ControllerLock::Acquire(pins_).status();
@@ -468,7 +468,7 @@ TEST_F(DataplaneTest, AFolderOfSomebodyElseIsRefused) {
   NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
 }
 
-TEST_F(DataplaneTest, TheLockNamesItsHolderAndGoesWithIt) {
+TEST_F(DataplaneTest, TheLockNamesItsHolderAndEndsWithIt) {
   NPG_ASSERT_OK_AND_ASSIGN(pid_t pid, ControllerPid(pins_));
   EXPECT_EQ(pid, 0);
   {
@@ -486,18 +486,18 @@ TEST_F(DataplaneTest, TheLockNamesItsHolderAndGoesWithIt) {
   NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
 }
 
-TEST_F(DataplaneTest, AFolderThatIsNoBpffsIsRefused) {
+TEST_F(DataplaneTest, RefusesAFolderThatIsNoBpffs) {
   const absl::Status status = ControllerLock::Acquire(PinPaths("/tmp")).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("mount -t bpf"));
 }
 
-TEST_F(DataplaneTest, TheCookieCanBeLearnedWhereItCannotBeAsked) {
+TEST_F(DataplaneTest, LearnsTheNetnsCookieFromAProgram) {
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t learned, LearnNetnsCookie(cgroup_fd_.get()));
   EXPECT_EQ(learned, cookie_);
 }
 
-TEST_F(DataplaneTest, ReadersOfEventsDoNotStealFromEachOther) {
+TEST_F(DataplaneTest, EachReaderReceivesAllEvents) {
   const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
   NPG_ASSERT_OK_AND_ASSIGN(const auto first, EventsReader::Open(pins_));
@@ -514,7 +514,7 @@ TEST_F(DataplaneTest, ReadersOfEventsDoNotStealFromEachOther) {
   EXPECT_EQ(lost, 0);
 }
 
-TEST_F(DataplaneTest, ASlowReaderCountsWhatItLost) {
+TEST_F(DataplaneTest, ASlowReaderCountsLostEvents) {
   constexpr uint16_t kFirst = 20000;
   constexpr int kPorts = 600;
   std::vector<uint16_t> ports;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the table is for: marked connections over loopback meet no NAT and no
-// `ctstate NEW` rule, whoever wrote those and in which table; all others do.
+// Marked connections over loopback bypass NAT and `ctstate NEW` rules, in nft and in
+// iptables-legacy. All other connections meet them.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -36,7 +36,7 @@ using testing::Transport;
 constexpr uint16_t kPodPort = 8080;
 constexpr uint16_t kClientNodePort = 30101;
 
-// Who hijacks, and how.
+// The rules that hijack connections.
 struct Hijack {
   std::string variant;  // "nft", "legacy"
   bool reject = false;  // REJECT of ctstate NEW on INPUT; else REDIRECT on OUTPUT
@@ -59,7 +59,7 @@ class NftExemptTest : public NftTest, public ::testing::WithParamInterface<Hijac
     NPG_ASSERT_OK_AND_ASSIGN(pod_, EchoServer::Start("pod", pod));
     for (const std::string& program : Programs()) {
       for (const std::string protocol : {"tcp", "udp"}) {
-        // The client's own port may be somebody's NodePort, too.
+        // The source port of a client may be a NodePort, too.
         for (const uint16_t port : {kPort, kClientNodePort})
           NPG_ASSERT_OK(Take(program, protocol, port));
       }
@@ -101,7 +101,7 @@ class NftExemptTest : public NftTest, public ::testing::WithParamInterface<Hijac
     for (const std::string destination : {"127.0.0.1", "::1", "::ffff:127.0.0.1"}) {
       for (const Transport transport : {Transport::kTcp, Transport::kUdp, Transport::kMptcp}) {
         if (transport == Transport::kMptcp && !testing::OpenSocket(AF_INET, transport).ok()) {
-          continue;  // Linux 5.10 has none
+          continue;  // no MPTCP, as in Linux 5.10
         }
         dials.push_back({destination, kPort, transport});
       }
@@ -123,7 +123,7 @@ INSTANTIATE_TEST_SUITE_P(
                           rules.param.drop_invalid ? "_drop_invalid" : "");
     });
 
-TEST_P(NftExemptTest, MarkedReachTheHostAndOthersDoNot) {
+TEST_P(NftExemptTest, OnlyMarkedConnectsReachTheHost) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
   std::vector<std::function<std::string()>> unmarked;
   for (const Dial& dial : Dials()) {
@@ -138,7 +138,7 @@ TEST_P(NftExemptTest, MarkedReachTheHostAndOthersDoNot) {
   for (size_t i = 0; i < answers.size(); ++i) {
     EXPECT_EQ(answers[i], Hijacked()) << testing::ToString(Dials()[i]);
   }
-  // Nothing of the table is left: everyone is hijacked again.
+  // Without the table, marked connects are hijacked, too.
   NPG_ASSERT_OK(table->Remove());
   Dial marked = Dials()[0];
   marked.mark = kMark;
@@ -164,7 +164,7 @@ TEST_P(NftExemptTest, RepliesToANodePortAreNotHijacked) {
   EXPECT_EQ(Tracked(kPort), "");
 }
 
-TEST_P(NftExemptTest, StreamGoesOnThroughARestartWithAnotherMark) {
+TEST_P(NftExemptTest, AStreamSurvivesARestartWithAnotherMark) {
   NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
   Dial dial{"127.0.0.1", kPort};
   dial.mark = kMark;
@@ -180,9 +180,9 @@ TEST_P(NftExemptTest, StreamGoesOnThroughARestartWithAnotherMark) {
   NPG_EXPECT_OK(stream->Finish());
 }
 
-// What leaves by another interface is tracked and translated as ever, with the
-// mark or without: the bit may be somebody else's there.
-TEST_P(NftExemptTest, OtherInterfacesAreLeftAlone) {
+// Packets on other interfaces are still tracked and translated, marked or not: another
+// program may use the bit there.
+TEST_P(NftExemptTest, LeavesPacketsOnOtherInterfacesAlone) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto far, testing::NetNamespace::Create());
   NPG_ASSERT_OK(RunCommand(
@@ -196,14 +196,14 @@ TEST_P(NftExemptTest, OtherInterfacesAreLeftAlone) {
   }));
   NPG_ASSERT_OK_AND_ASSIGN(const auto server,
                            EchoServer::Start("far", {{"10.9.0.2", kOtherPort}}, &far));
-  // A DNAT that stands for any Service.
+  // A DNAT as for a Service.
   NPG_ASSERT_OK(RunCommand({Programs()[0], "-w", "-t", "nat", "-A", "OUTPUT", "-d", "10.9.0.2",
                             "-p", "tcp", "--dport", "80", "-j", "DNAT", "--to-destination",
                             absl::StrCat("10.9.0.2:", kOtherPort)}));
   Dial dial{"10.9.0.2", 80};
   dial.mark = kMark;
   dial.source_port = 30200;
-  // The other end may still be coming up.
+  // The other end of the veth pair may not be up yet.
   EXPECT_TRUE(testing::WaitUntil(absl::Seconds(10), [&] { return Ask(dial) == "far"; }));
   EXPECT_NE(Tracked(30200), "");
   EXPECT_EQ(EntryCount("tcp4"), 0U);

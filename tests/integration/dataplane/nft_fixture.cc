@@ -164,7 +164,7 @@ absl::Status NftTest::SetFlowExpiry(const core::Flow& flow, absl::Duration expir
     entries.push_back({key, static_cast<uint64_t>(absl::ToInt64Milliseconds(set.timeout())),
                        static_cast<uint64_t>(absl::ToInt64Milliseconds(expires))});
   }
-  // Kernels below 6.12 do not change the time of an entry that is there.
+  // Kernels below 6.12 do not change the timeout of an existing entry.
   NftBatch batch(*socket);
   DeleteElements(batch, std::string(set.name), old);
   AddElements(batch, std::string(set.name), entries);
@@ -224,7 +224,7 @@ std::string NftTest::Tracked(uint16_t source_port) {
   if (!list.ok()) return found;
   const std::string wanted = absl::StrCat(" sport=", source_port, " ");
   for (const absl::string_view line : absl::StrSplit(*list, '\n')) {
-    // The first tuple is as the first packet had it.
+    // The first tuple is that of the first packet.
     const size_t at = line.find(" sport=");
     if (at != absl::string_view::npos && absl::StartsWith(line.substr(at), wanted)) {
       absl::StrAppend(&found, line, "\n");

@@ -30,8 +30,8 @@ struct Pair {
   core::Flow flow;
 };
 
-// The nft table in a network namespace of the test's own. The connect program
-// is not there: a marked client is a socket that sets SO_MARK itself.
+// The nft table in the test's own network namespace, without the connect program: a
+// marked client is a socket that sets SO_MARK itself.
 class NftTest : public ::testing::Test {
  protected:
   static constexpr uint32_t kMark = 0x1000;
@@ -44,14 +44,13 @@ class NftTest : public ::testing::Test {
   // True on kernels that have NFT_TABLE_F_PERSIST (6.9).
   static bool KernelProtects();
 
-  // Settings under which others, this test included, may change the entries.
+  // Settings without an owner, so that other processes and the test can change the entries.
   static NftSettings Unprotected();
 
   static NftTableState State();
   static bool Intact(const NftSettings& settings, bool owned);
 
-  // Entries in both directions; each is the time to its expiry, zero when there
-  // is none.
+  // The time until the entries of both directions expire; zero without an entry.
   struct Expiry {
     absl::Duration as_sent, reversed;
   };
@@ -60,8 +59,8 @@ class NftTest : public ::testing::Test {
   static Expiry HalfClosedExpiry(const core::Flow& flow);
   static size_t EntryCount(const std::string& set);
 
-  // Makes the entries of a flow look as if they had been entered or refreshed
-  // at another time. The table must not be owned.
+  // Sets the time until the entries of a flow expire, as if they had been refreshed at
+  // another time. The table must not be owned.
   static absl::Status SetFlowExpiry(const core::Flow& flow, absl::Duration expires);
 
   // A listening TCP socket on `address`, or a bound UDP one.
@@ -74,10 +73,10 @@ class NftTest : public ::testing::Test {
   // Sends a few bytes and receives them at the other end.
   static absl::Status Send(int from, int to);
 
-  // Lines of /proc/net/nf_conntrack's like that name `text`.
+  // The entries of conntrack whose first packet had this source port.
   static std::string Tracked(uint16_t source_port);
 
-  // Closes so that the other end gets a RST.
+  // Closes the socket with a RST to the other end.
   static void Reset(base::UniqueFd& fd);
 
  private:

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// How long the entries of a flow live: as long as its connection, and no more
-// than a minute longer.
+// The entries of a flow live as long as its connection, and at most a minute longer.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -30,7 +29,7 @@ namespace {
 using testing::Transport;
 
 constexpr absl::Duration kMinute = absl::Minutes(1);
-// What is left of the full time while a test runs.
+// At least this much of the full timeout remains while a test runs.
 constexpr absl::Duration kLong = absl::Hours(24 * 365 - 1);
 
 constexpr std::array<uint8_t, 16> kIpv4Loopback{0, 0, 0,    0,    0,   0, 0, 0,
@@ -69,7 +68,7 @@ class NftFlowTest : public NftTest, public ::testing::WithParamInterface<Way> {
 
   absl::StatusOr<Pair> Open(const testing::Dial& dial) { return Connected(dial, listener_.get()); }
 
-  // The entries stay, and packets still pass both ways, untracked.
+  // Expects entries for both directions with the full timeout, and no entry of conntrack.
   void ExpectAlive(const Pair& pair) {
     const Expiry expiry = FlowExpiry(pair.flow);
     EXPECT_GT(expiry.as_sent, kLong);
@@ -78,7 +77,7 @@ class NftFlowTest : public NftTest, public ::testing::WithParamInterface<Way> {
     EXPECT_EQ(Tracked(pair.flow.server_port), "");
   }
 
-  // A FIN is on its way after close(), and so is the kernel's ACK of it.
+  // Waits, because a FIN and the ACK of it are still in flight after close().
   void ExpectExpiring(const core::Flow& flow) {
     EXPECT_TRUE(testing::WaitUntil(absl::Seconds(10),
                                    [&] {
@@ -103,13 +102,13 @@ INSTANTIATE_TEST_SUITE_P(Ways, NftFlowTest,
 TEST_P(NftFlowTest, SilentConnectionKeepsItsEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open(Dial()));
   ExpectAlive(pair);
-  // What passes does not make the time shorter.
+  // Packets do not shorten the timeout.
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
   NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
   ExpectAlive(pair);
 }
 
-TEST_P(NftFlowTest, EntriesGoAfterBothFins) {
+TEST_P(NftFlowTest, EntriesExpireAfterBothFins) {
   for (const bool client_first : {true, false}) {
     SCOPED_TRACE(client_first ? "client closes first" : "server closes first");
     NPG_ASSERT_OK_AND_ASSIGN(Pair pair, Open(Dial()));
@@ -125,7 +124,7 @@ TEST_P(NftFlowTest, EntriesGoAfterBothFins) {
   }
 }
 
-TEST_P(NftFlowTest, EntriesGoAfterReset) {
+TEST_P(NftFlowTest, EntriesExpireAfterReset) {
   for (const bool by_client : {true, false}) {
     SCOPED_TRACE(by_client ? "client resets" : "server resets");
     NPG_ASSERT_OK_AND_ASSIGN(Pair pair, Open(Dial()));
@@ -135,7 +134,7 @@ TEST_P(NftFlowTest, EntriesGoAfterReset) {
   }
 }
 
-TEST_P(NftFlowTest, RefusedConnectGoesSoon) {
+TEST_P(NftFlowTest, EntriesOfARefusedConnectExpireSoon) {
   listener_.Reset();
   const testing::Dial dial = Dial(30123);
   EXPECT_EQ(testing::Ask(dial), "refused");
@@ -153,7 +152,7 @@ TEST_P(NftFlowTest, RefusedConnectGoesSoon) {
   ExpectExpiring(flow);
 }
 
-TEST_P(NftFlowTest, HalfClosedConnectionLivesOn) {
+TEST_P(NftFlowTest, HalfClosedConnectionKeepsItsEntries) {
   for (const bool client_first : {true, false}) {
     SCOPED_TRACE(client_first ? "client shuts down" : "server shuts down");
     NPG_ASSERT_OK_AND_ASSIGN(Pair pair, Open(Dial()));
@@ -167,7 +166,7 @@ TEST_P(NftFlowTest, HalfClosedConnectionLivesOn) {
     EXPECT_EQ(client_first ? half.reversed : half.as_sent, absl::ZeroDuration());
     for (int i = 0; i < 3; ++i) NPG_EXPECT_OK(Send(second, first));
     ExpectAlive(pair);
-    // The other direction ends: now it is over.
+    // Once the other direction ends, the connection is closed.
     ASSERT_EQ(shutdown(second, SHUT_WR), 0);
     ExpectExpiring(pair.flow);
     const Expiry over = HalfClosedExpiry(pair.flow);
@@ -176,10 +175,10 @@ TEST_P(NftFlowTest, HalfClosedConnectionLivesOn) {
   }
 }
 
-TEST_P(NftFlowTest, ReusedTupleBeginsAnew) {
+TEST_P(NftFlowTest, ReusedTupleGetsNewEntries) {
   constexpr uint16_t kClientPort = 30123;
   NPG_ASSERT_OK_AND_ASSIGN(Pair first, Open(Dial(kClientPort)));
-  // Both directions noted as closed, and no TIME_WAIT in the way of the next.
+  // Closes both directions and leaves no TIME_WAIT that would block the next connect.
   ASSERT_EQ(shutdown(first.server.get(), SHUT_WR), 0);
   char byte = 0;
   EXPECT_EQ(recv(first.client.get(), &byte, 1, 0), 0);
@@ -192,7 +191,7 @@ TEST_P(NftFlowTest, ReusedTupleBeginsAnew) {
   ExpectAlive(second);
   EXPECT_EQ(HalfClosedExpiry(second.flow).as_sent, absl::ZeroDuration());
   EXPECT_EQ(HalfClosedExpiry(second.flow).reversed, absl::ZeroDuration());
-  // One FIN is one again.
+  // The first FIN of the new connection counts as the first.
   ASSERT_EQ(shutdown(second.client.get(), SHUT_WR), 0);
   EXPECT_EQ(recv(second.server.get(), &byte, 1, 0), 0);
   ExpectAlive(second);
@@ -225,7 +224,7 @@ TEST_P(NftFlowTest, ClientThatLosesItsMarkStaysExempt) {
   ExpectAlive(pair);
 }
 
-TEST_P(NftFlowTest, MarkedPacketHealsWhatIsMissing) {
+TEST_P(NftFlowTest, MarkedPacketRestoresMissingEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open(Dial()));
   for (const char* set : {"ports", "tcp4", "tcp6"}) {
     NPG_ASSERT_OK(testing::RunCommand({"nft", "flush", "set", "inet", "nodeport_guard", set}));
@@ -235,8 +234,8 @@ TEST_P(NftFlowTest, MarkedPacketHealsWhatIsMissing) {
   ExpectAlive(pair);
 }
 
-TEST_P(NftFlowTest, EndOfAFlowDoesNotTakeThePortsOfAnother) {
-  // Over the other address family, between the same two ports.
+TEST_P(NftFlowTest, EndOfAFlowKeepsThePortsOfAnother) {
+  // The other flow uses the same two ports in the other address family.
   constexpr uint16_t kClientPort = 30123;
   const bool ipv6 = GetParam().name == "ipv6";
   listener_.Reset();
@@ -255,7 +254,7 @@ TEST_P(NftFlowTest, EndOfAFlowDoesNotTakeThePortsOfAnother) {
   ExpectAlive(living);
 }
 
-TEST_P(NftFlowTest, LateMarkedSegmentDoesNotRevive) {
+TEST_P(NftFlowTest, LateMarkedSegmentDoesNotRefreshEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open(Dial()));
   NPG_ASSERT_OK(SetFlowExpiry(pair.flow, absl::Seconds(20)));
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
@@ -279,7 +278,7 @@ TEST_P(NftFlowTest, FullSetStillExemptsTheClientsDirection) {
   EXPECT_EQ(FlowExpiry(second.flow).reversed, absl::ZeroDuration());
   NPG_EXPECT_OK(Send(second.client.get(), second.server.get()));
   EXPECT_EQ(Tracked(second.flow.client_port), "");
-  // Room again: the next packet makes up for it.
+  // As soon as there is room, the next packet enters the flow.
   NPG_ASSERT_OK(table_->Reconcile({}, {}));
   NPG_ASSERT_OK(testing::RunCommand({"nft", "flush", "set", "inet", "nodeport_guard", "tcp4"}));
   NPG_ASSERT_OK(testing::RunCommand({"nft", "flush", "set", "inet", "nodeport_guard", "tcp6"}));
@@ -295,8 +294,8 @@ TEST_P(NftFlowTest, UdpIsRefreshedByEitherDirection) {
   dial.transport = Transport::kUdp;
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open(dial));
   ASSERT_EQ(send(pair.client.get(), "?", 1, 0), 1);
-  // Only the replies: a client that connects again, now to a Service, has the
-  // same port.
+  // Only the direction of the replies has an entry, because the client may connect again
+  // to a Service and keeps its source port.
   EXPECT_EQ(FlowExpiry(pair.flow).as_sent, absl::ZeroDuration());
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kUdpTimeout - absl::Minutes(10));
 
@@ -311,7 +310,7 @@ TEST_P(NftFlowTest, UdpIsRefreshedByEitherDirection) {
   ASSERT_EQ(send(pair.client.get(), "?", 1, 0), 1);
   expect_refreshed();
   NPG_ASSERT_OK(SetFlowExpiry(pair.flow, absl::Hours(1)));
-  // A wildcard socket would answer from another address than it was asked on.
+  // A wildcard socket would reply from another address.
   if (GetParam().name != "wildcard") {
     ASSERT_EQ(sendto(server->get(), "!", 1, 0, from.get(), from.size), 1);
     ASSERT_EQ(recv(pair.client.get(), bytes.data(), bytes.size(), 0), 1);

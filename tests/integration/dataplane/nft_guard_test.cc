@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NftTable::Guard(): a table that the kernel does not protect is put back.
+// NftTable::Guard(): it restores a table that the kernel does not protect.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -55,7 +55,7 @@ class NftGuardTest : public NftTest {
         std::move(restored));
   }
 
-  // Does it once the loop runs.
+  // Runs `deed` as soon as the loop runs.
   void Then(std::function<void()> deed) { loop_->After(absl::ZeroDuration(), std::move(deed)); }
 
   // Runs the loop until Stop(), for ten seconds at most.
@@ -67,7 +67,7 @@ class NftGuardTest : public NftTest {
     });
     NPG_EXPECT_OK(loop_->Run());
     loop_->Cancel(timer);
-    EXPECT_FALSE(late) << "waited in vain";
+    EXPECT_FALSE(late) << "the loop timed out";
   }
 
   std::unique_ptr<base::EventLoop> loop_;
@@ -91,10 +91,10 @@ std::string NameOf(std::string deed) {
   return deed;
 }
 
-// What somebody does to the table, in the words of nft.
+// The parameter is an nft command that damages the table.
 class NftRestoreTest : public NftGuardTest, public ::testing::WithParamInterface<std::string> {};
 
-TEST_P(NftRestoreTest, TableAndEntriesComeBack) {
+TEST_P(NftRestoreTest, RestoresTableAndEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
                            Listening("127.0.0.1", kPort, testing::Transport::kTcp));
   testing::Dial dial{"127.0.0.1", kPort};
@@ -107,7 +107,7 @@ TEST_P(NftRestoreTest, TableAndEntriesComeBack) {
     ++times;
     loop_->Stop();
   }));
-  // Our own transactions are no reason to restore anything.
+  // The table's own transactions cause no restore.
   NPG_EXPECT_OK(table_->Reconcile({pair.flow}, {}));
   NPG_EXPECT_OK(table_->SetDatagramTargets(Targets()));
   Then([] { NPG_EXPECT_OK(RunCommand({"nft", GetParam()})); });
@@ -207,7 +207,7 @@ TEST_F(NftGuardTest, DodgeOnATableThatIsGone) {
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 }
 
-TEST_F(NftGuardTest, FindsWhatHappenedBeforeItWatched) {
+TEST_F(NftGuardTest, RestoresATableThatWasDamagedBefore) {
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
   NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
     NPG_EXPECT_OK(status);
@@ -217,21 +217,21 @@ TEST_F(NftGuardTest, FindsWhatHappenedBeforeItWatched) {
   EXPECT_TRUE(Intact(Unprotected(), false));
 }
 
-TEST_F(NftGuardTest, OtherTablesAreNotItsBusiness) {
+TEST_F(NftGuardTest, IgnoresOtherTables) {
   NPG_ASSERT_OK(Guard([](const absl::Status& status) { ADD_FAILURE() << status; }));
   Then([&] {
     NPG_EXPECT_OK(RunCommand({"nft",
                               "add table inet other; add table ip nodeport_guard; "
                               "add chain ip nodeport_guard output"}));
-    // The notifications are in the queue: they are read before this is.
+    // The loop reads the queued notifications before it runs this.
     Then([&] { loop_->Stop(); });
   });
   Run();
 }
 
-// So much happens in other tables that the kernel drops notifications, that of
-// the removal among them.
-TEST_F(NftGuardTest, LostNotificationsAreMadeUpFor) {
+// Changes of another table overflow the socket, so that the kernel drops notifications,
+// among them the one of the removal.
+TEST_F(NftGuardTest, RestoresAfterLostNotifications) {
   std::string busy = "table ip busy {\n chain busy {\n";
   for (int i = 0; i < 5000; ++i) absl::StrAppend(&busy, "  tcp dport ", i, " accept\n");
   busy += " }\n}\n";
@@ -247,7 +247,7 @@ TEST_F(NftGuardTest, LostNotificationsAreMadeUpFor) {
   EXPECT_TRUE(Intact(Unprotected(), false));
 }
 
-TEST_F(NftGuardTest, AFightIsBoundedAndWon) {
+TEST_F(NftGuardTest, LimitsTheRateOfRestores) {
   constexpr int kTimes = 25;
   int times = 0;
   const uint64_t begin = base::BootNanoseconds();
@@ -263,13 +263,13 @@ TEST_F(NftGuardTest, AFightIsBoundedAndWon) {
   Run();
   EXPECT_EQ(times, kTimes);
   EXPECT_TRUE(Intact(Unprotected(), false));
-  // Ten in a second, then a pause of one: 25 need two pauses.
+  // After ten restores in a second comes a pause of a second: 25 need two pauses.
   EXPECT_GE(base::BootNanoseconds() - begin, 2'000'000'000U);
 }
 
-TEST_F(NftGuardTest, AFailureIsReportedOnceAndTriedAgain) {
+TEST_F(NftGuardTest, ReportsAFailureOnceAndRetries) {
   if (!KernelProtects()) {
-    // Nobody can be kept from restoring there: that others own it is no failure.
+    // Without protection by the kernel, no other owner can make a restore fail.
     GTEST_SKIP() << "this kernel protects no table";
   }
   std::unique_ptr<NftTable> stranger;
@@ -294,7 +294,7 @@ TEST_F(NftGuardTest, AFailureIsReportedOnceAndTriedAgain) {
   EXPECT_TRUE(Intact(Unprotected(), false));
 }
 
-TEST_F(NftGuardTest, RemoveIsNotUndone) {
+TEST_F(NftGuardTest, DoesNotRestoreAfterRemove) {
   NPG_ASSERT_OK(Guard([](const absl::Status& status) { ADD_FAILURE() << status; }));
   NPG_ASSERT_OK(table_->Remove());
   Then([&] { loop_->Stop(); });

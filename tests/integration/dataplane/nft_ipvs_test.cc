@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // NftTable::SetIpvsDodge(), on any kernel: rules that take packets where IPVS
 // does, by their destination, whatever conntrack says of them, stand for IPVS.
-// guard_ipvs_test.cc has the real one.
+// guard/ipvs_test.cc tests with IPVS itself.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
@@ -47,7 +47,7 @@ using testing::Transport;
 
 constexpr uint16_t kClientPort = 30101;
 
-// Where the last of IPVS's hooks is.
+// Rejects at the priority of the last hook of IPVS.
 constexpr absl::string_view kLikeIpvs = R"(
   table inet like_ipvs {
     chain local_in { type filter hook input priority 99;
@@ -117,7 +117,7 @@ class NftIpvsTest : public NftTest {
     return dial;
   }
 
-  // From a port that is one of IPVS's services, too.
+  // The source port is also the port of an IPVS service.
   static Dial FromAService(Transport transport) {
     Dial dial = Marked(transport);
     dial.source = "127.0.0.1";
@@ -179,7 +179,7 @@ TEST_F(NftIpvsTest, ExemptPacketsPassAndOthersDoNot) {
   EXPECT_EQ(Counted("dodged"), dodged);
 }
 
-// Both directions, of every kind of exempt packet.
+// Every kind of exempt packet, in both directions.
 TEST_F(NftIpvsTest, BulkBothWaysFromAPortThatIsAService) {
   NPG_ASSERT_OK(TakeLikeIpvs());
   NPG_ASSERT_OK(table_->SetIpvsDodge(true));
@@ -234,7 +234,7 @@ TEST_F(NftIpvsTest, BothEndsSeeTheirOwnAddresses) {
   EXPECT_EQ(name(pair.client.get(), getpeername), server);
   EXPECT_EQ(name(pair.server.get(), getsockname), server);
   EXPECT_EQ(name(pair.server.get(), getpeername), client);
-  // The entries are of these addresses, too: two, for both directions.
+  // The entries have these addresses, too: one for each direction.
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, absl::ZeroDuration());
   EXPECT_GT(FlowExpiry(pair.flow).reversed, absl::ZeroDuration());
   EXPECT_EQ(EntryCount("tcp4"), 2U);
@@ -252,7 +252,7 @@ TEST_F(NftIpvsTest, BothEndsSeeTheirOwnAddresses) {
   EXPECT_EQ(name(bound.get(), from), client);
 }
 
-// IPVS may have services on any of them.
+// IPVS may have services on any address of the node.
 TEST_F(NftIpvsTest, EveryAddressOfTheNode) {
   NPG_ASSERT_OK(RunCommand({"ip", "-batch", "-"},
                            "addr add 10.9.9.9/32 dev lo\naddr add 2001:db8::9/128 dev lo nodad\n"));
@@ -287,8 +287,7 @@ TEST_F(NftIpvsTest, EveryAddressOfTheNode) {
   NPG_EXPECT_OK(stream->Finish());
 }
 
-// A closed port answers as ever: the RST and the ICMP error name the addresses
-// that the client knows.
+// The RST or ICMP error of a closed port has the addresses that the client used.
 TEST_F(NftIpvsTest, RefusalsFindTheClient) {
   NPG_ASSERT_OK(table_->SetIpvsDodge(true));
   for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
@@ -304,8 +303,7 @@ TEST_F(NftIpvsTest, WhatIsNotExemptIsNotRewritten) {
   ExpectAnswers("host", 0);
   EXPECT_EQ(Counted("dodged"), 0U);
   EXPECT_GT(Counted("plain"), 0U);
-  // Nor is what somebody else untracks where everybody does that, in both
-  // directions.
+  // The same for packets that a rule of another program untracks in both directions.
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
     table ip raw_of_others {
       chain output { type filter hook output priority -300;
@@ -334,8 +332,8 @@ TEST_F(NftIpvsTest, WithoutItTheTableIsAsBefore) {
   EXPECT_EQ(Listed(), before);
 }
 
-// Entries and connections do not notice.
-TEST_F(NftIpvsTest, AConnectionLivesThroughEachChange) {
+// The change affects neither entries nor connections.
+TEST_F(NftIpvsTest, AConnectionSurvivesEachChange) {
   NPG_ASSERT_OK_AND_ASSIGN(auto stream, testing::Stream::Open(FromAService(Transport::kTcp)));
   testing::BusyStream busy(std::move(stream));
   for (int round = 0; round < 10; ++round) {
@@ -349,7 +347,7 @@ TEST_F(NftIpvsTest, AConnectionLivesThroughEachChange) {
   EXPECT_GT(Counted("dodged"), 0U);
 }
 
-// Nobody has looked for IPVS yet when the table is adopted.
+// The controller adopts the table before it reads the IPVS services.
 TEST_F(NftIpvsTest, AnAdoptedTableKeepsIt) {
   NPG_ASSERT_OK(TakeLikeIpvs());
   NPG_ASSERT_OK(table_->SetIpvsDodge(true));
@@ -361,7 +359,7 @@ TEST_F(NftIpvsTest, AnAdoptedTableKeepsIt) {
   EXPECT_TRUE(table_->ipvs_dodge());
   EXPECT_TRUE(State().ipvs_dodge);
   NPG_EXPECT_OK(stream->Exchange(100000));
-  // Also where the two chains are not as this build makes them.
+  // The same if the two chains differ from those of this build.
   table_.reset();
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
     flush table inet nodeport_guard

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NftTable::Reconcile(): which entries come and go, in the real sets.
+// NftTable::Reconcile(): which entries it adds to and removes from the real sets.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
@@ -34,7 +34,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// Any flow: nobody has such a socket.
+// A flow without a socket.
 core::Flow MakeFlow(uint8_t protocol, bool ipv6, uint32_t number) {
   core::Flow flow;
   flow.protocol = protocol;
@@ -46,7 +46,7 @@ core::Flow MakeFlow(uint8_t protocol, bool ipv6, uint32_t number) {
   }
   flow.client_address[14] = static_cast<uint8_t>(number >> 16);
   flow.client_port = static_cast<uint16_t>(number);
-  flow.server_port = 40000;  // beyond the clients': a tuple differs from its reverse
+  flow.server_port = 40000;  // above all client ports, so that a tuple differs from its reverse
   return flow;
 }
 
@@ -81,21 +81,21 @@ INSTANTIATE_TEST_SUITE_P(Sets, NftReconcileTest,
                                            std::pair<uint8_t, bool>{IPPROTO_UDP, true}),
                          TestName);
 
-TEST_P(NftReconcileTest, AddsWhatIsMissing) {
+TEST_P(NftReconcileTest, AddsMissingEntries) {
   const bool tcp = GetParam().first == IPPROTO_TCP;
   NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
   for (const core::Flow& flow : {Any(1), Any(2)}) {
-    // Of UDP, only the replies are entered.
+    // UDP has entries for the replies only.
     EXPECT_EQ(FlowExpiry(flow).as_sent > FullTime() - absl::Minutes(10), tcp);
     EXPECT_GT(FlowExpiry(flow).reversed, FullTime() - absl::Minutes(10));
   }
   EXPECT_EQ(EntryCount(Set()), tcp ? 4U : 2U);
-  // What is only connected, without a mark, is given no entry.
+  // A connected flow without a mark gets no entry.
   NPG_ASSERT_OK(table_->Reconcile({}, {Any(3)}));
   EXPECT_EQ(EntryCount(Set()), tcp ? 4U : 2U);
 }
 
-TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
+TEST_P(NftReconcileTest, QuietIsTrueWithoutEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(bool quiet, table_->Quiet({}));
   EXPECT_TRUE(quiet);
   NPG_ASSERT_OK(table_->Reconcile({Any(1)}, {}));
@@ -103,7 +103,7 @@ TEST_P(NftReconcileTest, QuietIsATableWithoutEntries) {
   EXPECT_FALSE(quiet);
 }
 
-TEST_P(NftReconcileTest, RemovesOnlyWhatIsOldAndNobodys) {
+TEST_P(NftReconcileTest, RemovesOnlyOldEntriesWithoutAConnection) {
   const core::Flow stale = Any(1);
   const core::Flow young = Any(2);
   const core::Flow expiring = Any(3);
@@ -129,10 +129,10 @@ TEST_P(NftReconcileTest, RemovesOnlyWhatIsOldAndNobodys) {
   }
 }
 
-TEST_P(NftReconcileTest, PortsAreThoseOfAllTuples) {
+TEST_P(NftReconcileTest, PortsFollowTheEntries) {
   NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
   EXPECT_EQ(EntryCount("ports"), 3U);
-  // Of entries that nobody entered ports for.
+  // Reconcile() adds the ports of an entry that was added without them.
   NPG_ASSERT_OK(SetFlowExpiry(Any(3), FullTime()));
   NPG_ASSERT_OK(table_->Reconcile({}, {}));
   EXPECT_EQ(EntryCount("ports"), 4U);
@@ -151,7 +151,7 @@ TEST_P(NftReconcileTest, PortsAreThoseOfAllTuples) {
   NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
   NPG_ASSERT_OK(commit.ToStatus());
   EXPECT_EQ(EntryCount("ports"), 8U);
-  // 201 goes; 202 is young, 203 and 204 are somebody's.
+  // Removes 201 only: 202 is young, 203 and 204 belong to flows.
   NPG_ASSERT_OK(table_->Reconcile({Any(203)}, {Any(204)}));
   EXPECT_EQ(EntryCount("ports"), 7U);
 }
@@ -186,7 +186,7 @@ TEST_F(NftSocketsTest, LivingConnectionsKeepOldEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(Pair closed, Connected(dial, listener.get()));
   const uint32_t none = 0;
   ASSERT_EQ(setsockopt(lost.client.get(), SOL_SOCKET, SO_MARK, &none, sizeof(none)), 0);
-  // The client is gone for good; its server still has a connection to end.
+  // The client has closed its end, the server has not.
   half_closed.client.Reset();
   Reset(closed.client);
   closed.server.Reset();
@@ -202,7 +202,7 @@ TEST_F(NftSocketsTest, LivingConnectionsKeepOldEntries) {
   EXPECT_EQ(FlowExpiry(closed.flow).reversed, absl::ZeroDuration());
 }
 
-TEST_F(NftSocketsTest, ClosedUdpClientGoesAndLivingOneStays) {
+TEST_F(NftSocketsTest, RemovesEntriesOfClosedUdpClientsOnly) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto server,
                            Listening("127.0.0.1", kPort, testing::Transport::kUdp));
   testing::Dial dial{"127.0.0.1", kPort, testing::Transport::kUdp};
@@ -219,7 +219,7 @@ TEST_F(NftSocketsTest, ClosedUdpClientGoesAndLivingOneStays) {
   EXPECT_EQ(FlowExpiry(closed.flow).as_sent, absl::ZeroDuration());
 }
 
-TEST_F(NftSocketsTest, HalfClosedEntriesGoWithTheirFlow) {
+TEST_F(NftSocketsTest, RemovesHalfClosedEntriesWithTheirFlow) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
                            Listening("127.0.0.1", kPort, testing::Transport::kTcp));
   testing::Dial dial{"127.0.0.1", kPort};
@@ -243,7 +243,7 @@ TEST_F(NftSocketsTest, HalfClosedEntriesGoWithTheirFlow) {
   EXPECT_EQ(EntryCount("half4"), 1U);
 }
 
-// All entries that there can be, in a set of the real size and the larger key.
+// Fills a set of the real size, with the larger key.
 TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
   const std::string set = "tcp6";
   const auto any = [](uint32_t number) { return MakeFlow(IPPROTO_TCP, true, number); };
@@ -251,21 +251,21 @@ TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
   for (uint32_t i = 0; i < kSetSize / 2; ++i) flows.push_back(any(i));
   NPG_ASSERT_OK(table_->Reconcile(flows, {}));
   EXPECT_EQ(EntryCount(set), kSetSize);
-  // One too many.
+  // One flow too many.
   flows.push_back(any(kSetSize));
   const absl::Status full = table_->Reconcile(flows, {});
   EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
   EXPECT_THAT(std::string(full.message()), HasSubstr(set));
   EXPECT_EQ(EntryCount(set), kSetSize);
 
-  // A restart does not lose them, nor does a table that has to be made anew.
+  // A restart keeps the entries, also if it makes the table anew.
   NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({}));
   EXPECT_EQ(EntryCount(set), kSetSize);
   const auto state = ReadNftTable();
   NPG_ASSERT_OK(state);
   EXPECT_EQ(state->flow_entries, kSetSize);
 
-  // Old enough to go.
+  // Entries that are old enough for removal.
   NPG_ASSERT_OK(table_->Remove());
   NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
   NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The life of the table: installed whole or not at all, adopted, owned,
-// removed. nft_guard_test.cc has what Guard() does.
+// Installing, adopting, owning and removing the table. nft_guard_test.cc tests Guard().
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
@@ -67,7 +66,7 @@ TEST_F(NftTableTest, InstallsTheWholeTable) {
   EXPECT_TRUE(State().present);
   EXPECT_EQ(State().owner_portid != 0, KernelProtects());
   EXPECT_EQ(State().flow_entries, 0U);
-  // As we built it is as the kernel lists it.
+  // The kernel lists the table as NftTable built it.
   EXPECT_TRUE(Intact({}, table->owned()));
   NftSettings other;
   other.mark = {0x2000, 0x2000};
@@ -82,7 +81,7 @@ TEST_F(NftTableTest, CountsMarkedPackets) {
   EXPECT_EQ(State().flow_entries, 2U);
 }
 
-TEST_F(NftTableTest, AnyMarkCanBeChosen) {
+TEST_F(NftTableTest, MatchesTheConfiguredMark) {
   for (const core::Mark mark : {core::Mark{0x40, 0xf0}, core::Mark{0xdeadbeef, 0xffffffff}}) {
     NftSettings settings;
     settings.mark = mark;
@@ -98,7 +97,7 @@ TEST_F(NftTableTest, AnyMarkCanBeChosen) {
   }
 }
 
-TEST_F(NftTableTest, WithoutThePrivilegeNothingIsLeft) {
+TEST_F(NftTableTest, InstallWithoutThePrivilegeLeavesNothing) {
   const auto said = testing::RunInFork([] {
     constexpr uid_t kNobody = 65534;
     if (setresuid(kNobody, kNobody, kNobody) != 0) return std::string("setresuid failed");
@@ -121,7 +120,7 @@ TEST_F(NftTableTest, RefusedTransactionLeavesNothing) {
   settings.set_size = 1;
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, InstallNftTable(settings));
   NPG_ASSERT_OK(table->Remove());
-  // A good part and a bad one: the second element finds the set full.
+  // The first element fits, the second finds the set full.
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
     table inet nodeport_guard {
       set tcp4 {
@@ -158,7 +157,7 @@ TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
   EXPECT_EQ(State().exempted_packets, counted);
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
-  // The client carries the old mark; its flow goes on by its entries.
+  // The client has the old mark; the entries keep its flow exempt.
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
   NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
 }
@@ -183,7 +182,7 @@ TEST_F(NftTableTest, StaysWhenItsOwnerIsKilled) {
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
 }
 
-TEST_F(NftTableTest, AdoptsWhatAnotherBuildOrADumpLeft) {
+TEST_F(NftTableTest, AdoptsATableOfAnotherBuildOrADump) {
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
     table inet nodeport_guard {
       counter exempted { packets 41 bytes 4100
@@ -228,9 +227,9 @@ TEST_F(NftTableTest, AdoptsWhatAnotherBuildOrADumpLeft) {
   EXPECT_GT(FlowExpiry(flow).as_sent, absl::Hours(24 * 99));
   EXPECT_LE(FlowExpiry(flow).as_sent, absl::Hours(24 * 100));
   EXPECT_EQ(EntryCount("udp6"), 0U);
-  // There was no set of ports.
+  // The adopted table had no set of ports.
   EXPECT_EQ(EntryCount("ports"), 2U);
-  // And once more in place.
+  // Adopts once more, now with the rules in place.
   table.reset();
   NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
   EXPECT_TRUE(Intact({}, table->owned()));
@@ -252,7 +251,7 @@ TEST_F(NftTableTest, SecondOwnerIsRefused) {
   const auto second = NftTable::Install({});
   const absl::Status removed = RemoveNftTable();
   if (!KernelProtects()) {
-    // Nothing in the kernel tells two processes apart there: the lock on the pins does.
+    // Such a kernel has no owners of tables: the lock on the pins excludes a second controller.
     NPG_EXPECT_OK(second);
     NPG_EXPECT_OK(removed);
     return;

@@ -85,7 +85,7 @@ class SockDiagTest : public dataplane::NftTest {
   }
 };
 
-TEST_F(SockDiagTest, NothingIsNothing) {
+TEST_F(SockDiagTest, FindsNothingInAnEmptyNamespace) {
   EXPECT_THAT(Listeners(), IsEmpty());
   EXPECT_THAT(Marked(), IsEmpty());
   EXPECT_THAT(Connections(), IsEmpty());
@@ -115,7 +115,7 @@ TEST_F(SockDiagTest, FindsListenersOfEveryKind) {
   EXPECT_EQ(listeners[0].owner.pid, 0);
 }
 
-TEST_F(SockDiagTest, TellsV6OnlyAndDevice) {
+TEST_F(SockDiagTest, ReportsV6OnlyAndDevice) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto v6only, testing::OpenSocket(AF_INET6, Transport::kTcp));
   NPG_ASSERT_OK_AND_ASSIGN(const auto device, testing::OpenSocket(AF_INET, Transport::kUdp));
   const int on = 1;
@@ -129,7 +129,7 @@ TEST_F(SockDiagTest, TellsV6OnlyAndDevice) {
   EXPECT_THAT(Listeners(), ElementsAre("1001/tcp [::] v6only", "1002/udp 0.0.0.0 device"));
 }
 
-TEST_F(SockDiagTest, BoundAloneOrConnectedIsNoListener) {
+TEST_F(SockDiagTest, IgnoresBoundTcpAndConnectedUdpSockets) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto tcp, testing::OpenSocket(AF_INET, Transport::kTcp));
   NPG_ASSERT_OK_AND_ASSIGN(const auto unbound, testing::OpenSocket(AF_INET, Transport::kUdp));
   NPG_ASSERT_OK_AND_ASSIGN(const auto address, testing::MakeAddress("127.0.0.1", 1001));
@@ -139,7 +139,7 @@ TEST_F(SockDiagTest, BoundAloneOrConnectedIsNoListener) {
   EXPECT_THAT(Listeners(), IsEmpty());
 }
 
-TEST_F(SockDiagTest, EachSocketOfAReusePortGroupOnce) {
+TEST_F(SockDiagTest, ListsEachSocketOfAReusePortGroupOnce) {
   std::vector<base::UniqueFd> sockets;
   const int on = 1;
   NPG_ASSERT_OK_AND_ASSIGN(const auto address, testing::MakeAddress("127.0.0.1", 1001));
@@ -158,8 +158,8 @@ TEST_F(SockDiagTest, EachSocketOfAReusePortGroupOnce) {
   EXPECT_THAT(inodes, ::testing::UnorderedElementsAreArray(expected));
 }
 
-TEST_F(SockDiagTest, MptcpListenerIsOneWithTheInodeOfItsDescriptor) {
-  // Linux 5.10 has none.
+TEST_F(SockDiagTest, ListsAnMptcpListenerOnceWithTheInodeOfItsDescriptor) {
+  // MPTCP is missing in Linux 5.10.
   if (const auto socket = testing::OpenSocket(AF_INET, Transport::kMptcp); !socket.ok()) {
     GTEST_SKIP() << socket.status();
   }
@@ -224,7 +224,7 @@ TEST_F(SockDiagTest, MarkedFlowsLiveUntilBothEndsHaveClosed) {
   pair.server.Reset();
   ASSERT_EQ(recv(pair.client.get(), &byte, 1, 0), 0);
   EXPECT_THAT(Marked(), IsEmpty());
-  // TIME_WAIT: still somebody's.
+  // The connection is listed while it is in TIME_WAIT.
   EXPECT_THAT(Connections(), ::testing::Contains(pair.flow));
 }
 
@@ -240,7 +240,7 @@ TEST_F(SockDiagTest, OrphanedClientIsStillConnected) {
 }
 
 TEST_F(SockDiagTest, MptcpClientIsFoundByItsSubflow) {
-  // Linux 5.10 has none.
+  // MPTCP is missing in Linux 5.10.
   if (const auto socket = testing::OpenSocket(AF_INET, Transport::kMptcp); !socket.ok()) {
     GTEST_SKIP() << socket.status();
   }
@@ -250,7 +250,7 @@ TEST_F(SockDiagTest, MptcpClientIsFoundByItsSubflow) {
   EXPECT_THAT(Marked(), ElementsAre(pair.flow));
 }
 
-TEST_F(SockDiagTest, OtherAddressesAreNotLoopback) {
+TEST_F(SockDiagTest, IgnoresOtherAddresses) {
   NPG_ASSERT_OK(testing::RunCommand({"ip", "address", "add", "10.9.0.1/32", "dev", "lo"}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("10.9.0.1", kPort, Transport::kTcp));
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(Dial("10.9.0.1"), listener.get()));
@@ -258,7 +258,7 @@ TEST_F(SockDiagTest, OtherAddressesAreNotLoopback) {
   EXPECT_THAT(Connections(), IsEmpty());
 }
 
-TEST_F(SockDiagTest, MarksAreNotForTheUnprivileged) {
+TEST_F(SockDiagTest, ListingMarksNeedsPrivileges) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("127.0.0.1", kPort, Transport::kTcp));
   const auto said = testing::RunInFork([] {
     constexpr uid_t kNobody = 65534;

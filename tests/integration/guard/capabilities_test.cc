@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// That the documented capabilities are enough is shown by every test that has a
-// GuardProcess, which has no others. Here: that each is needed and named, and
-// that root does not stay more than that.
+// Every GuardProcess runs with the documented capabilities only, so the other tests
+// show that these suffice. These tests show that the guard names each one that it
+// lacks, and that it drops all others when it starts as root.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
@@ -82,7 +82,7 @@ class GuardCapabilitiesTest : public GuardTest {
   }
 };
 
-TEST_P(GuardCapabilitiesTest, RootGivesUpWhatItDoesNotNeed) {
+TEST_P(GuardCapabilitiesTest, DropsUnneededCapabilitiesOfRoot) {
   using Need = base::Capability::Need;
   NPG_ASSERT_OK_AND_ASSIGN(auto guard,
                            ChildProcess::Start(Run({"--http-address", "127.0.0.1:9829"})));
@@ -92,7 +92,7 @@ TEST_P(GuardCapabilitiesTest, RootGivesUpWhatItDoesNotNeed) {
   ASSERT_TRUE(guard.Running()) << guard.Err();
   const uint64_t mine = base::EffectiveCapabilities();
   const uint64_t kept = Bits({Need::kAlways, Need::kLegacy, Need::kOwners}) & mine;
-  ASSERT_NE(mine, kept) << "there is something to give up";
+  ASSERT_NE(mine, kept) << "there are capabilities to drop";
   int threads = 0;
   for (const auto& task :
        std::filesystem::directory_iterator(absl::StrCat("/proc/", guard.pid(), "/task"))) {
@@ -103,18 +103,18 @@ TEST_P(GuardCapabilitiesTest, RootGivesUpWhatItDoesNotNeed) {
     EXPECT_EQ(Hex(status["CapInh"]), 0U);
     EXPECT_EQ(Hex(status["CapAmb"]), 0U);
     EXPECT_EQ(Hex(status["CapBnd"]), (uint64_t{1} << CAP_NET_ADMIN) | (uint64_t{1} << CAP_NET_RAW))
-        << "what it executes has no more";
+        << "a program that it executes gets no more";
     EXPECT_EQ(status["NoNewPrivs"], "1");
     ++threads;
   }
-  EXPECT_GT(threads, 1) << "HTTP has threads of its own";
+  EXPECT_GT(threads, 1) << "the HTTP server has its own threads";
   guard.Signal(SIGTERM);
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult ended, guard.Wait());
   EXPECT_EQ(ended.exit_code, 0) << ended.err;
 }
 
-// What nothing works without: refused in one line that names it, and nothing is left.
-TEST_P(GuardCapabilitiesTest, ANeededOneThatIsMissingIsNamed) {
+// `run` refuses to start, in one line that names the capability, and leaves nothing behind.
+TEST_P(GuardCapabilitiesTest, NamesAMissingRequiredCapability) {
   std::vector<int> needed = {CAP_BPF, CAP_NET_ADMIN};
   if (GetParam().variant == IptablesVariant::kLegacy) needed.push_back(CAP_NET_RAW);
   for (const int capability : needed) {
@@ -132,8 +132,8 @@ TEST_P(GuardCapabilitiesTest, ANeededOneThatIsMissingIsNamed) {
   }
 }
 
-// Some kernels ask for it: there it is named, on the others all works without.
-TEST_P(GuardCapabilitiesTest, PerfmonIsNamedWhereTheKernelAsksForIt) {
+// Only some kernels require CAP_PERFMON. On the others the guard works without it.
+TEST_P(GuardCapabilitiesTest, NamesPerfmonWhereTheKernelRequiresIt) {
   NPG_ASSERT_OK_AND_ASSIGN(auto guard,
                            ChildProcess::Start(WithCapabilities(Run({}), {CAP_PERFMON})));
   ASSERT_TRUE(WaitUntil(absl::Seconds(60), [&] {
@@ -148,11 +148,12 @@ TEST_P(GuardCapabilitiesTest, PerfmonIsNamedWhereTheKernelAsksForIt) {
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult refused, guard.Wait());
   EXPECT_EQ(refused.exit_code, 4);
   EXPECT_THAT(refused.err, HasSubstr("this process lacks CAP_PERFMON"));
-  EXPECT_THAT(refused.err, Not(HasSubstr("kernel >= 5.10"))) << "that is not the reason";
+  EXPECT_THAT(refused.err, Not(HasSubstr("kernel >= 5.10")))
+      << "the kernel version is not the reason";
 }
 
-// What it can do without is said once, and the guard works.
-TEST_P(GuardCapabilitiesTest, AMissingOneForOwnersIsSaidAndTheRestWorks) {
+// The guard works without these, and logs which one it lacks.
+TEST_P(GuardCapabilitiesTest, WorksWithoutTheCapabilitiesForOwners) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   for (const auto& [capability, name] : std::vector<std::pair<int, std::string>>{
            {CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, {CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"}}) {

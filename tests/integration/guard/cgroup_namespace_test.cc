@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// In a container with a cgroup namespace of its own, what looks like the root of
-// the cgroups is that container's. Attached there, the guard would see nobody.
+// In a container with its own cgroup namespace, the apparent root of the cgroups is the
+// container's own cgroup. A guard attached there would see no other process's connects.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -26,9 +26,9 @@ class CgroupNamespaceTest : public ::testing::Test {
  protected:
   void SetUp() override { NPG_ASSERT_OK_AND_ASSIGN(node_, TestNode::Create()); }
 
-  // Runs the binary as a container's runtime would: the only cgroup2 it sees is
-  // mounted in a cgroup namespace that begins at the test's cgroup. `before` is
-  // shell code that may mount more, `after` runs when all is mounted; `more` namespaces.
+  // Runs the binary as a container runtime would: the only cgroup2 it sees is mounted in
+  // a cgroup namespace that begins at the test's cgroup. `before` is shell code that may
+  // mount more, `after` runs after all mounts, `more` adds options of unshare.
   absl::StatusOr<CommandResult> InContainer(const std::string& before,
                                             const std::vector<std::string>& arguments,
                                             const std::string& after = "",
@@ -57,7 +57,7 @@ class CgroupNamespaceTest : public ::testing::Test {
   std::unique_ptr<TestNode> node_;
 };
 
-TEST_F(CgroupNamespaceTest, TheContainersOwnCgroupIsRefused) {
+TEST_F(CgroupNamespaceTest, RunRefusesTheCgroupOfItsContainer) {
   for (const std::string& flag : {std::string(), "--cgroup " + node_->File("own")}) {
     SCOPED_TRACE(flag);
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult refused,
@@ -70,17 +70,17 @@ TEST_F(CgroupNamespaceTest, TheContainersOwnCgroupIsRefused) {
   }
 }
 
-// doctor attaches nothing, and says what it would attach to.
-TEST_F(CgroupNamespaceTest, TheNodesIsFoundBesideIt) {
+// doctor attaches nothing, and names the cgroup that it would attach to.
+TEST_F(CgroupNamespaceTest, DoctorFindsTheMountedCgroupOfTheNode) {
   const std::string node = node_->File("node");
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult found,
                            InContainer(absl::StrCat("mount --bind \"$root\" ", node), {"doctor"}));
   EXPECT_THAT(found.out, HasSubstr(node)) << found.err;
 }
 
-// kind, k3d and LXC: the node is itself a container, in which the root of all cgroups is
-// not to be seen. A service of such a node is below the cgroup where its namespace begins.
-TEST_F(CgroupNamespaceTest, ANodeThatIsAContainerIsGuardedAsAWhole) {
+// kind, k3d and LXC: the node is itself a container, which cannot see the root of all
+// cgroups. A service of such a node is below the cgroup where its namespace begins.
+TEST_F(CgroupNamespaceTest, DoctorAcceptsTheNamespaceRootOfANodeThatIsAContainer) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::string service, node_->cgroup().MakeChild("service"));
   const std::string own = node_->File("own");
   NPG_ASSERT_OK_AND_ASSIGN(
@@ -92,7 +92,7 @@ TEST_F(CgroupNamespaceTest, ANodeThatIsAContainerIsGuardedAsAWhole) {
   EXPECT_THAT(found.out, Not(HasSubstr("begins below"))) << found.err;
 }
 
-TEST_F(CgroupNamespaceTest, WithoutTheNodesDoctorSaysSo) {
+TEST_F(CgroupNamespaceTest, DoctorReportsThatTheCgroupOfTheNodeIsNotMounted) {
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult found, InContainer("", {"doctor", "-o", "json"}));
   EXPECT_EQ(found.exit_code, 4);
   EXPECT_THAT(found.out, HasSubstr("begins below the root of the cgroups")) << found.err;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Every kind of client and listener socket there is: MPTCP, TCP Fast Open,
-// io_uring, SO_REUSEPORT groups, clients with a mark, a user or a cgroup of
-// their own. Each is hijacked without the guard and given back with it.
+// Kinds of client and listener sockets: MPTCP, TCP Fast Open, io_uring, SO_REUSEPORT
+// groups, and clients with their own mark, user or cgroup. Each connect is hijacked
+// without the guard and reaches the listener with it.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -52,7 +52,7 @@ TEST_P(GuardClientTest, MptcpOnEitherSide) {
 }
 
 TEST_P(GuardClientTest, TcpFastOpen) {
-  // 3: client and server. Without the pause that a lost SYN would cause.
+  // 3: for clients and servers. Timeout 0: a lost SYN does not disable it for a while.
   NPG_ASSERT_OK(SetSysctl("net/ipv4/tcp_fastopen", "3"));
   NPG_ASSERT_OK(SetSysctl("net/ipv4/tcp_fastopen_blackhole_timeout_sec", "0"));
   Listen listener{"0.0.0.0", kPort};
@@ -70,9 +70,9 @@ TEST_P(GuardClientTest, TcpFastOpen) {
           By(dial, method == Method::kFastOpenSend ? "MSG_FASTOPEN" : "FASTOPEN_CONNECT"));
     }
   }
-  // The first connect of each brings the cookie home ...
+  // The first connect of each client obtains the Fast Open cookie ...
   ExpectHijackedThenRescued(ways);
-  // ... with which the second sends data in its SYN: the mark must be there by then.
+  // ... with which the second sends data in its SYN, which must already carry the mark.
   for (const Dial& dial : dials) {
     SCOPED_TRACE(ToString(dial));
     NPG_ASSERT_OK_AND_ASSIGN(const auto fd, Connect(dial));
@@ -120,16 +120,16 @@ TEST_P(GuardClientTest, ReuseportGroup) {
     for (size_t member = first; member < first + 4; ++member) {
       if (host->served(member) > 0) ++serving;
     }
-    EXPECT_GT(serving, 1) << "the group shares its connections as ever";
+    EXPECT_GT(serving, 1) << "the group still balances its connections";
   }
   second_process.reset();
   for (int i = 0; i < 64; ++i) {
-    EXPECT_EQ(Ask(tcp), kHost) << "part of the group is gone";
-    EXPECT_EQ(Ask(udp), kHost) << "part of the group is gone";
+    EXPECT_EQ(Ask(tcp), kHost) << "part of the group is closed";
+    EXPECT_EQ(Ask(udp), kHost) << "part of the group is closed";
   }
 }
 
-TEST_P(GuardClientTest, OwnMarkIsKeptAndTheBitAdded) {
+TEST_P(GuardClientTest, AddsItsBitToTheMarkOfTheClient) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp},
                                                   {"127.0.0.1", kPort, Transport::kUdp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -150,8 +150,8 @@ TEST_P(GuardClientTest, OwnMarkIsKeptAndTheBitAdded) {
   dials.back().mark = kGuardMark | 0x42U;
   for (const Dial& dial : dials) {
     SCOPED_TRACE(absl::StrCat(ToString(dial), " mark ", dial.mark));
-    // What counts is what the packets carry; an MPTCP socket's mark is not
-    // that of its subflow.
+    // The test reads the mark of the packets, because an MPTCP socket does not
+    // have the mark of its subflow.
     const std::string mark = absl::StrCat(dial.mark | kGuardMark);
     NPG_ASSERT_OK(
         RunCommand({"nft", "-f", "-"},
@@ -185,7 +185,7 @@ TEST_P(GuardClientTest, UnprivilegedClient) {
   const auto as_nobody = [](Transport transport) -> std::string {
     constexpr uid_t kNobody = 65534;
     const auto answer = RunInFork([transport]() -> std::string {
-      // The capabilities go with the user id.
+      // The change of the user id drops the capabilities.
       if (setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0) {
         return "cannot change the user";
       }
@@ -216,7 +216,7 @@ TEST_P(GuardClientTest, ClientInNestedCgroup) {
   };
   ExpectHijackedThenRescued({{"TCP", [&] { return in_group(before, Transport::kTcp); }},
                              {"UDP", [&] { return in_group(before, Transport::kUdp); }}});
-  // A pod that starts later is in a group that did not exist when the guard did.
+  // A pod that starts later is in a cgroup that is newer than the guard.
   NPG_ASSERT_OK_AND_ASSIGN(const std::string later, node().cgroup().MakeChild("kubepods/later"));
   EXPECT_EQ(in_group(later, Transport::kTcp), kHost);
   EXPECT_EQ(in_group(later, Transport::kUdp), kHost);

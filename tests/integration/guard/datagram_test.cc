@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// UDP sockets that never call connect(): no program sees where they send, so
-// the controller has to have told the nft table before.
+// UDP sockets that never call connect(): no program sees where they send, so the
+// controller must have entered the listener in the nft table before.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
@@ -43,8 +43,8 @@ std::vector<Listen> On(const std::string& address, uint16_t port = kPort) {
 
 class GuardDatagramTest : public GuardTest {
  protected:
-  // What a datagram to the host's listener meets, once the guard had the time
-  // to see the socket.
+  // Waits until a datagram reaches the listener of the host: the guard notices the
+  // socket with a delay.
   static bool BecomesHost(const std::string& destination, uint16_t port = kPort) {
     return WaitUntil(kPatience, [&] { return AskByDatagram(destination, port) == kHost; });
   }
@@ -82,7 +82,7 @@ TEST_P(GuardDatagramTest, WildcardListenerOnAnyLoopbackAddress) {
     for (const char* destination : {"127.0.0.1", "127.0.0.5", "127.255.255.254"}) {
       EXPECT_EQ(AskByDatagram(destination, kPort), kHost) << destination;
     }
-    // A listener on every address is no reason to take over the node's other ones.
+    // A listener on the wildcard does not exempt the other addresses of the node.
     EXPECT_EQ(AskByDatagram("10.244.1.1", kPort), Hijacked());
     NPG_ASSERT_OK(guard().Stop());
     ForgetGuard();
@@ -109,15 +109,15 @@ TEST_P(GuardDatagramTest, Ipv6Loopback) {
   }
 }
 
-TEST_P(GuardDatagramTest, FollowsListenersAsTheyComeAndGo) {
+TEST_P(GuardDatagramTest, FollowsListeners) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard());
-  EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), Hijacked()) << "nobody listens";
+  EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), Hijacked()) << "no listener";
   for (int round = 0; round < 3; ++round) {
     SCOPED_TRACE(round);
     NPG_ASSERT_OK_AND_ASSIGN(auto host, Host(On("127.0.0.1")));
     EXPECT_TRUE(BecomesHost("127.0.0.1"));
-    EXPECT_EQ(AskByDatagram("127.0.0.1", kServicePort), Hijacked()) << "nobody listens there";
+    EXPECT_EQ(AskByDatagram("127.0.0.1", kServicePort), Hijacked()) << "no listener there";
     host.reset();
     EXPECT_TRUE(DatagramsAreLeftAlone(kPort));
     EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), Hijacked());
@@ -126,7 +126,7 @@ TEST_P(GuardDatagramTest, FollowsListenersAsTheyComeAndGo) {
   }
 }
 
-TEST_P(GuardDatagramTest, FollowsNodePortsAsTheyComeAndGo) {
+TEST_P(GuardDatagramTest, FollowsNodePorts) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate({}));
   NPG_ASSERT_OK(StartGuard());
@@ -143,20 +143,20 @@ TEST_P(GuardDatagramTest, FollowsNodePortsAsTheyComeAndGo) {
       << targets.status() << targets.value_or("");
 }
 
-// A socket that holds a port is no victim, from the moment it is bound.
-TEST_P(GuardDatagramTest, IgnoredOwner) {
+// The socket of an ignored process is not exempt, from its bind() on.
+TEST_P(GuardDatagramTest, LeavesTheSocketOfAnIgnoredOwnerAlone) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
   prctl(PR_SET_NAME, "holder");
   NPG_ASSERT_OK_AND_ASSIGN(const auto holder, Host(On("0.0.0.0")));
   prctl(PR_SET_NAME, "victim");
   NPG_ASSERT_OK_AND_ASSIGN(const auto victim, Host(On("0.0.0.0", kServicePort)));
-  // The one shows that the other was looked at.
+  // Once this one is exempt, the controller has also seen the other.
   EXPECT_TRUE(BecomesHost("127.0.0.1", kServicePort));
   EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), Hijacked());
 }
 
-TEST_P(GuardDatagramTest, ObservesOnly) {
+TEST_P(GuardDatagramTest, ExemptsNothingInObserveMode) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
@@ -166,8 +166,8 @@ TEST_P(GuardDatagramTest, ObservesOnly) {
   EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), Hijacked());
 }
 
-// The table goes on without the controller, and a new one takes over from it.
-TEST_P(GuardDatagramTest, WithoutAController) {
+// The table keeps working without a controller, and the next one adopts it.
+TEST_P(GuardDatagramTest, StaysExemptWhileNoControllerRuns) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
@@ -178,7 +178,7 @@ TEST_P(GuardDatagramTest, WithoutAController) {
   EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), kHost);
 }
 
-// The reply would be DNATed to a pod, or refused, were it tracked.
+// If conntrack saw the reply, it would be DNATed to a pod, or refused.
 TEST_P(GuardDatagramTest, ClientWhosePortIsANodePort) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
@@ -188,7 +188,7 @@ TEST_P(GuardDatagramTest, ClientWhosePortIsANodePort) {
   for (int i = 0; i < 3; ++i) EXPECT_EQ(client.Ask("127.0.0.1", kPort), kHost);
 }
 
-// Whoever sends to the service from the very socket that listens is no client of itself.
+// An exempt datagram does not exempt the datagrams of the same socket to a Service.
 TEST_P(GuardDatagramTest, OneSocketToHostAndService) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));

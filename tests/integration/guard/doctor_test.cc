@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// `nodeport-guard doctor`, as a black box: each fault is made for real, and is
-// found; before it was made, and after it is gone, it is not.
+// `nodeport-guard doctor`, as a black box: each test makes a fault for real, and
+// doctor reports it while it exists, but neither before nor after.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -52,7 +52,7 @@ struct Diagnosis {
   std::string text;
   Json json;
 
-  // What is found under `id`, if it is more than ok: "warn: WHAT | FIX", a line each.
+  // The findings under `id` that are more than ok: "warn: WHAT | FIX", a line each.
   std::string Of(absl::string_view id) const {
     std::vector<std::string> lines;
     for (const Json& finding : json["findings"]) {
@@ -74,7 +74,7 @@ absl::StatusOr<Diagnosis> RunDoctor(const std::vector<std::string>& command) {
   return diagnosis;
 }
 
-// A connect4 program that lets everything pass, attached to a cgroup until destroyed.
+// A connect4 program that permits every connect, attached to a cgroup until destroyed.
 class ForeignProgram {
  public:
   static absl::StatusOr<std::unique_ptr<ForeignProgram>> Attach(const std::string& cgroup,
@@ -106,7 +106,7 @@ class ForeignProgram {
   ForeignProgram(const ForeignProgram&) = delete;
   ForeignProgram& operator=(const ForeignProgram&) = delete;
 
-  // Whether the kernel lets a second program join, in the way the guard does.
+  // The errno of attaching a second program by a bpf_link, as the guard does; 0 if it works.
   int ErrorOfLink(const std::string& cgroup) const {
     const UniqueFd folder(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     const UniqueFd link(
@@ -140,7 +140,7 @@ class DoctorTest : public ::testing::Test {
     return RunDoctor(GuardCommand(*node_, Arguments(more)));
   }
 
-  // What is found under `id` now; the exit code is to be 0.
+  // The findings under `id` now; expects exit code 0.
   std::string Found(absl::string_view id, const std::vector<std::string>& more = {}) const {
     const auto diagnosis = Doctor(more);
     if (!diagnosis.ok()) return diagnosis.status().ToString();
@@ -148,8 +148,8 @@ class DoctorTest : public ::testing::Test {
     return diagnosis->Of(id);
   }
 
-  // Does `make`, expects `id` to be found with these words, and undoes it; before and after,
-  // it is not.
+  // Expects a finding under `id` with these words between `make` and its undoing, and none
+  // before or after.
   void ExpectFound(absl::string_view id, const std::vector<std::string>& make,
                    const std::vector<std::string>& undo, const std::string& words) const {
     SCOPED_TRACE(absl::StrJoin(make, " "));
@@ -164,7 +164,7 @@ class DoctorTest : public ::testing::Test {
   std::unique_ptr<TestNode> node_;
 };
 
-TEST_F(DoctorTest, ANodeWithoutFault) {
+TEST_F(DoctorTest, ReportsNoFaultOfAHealthyNode) {
   NPG_ASSERT_OK(RunCommand({"nft", "add", "table", "inet", "others"}));
   NPG_ASSERT_OK_AND_ASSIGN(const std::string before, RunCommand({"nft", "list", "ruleset"}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto diagnosis, Doctor());
@@ -179,7 +179,7 @@ TEST_F(DoctorTest, ANodeWithoutFault) {
                          "bpffs", "mark-collision", "cgroup-attach-blocked", "not-seen"}) {
     EXPECT_EQ(diagnosis.Of(id), "");
   }
-  EXPECT_NE(diagnosis.Of("network-namespace"), "") << "this one is the test's";
+  EXPECT_NE(diagnosis.Of("network-namespace"), "") << "the test has its own network namespace";
   EXPECT_THAT(diagnosis.Of("guard"), HasSubstr("note: no guard"));
 
   // Nothing is left behind.
@@ -208,7 +208,7 @@ TEST_F(DoctorTest, MarkInARoutingRule) {
     ExpectFound("mark-collision", add, remove,
                 "fwmark 0x1000/0x1000 lookup 100 | nodeport-guard "
                 "run --mark 0x800 --mark-mask 0x800");
-    // With the bit that is proposed, there is no collision.
+    // The proposed bit does not collide.
     NPG_ASSERT_OK(RunCommand(add));
     EXPECT_NE(Found("mark-collision"), "");
     EXPECT_EQ(Found("mark-collision", {"--mark", "0x800"}), "");
@@ -251,7 +251,7 @@ TEST_F(DoctorTest, MarkInAnIptablesRule) {
   }
 }
 
-TEST_F(DoctorTest, PortsThatTheKernelHandsOut) {
+TEST_F(DoctorTest, EphemeralPortsThatOverlapTheNodePortRange) {
   NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", "32768 60999"));
   NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_reserved_ports", "8080,33589"));
   EXPECT_EQ(Found("port-range-allocated"), "");
@@ -271,7 +271,7 @@ TEST_F(DoctorTest, PortsThatTheKernelHandsOut) {
   }
 }
 
-TEST_F(DoctorTest, ProgramsOfOthers) {
+TEST_F(DoctorTest, ForeignProgramsOnTheCgroup) {
   const std::string cgroup = node().cgroup().path();
   EXPECT_EQ(Found("cgroup-foreign-program"), "");
   {
@@ -294,8 +294,8 @@ TEST_F(DoctorTest, ProgramsOfOthers) {
   EXPECT_THAT(Found("cgroup-foreign-program"), HasSubstr("below (id"));
 }
 
-// On the guarded cgroup itself, and on the one above it: the doctor says what the kernel does.
-TEST_F(DoctorTest, AProgramThatKeepsOthersAway) {
+// On the guarded cgroup itself and on its parent: doctor predicts what the kernel does.
+TEST_F(DoctorTest, AForeignProgramThatBlocksAttaching) {
   const std::string cgroup = node().cgroup().path();
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node().cgroup().MakeChild("child"));
   const std::string binary = GuardCommand(node(), {}).front();
@@ -337,7 +337,7 @@ TEST_F(DoctorTest, KubeProxyInEachMode) {
     NPG_ASSERT_OK_AND_ASSIGN(const auto found, Doctor());
     EXPECT_THAT(found.text, HasSubstr(absl::StrCat("kube-proxy's mode: ", words)));
     EXPECT_EQ(found.Of("kube-proxy-mode"), "");
-    EXPECT_EQ(found.Of("mark-collision"), "") << "its bits are others";
+    EXPECT_EQ(found.Of("mark-collision"), "") << "kube-proxy uses other bits";
     for (const char* table : {"nat", "filter"}) {
       NPG_ASSERT_OK(RunCommand({prefix, "-t", table, "-F"}));
       NPG_ASSERT_OK(RunCommand({prefix, "-t", table, "-X"}));
@@ -417,7 +417,7 @@ TEST_F(DoctorTest, WithoutACapability) {
 
 TEST_F(DoctorTest, AsAnotherUser) {
   NPG_ASSERT_OK(RunCommand({"ip", "rule", "add", "fwmark", "0x1000/0x1000", "lookup", "100"}));
-  // Where the binary is built need not be open to everybody.
+  // Other users may not have access to the build folder.
   const std::string binary = node().File("nodeport-guard");
   std::error_code error;
   std::filesystem::copy_file(GuardCommand(node(), {}).front(), binary, error);
@@ -431,10 +431,11 @@ TEST_F(DoctorTest, AsAnotherUser) {
   EXPECT_THAT(found.Of("capabilities"), HasSubstr("CAP_BPF, CAP_NET_ADMIN"));
   EXPECT_THAT(found.Of("not-seen"), HasSubstr("nftables and iptables-nft rules"));
   EXPECT_THAT(found.Of("not-seen"), HasSubstr("cgroup programs"));
-  EXPECT_THAT(found.Of("mark-collision"), HasSubstr("ip rule")) << "everybody may see that";
+  EXPECT_THAT(found.Of("mark-collision"), HasSubstr("ip rule"))
+      << "ip rules are readable without privileges";
 }
 
-TEST_F(DoctorTest, TheGuardItself) {
+TEST_F(DoctorTest, ReportsTheStateOfTheGuard) {
   EXPECT_THAT(Found("guard"), HasSubstr("no guard"));
   NPG_ASSERT_OK_AND_ASSIGN(
       auto guard, GuardProcess::Start(node(), {"--source", "file", "--nodeports-file",
@@ -444,9 +445,9 @@ TEST_F(DoctorTest, TheGuardItself) {
   for (const char* id :
        {"guard", "guard-problem", "guard-version", "controller", "network-namespace",
         "cgroup-foreign-program", "cgroup-attach-blocked", "mark-collision"}) {
-    EXPECT_EQ(running.Of(id), "") << "of its own things, nothing is amiss";
+    EXPECT_EQ(running.Of(id), "") << "a running guard is no fault";
   }
-  // The mark that it uses is the one that is looked for.
+  // doctor looks for collisions with the mark of the running guard.
   NPG_ASSERT_OK(RunCommand({"ip", "rule", "add", "fwmark", "0x800/0x800", "lookup", "100"}));
   EXPECT_THAT(Found("mark-collision"), HasSubstr("0x800/0x800"));
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the log says of real connects.
+// The log lines of real connects.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -35,7 +35,7 @@ constexpr absl::Duration kSoon = absl::Seconds(30);
 
 class GuardExemptionLogTest : public GuardTest {
  protected:
-  // The lines of the log that say `what`.
+  // The lines of the log that contain `what`.
   std::vector<std::string> Lines(const std::string& what) {
     std::vector<std::string> lines;
     for (const auto line : absl::StrSplit(guard().Log(), '\n')) {
@@ -56,11 +56,11 @@ TEST_P(GuardExemptionLogTest, OneLineNamesClientAndListener) {
   ASSERT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), Hijacked());
   node().HurryGuards();
   NPG_ASSERT_OK(StartGuard({"--log-format", "json"}));
-  // Another reader of the buffer takes nothing away.
+  // Another reader of the ring buffer consumes none of its records.
   NPG_ASSERT_OK_AND_ASSIGN(auto events, ChildProcess::Start(GuardCommand(node(), {"events"})));
   ASSERT_TRUE(WaitUntil(kSoon, [&] { return absl::StrContains(events.Err(), "waiting for"); }));
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), kHost);
-  // The lines come in order: with the second conflict's, the first one's are all there.
+  // The lines are in order: once the second conflict is logged, the first one is complete.
   EXPECT_EQ(Ask({"127.0.0.1", kOtherPort, Transport::kTcp}), kHost);
   ASSERT_TRUE(WaitUntil(kSoon, [&] { return !Lines("\"port\":33590").empty(); })) << guard().Log();
   EXPECT_TRUE(WaitUntil(kSoon, [&] { return absl::StrContains(events.Out(), "33590/tcp"); }));
@@ -86,19 +86,19 @@ TEST_P(GuardExemptionLogTest, OneLineNamesClientAndListener) {
 }
 
 // `events` follows the guard, not one controller.
-TEST_P(GuardExemptionLogTest, EventsOutliveAController) {
+TEST_P(GuardExemptionLogTest, EventsKeepsRunningWhenTheControllerEnds) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp},
                                                   {"127.0.0.1", kOtherPort, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kOtherPort})));
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK_AND_ASSIGN(auto events, ChildProcess::Start(GuardCommand(node(), {"events"})));
-  const auto says = [&](const std::string& what) {
+  const auto logs = [&](const std::string& what) {
     return WaitUntil(kSoon, [&] { return absl::StrContains(events.Err(), what); });
   };
   const auto shows = [&](const std::string& what) {
     return WaitUntil(kSoon, [&] { return absl::StrContains(events.Out(), what); });
   };
-  ASSERT_TRUE(says("waiting for"));
+  ASSERT_TRUE(logs("waiting for"));
 
   // The same maps, by other pins.
   NPG_ASSERT_OK(guard().Stop());
@@ -107,12 +107,12 @@ TEST_P(GuardExemptionLogTest, EventsOutliveAController) {
   EXPECT_TRUE(shows("33589/tcp")) << events.Err();
   EXPECT_THAT(events.Err(), Not(HasSubstr("anew")));
 
-  // Other maps, which it finds in the place of the first.
+  // Other maps, which `events` finds in the place of the first.
   events.Signal(SIGSTOP);
   NPG_ASSERT_OK(Unload());
   NPG_ASSERT_OK(StartGuard());
   events.Signal(SIGCONT);
-  ASSERT_TRUE(says("the guard was loaded anew")) << events.Err();
+  ASSERT_TRUE(logs("the guard was loaded anew")) << events.Err();
   EXPECT_EQ(Ask({"127.0.0.1", kOtherPort, Transport::kTcp}), kHost);
   EXPECT_TRUE(shows("33590/tcp")) << events.Err();
 
@@ -122,7 +122,7 @@ TEST_P(GuardExemptionLogTest, EventsOutliveAController) {
   EXPECT_THAT(result.err, HasSubstr("the guard was unloaded"));
 }
 
-TEST_P(GuardExemptionLogTest, ObserveModeSaysWhatItWouldDo) {
+TEST_P(GuardExemptionLogTest, ObserveModeLogsWhatItWouldHaveExempted) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--mode", "observe"}));

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Host ports of the CNI plugin portmap, which the guard finds in the kernel's
-// own rules. The case is k3s's: a runtime streams on the fixed port 10010, and
-// the pod of a LoadBalancer Service takes hostPort 10010.
+// Host ports of the CNI plugin portmap, which the guard reads from the rules in the
+// kernel. The case occurs in k3s: a runtime streams on the fixed port 10010, and the
+// pod of a LoadBalancer Service takes hostPort 10010.
 #include <gtest/gtest.h>
 
 #include <cstdint>
@@ -69,7 +69,7 @@ std::string Fill(const char* text, const std::string& proto, uint16_t port,
 
 class GuardHostPortTest : public GuardTest {
  protected:
-  // As the plugin does, one transaction for each call of it; other rules stay.
+  // Makes one transaction, as each call of the plugin does; other rules stay.
   static absl::Status Restore(const std::string& rules) {
     const std::string program =
         GetParam().variant == IptablesVariant::kNft ? "iptables-nft" : "iptables-legacy";
@@ -104,7 +104,7 @@ class GuardHostPortTest : public GuardTest {
     return entry.ok() && entry->has_value();
   }
 
-  // iptables-legacy tells nobody of its changes: they are polled for.
+  // iptables-legacy sends no notifications: the guard polls its rules.
   bool WaitForRules(bool known) const {
     const absl::Duration deadline =
         GetParam().variant == IptablesVariant::kNft ? absl::Seconds(10) : absl::Seconds(40);
@@ -143,21 +143,21 @@ TEST_P(GuardHostPortTest, RuntimeWithAFixedPort) {
   NPG_ASSERT_OK(StartNetfilterGuard());
   ExpectAnswers("127.0.0.1", kHost);
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 2U);
-  // The pod's other port has no listener, and is the pod's.
+  // The other port has no listener on the host, so the pod answers.
   EXPECT_EQ(Ask({"127.0.0.1", kNextPort}), "pod");
   EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), 1U);
-  // So is the node's own address, with the default scope.
+  // The pod also answers on the address of the node, with the default scope.
   ExpectAnswers(kNodeAddress, "pod");
 
   host->StopListening();
   EXPECT_EQ(Ask({"127.0.0.1", kPort}), "pod");
-  // The exemption of datagrams is lifted within milliseconds, not at once.
+  // The exemption of datagrams ends within milliseconds, not at once.
   EXPECT_TRUE(
       WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kPort) == "pod"; }));
   ExpectAnswers("127.0.0.1", "pod");
 }
 
-TEST_P(GuardHostPortTest, PodThatComesAndGoesWhileTheGuardRuns) {
+TEST_P(GuardHostPortTest, FollowsPodsWhileTheGuardRuns) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   node().HurryGuards();
   NPG_ASSERT_OK(StartNetfilterGuard());
@@ -165,7 +165,7 @@ TEST_P(GuardHostPortTest, PodThatComesAndGoesWhileTheGuardRuns) {
   NPG_ASSERT_OK(AddPod());
   EXPECT_TRUE(WaitForRules(true)) << guard().Log();
   EXPECT_EQ(Ask({"127.0.0.1", kNextPort}), "pod") << "the rules are in force";
-  // A datagram's exemption takes one step more than the entry of its port.
+  // Datagrams are exempt one step after the port has its entry.
   EXPECT_TRUE(
       WaitUntil(absl::Seconds(10), [] { return AskByDatagram("127.0.0.1", kPort) == kHost; }));
   ExpectAnswers("127.0.0.1", kHost);
@@ -178,7 +178,7 @@ TEST_P(GuardHostPortTest, PodThatComesAndGoesWhileTheGuardRuns) {
 TEST_P(GuardHostPortTest, BesideKubeProxy) {
   const Dial node_port{"127.0.0.1", kNodePort};
   NPG_ASSERT_OK(rules().Apply(NodePorts({kNodePort})));
-  NPG_ASSERT_OK(Restore(kFrame));  // which kube-proxy's first sync here took away
+  NPG_ASSERT_OK(Restore(kFrame));  // kube-proxy's first sync removed it
   NPG_ASSERT_OK(AddPod());
   std::vector<Listen> sockets = On("127.0.0.1");
   sockets.push_back({"127.0.0.1", kNodePort});
@@ -201,8 +201,8 @@ TEST_P(GuardHostPortTest, HostIpOfLoopback) {
   ExpectAnswers(kNodeAddress, kHost);
 }
 
-// One of the node's address takes nothing from loopback. What the guard does
-// there changes no answer; the node's address is --scope local's.
+// A hostIP that is the address of the node takes nothing on loopback. There the guard
+// changes no answer, and the address of the node needs --scope local.
 TEST_P(GuardHostPortTest, HostIpOfTheNode) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
   NPG_ASSERT_OK(AddPod(kNodeAddress));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the real binary serves over HTTP.
+// The HTTP server of the real binary.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -50,7 +50,7 @@ class GuardHttpTest : public GuardTest {
     return names;
   }
 
-  // Of the last start, which is to fail.
+  // Expects that a start fails, and returns its error.
   std::string Failure(const std::vector<std::string>& arguments) {
     const absl::Status status = StartGuard(arguments);
     EXPECT_FALSE(status.ok());
@@ -58,7 +58,7 @@ class GuardHttpTest : public GuardTest {
   }
 };
 
-TEST_P(GuardHttpTest, TellsOfTheNode) {
+TEST_P(GuardHttpTest, ServesTheStatusOfTheNode) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
@@ -89,7 +89,7 @@ TEST_P(GuardHttpTest, TellsOfTheNode) {
   EXPECT_THAT(HttpGet(kHttp, "/readyz").body, HasSubstr("nft table: "));
 }
 
-// Health is what the guard does, not what it was told to do.
+// Health is what the self-probe measures, not what the configuration states.
 TEST_P(GuardHttpTest, HealthFollowsTheSelfProbe) {
   constexpr absl::Duration kLong = absl::Seconds(60);
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -107,16 +107,16 @@ TEST_P(GuardHttpTest, HealthFollowsTheSelfProbe) {
   NPG_ASSERT_OK(RunCommand(
       {"bpftool", "link", "detach", "pinned", absl::StrCat(maps().root(), "/links/npg_connect4")}));
   EXPECT_TRUE(WaitUntil(kLong, health(503, "FAIL self-probe: npg_connect4 "))) << guard().Log();
-  // What was found was repaired, and the next probe proves it.
+  // The controller repairs the link, and the next probe shows it.
   EXPECT_TRUE(WaitUntil(kLong, health(200, "ok   self-probe: "))) << guard().Log();
   EXPECT_THAT(guard().Log(), HasSubstr("npg_connect4 was detached and is attached again"));
-  // Nobody was exempted, and no port came to be known by it.
+  // The self-probe counts as no exemption and makes no conflict.
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
   const json status = json::parse(HttpGet(kHttp, "/api/v1/status").body);
   EXPECT_EQ(status["conflicts"].size(), 0U);
 }
 
-// A cluster that is ill must not have its guards restarted.
+// An outage of the API server must not restart the guards of the cluster.
 TEST_P(GuardHttpTest, HealthDoesNotDependOnTheApiServer) {
   const std::string kubeconfig = node().File("kubeconfig");
   std::ofstream(kubeconfig) << R"({"apiVersion": "v1", "kind": "Config", "current-context": "away",
@@ -159,7 +159,7 @@ TEST_P(GuardHttpTest, StopsWithClientsConnectedAndStartsAgainAtOnce) {
   EXPECT_EQ(HttpGet(kHttp, "/").status, 200);
 }
 
-TEST_P(GuardHttpTest, OffIsNoServerAndNoThread) {
+TEST_P(GuardHttpTest, OffStartsNeitherServerNorThread) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
   EXPECT_GT(Threads(guard().pid()).size(), 1U);
@@ -169,7 +169,7 @@ TEST_P(GuardHttpTest, OffIsNoServerAndNoThread) {
   EXPECT_EQ(Threads(guard().pid()).size(), 1U);
 }
 
-TEST_P(GuardHttpTest, AnAddressThatIsTakenIsSaidInOneLineAndLeavesNothingBehind) {
+TEST_P(GuardHttpTest, FailsInOneLineWhenTheAddressIsInUseAndLeavesNothing) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto other, Host({{"127.0.0.1", kHttp, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   EXPECT_THAT(Failure({}),
@@ -181,15 +181,15 @@ TEST_P(GuardHttpTest, AnAddressThatIsTakenIsSaidInOneLineAndLeavesNothingBehind)
   EXPECT_THAT(status.err, HasSubstr("no guard is loaded"));
 }
 
-// The first thing to know about a second controller is that there is a first.
-TEST_P(GuardHttpTest, ASecondControllerIsToldOfTheFirst) {
+// The error names the first controller, not the HTTP address that it uses.
+TEST_P(GuardHttpTest, ASecondControllerReportsTheFirst) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
   const auto second = NewGuard();
   EXPECT_THAT(std::string(second.status().message()), HasSubstr("another nodeport-guard"));
 }
 
-TEST_P(GuardHttpTest, WarnsOfAnAddressThatIsNotItsOwn) {
+TEST_P(GuardHttpTest, WarnsOfAnAddressThatOthersCanReach) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--http-address", "0.0.0.0:32700"}));
   EXPECT_THAT(guard().Log(), HasSubstr("0.0.0.0:32700: whoever can reach it can read"));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPv6 loopback. Current kube-proxy excludes ::1 from NodePorts (the matrix
-// test shows that the guard does no harm there); these rules do not.
+// IPv6 loopback. Current kube-proxy excludes ::1 from NodePorts (matrix_test.cc shows
+// that the guard does no harm there). The rules of this test do not exclude it.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -20,13 +20,13 @@ namespace {
 
 constexpr uint16_t kLoopbackPort = 30001;
 constexpr uint16_t kWildcardPort = 30002;
-constexpr uint16_t kClientPort = 30003;       // NodePorts, too: this
-constexpr uint16_t kMptcpClientPort = 30004;  // and this
+constexpr uint16_t kClientPort = 30003;       // is a NodePort, too
+constexpr uint16_t kMptcpClientPort = 30004;  // is one, too
 constexpr uint16_t kServicePort = 8080;
 
 class GuardIpv6Test : public GuardTest {};
 
-TEST_P(GuardIpv6Test, HijackOfLoopbackIsGivenBack) {
+TEST_P(GuardIpv6Test, RescuesConnectsToLoopback) {
   std::vector<Listen> sockets;
   for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
     sockets.push_back({"::1", kLoopbackPort, transport});

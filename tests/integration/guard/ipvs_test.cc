@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// IPVS services on loopback addresses, as kube-proxy's ipvs mode made them once:
-// IPVS takes a packet whatever conntrack says of it. Needs ip_vs in the kernel
-// and ipvsadm, and fails without: scripts/kernel-matrix runs it where they are.
+// IPVS services on loopback addresses, as earlier versions of kube-proxy's ipvs mode made
+// them: IPVS takes a packet whether conntrack tracks it or not. The tests fail without
+// ip_vs in the kernel and ipvsadm; scripts/kernel-matrix runs them where both exist.
 #include <gtest/gtest.h>
 
 #include <cstddef>
@@ -32,7 +32,7 @@ namespace npg::testing::ipvs_test {
 namespace {
 
 constexpr uint16_t kPort = 33589;
-constexpr uint16_t kServicePort = 33590;  // nobody listens on it
+constexpr uint16_t kServicePort = 33590;  // has no listener
 constexpr uint16_t kClientPort = 30101;
 constexpr const char* kNodeAddress = "10.244.1.1";
 
@@ -43,7 +43,7 @@ class GuardIpvsTest : public GuardTest {
     for (const uint16_t port : {kPort, kServicePort, kClientPort}) NPG_ASSERT_OK(AddService(port));
     NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp},
                                           {"127.0.0.1", kPort, Transport::kUdp}}));
-    // IPVS does all that kube-proxy's rules do.
+    // No rules of kube-proxy: IPVS does what they would do.
     NPG_ASSERT_OK(
         WriteNodePortsFile(node().File("nodeports.json"), NodePorts({kPort, kServicePort})));
   }
@@ -61,9 +61,9 @@ class GuardIpvsTest : public GuardTest {
     return absl::OkStatus();
   }
 
-  // IPVS sends nothing from a loopback address to a pod, but what comes from
-  // another address of the node reaches it. Without an endpoint it drops a packet
-  // and sends an ICMP error.
+  // The answer where IPVS takes the connect. IPVS sends nothing from a loopback address
+  // to a pod, but packets from another address of the node reach the pod. Without an
+  // endpoint it drops the packet and sends an ICMP error.
   static std::string Taken(const Dial& dial) {
     if (!GetParam().endpoint) {
       return dial.transport == Transport::kUdp ? "Operation not permitted" : "refused";
@@ -122,7 +122,7 @@ class GuardIpvsTest : public GuardTest {
   std::unique_ptr<EchoServer> host_;
 };
 
-TEST_P(GuardIpvsTest, ConnectsAreTakenThenRescued) {
+TEST_P(GuardIpvsTest, RescuesConnectsThatIpvsTakes) {
   ExpectTaken(kPort);
   ExpectTaken(kServicePort);
   EXPECT_NE(AskByDatagram("127.0.0.1", kPort), kHost);
@@ -130,12 +130,11 @@ TEST_P(GuardIpvsTest, ConnectsAreTakenThenRescued) {
   EXPECT_TRUE(Dodges());
   ExpectHost();
   EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), kHost);
-  // Where nobody listens, the Service answers as before.
+  // Without a listener, the Service still answers.
   ExpectTaken(kServicePort);
 }
 
-// The port of the client is itself a service of IPVS's, which would take the
-// replies.
+// The port of the client is a service of IPVS, which would take the replies.
 TEST_P(GuardIpvsTest, BulkBothWaysFromAPortThatIsAService) {
   NPG_ASSERT_OK(StartGuard());
   for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
@@ -153,7 +152,7 @@ TEST_P(GuardIpvsTest, BulkBothWaysFromAPortThatIsAService) {
   }
 }
 
-TEST_P(GuardIpvsTest, KubeProxysOtherRulesAreMetToo) {
+TEST_P(GuardIpvsTest, RescuesDespiteTheOtherRulesOfKubeProxy) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   const std::vector<std::string> without = Answers(Ways(kPort));
   for (const std::string& answer : without) EXPECT_NE(answer, kHost);
@@ -161,8 +160,8 @@ TEST_P(GuardIpvsTest, KubeProxysOtherRulesAreMetToo) {
   const std::vector<Way> ways = Ways(kPort);
   const std::vector<std::string> with = Answers(ways);
   for (size_t i = 0; i < ways.size(); ++i) {
-    // Its chain KUBE-FIREWALL drops what no DNAT sent from elsewhere to loopback,
-    // guard or not.
+    // With or without the guard, the chain KUBE-FIREWALL drops packets from other
+    // addresses to loopback unless they were DNATed.
     if (ways[i].dial.source != kNodeAddress) {
       EXPECT_EQ(with[i], kHost) << ToString(ways[i].dial);
     }
@@ -170,8 +169,8 @@ TEST_P(GuardIpvsTest, KubeProxysOtherRulesAreMetToo) {
   EXPECT_EQ(Answers(Ways(kServicePort)), without);
 }
 
-// As kube-proxy has them now: on the node's addresses, and not on loopback.
-TEST_P(GuardIpvsTest, TheNodesAddressesWhereTheyAreInScope) {
+// As current kube-proxy makes them: on the addresses of the node, not on loopback.
+TEST_P(GuardIpvsTest, RescuesOnTheAddressesOfTheNodeWithScopeLocal) {
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
   for (const uint16_t port : {kPort, kServicePort}) NPG_ASSERT_OK(AddService(port, kNodeAddress));
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{kNodeAddress, kPort, Transport::kTcp},
@@ -212,7 +211,7 @@ TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
   EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a guarded address"));
 }
 
-TEST_P(GuardIpvsTest, ConnectionsLiveThroughARestart) {
+TEST_P(GuardIpvsTest, ConnectionsSurviveARestart) {
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK_AND_ASSIGN(auto stream, Stream::Open({"127.0.0.1", kPort}));
   ASSERT_EQ(stream->server(), kHost);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A conflict of this node, as the cluster hears of it.
+// The Kubernetes Events that report the conflicts of a node.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -45,7 +45,7 @@ class GuardKubeEventsTest : public GuardTest {
   void SetUp() override {
     GuardTest::SetUp();
     if (HasFatalFailure()) return;
-    // A conflict has to be seen twice.
+    // The controller reports a conflict when it has seen it twice.
     node().HurryGuards();
     NPG_ASSERT_OK_AND_ASSIGN(api_, ApiServer::Start());
     NPG_ASSERT_OK(WriteKubeconfig(*api_, node().File("kubeconfig")));
@@ -78,9 +78,9 @@ class GuardKubeEventsTest : public GuardTest {
           return request.kind == RequestKind::kEvent && request.code == code;
         }));
   }
-  // Until the node has been looked at so often that whatever was to be sent is.
-  // (Another conflict is seen to its end.)
-  void LookAgain() {
+  // Makes another conflict and waits for its Event. By then the controller has sent
+  // everything that was due before.
+  void WaitForAnotherEvent() {
     constexpr uint16_t kOther = 33590;
     NPG_ASSERT_OK_AND_ASSIGN(other_, Host({{"127.0.0.1", kOther, Transport::kTcp}}));
     api_->Change([](ApiModel& model) {
@@ -114,7 +114,7 @@ TEST_P(GuardKubeEventsTest, OneEventNamesNodeAndProcess) {
   ASSERT_TRUE(WaitForAnswers(201)) << guard_->Log();
   EXPECT_EQ(Ask(kDial), kHost);
   EXPECT_THAT(Threads(), HasSubstr("kube-events"));
-  LookAgain();
+  WaitForAnotherEvent();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(WaitForAnswers(201, 2));
   NPG_EXPECT_OK(guard_->Stop());
@@ -133,7 +133,7 @@ TEST_P(GuardKubeEventsTest, OneEventNamesNodeAndProcess) {
   EXPECT_THAT(note, HasSubstr("on 127.0.0.1 port 33589/tcp"));
 }
 
-TEST_P(GuardKubeEventsTest, ARestartMakesNoSecondOne) {
+TEST_P(GuardKubeEventsTest, ARestartSendsNoSecondEvent) {
   StartFollowing();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(WaitForAnswers(201)) << guard_->Log();
@@ -144,7 +144,7 @@ TEST_P(GuardKubeEventsTest, ARestartMakesNoSecondOne) {
   EXPECT_EQ(api_->Events().size(), 1U);
 }
 
-TEST_P(GuardKubeEventsTest, AMissingRightIsOneLineAndNoHarm) {
+TEST_P(GuardKubeEventsTest, LogsAMissingPermissionOnceAndKeepsWorking) {
   api_->ForbidEvents(true);
   StartFollowing({"--log-format", "json"});
   if (HasFatalFailure()) return;
@@ -161,8 +161,8 @@ TEST_P(GuardKubeEventsTest, AMissingRightIsOneLineAndNoHarm) {
   EXPECT_TRUE(api_->Events().empty());
 }
 
-// A server that takes the request and never answers it holds up nothing.
-TEST_P(GuardKubeEventsTest, ASilentServerHoldsUpNothing) {
+// A server that accepts the request and never answers it blocks nothing else.
+TEST_P(GuardKubeEventsTest, ASilentServerBlocksNothingElse) {
   api_->Inject({.on = RequestKind::kEvent, .count = -1, .never_answer = true});
   StartFollowing();
   if (HasFatalFailure()) return;

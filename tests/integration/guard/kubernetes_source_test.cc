@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guard that follows an API server, whatever becomes of that.
+// A guard that follows an API server, also when the server fails.
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -66,13 +66,13 @@ class GuardKubernetesSourceTest : public GuardTest {
     api_->Change([&](ApiModel& model) { EXPECT_TRUE(model.Delete("shop", name).ok()); });
   }
 
-  // `run` by kubeconfig, in guard_.
+  // Starts `run` with the kubeconfig, in guard_.
   void StartFollowing(std::vector<std::string> arguments = {"--source", "kubernetes"}) {
     arguments.insert(arguments.end(), {"--kubeconfig", node().File("kubeconfig")});
     NPG_ASSERT_OK_AND_ASSIGN(guard_, GuardProcess::Start(node(), arguments));
   }
 
-  // Which sources want the port: abi::SourceBits, 0 when it is not in the map.
+  // The sources that name the port: abi::SourceBits, 0 when it is not in the map.
   uint32_t Sources(uint16_t port) const {
     const auto entry = maps().NodePort(port, Transport::kTcp);
     return entry.ok() && entry->has_value() ? (*entry)->sources : 0;
@@ -84,7 +84,7 @@ class GuardKubernetesSourceTest : public GuardTest {
     return WaitUntil(kSoon, [&] { return Sources(port) == 0; });
   }
 
-  // What `status -o json` says of the source.
+  // The source, as `status -o json` reports it.
   nlohmann::json SourceStatus() const {
     const auto result = RunForResult(GuardCommand(node(), {"status", "-o", "json"}));
     if (!result.ok()) return nullptr;
@@ -108,21 +108,21 @@ class GuardKubernetesSourceTest : public GuardTest {
   std::unique_ptr<ApiServer> api_;
 };
 
-TEST_P(GuardKubernetesSourceTest, RescuesFromAnAllocationAtOnce) {
+TEST_P(GuardKubernetesSourceTest, RescuesAsSoonAsThePortIsAllocated) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   const Dial dial{"127.0.0.1", kPort, Transport::kTcp};
   StartFollowing();
   if (HasFatalFailure()) return;
   ASSERT_TRUE(BecomesConnected(true)) << guard_->Log();
 
-  // The Service comes, and with it kube-proxy's rules.
+  // The Service is created, and then the rules of kube-proxy.
   Put("web", kPort);
   EXPECT_TRUE(BecomesGuarded(kPort)) << guard_->Log();
   NPG_ASSERT_OK(rules().Apply({{kPort, Transport::kTcp, GetParam().endpoint}}));
   EXPECT_EQ(Ask(dial), kHost);
   EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
 
-  // Where the guard does not know of it, it is hijacked: what it does is seen.
+  // The counter-check: a port that the guard does not know is hijacked.
   Delete("web");
   EXPECT_TRUE(BecomesFree(kPort)) << guard_->Log();
   EXPECT_EQ(Ask(dial), Hijacked());
@@ -132,14 +132,14 @@ TEST_P(GuardKubernetesSourceTest, RescuesFromAnAllocationAtOnce) {
 INSTANTIATE_TEST_SUITE_P(Rules, GuardKubernetesSourceTest, ::testing::ValuesIn(RuleShapes()),
                          RuleShapeName);
 
-// What does not depend on the rules.
+// Tests that do not depend on the shape of the rules.
 class GuardKubernetesFaultTest : public GuardKubernetesSourceTest {};
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardKubernetesFaultTest,
                          ::testing::Values(RuleShape{IptablesVariant::kNft, true, false}),
                          RuleShapeName);
 
-TEST_P(GuardKubernetesFaultTest, AServerThatIsAwayTakesNothingAway) {
+TEST_P(GuardKubernetesFaultTest, KeepsPortsWhileTheServerIsAway) {
   Put("web", kPort);
   StartFollowing();
   if (HasFatalFailure()) return;
@@ -161,7 +161,7 @@ TEST_P(GuardKubernetesFaultTest, AServerThatIsAwayTakesNothingAway) {
   EXPECT_TRUE(BecomesConnected(true)) << guard_->Log();
 }
 
-TEST_P(GuardKubernetesFaultTest, StartsWithoutAServerAndForgetsNothing) {
+TEST_P(GuardKubernetesFaultTest, StartsWithoutAServerAndKeepsThePortsOfAnEarlierRun) {
   Put("web", kPort);
   StartFollowing();
   if (HasFatalFailure()) return;
@@ -178,7 +178,7 @@ TEST_P(GuardKubernetesFaultTest, StartsWithoutAServerAndForgetsNothing) {
   EXPECT_EQ(Sources(kPort), uint32_t{NPG_SOURCE_KUBERNETES});
 }
 
-TEST_P(GuardKubernetesFaultTest, OneSourcesPortsStayWhenTheOtherFreesThem) {
+TEST_P(GuardKubernetesFaultTest, KeepsAPortWhileOneSourceNamesIt) {
   NPG_ASSERT_OK(WriteNodePortsFile(node().File("ports.json"), {{kPort, Transport::kTcp, true}}));
   Put("web", kPort);
   StartFollowing({"--source", "kubernetes,file", "--nodeports-file", node().File("ports.json")});
@@ -196,7 +196,7 @@ TEST_P(GuardKubernetesFaultTest, OneSourcesPortsStayWhenTheOtherFreesThem) {
   EXPECT_TRUE(BecomesFree(kPort)) << guard_->Log();
 }
 
-TEST_P(GuardKubernetesFaultTest, StatusSaysHowTheSourceDoes) {
+TEST_P(GuardKubernetesFaultTest, StatusReportsTheStateOfTheSource) {
   Put("web", kPort);
   api().Change([](ApiModel& model) {
     model.Put({.ns = "shop",
@@ -215,7 +215,7 @@ TEST_P(GuardKubernetesFaultTest, StatusSaysHowTheSourceDoes) {
   EXPECT_EQ(source["health_check_ports"], 1) << source;
   EXPECT_EQ(source["skipped"], 1) << source;
   EXPECT_FALSE(source["resource_version"].get<std::string>().empty()) << source;
-  EXPECT_EQ(Sources(31999), 0U) << "kube-proxy listens there: it is no NAT";
+  EXPECT_EQ(Sources(31999), 0U) << "kube-proxy listens there, so no NAT hijacks it";
   EXPECT_TRUE(absl::StrContains(guard_->Log(), "shop/edge port a: nodePort 70000"))
       << guard_->Log();
 
@@ -224,7 +224,7 @@ TEST_P(GuardKubernetesFaultTest, StatusSaysHowTheSourceDoes) {
   EXPECT_TRUE(absl::StrContains(table->out, "kubernetes")) << table->out;
 }
 
-TEST_P(GuardKubernetesFaultTest, AForbiddenListNamesTheRule) {
+TEST_P(GuardKubernetesFaultTest, NamesTheMissingRbacRuleWhenTheListIsForbidden) {
   api().Forbid("system:serviceaccount:kube-system:nodeport-guard");
   StartFollowing();
   if (HasFatalFailure()) return;
@@ -234,8 +234,8 @@ TEST_P(GuardKubernetesFaultTest, AForbiddenListNamesTheRule) {
       << guard_->Log();
 }
 
-// A pod's own credentials, and the default sources.
-TEST_P(GuardKubernetesFaultTest, FindsItselfInACluster) {
+// With the service account of a pod and the default sources.
+TEST_P(GuardKubernetesFaultTest, UsesTheServiceAccountOfItsPod) {
   const std::string account = "/run/secrets/kubernetes.io/serviceaccount";
   std::error_code error;
   std::filesystem::create_directories(account, error);
@@ -250,7 +250,7 @@ TEST_P(GuardKubernetesFaultTest, FindsItselfInACluster) {
   EXPECT_EQ(Sources(kOtherPort), uint32_t{NPG_SOURCE_NETFILTER});
 }
 
-// scan by the API server alone: one list, no BPF.
+// scan with the API server as the only source: one list, no BPF.
 TEST_P(GuardKubernetesFaultTest, ScanListsOnce) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   Put("web", kPort);
@@ -269,8 +269,8 @@ TEST_P(GuardKubernetesFaultTest, ScanListsOnce) {
   EXPECT_TRUE(absl::StrContains(failed->err, api().url())) << failed->err;
 }
 
-// The network between goes away: nothing is refused, nothing is reset, packets
-// just vanish. Within 90 seconds that has to be noticed.
+// The network to the server drops every packet: no refusal, no reset. The source must
+// notice it within 90 seconds.
 TEST_P(GuardKubernetesFaultTest, NoticesAHalfOpenConnection) {
   std::unique_ptr<ApiServer> remote;
   NPG_ASSERT_OK(node().pod().Run([&remote] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// How a guard comes, is taken over and goes: all of it or nothing, and never a
-// moment without it in between.
+// Start, restart and unload of a guard: each is complete or has no effect, and no connect
+// meets a moment without a guard during a restart.
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -76,7 +76,7 @@ class GuardLifecycleTest : public GuardTest {
     EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
   }
 
-  // `nodeport-guard run`, which is to fail.
+  // Expects that `nodeport-guard run` fails.
   void ExpectStartFails(int exit_code, const std::string& reason,
                         const std::vector<std::string>& more = {}) {
     std::vector<std::string> arguments = {"run", "--source", "file", "--nodeports-file",
@@ -95,7 +95,7 @@ class GuardLifecycleTest : public GuardTest {
   std::unique_ptr<EchoServer> host_;
 };
 
-TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuard) {
+TEST_P(GuardLifecycleTest, GuardsEveryConnectDuringRestarts) {
   EXPECT_EQ(Ask(Tcp()), Hijacked());
   NPG_ASSERT_OK(StartGuard());
   Hammer hammer({Tcp(), Tcp("::ffff:127.0.0.1"), {"127.0.0.1", kPort, Transport::kUdp}});
@@ -110,12 +110,12 @@ TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuard) {
     EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return hammer.connects() > before + 10; }));
   }
   EXPECT_THAT(hammer.Stop(), ::testing::IsEmpty());
-  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), hammer.connects()) << "the counters go on";
+  EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), hammer.connects()) << "a restart keeps the counters";
 }
 
-// The programs set the mark and the table looks for it: both know the old one until
-// the last program has set it.
-TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuardWhenTheMarkChanges) {
+// The programs set the mark and the table matches it: the table accepts the old mark until
+// no program sets it any more.
+TEST_P(GuardLifecycleTest, GuardsEveryConnectDuringAChangeOfTheMark) {
   NPG_ASSERT_OK(StartGuard());
   Hammer hammer({Tcp(), Tcp("::ffff:127.0.0.1"), {"127.0.0.1", kPort, Transport::kUdp}});
   for (const char* mark : {"--mark=0x2000", "--mark=0x4000", "--mark=0x1000", "--mark=0x1000"}) {
@@ -135,7 +135,7 @@ TEST_P(GuardLifecycleTest, NoMomentWithoutTheGuardWhenTheMarkChanges) {
   EXPECT_TRUE(rules_with("0x00002000"));
 }
 
-TEST_P(GuardLifecycleTest, RestartAdoptsWhatIsThere) {
+TEST_P(GuardLifecycleTest, RestartAdoptsMapsAndLinks) {
   NPG_ASSERT_OK(StartGuard());
   EXPECT_EQ(Ask(Tcp()), kHost);
   NPG_ASSERT_OK_AND_ASSIGN(const std::string before, maps().Everything());
@@ -151,7 +151,7 @@ TEST_P(GuardLifecycleTest, RestartAdoptsWhatIsThere) {
     NPG_ASSERT_OK(killed ? guard().Kill() : guard().Stop());
     NPG_ASSERT_OK(StartGuard());
     NPG_ASSERT_OK_AND_ASSIGN(const std::string after, maps().Everything());
-    EXPECT_EQ(after, before) << "entries, counters and statistics live on";
+    EXPECT_EQ(after, before) << "a restart keeps entries, counters and statistics";
     NPG_ASSERT_OK_AND_ASSIGN(const uint32_t same_map, maps().MapId("counters"));
     EXPECT_EQ(same_map, map);
     for (size_t i = 0; i < kPrograms.size(); ++i) {
@@ -165,7 +165,7 @@ TEST_P(GuardLifecycleTest, RestartAdoptsWhatIsThere) {
   }
 }
 
-TEST_P(GuardLifecycleTest, PortsThatChangedWhileNoControllerRan) {
+TEST_P(GuardLifecycleTest, RestartAppliesPortsThatChangedMeanwhile) {
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK(guard().Kill());
   ForgetGuard();
@@ -180,9 +180,9 @@ TEST_P(GuardLifecycleTest, PortsThatChangedWhileNoControllerRan) {
 TEST_P(GuardLifecycleTest, SecondControllerIsRefused) {
   NPG_ASSERT_OK(StartGuard());
   ExpectStartFails(1, absl::StrCat(guard().pid()));
-  EXPECT_EQ(Ask(Tcp()), kHost) << "what was guarded stays guarded";
+  EXPECT_EQ(Ask(Tcp()), kHost) << "the first guard still works";
   NPG_ASSERT_OK(guard().Kill());
-  NPG_ASSERT_OK(StartGuard()) << "a dead controller's lock is nobody's";
+  NPG_ASSERT_OK(StartGuard()) << "the kernel releases the lock of a killed controller";
 }
 
 TEST_P(GuardLifecycleTest, PinsAreOnlyForRoot) {
@@ -198,7 +198,7 @@ TEST_P(GuardLifecycleTest, UnloadLeavesNothing) {
     NPG_ASSERT_OK(StartGuard());
     EXPECT_EQ(Ask(Tcp()), kHost);
     NPG_ASSERT_OK(killed ? guard().Kill() : guard().Stop());
-    EXPECT_EQ(Ask(Tcp()), kHost) << "the guard stays when its controller goes";
+    EXPECT_EQ(Ask(Tcp()), kHost) << "the guard stays when its controller ends";
     for (int again = 0; again < 2; ++again) {
       NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());
       EXPECT_EQ(unloaded.exit_code, 0) << unloaded.err;
@@ -236,8 +236,8 @@ TEST_P(GuardLifecycleTest, UnloadNamesLiveConnectionsAndWaitsForThem) {
   ExpectNothingOfTheGuard();
 }
 
-// In the place of a controller, as a DaemonSet that takes the guard off a fleet.
-TEST_P(GuardLifecycleTest, UnloadStaysUntilItIsToldToGo) {
+// In the place of a controller, as in a DaemonSet that removes the guard from all nodes.
+TEST_P(GuardLifecycleTest, UnloadStaysUntilSigterm) {
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK(guard().Stop());
   NPG_ASSERT_OK_AND_ASSIGN(auto unload,
@@ -260,7 +260,7 @@ TEST_P(GuardLifecycleTest, DetachOnExit) {
   EXPECT_EQ(Ask(Tcp()), Hijacked());
 }
 
-// Holds a table of the guard's name, as its owner, until its input is closed.
+// Owns a table with the name of the guard's until its input is closed.
 absl::StatusOr<ChildProcess> OwnTheTable() {
   auto owner =
       ChildProcess::Start({"nft", "-i"}, "add table inet nodeport_guard { flags owner; }\n",
@@ -280,7 +280,7 @@ TEST_P(GuardLifecycleTest, StartThatCannotHaveTheTableLeavesNothing) {
   NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
   EXPECT_EQ(attached, 0);
   NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
-  EXPECT_THAT(tables, HasSubstr("nodeport_guard")) << "it is somebody else's";
+  EXPECT_THAT(tables, HasSubstr("nodeport_guard")) << "it belongs to another process";
   EXPECT_EQ(Ask(Tcp()), Hijacked());
 
   owner.CloseInput();
@@ -290,7 +290,7 @@ TEST_P(GuardLifecycleTest, StartThatCannotHaveTheTableLeavesNothing) {
   EXPECT_EQ(Ask(Tcp()), kHost);
 }
 
-// A program of somebody else's on the cgroup.
+// A foreign program on the cgroup.
 absl::StatusOr<base::UniqueFd> AttachForeignProgram(const std::string& cgroup, uint32_t flags) {
   // r0 = 1; exit: proceed.
   const std::array<bpf_insn, 2> proceed = {
@@ -308,12 +308,12 @@ absl::StatusOr<base::UniqueFd> AttachForeignProgram(const std::string& cgroup, u
 }
 
 TEST_P(GuardLifecycleTest, StartThatCannotAttachAllProgramsLeavesNothing) {
-  // Attached for itself alone: only the second of the guard's programs meets it.
+  // Attached exclusively, to connect6: the kernel refuses the second program of the guard.
   NPG_ASSERT_OK(AttachForeignProgram(node().cgroup().path(), 0));
   ExpectStartFails(4, "npg_connect6");
   EXPECT_FALSE(std::filesystem::exists(maps().root()));
   NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
-  EXPECT_EQ(attached, 1) << "the foreign one";
+  EXPECT_EQ(attached, 1) << "the foreign program";
   NPG_ASSERT_OK_AND_ASSIGN(const std::string tables, NftTables());
   EXPECT_THAT(tables, Not(HasSubstr("nodeport_guard")));
   EXPECT_EQ(Ask(Tcp()), Hijacked());
@@ -337,7 +337,7 @@ TEST_P(GuardLifecycleTest, StartThatFailsLeavesAnAdoptedGuardAsItWas) {
   EXPECT_EQ(Ask(Tcp()), kHost);
 }
 
-TEST_P(GuardLifecycleTest, LivesBesideProgramsOfOthers) {
+TEST_P(GuardLifecycleTest, WorksBesideForeignPrograms) {
   NPG_ASSERT_OK(AttachForeignProgram(node().cgroup().path(), BPF_F_ALLOW_MULTI));
   NPG_ASSERT_OK(StartGuard());
   EXPECT_EQ(Ask(Tcp("::ffff:127.0.0.1")), kHost);
@@ -345,10 +345,10 @@ TEST_P(GuardLifecycleTest, LivesBesideProgramsOfOthers) {
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());
   EXPECT_EQ(unloaded.exit_code, 0) << unloaded.err;
   NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
-  EXPECT_EQ(attached, 1) << "the foreign one stays";
+  EXPECT_EQ(attached, 1) << "the foreign program stays";
 }
 
-TEST_P(GuardLifecycleTest, FlushRulesetDoesNotHurt) {
+TEST_P(GuardLifecycleTest, SurvivesFlushRuleset) {
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK_AND_ASSIGN(const auto stream, Stream::Open(Tcp()));
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));

@@ -62,13 +62,14 @@ class GuardLocalScopeTest : public GuardTest {
     for (size_t i = 0; i < ways.size(); ++i) EXPECT_EQ(answers[i], expected) << ways[i].name;
   }
 
-  // The story of the flag, for a listener that is bound to `bound`.
+  // Hijacked without the guard and with the default scope, rescued with --scope local, for a
+  // listener that is bound to `bound`.
   void ExpectRescuedByScopeOnly(const std::string& bound) {
     NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On(bound)));
     NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
     ExpectAll(Ways(kNodeAddress), Hijacked());
     EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), Hijacked());
-    // The default leaves them to kube-proxy.
+    // The default scope leaves these connects to kube-proxy.
     NPG_ASSERT_OK(StartGuard());
     ExpectAll(Ways(kNodeAddress), Hijacked());
     EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), Hijacked());
@@ -94,7 +95,7 @@ TEST_P(GuardLocalScopeTest, WildcardListenerOfBothFamilies) { ExpectRescuedBySco
 
 TEST_P(GuardLocalScopeTest, ListenerOnTheAddress) { ExpectRescuedByScopeOnly(kNodeAddress); }
 
-TEST_P(GuardLocalScopeTest, LoopbackToo) {
+TEST_P(GuardLocalScopeTest, RescuesOnLoopbackToo) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("127.0.0.1")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   ExpectAll(Ways("127.0.0.1"), Hijacked());
@@ -131,9 +132,9 @@ TEST_P(GuardLocalScopeTest, FollowsAddresses) {
   }
 }
 
-// What kube-proxy's IPVS mode puts on the node belongs to Services.
-TEST_P(GuardLocalScopeTest, AddressesOfServicesAreNotTheNodes) {
-  // A dummy device on a node; the name is what counts.
+// Addresses that kube-proxy's IPVS mode adds to the node belong to Services.
+TEST_P(GuardLocalScopeTest, LeavesTheAddressesOfServicesAlone) {
+  // kube-proxy makes a dummy device; the guard matches its name only.
   NPG_ASSERT_OK(Ip("link add kube-ipvs0 type veth peer name peer0"));
   NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev kube-ipvs0")));
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
@@ -144,8 +145,8 @@ TEST_P(GuardLocalScopeTest, AddressesOfServicesAreNotTheNodes) {
   EXPECT_EQ(AskByDatagram(kOtherAddress, kPort), Hijacked());
 }
 
-TEST_P(GuardLocalScopeTest, OthersAddressesAreLeftAlone) {
-  // On a pod's own port number, which is a NodePort by chance.
+TEST_P(GuardLocalScopeTest, LeavesConnectsToPodsAlone) {
+  // The pod listens on a port whose number is also a NodePort.
   NPG_ASSERT_OK_AND_ASSIGN(const auto pod,
                            EchoServer::Start("other", On("0.0.0.0"), &node().pod()));
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
@@ -156,7 +157,7 @@ TEST_P(GuardLocalScopeTest, OthersAddressesAreLeftAlone) {
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
 }
 
-TEST_P(GuardLocalScopeTest, PodsConnectsToTheNodeAreLeftAlone) {
+TEST_P(GuardLocalScopeTest, LeavesConnectsOfPodsToTheNodeAlone) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
@@ -193,8 +194,8 @@ TEST_P(GuardLocalScopeTest, Ipv6) {
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), Transports().size());
 }
 
-// A connection that lives on while the table is looked after.
-TEST_P(GuardLocalScopeTest, ConnectionsOutliveARestart) {
+// A restart replaces the rules of the table while the connection is open.
+TEST_P(GuardLocalScopeTest, ConnectionsSurviveARestart) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--scope", "local"}));

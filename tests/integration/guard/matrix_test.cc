@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Who answers, for every way to name a loopback listener: listener address ×
-// destination × protocol, without rules, with kube-proxy's, and with the guard.
+// Which server answers each connect to a loopback listener: listener address ×
+// destination × protocol; without rules, with kube-proxy's rules, and with the guard.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -23,7 +23,7 @@
 namespace npg::testing::matrix_test {
 namespace {
 
-// One port for each, so that all can listen at once.
+// Each has its own port, so that all can listen at once.
 const std::vector<Listen>& Listeners() {
   static const std::vector<Listen> listeners = {
       {"127.0.0.1", 30001}, {"127.0.0.5", 30002}, {"0.0.0.0", 30003}, {"::", 30004}, {"::1", 30005},
@@ -31,10 +31,10 @@ const std::vector<Listen>& Listeners() {
   return listeners;
 }
 
-// A destination as connect() is given it, and where the kernel really goes.
+// A destination as passed to connect(), and the address that the kernel connects to.
 struct Destination {
   const char* address;
-  const char* source;  // bound to before; "" is not
+  const char* source;  // bound to before connect(), unless ""
   const char* reached;
 };
 
@@ -61,8 +61,8 @@ bool Receives(const std::string& listener, const std::string& reached) {
 
 struct Combination {
   Dial dial;
-  bool reachable = false;  // its listener receives it, where nothing interferes
-  bool ipv4 = false;       // kube-proxy's rules have a say
+  bool reachable = false;  // its listener receives the connect without rules
+  bool ipv4 = false;       // kube-proxy's rules apply
 };
 
 std::vector<Combination> Combinations() {
@@ -99,16 +99,16 @@ class GuardMatrixTest : public GuardTest {
     }
   }
 
-  static std::string Unhindered(const Combination& combination) {
+  static std::string WithoutRules(const Combination& combination) {
     return combination.reachable ? kHost : "refused";
   }
 
-  static std::string Unguarded(const Combination& combination) {
-    return combination.ipv4 ? Hijacked() : Unhindered(combination);
+  static std::string WithoutGuard(const Combination& combination) {
+    return combination.ipv4 ? Hijacked() : WithoutRules(combination);
   }
 };
 
-TEST_P(GuardMatrixTest, EveryConnectThatReachesTheListenerIsGivenBack) {
+TEST_P(GuardMatrixTest, RescuesEveryConnectThatReachesAListener) {
   std::vector<Listen> sockets;
   std::vector<uint16_t> ports;
   for (Listen listener : Listeners()) {
@@ -124,17 +124,17 @@ TEST_P(GuardMatrixTest, EveryConnectThatReachesTheListenerIsGivenBack) {
   }
   {
     SCOPED_TRACE("no rules, no guard");
-    ExpectAnswers(Combinations(), Unhindered);
+    ExpectAnswers(Combinations(), WithoutRules);
   }
   NPG_ASSERT_OK(Allocate(NodePorts(ports)));
   {
     SCOPED_TRACE("rules, no guard");
-    ExpectAnswers(Combinations(), Unguarded);
+    ExpectAnswers(Combinations(), WithoutGuard);
   }
   NPG_ASSERT_OK(StartGuard());
   {
     SCOPED_TRACE("guard, no listener is reached");
-    ExpectAnswers(missing, Unguarded);
+    ExpectAnswers(missing, WithoutGuard);
     EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), missing.size());
     EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
   }

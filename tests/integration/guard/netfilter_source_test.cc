@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The guard that finds the NodePorts in the kernel's own rules.
+// A guard that reads the NodePorts from the rules in the kernel.
 #include <gtest/gtest.h>
 
 #include <memory>
@@ -42,7 +42,7 @@ TEST_P(GuardNetfilterSourceTest, FollowsKubeProxysRules) {
   EXPECT_EQ(Ask(udp), kHost);
   EXPECT_EQ(Ask(next), kHost);
 
-  // iptables-legacy tells nobody of its changes: they are polled for.
+  // iptables-legacy sends no notifications: the guard polls its rules.
   const absl::Duration deadline =
       GetParam().variant == IptablesVariant::kNft ? absl::Seconds(10) : absl::Seconds(40);
   NPG_ASSERT_OK(rules().Apply(NodePorts({kNextPort})));

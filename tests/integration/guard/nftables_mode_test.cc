@@ -36,8 +36,8 @@ constexpr uint16_t kQuietPort = 33591;  // a NodePort without a listener
 constexpr const char* kNodeAddress = "10.244.1.1";
 constexpr const char* kLoopback = "127.0.0.1";
 
-// As kube-proxy 1.36 writes it (tests/testdata has its own dump); left out is
-// what ClusterIPs and load balancers need.
+// The table of kube-proxy 1.36 (tests/testdata has a full dump), without the parts for
+// ClusterIPs and load balancers.
 constexpr const char* kTable = R"(table ip kube-proxy
 delete table ip kube-proxy
 table ip kube-proxy {
@@ -105,7 +105,7 @@ table ip kube-proxy {
 
 class GuardNftablesModeTest : public GuardTest {
  protected:
-  // Exactly `ports` are NodePorts, for TCP and UDP, with an endpoint or without.
+  // Makes exactly `ports` NodePorts, for TCP and UDP, with an endpoint or without.
   static absl::Status ApplyNftables(const std::vector<uint16_t>& ports) {
     std::vector<std::string> elements;
     for (const uint16_t port : ports) {
@@ -141,7 +141,7 @@ class GuardNftablesModeTest : public GuardTest {
         << address << " port " << port;
   }
 
-  // What status says of kube-proxy, as JSON.
+  // The state of kube-proxy in the JSON of `status`.
   std::string KubeProxyStatus() const {
     const auto said = RunCommand(GuardCommand(node(), {"status", "-o", "json"}));
     if (!said.ok()) return std::string(said.status().message());
@@ -152,7 +152,7 @@ class GuardNftablesModeTest : public GuardTest {
  private:
 };
 
-TEST_P(GuardNftablesModeTest, LoopbackIsTheHosts) {
+TEST_P(GuardNftablesModeTest, LeavesLoopbackToTheHost) {
   NPG_ASSERT_OK(ApplyNftables({kPort, kQuietPort}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
   const auto expect_all = [] {
@@ -170,13 +170,13 @@ TEST_P(GuardNftablesModeTest, LoopbackIsTheHosts) {
     SCOPED_TRACE("guard");
     expect_all();
   }
-  // The maps were read: nothing changed although the ports are known.
+  // The guard did read the maps: it knows the ports.
   NPG_ASSERT_OK_AND_ASSIGN(const auto entry, maps().NodePort(kPort, Transport::kTcp));
   ASSERT_TRUE(entry.has_value());
   EXPECT_EQ(entry->sources, uint32_t{NPG_SOURCE_NETFILTER});
 }
 
-TEST_P(GuardNftablesModeTest, NodeAddressesWithScopeLocal) {
+TEST_P(GuardNftablesModeTest, RescuesOnNodeAddressesWithScopeLocal) {
   NPG_ASSERT_OK(ApplyNftables({kPort, kQuietPort}));
   for (const char* bound : {"0.0.0.0", kNodeAddress}) {
     SCOPED_TRACE(bound);
@@ -211,7 +211,7 @@ TEST_P(GuardNftablesModeTest, FollowsTheMaps) {
   ExpectAnswers(kNodeAddress, kPort, kHost);
 }
 
-TEST_P(GuardNftablesModeTest, StatusSaysWhatIsHijacked) {
+TEST_P(GuardNftablesModeTest, StatusReportsWhatIsHijacked) {
   NPG_ASSERT_OK(StartNetfilterGuard());
   EXPECT_EQ(KubeProxyStatus(), "null");
   NPG_ASSERT_OK(ApplyNftables({kPort}));
@@ -219,7 +219,7 @@ TEST_P(GuardNftablesModeTest, StatusSaysWhatIsHijacked) {
             R"({"hijacks_loopback":false,"mode":"nftables","node_addresses_guarded":false})");
   NPG_ASSERT_OK(guard().Stop());
   NPG_ASSERT_OK(StartNetfilterGuard({"--scope", "local"}));
-  // It needs no controller.
+  // status needs no controller for this.
   NPG_ASSERT_OK(guard().Kill());
   EXPECT_EQ(KubeProxyStatus(),
             R"({"hijacks_loopback":false,"mode":"nftables","node_addresses_guarded":true})");

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listeners that came about in other ways than socket, bind, listen, or that are
-// bound to more than an address. Where the guard does not see one, its connects
-// go to the Service as they did before.
+// Listeners that were not made by socket, bind and listen in one process, or that are
+// bound to more than an address. If the guard does not see a listener, connects to it go
+// to the Service, as without the guard.
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
@@ -55,7 +55,7 @@ absl::Status SetOption(int fd, int level, int option, const void* value, socklen
   return ErrnoStatus(errno, absl::StrCat("setsockopt ", option));
 }
 
-// What is done to a socket before it is bound.
+// Prepares a socket before it is bound.
 using Prepare = std::function<absl::Status(int fd)>;
 
 Prepare ToDevice(const std::string& device) {
@@ -110,8 +110,8 @@ struct FdMessage {
   msghdr header{};
 };
 
-// Hands `socket` to whoever reads from the other end of `channel`.
-bool PassOn(int channel, int socket) {
+// Sends `socket` to the reader of the other end of `channel`.
+bool SendSocket(int channel, int socket) {
   FdMessage message;
   cmsghdr* const part = CMSG_FIRSTHDR(&message.header);
   part->cmsg_level = SOL_SOCKET;
@@ -121,7 +121,7 @@ bool PassOn(int channel, int socket) {
   return sendmsg(channel, &message.header, 0) == 1;
 }
 
-absl::StatusOr<UniqueFd> TakeOver(int channel) {
+absl::StatusOr<UniqueFd> ReceiveSocket(int channel) {
   FdMessage message;
   if (recvmsg(channel, &message.header, MSG_CMSG_CLOEXEC) != 1) {
     return ErrnoStatus(errno, "recvmsg");
@@ -133,8 +133,8 @@ absl::StatusOr<UniqueFd> TakeOver(int channel) {
   return UniqueFd(fd);
 }
 
-// A socket on 127.0.0.1 that a process by the name of "binder" bound, passed on
-// and left behind when it ended.
+// A socket on 127.0.0.1 that a process named "binder" bound and passed to this process
+// before it ended.
 absl::StatusOr<UniqueFd> BoundByAnother(Transport transport) {
   std::array<int, 2> ends{};
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends.data()) != 0) {
@@ -146,14 +146,14 @@ absl::StatusOr<UniqueFd> BoundByAnother(Transport transport) {
     prctl(PR_SET_NAME, "binder");
     const auto socket = Bind("127.0.0.1", transport);
     if (!socket.ok()) return std::string(socket.status().message());
-    return PassOn(theirs.get(), socket->get()) ? "passed on" : "could not pass it on";
+    return SendSocket(theirs.get(), socket->get()) ? "passed on" : "could not pass it on";
   });
   if (!said.ok()) return said.status();
   if (*said != "passed on") return absl::InternalError(*said);
-  return TakeOver(ours.get());
+  return ReceiveSocket(ours.get());
 }
 
-// A socket that has a port without a call of bind().
+// A socket that got its port without a call of bind().
 absl::StatusOr<UniqueFd> WithoutBind(Transport transport) {
   auto fd = OpenSocket(AF_INET, transport);
   if (!fd.ok()) return fd;
@@ -161,7 +161,7 @@ absl::StatusOr<UniqueFd> WithoutBind(Transport transport) {
     if (listen(fd->get(), SOMAXCONN) != 0) return ErrnoStatus(errno, "listen");
     return fd;
   }
-  // To the pod, which answers: an ICMP error would be in the way later.
+  // The pod answers: an ICMP error would make a later call on the socket fail.
   const auto pod = MakeAddress(TestNode::kPod, TestNode::kPodPort);
   if (!pod.ok()) return pod.status();
   std::array<char, 64> answer{};
@@ -180,7 +180,7 @@ class GuardOddListenerTest : public GuardTest {
     return EchoServer::Adopt(kHost, transport, *std::move(socket));
   }
 
-  // A connect, and for UDP a datagram of a socket that is not connected.
+  // Expects the answer to a connect and, for UDP, to a datagram of an unconnected socket.
   static void ExpectAnswers(const std::string& address, uint16_t port, Transport transport,
                             const std::string& expected) {
     const Dial dial{address, port, transport};
@@ -190,10 +190,9 @@ class GuardOddListenerTest : public GuardTest {
     }
   }
 
-  // The socket was there before the NodePort: hijacked, and rescued by a guard
-  // that starts then.
-  void ExpectRescued(Transport transport, absl::StatusOr<UniqueFd> socket,
-                     const std::vector<std::string>& arguments = {}) {
+  // Order: socket, NodePort, guard. The connect is hijacked until the guard starts.
+  void ExpectRescuedByALaterGuard(Transport transport, absl::StatusOr<UniqueFd> socket,
+                                  const std::vector<std::string>& arguments = {}) {
     SCOPED_TRACE(TransportName(transport));
     NPG_ASSERT_OK(socket);
     const uint16_t port = LocalPort(socket->get());
@@ -207,9 +206,10 @@ class GuardOddListenerTest : public GuardTest {
     NPG_ASSERT_OK(Unload());
   }
 
-  // The guard was there first, then the socket, then the NodePort.
-  void ExpectGuarded(Transport transport, const std::function<absl::StatusOr<UniqueFd>()>& open,
-                     const std::vector<std::string>& arguments = {}) {
+  // Order: guard, socket, NodePort.
+  void ExpectRescuedByAnEarlierGuard(Transport transport,
+                                     const std::function<absl::StatusOr<UniqueFd>()>& open,
+                                     const std::vector<std::string>& arguments = {}) {
     SCOPED_TRACE(TransportName(transport));
     NPG_ASSERT_OK(Allocate({}));
     NPG_ASSERT_OK(StartGuard(arguments));
@@ -218,7 +218,7 @@ class GuardOddListenerTest : public GuardTest {
     const uint16_t port = LocalPort(socket->get());
     NPG_ASSERT_OK_AND_ASSIGN(const auto host, Serve(transport, std::move(socket)));
     NPG_ASSERT_OK(Allocate(NodePorts({port})));
-    // Owners are looked for, and datagrams are exempt, a moment after the port is known.
+    // The controller finds owners, and exempts datagrams, shortly after it knows the port.
     const bool udp = transport == Transport::kUdp;
     EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] {
       return Ask({"127.0.0.1", port, transport}) == kHost &&
@@ -230,8 +230,8 @@ class GuardOddListenerTest : public GuardTest {
 
 TEST_P(GuardOddListenerTest, PortWithoutBind) {
   for (const Transport transport : kTransports) {
-    ExpectRescued(transport, WithoutBind(transport));
-    ExpectGuarded(transport, [transport] { return WithoutBind(transport); });
+    ExpectRescuedByALaterGuard(transport, WithoutBind(transport));
+    ExpectRescuedByAnEarlierGuard(transport, [transport] { return WithoutBind(transport); });
   }
 }
 
@@ -240,27 +240,29 @@ TEST_P(GuardOddListenerTest, PortWithoutBindOfAChosenOwner) {
   prctl(PR_SET_NAME, "victim");
   const std::vector<std::string> chosen = {"--only-process", "victim"};
   for (const Transport transport : kTransports) {
-    ExpectRescued(transport, WithoutBind(transport), chosen);
-    ExpectGuarded(
+    ExpectRescuedByALaterGuard(transport, WithoutBind(transport), chosen);
+    ExpectRescuedByAnEarlierGuard(
         transport, [transport] { return WithoutBind(transport); }, chosen);
   }
 }
 
 TEST_P(GuardOddListenerTest, BoundByAProcessThatEnded) {
   for (const Transport transport : kTransports) {
-    ExpectRescued(transport, BoundByAnother(transport));
-    ExpectGuarded(transport, [transport] { return BoundByAnother(transport); });
+    ExpectRescuedByALaterGuard(transport, BoundByAnother(transport));
+    ExpectRescuedByAnEarlierGuard(transport, [transport] { return BoundByAnother(transport); });
   }
 }
 
-// The owner is who holds the socket, where nobody saw who bound it.
+// If no program saw the bind(), the owner is the process that holds the socket.
 TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcessBeforeTheGuard) {
   for (const Transport transport : kTransports) {
-    ExpectRescued(transport, BoundByAnother(transport), {"--ignore-process", "binder"});
+    ExpectRescuedByALaterGuard(transport, BoundByAnother(transport),
+                               {"--ignore-process", "binder"});
   }
 }
 
-// Otherwise it is who bound it, until the controller looks again.
+// If a program saw it, the owner is the process that bound the socket, until a controller
+// that starts later reads /proc.
 TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcess) {
   for (const Transport transport : kTransports) {
     SCOPED_TRACE(TransportName(transport));
@@ -276,7 +278,7 @@ TEST_P(GuardOddListenerTest, BoundByAnIgnoredProcess) {
   }
 }
 
-// And an ignored one that gets hold of it is a holder all the same.
+// An ignored process that received the socket counts as its owner, too.
 TEST_P(GuardOddListenerTest, PassedOnToAnIgnoredProcess) {
   prctl(PR_SET_NAME, "holder");
   for (const Transport transport : kTransports) {
@@ -291,8 +293,8 @@ TEST_P(GuardOddListenerTest, PassedOnToAnIgnoredProcess) {
   }
 }
 
-// As systemd starts a service that is activated by its socket: bound by one
-// process, inherited over fork() and exec() by another.
+// As with socket activation by systemd: one process binds the socket, another inherits
+// it over fork() and exec().
 TEST_P(GuardOddListenerTest, InheritedOverExec) {
   // Answers as an EchoServer does, on descriptor argv[2].
   constexpr const char* kServer = R"(
@@ -333,8 +335,8 @@ while True:
   }
 }
 
-// A lookup of a socket by a connect program names no device, and so finds no
-// socket that is bound to one. Datagrams of unconnected sockets need none.
+// The socket lookup of a connect program has no device, so it finds no socket that is
+// bound to one. The exemption of UDP by destination needs no lookup.
 TEST_P(GuardOddListenerTest, BoundToLoopbackDevice) {
   for (const Transport transport : kTransports) {
     SCOPED_TRACE(TransportName(transport));
@@ -353,7 +355,7 @@ TEST_P(GuardOddListenerTest, BoundToLoopbackDevice) {
   }
 }
 
-// Loopback does not reach it: not the guard's business. A VRF is such a device.
+// A connect to loopback cannot reach such a listener. A VRF is such a device.
 TEST_P(GuardOddListenerTest, BoundToAnotherDevice) {
   constexpr const char* kNodeAddress = "10.244.1.1";
   for (const Transport transport : kTransports) {
@@ -374,7 +376,7 @@ TEST_P(GuardOddListenerTest, BoundToAnotherDevice) {
   }
 }
 
-// A connect program is told the address, and not the interface it is on.
+// A connect program receives the address, but not its interface.
 TEST_P(GuardOddListenerTest, LinkLocal) {
   NPG_ASSERT_OK(Ip("addr add fe80::1/64 dev lo nodad"));
   const std::vector<NodePort> ports = NodePorts({kPort});
@@ -390,7 +392,7 @@ TEST_P(GuardOddListenerTest, LinkLocal) {
       SCOPED_TRACE(scope);
       NPG_ASSERT_OK(StartGuard({"--scope", scope}));
       EXPECT_EQ(Ask({"fe80::1%lo", kPort, transport}), "pod");
-      // It is no listener on ::1.
+      // It does not listen on ::1.
       ExpectAnswers("::1", kPort, transport, "pod");
       EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
     }
@@ -398,7 +400,7 @@ TEST_P(GuardOddListenerTest, LinkLocal) {
   }
 }
 
-// A proxy's: it takes what is routed to the node for others.
+// As in a proxy, which accepts connects to foreign addresses that are routed to the node.
 TEST_P(GuardOddListenerTest, TransparentOnAForeignAddress) {
   constexpr const char* kForeign = "198.51.100.7";
   NPG_ASSERT_OK(Ip(absl::StrCat("route add local ", kForeign, "/32 dev lo")));
@@ -412,7 +414,7 @@ TEST_P(GuardOddListenerTest, TransparentOnAForeignAddress) {
     for (const char* scope : {"loopback", "local"}) {
       SCOPED_TRACE(scope);
       NPG_ASSERT_OK(StartGuard({"--scope", scope}));
-      // Routed to the node, but not an address that it has.
+      // Routed to the node, but not an address of an interface.
       ExpectAnswers(kForeign, kPort, transport, "pod");
       ExpectAnswers("127.0.0.1", kPort, transport, "pod");
       EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 0U);
@@ -423,12 +425,12 @@ TEST_P(GuardOddListenerTest, TransparentOnAForeignAddress) {
 
 TEST_P(GuardOddListenerTest, TransparentOnTheWildcard) {
   for (const Transport transport : kTransports) {
-    ExpectRescued(transport, Bind("0.0.0.0", transport, Transparent));
+    ExpectRescuedByALaterGuard(transport, Bind("0.0.0.0", transport, Transparent));
   }
 }
 
-// One address and port is one entry of the map: who bound it last decides for
-// the group.
+// An address and port has one entry in the map, so the process that bound it last decides
+// for the group.
 TEST_P(GuardOddListenerTest, ReusePortGroupOfTwoOwners) {
   const auto bind_as = [](const char* name, Transport transport) {
     prctl(PR_SET_NAME, name);
@@ -450,7 +452,7 @@ TEST_P(GuardOddListenerTest, ReusePortGroupOfTwoOwners) {
   }
 }
 
-TEST_P(GuardOddListenerTest, ReusePortGroupThatAnIgnoredOwnerLeft) {
+TEST_P(GuardOddListenerTest, ReusePortGroupAfterItsIgnoredOwnerEnded) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
   for (const Transport transport : kTransports) {

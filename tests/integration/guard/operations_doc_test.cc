@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs what docs/operations.md tells an operator to type, as it stands there, on
-// a node that has the incident.
+// Runs the commands of docs/operations.md verbatim on a node that has the incident.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
@@ -37,7 +36,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-constexpr uint16_t kPort = 33589;  // of the document's example
+constexpr uint16_t kPort = 33589;  // as in the examples of the document
 
 struct Block {
   std::string section;  // "## ..." above it
@@ -71,7 +70,7 @@ class OperationsDocTest : public GuardTest {
 
   void SetUp() override {
     GuardTest::SetUp();
-    // The defaults of the commands: in a mount namespace of this process's.
+    // The commands use default paths, so the test mounts over them in its mount namespace.
     ASSERT_EQ(mount(node().bpffs().c_str(), "/sys/fs/bpf", nullptr, MS_BIND, nullptr), 0);
     setenv("NODEPORT_GUARD_CGROUP", node().cgroup().path().c_str(), 1);
     const std::string folder = std::filesystem::path(GuardBinary()).parent_path();
@@ -90,7 +89,7 @@ class OperationsDocTest : public GuardTest {
   }
 };
 
-TEST_P(OperationsDocTest, EveryCommandDoesWhatItIsThereFor) {
+TEST_P(OperationsDocTest, EveryCommandOfTheDocumentWorks) {
   const std::vector<Block> blocks = ShellBlocks(SourcePath("docs/operations.md"));
   ASSERT_THAT(blocks, SizeIs(::testing::Ge(8)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -101,7 +100,7 @@ TEST_P(OperationsDocTest, EveryCommandDoesWhatItIsThereFor) {
 
   std::string printed;
   {
-    // For `events`, which waits for one.
+    // Makes the events that `events` waits for.
     std::atomic<bool> stop = false;
     std::thread kubelet([&stop] {
       while (!stop) {

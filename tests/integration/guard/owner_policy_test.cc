@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whose listeners are guarded: --ignore-process and --only-process, for sockets
-// that are bound under the guard's eyes and for those that were there before.
+// --ignore-process and --only-process, for sockets that are bound while the guard runs
+// and for sockets that were bound before.
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
 
@@ -42,15 +42,15 @@ const Arguments& Nothing() {
 
 class GuardOwnerPolicyTest : public GuardTest {
  protected:
-  // A listener of a process by this name, as far as the kernel is concerned. (In
-  // /proc it is this thread's; nobody else has one here.)
+  // A listener that counts as bound by a process of this name: the call renames the thread,
+  // whose name the kernel reports at bind() and in /proc.
   static absl::StatusOr<std::unique_ptr<EchoServer>> ListenerOf(const char* name,
                                                                 uint16_t port = kPort) {
     prctl(PR_SET_NAME, name);
     return Host({{"127.0.0.1", port, Transport::kMptcp}, {"127.0.0.1", port, Transport::kUdp}});
   }
 
-  // Over TCP, connected UDP and unconnected UDP.
+  // Expects `answer` over TCP, connected UDP and unconnected UDP.
   static void Expect(const std::string& answer, uint16_t port = kPort) {
     EXPECT_EQ(Ask({"127.0.0.1", port, Transport::kTcp}), answer);
     EXPECT_EQ(Ask({"127.0.0.1", port, Transport::kUdp}), answer);
@@ -62,21 +62,21 @@ class GuardOwnerPolicyTest : public GuardTest {
     return StartGuard(arguments);
   }
 
-  // What a command says about kPort, as JSON.
-  nlohmann::json Say(Arguments command) const {
+  // The JSON that `command` prints.
+  nlohmann::json JsonOf(Arguments command) const {
     command.insert(command.end(), {"-o", "json"});
     const auto result = RunForResult(GuardCommand(node(), command));
     EXPECT_TRUE(result.ok() && result->exit_code == 0) << result.status();
     return result.ok() ? nlohmann::json::parse(result->out, nullptr, false) : nlohmann::json();
   }
   std::string RuleThatDecided() const {
-    return Say({"explain", "33589/tcp"})["walks"][0]["rows"][5]["fact"];
+    return JsonOf({"explain", "33589/tcp"})["walks"][0]["rows"][5]["fact"];
   }
 };
 
-// What kube-proxy did before Kubernetes 1.24: it bound the NodePort, so that
-// nobody else would, and read nothing from it.
-TEST_P(GuardOwnerPolicyTest, TheHolderOfOldKubeProxyIsNoVictim) {
+// Before Kubernetes 1.24 kube-proxy bound each NodePort, to keep other processes from
+// binding it, and read nothing from the socket.
+TEST_P(GuardOwnerPolicyTest, IgnoresThePortHolderOfOldKubeProxy) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   {
     NPG_ASSERT_OK_AND_ASSIGN(const auto before, ListenerOf("kube-proxy"));
@@ -84,9 +84,9 @@ TEST_P(GuardOwnerPolicyTest, TheHolderOfOldKubeProxyIsNoVictim) {
     Expect(Hijacked());
     EXPECT_EQ(Counted(NPG_COUNTER_IGNORED_OWNER), 2U);
     EXPECT_EQ(RuleThatDecided(), "ignored: --ignore-process names kube-proxy");
-    EXPECT_EQ(Say({"status"})["conflicts"][0]["verdict"], "ignored");
+    EXPECT_EQ(JsonOf({"status"})["conflicts"][0]["verdict"], "ignored");
   }
-  // Not even the first connect after the bind takes it for one.
+  // Even the first connect after the bind ignores it.
   for (int round = 0; round < 10; ++round) {
     NPG_ASSERT_OK_AND_ASSIGN(const auto after, ListenerOf("kube-proxy"));
     NPG_ASSERT_OK_AND_ASSIGN(const auto socket, Connect({"127.0.0.1", kPort, Transport::kUdp}));
@@ -103,7 +103,7 @@ TEST_P(GuardOwnerPolicyTest, TheHolderOfOldKubeProxyIsNoVictim) {
             "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
 }
 
-TEST_P(GuardOwnerPolicyTest, OnlyTheNamed) {
+TEST_P(GuardOwnerPolicyTest, GuardsOnlyNamedProcesses) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kOtherPort})));
   NPG_ASSERT_OK_AND_ASSIGN(const auto before, ListenerOf("containerd"));
   NPG_ASSERT_OK(StartGuard({"--only-process", "containerd", "--only-process", "crio"}));
@@ -120,8 +120,8 @@ TEST_P(GuardOwnerPolicyTest, OnlyTheNamed) {
   Expect(kHost, kOtherPort);
 }
 
-// Each policy meets a listener that another one has judged.
-TEST_P(GuardOwnerPolicyTest, AChangedPolicyReachesListenersThatAreThere) {
+// Each policy meets a listener whose verdict comes from the policy before.
+TEST_P(GuardOwnerPolicyTest, AppliesAChangedPolicyToExistingListeners) {
   const std::vector<std::pair<Arguments, bool>> policies = {
       {{"--ignore-process", "agent"}, false},    {Nothing(), true},
       {{"--only-process", "containerd"}, false}, {{"--only-process", "agent"}, true},
@@ -142,8 +142,8 @@ TEST_P(GuardOwnerPolicyTest, AChangedPolicyReachesListenersThatAreThere) {
   }
 }
 
-// A thread may have a name of its own. The kernel knows no other at bind(); the
-// process is what people name, and what the controller goes by when it looks.
+// A thread may have its own name. At bind() the program sees only the name of the thread;
+// the controller later matches the name of the process, which is what operators configure.
 TEST_P(GuardOwnerPolicyTest, BoundByAThreadWithAnotherName) {
   prctl(PR_SET_NAME, "agent");
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -156,8 +156,8 @@ TEST_P(GuardOwnerPolicyTest, BoundByAThreadWithAnotherName) {
   Expect(kHost);
 }
 
-// Bound before the guard started, and no NodePort then.
-TEST_P(GuardOwnerPolicyTest, AListenerThatWasThereBeforeItsNodePort) {
+// The listener is older than the guard and than its NodePort.
+TEST_P(GuardOwnerPolicyTest, JudgesAListenerWhenItsPortBecomesANodePort) {
   NPG_ASSERT_OK(Allocate({}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto agent, ListenerOf("agent"));
   for (const auto& [arguments, guarded] :
@@ -170,7 +170,7 @@ TEST_P(GuardOwnerPolicyTest, AListenerThatWasThereBeforeItsNodePort) {
     NPG_ASSERT_OK(StartGuard(arguments));
     NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
     const std::string answer = guarded ? kHost : Hijacked();
-    // The owner is looked for when the port becomes known.
+    // The controller looks for the owner when it learns of the port.
     EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] {
       return maps().Listener("127.0.0.1", kPort, Transport::kTcp).value_or(std::nullopt) &&
              AskByDatagram("127.0.0.1", kPort) == answer;

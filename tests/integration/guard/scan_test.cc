@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `nodeport-guard scan`, as a black box: whom it names, and what it needs for it.
+// `nodeport-guard scan`, as a black box: which owners it names, and with which privileges.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <grp.h>
@@ -55,26 +55,25 @@ constexpr uint16_t kOtherPort = 33590;
 constexpr const char* kComm = "victim";
 constexpr uid_t kNobody = 65534;
 
-// For good, with the rights of any user.
+// Drops all privileges for good.
 absl::Status BecomeNobody() {
   if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
       setresuid(kNobody, kNobody, kNobody) != 0) {
     return ErrnoStatus(errno, "become nobody");
   }
-  // As after exec(): otherwise /proc/PID would still be root's.
+  // As after exec(); otherwise root would still own /proc/PID.
   if (prctl(PR_SET_DUMPABLE, 1) != 0) return ErrnoStatus(errno, "prctl");
   return absl::OkStatus();
 }
 
-// A fork of a process of this test, which keeps its descriptors until that one
-// ends. In a new pid namespace it cannot tell who its parent is, so that a pipe
-// has to say when.
+// Forks a child that keeps the descriptors of this process until this process ends. In a
+// new pid namespace the child cannot watch its parent's pid, so it waits on a pipe.
 absl::StatusOr<pid_t> ForkKeeper() {
   std::array<int, 2> ends{};
   if (pipe2(ends.data(), O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe2");
   const pid_t pid = fork();
   if (pid < 0) return ErrnoStatus(errno, "fork");
-  if (pid > 0) return pid;  // with both ends open
+  if (pid > 0) return pid;  // the write end stays open until this process ends
   close(ends[1]);
   char nothing = 0;
   while (read(ends[0], &nothing, 1) < 0 && errno == EINTR) {
@@ -82,10 +81,10 @@ absl::StatusOr<pid_t> ForkKeeper() {
   _exit(0);
 }
 
-// A process by the name of kComm with what `open` opens in it, until destroyed.
+// A process named kComm that keeps what `open` opens, until destroyed.
 class Process {
  public:
-  // Returns the pid that is to be known: of itself, or of one it forked.
+  // Returns the pid that `scan` must name: its own, or that of a child.
   using Open = std::function<absl::StatusOr<pid_t>(std::vector<UniqueFd>& kept)>;
 
   static absl::StatusOr<std::unique_ptr<Process>> Start(const Open& open) {
@@ -106,7 +105,7 @@ class Process {
     if (!json.is_number()) {
       return absl::InternalError(json.is_string() ? json.get<std::string>() : "process ended");
     }
-    process->told_ = json.get<pid_t>();
+    process->expected_owner_ = json.get<pid_t>();
     return process;
   }
   ~Process() {
@@ -118,7 +117,7 @@ class Process {
   Process& operator=(const Process&) = delete;
 
   pid_t pid() const { return pid_; }
-  pid_t told() const { return told_; }
+  pid_t expected_owner() const { return expected_owner_; }
 
  private:
   Process() = default;
@@ -129,14 +128,14 @@ class Process {
     const absl::StatusOr<pid_t> pid = open(kept);
     const std::string text =
         (pid.ok() ? Json(*pid) : Json(std::string(pid.status().message()))).dump();
-    // A change of user clears it.
+    // After `open`, because a change of user clears this setting.
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (write(report, text.data(), text.size()) < 0) _exit(1);
     for (;;) pause();
   }
 
   pid_t pid_ = -1;
-  pid_t told_ = -1;
+  pid_t expected_owner_ = -1;
 };
 
 Process::Open Listens(const std::string& address, uint16_t port = kPort) {
@@ -151,7 +150,7 @@ Process::Open Listens(const std::string& address, uint16_t port = kPort) {
 struct Scanned {
   int exit_code = -1;
   std::string text;
-  Json json;  // what standard output is
+  Json json;  // standard output
 };
 
 absl::StatusOr<Scanned> RunScan(const std::vector<std::string>& command) {
@@ -192,7 +191,7 @@ class ScanTest : public ::testing::Test {
     return scanned->json["conflicts"][0]["owner"];
   }
 
-  // What a process in the cgroup at `path` below this test's is said to be.
+  // The owner that `scan` reports for a process in the cgroup at `path`.
   Json OwnerInCgroup(const std::string& path) const {
     const auto process =
         Process::Start([&path](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
@@ -223,8 +222,8 @@ TEST_F(ScanTest, NamesTheOwner) {
   EXPECT_EQ(owner["executable"], std::filesystem::read_symlink("/proc/self/exe").string());
 }
 
-// Without any privilege, and without a bpf file system: the conflicts are the
-// same, and so are the names of the user's own processes.
+// Without privileges and without a bpf file system, `scan` finds the same conflicts, and
+// the names of the user's own processes.
 TEST_F(ScanTest, AsAnotherUser) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto roots, Process::Start(Listens("127.0.0.1")));
   NPG_ASSERT_OK_AND_ASSIGN(const auto own,
@@ -238,7 +237,7 @@ TEST_F(ScanTest, AsAnotherUser) {
   EXPECT_EQ(as_root.json["conflicts"][0]["owner"]["pid"], roots->pid());
   EXPECT_THAT(as_root.json["notes"], IsEmpty());
 
-  // Where the binary is built need not be open to everybody.
+  // Other users may not have access to the build folder.
   const std::string binary = node().File("nodeport-guard");
   std::error_code error;
   std::filesystem::copy_file(GuardCommand(node(), {}).front(), binary, error);
@@ -275,15 +274,15 @@ TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
                              if (!socket.ok()) return socket.status();
                              if (unshare(CLONE_NEWPID) != 0)
                                return ErrnoStatus(errno, "unshare(CLONE_NEWPID)");
-                             return ForkKeeper();  // and this process's copy is closed
+                             return ForkKeeper();  // this process closes its copy
                            }));
-  const std::string status = absl::StrCat("/proc/", process->told(), "/status");
+  const std::string status = absl::StrCat("/proc/", process->expected_owner(), "/status");
   NPG_ASSERT_OK_AND_ASSIGN(const std::string pids, RunCommand({"grep", "NSpid", status}));
-  ASSERT_EQ(pids, absl::StrCat("NSpid:\t", process->told(), "\t1\n"));
+  ASSERT_EQ(pids, absl::StrCat("NSpid:\t", process->expected_owner(), "\t1\n"));
   const Json owner = OwnerOfConflict();
-  EXPECT_EQ(owner["pid"], process->told());
+  EXPECT_EQ(owner["pid"], process->expected_owner());
   EXPECT_EQ(owner["comm"], kComm);
-  EXPECT_THAT(owner["holders"], ElementsAre(process->told()));
+  EXPECT_THAT(owner["holders"], ElementsAre(process->expected_owner()));
 }
 
 TEST_F(ScanTest, SharedAfterFork) {
@@ -294,7 +293,7 @@ TEST_F(ScanTest, SharedAfterFork) {
                              return ForkKeeper();
                            }));
   EXPECT_THAT(OwnerOfConflict()["holders"],
-              ::testing::UnorderedElementsAre(process->pid(), process->told()));
+              ::testing::UnorderedElementsAre(process->pid(), process->expected_owner()));
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, Scan({}));
   EXPECT_EQ(table.exit_code, 3);
   EXPECT_THAT(table.text, HasSubstr(", shared by 2 processes\n"));
@@ -332,7 +331,7 @@ TEST_F(ScanTest, ScopeLocal) {
   EXPECT_EQ(local.json["conflicts"][0]["owner"]["pid"], process->pid());
 }
 
-// As kubelet's systemd driver and containerd name them.
+// The cgroups have the names that kubelet's systemd driver and containerd give.
 TEST_F(ScanTest, OwnerInAContainer) {
   const std::string id(64, 'c');
   const std::string slice = "kubepods-pod0a1b2c3d_4e5f_6071_8293_a4b5c6d7e8f9.slice";

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What `status` says of a source that comes and goes, and that the guard does
-// not mind.
+// `status` reports when a source fails and recovers; the guard keeps working meanwhile.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -43,7 +42,7 @@ class GuardSourcesTest : public GuardTest {
     return status;
   }
 
-  // The only source, once `fits` says so of it; or as it was at the end.
+  // The only source, once `fits` is true for it, or as it is after ten seconds.
   json Source(const std::function<bool(const json&)>& fits) {
     json source;
     WaitUntil(absl::Seconds(10), [&] {
@@ -58,7 +57,7 @@ class GuardSourcesTest : public GuardTest {
   std::string File() { return node().File("nodeports.json"); }
 };
 
-TEST_P(GuardSourcesTest, AFileThatIsGoneIsSaidToBeAndItsPortsStayGuarded) {
+TEST_P(GuardSourcesTest, ReportsAMissingFileAndKeepsItsPorts) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   const Dial dial{"127.0.0.1", kPort, Transport::kTcp};
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -75,7 +74,7 @@ TEST_P(GuardSourcesTest, AFileThatIsGoneIsSaidToBeAndItsPortsStayGuarded) {
   EXPECT_EQ(gone["connected"], false);
   EXPECT_THAT(gone["last_error"].get<std::string>(), HasSubstr("No such file or directory"));
   EXPECT_GE(gone["errors"]["read"], 1);
-  EXPECT_EQ(gone["ports"], 2) << "as it last said";
+  EXPECT_EQ(gone["ports"], 2) << "as last read";
   EXPECT_EQ(Ask(dial), kHost) << "still guarded";
   NPG_ASSERT_OK_AND_ASSIGN(const json status, Status());
   EXPECT_EQ(status["healthy"], true);
@@ -94,7 +93,7 @@ TEST_P(GuardSourcesTest, AFileThatIsGoneIsSaidToBeAndItsPortsStayGuarded) {
   EXPECT_EQ(Ask(dial), kHost);
 }
 
-TEST_P(GuardSourcesTest, IsToldWithoutAControllerAndForgottenWithItsSource) {
+TEST_P(GuardSourcesTest, StatusListsSourcesWithoutAController) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK(guard().Kill());

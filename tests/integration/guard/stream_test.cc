@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections that live through what happens to a node: nothing may be cut,
-// lost or diverted, whether they are busy or silent meanwhile. Some clients'
-// own ports are NodePorts, so that even the replies' destination is one.
+// Open connections during events on a node: none may be cut, lose data or be diverted,
+// whether it is busy or silent meanwhile. The ports of some clients are NodePorts, too,
+// so the replies are sent to a NodePort.
 #include <gtest/gtest.h>
 
 #include <array>
@@ -27,7 +27,7 @@ namespace {
 
 constexpr uint16_t kPort = 33589;
 constexpr uint16_t kOtherPort = 33590;  // keeps conntrack busy while kPort is free
-// NodePorts that the clients take for themselves.
+// NodePorts that clients use as their source port.
 constexpr std::array<uint16_t, 5> kClientPorts = {30101, 30102, 30103, 30104, 30105};
 constexpr size_t kMegabyte = 1 << 20;
 
@@ -74,8 +74,8 @@ class GuardStreamTest : public GuardTest {
     EXPECT_EQ(answers[1], expected) << "new UDP connect";
   }
 
-  // Rules and guard in place, the hijack seen before.
-  void Guarded() {
+  // Applies the rules, shows the hijack, and starts the guard.
+  void ApplyRulesThenStartGuard() {
     NPG_ASSERT_OK(Allocate(WithPort()));
     ExpectAnswer(Hijacked());
     NPG_ASSERT_OK(StartGuard());
@@ -107,12 +107,12 @@ class GuardStreamTest : public GuardTest {
     for (const auto& stream : busy_) {
       const uint64_t before = stream->progress();
       EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] { return stream->progress() > before; }))
-          << "a busy stream stands still";
+          << "a busy stream makes no progress";
     }
   }
 
-  // The silent ones are spoken to first by the server: its packets carry no
-  // mark, and no packet of the client can have helped them.
+  // On silent streams the server sends first: its packets carry no mark, and no earlier
+  // packet of the client has refreshed the flow.
   void ExpectStreamsWhole() {
     ExpectBusyStreamsMove();
     for (const auto& stream : silent_) {
@@ -131,7 +131,7 @@ class GuardStreamTest : public GuardTest {
     for (const auto& stream : silent_) NPG_EXPECT_OK(stream->Finish());
   }
 
-  // Everything stays whole through `disturbance`.
+  // Expects all streams to survive `disturbance`.
   void LiveThrough(absl::FunctionRef<void()> disturbance, bool with_udp = true) {
     ASSERT_NO_FATAL_FAILURE(OpenStreams(with_udp));
     ASSERT_NO_FATAL_FAILURE(disturbance());
@@ -146,7 +146,7 @@ class GuardStreamTest : public GuardTest {
 };
 
 TEST_P(GuardStreamTest, Undisturbed) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough([] {});
 }
 
@@ -172,7 +172,7 @@ TEST_P(GuardStreamTest, ClientPortIsItselfANodePort) {
 }
 
 TEST_P(GuardStreamTest, ControllerRestarts) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough([this] {
     NPG_ASSERT_OK(guard().Stop());
     ExpectAnswer(kHost);
@@ -183,7 +183,7 @@ TEST_P(GuardStreamTest, ControllerRestarts) {
 }
 
 TEST_P(GuardStreamTest, ControllerIsKilled) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough([this] {
     NPG_ASSERT_OK(guard().Kill());
     ExpectAnswer(kHost);
@@ -194,7 +194,7 @@ TEST_P(GuardStreamTest, ControllerIsKilled) {
 }
 
 TEST_P(GuardStreamTest, NodePortIsFreedAndAllocatedAgain) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough([this] {
     NPG_ASSERT_OK(Allocate(WithoutPort()));
     ExpectAnswer(kHost);
@@ -205,7 +205,7 @@ TEST_P(GuardStreamTest, NodePortIsFreedAndAllocatedAgain) {
 }
 
 TEST_P(GuardStreamTest, EndpointsComeAndGo) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough([this] {
     std::vector<NodePort> nodeports = WithPort();
     for (NodePort& nodeport : nodeports) nodeport.endpoint = !nodeport.endpoint;
@@ -218,7 +218,7 @@ TEST_P(GuardStreamTest, EndpointsComeAndGo) {
 }
 
 TEST_P(GuardStreamTest, ListenerStopsWhileItsConnectionsLive) {
-  ASSERT_NO_FATAL_FAILURE(Guarded());
+  ASSERT_NO_FATAL_FAILURE(ApplyRulesThenStartGuard());
   LiveThrough(
       [this] {
         host().StopListening();

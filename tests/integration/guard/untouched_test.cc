@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the guard must leave alone: where nobody on the host is to be rescued,
-// localhost:NodePort reaches its Service as ever.
+// Connects that the guard must leave alone: without a listener of the host to rescue,
+// localhost:NodePort reaches its Service.
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 
@@ -67,7 +67,7 @@ TEST_P(GuardUntouchedTest, ListenerClosedAMomentAgo) {
   for (int round = 0; round < 3; ++round) {
     NPG_ASSERT_OK_AND_ASSIGN(auto host, Host(OnPort(kPort)));
     ExpectAnswers(kHost);
-    // A connection of the listener's that lives on is no listener.
+    // An open connection of the closed listener does not count as a listener.
     NPG_ASSERT_OK_AND_ASSIGN(const auto connection, Connect(Tcp()));
     EXPECT_EQ(AskWho(connection.get(), Transport::kTcp), kHost);
     host->StopListening();
@@ -79,7 +79,7 @@ TEST_P(GuardUntouchedTest, ListenerClosedAMomentAgo) {
   }
 }
 
-// The same when the client's port is one that was exempted a moment ago.
+// The same, for a client port that was exempted a moment ago.
 TEST_P(GuardUntouchedTest, ListenerClosedAndClientPortUsedAgain) {
   NPG_ASSERT_OK_AND_ASSIGN(auto host, Host(OnPort(kPort)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -115,8 +115,8 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainElsewhereLosesTheMark) {
       EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
 
       NPG_ASSERT_OK(ConnectAgain(fd.get(), address, kServicePort));
-      EXPECT_EQ(MarkOf(fd.get()), own) << "the guard's bit goes, the client's own stays";
-      // A client that sets the bit itself asks for the exemption itself.
+      EXPECT_EQ(MarkOf(fd.get()), own) << "the guard clears its bit and keeps the client's mark";
+      // A client that sets the bit itself stays exempt.
       const std::string expected = (own & kGuardMark) != 0 ? "refused" : Hijacked();
       EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), expected);
 
@@ -129,7 +129,7 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainElsewhereLosesTheMark) {
   }
 }
 
-// Which the programs otherwise leave after a look at the address.
+// For other sockets the programs return right after the check of the address.
 TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainBeyondLoopbackLosesTheMark) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(OnPort(kPort)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -152,7 +152,7 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainBeyondLoopbackLosesTheMark) {
   }
 }
 
-// The same port, after its listener went: the socket keeps its own port, too.
+// The second connect has the same destination, and the socket keeps its source port.
 TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainAfterTheListenerClosed) {
   NPG_ASSERT_OK_AND_ASSIGN(auto host, Host(OnPort(kPort)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -169,8 +169,8 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainAfterTheListenerClosed) {
 TEST_P(GuardUntouchedTest, OtherNetworkNamespace) {
   static constexpr const char* kTarget = "10.9.9.9";
   static constexpr uint16_t kTargetPort = 8080;
-  // The same cgroup, but a pod's own loopback: rules of its own send the port
-  // from one of its sockets to another.
+  // The same cgroup, but the loopback of a pod, with rules that redirect the port from one
+  // of its sockets to another.
   NPG_ASSERT_OK_AND_ASSIGN(const NetNamespace other, NetNamespace::Create());
   NPG_ASSERT_OK(other.Run([] {
     const auto added = RunCommand({"ip", "addr", "add", kTarget, "dev", "lo"});
@@ -193,7 +193,7 @@ TEST_P(GuardUntouchedTest, OtherNetworkNamespace) {
   EXPECT_EQ(Counted(NPG_COUNTER_EXEMPTED), 2U);
   NPG_ASSERT_OK(other.Run([] {
     for (const Dial& dial : {Tcp(), Udp()}) {
-      // That the connect fails where it is rejected does not matter here.
+      // The connect fails where the rules reject it.
       const auto fd = Connect(dial);
       if (fd.ok()) {
         EXPECT_EQ(MarkOf(fd->get()), 0U);
@@ -285,7 +285,7 @@ TEST_P(GuardUntouchedTest, ObserveModeOnlyCounts) {
   ExpectAnswers(Hijacked());
 }
 
-TEST_P(GuardUntouchedTest, PortThatIsNoNodePortTouchesNothing) {
+TEST_P(GuardUntouchedTest, PortThatIsNoNodePortChangesNoMap) {
   constexpr uint16_t kOrdinaryPort = 33590;
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
@@ -305,7 +305,7 @@ TEST_P(GuardUntouchedTest, PortThatIsNoNodePortTouchesNothing) {
   }
   EXPECT_EQ(Ask({"::1", kOrdinaryPort + 1, Transport::kTcp}), kHost);
   EXPECT_EQ(Ask({"127.0.0.1", 1, Transport::kTcp}), "refused");
-  // Nor does a NodePort's number at an address that is not loopback.
+  // The same for the number of a NodePort on an address that is not loopback.
   EXPECT_EQ(Ask({TestNode::kPod, TestNode::kPodPort, Transport::kTcp}), "pod");
   EXPECT_EQ(Ask({"10.244.1.1", kPort, Transport::kTcp}), Hijacked());
   EXPECT_EQ(Ask({"10.244.1.1", kPort, Transport::kUdp}), Hijacked());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What docs/upgrade.md promises: state that a build with an earlier ABI version
-// left in the kernel is taken over, and no connect meets a moment without a guard.
+// As docs/upgrade.md states: this build adopts the state that a build with an earlier ABI
+// version left in the kernel, and no connect meets a moment without a guard.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <fcntl.h>
@@ -57,7 +57,7 @@ struct CloseObject {
 };
 using Object = std::unique_ptr<bpf_object, CloseObject>;
 
-// Values of an earlier layout are shorter: fields are only ever appended.
+// Values of an earlier layout may be shorter, because later builds only append fields.
 template <typename Key, typename Value>
 absl::Status Put(const Object& object, const char* name, const Key& key, const Value& value) {
   const bpf_map* map = bpf_object__find_map_by_name(object.get(), name);
@@ -79,8 +79,8 @@ class GuardUpgradeTest : public GuardTest {
     NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
   }
 
-  // The node as a build with ABI version `abi` left it: programs attached, all
-  // pinned, its controller gone.
+  // Leaves the node as a build with ABI version `abi` does: programs attached, everything
+  // pinned, no controller.
   absl::Status LeaveGuardOfAbi(uint32_t abi) const {
     const std::string path = TestdataPath(absl::StrCat("abi/abi-", abi, ".bpf.o"));
     const Object object(bpf_object__open_file(path.c_str(), nullptr));
@@ -101,7 +101,7 @@ class GuardUpgradeTest : public GuardTest {
   void Upgrade(uint32_t abi) {
     EXPECT_EQ(Ask(Tcp()), Hijacked());
     NPG_ASSERT_OK(LeaveGuardOfAbi(abi));
-    for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask(Tcp()), kHost) << "the earlier programs are at work";
+    for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask(Tcp()), kHost) << "the earlier programs work";
     constexpr uint64_t counted_before = 20;
     NPG_ASSERT_OK_AND_ASSIGN(const uint32_t link, maps().LinkId("npg_connect4"));
     NPG_ASSERT_OK_AND_ASSIGN(const uint32_t program, maps().LinkProgramId("npg_connect4"));
@@ -121,8 +121,8 @@ class GuardUpgradeTest : public GuardTest {
     NPG_ASSERT_OK_AND_ASSIGN(const auto entry, maps().NodePort(kPort, Transport::kTcp));
     ASSERT_TRUE(entry.has_value());
     EXPECT_EQ(entry->since, kSince) << "known since before the upgrade";
-    // Also what the earlier programs counted while they were being replaced, which is added
-    // a while later; then one count of the moment may be lost, as docs/upgrade.md says.
+    // The controller adds later what the earlier programs counted while it replaced them.
+    // One count of that moment may be lost, as docs/upgrade.md states.
     const uint64_t connects = counted_before + hammer.connects();
     uint64_t counted = 0;
     EXPECT_TRUE(WaitUntil(absl::Seconds(10),
@@ -153,7 +153,7 @@ class GuardUpgradeTest : public GuardTest {
     nodeport.since = kSince;
     std::memcpy(nodeport.service, "web/old", 8);
     NPG_RETURN_IF_ERROR(Put(object, "nodeports", npg_port_key{kPort, IPPROTO_TCP, 0}, nodeport));
-    // The table stays when the process that made it ends, as that build's did.
+    // The table outlives the process that made it, as it did with that build.
     return dataplane::NftTable::Install(core::Mark{}).status();
   }
 
@@ -186,12 +186,12 @@ class GuardUpgradeTest : public GuardTest {
   std::unique_ptr<EchoServer> host_;
 };
 
-TEST_P(GuardUpgradeTest, BeforeThisOne) {
+TEST_P(GuardUpgradeTest, FromThePreviousAbi) {
   static_assert(NPG_ABI_VERSION == 3, "testdata/abi/README.md: keep the object of the one before");
   Upgrade(NPG_ABI_VERSION - 1);
 }
 
-TEST_P(GuardUpgradeTest, TheFirst) { Upgrade(1); }
+TEST_P(GuardUpgradeTest, FromTheFirstAbi) { Upgrade(1); }
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardUpgradeTest, ::testing::ValuesIn(RuleShapes()), RuleShapeName);
 

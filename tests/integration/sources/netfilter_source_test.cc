@@ -42,11 +42,11 @@ using ::testing::Pair;
 constexpr absl::Duration kMustCome = absl::Seconds(20);
 constexpr absl::Duration kMustNotCome = absl::Milliseconds(500);
 
-// kube-proxy's rules count into these.
+// The nfacct objects that the rules of kube-proxy refer to.
 constexpr absl::string_view kAccounting =
     "nfacct add localhost_nps_accepted_pkts; nfacct add ct_state_invalid_dropped_pkts; ";
 
-// The tests are in a network namespace of their own, which goes with the process.
+// Each test runs in its own network namespace, which ends with the process.
 class NetfilterSourceTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -57,7 +57,7 @@ class NetfilterSourceTest : public ::testing::Test {
   }
   void TearDown() override { source_.reset(); }
 
-  // Runs a line of shell in the namespace; it is to succeed. Gives its output.
+  // Runs a line of shell in the namespace, expects success, and returns its output.
   static std::string Shell(absl::string_view line) {
     absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
     NPG_EXPECT_OK(loop);
@@ -86,7 +86,7 @@ class NetfilterSourceTest : public ::testing::Test {
   static void LoadNftables() {
     Shell(absl::StrCat("nft -f ", TestdataPath("kube-proxy-1.36-nftables.nft")));
   }
-  // A NodePort rule of kube-proxy's shape. `action` is -A or -D.
+  // Adds (`action` -A) or deletes (-D) a NodePort rule like those of kube-proxy.
   static void NodePortRule(absl::string_view command, absl::string_view action, int port) {
     Shell(absl::StrCat(command, " -w 5 -t nat ", action,
                        " KUBE-NODEPORTS -p tcp -m comment --comment ns/new:x -m tcp --dport ", port,
@@ -115,32 +115,32 @@ class NetfilterSourceTest : public ::testing::Test {
   void Follow(const NetfilterSource::Options& options = {}) {
     if (source_ == nullptr) Create(options);
     NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
-      ++said_;
+      ++reports_;
       last_ = reading;
       loop_->Stop();
     }));
   }
 
-  // Runs the loop until the source has said something that `fits`.
-  bool Says(const std::function<bool(const core::PortSnapshot&)>& fits) {
+  // Runs the loop until the source has reported ports for which `fits` is true.
+  bool Reports(const std::function<bool(const core::PortSnapshot&)>& fits) {
     bool expired = false;
     const auto timer = loop_->After(kMustCome, [&] {
       expired = true;
       loop_->Stop();
     });
-    const auto fitting = [&] { return said_ > 0 && last_.ok() && fits(last_->ports); };
+    const auto fitting = [&] { return reports_ > 0 && last_.ok() && fits(last_->ports); };
     while (!fitting() && !expired) NPG_EXPECT_OK(loop_->Run());
     loop_->Cancel(timer);
     EXPECT_TRUE(fitting()) << last_.status();
     return fitting();
   }
-  bool SaysPort(core::PortKey key) {
-    return Says([&](const core::PortSnapshot& ports) { return ports.contains(key); });
+  bool ReportsPort(core::PortKey key) {
+    return Reports([&](const core::PortSnapshot& ports) { return ports.contains(key); });
   }
-  bool SaysNoPort(core::PortKey key) {
-    return Says([&](const core::PortSnapshot& ports) { return !ports.contains(key); });
+  bool ReportsNoPort(core::PortKey key) {
+    return Reports([&](const core::PortSnapshot& ports) { return !ports.contains(key); });
   }
-  // Runs the loop for as long as something that must not come may take.
+  // Runs the loop for as long as an unexpected report could take.
   void Linger() {
     const auto timer = loop_->After(kMustNotCome, [this] { loop_->Stop(); });
     NPG_EXPECT_OK(loop_->Run());
@@ -149,14 +149,14 @@ class NetfilterSourceTest : public ::testing::Test {
 
   std::unique_ptr<base::EventLoop> loop_;
   std::unique_ptr<NetfilterSource> source_;
-  int said_ = 0;
+  int reports_ = 0;
   int map_reads_ = 0;
-  int empty_map_read_ = 0;  // which of them finds nothing: rules on the move
+  int empty_map_read_ = 0;  // the number of the reading that finds nothing, as while rules move
   int chain_reads_ = 0;
   absl::StatusOr<Reading> last_;
 };
 
-TEST_F(NetfilterSourceTest, AnEmptyNamespaceIsEmptyAndStaysSo) {
+TEST_F(NetfilterSourceTest, ReadsNothingAndChangesNothingInAnEmptyNamespace) {
   const Reading reading = Read();
   EXPECT_THAT(reading.ports, IsEmpty());
   EXPECT_THAT(reading.skipped, IsEmpty());
@@ -218,7 +218,7 @@ TEST_F(NetfilterSourceTest, ReadsALargeMap) {
   EXPECT_EQ(reading.ports.at(Udp(19999)), "ns/s19999");
 }
 
-TEST_F(NetfilterSourceTest, ReadsEveryPlaceThereIs) {
+TEST_F(NetfilterSourceTest, ReadsEveryKindOfRules) {
   LoadDump("nft");
   LoadNftables();
   Shell("iptables-legacy -t nat -N CNI-DN-0123456789abcdef01234");
@@ -244,8 +244,8 @@ TEST_F(NetfilterSourceTest, ReadsEveryPlaceThereIs) {
   EXPECT_THAT(reading.skipped, IsEmpty());
 }
 
-TEST_F(NetfilterSourceTest, OtherPeoplesTablesAreInNobodysWay) {
-  // A rule that iptables-nft-save gives up on.
+TEST_F(NetfilterSourceTest, IgnoresRulesOfOthersThatItCannotRead) {
+  // iptables-nft-save fails on such a rule.
   Shell(
       "nft 'add table ip filter; add chain ip filter theirs; "
       "add rule ip filter theirs meta mark set 1'");
@@ -256,14 +256,14 @@ TEST_F(NetfilterSourceTest, OtherPeoplesTablesAreInNobodysWay) {
   NodePortRule("iptables-nft", "-A", 30001);
   EXPECT_THAT(Read().ports, ElementsAre(Pair(Tcp(30001), "ns/new")));
 
-  // In a chain of ours it makes the reading fail: the rest would be lost.
+  // In a chain that the source reads, such a rule makes the reading fail.
   Shell("nft add rule ip nat KUBE-NODEPORTS meta mark set 1");
   NetfilterSource source;
   EXPECT_THAT(std::string(source.Read().status().message()),
               HasSubstr("iptables-nft-save failed with exit code"));
 }
 
-TEST_F(NetfilterSourceTest, WithoutTheRightsItSaysSo) {
+TEST_F(NetfilterSourceTest, ReportsMissingPrivileges) {
   ASSERT_EQ(seteuid(65534), 0);
   NetfilterSource source;
   const absl::Status read = source.Read().status();
@@ -278,36 +278,36 @@ TEST_F(NetfilterSourceTest, WithoutTheRightsItSaysSo) {
 TEST_F(NetfilterSourceTest, FollowsIptables) {
   LoadDump("nft");
   Follow();
-  EXPECT_TRUE(SaysPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsPort(Tcp(34567)));
   NodePortRule("iptables-nft", "-A", 30001);
-  EXPECT_TRUE(SaysPort(Tcp(30001)));
+  EXPECT_TRUE(ReportsPort(Tcp(30001)));
   EXPECT_EQ(last_->ports.at(Tcp(30001)), "ns/new");
   EXPECT_EQ(last_->ports.size(), 2U);
   NodePortRule("iptables-nft", "-D", 30001);
-  EXPECT_TRUE(SaysNoPort(Tcp(30001)));
+  EXPECT_TRUE(ReportsNoPort(Tcp(30001)));
   EXPECT_THAT(last_->ports, ElementsAre(Pair(Tcp(34567), "default/web")));
   Shell("nft flush ruleset");
-  EXPECT_TRUE(SaysNoPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsNoPort(Tcp(34567)));
 }
 
 TEST_F(NetfilterSourceTest, FollowsNftables) {
   LoadNftables();
   Follow();
-  EXPECT_TRUE(SaysPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsPort(Tcp(34567)));
   Shell(
       "nft add element ip kube-proxy no-endpoint-nodeports "
       "'{ udp . 30053 comment \"kube-system/dns:dns\" : goto reject-chain }'");
-  EXPECT_TRUE(SaysPort(Udp(30053)));
+  EXPECT_TRUE(ReportsPort(Udp(30053)));
   EXPECT_EQ(last_->ports.at(Udp(30053)), "kube-system/dns");
   Shell("nft delete element ip kube-proxy no-endpoint-nodeports '{ udp . 30053 }'");
-  EXPECT_TRUE(SaysNoPort(Udp(30053)));
+  EXPECT_TRUE(ReportsNoPort(Udp(30053)));
   Shell("nft delete table ip kube-proxy");
-  EXPECT_TRUE(SaysNoPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsNoPort(Tcp(34567)));
   EXPECT_THAT(last_->ports, IsEmpty());
 }
 
-// What Read() has found is not taken for gone by the first look after it.
-TEST_F(NetfilterSourceTest, WhatWasReadGoesWhenTwoReadingsLackIt) {
+// One reading that lacks a port does not remove it.
+TEST_F(NetfilterSourceTest, RemovesAPortWhenTwoReadingsLackIt) {
   LoadNftables();
   Create({.min_gap = absl::Milliseconds(10)});
   NPG_ASSERT_OK_AND_ASSIGN(const Reading first, source_->Read());
@@ -315,34 +315,34 @@ TEST_F(NetfilterSourceTest, WhatWasReadGoesWhenTwoReadingsLackIt) {
   empty_map_read_ = 2;
   Follow();
   Linger();
-  EXPECT_GE(map_reads_, 3) << "what was missing is looked for again";
-  EXPECT_EQ(said_, 0) << last_->ports.size();
+  EXPECT_GE(map_reads_, 3) << "the source reads again when a port is missing";
+  EXPECT_EQ(reports_, 0) << last_->ports.size();
   Shell("nft delete table ip kube-proxy; nft delete table ip6 kube-proxy");
-  EXPECT_TRUE(SaysNoPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsNoPort(Tcp(34567)));
 }
 
-TEST_F(NetfilterSourceTest, FollowsLegacyByPolling) {
+TEST_F(NetfilterSourceTest, PollsLegacyRules) {
   LoadDump("legacy");
   Follow({.min_gap = absl::Milliseconds(100), .poll = absl::Milliseconds(200)});
-  EXPECT_TRUE(SaysPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsPort(Tcp(34567)));
   NodePortRule("iptables-legacy", "-A", 30001);
-  EXPECT_TRUE(SaysPort(Tcp(30001)));
+  EXPECT_TRUE(ReportsPort(Tcp(30001)));
   NodePortRule("iptables-legacy", "-D", 30001);
-  EXPECT_TRUE(SaysNoPort(Tcp(30001)));
+  EXPECT_TRUE(ReportsNoPort(Tcp(30001)));
   EXPECT_THAT(last_->ports, ElementsAre(Pair(Tcp(34567), "default/web")));
 }
 
-TEST_F(NetfilterSourceTest, RulesMayComeLater) {
+TEST_F(NetfilterSourceTest, FindsRulesThatAppearLater) {
   Follow();
-  EXPECT_TRUE(Says([](const core::PortSnapshot& ports) { return ports.empty(); }));
+  EXPECT_TRUE(Reports([](const core::PortSnapshot& ports) { return ports.empty(); }));
   LoadDump("nft");
-  EXPECT_TRUE(SaysPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsPort(Tcp(34567)));
 }
 
-TEST_F(NetfilterSourceTest, OurOwnTableAndForeignOnesAreNoReasonToRead) {
+TEST_F(NetfilterSourceTest, ChangesOfUnrelatedTablesCauseNoReading) {
   LoadNftables();
   Follow({.min_gap = absl::Milliseconds(10)});
-  ASSERT_TRUE(SaysPort(Tcp(34567)));
+  ASSERT_TRUE(ReportsPort(Tcp(34567)));
   Linger();
   const int maps = map_reads_, chains = chain_reads_;
   Shell(
@@ -352,17 +352,17 @@ TEST_F(NetfilterSourceTest, OurOwnTableAndForeignOnesAreNoReasonToRead) {
   Linger();
   EXPECT_EQ(map_reads_, maps);
   EXPECT_EQ(chain_reads_, chains);
-  // What does concern us is read alone.
+  // A change of iptables rules causes a reading of the chains only.
   Shell("iptables-nft -t nat -N KUBE-NODEPORTS");
   Linger();
   EXPECT_EQ(map_reads_, maps);
   EXPECT_GT(chain_reads_, chains);
 }
 
-TEST_F(NetfilterSourceTest, AStormOfChangesIsReadNowAndThen) {
+TEST_F(NetfilterSourceTest, LimitsTheRateOfReadings) {
   LoadNftables();
   Follow({.min_gap = absl::Hours(1), .max_gap = absl::Hours(1)});
-  ASSERT_TRUE(SaysPort(Tcp(34567)));
+  ASSERT_TRUE(ReportsPort(Tcp(34567)));
   for (int port = 1; port <= 20; ++port) {
     Shell(absl::StrCat("nft add element ip kube-proxy no-endpoint-nodeports '{ tcp . ", port,
                        " : goto reject-chain }'"));
@@ -371,28 +371,28 @@ TEST_F(NetfilterSourceTest, AStormOfChangesIsReadNowAndThen) {
   EXPECT_EQ(map_reads_, 1);
 }
 
-TEST_F(NetfilterSourceTest, LostNotificationsAreMadeUpFor) {
-  // More in one transaction than a netlink socket holds.
+TEST_F(NetfilterSourceTest, ReadsAgainAfterLostNotifications) {
+  // This transaction overflows the buffer of the netlink socket.
   Follow();
-  EXPECT_TRUE(Says([](const core::PortSnapshot& ports) { return ports.empty(); }));
+  EXPECT_TRUE(Reports([](const core::PortSnapshot& ports) { return ports.empty(); }));
   LoadTenThousand("nft");
-  EXPECT_TRUE(Says([](const core::PortSnapshot& ports) { return ports.size() == 10002; }));
+  EXPECT_TRUE(Reports([](const core::PortSnapshot& ports) { return ports.size() == 10002; }));
 }
 
-TEST_F(NetfilterSourceTest, AnErrorIsSaidOnceAndOvercome) {
+TEST_F(NetfilterSourceTest, ReportsAnErrorOnceAndRecovers) {
   LoadDump("nft");
   Follow({.min_gap = absl::Milliseconds(10), .poll = absl::Milliseconds(100)});
-  ASSERT_TRUE(SaysPort(Tcp(34567)));
+  ASSERT_TRUE(ReportsPort(Tcp(34567)));
   Shell("nft add rule ip nat KUBE-NODEPORTS meta mark set 1");
   NPG_EXPECT_OK(loop_->Run());
   EXPECT_FALSE(last_.ok());
-  const int said = said_;
-  Linger();  // it is tried again with every poll
-  EXPECT_EQ(said_, said);
+  const int reports = reports_;
+  Linger();  // every poll tries again
+  EXPECT_EQ(reports_, reports);
   Shell(
       "nft delete rule ip nat KUBE-NODEPORTS handle $(nft -a list chain ip nat KUBE-NODEPORTS | "
       "sed -n 's/.*mark set.*handle //p')");
-  EXPECT_TRUE(SaysPort(Tcp(34567)));
+  EXPECT_TRUE(ReportsPort(Tcp(34567)));
 }
 
 }  // namespace

@@ -48,7 +48,7 @@ using Structs = ::testing::Types<npg_port_key, npg_nodeport, npg_listener_key, n
                                  npg_source_key, npg_source_state>;
 TYPED_TEST_SUITE(AbiEquality, Structs);
 
-// Every byte counts, as it does to the kernel.
+// Every byte is compared, as the kernel does.
 TYPED_TEST(AbiEquality, SeesEveryByte) {
   const TypeParam zero{};
   EXPECT_TRUE(zero == TypeParam{});
@@ -168,7 +168,7 @@ TEST(AbiConversion, Config) {
   EXPECT_EQ(FromC(value), config);
 }
 
-TEST(SourceStateToC, EveryFieldHasItsPlace) {
+TEST(SourceStateToC, ConvertsEveryField) {
   SourceState state;
   state.connected = true;
   state.since = absl::FromUnixSeconds(100) + absl::Milliseconds(999);
@@ -198,7 +198,7 @@ TEST(SourceStateToC, EveryFieldHasItsPlace) {
   EXPECT_EQ(FieldText(value.last_error), "cut");
   EXPECT_EQ(FieldText(value.detail), "https://10.96.0.1:443, watch");
   state.since = absl::FromUnixSeconds(100);
-  EXPECT_EQ(FromC(value), state) << "but for the fraction of a second";
+  EXPECT_EQ(FromC(value), state) << "except the fraction of a second";
   EXPECT_EQ(AsStored(state), state);
 }
 
@@ -211,7 +211,7 @@ TEST(SourceStateToC, NeverIsZero) {
   EXPECT_EQ(ToC(state).last_event, 0U);
 }
 
-TEST(SourceStateToC, WhatIsTooLongIsCutAndEnded) {
+TEST(SourceStateToC, CutsLongTextAndTerminatesIt) {
   SourceState state;
   state.ports = SIZE_MAX;
   state.resource_version = std::string(1000, 'v');

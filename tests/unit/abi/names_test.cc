@@ -45,7 +45,7 @@ void ExpectWholeTable(const std::array<R, N>& rows, std::set<std::string>& names
   EXPECT_EQ(FindByName(rows, "unknown"), nullptr);
 }
 
-TEST(Names, EveryCounterHasANameOfItsOwn) {
+TEST(Names, EveryCounterHasItsOwnName) {
   std::set<std::string> names;
   ExpectWholeTable(kCounters, names);
   EXPECT_EQ(Name(static_cast<Counter>(kCounters.size())), "unknown");
@@ -80,7 +80,7 @@ TEST(Names, SourcesOwnersModesAndScopes) {
   ExpectWholeTable(kScopes, names);
 }
 
-TEST(Names, EverySourceErrorHasANameOfItsOwn) {
+TEST(Names, EverySourceErrorHasItsOwnName) {
   std::set<std::string> names;
   ExpectWholeTable(kSourceErrors, names);
   EXPECT_EQ(Name(static_cast<SourceError>(kSourceErrors.size())), "unknown");
@@ -101,7 +101,7 @@ TEST(Names, OfSeveralSources) {
   EXPECT_EQ(SourceNames(5), (std::vector<absl::string_view>{"kubernetes", "file"}));
 }
 
-// A newer build may have written what this one does not know.
+// A newer build may have written values that this build does not know.
 TEST(Names, ValuesOfANewerBuildAreUnknown) {
   EXPECT_EQ(Name(Source{0}), "unknown");
   EXPECT_EQ(Name(Source{3}), "unknown");

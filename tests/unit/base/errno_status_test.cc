@@ -11,7 +11,7 @@
 namespace npg::base::errno_status_test {
 namespace {
 
-TEST(ErrnoStatus, SaysWhatFailedAndWhy) {
+TEST(ErrnoStatus, NamesTheOperationAndTheReason) {
   const absl::Status status = ErrnoStatus(ENOENT, "open /etc/x");
   EXPECT_EQ(status.code(), absl::StatusCode::kNotFound);
   EXPECT_EQ(status.message(), "open /etc/x: No such file or directory");
@@ -38,7 +38,7 @@ TEST(ErrnoStatus, CodesAreAsDocumented) {
   for (const auto& [error, code] : cases) EXPECT_EQ(ErrnoStatus(error, "x").code(), code) << error;
 }
 
-// Never OK, whatever it is given: an error path must not turn into success.
+// No errno gives OK: an error path must not turn into success.
 TEST(ErrnoStatus, IsNeverOk) {
   for (const int error : {0, -1, 4095, 1 << 30}) EXPECT_FALSE(ErrnoStatus(error, "x").ok());
 }
@@ -56,7 +56,7 @@ absl::Status Chain(const absl::Status& first, int& evaluated) {
   return absl::OkStatus();
 }
 
-TEST(ReturnIfError, GoesOnWhenOk) {
+TEST(ReturnIfError, ContinuesWhenOk) {
   int evaluated = 0;
   EXPECT_TRUE(Chain(absl::OkStatus(), evaluated).ok());
   EXPECT_EQ(evaluated, 2);

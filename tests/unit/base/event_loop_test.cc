@@ -31,7 +31,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 
-// An fd that is readable as long as nobody reads it.
+// An fd that stays readable until it is read.
 UniqueFd Readable() { return UniqueFd(eventfd(1, EFD_CLOEXEC)); }
 UniqueFd Silent() { return UniqueFd(eventfd(0, EFD_CLOEXEC)); }
 
@@ -51,7 +51,7 @@ class EventLoopTest : public ::testing::Test {
     const absl::Status status = loop_->AddFd(fd, events, std::move(callback));
     EXPECT_TRUE(status.ok()) << status;
   }
-  // Runs what is ready and due, and nothing that comes later.
+  // Runs callbacks that are ready or due now, and none that become so later.
   void RunOnce() {
     loop_->After(absl::ZeroDuration(), [this] { loop_->Stop(); });
     Run();
@@ -63,7 +63,7 @@ class EventLoopTest : public ::testing::Test {
 using EventLoopFd = EventLoopTest;
 using EventLoopTimer = EventLoopTest;
 
-TEST_F(EventLoopFd, CallsBackWithTheEventsThatAreThere) {
+TEST_F(EventLoopFd, CallsBackWithTheReadyEvents) {
   const UniqueFd fd = Readable();
   uint32_t seen = 0;
   Watch(fd.get(), EPOLLIN | EPOLLOUT, [&](uint32_t events) {
@@ -84,7 +84,7 @@ TEST_F(EventLoopFd, LevelTriggered) {
   EXPECT_EQ(calls, 3);
 }
 
-TEST_F(EventLoopFd, ReportsAHangUpThatNobodyAskedFor) {
+TEST_F(EventLoopFd, ReportsAHangUpThatWasNotRequested) {
   std::array<int, 2> ends{};
   ASSERT_EQ(pipe2(ends.data(), O_CLOEXEC), 0);
   const UniqueFd reader(ends[0]);
@@ -99,7 +99,7 @@ TEST_F(EventLoopFd, ReportsAHangUpThatNobodyAskedFor) {
   EXPECT_EQ(seen, EPOLLHUP);
 }
 
-TEST_F(EventLoopFd, RefusesWhatCannotBeWatched) {
+TEST_F(EventLoopFd, RefusesDescriptorsThatEpollCannotWatch) {
   const absl::Status closed = loop_->AddFd(-1, EPOLLIN, [](uint32_t) {});
   EXPECT_EQ(closed.message(), "watch file descriptor -1: Bad file descriptor");
 
@@ -127,7 +127,7 @@ TEST_F(EventLoopFd, RemovedIsNotCalled) {
   Watch(fd.get(), EPOLLIN, [&](uint32_t) { ++calls; });
   loop_->RemoveFd(fd.get());
   loop_->RemoveFd(fd.get());  // once more is harmless
-  loop_->RemoveFd(12345);     // so is one that never was
+  loop_->RemoveFd(12345);     // so is an unknown fd
   RunOnce();
   EXPECT_EQ(calls, 0);
   Watch(fd.get(), EPOLLIN, [&](uint32_t) {
@@ -152,7 +152,7 @@ TEST_F(EventLoopFd, MayRemoveItself) {
   EXPECT_TRUE(watcher.expired());  // and not a moment longer
 }
 
-// Two fds are ready in one batch; whichever is called first removes the other.
+// Two fds are ready in one batch; the first callback removes the other fd.
 TEST_F(EventLoopFd, MayRemoveOneThatIsReadyInTheSameBatch) {
   const UniqueFd a = Readable();
   const UniqueFd b = Readable();
@@ -169,9 +169,9 @@ TEST_F(EventLoopFd, MayRemoveOneThatIsReadyInTheSameBatch) {
   EXPECT_EQ(calls.size(), 1U);
 }
 
-// The first to be called closes the other, and opens an fd that gets its number
-// and has nothing to say. The event in the batch was not for that one.
-TEST_F(EventLoopFd, EventOfAClosedFdDoesNotReachTheNextOneOfThatNumber) {
+// The first callback closes the other fd and opens a new one, which gets the same number
+// and is not ready. The event in the batch belongs to the closed fd.
+TEST_F(EventLoopFd, EventOfAClosedFdIsNotReportedForItsReusedNumber) {
   std::array<UniqueFd, 2> fds = {Readable(), Readable()};
   UniqueFd successor;
   int successor_calls = 0;
@@ -202,7 +202,7 @@ TEST_F(EventLoopFd, MayAddOneFromACallback) {
   Run();
 }
 
-TEST_F(EventLoopFd, ManyMoreThanOneBatchAreAllServed) {
+TEST_F(EventLoopFd, ServesMoreFdsThanFitInOneBatch) {
   std::vector<UniqueFd> fds;
   std::vector<int> calls(200);
   for (size_t i = 0; i < calls.size(); ++i) {
@@ -249,12 +249,12 @@ TEST_F(EventLoopTimer, NeverBeforeItsTime) {
 }
 
 TEST_F(EventLoopTimer, InTheOrderInWhichTheyAreDue) {
-  // Hours apart and overdue: no pause between two calls of After() can swap them.
+  // Overdue and hours apart, so that a pause between two calls of After() cannot swap them.
   std::vector<int> order;
   for (const int hours_ago : {1, 3, 5, 2, 4, 6}) {
     loop_->After(-absl::Hours(hours_ago), [&, hours_ago] { order.push_back(hours_ago); });
   }
-  // One that has to be waited for comes after all that are due.
+  // A timer in the future runs after all timers that are due.
   loop_->After(absl::Milliseconds(20), [&] {
     order.push_back(0);
     loop_->Stop();
@@ -304,7 +304,7 @@ TEST_F(EventLoopTimer, CancelledIsNotCalled) {
   RunOnce();
 }
 
-TEST_F(EventLoopTimer, CancellingOneThatFiredHitsNoOther) {
+TEST_F(EventLoopTimer, CancellingAFiredTimerCancelsNoOther) {
   const EventLoop::TimerId first = loop_->After(absl::ZeroDuration(), [] {});
   RunOnce();
   bool fired = false;
@@ -335,7 +335,7 @@ TEST_F(EventLoopTimer, MayCancelItself) {
 }
 
 // A timer that is always due must not keep fds from being served.
-TEST_F(EventLoopTimer, OneThatArmsItselfLeavesRoomForFds) {
+TEST_F(EventLoopTimer, ATimerThatRearmsItselfDoesNotStarveFds) {
   const UniqueFd fd = Readable();
   int ticks = 0;
   bool served = false;
@@ -353,7 +353,7 @@ TEST_F(EventLoopTimer, OneThatArmsItselfLeavesRoomForFds) {
   EXPECT_LE(ticks, 3);
 }
 
-// ... nor an fd that is always ready, timers.
+// An fd that is always ready must not keep timers from running.
 TEST_F(EventLoopTimer, BusyFdDoesNotStarveTimers) {
   const UniqueFd fd = Readable();
   Watch(fd.get(), EPOLLIN, [](uint32_t) {});
@@ -361,7 +361,7 @@ TEST_F(EventLoopTimer, BusyFdDoesNotStarveTimers) {
   Run();
 }
 
-TEST_F(EventLoopTimer, AfterStopTheOnesThatAreDueWaitForTheNextRun) {
+TEST_F(EventLoopTimer, AfterStopDueTimersWaitForTheNextRun) {
   std::vector<int> fired;
   loop_->After(-absl::Seconds(2), [&] {
     fired.push_back(1);
@@ -390,7 +390,7 @@ TEST_F(EventLoopTest, StopBeforeRunEndsThatRunOnly) {
   EXPECT_TRUE(fired);
 }
 
-// SIGALRM without SA_RESTART interrupts epoll_wait(); the loop goes on.
+// SIGALRM without SA_RESTART interrupts epoll_wait(); the loop continues.
 TEST_F(EventLoopTest, SurvivesASignal) {
   struct sigaction action {};
   struct sigaction before {};
@@ -405,7 +405,7 @@ TEST_F(EventLoopTest, SurvivesASignal) {
   EXPECT_EQ(sigaction(SIGALRM, &before, nullptr), 0);
 }
 
-TEST_F(EventLoopTest, DestroyedWithThingsPendingReleasesThem) {
+TEST_F(EventLoopTest, DestructionReleasesPendingCallbacks) {
   const UniqueFd fd = Readable();
   auto state = std::make_shared<int>(0);
   const std::weak_ptr<int> watcher = state;
@@ -415,15 +415,15 @@ TEST_F(EventLoopTest, DestroyedWithThingsPendingReleasesThem) {
   EXPECT_FALSE(watcher.expired());
   loop_.reset();
   EXPECT_TRUE(watcher.expired());
-  EXPECT_EQ(fcntl(fd.get(), F_GETFD), FD_CLOEXEC);  // the fd stays the caller's
+  EXPECT_EQ(fcntl(fd.get(), F_GETFD), FD_CLOEXEC);  // the caller still owns the fd
 }
 
-TEST(Clock, BootTimeGoesForwardAndMapsToNow) {
+TEST(Clock, BootTimeIsMonotonicAndMapsToNow) {
   const uint64_t earlier = BootNanoseconds();
   const uint64_t later = BootNanoseconds();
   EXPECT_LE(earlier, later);
   const absl::Time base = TimeFromBoot(earlier);
-  // Both clocks are read again for the second one: allow for what lies between.
+  // The clocks are read at different times: allow for the time between.
   EXPECT_LT(absl::AbsDuration(TimeFromBoot(earlier + 3'600'000'000'000) - base - absl::Hours(1)),
             absl::Seconds(30));
 }

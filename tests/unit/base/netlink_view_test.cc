@@ -59,7 +59,7 @@ int ErrorIn(int32_t value) {
   return ErrorOf({reinterpret_cast<const char*>(&value), sizeof(value)});
 }
 
-TEST(ErrorOfTest, WhatIsNoErrnoIsAProtocolError) {
+TEST(ErrorOfTest, ANumberThatIsNoErrnoIsAProtocolError) {
   EXPECT_EQ(ErrorIn(0), 0);
   EXPECT_EQ(ErrorIn(-EPERM), EPERM);
   EXPECT_EQ(ErrorIn(-4095), 4095);
@@ -70,7 +70,7 @@ TEST(ErrorOfTest, WhatIsNoErrnoIsAProtocolError) {
 }
 
 struct Outcome {
-  std::vector<uint16_t> types;  // of the messages that were handed on
+  std::vector<uint16_t> types;  // of the messages that reached the caller
   bool ended = false;
   bool interrupted = false;
   int error = 0;
@@ -95,19 +95,19 @@ TEST(NetlinkReply, AListEndsWithDone) {
   EXPECT_EQ(outcome.error, 0);
 }
 
-TEST(NetlinkReply, WithoutItsEndItHasNotEnded) {
+TEST(NetlinkReply, AListWithoutDoneHasNotEnded) {
   EXPECT_FALSE(Read(Messages()).ended);
   EXPECT_FALSE(Read(Messages().Add(kType)).ended);
 }
 
-TEST(NetlinkReply, WhatIsLeftOfAnEarlierRequestIsPassedOver) {
+TEST(NetlinkReply, SkipsMessagesOfAnEarlierRequest) {
   const Outcome outcome =
       Read(Messages().Add(kType, 0, kSequence - 1).Add(NLMSG_DONE, 0, kSequence - 1).Add(kType));
   EXPECT_THAT(outcome.types, ElementsAre(kType));
   EXPECT_FALSE(outcome.ended);
 }
 
-TEST(NetlinkReply, TheEndSaysHowItWent) {
+TEST(NetlinkReply, DoneReportsTheError) {
   for (const int error : {ENOENT, EPERM}) {
     const Outcome outcome = Read(Messages().Error(error));
     EXPECT_TRUE(outcome.ended);
@@ -121,7 +121,7 @@ TEST(NetlinkReply, TheEndSaysHowItWent) {
   EXPECT_EQ(Read(Messages().Add(NLMSG_ERROR)).error, EPROTO);
 }
 
-TEST(NetlinkReply, OnlyAListHasNoUseForAnAcknowledgement) {
+TEST(NetlinkReply, OnlyAListIgnoresAnAcknowledgement) {
   EXPECT_EQ(Read(Messages().Error(0), /*dump=*/true).error, EPROTO);
   const Outcome outcome = Read(Messages().Add(kType).Error(0), /*dump=*/false);
   EXPECT_THAT(outcome.types, ElementsAre(kType));

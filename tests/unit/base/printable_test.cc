@@ -26,8 +26,8 @@ TEST(PrintableTest, QuotedIsShort) {
   EXPECT_EQ(Quoted(std::string(65, 'x')), "\"" + std::string(64, 'x') + "...\"");
 }
 
-// Whoever calls itself by one of these would be read in another order.
-TEST(PrintableTest, LetsNothingReorderWhatStandsAround) {
+// A process name with one of these would change the order of the text around it.
+TEST(PrintableTest, EscapesCharactersThatReorderText) {
   for (const absl::string_view mark :
        {"\u061c", "\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066",
         "\u2067", "\u2068", "\u2069"}) {

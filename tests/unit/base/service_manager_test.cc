@@ -21,7 +21,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// The service manager's end. A name that begins with '@' is an abstract one.
+// The socket of a service manager. A name that begins with '@' is abstract.
 class Manager {
  public:
   explicit Manager(const std::string& name) : name_(name), fd_(socket(AF_UNIX, SOCK_DGRAM, 0)) {
@@ -42,8 +42,8 @@ class Manager {
   Manager& operator=(const Manager&) = delete;
 
   bool listens() const { return listens_; }
-  // What has come; nothing when there is nothing.
-  std::string Told() const {
+  // Returns the next message, or nothing.
+  std::string Received() const {
     std::array<char, 256> text{};
     const ssize_t size = recv(fd_.get(), text.data(), text.size(), MSG_DONTWAIT);
     return size < 0 ? "" : std::string(text.data(), static_cast<size_t>(size));
@@ -55,27 +55,27 @@ class Manager {
   bool listens_ = false;
 };
 
-TEST(ServiceManager, IsToldByItsPath) {
+TEST(ServiceManager, NotifiesASocketWithAPath) {
   const Manager manager(absl::StrCat(::testing::TempDir(), "npg-notify.", getpid()));
   ASSERT_TRUE(manager.listens());
   EXPECT_TRUE(NotifyServiceManager("READY=1\nSTATUS=guarding").ok());
-  EXPECT_EQ(manager.Told(), "READY=1\nSTATUS=guarding");
-  EXPECT_EQ(manager.Told(), "") << "once";
+  EXPECT_EQ(manager.Received(), "READY=1\nSTATUS=guarding");
+  EXPECT_EQ(manager.Received(), "") << "sent once";
 }
 
-TEST(ServiceManager, IsToldByAnAbstractName) {
+TEST(ServiceManager, NotifiesAnAbstractSocket) {
   const Manager manager(absl::StrCat("@npg-notify.", getpid()));
   ASSERT_TRUE(manager.listens());
   EXPECT_TRUE(NotifyServiceManager("STOPPING=1").ok());
-  EXPECT_EQ(manager.Told(), "STOPPING=1");
+  EXPECT_EQ(manager.Received(), "STOPPING=1");
 }
 
-TEST(ServiceManager, NobodyWaits) {
+TEST(ServiceManager, SucceedsWithoutAServiceManager) {
   unsetenv("NOTIFY_SOCKET");
   EXPECT_TRUE(NotifyServiceManager("READY=1").ok());
 }
 
-TEST(ServiceManager, IsNotThere) {
+TEST(ServiceManager, FailsIfTheSocketDoesNotExist) {
   setenv("NOTIFY_SOCKET", "/nonexistent/socket", 1);
   const absl::Status status = NotifyServiceManager("READY=1");
   unsetenv("NOTIFY_SOCKET");
@@ -83,7 +83,7 @@ TEST(ServiceManager, IsNotThere) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("/nonexistent/socket"));
 }
 
-TEST(ServiceManager, NoPath) {
+TEST(ServiceManager, RefusesAddressesThatAreNoPath) {
   for (const std::string& name : {std::string("vsock:2:1234"), "/" + std::string(200, 'x')}) {
     setenv("NOTIFY_SOCKET", name.c_str(), 1);
     EXPECT_TRUE(absl::IsInvalidArgument(NotifyServiceManager("READY=1"))) << name;

@@ -26,7 +26,7 @@ TEST(ShellWords, QuotesAndBackslashesKeep) {
   EXPECT_THAT(ShellWords("a\\"), Optional(ElementsAre("a\\")));
 }
 
-TEST(ShellWords, AnOpenQuoteIsNoLine) {
+TEST(ShellWords, RefusesAnOpenQuote) {
   EXPECT_EQ(ShellWords(R"(a "b c)"), std::nullopt);
   EXPECT_EQ(ShellWords(R"(")"), std::nullopt);
 }

@@ -23,7 +23,7 @@ using ::testing::StartsWith;
 using testing::TempFolder;
 using testing::WriteFile;
 
-TEST(SmallFileTest, ReadsUpToItsLimitAndNoByteMore) {
+TEST(SmallFileTest, ReadsUpToItsLimit) {
   const TempFolder folder;
   const std::string path = folder / "file";
   for (const size_t size : {size_t{0}, size_t{1}, size_t{4096}, size_t{8192}}) {
@@ -55,7 +55,7 @@ TEST(SmallFileTest, FollowsSymbolicLinksAsMountedSecretsHaveThem) {
   EXPECT_EQ(read, "one");
 }
 
-TEST(SmallFileTest, RefusesWhatIsNoFileWithoutWaitingForIt) {
+TEST(SmallFileTest, RefusesOtherFileTypesWithoutBlocking) {
   const TempFolder folder;
   EXPECT_EQ(ReadSmallFile(folder / "none", 10).status(),
             absl::NotFoundError((folder / "none") + ": No such file or directory"));

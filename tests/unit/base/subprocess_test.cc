@@ -42,7 +42,7 @@ class SubprocessTest : public ::testing::Test {
     absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(
         *loop_, {"/bin/sh", "-c", script}, limits, [&](absl::StatusOr<std::string> result) {
           output = std::move(result);
-          *process = nullptr;  // as its owner may
+          *process = nullptr;  // the owner may destroy it in the callback
           loop_->Stop();
         });
     if (!process.ok()) return process.status();
@@ -53,7 +53,7 @@ class SubprocessTest : public ::testing::Test {
   std::unique_ptr<EventLoop> loop_;
 };
 
-// Whether the process is gone, or is a zombie about to be reaped by init.
+// Whether the process has ended; it may be a zombie that init has yet to reap.
 bool IsGone(pid_t pid) {
   std::ifstream stat(absl::StrCat("/proc/", pid, "/stat"));
   std::string line;
@@ -61,19 +61,19 @@ bool IsGone(pid_t pid) {
   return !stat || line.find(") Z ") != std::string::npos;
 }
 
-TEST_F(SubprocessTest, GivesStandardOutput) {
+TEST_F(SubprocessTest, ReturnsStandardOutput) {
   EXPECT_EQ(*Run("echo hello; echo not this >&2"), "hello\n");
   EXPECT_EQ(*Run(":"), "");
 }
 
-TEST_F(SubprocessTest, GivesAllOfALargeOutput) {
+TEST_F(SubprocessTest, ReturnsAllOfALargeOutput) {
   const absl::StatusOr<std::string> output = Run("seq 1 1000000");
   NPG_ASSERT_OK(output);
   EXPECT_EQ(output->size(), 6888896U);
   EXPECT_TRUE(output->ends_with("\n1000000\n"));
 }
 
-TEST_F(SubprocessTest, SaysHowACommandFailed) {
+TEST_F(SubprocessTest, ReportsHowACommandFailed) {
   const absl::Status status = Run("echo one >&2; echo two >&2; exit 3").status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInternal);
   EXPECT_EQ(status.message(), "/bin/sh failed with exit code 3: one; two");
@@ -81,21 +81,21 @@ TEST_F(SubprocessTest, SaysHowACommandFailed) {
   EXPECT_EQ(Run("kill -SEGV $$").status().message(), "/bin/sh was killed by signal 11");
 }
 
-TEST_F(SubprocessTest, ALongComplaintIsCutAndDoesNotBlock) {
+TEST_F(SubprocessTest, CutsLongStandardErrorWithoutBlocking) {
   const absl::Status status = Run("seq 1 200000 >&2; exit 1").status();
   EXPECT_THAT(std::string(status.message()), StartsWith("/bin/sh failed with exit code 1: 1; 2;"));
   EXPECT_LT(status.message().size(), 1500U);
   EXPECT_EQ(*Run("seq 1 200000 >&2; echo fine"), "fine\n");
 }
 
-TEST_F(SubprocessTest, KillsWhatTakesTooLong) {
+TEST_F(SubprocessTest, KillsACommandThatTakesTooLong) {
   const absl::Status status =
       Run("echo $$; sleep 1000", {.timeout = absl::Milliseconds(100)}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_EQ(status.message(), "/bin/sh did not end within 100ms and was killed");
 }
 
-TEST_F(SubprocessTest, KillsWhatPrintsTooMuch) {
+TEST_F(SubprocessTest, KillsACommandThatPrintsTooMuch) {
   const absl::Status status =
       Run("exec cat /dev/zero", {.timeout = absl::Seconds(30), .output_bytes = 1 << 20}).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
@@ -107,7 +107,7 @@ TEST_F(SubprocessTest, KillsWhatPrintsTooMuch) {
       Run("head -c 1000 /dev/zero", {.timeout = absl::Seconds(30), .output_bytes = 1000}));
 }
 
-TEST_F(SubprocessTest, ACommandThatDoesNotExist) {
+TEST_F(SubprocessTest, FailsIfTheCommandDoesNotExist) {
   const absl::StatusOr<std::unique_ptr<Subprocess>> process =
       Subprocess::Start(*loop_, {"/no/such/command"}, {},
                         [](const absl::StatusOr<std::string>&) { FAIL() << "called back"; });
@@ -118,8 +118,8 @@ TEST_F(SubprocessTest, ACommandThatDoesNotExist) {
 }
 
 TEST_F(SubprocessTest, LeavesNothingBehind) {
-  // A child that outlives the command holds its pipe open: neither waited for
-  // nor left alone.
+  // A child that outlives the command keeps its pipe open. Subprocess must kill it, not
+  // wait for it.
   const absl::StatusOr<std::string> output = Run("sleep 1000 & echo $!");
   NPG_ASSERT_OK(output);
   const auto pid = static_cast<pid_t>(std::atoi(output->c_str()));

@@ -24,7 +24,7 @@ bool IsBlocked(int signal) {
   return sigismember(&mask, signal) == 1;
 }
 
-TEST(StartThread, HasItsNameAndNoSignals) {
+TEST(StartThread, SetsTheNameAndBlocksSignals) {
   std::string name;
   bool term_blocked = false;
   absl::StatusOr<std::thread> thread = StartThread("npg-test", [&] {
@@ -37,7 +37,7 @@ TEST(StartThread, HasItsNameAndNoSignals) {
   thread->join();
   EXPECT_EQ(name, "npg-test");
   EXPECT_TRUE(term_blocked);
-  EXPECT_FALSE(IsBlocked(SIGTERM)) << "of the thread that started it";
+  EXPECT_FALSE(IsBlocked(SIGTERM)) << "in the thread that started it";
 }
 
 TEST(StartThread, CutsALongName) {
@@ -52,7 +52,7 @@ TEST(StartThread, CutsALongName) {
   EXPECT_EQ(name, "a-name-of-a-thr");
 }
 
-// In a process of its own, at the limit of processes, which holds for all but root.
+// In its own process at the limit of processes, which applies to all users but root.
 int StartAtTheLimit() {
   constexpr uid_t kNobody = 65534;
   if (geteuid() == 0 && setresuid(kNobody, kNobody, kNobody) != 0) return 2;
@@ -67,7 +67,7 @@ int StartAtTheLimit() {
   return IsBlocked(SIGTERM) ? 6 : 0;
 }
 
-TEST(StartThread, SaysWhenThereIsNone) {
+TEST(StartThread, ReportsAFailureToStart) {
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) _exit(StartAtTheLimit());

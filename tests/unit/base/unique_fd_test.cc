@@ -27,13 +27,13 @@ TEST(UniqueFd, EmptyByDefault) {
   EXPECT_EQ(fd.get(), -1);
 }
 
-TEST(UniqueFd, WhatAFailedCallReturnsIsEmpty) {
+TEST(UniqueFd, TheResultOfAFailedCallIsEmpty) {
   const UniqueFd fd(open("/nonexistent/file", O_RDONLY | O_CLOEXEC));
   EXPECT_EQ(errno, ENOENT);
   EXPECT_FALSE(fd);
 }
 
-TEST(UniqueFd, ClosesAtTheEnd) {
+TEST(UniqueFd, DestructorCloses) {
   int number = -1;
   {
     const UniqueFd fd(OpenNull());
@@ -44,7 +44,7 @@ TEST(UniqueFd, ClosesAtTheEnd) {
   EXPECT_FALSE(IsOpen(number));
 }
 
-TEST(UniqueFd, MovingHandsOver) {
+TEST(UniqueFd, MoveTransfersOwnership) {
   UniqueFd from(OpenNull());
   const int number = from.get();
   const UniqueFd into(std::move(from));
@@ -53,7 +53,7 @@ TEST(UniqueFd, MovingHandsOver) {
   EXPECT_TRUE(IsOpen(number));
 }
 
-TEST(UniqueFd, AssigningClosesWhatWasHeld) {
+TEST(UniqueFd, AssignmentClosesTheOldDescriptor) {
   UniqueFd a(OpenNull());
   UniqueFd b(OpenNull());
   const int first = a.get();
@@ -64,7 +64,7 @@ TEST(UniqueFd, AssigningClosesWhatWasHeld) {
   EXPECT_TRUE(IsOpen(second));
 }
 
-TEST(UniqueFd, AssigningToItselfKeepsIt) {
+TEST(UniqueFd, SelfAssignmentKeepsTheDescriptor) {
   UniqueFd fd(OpenNull());
   const int number = fd.get();
   UniqueFd& same = fd;
@@ -73,7 +73,7 @@ TEST(UniqueFd, AssigningToItselfKeepsIt) {
   EXPECT_TRUE(IsOpen(number));
 }
 
-TEST(UniqueFd, ReleaseGivesUp) {
+TEST(UniqueFd, ReleaseDoesNotClose) {
   UniqueFd fd(OpenNull());
   const UniqueFd other(fd.Release());
   EXPECT_FALSE(fd);
@@ -92,7 +92,7 @@ TEST(UniqueFd, ResetCloses) {
 TEST(UniqueFd, ZeroIsADescriptor) {
   UniqueFd fd(0);
   EXPECT_TRUE(fd);
-  EXPECT_EQ(fd.Release(), 0);  // not this test's to close
+  EXPECT_EQ(fd.Release(), 0);  // the test must not close it
 }
 
 }  // namespace

@@ -39,7 +39,7 @@ Environment From(const Variables& variables) {
   };
 }
 
-// The arguments are what stands between blanks.
+// The arguments are the words between blanks.
 absl::StatusOr<Options> Parse(const std::string& line, const Variables& variables = {}) {
   CommandLine command_line;
   return command_line.Parse(absl::StrSplit(line, ' ', absl::SkipEmpty()), From(variables));
@@ -52,7 +52,7 @@ absl::StatusOr<T> ParseAs(const std::string& line, const Variables& variables = 
   return std::get<T>(*options);
 }
 
-// The message of a line that has to be refused as wrong usage.
+// Expects a usage error, and returns its message.
 std::string Refused(const std::string& line, const Variables& variables = {}) {
   const absl::StatusOr<Options> options = Parse(line, variables);
   if (options.ok()) return "(accepted)";
@@ -101,7 +101,7 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(run.node_name, "");
 }
 
-TEST(CommandLineTest, TheNodesNameIsFlagThenEnvironment) {
+TEST(CommandLineTest, TheNodeNameIsFlagThenEnvironment) {
   const auto name = [](const std::string& line, const Variables& variables) {
     const auto run = ParseAs<RunOptions>(line, variables);
     return run.ok() ? run->node_name : "(refused)";
@@ -136,7 +136,7 @@ TEST(CommandLineTest, HttpAddress) {
   EXPECT_EQ(HttpAddressOf("run --config " + off.path()), "off");
 }
 
-TEST(CommandLineTest, RefusesAnHttpAddressThatIsNone) {
+TEST(CommandLineTest, RefusesAnInvalidHttpAddress) {
   EXPECT_EQ(Refused("run --http-address 127.0.0.1:0"),
             "--http-address: \"127.0.0.1:0\" has port 0, which would be another one at each "
             "start; write an IP address and a port, as 127.0.0.1:9829 or [::1]:9829, or off");
@@ -177,7 +177,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
 
 TEST(CommandLineTest, FlagsOfDoctor) {
   NPG_ASSERT_OK_AND_ASSIGN(const DoctorOptions plain, ParseAs<DoctorOptions>("doctor"));
-  EXPECT_FALSE(plain.mark.has_value()) << "the one of a guard that is loaded";
+  EXPECT_FALSE(plain.mark.has_value()) << "defaults to the mark of the loaded guard";
   EXPECT_EQ(plain.scope, abi::Scope::kLoopback);
   EXPECT_THAT(plain.sources.sources, ElementsAre("auto"));
   NPG_ASSERT_OK_AND_ASSIGN(
@@ -201,7 +201,7 @@ TEST(CommandLineTest, TheLastOfASingleFlagCounts) {
   EXPECT_EQ(run.mode, abi::Mode::kEnforce);
 }
 
-TEST(CommandLineTest, UnknownFlagsAndCommandsAreNamed) {
+TEST(CommandLineTest, NamesUnknownFlagsAndCommands) {
   EXPECT_EQ(Refused(""), "no command given");
   EXPECT_EQ(Refused("walk"), "unknown command \"walk\"");
   EXPECT_EQ(Refused("--bpffs /x run"), "unknown flag \"--bpffs\"");
@@ -218,7 +218,7 @@ TEST(CommandLineTest, UnknownFlagsAndCommandsAreNamed) {
             UsageError("--bpffs: is empty"));
 }
 
-TEST(CommandLineTest, WhatATerminalWouldActOnIsEscaped) {
+TEST(CommandLineTest, EscapesControlCharactersInMessages) {
   EXPECT_EQ(Refused("\x1b[2J"), "unknown command \"\\x1b[2J\"");
   EXPECT_EQ(Refused("run --mode a\nb"), "--mode: \"a\\nb\" is not one of enforce, observe");
 }
@@ -270,11 +270,11 @@ TEST(CommandLineTest, FlagsOfTheApiServerNeedTheSourceThatAsksIt) {
     NPG_EXPECT_OK(Parse(command + " --source kubernetes --kube-api-server https://192.0.2.1"));
     NPG_EXPECT_OK(Parse(command + " --kubeconfig k --kube-api-server https://192.0.2.1"));
     NPG_EXPECT_OK(Parse(command + " --source kubernetes"))
-        << "whether there is a way to it is known when it is gone";
+        << "whether credentials exist is known later";
   }
 }
 
-TEST(CommandLineTest, ABadUrlOfTheApiServerIsRefusedWhereverItComesFrom) {
+TEST(CommandLineTest, RefusesABadApiServerUrlFromAnyOrigin) {
   EXPECT_EQ(Refused("run --kubeconfig k --kube-api-server http://192.0.2.1"),
             "--kube-api-server: \"http://192.0.2.1\" is not https: the token would be sent in the "
             "clear; write https://");
@@ -286,7 +286,7 @@ TEST(CommandLineTest, ABadUrlOfTheApiServerIsRefusedWhereverItComesFrom) {
               HasSubstr(": kube-api-server: \"https://fd00::1:6443\" has an IPv6 address without"));
 }
 
-TEST(CommandLineTest, NobodyCanBeIgnored) {
+TEST(CommandLineTest, AnEmptyIgnoreListIsPossible) {
   CommandLine command_line;
   NPG_ASSERT_OK_AND_ASSIGN(const Options run,
                            command_line.Parse({"run", "--ignore-process", ""}, From({})));
@@ -332,30 +332,30 @@ TEST(CommandLineTest, BadMarksAreRefused) {
   }
 }
 
-TEST(CommandLineTest, EnvironmentStandsInForFlags) {
+TEST(CommandLineTest, EnvironmentVariablesReplaceFlags) {
   const Variables variables = {{"NODEPORT_GUARD_MODE", "observe"},
                                {"NODEPORT_GUARD_SOURCE", "netfilter, file"},
                                {"NODEPORT_GUARD_NODEPORTS_FILE", "p.yaml"},
                                {"NODEPORT_GUARD_DETACH_ON_EXIT", "yes"},
                                {"NODEPORT_GUARD_BPFFS", ""},
-                               // Kubernetes sets such for a Service of that name.
+                               // Kubernetes sets such variables for a Service of that name.
                                {"NODEPORT_GUARD_PORT", "tcp://10.0.0.1:80"}};
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run", variables));
   EXPECT_EQ(run.mode, abi::Mode::kObserve);
   EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file"));
   EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
   EXPECT_TRUE(run.detach_on_exit);
-  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "an empty variable is as good as none";
+  EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "an empty variable counts as unset";
 }
 
-TEST(CommandLineTest, ABadVariableIsNamed) {
+TEST(CommandLineTest, NamesABadVariable) {
   EXPECT_EQ(Refused("run", {{"NODEPORT_GUARD_MODE", "off"}}),
             "NODEPORT_GUARD_MODE: \"off\" is not one of enforce, observe");
   EXPECT_EQ(Refused("status", {{"NODEPORT_GUARD_OUTPUT", "xml"}}),
             "NODEPORT_GUARD_OUTPUT: \"xml\" is not one of table, json, yaml");
 }
 
-TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
+TEST(CommandLineTest, PrecedenceIsFlagEnvironmentConfigDefault) {
   const ConfigFile config(
       "mode: observe\n"
       "log-level: trace\n"
@@ -375,14 +375,14 @@ TEST(CommandLineTest, FlagsWinOverEnvironmentOverConfigOverDefaults) {
   EXPECT_EQ(run.node.bpffs, "/sys/fs/bpf") << "default";
 }
 
-TEST(CommandLineTest, AnEmptyConfigFileSaysNothing) {
+TEST(CommandLineTest, AnEmptyConfigFileChangesNothing) {
   for (const char* content : {"", "# nothing\n", "---\n", "{}\n"}) {
     const ConfigFile config(content);
     NPG_EXPECT_OK(Parse("run --config " + config.path())) << content;
   }
 }
 
-TEST(CommandLineTest, BadConfigFilesAreRefusedByName) {
+TEST(CommandLineTest, NamesBadConfigFiles) {
   const auto refused = [](const std::string& content) {
     const ConfigFile config(content);
     const std::string message = Refused("run --config " + config.path());
@@ -475,7 +475,7 @@ TEST(CommandLineTest, EveryCommandHasHelpWithAnExampleOn80Columns) {
   }
 }
 
-// The effective sources of "--source" and what else is set, as they would be printed.
+// The effective sources of "--source" and the other settings, as text.
 std::string Effective(const std::vector<std::string>& named, const std::string& kubeconfig = "",
                       bool in_cluster = false, const std::string& nodeports_file = "") {
   SourceOptions options;
@@ -491,7 +491,7 @@ std::string Effective(const std::vector<std::string>& named, const std::string& 
   });
 }
 
-TEST(EffectiveSourcesTest, AutoIsNetfilterAndWhatTheOtherFlagsAndThePodAdd) {
+TEST(EffectiveSourcesTest, AutoIsNetfilterPlusThoseOfOtherFlagsAndThePod) {
   EXPECT_EQ(Effective({"auto"}), "netfilter");
   EXPECT_EQ(Effective({"auto"}, "", false, "p"), "netfilter file");
   EXPECT_EQ(Effective({"auto"}, "k"), "kubernetes netfilter");
@@ -499,7 +499,7 @@ TEST(EffectiveSourcesTest, AutoIsNetfilterAndWhatTheOtherFlagsAndThePodAdd) {
   EXPECT_EQ(Effective({"auto"}, "k", true, "p"), "kubernetes netfilter file");
 }
 
-TEST(EffectiveSourcesTest, NamedSourcesAreNoMoreThanThat) {
+TEST(EffectiveSourcesTest, NamedSourcesExcludeOthers) {
   EXPECT_EQ(Effective({"file"}, "", true, "p"), "file");
   EXPECT_EQ(Effective({"netfilter"}, "", true), "netfilter");
   EXPECT_EQ(Effective({"kubernetes"}), "kubernetes");
@@ -507,17 +507,18 @@ TEST(EffectiveSourcesTest, NamedSourcesAreNoMoreThanThat) {
   EXPECT_EQ(Effective({"file", "kubernetes"}, "k", false, "p"), "kubernetes file");
 }
 
-TEST(EffectiveSourcesTest, EachIsThereOnceInOneOrder) {
+TEST(EffectiveSourcesTest, EachSourceOccursOnceInAFixedOrder) {
   EXPECT_EQ(Effective({"file", "netfilter", "file", "auto", "kubernetes"}, "", true, "p"),
             "kubernetes netfilter file");
 }
 
-TEST(ExitCodeTest, IsSettledByTheKindOfError) {
+TEST(ExitCodeTest, DependsOnTheKindOfError) {
   EXPECT_EQ(ExitCode(absl::OkStatus()), 0);
   EXPECT_EQ(ExitCode(absl::InternalError("x")), 1);
   EXPECT_EQ(ExitCode(absl::NotFoundError("x")), 1);
   EXPECT_EQ(ExitCode(absl::UnavailableError("x")), 1);
-  EXPECT_EQ(ExitCode(absl::InvalidArgumentError("x")), 1) << "EINVAL of the kernel";
+  EXPECT_EQ(ExitCode(absl::InvalidArgumentError("x")), 1)
+      << "an EINVAL of the kernel is no usage error";
   EXPECT_EQ(ExitCode(UsageError("x")), 2);
   EXPECT_EQ(ExitCode(absl::FailedPreconditionError("x")), 4);
   EXPECT_EQ(ExitCode(absl::PermissionDeniedError("x")), 4);

@@ -18,7 +18,7 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-TEST(DocsTest, EveryCommandAndFlagIsInAllOfThem) {
+TEST(DocsTest, EveryDocumentHasEveryCommandAndFlag) {
   const CommandLine command_line;
   const std::string man = ManPage(command_line.app(), "0.1.0");
   const std::string bash = BashCompletion(command_line.app());
@@ -37,7 +37,7 @@ TEST(DocsTest, EveryCommandAndFlagIsInAllOfThem) {
   }
 }
 
-TEST(DocsTest, EveryCommandThatAsksTheApiServerSaysHow) {
+TEST(DocsTest, CommandsThatUseTheApiServerExplainHow) {
   const CommandLine command_line;
   for (const CLI::App* command : Commands(command_line.app())) {
     if (command->get_name() != "run" && command->get_name() != "scan" &&
@@ -59,7 +59,7 @@ TEST(DocsTest, ManPageHasTheUsualSections) {
                               "EXIT STATUS", "EXAMPLES", "SEE ALSO"}) {
     EXPECT_THAT(man, HasSubstr(absl::StrCat(".SH ", section, "\n")));
   }
-  EXPECT_THAT(man, Not(HasSubstr("\n'"))) << "a line that roff would take for a request";
+  EXPECT_THAT(man, Not(HasSubstr("\n'"))) << "roff would read such a line as a request";
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ std::vector<Finding> Findings() {
           {FindingId::kGuard, Severity::kNote, "no guard is loaded", "nodeport-guard run"}};
 }
 
-TEST(DoctorReportTest, WorstFirstAndWellLast) {
+TEST(DoctorReportTest, WorstFirstAndOkLast) {
   const std::string text = RenderDoctor(Findings(), Style{});
   EXPECT_THAT(text, StartsWith("This node cannot be guarded like this: 1 failure, 1 warning.\n"
                                "\n"
@@ -34,20 +34,20 @@ TEST(DoctorReportTest, WorstFirstAndWellLast) {
                                "      what: is not there\n"
                                "      why:  pins on a bpf file system"));
   EXPECT_THAT(text, HasSubstr("      fix:  mount -t bpf bpf /x\n"));
-  EXPECT_THAT(text, HasSubstr("ip rule: \\x1b[2J")) << "nothing that a terminal would act on";
+  EXPECT_THAT(text, HasSubstr("ip rule: \\x1b[2J")) << "control characters are escaped";
   EXPECT_LT(text.find("FAIL"), text.find("WARN"));
   EXPECT_LT(text.find("WARN"), text.find("NOTE"));
   EXPECT_THAT(text, HasSubstr("OK  kernel-programs  can load\n"));
 }
 
-// It is to be copied, and a terminal breaks it without inserting anything.
+// A user copies it, and a terminal wraps it without inserting characters.
 TEST(DoctorReportTest, AFixIsOneLine) {
   const std::string fix = std::string(300, 'x') + " " + std::string(300, 'y');
   EXPECT_THAT(RenderDoctor({{FindingId::kBpffs, Severity::kFail, "", fix, true}}, Style{}),
               HasSubstr(fix));
 }
 
-TEST(DoctorReportTest, AGoodNode) {
+TEST(DoctorReportTest, AHealthyNode) {
   EXPECT_THAT(RenderDoctor({{FindingId::kBpffs, Severity::kOk, "is one", ""}}, Style{}),
               StartsWith("This node can be guarded.\n"));
 }

@@ -39,7 +39,7 @@ TEST(EventTextTest, IsALineForPeople) {
             "containerd[812] (containerd.service) on [::]  default/web");
 }
 
-TEST(EventTextTest, WithoutWhatIsNotKnown) {
+TEST(EventTextTest, OmitsUnknownFields) {
   EventFacts facts = MakeEvent();
   facts.nodeport.reset();
   facts.listener.reset();

@@ -24,8 +24,8 @@
 #include "unit/cli/facts.h"
 #include "unit/core/decide_env.h"
 
-// That explain says what npg_decide() says, and shows what it asks: for random nodes, beside a
-// call of npg_decide() with the facts that the node was made of.
+// explain has the verdict of npg_decide() and shows its questions. The test compares both on
+// random nodes.
 namespace npg::cli::explain_decision_test {
 namespace {
 
@@ -35,11 +35,11 @@ struct RandomNode {
   GuardFacts facts;
   core::PortKey key = {kPort, core::Protocol::kTcp};
   npg_destination destination = NPG_DST_LOOPBACK4;
-  npg_env env;  // the same, as answers to npg_decide()
+  npg_env env;  // the same facts as answers to npg_decide()
 };
 
 RandomNode MakeRandomNode(std::mt19937& random) {
-  // Mostly yes, so that the later rows are reached.
+  // Mostly true, so that the later rows are reached.
   const auto yes = [&] { return std::uniform_int_distribution<int>(0, 7)(random) != 0; };
   RandomNode node;
   node.facts = MakeFacts();
@@ -60,7 +60,7 @@ RandomNode MakeRandomNode(std::mt19937& random) {
   node.facts.same_netns = node.env.guarded_netns;
   if (node.env.guarded_netns && !yes()) node.facts.same_netns = std::nullopt;
 
-  // Without a listener, and from another namespace, the connect that is explained is to 127.0.0.1.
+  // Without a listener, or from another namespace, explain assumes a connect to 127.0.0.1.
   const std::vector<std::pair<std::string, npg_destination>> addresses = {
       {"127.0.0.1", NPG_DST_LOOPBACK4}, {"0.0.0.0", NPG_DST_LOOPBACK4},
       {"127.0.0.5", NPG_DST_LOOPBACK4}, {"::1", NPG_DST_LOOPBACK6},
@@ -90,7 +90,7 @@ RandomNode MakeRandomNode(std::mt19937& random) {
   return node;
 }
 
-TEST(ExplainDecisionTest, IsNpgDecideOverTheSameFacts) {
+TEST(ExplainDecisionTest, EqualsNpgDecideForTheSameFacts) {
   std::mt19937 random(1);
   std::set<npg_verdict> seen;
   for (int i = 0; i < 2000; ++i) {
@@ -106,7 +106,7 @@ TEST(ExplainDecisionTest, IsNpgDecideOverTheSameFacts) {
     ASSERT_EQ(walks.size(), 1U);
     EXPECT_EQ(static_cast<npg_verdict>(walks[0].verdict), want);
 
-    // What was asked, with the answers, and behind it each row that was not reached, once.
+    // The questions with their answers, then each row that was not reached, once.
     std::vector<std::pair<int, std::optional<bool>>> rows;
     std::set<int> asked;
     for (const core::Answer& answer : core::AnswersOf(node.env, node.destination, want)) {
@@ -122,8 +122,8 @@ TEST(ExplainDecisionTest, IsNpgDecideOverTheSameFacts) {
     EXPECT_EQ(shown, rows);
     if (HasFailure()) return;
   }
-  // All that explain can meet: it is asked about TCP or UDP, listeners are on own addresses, and
-  // it takes the mark for granted.
+  // All verdicts that explain can give: it explains only TCP and UDP, the listeners are on
+  // own addresses, and it assumes that marking succeeds.
   EXPECT_EQ(seen, (std::set<npg_verdict>{NPG_PASS_OUT_OF_SCOPE, NPG_PASS_NOT_NODEPORT,
                                          NPG_PASS_FOREIGN_NETNS, NPG_PASS_NO_LISTENER,
                                          NPG_PASS_IGNORED_OWNER, NPG_PASS_OBSERVED, NPG_EXEMPT}));

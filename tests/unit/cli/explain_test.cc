@@ -30,9 +30,9 @@ using ::testing::StartsWith;
 
 constexpr core::PortKey kTcp = {33589, core::Protocol::kTcp};
 
-// The row that said no; 0 when none did. Checks that those before it say yes and that none
-// after it was asked.
-int RowThatSaidNo(const Walk& walk) {
+// The row whose answer is no; 0 if none is. Expects yes from the rows before it and no answer
+// from those after it.
+int RowOfNo(const Walk& walk) {
   EXPECT_THAT(walk.rows, SizeIs(8));
   int no = 0;
   for (const ExplainRow& row : walk.rows) {
@@ -57,7 +57,7 @@ Walk OnlyWalk(const GuardFacts& facts, const core::PortKey& key = kTcp) {
 
 TEST(ExplainTest, AnExemptedConnect) {
   const Walk walk = OnlyWalk(MakeFacts());
-  EXPECT_EQ(RowThatSaidNo(walk), 0);
+  EXPECT_EQ(RowOfNo(walk), 0);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
   EXPECT_TRUE(walk.effective);
   EXPECT_EQ(walk.sentence,
@@ -78,10 +78,10 @@ TEST(ExplainTest, NotANodePort) {
   GuardFacts facts = MakeFacts();
   facts.nodeports.clear();
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 3);
+  EXPECT_EQ(RowOfNo(walk), 3);
   EXPECT_EQ(walk.verdict, core::Verdict::kPassNotNodePort);
   EXPECT_THAT(walk.rows[4].fact, StartsWith("containerd[812] on 127.0.0.1 (uid 0, "))
-      << "not asked";
+      << "the row is not reached";
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a NodePort that the "
             "guard knows of.");
@@ -91,19 +91,19 @@ TEST(ExplainTest, AnotherNetworkNamespace) {
   GuardFacts facts = MakeFacts();
   facts.same_netns = false;
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 4);
+  EXPECT_EQ(RowOfNo(walk), 4);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 from here is left alone: the guard serves another "
             "network namespace.");
   facts.same_netns = std::nullopt;
-  EXPECT_EQ(RowThatSaidNo(OnlyWalk(facts)), 0) << "the kernel cannot say: taken for the same";
+  EXPECT_EQ(RowOfNo(OnlyWalk(facts)), 0) << "unknown counts as the same namespace";
 }
 
-TEST(ExplainTest, NobodyListens) {
+TEST(ExplainTest, NoListener) {
   GuardFacts facts = MakeFacts();
   facts.listeners.clear();
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 5);
+  EXPECT_EQ(RowOfNo(walk), 5);
   EXPECT_EQ(walk.rows[4].fact, "nobody");
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: no process of this node listens "
@@ -114,7 +114,7 @@ TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 5);
+  EXPECT_EQ(RowOfNo(walk), 5);
   EXPECT_EQ(walk.rows[4].fact, "nobody over loopback; only envoy[3] on 10.0.0.5");
 }
 
@@ -123,7 +123,7 @@ TEST(ExplainTest, AnIgnoredOwner) {
   facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
   Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 6);
+  EXPECT_EQ(RowOfNo(walk), 6);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: kube-proxy[77] listens there and "
             "is ignored.");
@@ -133,13 +133,13 @@ TEST(ExplainTest, ObserveMode) {
   GuardFacts facts = MakeFacts();
   facts.config.mode = abi::Mode::kObserve;
   const Walk walk = OnlyWalk(facts);
-  EXPECT_EQ(RowThatSaidNo(walk), 7);
+  EXPECT_EQ(RowOfNo(walk), 7);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is counted and left to default/web: containerd[812] "
             "listens there, but the mode is observe.");
 }
 
-TEST(ExplainTest, MarkFailuresAreToldInTheRow) {
+TEST(ExplainTest, TheRowOfTheMarkHasItsFailures) {
   GuardFacts facts = MakeFacts();
   EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, has not failed yet");
   facts.counters[abi::Counter::kMarkFailed] = 3;
@@ -157,7 +157,7 @@ TEST(ExplainTest, ABrokenGuardExemptsNothing) {
             "nodeport_guard is missing, so nothing is exempted.");
 }
 
-TEST(ExplainTest, TheProgramOfTheAddressFamilyMatters) {
+TEST(ExplainTest, TheProgramOfTheAddressFamilyDecides) {
   GuardFacts facts = MakeFacts();
   facts.links[1].link.cgroup_id = 0;  // npg_connect6
   EXPECT_TRUE(OnlyWalk(facts).effective);
@@ -191,7 +191,7 @@ TEST(ExplainTest, SocketsThatShareAnAddressShareAWalk) {
   EXPECT_THAT(WalkDecision(facts, kTcp), SizeIs(1));
 }
 
-TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
+TEST(ExplainTest, WithoutProtocolExplainsThoseOfNodePorts) {
   GuardFacts facts = MakeFacts();
   ExplainOptions options;
   options.port = 33589;
@@ -206,7 +206,7 @@ TEST(ExplainTest, WithoutProtocolThoseThatAreNodePorts) {
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(core::PortKey{80, core::Protocol::kTcp}));
 }
 
-TEST(ExplainTest, UdpHasRowsOfItsOwn) {
+TEST(ExplainTest, UdpHasItsOwnWalk) {
   GuardFacts facts = MakeFacts();
   AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile), core::Protocol::kUdp);
   facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
@@ -216,8 +216,8 @@ TEST(ExplainTest, UdpHasRowsOfItsOwn) {
               StartsWith("A UDP connect to 127.0.0.1:33589 is exempted: coredns[9]"));
 }
 
-// Which of the flags, and by which name, whoever decided.
-TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
+// The flag that decided, and the name that it matched.
+TEST(ExplainTest, NamesTheRuleOfThePolicyThatDecided) {
   GuardFacts facts = MakeFacts();
   const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
   EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
@@ -235,8 +235,8 @@ TEST(ExplainTest, SaysWhichRuleOfThePolicyDecided) {
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kExempt);
 }
 
-// The program goes by the entry, whatever the policy would say by now.
-TEST(ExplainTest, AnEntryThatThePolicyContradictsIsShown) {
+// The program uses the entry in the map, also if the policy has changed since.
+TEST(ExplainTest, ShowsAnEntryThatContradictsThePolicy) {
   GuardFacts facts = MakeFacts();
   Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
   const Walk walk = OnlyWalk(facts, kTcp);
@@ -257,13 +257,13 @@ TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
 TEST(ExplainTest, AnOwnAddressInScope) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
-  // Out of scope, nobody listens where the question is.
+  // With scope loopback, no listener receives a connect to 127.0.0.1.
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassNoListener);
   facts.config.scope = abi::Scope::kLocal;
   facts.own = {Address("10.0.0.5")};
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
-  // The programs ask about the address twice: first whether any but loopback is guarded.
+  // The programs check the address twice: first whether addresses other than loopback count.
   EXPECT_THAT(Numbers(walk), ElementsAre(2, 1, 3, 2, 4, 5, 6, 7, 8));
   EXPECT_EQ(walk.rows[0].fact,
             "10.0.0.5, which is not loopback; --scope local guards the node's addresses, too");
@@ -272,7 +272,7 @@ TEST(ExplainTest, AnOwnAddressInScope) {
   EXPECT_THAT(Numbers(OnlyWalk(facts, kTcp)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
 }
 
-// The order of npg_decide(), and behind it what it did not ask.
+// In the order of npg_decide(), then the rows that it did not reach.
 TEST(ExplainTest, RowsAreInTheOrderInWhichTheyAreAsked) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Numbers(OnlyWalk(facts)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
@@ -293,7 +293,7 @@ TEST(ExplainTest, QuestionsAreThoseOfTheTable) {
   }
 }
 
-TEST(ExplainTest, EndsInTheSentenceAndFits80Columns) {
+TEST(ExplainTest, EndsWithTheSentenceAndFits80Columns) {
   const GuardFacts facts = MakeFacts();
   ExplainOptions options;
   options.port = 33589;

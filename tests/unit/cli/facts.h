@@ -19,7 +19,7 @@
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 
-// Facts of a node that needs no kernel, for tests of what is said about them.
+// Facts of a node without a kernel, for tests of reports about them.
 namespace npg::cli {
 
 using inspect::GuardFacts;
@@ -74,7 +74,7 @@ inline void Classify(GuardFacts& facts, const core::Listener& listener, abi::Own
   facts.classified.emplace_back(abi::ListenerKey{listener.key, listener.address}, value);
 }
 
-// A source that works: 3 ports of 2 Services, connected for an hour.
+// A connected source: 3 ports of 2 Services, for an hour.
 inline abi::SourceState& AddSource(GuardFacts& facts, abi::Source source,
                                    const std::string& detail = "") {
   abi::SourceState state;

@@ -61,7 +61,7 @@ TEST_F(LoadAccessTest, TheServiceAccountOfThePod) {
   EXPECT_EQ(token, "of-the-pod");
 }
 
-TEST_F(LoadAccessTest, AKubeconfigWinsOverThePod) {
+TEST_F(LoadAccessTest, AKubeconfigOverridesTheServiceAccount) {
   SourceOptions options;
   options.kubeconfig = kubeconfig();
   NPG_ASSERT_OK_AND_ASSIGN(ClusterAccess access, LoadAccess(options, OfAPod, root()));
@@ -72,20 +72,20 @@ TEST_F(LoadAccessTest, AKubeconfigWinsOverThePod) {
   EXPECT_EQ(access.server, "https://d");
 }
 
-TEST_F(LoadAccessTest, ANamedServerWinsOverBoth) {
+TEST_F(LoadAccessTest, ANamedServerOverridesBoth) {
   SourceOptions options;
   options.kube_api_server = "https://192.0.2.1:6443";
   NPG_ASSERT_OK_AND_ASSIGN(ClusterAccess access, LoadAccess(options, OfAPod, root()));
   EXPECT_EQ(access.server, "https://192.0.2.1:6443");
   NPG_ASSERT_OK_AND_ASSIGN(access, LoadAccess(options, Nothing, root()));
-  EXPECT_EQ(access.server, "https://192.0.2.1:6443") << "the variables are not needed then";
+  EXPECT_EQ(access.server, "https://192.0.2.1:6443") << "this needs no variables";
   options.kubeconfig = kubeconfig();
   NPG_ASSERT_OK_AND_ASSIGN(access, LoadAccess(options, OfAPod, root()));
   EXPECT_EQ(access.server, "https://192.0.2.1:6443");
   EXPECT_EQ(access.token, "of-the-file");
 }
 
-TEST_F(LoadAccessTest, WithNeitherItSaysBothWays) {
+TEST_F(LoadAccessTest, WithoutCredentialsNamesBothWays) {
   const absl::Status status = LoadAccess({}, Nothing, root()).status();
   EXPECT_TRUE(IsUsageError(status)) << status;
   EXPECT_THAT(std::string(status.message()),

@@ -59,7 +59,7 @@ TEST(Cgroup2MountsTest, OfAHybridHost) {
               ElementsAre(Mount("/sys/fs/cgroup/unified")));
 }
 
-TEST(Cgroup2MountsTest, AlsoOfPartsButNotWhatOnlyLooksLikeIt) {
+TEST(Cgroup2MountsTest, IncludesPartsButNoOtherFileSystems) {
   EXPECT_THAT(ParseCgroup2Mounts("1 0 0:5 /kubepods/pod1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n"
                                  "1 0 0:5 /../.. /host rw - cgroup2 cgroup2 rw\n"
                                  "2 0 0:6 / /tmp/cgroup2 rw - tmpfs cgroup2 rw\n"
@@ -70,7 +70,7 @@ TEST(Cgroup2MountsTest, AlsoOfPartsButNotWhatOnlyLooksLikeIt) {
                           Mount("/mnt/with blank")));
 }
 
-TEST(IsBelowCgroupTest, AsTheReadersNamespaceHasThem) {
+TEST(IsBelowCgroupTest, ComparesPathsInTheReadersNamespace) {
   // The mount of the node in a pod, and the node's init, a service, the pod, another pod.
   EXPECT_TRUE(IsBelowCgroup("/../../../init.scope", "/../../.."));
   EXPECT_TRUE(IsBelowCgroup("/../../../system.slice/x.service", "/../../.."));
@@ -80,13 +80,13 @@ TEST(IsBelowCgroupTest, AsTheReadersNamespaceHasThem) {
   EXPECT_TRUE(IsBelowCgroup("/init.scope", "/"));
   EXPECT_TRUE(IsBelowCgroup("/", "/"));
   EXPECT_TRUE(IsBelowCgroup("/a/b", "/a"));
-  // A container's own, and a part of the node's.
+  // The cgroup of a container, and a part of the node.
   EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/"));
   EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/../.."));
   EXPECT_FALSE(IsBelowCgroup("/../../../init.scope", "/../../../system.slice"));
   EXPECT_FALSE(IsBelowCgroup("/", "/../../../system.slice"));
   EXPECT_FALSE(IsBelowCgroup("/ab", "/a"));
-  EXPECT_FALSE(IsBelowCgroup("", "/")) << "not known";
+  EXPECT_FALSE(IsBelowCgroup("", "/")) << "an unknown cgroup";
 }
 
 TEST_F(NodePathsTest, WithoutCgroup2TheNodeIsNotCapable) {
@@ -99,7 +99,7 @@ TEST_F(NodePathsTest, WithoutCgroup2TheNodeIsNotCapable) {
   }
 }
 
-TEST_F(NodePathsTest, ACgroupThatIsNoneIsWrongUsage) {
+TEST_F(NodePathsTest, AnInvalidCgroupIsAUsageError) {
   const std::string file = File("file", "");
   EXPECT_EQ(CheckCgroup(file), UsageError("--cgroup " + file + ": is not a folder"));
   EXPECT_EQ(CheckCgroup(folder_),
@@ -116,7 +116,7 @@ TEST_F(NodePathsTest, ResolveCgroupPrefersTheFlag) {
   EXPECT_EQ(ExitCode(ResolveCgroup(options, "/nowhere").status()), kExitNotCapable);
 }
 
-TEST_F(NodePathsTest, ABpffsThatIsNoneSaysHowToMountIt) {
+TEST_F(NodePathsTest, AnInvalidBpffsErrorNamesTheMountCommand) {
   const absl::Status other = CheckBpffs(folder_);
   EXPECT_EQ(ExitCode(other), kExitNotCapable);
   EXPECT_THAT(std::string(other.message()),

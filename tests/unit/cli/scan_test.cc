@@ -31,7 +31,7 @@ inspect::ScanFacts MakeScanFacts() {
   return facts;
 }
 
-TEST(ScanTest, NamesConflictsAndWhatToDo) {
+TEST(ScanTest, NamesConflictsAndARemedy) {
   const inspect::ScanFacts facts = MakeScanFacts();
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, SizeIs(1));
@@ -48,21 +48,21 @@ TEST(ScanTest, NamesConflictsAndWhatToDo) {
             "'nodeport-guard run' prevents that.\n");
 }
 
-TEST(ScanTest, WithoutConflictsSaysHowMuchWasLookedAt) {
+TEST(ScanTest, WithoutConflictsReportsHowMuchWasScanned) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates.clear();
   EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
             "No conflicts: 2 NodePorts (netfilter 2) and 11 listeners looked at.\n");
 }
 
-TEST(ScanTest, AGuardThatIsLoadedIsMentioned) {
+TEST(ScanTest, MentionsALoadedGuard) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.guarded = true;
   EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
               HasSubstr("A guard is loaded: see 'nodeport-guard status'.\n"));
 }
 
-TEST(ScanTest, ProcessesThatOnlyHoldPortsAreNoConflict) {
+TEST(ScanTest, IgnoredProcessesAreNoConflict) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates = {MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
@@ -73,7 +73,7 @@ TEST(ScanTest, ProcessesThatOnlyHoldPortsAreNoConflict) {
   EXPECT_THAT(inspect::MakeScanReport(facts, {}).conflicts, SizeIs(1));
 }
 
-TEST(ScanTest, OnlyTheNamedAreVictims) {
+TEST(ScanTest, OnlyNamedProcessesAreConflicts) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates.push_back(MakeListener("127.0.0.1", 30080, "agent", 7));
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {{}, {"containerd"}});
@@ -83,14 +83,14 @@ TEST(ScanTest, OnlyTheNamedAreVictims) {
   EXPECT_EQ(report.ignored[0].key.port, 30080);
 }
 
-// Somebody who is not known may be a victim.
+// An unknown owner may be one of the named processes.
 TEST(ScanTest, AnUnknownOwnerIsNotIgnored) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
   EXPECT_THAT(inspect::MakeScanReport(facts, {{}, {"containerd"}}).conflicts, SizeIs(1));
 }
 
-TEST(ScanTest, TellsWhatALoadedGuardHasCounted) {
+TEST(ScanTest, ReportsTheCountersOfALoadedGuard) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.guarded = true;
   facts.now = absl::FromUnixSeconds(kNow);
@@ -105,7 +105,7 @@ TEST(ScanTest, TellsWhatALoadedGuardHasCounted) {
   EXPECT_EQ(json["verdict"], "guarded");
 }
 
-TEST(ScanTest, SaysWhatItCouldNotSee) {
+TEST(ScanTest, ReportsWhatItCouldNotRead) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
   facts.candidates[0].uid = 1000;

@@ -60,7 +60,7 @@ TEST(StatusTest, NamesThePodOfAnOwner) {
   EXPECT_EQ(json["holders"].size(), 2U);
 }
 
-TEST(StatusTest, TellsThePolicyAndTheScope) {
+TEST(StatusTest, ReportsThePolicyAndTheScope) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
   EXPECT_THAT(Render(facts),
@@ -80,22 +80,22 @@ TEST(StatusTest, TellsThePolicyAndTheScope) {
   EXPECT_TRUE(json["ignore_process"].empty());
 }
 
-TEST(StatusTest, OwnAddressesInScopeHaveConflicts) {
+TEST(StatusTest, ReportsConflictsOnOwnAddressesInScope) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   facts.own = {Address("10.0.0.5")};
   EXPECT_EQ(inspect::MakeStatus(facts).conflicts.size(), 1U);
 }
 
-// An owner that no entry names is judged as the program judges it.
-TEST(StatusTest, WithoutAnEntryTheDefaultHolds) {
+// An owner without an entry gets the default verdict, as in the program.
+TEST(StatusTest, UsesTheDefaultVerdictWithoutAnEntry) {
   GuardFacts facts = MakeFacts();
   EXPECT_FALSE(inspect::MakeStatus(facts).conflicts[0].ignored);
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
   EXPECT_TRUE(inspect::MakeStatus(facts).conflicts[0].ignored);
 }
 
-TEST(StatusTest, TellsEachPartOfTheGuard) {
+TEST(StatusTest, ReportsEachPartOfTheGuard) {
   const std::string text = Render(MakeFacts());
   for (const char* part :
        {"  controller  running, pid 4711\n",
@@ -128,7 +128,7 @@ TEST(StatusTest, Fits80Columns) {
   }
 }
 
-TEST(StatusTest, WithoutConflictsSaysWhatWasLookedAt) {
+TEST(StatusTest, WithoutConflictsReportsWhatWasChecked) {
   GuardFacts facts = MakeFacts();
   facts.listeners.clear();
   EXPECT_THAT(Render(facts),
@@ -144,14 +144,14 @@ TEST(StatusTest, ListenersElsewhereAreNoConflict) {
   EXPECT_THAT(inspect::MakeStatus(facts).conflicts, IsEmpty());
 }
 
-TEST(StatusTest, AnIgnoredOwnerIsSaidToBeIgnored) {
+TEST(StatusTest, MarksAnIgnoredOwner) {
   GuardFacts facts = MakeFacts();
   facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
   Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
 }
 
-TEST(StatusTest, AnOwnerOutOfSightIsNamedByWhatTheKernelNoted) {
+TEST(StatusTest, NamesAnInvisibleOwnerFromTheMap) {
   GuardFacts facts = MakeFacts();
   facts.listeners[0].owner = {};
   Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 99);
@@ -181,7 +181,7 @@ TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
   EXPECT_THAT(Render(facts), HasSubstr("observe: "));
 }
 
-TEST(StatusTest, WhatIsBrokenIsSaidBeforeAnythingElse) {
+TEST(StatusTest, ProblemsComeFirst) {
   GuardFacts facts = MakeFacts();
   facts.controller = 0;
   facts.nft = dataplane::NftTableState{};
@@ -208,7 +208,7 @@ TEST(StatusTest, ATableThatCannotBeReadIsAProblem) {
               ElementsAre(HasSubstr("cannot be read: read nft table: Operation not permitted")));
 }
 
-TEST(StatusTest, AGuardOfAPartOfTheNodeIsSaidToBeThat) {
+TEST(StatusTest, ReportsAGuardOfAPartOfTheNode) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("only processes")));
   for (LinkFact& fact : facts.links) fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
@@ -222,7 +222,7 @@ TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {
               ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
 }
 
-TEST(StatusTest, AnotherNamespacesListenersAreNotTakenForTheGuards) {
+TEST(StatusTest, IgnoresListenersOfAnotherNamespace) {
   GuardFacts facts = MakeFacts();
   facts.same_netns = false;
   facts.nft = dataplane::NftTableState{};
@@ -239,7 +239,7 @@ TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
   EXPECT_THAT(Render(facts), HasSubstr("\\x1b[2Jx[812]"));
 }
 
-TEST(StatusTest, TellsHowTheSourcesDo) {
+TEST(StatusTest, ReportsTheStateOfTheSources) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("\nSources")));  // pins of an older build
   abi::SourceState& api =
@@ -268,7 +268,7 @@ TEST(StatusTest, TellsHowTheSourcesDo) {
   EXPECT_THAT(Render(facts), Not(HasSubstr("Note:")));
 }
 
-TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
+TEST(StatusTest, ADisconnectedSourceIsNoProblemOfTheGuard) {
   GuardFacts facts = MakeFacts();
   abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes);
   api.connected = false;
@@ -284,7 +284,7 @@ TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["healthy"], true);
 }
 
-TEST(StatusTest, ASourceThatHasNotSpokenYet) {
+TEST(StatusTest, ASourceWithoutAReadingYet) {
   GuardFacts facts = MakeFacts();
   abi::SourceState state;
   state.since = absl::FromUnixSeconds(kNow - 3);
@@ -295,7 +295,7 @@ TEST(StatusTest, ASourceThatHasNotSpokenYet) {
                                        "              0 ports\n"));
 }
 
-TEST(StatusTest, WithoutAControllerTheSourcesAreAsTheyWere) {
+TEST(StatusTest, WithoutAControllerReportsTheLastStateOfTheSources) {
   GuardFacts facts = MakeFacts();
   facts.controller = 0;
   AddSource(facts, abi::Source::kNetfilter);
@@ -353,7 +353,7 @@ TEST(StatusTest, JsonOfTheSources) {
   EXPECT_EQ(sources[1]["resource_version"], nullptr);
 }
 
-TEST(StatusTest, SaysWhatKubeProxysNftablesModeHijacks) {
+TEST(StatusTest, ReportsWhatKubeProxysNftablesModeHijacks) {
   GuardFacts facts = MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("nftables mode")));
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"], nullptr);
@@ -372,7 +372,7 @@ TEST(StatusTest, SaysWhatKubeProxysNftablesModeHijacks) {
   json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"];
   EXPECT_EQ(json["node_addresses_guarded"], true);
 
-  // Not the rules of the guard's namespace.
+  // These are not the rules of the guard's namespace.
   facts.same_netns = false;
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"], nullptr);
 }
@@ -423,7 +423,7 @@ TEST(StatusTest, JsonHasTheSame) {
   EXPECT_EQ(json["maps"]["nodeports"]["max_entries"], abi::kMaxNodePorts);
 }
 
-TEST(StatusTest, JsonSaysHowFullTheMapsAre) {
+TEST(StatusTest, JsonHasTheSizesOfTheMaps) {
   GuardFacts facts = MakeFacts();
   Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 812);
   facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};

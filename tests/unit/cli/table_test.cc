@@ -44,7 +44,7 @@ TEST(TableTest, HasNoTitleLineWithoutTitles) {
   EXPECT_THAT(Lines(table.Render({}, "  ")), ElementsAre("  mode  enforce"));
 }
 
-TEST(TableTest, BreaksTheColumnThatMayBeBrokenToFit) {
+TEST(TableTest, WrapsTheBreakableColumnToFit) {
   Table table({{"A"}, {"FACT", false, true}, {"B"}});
   table.AddRow({"1", "a fact that is told in many words", "yes"});
   table.AddRow({"2", "short", "no"});
@@ -56,7 +56,7 @@ TEST(TableTest, BreaksTheColumnThatMayBeBrokenToFit) {
   for (const std::string& line : lines) EXPECT_LE(line.size(), style.width);
 }
 
-TEST(TableTest, NeverCutsWhatCannotBeBroken) {
+TEST(TableTest, NeverCutsOtherColumns) {
   Table table({{"SERVICE"}, {"OWNER"}});
   const std::string service(127, 's');
   table.AddRow({service, "containerd[812]"});

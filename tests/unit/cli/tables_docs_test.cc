@@ -17,8 +17,8 @@
 #include "core/decision_rows.h"
 #include "testing/testdata.h"
 
-// That the documents name what stands in the tables of abi/, and nothing else: whoever adds
-// a row sees here what is to be documented.
+// The documents name exactly the rows of the tables of abi/. A new row fails here until it
+// is documented.
 namespace npg::cli::tables_docs_test {
 namespace {
 
@@ -44,7 +44,7 @@ Names NamesOf(abi::Counted counted) {
 
 Json Schema() { return Json::parse(testing::ReadSource("docs/status.schema.json")); }
 
-// The members of an object that a schema describes, each of which is required.
+// The members of an object in a schema; expects that each is required.
 Names Members(const Json& schema) {
   Names members;
   for (const auto& [name, member] : schema["properties"].items()) members.push_back(name);

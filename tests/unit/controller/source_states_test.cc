@@ -29,7 +29,7 @@ abi::SourceState HeardAt(absl::Time time) {
   return state;
 }
 
-TEST_F(SourceStatesTest, AreWrittenWhenTheMapWouldHoldSomethingElse) {
+TEST_F(SourceStatesTest, AreWrittenWhenTheyDifferFromTheMap) {
   const absl::Time second = absl::FromUnixSeconds(100);
   EXPECT_TRUE(states_.Write(abi::Source::kFile, HeardAt(second)).ok());
   EXPECT_TRUE(states_.Write(abi::Source::kFile, HeardAt(second)).ok());

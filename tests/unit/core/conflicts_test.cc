@@ -63,7 +63,7 @@ TEST(FindConflicts, NothingWithoutPortsOrListeners) {
   EXPECT_THAT(Conflicts({}, {Listening(30080, Protocol::kTcp, "::ffff:127.0.0.1")}), IsEmpty());
 }
 
-TEST(FindConflicts, SaysWhoseListenerAndWhichService) {
+TEST(FindConflicts, NamesTheListenerAndTheService) {
   EXPECT_THAT(Texts(Conflicts(
                   Ports(), {Listening(30080, Protocol::kTcp, "::ffff:127.0.0.1", "containerd")})),
               ElementsAre("30080/tcp 127.0.0.1 containerd shop/web 1"));
@@ -75,7 +75,7 @@ TEST(FindConflicts, OnlyTheSamePortAndProtocol) {
               IsEmpty());
 }
 
-TEST(FindConflicts, OnlyWhatLoopbackReaches) {
+TEST(FindConflicts, OnlyListenersThatLoopbackReaches) {
   EXPECT_THAT(Conflicts(Ports(), {Listening(30080, Protocol::kTcp, "::ffff:10.0.0.1"),
                                   Listening(30080, Protocol::kTcp, "2001:db8::1")}),
               IsEmpty());
@@ -96,14 +96,14 @@ TEST(FindConflicts, OnePerListenerSortedByPortProtocolAddress) {
                           "30080/tcp 127.0.0.5 e shop/web 1"));
 }
 
-// A SO_REUSEPORT group: sockets of one address, in the order they were given.
+// A SO_REUSEPORT group: sockets with one address, in input order.
 TEST(FindConflicts, KeepsEveryMemberOfAGroup) {
   EXPECT_THAT(Texts(Conflicts(Ports(), {Listening(30080, Protocol::kTcp, "::1", "first"),
                                         Listening(30080, Protocol::kTcp, "::1", "second")})),
               ElementsAre("30080/tcp [::1] first shop/web 1", "30080/tcp [::1] second shop/web 1"));
 }
 
-TEST(FindConflicts, OwnAddressesOnlyWhenTheyAreInScope) {
+TEST(FindConflicts, OwnAddressesOnlyInScopeLocal) {
   const Listener listener = Listening(30080, Protocol::kTcp, "::ffff:10.0.0.1", "agent");
   EXPECT_THAT(
       Conflicts(Ports(), {listener}, {Listening(1, Protocol::kTcp, "::ffff:10.0.0.2").address}),
@@ -112,7 +112,7 @@ TEST(FindConflicts, OwnAddressesOnlyWhenTheyAreInScope) {
               ElementsAre("30080/tcp 10.0.0.1 agent shop/web 1"));
 }
 
-TEST(FindConflicts, SaysWhoIsNoVictim) {
+TEST(FindConflicts, MarksIgnoredOwners) {
   const std::vector<Conflict> conflicts = FindConflicts(
       Ports(),
       {Listening(30080, Protocol::kTcp, "::", "kube-proxy"),
@@ -123,7 +123,7 @@ TEST(FindConflicts, SaysWhoIsNoVictim) {
   EXPECT_FALSE(conflicts[1].ignored);
 }
 
-TEST(FindConflicts, TellsHowThePortFared) {
+TEST(FindConflicts, IncludesTheCountersOfThePort) {
   const absl::Time since = absl::FromUnixSeconds(1000);
   PortHistories histories;
   histories[{30080, Protocol::kTcp}] = {since, 42, 7, since + absl::Hours(1)};

@@ -32,7 +32,7 @@ Listener Bound(const std::string& address, const std::string& comm = "coredns",
   return listener;
 }
 
-// "127.0.0.0/8:33589" for a whole range; what is bound by "holder" is ignored.
+// "127.0.0.0/8:33589" stands for a whole range; sockets of "holder" are ignored.
 std::vector<std::string> Targets(const std::vector<Listener>& listeners,
                                  const std::vector<std::string>& own = {}) {
   AddressSet addresses;
@@ -64,7 +64,7 @@ TEST(DatagramTargetsTest, AWildcardIsAllOfLoopback) {
   EXPECT_THAT(Targets({v6only}), ElementsAre("[::1]:33589"));
 }
 
-TEST(DatagramTargetsTest, OwnAddressesWhereTheyAreInScope) {
+TEST(DatagramTargetsTest, OwnAddressesOnlyInScopeLocal) {
   EXPECT_THAT(Targets({Bound("::ffff:10.0.0.5")}), IsEmpty());
   const std::vector<std::string> own = {"::ffff:10.0.0.5", "2001:db8::5"};
   EXPECT_THAT(Targets({Bound("::ffff:10.0.0.5")}, own), ElementsAre("10.0.0.5:33589"));
@@ -84,13 +84,13 @@ TEST(DatagramTargetsTest, OnlyUdpOnNodePortsThatLoopbackReaches) {
       IsEmpty());
 }
 
-TEST(DatagramTargetsTest, WhoIsIgnoredIsNoTarget) {
+TEST(DatagramTargetsTest, SocketsOfIgnoredOwnersAreNoTargets) {
   EXPECT_THAT(Targets({Bound("::", "holder"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
   EXPECT_THAT(Targets({Bound("::", "holder"), Bound("::ffff:127.0.0.1")}),
               ElementsAre("127.0.0.1:33589"));
 }
 
-// A datagram to 127.0.0.1 would reach the holder: the range cannot be exempt.
+// A datagram to 127.0.0.1 would reach the ignored socket, so the range is not exempt.
 TEST(DatagramTargetsTest, AnIgnoredAddressBelowAWildcard) {
   EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
   EXPECT_THAT(Targets({Bound("::"), Bound("::ffff:127.0.0.1", "holder")}),

@@ -15,8 +15,8 @@
 #include "guard_abi.h"
 #include "guard_decide.h"
 
-// What guard_decide.h asks its environment for. Facts are set by the test; calls
-// are written down in their order.
+// The environment of guard_decide.h. The test sets the facts; the environment records
+// the calls in their order.
 struct npg_env {
   bool guards_local = false;
   bool nodeport = true;
@@ -27,11 +27,11 @@ struct npg_env {
   bool enforce = true;
   bool mark = true;
 
-  npg_listener_key live{};            // what the lookup of the listener finds
+  npg_listener_key live{};            // found by the lookup of the listener
   std::vector<std::string> calls;     // "nodeport", "guarded_netns", ...
-  std::vector<bool> facts;            // what each of the calls was answered
-  std::vector<npg_port_key> keys;     // what nodeport and listener were asked about
-  npg_listener_key asked_owner_of{};  // what ignored was asked about
+  std::vector<bool> facts;            // the answer to each of the calls
+  std::vector<npg_port_key> keys;     // the arguments of nodeport and listener
+  npg_listener_key asked_owner_of{};  // the argument of ignored
 };
 
 static bool Note(npg_env* env, const char* name, bool fact) {
@@ -84,8 +84,8 @@ inline void PrintTo(const Answer& answer, std::ostream* out) {
   *out << RowOf(answer.question).question << (answer.yes ? " yes" : " no");
 }
 
-// The calls that npg_decide() made, as the questions of a decision. Rows that it answers by
-// what it is called with are added: loopback before all, the protocol before the NodePort.
+// The calls that npg_decide() made, as the questions of a decision. Adds the rows that it
+// answers from its arguments: loopback before all others, the protocol before the NodePort.
 inline std::vector<Answer> AnswersOf(const npg_env& env, npg_destination destination,
                                      npg_verdict verdict) {
   const std::vector<std::pair<std::string, Question>> questions = {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The decision of bpf/guard_decide.h, compiled for the host: every row and
-// every boundary of the table, and that a row asks for no fact it does not need.
+// The decision of bpf/guard_decide.h, compiled for the host: every row and every boundary
+// of the table. A row asks for no fact that it does not need.
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -73,9 +73,9 @@ std::string Text(const Words& address) {
 
 struct DestinationCase {
   const char* address;
-  const char* source;  // what the socket is bound to
+  const char* source;  // the address that the socket is bound to
   Where where;
-  const char* becomes;  // what the kernel will connect to
+  const char* becomes;  // the address that the kernel will connect to
 };
 
 TEST(Destination4, EveryBoundary) {
@@ -96,7 +96,7 @@ TEST(Destination4, EveryBoundary) {
       // A source changes nothing unless the destination is the wildcard.
       {"127.0.0.1", "127.0.0.5", kV4, "127.0.0.1"},
       {"127.0.0.1", "10.0.0.1", kV4, "127.0.0.1"},
-      // The wildcard is the socket's own address, 127.0.0.1 when it has none.
+      // The wildcard stands for the address of the socket, or 127.0.0.1 if it has none.
       {"0.0.0.0", "0.0.0.0", kV4, "127.0.0.1"},
       {"0.0.0.0", "127.0.0.1", kV4, "127.0.0.1"},
       {"0.0.0.0", "127.0.0.5", kV4, "127.0.0.5"},
@@ -156,7 +156,7 @@ TEST(Destination6, EveryBoundary) {
       {"::ffff:0.0.0.0", "::ffff:0.0.0.0", kV4, "::ffff:127.0.0.1"},
       {"::ffff:0.0.0.0", "::ffff:127.0.0.5", kV4, "::ffff:127.0.0.5"},
       {"::ffff:0.0.0.0", "::ffff:10.0.0.1", kElsewhere, "::ffff:10.0.0.1"},
-      // (The kernel refuses this one; what matters is that ::1 is not read as 0.0.0.1.)
+      // (The kernel refuses this one, but ::1 must not be read as 0.0.0.1.)
       {"::ffff:0.0.0.0", "::1", kV4, "::ffff:127.0.0.1"},
       // The IPv6 wildcard is ::1, but 127.0.0.1 from any v4-mapped source.
       {"::", "::", kV6, "::1"},
@@ -169,7 +169,7 @@ TEST(Destination6, EveryBoundary) {
       {"::", "::ffff:127.0.0.1", kV4, "::ffff:127.0.0.1"},
       {"::", "::ffff:127.0.0.5", kV4, "::ffff:127.0.0.1"},
       {"::", "::ffff:10.0.0.1", kV4, "::ffff:127.0.0.1"},
-      // A named destination stays what it is, whatever the source.
+      // The source does not change any other destination.
       {"::1", "::ffff:127.0.0.1", kV6, "::1"},
       {"::2", "::ffff:127.0.0.1", kElsewhere, "::2"},
   };
@@ -197,7 +197,7 @@ TEST(Destination6, OneWrongBitIsElsewhere) {
     EXPECT_EQ(WhereOf(npg_destination6(v6.data(), none.data())), bit == 127 ? kV6 : kElsewhere)
         << Text(v6);
     Words v4 = flipped(V6("::ffff:127.0.0.1"), bit);
-    // 96 bits of prefix, 8 of the network; what follows is the host.
+    // 96 bits of prefix, 8 of the network; the rest is the host.
     EXPECT_EQ(WhereOf(npg_destination6(v4.data(), none.data())), bit < 104 ? kElsewhere : kV4)
         << Text(v4);
   }
@@ -220,8 +220,8 @@ TEST(Protocol, OnlyTcpUdpAndMptcp) {
 // --- The rows, in their order ---
 
 struct Row {
-  const char* call;       // the fact it asks for
-  bool npg_env::*holds;   // true: on to the next row
+  const char* call;       // the fact that it asks for
+  bool npg_env::*holds;   // true: continue with the next row
   npg_verdict otherwise;  // the verdict when it does not hold
 };
 
@@ -256,8 +256,8 @@ TEST(Decide, DestinationElsewhereAsksOnlyWhatIsInScope) {
   }
 }
 
-// With the node's own addresses in scope, a connect to elsewhere asks one
-// question more, and whether the address is its own after that of the port.
+// With the node's own addresses in scope, a connect to another address than loopback asks
+// whether local addresses count and, after the port, whether the address is local.
 TEST(Decide, DestinationElsewhereWithLocalScope) {
   for (const npg_destination destination : {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6}) {
     npg_env env;
@@ -281,7 +281,7 @@ TEST(Decide, DestinationElsewhereWithLocalScope) {
   }
 }
 
-// Loopback is in scope whatever else is, and no address has to be looked up for it.
+// Loopback is always in scope, so its address needs no lookup.
 TEST(Decide, LoopbackAsksNoMoreWithLocalScope) {
   for (const npg_destination destination : {NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
     npg_env env;
@@ -303,7 +303,7 @@ TEST(Decide, OtherProtocolAsksNothing) {
   }
 }
 
-TEST(Decide, EachRowSettlesWhatItShould) {
+TEST(Decide, EachRowGivesItsVerdict) {
   for (size_t failing = 0; failing < kRows.size(); ++failing) {
     const Row& row = kRows.at(failing);
     npg_env env;
@@ -314,10 +314,9 @@ TEST(Decide, EachRowSettlesWhatItShould) {
   }
 }
 
-// Everything at once: all 64 combinations of facts, for every kind of
-// destination and protocol. The first row that does not hold settles it, and
-// no fact behind it is asked for.
-TEST(Decide, FirstRowThatFailsSettlesIt) {
+// All 64 combinations of facts, for every kind of destination and protocol. The first row
+// that does not hold gives the verdict, and no fact after it is asked for.
+TEST(Decide, FirstRowThatFailsGivesTheVerdict) {
   for (const npg_destination destination :
        {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6, NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
     for (const uint32_t protocol :
@@ -349,7 +348,7 @@ TEST(Decide, FirstRowThatFailsSettlesIt) {
   }
 }
 
-// --- What is asked about ---
+// --- Arguments of the questions ---
 
 TEST(Decide, AsksAboutThePortInHostOrderAndTheProtocolItIsAllocatedFor) {
   for (const uint16_t port : std::vector<uint16_t>{0, 1, 255, 256, 0x1234, 33589, 65534, 65535}) {
@@ -357,7 +356,7 @@ TEST(Decide, AsksAboutThePortInHostOrderAndTheProtocolItIsAllocatedFor) {
              {IPPROTO_TCP, IPPROTO_TCP}, {IPPROTO_UDP, IPPROTO_UDP}, {262, IPPROTO_TCP}}) {
       SCOPED_TRACE(absl::StrCat(port, "/", protocol));
       npg_env env;
-      // A hash map compares every byte, so none may be left over.
+      // A hash map compares every byte, so all of them must be set.
       npg_port_key key;
       npg_listener_key listener;
       std::memset(&key, 0xff, sizeof(key));
@@ -365,7 +364,7 @@ TEST(Decide, AsksAboutThePortInHostOrderAndTheProtocolItIsAllocatedFor) {
       EXPECT_EQ(npg_decide(&env, protocol, NPG_DST_LOOPBACK4, port, &key, &listener), NPG_EXEMPT);
       const npg_port_key want = {.port = port, .protocol = allocated, .reserved = 0};
       EXPECT_TRUE(key == want);
-      ASSERT_EQ(env.keys.size(), 2U);  // the NodePort's, then the listener's
+      ASSERT_EQ(env.keys.size(), 2U);  // that of the NodePort, then that of the listener
       EXPECT_TRUE(env.keys[0] == want);
       EXPECT_TRUE(env.keys[1] == want);
     }

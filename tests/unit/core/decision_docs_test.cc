@@ -19,7 +19,7 @@
 #include "core/decision_rows.h"
 #include "testing/testdata.h"
 
-// That the documents have the rows of the decision as the code has them.
+// The documents have the same rows of the decision as the code.
 namespace npg::core::decision_docs_test {
 namespace {
 
@@ -27,9 +27,9 @@ using ::testing::ElementsAreArray;
 
 // A row as a document has it.
 struct DocumentedRow {
-  std::string number;  // "" for the last one, of what is exempted
+  std::string number;  // "" for the last row, exempted
   std::string question;
-  std::string detail;  // of the README only
+  std::string detail;  // in the README only
   std::string counter;
 
   bool operator==(const DocumentedRow& other) const = default;
@@ -135,7 +135,7 @@ TEST(DecisionDocsTest, TheArchitectureHasTheRowsOfTheCode) {
               ElementsAreArray(WantedOfArchitecture()));
 }
 
-// Changes each row of a document, in each way, and expects that the comparison sees it.
+// Changes each row of a document in each way, and expects the comparison to fail.
 void ExpectEveryChangeIsSeen(
     const std::string& document,
     const std::function<std::vector<DocumentedRow>(const std::string&)>& read,
@@ -168,14 +168,14 @@ void ExpectEveryChangeIsSeen(
   }
 }
 
-TEST(DecisionDocsTest, AChangeOfTheReadmeIsSeen) {
+TEST(DecisionDocsTest, DetectsAChangeOfTheReadme) {
   ExpectEveryChangeIsSeen(
       testing::ReadSource("README.md"), RowsOfReadme,
       [](const DecisionRow& row) { return absl::StrCat("| ", row.number, " | ", row.question); },
       /*details=*/true);
 }
 
-TEST(DecisionDocsTest, AChangeOfTheArchitectureIsSeen) {
+TEST(DecisionDocsTest, DetectsAChangeOfTheArchitecture) {
   ExpectEveryChangeIsSeen(
       testing::ReadSource("docs/architecture.md"), RowsOfArchitecture,
       [](const DecisionRow& row) { return absl::StrCat(row.number, ". **", row.question, "**"); },

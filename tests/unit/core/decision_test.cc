@@ -23,7 +23,7 @@
 #include "guard_decide.h"
 #include "unit/core/decide_env.h"
 
-// That the recorded decision is npg_decide()'s, and what is in the table of its rows.
+// The recorded decision equals that of npg_decide(), and the table of its rows is complete.
 namespace npg::core::decision_test {
 namespace {
 
@@ -45,9 +45,9 @@ ConnectFacts AllYes() {
   return facts;
 }
 
-// All combinations of facts, destinations and protocols, beside a call of npg_decide() in an
-// environment that this program does not share with the product.
-TEST(DecisionTest, IsTheOneOfTheHeader) {
+// Compares all combinations of facts, destinations and protocols with a call of
+// npg_decide() in an environment that the product does not use.
+TEST(DecisionTest, EqualsNpgDecide) {
   const std::vector<std::pair<std::array<uint8_t, 16>, npg_destination>> destinations = {
       {kLoopback4, NPG_DST_LOOPBACK4},
       {kLoopback6, NPG_DST_LOOPBACK6},
@@ -77,7 +77,7 @@ TEST(DecisionTest, IsTheOneOfTheHeader) {
         const Decision decision = Decide(facts);
         EXPECT_EQ(static_cast<npg_verdict>(decision.verdict), want);
         EXPECT_EQ(decision.answers, AnswersOf(env, destination, want));
-        // The last answer is the one that settled it.
+        // The last answer gave the verdict.
         for (size_t i = 0; i < decision.answers.size(); ++i) {
           const bool last = i + 1 == decision.answers.size();
           EXPECT_EQ(decision.answers[i].yes, !last || want == NPG_EXEMPT);
@@ -100,7 +100,7 @@ TEST(DecisionTest, AsksAboutLoopbackInThisOrder) {
                           Answer{Question::kMode, true}, Answer{Question::kMark, true}));
 }
 
-// Row 2 takes two questions, and what is cheaper comes in between.
+// Row 2 takes two questions, with the cheaper row 3 in between.
 TEST(DecisionTest, AsksAboutAnOwnAddressInThisOrder) {
   ConnectFacts facts = AllYes();
   facts.destination = kElsewhere4;
@@ -113,7 +113,7 @@ TEST(DecisionTest, AsksAboutAnOwnAddressInThisOrder) {
                           Answer{Question::kNodePort, true}, Answer{Question::kOwnAddress, false}));
 }
 
-// Row 1 has no question of its own in the header: this is where it comes.
+// Row 1 is not a call in the header, so the recorder inserts it here.
 TEST(DecisionTest, AsksForTheProtocolAfterTheDestination) {
   ConnectFacts facts = AllYes();
   facts.protocol = IPPROTO_SCTP;
@@ -135,7 +135,7 @@ TEST(DecisionRowsTest, AreNumberedAndFitTheirColumn) {
   EXPECT_EQ(RowOf(Question::kOwnAddress).number, 2);
 }
 
-// Metrics, JSON and `bpftool map dump` have the counters by these names.
+// Metrics, JSON and `bpftool map dump` use these names of the counters.
 TEST(DecisionRowsTest, CountersAreThoseOfThePrograms) {
   const std::vector<std::pair<Verdict, abi::Counter>> counters = {
       {Verdict::kPassForeignNetns, abi::Counter::kForeignNetns},
@@ -153,7 +153,7 @@ TEST(DecisionRowsTest, CountersAreThoseOfThePrograms) {
   EXPECT_EQ(kExemptCounter, abi::Name(abi::Counter::kExempted));
 }
 
-TEST(DecisionRowsTest, EveryVerdictHasANameOfItsOwn) {
+TEST(DecisionRowsTest, EveryVerdictHasItsOwnName) {
   std::set<std::string> names;
   for (int i = NPG_PASS_PROTOCOL; i <= NPG_EXEMPT; ++i) {
     const auto& [name, meaning] = TextOf(static_cast<Verdict>(i));

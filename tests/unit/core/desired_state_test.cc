@@ -54,18 +54,18 @@ TEST(DesiredState, UnionOfTheSources) {
                   Pair(kWeb, PortEntry{NPG_SOURCE_KUBERNETES | NPG_SOURCE_NETFILTER, "shop/web"})));
 }
 
-TEST(DesiredState, TheLowestSourceThatNamesAServiceWins) {
+TEST(DesiredState, TheServiceOfTheLowestSourceWins) {
   DesiredState state;
   state.Set(NPG_SOURCE_FILE, {{kWeb, "from/file"}});
   state.Set(NPG_SOURCE_NETFILTER, {{kWeb, "from/netfilter"}});
   EXPECT_EQ(state.Entries().at(kWeb).service, "from/netfilter");
-  state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, ""}});  // has the port, not the name
+  state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, ""}});  // names the port, but no Service
   EXPECT_EQ(state.Entries().at(kWeb), (PortEntry{kAll, "from/netfilter"}));
   state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, "from/kubernetes"}});
   EXPECT_EQ(state.Entries().at(kWeb), (PortEntry{kAll, "from/kubernetes"}));
 }
 
-TEST(DesiredState, ASnapshotReplacesTheSourcesLastOne) {
+TEST(DesiredState, ASnapshotReplacesTheLastOneOfItsSource) {
   DesiredState state;
   state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}});
   state.Set(NPG_SOURCE_NETFILTER, {{kDns, ""}});
@@ -84,7 +84,7 @@ TEST(DesiredState, APortFreedByOneSourceStaysWhileAnotherHasIt) {
   EXPECT_THAT(state.Entries(), ElementsAre(Pair(kWeb, PortEntry{NPG_SOURCE_NETFILTER, ""})));
 }
 
-TEST(Adopt, KeepsWhatAnEarlierRunKnewUntilTheSourceSpeaks) {
+TEST(Adopt, KeepsEntriesOfAnEarlierRunUntilTheSourceReports) {
   DesiredState state;
   const PortEntries before = {{kWeb, {NPG_SOURCE_KUBERNETES, "shop/web"}},
                               {kDns, {NPG_SOURCE_NETFILTER, ""}}};
@@ -105,7 +105,7 @@ TEST(Adopt, DropsSourcesThatThisRunDoesNotHave) {
               ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_NETFILTER, "kube-system/dns"})));
 }
 
-TEST(Adopt, AnEntryOfSeveralSourcesGoesWhenTheLastOfThemSaysSo) {
+TEST(Adopt, RemovesAnEntryWhenTheLastOfItsSourcesDropsIt) {
   DesiredState state;
   state.Adopt({{kWeb, {kAll, "shop/web"}}}, kAll);
   state.Set(NPG_SOURCE_KUBERNETES, {});
@@ -115,7 +115,7 @@ TEST(Adopt, AnEntryOfSeveralSourcesGoesWhenTheLastOfThemSaysSo) {
   EXPECT_THAT(state.Entries(), IsEmpty());
 }
 
-TEST(Adopt, BitsThisBuildDoesNotKnowAreDropped) {
+TEST(Adopt, DropsUnknownSourceBits) {
   DesiredState state;
   state.Adopt({{kWeb, {0x80000000, "a/b"}}, {kDns, {0, "c/d"}}}, kAll);
   EXPECT_THAT(state.Entries(), IsEmpty());
@@ -125,7 +125,7 @@ TEST(Adopt, BitsThisBuildDoesNotKnowAreDropped) {
   EXPECT_EQ(highest.Entries().at(kWeb).sources, 0x80000000);
 }
 
-TEST(Pending, NothingAtFirstAndAfterANoChange) {
+TEST(Pending, IsEmptyAtFirstAndWithoutAChange) {
   DesiredState state;
   EXPECT_TRUE(state.Pending().empty());
   state.Set(NPG_SOURCE_FILE, {});
@@ -148,7 +148,7 @@ TEST(Pending, NewChangedAndGone) {
   EXPECT_THAT(difference.remove, ElementsAre(kDns));
 }
 
-TEST(Pending, AChangeOfSourcesAloneIsAChange) {
+TEST(Pending, ContainsAPortWhoseSourcesChanged) {
   DesiredState state;
   state.Set(NPG_SOURCE_NETFILTER, {{kWeb, "a/b"}});
   state.MarkApplied();
@@ -157,7 +157,7 @@ TEST(Pending, AChangeOfSourcesAloneIsAChange) {
               ElementsAre(Pair(kWeb, PortEntry{NPG_SOURCE_NETFILTER | NPG_SOURCE_FILE, "a/b"})));
 }
 
-TEST(Pending, ANameThatDoesNotWinIsNoChange) {
+TEST(Pending, OmitsAServiceNameThatDoesNotWin) {
   DesiredState state;
   state.Set(NPG_SOURCE_KUBERNETES, {{kWeb, "shop/web"}});
   state.Set(NPG_SOURCE_FILE, {{kWeb, "old/name"}});
@@ -176,13 +176,13 @@ TEST(Pending, StaysUntilItIsApplied) {
   EXPECT_EQ(state.Pending().put.size(), 2U);
   state.Set(NPG_SOURCE_FILE, {{kDns, ""}});
   EXPECT_THAT(state.Pending().put, ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_FILE, ""})));
-  // It may have come into the map before the write failed.
+  // The failed write may have added it to the map.
   EXPECT_THAT(state.Pending().remove, ElementsAre(kWeb));
   state.MarkApplied();
   EXPECT_TRUE(state.Pending().empty());
 }
 
-TEST(Pending, WhatIsInTheMapAlreadyIsNotWrittenAgain) {
+TEST(Pending, OmitsEntriesThatAreInTheMap) {
   DesiredState state;
   state.Adopt({{kWeb, {NPG_SOURCE_FILE, "shop/web"}}}, kAll);
   EXPECT_TRUE(state.Pending().empty());
@@ -190,7 +190,7 @@ TEST(Pending, WhatIsInTheMapAlreadyIsNotWrittenAgain) {
   EXPECT_TRUE(state.Pending().empty());
 }
 
-TEST(Pending, OfAnEarlierRunOnlyWhatNobodyWantsAnyMore) {
+TEST(Pending, OfAnEarlierRunOnlyEntriesOfUnusedSources) {
   DesiredState state;
   state.Adopt({{kWeb, {NPG_SOURCE_KUBERNETES, "shop/web"}},
                {kDnsTcp, {NPG_SOURCE_NETFILTER, ""}},
@@ -201,7 +201,7 @@ TEST(Pending, OfAnEarlierRunOnlyWhatNobodyWantsAnyMore) {
   EXPECT_THAT(state.Pending().remove, ElementsAre(kWeb));
 }
 
-// An equal name in a text of its own: the newer is kept, or both would live.
+// Of two equal names the newer text is kept, so that the older one can be freed.
 TEST(DesiredState, KeepsOneTextOfAName) {
   DesiredState state;
   state.Adopt({{kWeb, {NPG_SOURCE_FILE, "shop/web"}}}, kAll);
@@ -214,7 +214,7 @@ TEST(DesiredState, KeepsOneTextOfAName) {
 
 class RandomHistory : public ::testing::TestWithParam<uint32_t> {
  protected:
-  // Few ports, so that sources meet on them often.
+  // Few ports, so that sources often name the same.
   PortSnapshot Snapshot() {
     PortSnapshot snapshot;
     const size_t size = Below(8);
@@ -235,7 +235,7 @@ class RandomHistory : public ::testing::TestWithParam<uint32_t> {
   std::mt19937 random_{GetParam()};
 };
 
-// What the sources said last, joined the obvious way: port by port.
+// The last snapshots of the sources, joined in the simplest way: port by port.
 PortEntries Union(const std::map<uint32_t, PortSnapshot>& last) {
   PortEntries entries;
   for (uint32_t port = 30000; port < 30006; ++port) {
@@ -270,8 +270,8 @@ TEST_P(RandomHistory, EntriesAreTheUnionOfTheLastSnapshots) {
   }
 }
 
-// Whoever missed all but the last snapshot of each source, or got some twice,
-// ends where everybody ends.
+// The end state depends on the last snapshot of each source only, not on missed or
+// repeated ones.
 TEST_P(RandomHistory, MissedAndRepeatedSnapshotsDoNotMatter) {
   DesiredState all;
   std::map<uint32_t, PortSnapshot> last;
@@ -288,8 +288,8 @@ TEST_P(RandomHistory, MissedAndRepeatedSnapshotsDoNotMatter) {
   EXPECT_EQ(late.Entries(), all.Entries());
 }
 
-// Whatever is applied when, and fails at whatever point: after a success the
-// map is what the sources said last, and there is no more to do.
+// Writes happen at any time and fail at any point. After a successful one the map equals
+// the last snapshots, and nothing is pending.
 TEST_P(RandomHistory, AfterASuccessTheMapIsTheUnion) {
   DesiredState state;
   std::map<uint32_t, PortSnapshot> last;
@@ -300,7 +300,7 @@ TEST_P(RandomHistory, AfterASuccessTheMapIsTheUnion) {
     state.Set(source, last[source]);
     if (Below(3) == 0) continue;  // not tried this time
     Difference difference = state.Pending();
-    if (Below(3) == 0) {  // some of it is done, then it fails
+    if (Below(3) == 0) {  // a part is written, then the write fails
       std::shuffle(difference.put.begin(), difference.put.end(), random());
       difference.put.resize(Below(difference.put.size() + 1));
       difference.remove.resize(Below(difference.remove.size() + 1));
@@ -314,9 +314,8 @@ TEST_P(RandomHistory, AfterASuccessTheMapIsTheUnion) {
   }
 }
 
-// No map write without a reason: while all that is pending succeeds, it is
-// exactly what differs.
-TEST_P(RandomHistory, OnlyWhatDiffersIsPending) {
+// While all writes succeed, exactly the entries that differ are pending.
+TEST_P(RandomHistory, OnlyDifferencesArePending) {
   DesiredState state;
   for (int step = 0; step < 200; ++step) {
     const PortEntries before = state.Entries();
@@ -337,9 +336,9 @@ TEST_P(RandomHistory, OnlyWhatDiffersIsPending) {
   }
 }
 
-// A restart: the new run adopts what the old one applied, and ends at the union
-// once every source has spoken, whatever was adopted.
-TEST_P(RandomHistory, ARestartForgetsNothingAndInventsNothing) {
+// After a restart the new run adopts the entries of the old one, and ends at the union of
+// the snapshots once every source has reported.
+TEST_P(RandomHistory, ARestartEndsAtTheUnion) {
   DesiredState before;
   for (int step = 0; step < 10; ++step) before.Set(Source(), Snapshot());
   DesiredState after;

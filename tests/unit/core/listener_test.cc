@@ -57,7 +57,7 @@ TEST(ReachableOverLoopback, OtherAddresses) {
   }
 }
 
-TEST(IsLoopbackTest, NoMoreThanTheRange) {
+TEST(IsLoopbackTest, ExactlyTheRange) {
   for (const char* address : {"::1", "::ffff:127.0.0.0", "::ffff:127.255.255.255"}) {
     EXPECT_TRUE(IsLoopback(Address(address))) << address;
   }
@@ -81,7 +81,7 @@ TEST(ReachableOverLoopbackOr, OwnAddressesToo) {
     EXPECT_TRUE(ReachableOverLoopbackOr(own, BoundTo(address))) << address;
   }
   EXPECT_FALSE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.6")));
-  // Packets to an own address come in on lo.
+  // Packets to an own address arrive on lo.
   EXPECT_TRUE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.5", 1)));
   EXPECT_FALSE(ReachableOverLoopbackOr(own, BoundTo("::ffff:10.0.0.5", 2)));
 }

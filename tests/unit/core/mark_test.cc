@@ -26,7 +26,7 @@ TEST(ParseMarkBits, HexadecimalOrDecimal) {
   EXPECT_EQ(*ParseMarkBits("0xffffffff"), UINT32_MAX);
 }
 
-TEST(ParseMarkBits, RefusesWhatIsNoNumberOf32Bits) {
+TEST(ParseMarkBits, RefusesTextThatIsNoNumberOf32Bits) {
   for (const char* text :
        {"", "0x", "+1", "-1", " 1", "1 ", "0x-1", "1000h", "0x100000000", "4294967296"}) {
     const absl::StatusOr<uint32_t> bits = ParseMarkBits(text);

@@ -6,13 +6,13 @@
 namespace npg::core::owner_policy_test {
 namespace {
 
-TEST(OwnerPolicyTest, WithoutNamesEverybodyCounts) {
+TEST(OwnerPolicyTest, WithoutNamesAllProcessesAreGuarded) {
   EXPECT_FALSE(OwnerPolicy{}.IgnoresByDefault());
   EXPECT_FALSE(OwnerPolicy{}.Ignores("kube-proxy"));
   EXPECT_FALSE(OwnerPolicy{}.Ignores(""));
 }
 
-TEST(OwnerPolicyTest, IgnoresTheNamed) {
+TEST(OwnerPolicyTest, IgnoresNamedProcesses) {
   const OwnerPolicy policy{{"kube-proxy", "ovnkube"}, {}};
   EXPECT_FALSE(policy.IgnoresByDefault());
   EXPECT_TRUE(policy.Ignores("kube-proxy"));
@@ -22,12 +22,12 @@ TEST(OwnerPolicyTest, IgnoresTheNamed) {
   }
 }
 
-TEST(OwnerPolicyTest, GuardsOnlyTheNamed) {
+TEST(OwnerPolicyTest, GuardsOnlyNamedProcesses) {
   const OwnerPolicy policy{{}, {"containerd", "crio"}};
   EXPECT_TRUE(policy.IgnoresByDefault());
   EXPECT_FALSE(policy.Ignores("containerd"));
   EXPECT_FALSE(policy.Ignores("crio"));
-  // Nor those whose name is not known.
+  // Processes with an unknown name are not guarded either.
   for (const char* name : {"", "containerd-shim", "cri"}) EXPECT_TRUE(policy.Ignores(name)) << name;
 }
 

@@ -38,7 +38,7 @@ TEST(ParsePort, NamesANumberOutOfRange) {
   }
 }
 
-TEST(ParsePort, RefusesWhatIsNoNumber) {
+TEST(ParsePort, RefusesTextThatIsNoNumber) {
   using namespace std::string_literals;  // NOLINT(google-build-using-namespace): for the NUL
   for (const std::string& text :
        std::vector<std::string>{"", " ", "http", "80 ", " 80", "+80", "-80", "80.0", "0x50", "8e1",
@@ -81,12 +81,12 @@ TEST(ParseProtocol, NamesSctpAsNotGuarded) {
             absl::InvalidArgumentError("protocol SCTP is not guarded"));
 }
 
-TEST(ParseProtocol, RefusesWhatIsNone) {
+TEST(ParseProtocol, RefusesOtherProtocols) {
   for (const absl::string_view text : {"", " tcp", "tcp ", "tcp6", "http", "6"}) {
     EXPECT_EQ(ParseProtocol(text).status().message(),
               "\"" + std::string(text) + "\" is not a protocol (tcp, udp)");
   }
-  // An error stays one readable line, whatever it is about.
+  // The error stays one printable line for any input.
   EXPECT_LT(ParseProtocol(std::string(1000, 'x')).status().message().size(), 120U);
 }
 

@@ -30,7 +30,7 @@ TEST(ParseCgroupPathTest, Units) {
   EXPECT_EQ(ParseCgroupPath("/user.slice/user-1000.slice/user@1000.service/app.slice/"
                             "app-agent@2.service"),
             Unit("app-agent@2.service"));
-  // A service may have folders of its own below.
+  // A service may have cgroups below its own.
   EXPECT_EQ(ParseCgroupPath("/system.slice/k3s.service/child"), Unit("k3s.service"));
   EXPECT_EQ(ParseCgroupPath("/init.scope"), Unit("init.scope"));
   EXPECT_EQ(ParseCgroupPath("/system.slice/system-serial\\x2dgetty.slice/agent.service"),
@@ -55,7 +55,7 @@ TEST(ParseCgroupPathTest, PodsOfTheSystemdDriver) {
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/kubepods.slice/kubepods-pod", kStaticUid, ".slice/crio-",
                                          Id(), ".scope")),
             Pod(kStaticUid, "cri-o"));
-  // kubelet with a cgroup root of its own.
+  // kubelet with its own cgroup root.
   EXPECT_EQ(ParseCgroupPath(absl::StrCat(
                 "/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-besteffort.slice/"
                 "kubelet-kubepods-besteffort-pod",
@@ -74,7 +74,7 @@ TEST(ParseCgroupPathTest, PodsOfTheCgroupfsDriver) {
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/k8s.io/", Id())), (Workload{"", "", Id(), ""}));
 }
 
-// kubelet thinks that systemd has the cgroups, containerd that it has them itself.
+// kubelet uses the systemd driver, containerd the cgroupfs driver.
 TEST(ParseCgroupPathTest, DriversThatDisagree) {
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/system.slice/containerd.service/kubepods-besteffort-pod",
                                          kUidOfSystemd, ".slice:cri-containerd:", Id())),
@@ -89,7 +89,7 @@ TEST(ParseCgroupPathTest, ContainersWithoutPod) {
             (Workload{"", "", Id(), "podman"}));
 }
 
-TEST(ParseCgroupPathTest, UnitsInAContainerAreItsOwn) {
+TEST(ParseCgroupPathTest, IgnoresUnitsInsideAContainer) {
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/docker/", Id(), "/system.slice/kubelet.service")),
             (Workload{"", "", Id(), "docker"}));
 }
@@ -99,7 +99,7 @@ TEST(ParseCgroupPathTest, PodWithoutContainer) {
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/kubepods/pod", kUid)), (Workload{"", kUid, "", ""}));
 }
 
-// As a process in another cgroup namespace sees it.
+// As seen by a process in another cgroup namespace.
 TEST(ParseCgroupPathTest, FromWithinAnotherCgroupNamespace) {
   EXPECT_EQ(ParseCgroupPath("/../../../system.slice/kubelet.service"), Unit("kubelet.service"));
   EXPECT_EQ(ParseCgroupPath(absl::StrCat("/../../pod", kUid, "/", Id())), Pod(kUid, ""));

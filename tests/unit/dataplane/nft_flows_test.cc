@@ -42,14 +42,14 @@ core::DatagramTargets Targets() {
 std::vector<std::string> Added(absl::string_view set, const std::vector<NftElement>& present = {}) {
   std::vector<std::string> keys;
   for (const NftElement& element : CompareTargets(Set(set), present, Targets()).add) {
-    EXPECT_EQ(element.timeout_ms, 0U) << "stays until the controller removes it";
+    EXPECT_EQ(element.timeout_ms, 0U) << "elements stay until the controller removes them";
     keys.push_back(absl::BytesToHexString(element.key));
   }
   std::sort(keys.begin(), keys.end());
   return keys;
 }
 
-// As the rules load them: network order, each part padded to 32 bits.
+// In the form that the rules load: network order, each part padded to 32 bits.
 TEST(CompareTargetsTest, KeysOfEachSet) {
   EXPECT_THAT(Added("targets4"), ElementsAre("0a00000583350000"));
   EXPECT_THAT(Added("targets6"), ElementsAre("20010db800000000000000000000000583360000"));

@@ -12,7 +12,7 @@ namespace npg::doctor::doctor_docs_test {
 namespace {
 
 // The page has a row for each finding, in order, and for nothing else.
-TEST(DoctorDocsTest, EveryFindingHasItsRow) {
+TEST(DoctorDocsTest, EveryFindingHasARow) {
   const std::string page = testing::ReadSource("docs/doctor.md");
   std::vector<std::string> rows, kinds;
   size_t at = 0;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What each fact makes of a node: every finding, when it is bad and when it is good.
+// Every finding, for a node with the fault and for one without.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
@@ -101,7 +101,7 @@ Finding The(const Facts& facts, FindingId id) {
     EXPECT_THAT(found_.fix, HasSubstr(remedy));              \
   } while (false)
 
-TEST(DoctorTest, AGoodNodeHasNothingToDo) {
+TEST(DoctorTest, AHealthyNodeHasNoFindings) {
   const std::vector<Finding> findings = Judge(GoodNode());
   EXPECT_FALSE(Prevented(findings));
   for (const FindingKind& kind : kFindingKinds) {
@@ -112,7 +112,7 @@ TEST(DoctorTest, AGoodNodeHasNothingToDo) {
   }
 }
 
-TEST(DoctorTest, WhatTheKernelLacksPrevents) {
+TEST(DoctorTest, AMissingKernelFeaturePrevents) {
   struct Case {
     FindingId id;
     Trial KernelFacts::*trial;
@@ -128,7 +128,7 @@ TEST(DoctorTest, WhatTheKernelLacksPrevents) {
     (facts.kernel.*each.trial).error = ENOSYS;
     EXPECT_FINDING(The(facts, each.id), Severity::kFail, true, "does not have it", each.fix);
     EXPECT_TRUE(Prevented(Judge(facts)));
-    // With all rights, a refusal is no matter of rights.
+    // With all capabilities, a refusal has another reason.
     (facts.kernel.*each.trial).error = EPERM;
     EXPECT_FINDING(The(facts, each.id), Severity::kFail, true, "not permitted", "seccomp");
   }
@@ -156,7 +156,7 @@ TEST(DoctorTest, MissingCapabilitiesAreNamed) {
   facts.kernel.programs.error = EPERM;
   EXPECT_FINDING(The(facts, FindingId::kCapabilities), Severity::kFail, true, "CAP_NET_ADMIN",
                  "securityContext.capabilities.add");
-  // What was refused for that reason says nothing of the kernel.
+  // A refusal for lack of capabilities gives no finding on the kernel.
   EXPECT_EQ(The(facts, FindingId::kKernelNfTables).severity, Severity::kNote);
   EXPECT_EQ(The(facts, FindingId::kKernelPrograms).severity, Severity::kNote);
 
@@ -165,7 +165,7 @@ TEST(DoctorTest, MissingCapabilitiesAreNamed) {
   facts.kernel.programs.error = EPERM;
   EXPECT_FINDING(The(facts, FindingId::kCapabilities), Severity::kFail, true,
                  "CAP_BPF, CAP_PERFMON", "");
-  // Where the programs load without it, it is not missed.
+  // It is not reported as missing if the programs load without it.
   facts.capabilities = But({kPerfmon, CAP_SYS_ADMIN});
   facts.kernel.programs.error = 0;
   EXPECT_EQ(The(facts, FindingId::kCapabilities).severity, Severity::kOk);
@@ -196,20 +196,20 @@ TEST(DoctorTest, OldKernelsCountBpfAgainstALimit) {
                  "capabilities.add: [SYS_RESOURCE]; in a systemd unit, LimitMEMLOCK=infinity");
   EXPECT_EQ(The(facts, FindingId::kKernelPrograms).severity, Severity::kNote);
 
-  // Whatever BPF was refused.
+  // The same for each BPF feature that was refused.
   Facts helper = facts;
   helper.kernel.programs.error = 0;
   helper.kernel.helpers[1].error = EPERM;
   EXPECT_EQ(The(helper, FindingId::kCapabilities).severity, Severity::kFail);
   EXPECT_EQ(The(helper, FindingId::kKernelHelper).severity, Severity::kNote);
 
-  // It is named with the others.
+  // It is listed with the others.
   Facts more = facts;
   more.capabilities = But({CAP_SYS_RESOURCE, CAP_NET_ADMIN});
   EXPECT_FINDING(The(more, FindingId::kCapabilities), Severity::kFail, true,
                  "lacks CAP_NET_ADMIN and CAP_SYS_RESOURCE: before", "SYS_RESOURCE]");
 
-  // It is something else on a newer kernel, without a limit, or with the right to raise it.
+  // On a newer kernel, without a limit, or with the capability to raise it, the reason differs.
   Facts other = facts;
   other.kernel.memlock_limited = false;
   const auto is_refused_otherwise = [&other](const std::string& what) {
@@ -276,7 +276,7 @@ AttachedPrograms OneProgram(const std::string& cgroup, CgroupRelation relation, 
   return {cgroup, relation, "connect4", flags, {{7, name, false}}};
 }
 
-TEST(DoctorTest, WhoKeepsOthersAway) {
+TEST(DoctorTest, ProgramsThatBlockAttaching) {
   struct Case {
     std::vector<AttachedPrograms> attached;
     bool blocked;
@@ -292,7 +292,7 @@ TEST(DoctorTest, WhoKeepsOthersAway) {
            Case{{alone_above}, true},
            Case{{multi_above}, false},
            Case{{OneProgram("/c", CgroupRelation::kAbove, BPF_F_ALLOW_OVERRIDE, "a")}, false},
-           // The nearest decides.
+           // The nearest cgroup decides.
            Case{{alone_root, multi_above}, false},
            Case{{OneProgram("/c/d/e", CgroupRelation::kBelow, 0, "a")}, false},
        }) {
@@ -307,7 +307,7 @@ TEST(DoctorTest, WhoKeepsOthersAway) {
   }
 }
 
-TEST(DoctorTest, ProgramsOfOthers) {
+TEST(DoctorTest, ForeignPrograms) {
   Facts facts = GoodNode();
   facts.programs =
       CgroupPrograms{{OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "spy")}, 0};
@@ -326,7 +326,7 @@ TEST(DoctorTest, ProgramsOfOthers) {
   EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false, "cil_sock4",
                  "ip_local_reserved_ports=30000-32767");
   EXPECT_EQ(The(facts, FindingId::kCgroupForeignProgram).severity, Severity::kOk);
-  // What is reserved stays so.
+  // Ports that are reserved stay reserved.
   facts.ports.reserved = core::PortRanges{{8080, 8080}, {32000, 33000}};
   EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).fix,
               HasSubstr("sysctl -w net.ipv4.ip_local_reserved_ports=8080,30000-33000,"));
@@ -360,7 +360,7 @@ TEST(DoctorTest, MarksLookedUpInASetAreANote) {
                  "nft -a list ruleset");
 }
 
-TEST(DoctorTest, NodePortsThatTheKernelHandsOut) {
+TEST(DoctorTest, NodePortsInTheEphemeralRange) {
   Facts facts = GoodNode();
   facts.ports.allocated = {30080, 33589, 33590};
   facts.ports.reserved = core::PortRanges{{8080, 8080}, {33590, 33590}};
@@ -394,10 +394,10 @@ std::vector<uint16_t> EverySecond(int first, int count) {
   return ports;
 }
 
-TEST(DoctorTest, ALongLineForTheSysctlStillHasWhatIsReserved) {
+TEST(DoctorTest, ALongLineForTheSysctlKeepsReservedPorts) {
   Facts facts = GoodNode();
   facts.ports.reserved = core::PortRanges{{8080, 8080}, {61000, 61001}};
-  // One by one they would take 6000 bytes.
+  // Listed singly they would take 6000 bytes.
   facts.ports.allocated = EverySecond(40000, 1000);
   const std::string few = The(facts, FindingId::kPortRangeAllocated).fix;
   EXPECT_THAT(few, HasSubstr("ports that lie between"));
@@ -407,12 +407,12 @@ TEST(DoctorTest, ALongLineForTheSysctlStillHasWhatIsReserved) {
   for (const uint16_t port : std::vector<uint16_t>{8080, 61000, 61001}) {
     EXPECT_TRUE(core::Contains(after, port));
   }
-  // Nothing is reserved that lies far from both.
+  // No port far from both is reserved.
   for (const uint16_t port : std::vector<uint16_t>{8081, 39999, 42000, 60999}) {
     EXPECT_FALSE(core::Contains(after, port)) << port;
   }
 
-  // What is reserved may be too long by itself.
+  // The reserved ports alone may be too long.
   facts.ports.allocated = {40000};
   for (const uint16_t port : EverySecond(50000, 1000)) {
     facts.ports.reserved->push_back({port, port});
@@ -506,7 +506,7 @@ TEST(DoctorTest, TheGuard) {
   facts.guard.problems = {"program npg_connect4 is not attached"};
   EXPECT_FINDING(The(facts, FindingId::kGuardProblem), Severity::kFail, false, "npg_connect4",
                  "restart nodeport-guard");
-  EXPECT_FALSE(Prevented(Judge(facts))) << "it can be guarded, by running it again";
+  EXPECT_FALSE(Prevented(Judge(facts))) << "starting the guard again guards the node";
 
   facts = GoodNode();
   facts.guard.controller = 0;
@@ -524,7 +524,7 @@ TEST(DoctorTest, TheGuard) {
   EXPECT_THAT(The(facts, FindingId::kNotSeen).what, HasSubstr("ABI version 1"));
 }
 
-TEST(DoctorTest, WhatWasNotSeenIsSaid) {
+TEST(DoctorTest, ReportsWhatCouldNotBeRead) {
   Facts facts = GoodNode();
   facts.rules.unseen = {"nftables rules: not permitted"};
   facts.programs = absl::PermissionDeniedError("ask for the programs");

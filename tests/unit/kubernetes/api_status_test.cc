@@ -40,7 +40,7 @@ TEST(ApiStatusTest, IsEmptyForAnythingElse) {
   }
 }
 
-TEST(ApiStatusTest, LeavesOutWhatMakesNoSense) {
+TEST(ApiStatusTest, IgnoresInvalidFields) {
   for (const char* number : {"-1", "1.5", "\"3\"", "null", "{}", "4294967296", "true"}) {
     const ApiStatus status =
         DecodeStatus(absl::StrCat(R"({"kind":"Status","reason":5,"message":[],"code":)", number,
@@ -56,7 +56,7 @@ TEST(ApiStatusTest, LeavesOutWhatMakesNoSense) {
   EXPECT_EQ(DecodeStatus(R"({"kind":"Status","details":[]})").retry_after_seconds, std::nullopt);
 }
 
-TEST(ApiStatusTest, IsFitToPrint) {
+TEST(ApiStatusTest, BoundsAndSanitizesText) {
   const ApiStatus status = DecodeStatus(
       absl::StrCat(R"({"kind":"Status","reason":"\u001b[31m\n)", std::string(1000, 'r'),
                    R"(","message":"a\nb\u0000\u00e4)", std::string(1000, 'm'), "\"}"));

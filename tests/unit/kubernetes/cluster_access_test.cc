@@ -97,7 +97,7 @@ TEST(ReadTokenTest, TrimsWhiteSpaceAroundTheToken) {
   }
 }
 
-TEST(ReadTokenTest, RefusesWhatCannotStandInAHeader) {
+TEST(ReadTokenTest, RefusesCharactersThatAHeaderCannotHold) {
   const TempFolder folder;
   const ClusterAccess file = WithTokenFile(folder / "token");
   const std::vector<std::string> bad = {"s3cr3t\nX-Injected: 1",
@@ -139,7 +139,7 @@ TEST(ReadTokenTest, RefusesEmptyHugeAndOddFiles) {
   EXPECT_THAT(Refused(WithTokenFile(folder.path())), HasSubstr("is a directory; put the token"));
 }
 
-TEST(CheckServerUrlTest, NormalisesWhatIsValid) {
+TEST(CheckServerUrlTest, NormalisesValidUrls) {
   const struct {
     const char* url;
     const char* server;
@@ -160,7 +160,7 @@ TEST(CheckServerUrlTest, NormalisesWhatIsValid) {
   }
 }
 
-TEST(CheckServerUrlTest, RefusesTheRestByName) {
+TEST(CheckServerUrlTest, RefusesInvalidUrlsWithAReason) {
   const struct {
     const char* url;
     const char* why;
@@ -210,7 +210,7 @@ TEST(CheckServerUrlTest, RefusesTheRestByName) {
   EXPECT_THAT(WrongUrl("https://h/" + std::string(size_t{5} << 20, 'x')), HasSubstr("is longer"));
 }
 
-TEST(CheckProxyUrlTest, TakesWhatKubectlTakesAndQuotesNothing) {
+TEST(CheckProxyUrlTest, AcceptsTheUrlsOfKubectlAndQuotesNone) {
   for (const char* url : {"http://proxy:3128", "https://u:p@proxy", "SOCKS5://[::1]:1080/",
                           "http://u:p@ss@proxy:1"}) {
     NPG_EXPECT_OK(CheckProxyUrl(url)) << url;
@@ -233,7 +233,7 @@ TEST(CheckHostNameTest, TakesNamesAndAddresses) {
   }
 }
 
-TEST(WithServerTest, ReplacesTheServerAndTheNameThatWasVerified) {
+TEST(WithServerTest, ReplacesTheServerAndTheTlsServerName) {
   ClusterAccess access;
   access.server = "https://10.96.0.1:443";
   access.tls_server_name = "kubernetes";

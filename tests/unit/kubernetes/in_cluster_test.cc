@@ -30,7 +30,7 @@ constexpr const char* kFolder = "var/run/secrets/kubernetes.io/serviceaccount";
 constexpr const char* kCertificate =
     "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
 
-// The files and variables of a pod, to take away from.
+// The files and variables of a pod, for tests to remove or change.
 class Pod {
  public:
   Pod() {
@@ -76,7 +76,7 @@ TEST(InClusterTest, TakesServerTokenAndCa) {
   NPG_ASSERT_OK_AND_ASSIGN(const ClusterAccess access, pod.Load());
   EXPECT_EQ(access.server, "https://10.96.0.1:443");
   EXPECT_EQ(access.token_file, pod.token());
-  EXPECT_EQ(access.token, "") << "the file is to be read each time";
+  EXPECT_EQ(access.token, "") << "the file is read for each request";
   EXPECT_EQ(access.ca.file, pod.ca());
   EXPECT_EQ(access.ca.data, "");
   EXPECT_TRUE(access.client_certificate.empty());
@@ -101,7 +101,7 @@ TEST(InClusterTest, TheServerMayHaveANameOrAnIpv6Address) {
   }
 }
 
-TEST(InClusterTest, AVariableThatIsMissingIsNamed) {
+TEST(InClusterTest, NamesAMissingVariable) {
   for (const char* name : {"KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT"}) {
     Pod pod;
     pod.variables[name] = "";
@@ -115,7 +115,7 @@ TEST(InClusterTest, AVariableThatIsMissingIsNamed) {
   }
 }
 
-TEST(InClusterTest, AVariableThatMakesNoSenseIsNamed) {
+TEST(InClusterTest, NamesAnInvalidVariable) {
   for (const char* host :
        {"[fd00::1]", "a/b", "a b", "u@h", "h?x", "h\nX: y", "10.0.0.1:443", "-h"}) {
     Pod pod;
@@ -129,7 +129,7 @@ TEST(InClusterTest, AVariableThatMakesNoSenseIsNamed) {
   }
 }
 
-TEST(InClusterTest, WithoutATokenItSaysWhatToChangeInThePod) {
+TEST(InClusterTest, NamesTheFieldOfThePodIfTheTokenIsMissing) {
   const Pod pod;
   std::filesystem::remove(pod.token());
   EXPECT_FALSE(pod.IsInCluster());
@@ -143,10 +143,10 @@ TEST(InClusterTest, WithoutATokenItSaysWhatToChangeInThePod) {
   EXPECT_THAT(pod.Refused(), HasSubstr("automountServiceAccountToken"));
 }
 
-TEST(InClusterTest, ATokenThatCannotBeUsedIsNamed) {
+TEST(InClusterTest, NamesAnInvalidTokenFile) {
   const Pod pod;
   WriteFile(pod.token(), "");
-  EXPECT_TRUE(pod.IsInCluster()) << "it is there, and the error is to be seen";
+  EXPECT_TRUE(pod.IsInCluster()) << "the file exists, so its error is reported";
   EXPECT_EQ(pod.Refused(),
             "service account: token file " + pod.token() + ": is empty; write the token there");
   WriteFile(pod.token(), "s3cr3t\nX: y\n");
@@ -157,7 +157,7 @@ TEST(InClusterTest, ATokenThatCannotBeUsedIsNamed) {
   EXPECT_THAT(pod.Refused(), HasSubstr(pod.token() + ": is a directory"));
 }
 
-TEST(InClusterTest, ACaThatIsMissingOrNoneIsAnErrorAndNotTheSystemsCas) {
+TEST(InClusterTest, AMissingOrInvalidCaIsAnError) {
   const Pod pod;
   for (const char* content : {"", "s3cr3t", "-----BEGIN PRIVATE KEY-----\ns3cr3t\n"}) {
     WriteFile(pod.ca(), content);
@@ -171,7 +171,7 @@ TEST(InClusterTest, ACaThatIsMissingOrNoneIsAnErrorAndNotTheSystemsCas) {
                                    HasSubstr("kube-root-ca.crt")));
 }
 
-TEST(InClusterTest, TheServiceAccountAloneNeedsNoVariable) {
+TEST(InClusterTest, LoadServiceAccountNeedsNoVariable) {
   const Pod pod;
   NPG_ASSERT_OK_AND_ASSIGN(const ClusterAccess account, LoadServiceAccount(pod.root()));
   EXPECT_EQ(account.server, "");
@@ -181,7 +181,7 @@ TEST(InClusterTest, TheServiceAccountAloneNeedsNoVariable) {
   EXPECT_EQ(access.token_file, pod.token());
 }
 
-TEST(InClusterTest, NothingIsReadOutsideOfACluster) {
+TEST(InClusterTest, ReportsFalseOutsideOfACluster) {
   EXPECT_FALSE(InCluster([](const std::string&) { return std::nullopt; }, ""));
 }
 

@@ -28,7 +28,7 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-// In every value that may be secret; in no message.
+// Part of every value that may be secret; must be in no message.
 constexpr const char* kSecret = "s3cr3t";
 constexpr const char* kCertificate = "-----BEGIN CERTIFICATE-----\ns3cr3t\n";
 constexpr const char* kKey = "-----BEGIN EC PRIVATE KEY-----\ns3cr3t\n";
@@ -42,7 +42,7 @@ class KubeconfigTest : public ::testing::Test {
     return LoadKubeconfig(path(), context);
   }
 
-  // The message of what has to be refused, without the name of the file.
+  // Expects a refusal, and returns its message without the name of the file.
   std::string Refused(const std::string& text, const std::string& context = "") {
     const absl::StatusOr<ClusterAccess> access = Load(text, context);
     if (access.ok()) return "(accepted)";
@@ -93,7 +93,7 @@ TEST_F(KubeconfigTest, TakesTheCurrentContext) {
   EXPECT_EQ(access.origin, absl::StrCat("kubeconfig ", path(), ", context one"));
 }
 
-TEST_F(KubeconfigTest, TakesWhatKubeadmWrites) {
+TEST_F(KubeconfigTest, AcceptsAKubeconfigOfKubeadm) {
   const std::string ca = absl::Base64Escape(kCertificate);
   const std::string key = absl::Base64Escape(kKey);
   NPG_ASSERT_OK_AND_ASSIGN(
@@ -127,7 +127,7 @@ TEST_F(KubeconfigTest, TakesJson) {
   EXPECT_THAT(Refused(json.substr(0, json.size() - 2)), StartsWith("line "));
 }
 
-TEST_F(KubeconfigTest, AContextThatIsAskedForWinsOverTheCurrentOne) {
+TEST_F(KubeconfigTest, ANamedContextOverridesTheCurrentOne) {
   const std::string text =
       "current-context: a\n"
       "contexts:\n- {name: a, context: {cluster: c, user: u}}\n"
@@ -143,7 +143,7 @@ TEST_F(KubeconfigTest, AContextThatIsAskedForWinsOverTheCurrentOne) {
             "has no context \"z\"; choose with --kube-context (it has \"a\", \"b\")");
 }
 
-TEST_F(KubeconfigTest, WithoutACurrentContextItSaysWhichThereAre) {
+TEST_F(KubeconfigTest, ListsTheContextsIfNoneIsCurrent) {
   EXPECT_EQ(Refused("contexts: [{name: a, context: {cluster: c}}]\n"),
             "has no current-context; choose with --kube-context (it has \"a\")");
   EXPECT_EQ(Refused("current-context: ''\n"),
@@ -155,7 +155,7 @@ TEST_F(KubeconfigTest, WithoutACurrentContextItSaysWhichThereAre) {
   EXPECT_THAT(Refused(many), AllOf(HasSubstr("\"c1000\", "), HasSubstr("\"c1009\", and 990 more")));
 }
 
-TEST_F(KubeconfigTest, WhatAContextNamesHasToBeThere) {
+TEST_F(KubeconfigTest, AContextMustNameAnExistingClusterAndUser) {
   const std::string start = "current-context: a\ncontexts: [{name: a, context: ";
   EXPECT_EQ(Refused(start + "{}}]\n"), "context \"a\": names no cluster; add cluster: NAME");
   EXPECT_EQ(Refused(start + "null}]\n"), "context \"a\": names no cluster; add cluster: NAME");
@@ -166,7 +166,7 @@ TEST_F(KubeconfigTest, WhatAContextNamesHasToBeThere) {
             "context \"a\": there is no user \"u\"; it has \"w\"");
 }
 
-TEST_F(KubeconfigTest, NoCredentialsAtAllIsAnonymous) {
+TEST_F(KubeconfigTest, AUserWithoutCredentialsIsAnonymous) {
   for (const char* user : {"{}", "null", "{token: ''}", "{exec: null, username: ''}"}) {
     NPG_ASSERT_OK_AND_ASSIGN(const ClusterAccess access, Load(WithUser(user)));
     EXPECT_EQ(access.token + access.token_file, "") << user;
@@ -177,7 +177,7 @@ TEST_F(KubeconfigTest, NoCredentialsAtAllIsAnonymous) {
            "clusters: [{name: c, cluster: {server: https://c}}]\n"));
 }
 
-TEST_F(KubeconfigTest, RelativeNamesStartAtItsFolder) {
+TEST_F(KubeconfigTest, RelativePathsStartAtItsFolder) {
   NPG_ASSERT_OK_AND_ASSIGN(
       const ClusterAccess access,
       Load(Config("{server: https://h, certificate-authority: pki/ca.crt}",
@@ -188,17 +188,17 @@ TEST_F(KubeconfigTest, RelativeNamesStartAtItsFolder) {
   EXPECT_EQ(access.client_key.file, "/abs/k.pem");
 }
 
-TEST_F(KubeconfigTest, AKubeconfigMayBeNamedFromTheWorkingFolder) {
+TEST_F(KubeconfigTest, AcceptsAPathRelativeToTheWorkingFolder) {
   WriteFile(path(), WithUser("{tokenFile: token}"));
   const std::filesystem::path before = std::filesystem::current_path();
   std::filesystem::current_path(folder_.path());
   const absl::StatusOr<ClusterAccess> access = LoadKubeconfig("config", "");
   std::filesystem::current_path(before);
   NPG_ASSERT_OK(access);
-  EXPECT_EQ(access->token_file, folder_ / "token") << "valid wherever the process goes";
+  EXPECT_EQ(access->token_file, folder_ / "token") << "valid in any working folder";
 }
 
-TEST_F(KubeconfigTest, DataWinsOverAFileAndATokenFileOverAToken) {
+TEST_F(KubeconfigTest, DataOverridesFilesAndATokenFileOverridesAToken) {
   const std::string data = absl::Base64Escape(kCertificate);
   NPG_ASSERT_OK_AND_ASSIGN(
       const ClusterAccess access,
@@ -216,7 +216,7 @@ TEST_F(KubeconfigTest, DataWinsOverAFileAndATokenFileOverAToken) {
   EXPECT_EQ(token, "of-the-file");
 }
 
-TEST_F(KubeconfigTest, RefusesByNameWhatUsersMayNotHave) {
+TEST_F(KubeconfigTest, RefusesUnsupportedFieldsOfUsers) {
   const struct {
     const char* user;
     const char* message;
@@ -258,7 +258,7 @@ TEST_F(KubeconfigTest, RefusesByNameWhatUsersMayNotHave) {
   }
 }
 
-TEST_F(KubeconfigTest, RefusesByNameWhatClustersMayNotHave) {
+TEST_F(KubeconfigTest, RefusesInvalidFieldsOfClusters) {
   const struct {
     const char* cluster;
     const char* message;
@@ -297,7 +297,7 @@ TEST_F(KubeconfigTest, DataMayBeFoldedOverLines) {
   EXPECT_EQ(access.ca.data, kCertificate);
 }
 
-TEST_F(KubeconfigTest, RefusesWhatIsShapedWrong) {
+TEST_F(KubeconfigTest, RefusesWrongTypes) {
   const struct {
     const char* text;
     const char* message;
@@ -340,7 +340,7 @@ TEST_F(KubeconfigTest, RefusesWhatIsShapedWrong) {
     EXPECT_THAT(Refused(test.text), StartsWith(test.message)) << test.text;
 }
 
-TEST_F(KubeconfigTest, RefusesWhatIsNoYamlWithoutQuotingIt) {
+TEST_F(KubeconfigTest, RefusesInvalidYamlWithoutQuotingIt) {
   for (const char* text :
        {"token: *s3cr3t\n", "token: &s3cr3t [*s3cr3t]\n", "token: \"\\s3cr3t\"\n",
         "token: \"s3cr3t\n", "a: {token: s3cr3t\n", "%YAML s3cr3t\n---\na: b\n", "a: b: s3cr3t\n",
@@ -353,7 +353,7 @@ TEST_F(KubeconfigTest, RefusesWhatIsNoYamlWithoutQuotingIt) {
   EXPECT_THAT(Refused("{\"kind\": \"\xc3\x28\"}"), StartsWith("is not UTF-8"));
 }
 
-TEST_F(KubeconfigTest, RefusesWhatWouldExplode) {
+TEST_F(KubeconfigTest, RefusesAliasesDeepNestingAndHugeFiles) {
   std::string bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 30; ++i) {
     absl::StrAppend(&bomb, "a", i, ": &a", i, " [*a", i - 1, ", *a", i - 1, ", *a", i - 1, "]\n");
@@ -370,7 +370,7 @@ TEST_F(KubeconfigTest, RefusesWhatWouldExplode) {
                              ": is larger than 1024 KiB; name a kubeconfig with --kubeconfig")));
 }
 
-TEST_F(KubeconfigTest, CutAnywhereItIsRefusedOrSane) {
+TEST_F(KubeconfigTest, EveryPrefixIsRefusedOrValid) {
   const std::string text = Config("\n    server: https://192.0.2.1:6443",
                                   "\n    token: s3cr3t-that-is-long\n    as: somebody");
   for (size_t length = 0; length < text.size(); ++length) {
@@ -383,7 +383,7 @@ TEST_F(KubeconfigTest, CutAnywhereItIsRefusedOrSane) {
   }
 }
 
-TEST_F(KubeconfigTest, EveryByteChangedItKeepsItsSecrets) {
+TEST_F(KubeconfigTest, ErrorsOfCorruptFilesContainNoSecrets) {
   const std::string text = Config(kHome, absl::StrCat("{token: s3cr3t, client-certificate: c, "
                                                       "client-key-data: ",
                                                       absl::Base64Escape(kKey), "}"));
@@ -398,7 +398,7 @@ TEST_F(KubeconfigTest, EveryByteChangedItKeepsItsSecrets) {
   }
 }
 
-TEST_F(KubeconfigTest, AFileThatCannotBeReadIsNamed) {
+TEST_F(KubeconfigTest, NamesAFileThatCannotBeRead) {
   EXPECT_EQ(LoadKubeconfig("/nowhere/config", "").status(),
             absl::NotFoundError("kubeconfig /nowhere/config: No such file or directory; name a "
                                 "kubeconfig with --kubeconfig"));

@@ -58,7 +58,7 @@ class ExemptionLogTest : public ::testing::Test {
   void Note(const Exemption& exemption, int times = 1) {
     for (int i = 0; i < times; ++i) log_->Note(exemption, now_);
   }
-  // Ten minutes later, when so many have been counted.
+  // Advances ten minutes; `total` connects have been counted by then.
   void TenMinutesLater(std::optional<uint64_t> total, bool observed = false) {
     now_ += absl::Minutes(10);
     log_->Tick(now_, [&](const core::PortKey&) -> std::optional<ExemptionTotals> {
@@ -73,7 +73,7 @@ class ExemptionLogTest : public ::testing::Test {
   std::optional<ExemptionLog> log_;
 };
 
-TEST_F(ExemptionLogTest, TheFirstHasAllThatIsKnown) {
+TEST_F(ExemptionLogTest, LogsTheFirstConnectWithAllFields) {
   Note(ConnectTo(33589), 100);
   EXPECT_THAT(
       Lines(),
@@ -84,7 +84,7 @@ TEST_F(ExemptionLogTest, TheFirstHasAllThatIsKnown) {
                   "listener_comm=containerd listener_workload=containerd.service"));
 }
 
-TEST_F(ExemptionLogTest, TheRestIsCountedWhileThereIsMore) {
+TEST_F(ExemptionLogTest, SumsUpFurtherConnectsEveryTenMinutes) {
   Note(ConnectTo(33589), 3);
   Lines();
   now_ -= absl::Seconds(1);
@@ -104,7 +104,7 @@ TEST_F(ExemptionLogTest, TheRestIsCountedWhileThereIsMore) {
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("exempted 1 more connect to port 33589/tcp")));
 }
 
-TEST_F(ExemptionLogTest, WhatWasCountedBeforeIsNotItsOwn) {
+TEST_F(ExemptionLogTest, IgnoresConnectsCountedBeforeTheStart) {
   Begin({{{33589, core::Protocol::kTcp}, {1000, 50}}});
   Note(ConnectTo(33589));
   Lines();
@@ -112,7 +112,7 @@ TEST_F(ExemptionLogTest, WhatWasCountedBeforeIsNotItsOwn) {
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("exempted 2 more connects")));
 }
 
-TEST_F(ExemptionLogTest, ObserveModeExemptsNothing) {
+TEST_F(ExemptionLogTest, ObserveModeLogsWouldHaveExempted) {
   Note(ConnectTo(33589, 812, true));
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("would have exempted a connect of kubelet[712]")));
   TenMinutesLater(4, true);
@@ -128,7 +128,7 @@ TEST_F(ExemptionLogTest, AnotherListenerIsAnotherConflict) {
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("exempted 1 more connect ")));
 }
 
-TEST_F(ExemptionLogTest, AListenerThatIsStartedAgainAndAgainIsCounted) {
+TEST_F(ExemptionLogTest, LimitsTheLinesOfAListenerThatRestarts) {
   for (int pid = 1; pid <= 100; ++pid) Note(ConnectTo(33589, pid));
   EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMostListeners));
   TenMinutesLater(100);
@@ -137,7 +137,7 @@ TEST_F(ExemptionLogTest, AListenerThatIsStartedAgainAndAgainIsCounted) {
   EXPECT_THAT(Lines(), SizeIs(1));
 }
 
-TEST_F(ExemptionLogTest, SaysWhatIsNotKnown) {
+TEST_F(ExemptionLogTest, LogsAnUnknownOwnerAsUnknown) {
   Exemption exemption = ConnectTo(33589, 0);
   exemption.service = "";
   Note(exemption);
@@ -147,7 +147,7 @@ TEST_F(ExemptionLogTest, SaysWhatIsNotKnown) {
   EXPECT_THAT(lines[0], ::testing::Not(HasSubstr("service=")));
 }
 
-TEST_F(ExemptionLogTest, WithoutACountWhatWasSeenCounts) {
+TEST_F(ExemptionLogTest, UsesItsOwnCountIfTheMapHasNone) {
   Note(ConnectTo(33589), 5);
   Lines();
   TenMinutesLater(std::nullopt);
@@ -162,7 +162,7 @@ TEST_F(ExemptionLogTest, IsBounded) {
   const auto lines = Lines();
   ASSERT_FALSE(lines.empty());
   EXPECT_THAT(lines.back(), HasSubstr("of 4900 more connects that the guard is for nothing was"));
-  // Of those that were forgotten it cannot say what was said of them.
+  // It has no record of the earlier count of a port that it evicted.
   Note(ConnectTo(1), 3);
   Lines();
   TenMinutesLater(1'000'000);

@@ -29,7 +29,7 @@ HealthState Well() {
   return state;
 }
 
-TEST(Liveness, WellSaysWhatWasSeen) {
+TEST(Liveness, ListsEachCheckWhenHealthy) {
   const HealthAnswer answer = Liveness(Well(), kNow);
   EXPECT_TRUE(answer.ok);
   EXPECT_THAT(answer.lines,
@@ -37,7 +37,7 @@ TEST(Liveness, WellSaysWhatWasSeen) {
                           StartsWith("ok   self-probe: a connect to a guarded port")));
 }
 
-TEST(Liveness, ALoopThatStandsStillIsBad) {
+TEST(Liveness, FailsWhenTheMainLoopHangs) {
   HealthState state = Well();
   state.loop_turn = kNow - absl::Seconds(16);
   const HealthAnswer answer = Liveness(state, kNow);
@@ -45,7 +45,7 @@ TEST(Liveness, ALoopThatStandsStillIsBad) {
   EXPECT_THAT(answer.lines, Contains("FAIL main loop: came round 16 s ago"));
 }
 
-TEST(Liveness, AFailedProbeIsBadAndSaysWhy) {
+TEST(Liveness, FailsWithTheReasonOfAFailedProbe) {
   HealthState state = Well();
   state.probe->result = absl::FailedPreconditionError("npg_connect4 is not attached");
   const HealthAnswer answer = Liveness(state, kNow);
@@ -53,13 +53,13 @@ TEST(Liveness, AFailedProbeIsBadAndSaysWhy) {
   EXPECT_THAT(answer.lines, Contains("FAIL self-probe: npg_connect4 is not attached"));
 }
 
-TEST(Liveness, AnOldProbeProvesNothing) {
+TEST(Liveness, FailsWhenTheLastProbeIsOld) {
   HealthState state = Well();
   state.probe->at = kNow - absl::Seconds(16);
   EXPECT_FALSE(Liveness(state, kNow).ok);
 }
 
-TEST(Liveness, WhatCannotBeProvedIsNotBad) {
+TEST(Liveness, PassesWhenTheProbeIsNotPossible) {
   HealthState state = Well();
   state.probe->result = absl::UnavailableError("no process can be started in the guarded cgroup");
   const HealthAnswer answer = Liveness(state, kNow);
@@ -68,19 +68,19 @@ TEST(Liveness, WhatCannotBeProvedIsNotBad) {
                                      "the guarded cgroup"));
 }
 
-TEST(Liveness, ObservingClaimsNoMore) {
+TEST(Liveness, ReportsThatObserveModeOnlyCounts) {
   HealthState state = Well();
   state.probe->observed = true;
   EXPECT_THAT(Liveness(state, kNow).lines, Contains(HasSubstr("counted, as mode observe does")));
 }
 
-TEST(Liveness, WhileItStarts) {
+TEST(Liveness, PassesWhileTheControllerStarts) {
   const HealthState state;
   EXPECT_TRUE(Liveness(state, absl::Now()).ok);
   EXPECT_FALSE(Liveness(state, absl::Now() + absl::Minutes(1)).ok);
 }
 
-TEST(Liveness, WithoutAProbeOnlyAtTheStart) {
+TEST(Liveness, PassesWithoutAProbeOnlyAtTheStart) {
   HealthState state = Well();
   state.probe.reset();
   EXPECT_FALSE(Liveness(state, kNow).ok);
@@ -94,7 +94,7 @@ TEST(Liveness, DoesNotDependOnTheSources) {
   EXPECT_TRUE(Liveness(state, kNow).ok);
 }
 
-TEST(Readiness, NothingIsReadyBeforeTheStart) {
+TEST(Readiness, FailsBeforeTheStart) {
   const HealthAnswer answer = Readiness(HealthState());
   EXPECT_FALSE(answer.ok);
   EXPECT_THAT(answer.lines,
@@ -110,7 +110,7 @@ TEST(Readiness, WaitsForEverySourceAndNamesIt) {
   EXPECT_THAT(answer.lines, Contains("FAIL source kubernetes: connect to 10.96.0.1:443: refused"));
 }
 
-TEST(Readiness, AProgramThatWasDetached) {
+TEST(Readiness, FailsWhenAProgramIsDetached) {
   HealthState state = Well();
   state.attached = absl::FailedPreconditionError("npg_connect6 is not attached");
   const HealthAnswer answer = Readiness(state);
@@ -118,7 +118,7 @@ TEST(Readiness, AProgramThatWasDetached) {
   EXPECT_THAT(answer.lines, Contains("FAIL programs: npg_connect6 is not attached"));
 }
 
-TEST(Readiness, ATableThatCouldNotBeRestored) {
+TEST(Readiness, FailsWhenTheTableCannotBeRestored) {
   HealthState state = Well();
   state.table = absl::PermissionDeniedError("another process owns it");
   const HealthAnswer answer = Readiness(state);
@@ -126,7 +126,7 @@ TEST(Readiness, ATableThatCouldNotBeRestored) {
   EXPECT_THAT(answer.lines, Contains(HasSubstr("another process owns it")));
 }
 
-TEST(Health, WhatOneThreadLeavesAnotherReads) {
+TEST(Health, ReadReturnsTheLastUpdate) {
   Health health;
   EXPECT_EQ(health.Read().probes_failed, 0);
   health.Update([](HealthState& state) { state.probes_failed = 3; });

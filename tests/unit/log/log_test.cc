@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One event, one line, in both formats, whatever things are called.
+// Each event is one line in both formats, whatever names it contains.
 #include "log/log.h"
 
 #include <bpf/libbpf.h>
@@ -65,7 +65,7 @@ TEST(LogTest, JsonHasFieldsAsMembers) {
   EXPECT_EQ(nlohmann::json::parse(lines[1]).size(), 3U);
 }
 
-// A process may call itself anything: also what looks like a line of its own.
+// A process may have any name, also one that looks like a log line.
 class LogNameTest : public ::testing::TestWithParam<std::string> {};
 
 TEST_P(LogNameTest, StaysOneLineOfText) {
@@ -112,8 +112,8 @@ TEST(LogTest, NumbersKeepTheirSignAndSize) {
   EXPECT_EQ(fields.json(), R"(,"a":-1,"b":18446744073709551615,"c":7)");
 }
 
-// libbpf has an open door to the log: a function with a format.
-void LibbpfSays(const char* format, ...) {
+// Logs as libbpf does: through the function that SetUpLog() installed.
+void LogAsLibbpf(const char* format, ...) {
   va_list arguments;
   va_start(arguments, format);
   const libbpf_print_fn_t print = libbpf_set_print(nullptr);
@@ -122,16 +122,16 @@ void LibbpfSays(const char* format, ...) {
   va_end(arguments);
 }
 
-TEST(LogTest, LibbpfIsHeardAtDebugOnly) {
-  EXPECT_THAT(Lines("info", LogFormat::kText, [] { LibbpfSays("libbpf: %s\n", "boring"); }),
+TEST(LogTest, LogsMessagesOfLibbpfAtDebugOnly) {
+  EXPECT_THAT(Lines("info", LogFormat::kText, [] { LogAsLibbpf("libbpf: %s\n", "boring"); }),
               IsEmpty());
   const auto lines =
-      Lines("debug", LogFormat::kText, [] { LibbpfSays("libbpf: %s\nsecond\n", "of note"); });
+      Lines("debug", LogFormat::kText, [] { LogAsLibbpf("libbpf: %s\nsecond\n", "of note"); });
   ASSERT_THAT(lines, SizeIs(1));
   EXPECT_THAT(lines[0], HasSubstr(R"( debug libbpf: of note\nsecond)"));
 }
 
-TEST(LogTest, RefusesALevelThatIsNone) { EXPECT_FALSE(SetUpLog("loud", LogFormat::kText).ok()); }
+TEST(LogTest, RefusesAnUnknownLevel) { EXPECT_FALSE(SetUpLog("loud", LogFormat::kText).ok()); }
 
 }  // namespace
 }  // namespace npg::log::log_test

@@ -24,7 +24,7 @@ class RepeatedFaultTest : public ::testing::Test {
  protected:
   void SetUp() override { ASSERT_TRUE(SetUpLog("info", LogFormat::kText).ok()); }
 
-  // What is logged while the fault is noted `times` times, `every` so often.
+  // Notes the status `times` times, once per `every`, and returns the lines logged.
   std::vector<std::string> Note(const absl::Status& status, int times = 1,
                                 absl::Duration every = absl::Seconds(10)) {
     ::testing::internal::CaptureStderr();
@@ -39,7 +39,7 @@ class RepeatedFaultTest : public ::testing::Test {
   RepeatedFault fault_{"list flows", [this] { return now_; }};
 };
 
-TEST_F(RepeatedFaultTest, SaysWhatIsNewAndWhatIsOver) {
+TEST_F(RepeatedFaultTest, LogsTheBeginAndTheEndOfAFault) {
   EXPECT_THAT(Note(absl::OkStatus(), 100), IsEmpty());
   EXPECT_THAT(Note(absl::InternalError("no"), 50),
               ElementsAre(HasSubstr(" error list flows: no fault=\"list flows\" state=failing")));
@@ -59,7 +59,7 @@ TEST_F(RepeatedFaultTest, SumsUpEveryTenMinutes) {
               ElementsAre(HasSubstr("still failing, 120 times since 08:00")));
 }
 
-TEST_F(RepeatedFaultTest, OneThatComesAndGoesIsSummedUp) {
+TEST_F(RepeatedFaultTest, SumsUpAFaultThatComesAndGoes) {
   std::vector<std::string> lines;
   for (int i = 0; i < 30; ++i) {
     for (const absl::Status& status : {absl::InternalError("no"), absl::OkStatus()}) {
@@ -73,7 +73,7 @@ TEST_F(RepeatedFaultTest, OneThatComesAndGoesIsSummedUp) {
   EXPECT_THAT(Note(absl::OkStatus(), 1000), IsEmpty());
 }
 
-TEST_F(RepeatedFaultTest, OneThatSaysSomethingElseEachTimeIsSummedUp) {
+TEST_F(RepeatedFaultTest, SumsUpAFaultWhoseMessageChanges) {
   std::vector<std::string> lines;
   for (int i = 0; i < 60; ++i) {
     for (std::string& line : Note(absl::InternalError(absl::StrCat("no ", i)))) {
@@ -86,7 +86,7 @@ TEST_F(RepeatedFaultTest, OneThatSaysSomethingElseEachTimeIsSummedUp) {
                           HasSubstr("list flows: no 60 ")));
 }
 
-TEST_F(RepeatedFaultTest, CanBeRemindedWithoutANewTry) {
+TEST_F(RepeatedFaultTest, RemindLogsTheSummaryWithoutANewFailure) {
   EXPECT_EQ(Note(absl::InternalError("no")).size(), 1U);
   now_ += absl::Minutes(9);
   ::testing::internal::CaptureStderr();

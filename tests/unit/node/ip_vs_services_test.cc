@@ -27,7 +27,7 @@ constexpr absl::string_view kHeader =
     "Prot LocalAddress:Port Scheduler Flags\n"
     "  -> RemoteAddress:Port Forward Weight ActiveConn InActConn\n";
 
-// As the kernel prints services: none of these is on a loopback address.
+// Services as the kernel lists them, none on a loopback address.
 constexpr absl::string_view kOthers =
     "TCP  0A600001:01BB rr \n"
     "  -> 7F000001:192B      Masq    1      0          0         \n"
@@ -60,7 +60,7 @@ TEST(IpVsServicesTest, FindsAServiceOnLoopback) {
   }
 }
 
-TEST(IpVsServicesTest, OthersAreNone) {
+TEST(IpVsServicesTest, IgnoresServicesOnOtherAddresses) {
   EXPECT_FALSE(OnLoopback(""));
   EXPECT_FALSE(OnLoopback(kHeader));
   EXPECT_FALSE(OnLoopback(absl::StrCat(kHeader, kOthers)));
@@ -82,7 +82,7 @@ TEST(IpVsServicesTest, FindsAServiceOnAnOwnAddress) {
   }
 }
 
-TEST(IpVsServicesTest, GarbageSaysNothing) {
+TEST(IpVsServicesTest, IgnoresGarbage) {
   const std::string nul(
       "TCP  7F0\0"
       "0001:8335 rr\n",
@@ -103,8 +103,8 @@ TEST(IpVsServicesTest, GarbageSaysNothing) {
   }
 }
 
-// Nobody knows yet whether the port ends here.
-TEST(IpVsServicesTest, ALineWithoutItsEndSaysNothing) {
+// The port may continue in the next chunk.
+TEST(IpVsServicesTest, IgnoresALineWithoutItsEnd) {
   IpVsServices services(None());
   services.Feed("TCP  7F000001:8335 rr ");
   EXPECT_FALSE(services.found());
@@ -128,11 +128,11 @@ TEST(IpVsServicesTest, MayBeCutAnywhere) {
   EXPECT_TRUE(all.found());
 }
 
-TEST(IpVsServicesTest, EndlessLinesAreForgotten) {
+TEST(IpVsServicesTest, DropsEndlessLines) {
   IpVsServices services(None());
   const std::string much(1 << 20, 'T');
   for (int i = 0; i < 16; ++i) services.Feed(much);
-  // Not the beginning of a line, whatever it looks like.
+  // This is not the beginning of a line, although it looks like one.
   services.Feed("TCP  7F000001:8335 rr \n");
   EXPECT_FALSE(services.found());
   services.Feed("TCP  7F000001:8335 rr \n");
@@ -168,11 +168,11 @@ TEST(HasIpVsServiceTest, ReadsTheFile) {
   EXPECT_TRUE(found);
 }
 
-TEST(HasIpVsServiceTest, WhatCannotBeReadIsAnError) {
+TEST(HasIpVsServiceTest, FailsIfTheFileCannotBeRead) {
   const TempFolder folder;
   const absl::Status status = HasIpVsService(None(), folder / "").status();
   EXPECT_FALSE(status.ok());
-  // A file without an end, which is also all NULs.
+  // An endless file, which consists of NULs.
   EXPECT_TRUE(absl::IsResourceExhausted(HasIpVsService(None(), "/dev/zero").status()));
 }
 

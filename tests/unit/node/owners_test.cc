@@ -21,14 +21,14 @@
 namespace npg::node::owners_test {
 namespace {
 
-// A /proc as a process would find it, in a folder of its own.
+// A fake /proc in a temporary folder.
 class OwnersTest : public ::testing::Test {
  protected:
   void SetUp() override {
     std::string pattern = ::testing::TempDir() + "npg-owners-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     root_ = pattern;
-    // What stands beside processes in a real /proc.
+    // Other entries of a real /proc.
     std::filesystem::create_directories(root_ / "sys/net");
     std::filesystem::create_directories(root_ / "self-made");
     std::ofstream(root_ / "meminfo") << "MemTotal: 1 kB\n";
@@ -88,7 +88,7 @@ TEST_F(OwnersTest, FindsTheHolderOfASocket) {
 }
 
 // systemd keeps the socket that it has handed to a unit.
-TEST_F(OwnersTest, AnyOtherHolderOwnsRatherThanInit) {
+TEST_F(OwnersTest, PrefersAnyOtherHolderToInit) {
   AddProcess(1, "systemd", {"socket:[7]", "socket:[8]"});
   AddProcess(30, "agent", {"socket:[7]"});
   AddProcess(40, "worker", {"socket:[7]"});
@@ -110,7 +110,7 @@ TEST_F(OwnersTest, TheLowestPidOwnsASharedSocket) {
   EXPECT_EQ(listeners[1].owner.pid, 9);
 }
 
-TEST_F(OwnersTest, FindsTheCgroupWhateverTheHierarchies) {
+TEST_F(OwnersTest, FindsTheCgroupInAnyHierarchy) {
   AddProcess(1, "init", {"socket:[5]"}, "12:pids:/p\n1:name=systemd:/init.scope\n0::/init.scope\n");
   AddProcess(2, "old", {"socket:[6]"}, "12:pids:/p\n1:name=systemd:/init.scope\n");
   std::vector<core::Listener> listeners = {Socket(5), Socket(6)};
@@ -138,9 +138,9 @@ TEST_F(OwnersTest, KeepsAnOwnerThatIsKnown) {
   EXPECT_EQ(listeners[0].owner.comm, "known");
 }
 
-// A process may end at any step of the walk: its folder is there and what is in
-// it is not. The next holder of the socket counts then.
-TEST_F(OwnersTest, PassesOverProcessesThatVanish) {
+// A process may end at any step of the walk, so that its folder exists but files in it do
+// not. Then the next holder of the socket is the owner.
+TEST_F(OwnersTest, SkipsProcessesThatEnd) {
   std::filesystem::create_directories(root_ / "3");
   AddProcess(4, "gone", {"socket:[5]"});
   std::filesystem::remove(root_ / "4" / "comm");
@@ -154,14 +154,14 @@ TEST_F(OwnersTest, PassesOverProcessesThatVanish) {
   EXPECT_EQ(listeners[0].owner.executable, "");
 }
 
-TEST_F(OwnersTest, NoProcAtAllIsNoOwner) {
+TEST_F(OwnersTest, FindsNoOwnerWithoutProc) {
   std::vector<core::Listener> listeners = {Socket(5)};
   const OwnerGaps gaps = FillOwners(listeners, root_ / "missing");
   EXPECT_EQ(gaps.unreadable_processes, 0);
   EXPECT_EQ(listeners[0].owner.pid, 0);
 }
 
-// Permissions do not bind root, so the walk is done as nobody in a child.
+// Permissions do not restrict root, so a child does the walk as user nobody.
 TEST_F(OwnersTest, CountsProcessesItMayNotRead) {
   AddProcess(1, "init", {"socket:[5]"});
   AddProcess(2, "mine", {"socket:[6]"});

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The parsers and what they read, on fixtures.
+// The parsers, on fixtures.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/fib_rules.h>
@@ -44,11 +44,11 @@ MarkUse Match(uint32_t value, uint32_t mask) {
 }
 MarkUse Set(uint32_t value, uint32_t mask) { return {"", "", MarkUse::Kind::kSet, value, mask}; }
 
-TEST(MarkUseTest, WhatCollides) {
+TEST(MarkUseTest, DetectsCollisions) {
   EXPECT_TRUE(Collides(Match(0x1000, 0x1000), kMark));
   EXPECT_TRUE(Collides(Match(0x3000, 0x3000), kMark));
   EXPECT_TRUE(Collides(Match(0x1001, ~0U), kMark));
-  // What is not marked at all, so what is exempted is treated otherwise.
+  // Matches packets without any mark, so it treats exempted packets differently.
   EXPECT_TRUE(Collides(Match(0, ~0U), kMark));
   EXPECT_TRUE(Collides(Match(0, 0xf000), kMark));
   EXPECT_FALSE(Collides(Match(0x4000, 0x4000), kMark));
@@ -91,7 +91,7 @@ TEST(IptablesRulesTest, MarksOfEveryKind) {
       "-j ACCEPT\n"
       "-A OUTPUT -j MARK --set-xmark 0x1000/0xffffffff\n"
       "-A PREROUTING -p tcp -j TPROXY --on-port 1 --on-ip 0.0.0.0 --tproxy-mark 0x200/0x200\n"
-      // Of connections, not of packets.
+      // Marks of connections, not of packets.
       "-A OUTPUT -m connmark --mark 0x1000 -j ACCEPT\n"
       "-A OUTPUT -j CONNMARK --set-xmark 0x1000/0xffffffff\n"
       "-A OUTPUT -m mark --mark 0xzz -j ACCEPT\n"
@@ -115,7 +115,7 @@ TEST(IptablesRulesTest, LocalhostNodePortsOff) {
       "iptables-nft");
   EXPECT_TRUE(rules.nodeports);
   EXPECT_FALSE(rules.loopback_too);
-  // That of table filter is for health checks.
+  // The rule in the table filter is for health checks.
   EXPECT_FALSE(ParseIptablesRules("*filter\n-A INPUT -j KUBE-NODEPORTS\n", "x").nodeports);
   EXPECT_TRUE(ParseIptablesRules("*nat\n:KUBE-NODE-PORT - [0:0]\n", "x").ipvs_mode);
 }
@@ -175,7 +175,7 @@ TEST(IpRulesTest, Decode) {
   EXPECT_EQ(use->where, "ip -6 rule");
   EXPECT_EQ(use->rule, "100: fwmark 0x1000/0x1000 lookup 7");
   EXPECT_TRUE(Collides(*use, kMark));
-  // Cut short anywhere, nothing is read behind the end.
+  // A message cut anywhere is not read beyond its end.
   for (uint32_t size = 0; size < rule.header().nlmsg_len; ++size) {
     IpRule cut = rule;
     cut.header().nlmsg_len = size;

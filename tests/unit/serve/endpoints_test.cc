@@ -39,7 +39,7 @@ class EndpointsTest : public ::testing::Test {
       ++gathered_;
       if (!works_) return absl::PermissionDeniedError("open /sys/fs/bpf: Permission denied");
       inspect::Status status;
-      // What is not UTF-8 comes from processes that call themselves so.
+      // Names of processes need not be UTF-8.
       status.notes = {"\xff"};
       return status;
     });
@@ -67,7 +67,7 @@ class EndpointsTest : public ::testing::Test {
   std::unique_ptr<HttpServer> server_;
 };
 
-TEST_F(EndpointsTest, HealthSaysWhatItLookedAt) {
+TEST_F(EndpointsTest, HealthListsItsChecks) {
   StartServer();
   endpoints_.health->Update(
       [](log::HealthState& state) { state.loop_turn = absl::Now() - absl::Minutes(1); });
@@ -82,10 +82,10 @@ TEST_F(EndpointsTest, HealthSaysWhatItLookedAt) {
   EXPECT_EQ(reply.headers["content-type"], "text/plain; charset=utf-8");
   EXPECT_THAT(reply.body, HasSubstr("ok   main loop: "));
   EXPECT_EQ(Get("/readyz").status, 200);
-  EXPECT_EQ(gathered_, 0) << "health does not wait for the node to be read";
+  EXPECT_EQ(gathered_, 0) << "health does not read the node";
 }
 
-TEST_F(EndpointsTest, HealthIsJsonWhereThatIsAsked) {
+TEST_F(EndpointsTest, HealthIsJsonOnRequest) {
   StartServer();
   BeWell();
   HttpReply reply = Get("/readyz", "Accept: application/json\r\n");
@@ -110,18 +110,18 @@ TEST_F(EndpointsTest, StatusIsTheDocument) {
   EXPECT_THAT(reply.body, EndsWith("  \"notes\": [\n    \"\xef\xbf\xbd\"\n  ]\n}\n"));
 }
 
-TEST_F(EndpointsTest, ANodeThatCannotBeReadIsSaidToBeThat) {
+TEST_F(EndpointsTest, ReportsThatTheNodeCannotBeRead) {
   works_ = false;
   StartServer();
   const HttpReply reply = Get("/api/v1/status");
   EXPECT_EQ(reply.status, 503);
   EXPECT_EQ(json::parse(reply.body)["error"], "open /sys/fs/bpf: Permission denied");
   const HttpReply page = Get("/");
-  EXPECT_EQ(page.status, 200) << "the page says it";
+  EXPECT_EQ(page.status, 200) << "the page has the error";
   EXPECT_THAT(page.body, HasSubstr("open /sys/fs/bpf: Permission denied"));
 }
 
-TEST_F(EndpointsTest, ManyWhoAskCostOneReading) {
+TEST_F(EndpointsTest, ManyRequestsShareOneReading) {
   StartServer();
   const absl::Time before = absl::Now();
   for (int i = 0; i < 200; ++i) {
@@ -131,14 +131,14 @@ TEST_F(EndpointsTest, ManyWhoAskCostOneReading) {
   EXPECT_LE(gathered_, seconds + 2);
 }
 
-TEST_F(EndpointsTest, ThePageComesWithItsPolicy) {
+TEST_F(EndpointsTest, ThePageHasAContentSecurityPolicy) {
   StartServer();
   HttpReply reply = Get("/");
   EXPECT_EQ(reply.headers["content-type"], "text/html; charset=utf-8");
   EXPECT_THAT(reply.headers["content-security-policy"], HasSubstr("script-src 'sha256-"));
 }
 
-TEST_F(EndpointsTest, MetricsAreThereWhenSomebodyHasThem) {
+TEST_F(EndpointsTest, ServesMetricsOnlyIfConfigured) {
   StartServer();
   EXPECT_EQ(Get("/metrics").status, 404);
   server_.reset();

@@ -32,7 +32,7 @@ TEST(HttpAddressTest, TakesBracketsAroundEither) {
   EXPECT_EQ(ToString(address), "10.0.0.5:9829");
 }
 
-TEST(HttpAddressTest, RefusesWhatIsNone) {
+TEST(HttpAddressTest, RefusesInvalidAddresses) {
   struct Case {
     const char* text;
     const char* why;
@@ -77,7 +77,7 @@ TEST(HttpAddressTest, KnowsLoopback) {
   }
 }
 
-TEST(HttpAddressTest, WarnsOfWhoeverElseMayHaveOrReadIt) {
+TEST(HttpAddressTest, WarnsOfReachableAddressesAndContestedPorts) {
   const auto warnings = [](const char* text, const std::optional<core::PortRange>& local,
                            const core::PortRanges& reserved = {}) {
     return AddressWarnings(*ParseHttpAddress(text), local, reserved);
@@ -97,7 +97,7 @@ TEST(HttpAddressTest, WarnsOfWhoeverElseMayHaveOrReadIt) {
   EXPECT_THAT(warnings("127.0.0.1:40000", std::nullopt), IsEmpty());
 }
 
-TEST(HttpAddressTest, AReservedPortIsSafeFromTheKernelAlone) {
+TEST(HttpAddressTest, AReservedPortMayStillBeANodePort) {
   const auto warnings = [](uint16_t port) {
     HttpAddress address = *ParseHttpAddress("127.0.0.1:1");
     address.port = port;

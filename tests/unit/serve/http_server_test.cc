@@ -89,7 +89,7 @@ class HttpServerTest : public ::testing::Test {
   bool hang_is_slow_ = true;
   std::shared_ptr<absl::Notification> go_ = std::make_shared<absl::Notification>();
   std::shared_ptr<absl::Notification> started_ = std::make_shared<absl::Notification>();
-  // Several handlers may begin at once, and a notification is given only once.
+  // Several handlers may begin at once, but a notification can be sent only once.
   std::shared_ptr<std::once_flag> started_once_ = std::make_shared<std::once_flag>();
   std::unique_ptr<HttpServer> server_;
 };
@@ -120,9 +120,9 @@ TEST_F(HttpServerTest, AnswersHeadWithoutABody) {
   EXPECT_EQ(ReadToEnd(fd.get()), "");
 }
 
-// libmicrohttpd closes such a connection when it reads on before it begins the response, as
-// it does while there are others.
-TEST_F(HttpServerTest, AnswersAClientThatHasEndedItsDirection) {
+// libmicrohttpd closes such a connection if it reads again before it begins the response,
+// which it does while it has other connections.
+TEST_F(HttpServerTest, AnswersAClientThatShutDownItsDirection) {
   StartServer();
   const base::UniqueFd other = ConnectToHttp(port());
   for (const char* path : {"/slow", "/nothing"}) {
@@ -137,11 +137,11 @@ TEST_F(HttpServerTest, AnswersAClientThatHasEndedItsDirection) {
   EXPECT_EQ(ReadReply(hung.get()).body, "at last");
 }
 
-TEST_F(HttpServerTest, OtherMethodsAreToldWhichThereAre) {
+TEST_F(HttpServerTest, AnswersOtherMethodsWithTheAllowedOnes) {
   StartServer();
   const base::UniqueFd fd = ConnectToHttp(port());
-  // More than the server reads before it answers: to close on it would reset
-  // the connection, and the answer would be lost.
+  // More than the server reads before it answers: an immediate close would reset the
+  // connection, and the answer would be lost.
   const std::string body(200'000, 'b');
   ASSERT_TRUE(SendText(fd.get(), absl::StrCat("POST / HTTP/1.1\r\nHost: localhost\r\n"
                                               "Content-Length: ",
@@ -151,7 +151,7 @@ TEST_F(HttpServerTest, OtherMethodsAreToldWhichThereAre) {
   EXPECT_EQ(reply.headers["allow"], "GET, HEAD");
 }
 
-// A body that is not read must not be taken for the next request.
+// An unread body must not be parsed as the next request.
 TEST_F(HttpServerTest, OneRequestForEachConnection) {
   StartServer();
   const base::UniqueFd fd = ConnectToHttp(port());
@@ -164,11 +164,11 @@ TEST_F(HttpServerTest, OneRequestForEachConnection) {
   EXPECT_EQ(ReadToEnd(fd.get()), "");
 }
 
-TEST_F(HttpServerTest, RequestsHaveAnEnd) {
+TEST_F(HttpServerTest, BoundsTheSizeOfRequests) {
   StartServer();
   for (const size_t size : {size_t{9000}, size_t{1'000'000}}) {
     const base::UniqueFd fd = ConnectToHttp(port());
-    // The server may close before it has all of it.
+    // The server may close before it has received the whole request.
     SendText(fd.get(), absl::StrCat("GET / HTTP/1.1\r\nX: ", std::string(size, 'x'), "\r\n\r\n"));
     EXPECT_THAT(ReadToEnd(fd.get()), Not(HasSubstr("200 OK"))) << size;
   }
@@ -182,9 +182,9 @@ TEST_F(HttpServerTest, RequestsHaveAnEnd) {
   EXPECT_EQ(HttpGet(port(), "/", absl::StrCat("X: ", fits, "\r\n")).status, 200);
 }
 
-// A server may answer a request for parts with all of it. By parts, many that
-// overlap would be many times the whole.
-TEST_F(HttpServerTest, ThereAreNoParts) {
+// A server may ignore Range. With it, many overlapping ranges would multiply the size of
+// the answer.
+TEST_F(HttpServerTest, IgnoresRange) {
   StartServer();
   std::string many = "bytes=0-";
   for (int i = 1; i < 2000; ++i) many += ",0-";
@@ -196,7 +196,7 @@ TEST_F(HttpServerTest, ThereAreNoParts) {
       EXPECT_EQ(reply.body, "slow") << name << ": " << range.substr(0, 20);
     }
   }
-  // In pieces, too.
+  // The same for a header that arrives in pieces.
   const base::UniqueFd fd = ConnectToHttp(port());
   for (const char* piece : {"GET /slow HTTP/1.1\r\nHost: localhost\r\nRan", "ge: bytes=0-1\r\n",
                             "Ranger: bytes=0-1\r\n\r\n"}) {
@@ -205,7 +205,7 @@ TEST_F(HttpServerTest, ThereAreNoParts) {
   EXPECT_EQ(ReadReply(fd.get()).body, "slow");
 }
 
-TEST_F(HttpServerTest, WhatIsNoRequestIsNotAnswered200) {
+TEST_F(HttpServerTest, DoesNotAnswerInvalidRequestsWith200) {
   HttpLimits limits;
   limits.request = absl::Milliseconds(500);  // empty lines may precede a request
   StartServer(limits);
@@ -219,7 +219,7 @@ TEST_F(HttpServerTest, WhatIsNoRequestIsNotAnswered200) {
   EXPECT_EQ(HttpGet(port(), "/").status, 200);
 }
 
-TEST_F(HttpServerTest, WhoDripsIsCutOffAndHoldsNobodyUp) {
+TEST_F(HttpServerTest, ClosesSlowSendersWithoutDelayingOthers) {
   HttpLimits limits;
   limits.request = absl::Milliseconds(300);
   StartServer(limits);
@@ -232,23 +232,23 @@ TEST_F(HttpServerTest, WhoDripsIsCutOffAndHoldsNobodyUp) {
     char seen = 0;
     if (recv(slow.get(), &seen, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) break;
   }
-  EXPECT_LT(sent, request.size()) << "before it was all sent";
+  EXPECT_LT(sent, request.size()) << "closed before the whole request was sent";
 }
 
-TEST_F(HttpServerTest, WhoDoesNotReadIsCutOffAndHoldsNobodyUp) {
+TEST_F(HttpServerTest, ClosesSlowReadersWithoutDelayingOthers) {
   HttpLimits limits;
   limits.response = absl::Milliseconds(300);
   StartServer(limits);
   const base::UniqueFd fd = Ask("/huge");
   char byte = 0;
-  ASSERT_EQ(recv(fd.get(), &byte, 1, MSG_PEEK), 1) << "it is being sent";
+  ASSERT_EQ(recv(fd.get(), &byte, 1, MSG_PEEK), 1) << "the response has begun";
   EXPECT_EQ(HttpGet(port(), "/slow").body, "slow");
-  // Hung up: what was under way is all there will be.
+  // After the hang-up only the bytes in flight arrive.
   WaitForHangUp(fd.get());
   EXPECT_LT(ReadToEnd(fd.get()).size(), kHuge);
 }
 
-TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {
+TEST_F(HttpServerTest, ClosesTheOldestIdleConnectionForANewOne) {
   HttpLimits limits;
   limits.connections = 3;
   limits.request = absl::Hours(1);
@@ -260,10 +260,10 @@ TEST_F(HttpServerTest, WhoHasKeptItWaitingLongestMakesRoom) {
     ASSERT_TRUE(SendText(idle.back().get(), "GET /"));
   }
   EXPECT_EQ(HttpGet(port(), "/").status, 200);
-  EXPECT_EQ(ReadToEnd(idle[0].get()), "") << "closed";
+  EXPECT_EQ(ReadToEnd(idle[0].get()), "") << "the oldest is closed";
 }
 
-TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
+TEST_F(HttpServerTest, ClosesFurtherConnectionsWhenAllWorkersAreBusy) {
   HttpLimits limits;
   limits.workers = limits.connections = 3;
   hang_is_slow_ = false;
@@ -271,7 +271,7 @@ TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
   std::vector<base::UniqueFd> busy;
   for (int i = 0; i < 3; ++i) busy.push_back(Ask("/hang"));
   started_->WaitForNotification();
-  // The second and the third may not have been accepted yet, and are before it.
+  // The server may not have accepted the second and the third yet, but accepts them first.
   const base::UniqueFd late = ConnectToHttp(port());
   EXPECT_EQ(ReadToEnd(late.get()), "");
   go_->Notify();
@@ -282,7 +282,7 @@ TEST_F(HttpServerTest, WhereAllAreBeingAnsweredOthersAreClosedAtOnce) {
       testing::WaitUntil(absl::Seconds(30), [this] { return HttpGet(port(), "/").status == 200; }));
 }
 
-TEST_F(HttpServerTest, HandlersThatHangHoldUpSlowRoutesOnly) {
+TEST_F(HttpServerTest, HangingHandlersBlockSlowRoutesOnly) {
   HttpLimits limits;
   limits.workers = 3;  // of which one may be in a slow handler
   StartServer(limits);
@@ -296,20 +296,20 @@ TEST_F(HttpServerTest, HandlersThatHangHoldUpSlowRoutesOnly) {
                                  [this] { return HttpGet(port(), "/slow").body == "slow"; }));
 }
 
-TEST_F(HttpServerTest, EndsWhateverItsClientsDo) {
+TEST_F(HttpServerTest, EndsWithAnyOpenConnections) {
   StartServer();
   const base::UniqueFd idle = ConnectToHttp(port());
   const base::UniqueFd half = ConnectToHttp(port());
   ASSERT_TRUE(SendText(half.get(), "GET / HTT"));
   const base::UniqueFd unread = Ask("/huge");
   char byte = 0;
-  ASSERT_EQ(recv(unread.get(), &byte, 1, MSG_PEEK), 1) << "it is being sent";
+  ASSERT_EQ(recv(unread.get(), &byte, 1, MSG_PEEK), 1) << "the response has begun";
   const uint16_t old = port();
   server_.reset();
   WaitForHangUp(idle.get());
   WaitForHangUp(half.get());
   WaitForHangUp(unread.get());
-  EXPECT_FALSE(ConnectToHttp(old)) << "nobody listens any more";
+  EXPECT_FALSE(ConnectToHttp(old)) << "the port is closed";
 }
 
 TEST_F(HttpServerTest, CanBeStartedAgainAtOnce) {
@@ -321,7 +321,7 @@ TEST_F(HttpServerTest, CanBeStartedAgainAtOnce) {
   NPG_ASSERT_OK(HttpServer::Start(address, {}));
 }
 
-TEST_F(HttpServerTest, NamesOfOthersAreRefused) {
+TEST_F(HttpServerTest, RefusesForeignHostNames) {
   StartServer();
   const base::UniqueFd fd = ConnectToHttp(port());
   ASSERT_TRUE(SendText(fd.get(), "GET / HTTP/1.1\r\nHost: attacker.example:9829\r\n\r\n"));
@@ -339,16 +339,16 @@ TEST_F(HttpServerTest, NoSignalReachesItsThreads) {
     }
     return found;
   };
-  // One that has begun just now has no name yet.
+  // A thread that has just begun has no name yet.
   ASSERT_TRUE(testing::WaitUntil(
       absl::Seconds(30), [&threads] { return threads().size() == HttpLimits().workers + 1; }));
   for (const std::string& thread : threads()) {
-    // All but SIGKILL, SIGSTOP and the two that the C library keeps for itself.
+    // All but SIGKILL, SIGSTOP and the two that the C library reserves.
     EXPECT_THAT(thread, HasSubstr("SigBlk:\tfffffffe7ffbfeff"));
   }
 }
 
-TEST(HttpServerStartTest, SaysWhyItCannotListen) {
+TEST(HttpServerStartTest, NamesTheReasonIfItCannotListen) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto first, HttpServer::Start(kAnyPort, {}));
   const absl::Status taken = HttpServer::Start(first->address(), {}).status();
   EXPECT_EQ(taken.message(),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Kubernetes Events by TLS and token to an API server that takes no other ones than
-// a real one takes.
+// Kubernetes Events, posted with TLS and a token to an API server that validates them as a
+// real one does.
 #include "serve/kube_event_poster.h"
 
 #include <gmock/gmock.h>
@@ -83,7 +83,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
     NPG_ASSERT_OK_AND_ASSIGN(poster_, KubeEventPoster::Start(access_, view_, options_));
   }
 
-  // Requests that the server has answered with `code`.
+  // Waits until the server has answered `count` requests with `code`.
   bool WaitForAnswers(RequestKind kind, int code, size_t count = 1) {
     return server_->WaitUntil(kSoon, [&](const Traffic& seen) {
       return static_cast<size_t>(std::count_if(
@@ -92,7 +92,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
                  })) >= count;
     });
   }
-  // What the server was asked and said, for messages.
+  // The requests and their status codes, for messages.
   std::string Dialogue() const {
     std::string text;
     for (const RecordedRequest& request : server_->traffic().requests) {
@@ -100,7 +100,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
     }
     return text;
   }
-  // Until the node was looked at so many times more.
+  // Waits until the node has been read `polls` more times.
   void WaitForPolls(int polls) {
     const int until = polls_ + polls;
     const absl::Time deadline = absl::Now() + kSoon;
@@ -122,7 +122,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
   std::unique_ptr<KubeEventPoster> poster_;
 };
 
-TEST_P(KubeEventPosterTest, TheServiceGetsOneEvent) {
+TEST_P(KubeEventPosterTest, PostsOneEventForTheService) {
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201));
   WaitForPolls(20);
@@ -131,7 +131,7 @@ TEST_P(KubeEventPosterTest, TheServiceGetsOneEvent) {
   ASSERT_EQ(events.size(), 1U);
   const auto event = nlohmann::json::parse(events[0]);
   EXPECT_THAT(event["note"].get<std::string>(), HasSubstr("worker-1: containerd (pid 812)"));
-  // By its uid `kubectl describe service` looks for it.
+  // `kubectl describe service` selects Events by this uid.
   EXPECT_EQ(event["regarding"]["uid"], "00000000-0000-4000-8000-000000000002");
   const auto requests = server_->traffic().requests;
   EXPECT_EQ(std::count_if(requests.begin(), requests.end(),
@@ -143,7 +143,7 @@ TEST_P(KubeEventPosterTest, TheServiceGetsOneEvent) {
   }
 }
 
-TEST_P(KubeEventPosterTest, ARestartIsToldThatTheEventIsKnown) {
+TEST_P(KubeEventPosterTest, ARestartFindsTheExistingEvent) {
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201));
   poster_.reset();
@@ -156,7 +156,7 @@ TEST_P(KubeEventPosterTest, ARestartIsToldThatTheEventIsKnown) {
   EXPECT_EQ(server_->Events().size(), 1U);
 }
 
-TEST_P(KubeEventPosterTest, OneThatLastsIsPatched) {
+TEST_P(KubeEventPosterTest, PatchesTheEventOfALastingConflict) {
   options_.events.silence = absl::Milliseconds(1);
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200, 2));
@@ -166,7 +166,7 @@ TEST_P(KubeEventPosterTest, OneThatLastsIsPatched) {
   EXPECT_GE(nlohmann::json::parse(events[0])["series"]["count"], 3);
 }
 
-TEST_P(KubeEventPosterTest, ARestartCountsOn) {
+TEST_P(KubeEventPosterTest, ARestartContinuesTheCount) {
   const auto count = [this] {
     return nlohmann::json::parse(server_->Events().at(0))["series"]["count"].get<uint64_t>();
   };
@@ -176,16 +176,16 @@ TEST_P(KubeEventPosterTest, ARestartCountsOn) {
   poster_.reset();
   const uint64_t before = count();
   ASSERT_GE(before, 50U);
-  const auto patched = static_cast<size_t>(before);  // and the reading of the first run: none
+  const auto patched = static_cast<size_t>(before);  // the first run made no read
   Start();
-  // The count is read, and then the first patch is done.
+  // The second run reads the count, and then sends its first patch.
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200, patched + 1));
   poster_.reset();
   EXPECT_GT(count(), before);
   EXPECT_EQ(server_->Events().size(), 1U);
 }
 
-TEST_P(KubeEventPosterTest, AMissingRightIsLoggedOnceUntilItIsThere) {
+TEST_P(KubeEventPosterTest, LogsAMissingPermissionOnceUntilItIsGranted) {
   options_.events.pause = absl::Milliseconds(5);
   server_->ForbidEvents(true);
   NPG_ASSERT_OK(log::SetUpLog("info", log::LogFormat::kText));
@@ -205,14 +205,14 @@ TEST_P(KubeEventPosterTest, AMissingRightIsLoggedOnceUntilItIsThere) {
   EXPECT_THAT(lines[1], HasSubstr("the right is there now"));
 }
 
-TEST_P(KubeEventPosterTest, FailuresOfTheServerPass) {
+TEST_P(KubeEventPosterTest, RetriesAfterFailuresOfTheServer) {
   for (const int code : {500, 429, 503}) {
     server_->Inject({.on = RequestKind::kEvent, .answer = testing::FaultAnswer(code)});
   }
   server_->Inject({.on = RequestKind::kEvent, .close_before = true});
   server_->Inject({.on = RequestKind::kOfOne, .answer = testing::HtmlAnswer()});
   Start();
-  // The connection broke after the server had done it: that is no suppression.
+  // The connection broke after the server had created the Event: that is no suppression.
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 409)) << Dialogue();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 200)) << Dialogue();
   WaitForPolls(5);
@@ -236,7 +236,7 @@ TEST_P(KubeEventPosterTest, ReadsItsTokenForEachRequest) {
   std::filesystem::remove(path);
 }
 
-TEST_P(KubeEventPosterTest, ComesByClientCertificate) {
+TEST_P(KubeEventPosterTest, UsesAClientCertificate) {
   access_.token.clear();
   access_.client_certificate.data = server_->client_certificate_pem();
   access_.client_key.data = server_->client_key_pem();

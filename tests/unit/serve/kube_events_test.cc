@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which Kubernetes Events are asked for, and when: no network, no clock.
+// Which requests for Kubernetes Events are made, and when; without network and clock.
 #include "serve/kube_events.h"
 
 #include <gmock/gmock.h>
@@ -54,13 +54,13 @@ class KubeEventsTest : public ::testing::Test {
 
   KubeEventsTest() { Restart(); }
 
-  // A new run of the controller.
+  // Starts a new run of the controller.
   void Restart(KubeEvents::Options options = {}) {
     options.reporter.node = "worker-1";
     events_.emplace(options, random_);
   }
 
-  // What is polled every ten seconds.
+  // Observes the conflicts, as the controller does every ten seconds.
   void See(const Conflicts& conflicts, int times = 1) {
     for (int i = 0; i < times; ++i) {
       now_ += absl::Seconds(10);
@@ -71,7 +71,7 @@ class KubeEventsTest : public ::testing::Test {
   absl::Status Answer(int status, const std::string& body = "") {
     return events_->OnAnswer({.status = status, .body = body}, now_);
   }
-  // Goes on until the Event is asked for; its request.
+  // Answers the lookup of the Service, and returns the request that changes an Event.
   std::optional<HttpRequest> NextChange() {
     auto request = Next();
     if (request && std::string(request->method) == "GET") {
@@ -80,7 +80,7 @@ class KubeEventsTest : public ::testing::Test {
     }
     return request;
   }
-  // What asks for an Event and changes nothing.
+  // Expects an empty patch, which reads the Event.
   void ExpectRead() {
     const auto request = Next();
     ASSERT_TRUE(request);
@@ -89,7 +89,7 @@ class KubeEventsTest : public ::testing::Test {
     EXPECT_EQ(request->body, "{}");
   }
 
-  // The first request is answered by nothing, the second by 409, and what is there is `event`.
+  // The first request gets no answer, the second 409, and the read returns `event`.
   void LoseTheAnswerAndFind(const std::string& event) {
     See({ConflictOf("shop/web", 33589)}, 2);
     ASSERT_TRUE(NextChange());
@@ -100,7 +100,7 @@ class KubeEventsTest : public ::testing::Test {
     ExpectRead();
     EXPECT_TRUE(Answer(200, event).ok());
   }
-  // Sends all there is, and returns how many Events that were.
+  // Answers all requests, and returns the number of Events.
   int SendAll(int status = 201, const std::string& body = "") {
     int sent = 0;
     while (NextChange()) {
@@ -109,7 +109,7 @@ class KubeEventsTest : public ::testing::Test {
     }
     return sent;
   }
-  // Fails whatever is asked until nothing is pending; how many requests that took.
+  // Fails all requests until none is pending, and returns their number.
   int FailAll(int status, absl::Status& last) {
     int requests = 0;
     while (events_->pending() > 0 && requests < 1000) {
@@ -126,16 +126,16 @@ class KubeEventsTest : public ::testing::Test {
   std::optional<KubeEvents> events_;
 };
 
-TEST_F(KubeEventsTest, TellsOnceOfOneThatLasts) {
+TEST_F(KubeEventsTest, SendsOneEventForALastingConflict) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts);
-  EXPECT_FALSE(Next()) << "seen once: it may be gone at once";
+  EXPECT_FALSE(Next()) << "seen only once: it may be gone soon";
   See(conflicts);
   const auto look_up = Next();
   ASSERT_TRUE(look_up);
   EXPECT_EQ(look_up->target,
             "/api/v1/namespaces/shop/services?fieldSelector=metadata.name%3Dweb&resourceVersion=0");
-  EXPECT_FALSE(Next()) << "one at a time";
+  EXPECT_FALSE(Next()) << "one request at a time";
   EXPECT_TRUE(Answer(200, kService).ok());
   const auto create = Next();
   ASSERT_TRUE(create);
@@ -162,7 +162,7 @@ TEST_F(KubeEventsTest, TellsOnceOfOneThatLasts) {
   EXPECT_EQ(events_->due(), absl::InfiniteFuture());
 }
 
-TEST_F(KubeEventsTest, SaysWhenNothingIsExempted) {
+TEST_F(KubeEventsTest, SaysThatObserveModeExemptsNothing) {
   KubeEventReporter reporter{"worker-1", false};
   const auto subject = SubjectOf(ConflictOf("shop/web", 33589));
   ASSERT_TRUE(subject);
@@ -172,7 +172,7 @@ TEST_F(KubeEventsTest, SaysWhenNothingIsExempted) {
   EXPECT_FALSE(event["regarding"].contains("uid"));
 }
 
-TEST_F(KubeEventsTest, TellsAgainAfterADay) {
+TEST_F(KubeEventsTest, SendsAgainAfterADay) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   EXPECT_EQ(SendAll(), 1);
@@ -182,7 +182,7 @@ TEST_F(KubeEventsTest, TellsAgainAfterADay) {
   now_ += absl::Hours(1);
   See(conflicts);
 
-  // A server that still has the first one is told that it goes on.
+  // If the server still has the first Event, its series is extended.
   auto request = NextChange();
   ASSERT_TRUE(request);
   EXPECT_STREQ(request->method, "POST");
@@ -199,14 +199,14 @@ TEST_F(KubeEventsTest, TellsAgainAfterADay) {
   EXPECT_TRUE(Answer(200).ok());
   EXPECT_EQ(events_->counts().created, 2U);
 
-  // One that forgets Events after an hour gets a new one.
+  // If the server has deleted it, a new one is created.
   now_ += absl::Hours(24);
   See(conflicts);
   EXPECT_EQ(SendAll(201), 1);
   EXPECT_EQ(events_->counts().created, 3U);
 }
 
-TEST_F(KubeEventsTest, IsSilentForADayAlsoOfOneThatComesBack) {
+TEST_F(KubeEventsTest, SendsNothingForADayIfAConflictComesBack) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   EXPECT_EQ(SendAll(), 1);
@@ -216,16 +216,16 @@ TEST_F(KubeEventsTest, IsSilentForADayAlsoOfOneThatComesBack) {
   See({}, 1);
   now_ += absl::Hours(24);
   See({}, 1);
-  EXPECT_EQ(events_->known(), 0U) << "kept no longer than needed";
+  EXPECT_EQ(events_->known(), 0U) << "forgotten after a day";
 }
 
-TEST_F(KubeEventsTest, ARestartSendsNothingThatTheServerHas) {
+TEST_F(KubeEventsTest, ARestartDoesNotRepeatAnEventOfTheServer) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   const auto first = NextChange();
   ASSERT_TRUE(first);
   Restart();
-  // The same process, started again, in the same unit.
+  // The same unit with a new process.
   const Conflicts later = {ConflictOf("shop/web", 33589, 4711)};
   See(later, 2);
   const auto second = NextChange();
@@ -241,7 +241,7 @@ TEST_F(KubeEventsTest, ARestartSendsNothingThatTheServerHas) {
   EXPECT_EQ(SendAll(), 0);
 }
 
-TEST_F(KubeEventsTest, AnOwnerPortOrNodeThatDiffersIsAnotherConflict) {
+TEST_F(KubeEventsTest, AnotherOwnerPortOrNodeIsAnotherConflict) {
   const auto name = [](const inspect::GuardedConflict& conflict, const char* node) {
     return KubeEventName(*SubjectOf(conflict), node);
   };
@@ -252,8 +252,8 @@ TEST_F(KubeEventsTest, AnOwnerPortOrNodeThatDiffersIsAnotherConflict) {
   EXPECT_NE(name(one, "a"), name(one, "b"));
   EXPECT_NE(name(one, "a"), name(ConflictOf("shop/web", 33590), "a"));
   EXPECT_EQ(name(one, "a"), name(ConflictOf("shop/web", 33589, 1), "a"))
-      << "its pid does not count";
-  EXPECT_EQ(name(one, "a"), "web.7568933821ab3ac4") << "whatever the machine and the build";
+      << "the pid does not count";
+  EXPECT_EQ(name(one, "a"), "web.7568933821ab3ac4") << "equal on all machines and builds";
 
   See({one}, 2);
   EXPECT_EQ(SendAll(), 1);
@@ -268,7 +268,7 @@ TEST_F(KubeEventsTest, SocketsOfOneOwnerAreOneConflict) {
   EXPECT_EQ(SendAll(), 1);
 }
 
-TEST_F(KubeEventsTest, SkipsWhatNoEventIsAbout) {
+TEST_F(KubeEventsTest, SkipsIgnoredOwnersAndInvalidServices) {
   inspect::GuardedConflict ignored = ConflictOf("shop/web", 33589);
   ignored.ignored = true;
   See({ignored, ConflictOf("", 33590), ConflictOf("web", 33591), ConflictOf("Shop/web", 33592),
@@ -278,7 +278,7 @@ TEST_F(KubeEventsTest, SkipsWhatNoEventIsAbout) {
   EXPECT_EQ(events_->known(), 0U);
 }
 
-TEST_F(KubeEventsTest, WaitsForAnOwnerButNotForever) {
+TEST_F(KubeEventsTest, WaitsForAnUnknownOwnerForALimitedTime) {
   const Conflicts unknown = {ConflictOf("shop/web", 33589, 0)};
   See(unknown, 3);
   EXPECT_FALSE(Next());
@@ -288,12 +288,12 @@ TEST_F(KubeEventsTest, WaitsForAnOwnerButNotForever) {
   EXPECT_THAT(request->body, HasSubstr("a process of uid 7 listens on"));
 }
 
-TEST_F(KubeEventsTest, WhatHasGoneIsNotSent) {
+TEST_F(KubeEventsTest, DropsPendingEventsOfEndedConflicts) {
   See({ConflictOf("shop/web", 33589)}, 2);
   EXPECT_EQ(events_->pending(), 1U);
   See({});
   EXPECT_EQ(events_->pending(), 0U);
-  // A Service that has gone.
+  // The Service has been deleted.
   See({ConflictOf("shop/web", 33589)}, 2);
   ASSERT_TRUE(Next());
   EXPECT_TRUE(Answer(200, R"({"items":[]})").ok());
@@ -301,7 +301,7 @@ TEST_F(KubeEventsTest, WhatHasGoneIsNotSent) {
   EXPECT_EQ(events_->counts().created + events_->counts().failed, 0U);
 }
 
-TEST_F(KubeEventsTest, OneThatIsUnderWayOutlivesItsConflict) {
+TEST_F(KubeEventsTest, CompletesARequestWhoseConflictEnds) {
   See({ConflictOf("shop/web", 33589)}, 2);
   ASSERT_TRUE(NextChange());
   See({});
@@ -309,7 +309,7 @@ TEST_F(KubeEventsTest, OneThatIsUnderWayOutlivesItsConflict) {
   EXPECT_EQ(events_->counts().created, 1U);
 }
 
-TEST_F(KubeEventsTest, WhatWaitsIsBounded) {
+TEST_F(KubeEventsTest, BoundsPendingEvents) {
   Conflicts many;
   for (uint16_t port = 30000; port < 30150; ++port) many.push_back(ConflictOf("shop/web", port));
   See(many, 2);
@@ -323,7 +323,7 @@ TEST_F(KubeEventsTest, WhatWaitsIsBounded) {
   EXPECT_EQ(SendAll(), 50);
 }
 
-TEST_F(KubeEventsTest, WhatIsKnownIsBounded) {
+TEST_F(KubeEventsTest, BoundsKnownConflicts) {
   Restart({.most_known = 10});
   for (uint16_t port = 30000; port < 30100; ++port) {
     See({ConflictOf("shop/web", port)}, 2);
@@ -336,10 +336,10 @@ TEST_F(KubeEventsTest, WhatIsKnownIsBounded) {
   EXPECT_EQ(events_->known(), 10U);
   EXPECT_EQ(SendAll(), 10);
   See(many, 10);
-  EXPECT_EQ(SendAll(), 0) << "those that are known stay known";
+  EXPECT_EQ(SendAll(), 0) << "known conflicts stay known";
 }
 
-TEST_F(KubeEventsTest, AMissingRightIsSaidAndWaitedFor) {
+TEST_F(KubeEventsTest, ReportsAMissingPermissionAndPauses) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589), ConflictOf("shop/api", 33590)};
   See(conflicts, 2);
   ASSERT_TRUE(NextChange());
@@ -350,13 +350,13 @@ TEST_F(KubeEventsTest, AMissingRightIsSaidAndWaitedFor) {
               HasSubstr(R"(apiGroups ["events.k8s.io"], resources ["events"], verbs ["create", )"
                         R"("patch"])"));
   See(conflicts, 10);
-  EXPECT_FALSE(Next()) << "the other one would be refused, too";
+  EXPECT_FALSE(Next()) << "the other Event would be refused, too";
   now_ += absl::Hours(1);
   See(conflicts);
   EXPECT_EQ(SendAll(), 2);
 }
 
-TEST_F(KubeEventsTest, ANamespaceThatGoesIsNoMissingRight) {
+TEST_F(KubeEventsTest, ATerminatingNamespaceIsNoMissingPermission) {
   See({ConflictOf("shop/web", 33589), ConflictOf("till/web", 33590)}, 2);
   ASSERT_TRUE(NextChange());
   EXPECT_TRUE(Answer(403,
@@ -368,7 +368,7 @@ TEST_F(KubeEventsTest, ANamespaceThatGoesIsNoMissingRight) {
 
 class KubeEventsFailureTest : public KubeEventsTest, public ::testing::WithParamInterface<int> {};
 
-TEST_P(KubeEventsFailureTest, IsTriedAgainAndThenGivenUp) {
+TEST_P(KubeEventsFailureTest, RetriesAndThenGivesUp) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   absl::Status last;
@@ -378,7 +378,7 @@ TEST_P(KubeEventsFailureTest, IsTriedAgainAndThenGivenUp) {
   EXPECT_EQ(events_->counts().failed, 1U);
   EXPECT_LE(now_ - begun, absl::Minutes(30));
   See(conflicts, 10);
-  EXPECT_FALSE(Next()) << "not at once";
+  EXPECT_FALSE(Next()) << "no further retry at once";
   now_ += absl::Hours(1);
   See(conflicts);
   EXPECT_EQ(SendAll(), 1);
@@ -398,20 +398,20 @@ TEST_F(KubeEventsTest, HeedsRetryAfterWithinReason) {
   EXPECT_LE(events_->due(), now_ + absl::Minutes(15));
 }
 
-TEST_F(KubeEventsTest, AnAnswerThatWasLostIsNoSuppression) {
+TEST_F(KubeEventsTest, ALostAnswerIsNoSuppression) {
   LoseTheAnswerAndFind(kEvent);
   EXPECT_EQ(events_->counts().created, 1U);
   EXPECT_EQ(events_->counts().suppressed, 0U);
 }
 
-// The request that was lost may have met the Event of an earlier run.
-TEST_F(KubeEventsTest, AnAnswerThatWasLostMayBeASuppression) {
+// The Event that the server has may be one of an earlier run.
+TEST_F(KubeEventsTest, ALostAnswerMayBeASuppression) {
   LoseTheAnswerAndFind(kSeriesOf7);
   EXPECT_EQ(events_->counts().created, 0U);
   EXPECT_EQ(events_->counts().suppressed, 1U);
 }
 
-TEST_F(KubeEventsTest, ARestartCountsOn) {
+TEST_F(KubeEventsTest, ARestartContinuesTheCount) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   ASSERT_TRUE(NextChange());
@@ -432,7 +432,7 @@ TEST_F(KubeEventsTest, ARestartCountsOn) {
   EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
   EXPECT_TRUE(Answer(200).ok());
 
-  // A server that has forgotten it is told how many there were.
+  // If the server has deleted the Event, the note of the new one has the count.
   now_ += absl::Hours(24);
   See(conflicts);
   const auto create = NextChange();
@@ -442,7 +442,7 @@ TEST_F(KubeEventsTest, ARestartCountsOn) {
               EndsWith(" This is Event 9 of it."));
 }
 
-TEST_F(KubeEventsTest, WithoutTheRightToPatchTheCountIsReadLater) {
+TEST_F(KubeEventsTest, ReadsTheCountLaterIfPatchIsForbidden) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589), ConflictOf("shop/api", 33590)};
   See({conflicts[0]}, 2);
   ASSERT_TRUE(NextChange());
@@ -450,7 +450,7 @@ TEST_F(KubeEventsTest, WithoutTheRightToPatchTheCountIsReadLater) {
   ExpectRead();
   EXPECT_TRUE(Answer(403).ok());
   See(conflicts, 2);
-  EXPECT_EQ(SendAll(), 1) << "the other one is not kept from being said";
+  EXPECT_EQ(SendAll(), 1) << "the other Event is still sent";
 
   now_ += absl::Hours(24);
   See({conflicts[0]});
@@ -466,7 +466,7 @@ TEST_F(KubeEventsTest, WithoutTheRightToPatchTheCountIsReadLater) {
   EXPECT_EQ(nlohmann::json::parse(patch->body)["series"]["count"], 8);
 }
 
-TEST_F(KubeEventsTest, OneThatIsForgottenBeforeItsCountIsReadIsMadeAnew) {
+TEST_F(KubeEventsTest, CreatesAnEventThatIsDeletedBeforeItsCountIsRead) {
   See({ConflictOf("shop/web", 33589)}, 2);
   ASSERT_TRUE(NextChange());
   EXPECT_TRUE(Answer(409, kKnown).ok());
@@ -477,7 +477,7 @@ TEST_F(KubeEventsTest, OneThatIsForgottenBeforeItsCountIsReadIsMadeAnew) {
   EXPECT_EQ(events_->counts().created, 1U);
 }
 
-TEST(KubeEventTest, CountOfWhatAServerSends) {
+TEST(KubeEventTest, ReadsTheCountOfAnEvent) {
   EXPECT_EQ(KubeEventCountIn(kSeriesOf7), 7U);
   for (const char* body : {"", "[]", "{}", kEvent, R"({"series":null})", R"({"series":{}})",
                            R"({"series":{"count":-2}})", R"({"series":{"count":"9"}})",
@@ -486,7 +486,7 @@ TEST(KubeEventTest, CountOfWhatAServerSends) {
   }
 }
 
-TEST_F(KubeEventsTest, AnEventThatIsRefusedIsNotTriedAgain) {
+TEST_F(KubeEventsTest, DoesNotRetryARefusedEvent) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
   ASSERT_TRUE(NextChange());

@@ -21,7 +21,7 @@
 #include "testing/testdata.h"
 #include "unit/serve/metrics_input.h"
 
-// That what is shipped around the metrics speaks of metrics that exist.
+// Documents, alerts and dashboard use only metrics that exist.
 namespace npg::serve::metrics_docs_test {
 namespace {
 
@@ -38,7 +38,7 @@ struct Family {
   Names labels;
 };
 
-// By name, as MetricsText() has them when there is something to say of each.
+// The families of MetricsText() for an input that has all of them, by name.
 std::map<std::string, Family> Families() {
   std::map<std::string, Family> families;
   const std::regex label("([a-z_]+)=\"");
@@ -90,7 +90,7 @@ std::map<std::string, DocumentedFamily> Documented() {
     const std::vector<std::string> cells = absl::StrSplit(line, '|');
     EXPECT_EQ(cells.size(), 8U) << line;
     const std::string name = absl::StrReplaceAll(cells.at(1), {{"`", ""}, {" ", ""}});
-    EXPECT_EQ(families.count(name), 0U) << name << " is there twice";
+    EXPECT_EQ(families.count(name), 0U) << name << " occurs twice";
     families[name] = {std::string(absl::StripAsciiWhitespace(cells.at(2))), cells.at(3)};
     for (const size_t column : {size_t{4}, size_t{5}, size_t{6}}) {
       EXPECT_FALSE(absl::StripAsciiWhitespace(cells.at(column)).empty()) << line;
@@ -99,13 +99,13 @@ std::map<std::string, DocumentedFamily> Documented() {
   return families;
 }
 
-TEST(MetricsDocsTest, EveryFamilyIsDocumentedAndNoOther) {
+TEST(MetricsDocsTest, DocumentsExactlyTheFamilies) {
   Names documented;
   for (const auto& [name, family] : Documented()) documented.insert(name);
   EXPECT_THAT(documented, ElementsAreArray(FamilyNames()));
 }
 
-TEST(MetricsDocsTest, WithItsTypeAndLabels) {
+TEST(MetricsDocsTest, DocumentsTypesAndLabels) {
   const std::map<std::string, Family> families = Families();
   for (const auto& [name, documented] : Documented()) {
     const auto found = families.find(name);
@@ -121,8 +121,8 @@ TEST(MetricsDocsTest, WithItsTypeAndLabels) {
   }
 }
 
-// What its text mentions outside of the tables; "conflict_*_total" is not a name.
-TEST(MetricsDocsTest, TheDocumentsMentionNoOther) {
+// Names in the text outside of the tables; "conflict_*_total" is not a name.
+TEST(MetricsDocsTest, TextsMentionOnlyMetricsThatExist) {
   for (const char* document : {"docs/metrics.md", "docs/operations.md"}) {
     for (const std::string& name : NamesIn(testing::ReadSource(document))) {
       if (absl::EndsWith(name, "_")) continue;
@@ -141,13 +141,13 @@ std::vector<YAML::Node> Alerts() {
   return alerts;
 }
 
-TEST(MetricsDocsTest, AlertsAskForMetricsThatExist) {
+TEST(MetricsDocsTest, AlertsUseMetricsThatExist) {
   ASSERT_THAT(Alerts(), Not(IsEmpty()));
   for (const YAML::Node& alert : Alerts()) {
     const std::string expression = alert["expr"].as<std::string>();
     const Names names = NamesIn(expression);
     EXPECT_THAT(FamilyNames(), IsSupersetOf(names)) << expression;
-    // `up` is Prometheus' own.
+    // `up` is a metric of Prometheus.
     EXPECT_TRUE(!names.empty() || absl::StrContains(expression, "up{")) << expression;
   }
 }
@@ -167,7 +167,7 @@ TEST(MetricsDocsTest, AlertsHelp) {
   }
 }
 
-TEST(MetricsDocsTest, PanelsAskForMetricsThatExist) {
+TEST(MetricsDocsTest, PanelsUseMetricsThatExist) {
   const nlohmann::json dashboard =
       nlohmann::json::parse(testing::ReadSource("deploy/components/monitoring/dashboard.json"));
   std::vector<std::string> rows;
@@ -188,7 +188,7 @@ TEST(MetricsDocsTest, PanelsAskForMetricsThatExist) {
   EXPECT_GE(queries, rows.size());
 }
 
-TEST(MetricsDocsTest, VariablesOfTheDashboardAskForMetricsThatExist) {
+TEST(MetricsDocsTest, VariablesOfTheDashboardUseMetricsThatExist) {
   const nlohmann::json dashboard =
       nlohmann::json::parse(testing::ReadSource("deploy/components/monitoring/dashboard.json"));
   Names variables;

@@ -18,14 +18,14 @@
 #include "serve/metrics.h"
 #include "unit/cli/facts.h"
 
-// Inputs of the metrics, the status in them made of facts as the command makes it.
+// Inputs of the metrics. Their status is made from facts, as the command does.
 namespace npg::serve {
 
 inline std::shared_ptr<const inspect::Status> StatusOf(const inspect::GuardFacts& facts) {
   return std::make_shared<const inspect::Status>(inspect::MakeStatus(facts));
 }
 
-// A controller that does well, two hours old.
+// A healthy controller, two hours old.
 inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
   MetricsInput input;
   input.now = facts.now;
@@ -52,7 +52,7 @@ inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
   return input;
 }
 
-// One conflict, two sources of which one is away, some of every counter.
+// One conflict, two sources of which one is not connected, and no counter at 0.
 inline inspect::GuardFacts TypicalFacts() {
   inspect::GuardFacts facts = cli::MakeFacts();
   uint64_t count = 42;
@@ -70,7 +70,7 @@ inline inspect::GuardFacts TypicalFacts() {
 
 inline MetricsInput TypicalInput() { return InputOf(TypicalFacts()); }
 
-// As many conflicts; that on port 20000 + i has i exemptions.
+// `count` conflicts; the one on port 20000 + i has i exemptions.
 inline inspect::GuardFacts FactsOfManyConflicts(size_t count) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.nodeports.clear();

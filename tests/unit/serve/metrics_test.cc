@@ -40,7 +40,7 @@ using ::testing::IsSupersetOf;
 using ::testing::SizeIs;
 using ::testing::UnorderedElementsAre;
 
-// The series of one family, without the prefix of all.
+// The series of one family, without the common prefix.
 std::vector<std::string> SeriesOf(const std::string& text, const std::string& name) {
   std::vector<std::string> series;
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
@@ -117,7 +117,7 @@ TEST(MetricsTest, NftTable) {
   facts.nft = absl::PermissionDeniedError("no");
   EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "nft_table_present"),
               UnorderedElementsAre("nft_table_present 0"))
-      << "what cannot be read is not said to be there";
+      << "a table that cannot be read has no series";
 }
 
 TEST(MetricsTest, NodePortsAndMaps) {
@@ -165,7 +165,7 @@ TEST(MetricsTest, Sources) {
   EXPECT_THAT(Typical("source_errors_total"), SizeIs(2 * abi::kSourceErrors.size()));
 }
 
-TEST(MetricsTest, ASourceThatNeverSpokeAgesFromItsStart) {
+TEST(MetricsTest, ASourceWithoutAReadingAgesFromItsStart) {
   inspect::GuardFacts facts = cli::MakeFacts();
   abi::SourceState state;
   state.since = absl::FromUnixSeconds(cli::kNow - 30);
@@ -226,7 +226,7 @@ TEST(MetricsTest, SeriesOfAConflict) {
   EXPECT_THAT(Typical("conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 0"));
 }
 
-TEST(MetricsTest, AProcessThatOnlyTheKernelSideKnowsIsNamed) {
+TEST(MetricsTest, NamesAProcessThatOnlyTheMapKnows) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.listeners[0].owner = {};
   cli::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "crio", 9);
@@ -234,7 +234,7 @@ TEST(MetricsTest, AProcessThatOnlyTheKernelSideKnowsIsNamed) {
               UnorderedElementsAre(::testing::HasSubstr(R"(process="crio")")));
 }
 
-TEST(MetricsTest, SocketsThatNoLabelTellsApartAreOneSeries) {
+TEST(MetricsTest, SocketsWithEqualLabelsShareASeries) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.listeners.push_back(facts.listeners[0]);
   const std::string text = MetricsText(InputOf(facts));
@@ -257,11 +257,11 @@ TEST(MetricsTest, OnlyTheBusiestConflictsHaveSeries) {
     std::set<std::string> ports;
     for (const std::string& line : series) ports.insert(line.substr(line.find('"') + 1, 5));
     EXPECT_THAT(ports, SizeIs(kMaxConflictSeries));
-    EXPECT_EQ(*ports.begin(), "20150") << "the one with 150 exemptions is the last that has room";
+    EXPECT_EQ(*ports.begin(), "20150") << "the one with 150 exemptions is the last that fits";
   }
 }
 
-TEST(MetricsTest, LabelsThatOthersChooseArePrintable) {
+TEST(MetricsTest, EscapesLabelsThatProcessesChoose) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.listeners[0].owner.comm = "a\xff\x1b\"\\\n\xc3\xa9";
   const std::string text = MetricsText(InputOf(facts));
@@ -337,7 +337,7 @@ MetricsInput ErrorInput() {
   return input;
 }
 
-TEST(MetricsTest, AStatusThatCannotBeReadIsSaidAndTheRestIsThere) {
+TEST(MetricsTest, ReportsAStatusErrorAndTheOtherMetrics) {
   EXPECT_THAT(Typical("status_success"), UnorderedElementsAre("status_success 1"));
   const std::string text = MetricsText(ErrorInput());
   EXPECT_THAT(SeriesOf(text, "status_success"), UnorderedElementsAre("status_success 0"));
@@ -345,16 +345,16 @@ TEST(MetricsTest, AStatusThatCannotBeReadIsSaidAndTheRestIsThere) {
   EXPECT_THAT(SeriesOf(text, "build_info"), SizeIs(1));
   for (const char* family : {"conflicts", "nodeports", "exempted_connects_total",
                              "process_open_fds", "source_connected"}) {
-    EXPECT_THAT(SeriesOf(text, family), IsEmpty()) << family << " is not known, so it is not 0";
+    EXPECT_THAT(SeriesOf(text, family), IsEmpty()) << family << " is unknown, so it has no series";
   }
 }
 
-TEST(MetricsTest, AGuardOfWhichLittleIsKnownDoesNoHarm) {
+TEST(MetricsTest, AcceptsAStatusWithMissingFacts) {
   inspect::GuardFacts facts;
   facts.nft = absl::PermissionDeniedError("list tables: Operation not permitted");
   const std::string text = MetricsText(InputOf(facts));
   EXPECT_THAT(SeriesOf(text, "status_success"), SizeIs(1));
-  EXPECT_THAT(SeriesOf(text, "nft_flows"), IsEmpty()) << "is not known, so it is not 0";
+  EXPECT_THAT(SeriesOf(text, "nft_flows"), IsEmpty()) << "unknown, so it has no series";
 }
 
 class PromtoolInputTest : public ::testing::TestWithParam<std::string> {};
@@ -371,7 +371,7 @@ MetricsInput InputNamed(const std::string& name) {
   return name == "many" ? InputOf(FactsOfManyConflicts(10'000)) : TypicalInput();
 }
 
-// So that to find nothing says something.
+// Shows that promtool does check the input.
 TEST(PromtoolTest, FindsABadName) {
   const absl::StatusOr<npg::testing::CommandResult> result = npg::testing::RunForResult(
       {"promtool", "check", "metrics"},

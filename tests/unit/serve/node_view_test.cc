@@ -22,7 +22,7 @@ inspect::Status Numbered(int number) {
   return status;
 }
 
-TEST(NodeView, ReadsAnewOnlyWhatIsTooOld) {
+TEST(NodeView, ReadsAgainOnlyIfTheStatusIsTooOld) {
   int readings = 0;
   NodeView view([&]() -> absl::StatusOr<inspect::Status> { return Numbered(++readings); });
   NPG_ASSERT_OK_AND_ASSIGN(const auto first, view.Get(absl::InfiniteDuration()));
@@ -44,7 +44,7 @@ TEST(NodeView, KeepsAnErrorAsLongAsAStatus) {
   EXPECT_EQ(readings, 1);
 }
 
-TEST(NodeView, ManyWhoAskAtOnceCostOneReading) {
+TEST(NodeView, ConcurrentCallsShareOneReading) {
   std::atomic<int> readings = 0;
   NodeView view([&]() -> absl::StatusOr<inspect::Status> { return Numbered(++readings); });
   std::vector<std::thread> threads;

@@ -22,7 +22,7 @@ namespace {
 
 using ::testing::HasSubstr;
 
-// A procfs, as far as the reader looks.
+// A fake procfs with the files that the reader uses.
 class ProcessUsageTest : public ::testing::Test {
  protected:
   ProcessUsageTest() {
@@ -67,7 +67,7 @@ TEST_F(ProcessUsageTest, ReadsAll) {
   EXPECT_EQ(usage->max_fds, 1024U);
 }
 
-TEST_F(ProcessUsageTest, ANameMayHoldAnything) {
+TEST_F(ProcessUsageTest, AcceptsAnyProcessName) {
   WriteStat(") R 1 (x");
   const absl::StatusOr<ProcessUsage> usage = Read();
   ASSERT_TRUE(usage.ok()) << usage.status();
@@ -82,7 +82,7 @@ TEST_F(ProcessUsageTest, NoLimit) {
   EXPECT_EQ(usage->max_fds, std::numeric_limits<uint64_t>::max());
 }
 
-TEST_F(ProcessUsageTest, WhatIsMissingIsNamed) {
+TEST_F(ProcessUsageTest, NamesAMissingFile) {
   for (const char* name : {"stat", "self/stat", "self/limits", "self/fd"}) {
     const std::filesystem::path path = root_ / name;
     const std::filesystem::path away = root_ / "away";
@@ -93,7 +93,7 @@ TEST_F(ProcessUsageTest, WhatIsMissingIsNamed) {
   EXPECT_TRUE(Read().ok());
 }
 
-TEST_F(ProcessUsageTest, WhatNoKernelWritesIsRefused) {
+TEST_F(ProcessUsageTest, RefusesInvalidContent) {
   for (const char* text : {"", "1 (x", "1 (x) S 1 2 3",
                            "1 (x) S 1 2 3 4 5 6 7 8 9 10 a b 1 2 3 4 "
                            "5 6 7 8 9 10 11"}) {

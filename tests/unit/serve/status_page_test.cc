@@ -52,7 +52,7 @@ size_t Find(const std::string& page, absl::string_view what) {
   return at;
 }
 
-TEST(EscapeHtmlTest, LeavesNothingThatABrowserActsOn) {
+TEST(EscapeHtmlTest, EscapesMarkup) {
   EXPECT_EQ(EscapeHtml("<script>alert('1' & \"2\")</script>"),
             "&lt;script&gt;alert(&#39;1&#39; &amp; &quot;2&quot;)&lt;/script&gt;");
   EXPECT_EQ(EscapeHtml("Gr\xc3\xbc\xc3\x9f"
@@ -68,7 +68,7 @@ TEST(EscapeHtmlTest, LeavesNothingThatABrowserActsOn) {
   }
 }
 
-TEST(StatusPageTest, TellsOfAConflict) {
+TEST(StatusPageTest, ShowsAConflict) {
   const std::string page = Render(cli::MakeFacts());
   for (const char* part :
        {"<th scope=\"row\"><span class=\"nowrap\">33589/tcp</span></th>", ">default/web<",
@@ -95,7 +95,7 @@ TEST(StatusPageTest, ConflictsComeFirst) {
   }
 }
 
-TEST(StatusPageTest, NamesOfOthersStayText) {
+TEST(StatusPageTest, ForeignNamesStayText) {
   inspect::GuardFacts facts = cli::MakeFacts();
   const std::string evil = "<script>x('\"&</script>";
   facts.nodeports.clear();
@@ -117,7 +117,7 @@ TEST(StatusPageTest, NamesOfOthersStayText) {
   input.kernel = evil;
   input.live = {false, {"FAIL " + evil}};
   const std::string page = RenderStatusPage(input);
-  // The page's own script is the only one, and each of these is there as text.
+  // The only script is that of the page; each of these names is text.
   EXPECT_EQ(page.find("<script>", Find(page, "<script>") + 1), std::string::npos);
   EXPECT_THAT(page, Not(HasSubstr(evil)));
   EXPECT_THAT(page, HasSubstr("<strong>&lt;script&gt;x(&#39;&quot;&amp;&lt;/script&gt;</strong>"));
@@ -125,7 +125,7 @@ TEST(StatusPageTest, NamesOfOthersStayText) {
   EXPECT_THAT(page, HasSubstr("last error: &lt;script&gt;"));
 }
 
-TEST(StatusPageTest, SaysWhatIsWrong) {
+TEST(StatusPageTest, ShowsProblems) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.nft = dataplane::NftTableState{};
   facts.links.pop_back();
@@ -149,7 +149,7 @@ TEST(StatusPageTest, SaysWhatIsWrong) {
   EXPECT_THAT(RenderStatusPage(input), HasSubstr("source kubernetes: no answer yet"));
 }
 
-TEST(StatusPageTest, ObserveModeIsSaidToExemptNothing) {
+TEST(StatusPageTest, ShowsThatObserveModeExemptsNothing) {
   inspect::GuardFacts facts = cli::MakeFacts();
   facts.config.mode = abi::Mode::kObserve;
   const std::string page = Render(facts);
@@ -169,7 +169,7 @@ TEST(StatusPageTest, ShowsWhetherAConflictIsGuarded) {
   EXPECT_THAT(Render(facts), AllOf(HasSubstr(unguarded), Not(HasSubstr(guarded))));
 }
 
-TEST(StatusPageTest, IsWholeWhereLittleIsKnown) {
+TEST(StatusPageTest, IsCompleteWithMissingFacts) {
   const std::string page = Render(inspect::GuardFacts());
   EXPECT_TRUE(absl::EndsWith(page, "</html>\n"));
   EXPECT_THAT(page, HasSubstr("The guard is broken")) << "no program is attached";
@@ -205,7 +205,7 @@ std::string Sha256(const std::string& text) {
   return absl::StrCat("'sha256-", std::string(base64.begin(), base64.begin() + length), "'");
 }
 
-TEST(StatusPageTest, ThePolicyAllowsItsOwnStyleAndScriptAlone) {
+TEST(StatusPageTest, ThePolicyAllowsOnlyItsOwnStyleAndScript) {
   const std::string page = Render(cli::MakeFacts());
   const std::string policy = StatusPagePolicy();
   EXPECT_THAT(policy, HasSubstr("default-src 'none';"));
@@ -214,7 +214,7 @@ TEST(StatusPageTest, ThePolicyAllowsItsOwnStyleAndScriptAlone) {
   EXPECT_THAT(policy, HasSubstr(absl::StrCat("script-src ",
                                              Sha256(Between(page, "<script>", "</script>")))));
   EXPECT_THAT(policy, Not(HasSubstr("unsafe")));
-  // Nothing is fetched from anywhere, and nothing inline escapes the policy.
+  // The page loads nothing, and has no inline code that the policy would not cover.
   for (const char* part :
        {" src=", "url(", "@import", "style=\"", "onclick", "http://", "https://"}) {
     EXPECT_THAT(page, Not(HasSubstr(part)));

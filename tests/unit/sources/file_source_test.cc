@@ -40,11 +40,11 @@ using ::testing::HasSubstr;
 using ::testing::Pair;
 using ::testing::StartsWith;
 
-// How long a test waits for what must come, and for what must not.
+// How long a test waits for an expected report, and for an unexpected one.
 constexpr absl::Duration kMustCome = absl::Seconds(20);
 constexpr absl::Duration kMustNotCome = absl::Milliseconds(400);
 
-// Far too slow for kMustCome: what comes, comes through inotify.
+// Slower than kMustCome, so that every report is due to inotify.
 constexpr FileWatch::Options kNoPoll = {.poll = absl::Hours(1)};
 
 std::string ErrorOf(const std::string& path) {
@@ -61,7 +61,7 @@ TEST(FileSourceTest, NameAndBit) {
   EXPECT_EQ(source.id(), abi::Source::kFile);
 }
 
-TEST(FileSourceTest, ReadsWhatKubectlPrints) {
+TEST(FileSourceTest, ReadsOutputOfKubectl) {
   for (const char* name : {"services-list.json", "services-list.yaml"}) {
     FileSource source(TestdataPath(name));
     NPG_ASSERT_OK_AND_ASSIGN(const Reading reading, source.Read());
@@ -71,7 +71,7 @@ TEST(FileSourceTest, ReadsWhatKubectlPrints) {
   }
 }
 
-TEST(FileSourceTest, EveryFailureIsOneLineThatSaysWhatToDo) {
+TEST(FileSourceTest, EveryFailureIsOneLineWithARemedy) {
   const TempFolder folder;
   EXPECT_THAT(ErrorOf(folder / "missing"),
               AllOf(StartsWith("ports file " + (folder / "missing") + ": No such file"),
@@ -100,8 +100,8 @@ TEST(FileSourceTest, RefusesAHugeFileUnread) {
                                "alone");
 }
 
-TEST(FileSourceTest, SaysWhatItMayNotRead) {
-  // Root may read everything: somebody else tries.
+TEST(FileSourceTest, ReportsAFileWithoutReadPermission) {
+  // Root may read every file, so another user tries.
   const TempFolder folder;
   WriteFile(folder / "secret", "[1]");
   std::filesystem::permissions(folder / "secret", std::filesystem::perms::none);
@@ -113,7 +113,7 @@ TEST(FileSourceTest, SaysWhatItMayNotRead) {
   EXPECT_THAT(error, AllOf(HasSubstr("Permission denied"), HasSubstr("let the user")));
 }
 
-// A FileSource that is followed, and what it has said.
+// A followed FileSource and its reports.
 class FileFollowTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -127,19 +127,19 @@ class FileFollowTest : public ::testing::Test {
   void Follow(const FileWatch::Options& options = kNoPoll) {
     source_ = std::make_unique<FileSource>(path_, options);
     NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
-      said_.push_back(reading);
+      reports_.push_back(reading);
       loop_->Stop();
     }));
   }
 
-  // What it says next, in the form "30080/tcp 30081/udp", or its error.
+  // The next report: "30080/tcp 30081/udp", or its error.
   std::string Next() {
-    const size_t before = said_.size();
+    const size_t before = reports_.size();
     const auto timer = loop_->After(kMustCome, [this] { loop_->Stop(); });
     NPG_EXPECT_OK(loop_->Run());
     loop_->Cancel(timer);
-    if (said_.size() == before) return "(nothing)";
-    const absl::StatusOr<Reading>& reading = said_.back();
+    if (reports_.size() == before) return "(nothing)";
+    const absl::StatusOr<Reading>& reading = reports_.back();
     if (!reading.ok()) return std::string(reading.status().message());
     std::string text;
     for (const auto& [key, service] : reading->ports) {
@@ -149,12 +149,12 @@ class FileFollowTest : public ::testing::Test {
     return text;
   }
 
-  bool SaysNothing(absl::Duration time = kMustNotCome) {
-    const size_t before = said_.size();
+  bool ReportsNothing(absl::Duration time = kMustNotCome) {
+    const size_t before = reports_.size();
     const auto timer = loop_->After(time, [this] { loop_->Stop(); });
     NPG_EXPECT_OK(loop_->Run());
     loop_->Cancel(timer);
-    return said_.size() == before;
+    return reports_.size() == before;
   }
 
   void Replace(absl::string_view text) {
@@ -166,25 +166,25 @@ class FileFollowTest : public ::testing::Test {
   std::string path_;
   std::unique_ptr<base::EventLoop> loop_;
   std::unique_ptr<FileSource> source_;
-  std::vector<absl::StatusOr<Reading>> said_;
+  std::vector<absl::StatusOr<Reading>> reports_;
 };
 
-TEST_F(FileFollowTest, SaysTheFirstReading) {
+TEST_F(FileFollowTest, ReportsTheFirstReading) {
   WriteFile(path_, "[30080]");
   Follow();
   EXPECT_EQ(Next(), "30080/tcp");
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
 }
 
-TEST_F(FileFollowTest, DoesNotRepeatWhatReadHasSaid) {
+TEST_F(FileFollowTest, DoesNotRepeatTheReadingOfRead) {
   WriteFile(path_, "[30080]");
   source_ = std::make_unique<FileSource>(path_, kNoPoll);
   NPG_ASSERT_OK(source_->Read());
   NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
-    said_.push_back(reading);
+    reports_.push_back(reading);
     loop_->Stop();
   }));
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
   WriteFile(path_, "[30081]");
   EXPECT_EQ(Next(), "30081/tcp");
 }
@@ -252,7 +252,7 @@ TEST_F(FileFollowTest, RemovedAndBack) {
   EXPECT_EQ(Next(), "30080/tcp");
   std::filesystem::remove(path_);
   EXPECT_THAT(Next(), HasSubstr("No such file"));
-  EXPECT_TRUE(SaysNothing());  // once
+  EXPECT_TRUE(ReportsNothing());  // the error is reported once
   WriteFile(path_, "[30080]");
   EXPECT_EQ(Next(), "30080/tcp");
 }
@@ -274,43 +274,43 @@ TEST_F(FileFollowTest, HalfWrittenThenCompleted) {
   EXPECT_EQ(Next(), "30080/tcp 30081/tcp");
 }
 
-TEST_F(FileFollowTest, AnErrorIsSaidAgainWhenItChanges) {
+TEST_F(FileFollowTest, ReportsAnErrorAgainWhenItChanges) {
   WriteFile(path_, "[30080");
   Follow();
   EXPECT_THAT(Next(), HasSubstr("line 1"));
   WriteFile(path_, "[30081");
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
   WriteFile(path_, "[\n30081");
   EXPECT_THAT(Next(), HasSubstr("line 2"));
 }
 
-TEST_F(FileFollowTest, WhatIsBeingWrittenIsLeftAlone) {
+TEST_F(FileFollowTest, DoesNotReadAFileWhileItIsWritten) {
   WriteFile(path_, "- 30080\n- 30081\n");
   Follow({.poll = absl::Milliseconds(20), .patience = absl::Hours(1)});
   EXPECT_EQ(Next(), "30080/tcp 30081/tcp");
   base::UniqueFd fd(open(path_.c_str(), O_WRONLY | O_TRUNC | O_CLOEXEC));
   ASSERT_TRUE(fd);
-  EXPECT_TRUE(SaysNothing());
-  ASSERT_EQ(write(fd.get(), "- 30080\n", 8), 8);  // a valid file, but not yet the one meant
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
+  ASSERT_EQ(write(fd.get(), "- 30080\n", 8), 8);  // valid, but not complete
+  EXPECT_TRUE(ReportsNothing());
   ASSERT_EQ(write(fd.get(), "- 30082\n", 8), 8);
   fd.Reset();
   EXPECT_EQ(Next(), "30080/tcp 30082/tcp");
 }
 
-TEST_F(FileFollowTest, ANewFileIsNotReadBeforeItIsWritten) {
+TEST_F(FileFollowTest, DoesNotReadANewFileBeforeItIsClosed) {
   Follow();
   EXPECT_THAT(Next(), HasSubstr("No such file"));
   base::UniqueFd fd(open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
   ASSERT_TRUE(fd);
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
   ASSERT_EQ(write(fd.get(), "[30080]", 7), 7);
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
   fd.Reset();
   EXPECT_EQ(Next(), "30080/tcp");
 }
 
-TEST_F(FileFollowTest, AWriterThatNeverClosesIsBelievedInTheEnd) {
+TEST_F(FileFollowTest, ReadsAfterAWhileIfTheWriterDoesNotClose) {
   WriteFile(path_, "[30080]");
   Follow({.poll = absl::Milliseconds(20), .patience = absl::Milliseconds(200)});
   EXPECT_EQ(Next(), "30080/tcp");
@@ -320,19 +320,19 @@ TEST_F(FileFollowTest, AWriterThatNeverClosesIsBelievedInTheEnd) {
   EXPECT_EQ(Next(), "30081/tcp");
 }
 
-TEST_F(FileFollowTest, AFileThatIsBeingWrittenCanBeReplaced) {
+TEST_F(FileFollowTest, ReadsTheReplacementOfAFileThatIsBeingWritten) {
   WriteFile(path_, "[30080]");
   Follow();
   EXPECT_EQ(Next(), "30080/tcp");
   const base::UniqueFd fd(open(path_.c_str(), O_WRONLY | O_CLOEXEC));
   ASSERT_EQ(write(fd.get(), "[", 1), 1);
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
   Replace("[30081]");
   EXPECT_EQ(Next(), "30081/tcp");
 }
 
-TEST_F(FileFollowTest, ThePollFindsWhatInotifyCannotSee) {
-  // The folder's own name comes to mean another folder.
+TEST_F(FileFollowTest, ThePollFindsChangesThatInotifyMisses) {
+  // A symbolic link in the path changes to another folder.
   std::filesystem::create_directory(folder_ / "a");
   std::filesystem::create_directory(folder_ / "b");
   WriteFile(folder_ / "a/ports.json", "[30080]");
@@ -346,7 +346,7 @@ TEST_F(FileFollowTest, ThePollFindsWhatInotifyCannotSee) {
   EXPECT_EQ(Next(), "30081/tcp");
 }
 
-TEST_F(FileFollowTest, AFolderThatComesLater) {
+TEST_F(FileFollowTest, AFolderThatAppearsLater) {
   path_ = folder_ / "later/ports.json";
   Follow({.poll = absl::Milliseconds(20)});
   EXPECT_THAT(Next(), HasSubstr("No such file"));
@@ -355,13 +355,13 @@ TEST_F(FileFollowTest, AFolderThatComesLater) {
   EXPECT_EQ(Next(), "30080/tcp");
 }
 
-TEST_F(FileFollowTest, OtherFilesOfTheFolderDoNotMatter) {
+TEST_F(FileFollowTest, IgnoresOtherFilesOfTheFolder) {
   WriteFile(path_, "[30080]");
   Follow();
   EXPECT_EQ(Next(), "30080/tcp");
   WriteFile(folder_ / "other", "[30081]");
   std::filesystem::rename(folder_ / "other", folder_ / "another");
-  EXPECT_TRUE(SaysNothing());
+  EXPECT_TRUE(ReportsNothing());
 }
 
 TEST_F(FileFollowTest, BecomesReadable) {

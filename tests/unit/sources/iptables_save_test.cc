@@ -46,8 +46,8 @@ Reading Filter(absl::string_view rules) {
 }
 
 TEST(IptablesSaveTest, OneServiceOfKubeProxy) {
-  // Two rules for the one port, a REJECT that is for a ClusterIP, and the
-  // health check chain of the same name in filter.
+  // Two rules for one port, a REJECT for a ClusterIP, and the chain for health checks of
+  // the same name in the table filter.
   const SavedRules saved = Parse(ReadTestdata("kube-proxy-1.36-iptables.save"));
   EXPECT_THAT(saved.reading.ports, ElementsAre(Pair(Tcp(34567), "default/web")));
   EXPECT_THAT(saved.reading.skipped, IsEmpty());
@@ -145,7 +145,7 @@ TEST(IptablesSaveTest, WordsInCommentsAreNotOptions) {
   EXPECT_THAT(reading.ports, ElementsAre(Pair(Tcp(30001), "a/b")));
 }
 
-TEST(IptablesSaveTest, ACommentThatIsNoServiceLeavesItEmpty) {
+TEST(IptablesSaveTest, ACommentThatNamesNoServiceGivesNone) {
   for (const char* comment : {"no slash", "/x", "a/", "a/b/c", "a_\\\"/b", "\xc3\xa4/b"}) {
     EXPECT_THAT(Nat(absl::StrCat("-A KUBE-NODEPORTS -p tcp -m comment --comment \"", comment,
                                  "\" -m tcp --dport 30001 -j KUBE-EXT-A"))
@@ -155,7 +155,7 @@ TEST(IptablesSaveTest, ACommentThatIsNoServiceLeavesItEmpty) {
   }
 }
 
-TEST(IptablesSaveTest, NamesWhatItCannotUnderstand) {
+TEST(IptablesSaveTest, NamesRulesThatItCannotParse) {
   const Reading reading = Parse(
                               "junk\n*nat\n"
                               "-A KUBE-NODEPORTS -p tcp -j KUBE-EXT-A\n"
@@ -195,7 +195,7 @@ TEST(IptablesSaveTest, NamesWhatItCannotUnderstand) {
                   "line 16: \"something\" is not a rule", "line 17: \"[1:2]\" is not a rule"));
 }
 
-TEST(IptablesSaveTest, NothingIsEmpty) {
+TEST(IptablesSaveTest, EmptyOutputHasNoRules) {
   for (const char* text : {"", "\n\n", "# Warning: iptables-legacy tables present\n"}) {
     const SavedRules saved = Parse(text);
     EXPECT_THAT(saved.reading.ports, IsEmpty());
@@ -205,7 +205,7 @@ TEST(IptablesSaveTest, NothingIsEmpty) {
   }
 }
 
-TEST(IptablesSaveTest, OutputThatIsCutOffIsAnError) {
+TEST(IptablesSaveTest, TruncatedOutputIsAnError) {
   const std::string whole = ReadTestdata("kube-proxy-1.36-iptables.save");
   const size_t end = whole.rfind("COMMIT");
   for (const size_t length : {end, end / 2 + 1500, end + 3}) {
@@ -216,7 +216,7 @@ TEST(IptablesSaveTest, OutputThatIsCutOffIsAnError) {
 }
 
 TEST(IptablesSaveTest, SurvivesDamage) {
-  // Not a fuzzer, but what one finds first: every byte of a dump changed once.
+  // Changes every byte of a dump, as a fuzzer would do first.
   std::string text = WithoutLines(ReadTestdata("kube-proxy-1.36-iptables.save"), "KUBE-SVC");
   for (size_t i = 0; i < text.size(); ++i) {
     for (const char c : {'\0', '"', '\\', '\n', ' ', '\xff', '9'}) {

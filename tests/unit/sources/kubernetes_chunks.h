@@ -12,7 +12,7 @@
 
 namespace npg::sources {
 
-// What a network makes of a body: pieces of it.
+// A body in pieces, as a network delivers it.
 using Chunks = std::vector<absl::string_view>;
 
 inline Chunks CutInto(absl::string_view text, size_t size) {
@@ -21,8 +21,7 @@ inline Chunks CutInto(absl::string_view text, size_t size) {
   return chunks;
 }
 
-// `text` whole, byte by byte, and cut at random into about as many pieces as its
-// length has digits, hundreds of them too.
+// `text` whole, byte by byte, in pieces of 7 bytes, and cut at 1 to 300 random places.
 inline std::vector<Chunks> ManyCuts(absl::string_view text) {
   std::vector<Chunks> result = {{text}, CutInto(text, 1), CutInto(text, 7)};
   std::mt19937 random(static_cast<uint32_t>(text.size()));
@@ -41,7 +40,7 @@ inline std::vector<Chunks> ManyCuts(absl::string_view text) {
   return result;
 }
 
-// A byte that is likely to make something else of JSON.
+// A byte that is likely to change the structure of JSON.
 inline char HostileByte(std::mt19937& random) {
   constexpr absl::string_view kBytes("\"\\{}[]:,0-.etn \n\0\x01\xff\xc3", 20);
   return kBytes[std::uniform_int_distribution<size_t>(0, kBytes.size() - 1)(random)];

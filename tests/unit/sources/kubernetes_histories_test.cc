@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Level-triggered, proven on histories: whatever the API server's state does,
-// and whatever happens to the stream that tells of it, the store is at every
-// moment what the API server knew at some moment, never goes back, and is what
-// it knows in the end. The API server is a model without sockets, time is
-// virtual, and every choice comes from a seed that a failure names.
+// The reflector is level-triggered: for random changes of the API server's state and random
+// faults of its stream, the store always equals a state that the server once had, never
+// goes back to an earlier one, and equals the server's state in the end. The API server is
+// a model without sockets, time is virtual, and each failure names the seed of its choices.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -52,13 +51,13 @@ struct Fault {
   enum class Kind {
     kNone,
     kRefused,   // no connection
-    kNoAnswer,  // connected, and not a byte
+    kNoAnswer,  // connected, but no byte of an answer
     kStatus,    // `status` instead of an answer
-    kHtml,      // 200, and a page of somebody else
+    kHtml,      // 200, with an HTML page
     kCut,       // after `at` bytes of the body
-    kStall,     // the same, with the connection up
-    kGarble,    // byte `at` is one that stands nowhere in JSON
-    kTwice,     // every event
+    kStall,     // the same, but the connection stays open
+    kGarble,    // byte `at` is one that is invalid in JSON
+    kTwice,     // every event twice
   };
   Kind kind = Kind::kNone;
   size_t at = 0;
@@ -81,8 +80,7 @@ class History {
   }
   bool Chance(double p) { return std::bernoulli_distribution(p)(random_); }
 
-  // A change of the state; the ports that follow from it are what the store may
-  // be from now on.
+  // Changes the state. From now on the store may equal the ports that follow from it.
   void Put(const ServiceSpec& spec) {
     model_.Put(spec);
     std::vector<core::PortKey>& ports = specs_[absl::StrCat(spec.ns, "/", spec.name)];
@@ -113,12 +111,12 @@ class History {
   }
   const std::map<std::string, std::vector<core::PortKey>>& specs() const { return specs_; }
 
-  // One request of the reflector, with what goes wrong. `changes` is what happens
-  // while a watch is open, step by step.
+  // One request of the reflector, with a fault. `changes` happen one by one while a watch
+  // is open.
   void Exchange(const Fault& fault, const std::vector<std::function<void()>>& changes);
 
-  // Everything works, until the reflector watches and has been told all. False:
-  // it did not get there in `exchanges`.
+  // Makes exchanges without faults until the reflector watches and has received the whole
+  // state. Returns false if `exchanges` do not suffice.
   bool Settle(int exchanges);
 
   core::PortSnapshot Expected() const { return Ports(specs_); }
@@ -143,11 +141,10 @@ class History {
     return ports;
   }
 
-  // The state at a version. Several versions may look alike.
+  // Records the state at this version. Several versions may have equal states.
   void Remember() { by_version_[model_.resource_version()] = {specs_, Ports(specs_)}; }
 
-  // The store is what the API server knew once, and not before what it was
-  // already.
+  // Expects that the store equals a state of the API server, and none before its last one.
   void Check(const std::string& when) {
     if (nothing_yet_ && Known().empty() && !reflector_.synced()) return;
     if (Known() == last_known_) return;
@@ -163,7 +160,7 @@ class History {
                   << ::testing::PrintToString(Known()) << "\nafter version " << last_version_;
   }
 
-  // Feeds bytes in chunks of any size. False when the reflector has had enough.
+  // Feeds bytes in random chunks. Returns false when the reflector stops the exchange.
   bool Feed(absl::string_view bytes) {
     while (!bytes.empty()) {
       const size_t size = Chance(0.1) ? 1 : 1 + Below(bytes.size());
@@ -184,8 +181,8 @@ class History {
     return twice;
   }
 
-  // The body's next bytes with the fault, if it is in them. Returns how the
-  // exchange ends by it.
+  // Feeds the next bytes of the body, with the fault if it is in them. Returns the end of
+  // the exchange if the fault ends it.
   std::optional<kubernetes::HttpEnd> FeedWithFault(std::string bytes, const Fault& fault) {
     using Kind = Fault::Kind;
     if (fault.kind == Kind::kTwice) bytes = EachLineTwice(bytes);
@@ -224,14 +221,14 @@ class History {
   std::map<std::string, std::vector<core::PortKey>> specs_;
   struct State {
     std::map<std::string, std::vector<core::PortKey>> specs;
-    core::PortSnapshot ports;  // which follow from them
+    core::PortSnapshot ports;  // of these specs
   };
   std::map<uint64_t, State> by_version_;
   uint64_t last_version_ = 0;
   core::PortSnapshot last_known_;
   bool nothing_yet_ = true;
   bool may_go_back_ = false;
-  size_t fed_ = 0;  // bytes of this body
+  size_t fed_ = 0;  // bytes of this body so far
   bool watched_ = false;
   std::vector<std::string> targets_;
   absl::Duration longest_delay_;
@@ -255,7 +252,7 @@ kubernetes::HttpEnd History::Watch(const ApiQuery& query, const Fault& fault,
   for (const std::function<void()>& change : changes) {
     now_ += absl::Seconds(1);
     change();
-    // Sometimes several changes come at once.
+    // Sometimes several changes arrive together.
     if (Chance(0.3)) continue;
     if (auto end = send(answer.cursor->Next())) return *end;
     if (Chance(0.2)) {
@@ -316,7 +313,7 @@ bool History::Settle(int exchanges) {
   return false;
 }
 
-// Changes as clusters have them, and some that they should not have.
+// Random changes: those of a cluster, and some invalid ones.
 void Change(History& history) {
   const std::vector<std::string> names = {"a/web", "a/dns", "b/web", "b/api", "c/edge", "c/x"};
   const std::string& full = names[history.Below(names.size())];
@@ -333,7 +330,7 @@ void Change(History& history) {
     ServicePort port;
     port.name = absl::StrCat("p", i);
     port.protocol = history.Chance(0.3) ? "UDP" : "TCP";
-    // Few numbers, so that Services take over each other's.
+    // Few numbers, so that Services take over ports from each other.
     port.node_port = static_cast<int64_t>(30000 + history.Below(8));
     const size_t oddity = history.Below(20);
     if (oddity == 0) port.node_port = 0;
@@ -378,7 +375,7 @@ Fault RandomFault(History& history) {
 
 class SeededHistories : public ::testing::TestWithParam<int> {};
 
-TEST_P(SeededHistories, EndAsTheApiServerKnowsIt) {
+TEST_P(SeededHistories, EndAtTheStateOfTheApiServer) {
   constexpr int kEach = 250;
   for (int i = 0; i < kEach; ++i) {
     const uint64_t seed = static_cast<uint64_t>(GetParam()) * kEach + static_cast<uint64_t>(i);
@@ -390,11 +387,11 @@ TEST_P(SeededHistories, EndAsTheApiServerKnowsIt) {
       std::vector<std::function<void()>> changes;
       for (size_t c = history.Below(6); c > 0; --c) changes.push_back([&] { Change(history); });
       history.Exchange(RandomFault(history), changes);
-      if (history.Chance(0.3)) Change(history);  // while nobody watches
+      if (history.Chance(0.3)) Change(history);  // while no watch is open
       if (history.Chance(0.1)) history.model().Compact(history.model().resource_version());
       if (history.Chance(0.05)) history.model().options() = RandomServer(random);
     }
-    ASSERT_TRUE(history.Settle(12)) << "not what the API server knows after 12 good exchanges: "
+    ASSERT_TRUE(history.Settle(12)) << "not the state of the API server after 12 good exchanges: "
                                     << absl::StrJoin(history.targets(), "\n")
                                     << "\nlast failure: " << history.reflector().failure();
     ASSERT_EQ(history.Known(), history.Expected());
@@ -406,7 +403,7 @@ TEST_P(SeededHistories, EndAsTheApiServerKnowsIt) {
 
 INSTANTIATE_TEST_SUITE_P(Seeds, SeededHistories, ::testing::Range(0, 16));
 
-// A history with every kind of event, to put a fault at each of its bytes.
+// A history with every kind of event, for a fault at each of its bytes.
 void FixedChanges(History& history) {
   history.Put({.ns = "a", .name = "web", .ports = {{.name = "http", .node_port = 30080}}});
   history.Put({.ns = "a",
@@ -456,11 +453,11 @@ TEST_P(FaultAtEveryByte, IsRecoveredFrom) {
     }
     ASSERT_TRUE(history.Settle(12));
     ASSERT_FALSE(HasFailure());
-    // Not every byte matters: that of an error's text does not.
+    // Not every byte matters: those in the text of an error do not.
     if (hit) ++reached;
     if (!hit && passed <= at) break;  // beyond the last byte
   }
-  EXPECT_GT(reached, 1000U) << "the fault came too seldom to show anything";
+  EXPECT_GT(reached, 1000U) << "the fault occurred too seldom";
 }
 
 std::vector<ByteCase> ByteCases() {
@@ -477,9 +474,9 @@ std::vector<ByteCase> ByteCases() {
 INSTANTIATE_TEST_SUITE_P(Streams, FaultAtEveryByte, ::testing::ValuesIn(ByteCases()),
                          [](const auto& parameters) { return parameters.param.name; });
 
-// etcd comes back from a backup, with versions the node is ahead of: the server
-// accepts the watch and is silent.
-TEST(Histories, AVersionFromTheFutureIsNoticed) {
+// etcd is restored from a backup, so that the node's version is newer than the server's.
+// The server accepts the watch and sends nothing.
+TEST(Histories, NoticesAVersionThatIsNewerThanTheServer) {
   for (const WatchList watch_list : {WatchList::kOffered, WatchList::kForbidden}) {
     History history({.watch_list = watch_list}, 1, 500);
     FixedChanges(history);
@@ -492,30 +489,30 @@ TEST(Histories, AVersionFromTheFutureIsNoticed) {
     history.RestoreTo(backup);
     ASSERT_NE(history.Expected(), before);
     history.Exchange({}, {});
-    EXPECT_EQ(history.Known(), before) << "nothing is taken away before a list says so";
+    EXPECT_EQ(history.Known(), before) << "no port is removed before a new list";
     EXPECT_FALSE(history.reflector().synced());
     EXPECT_TRUE(history.Settle(4));
   }
 }
 
-// What it brought before it broke may be gone when it is asked for again.
-TEST(Histories, AFirstPageThatBrokeOffLeavesNothingBehind) {
+// Services of the broken page may be deleted before the next attempt.
+TEST(Histories, DropsTheServicesOfABrokenFirstPage) {
   size_t at = 1;
   for (;; ++at) {
     SCOPED_TRACE(absl::StrCat("byte ", at));
     History history({.watch_list = WatchList::kForbidden}, at, 500);
     FixedChanges(history);
-    history.Exchange({}, {});  // says that there is no WatchList
+    history.Exchange({}, {});  // the server refuses a WatchList
     history.Exchange({.kind = Fault::Kind::kCut, .at = at}, {});
     if (history.reflector().failure().ok()) break;  // beyond the last byte
     history.Delete("a/dns");
     ASSERT_TRUE(history.Settle(4));
     ASSERT_FALSE(HasFailure());
   }
-  EXPECT_GT(at, 500U) << "two Services take more than that";
+  EXPECT_GT(at, 500U) << "the page of two Services is longer";
 }
 
-// What an API server has sent for a second time changes nothing: no write.
+// A list with the same content causes no write.
 TEST(Histories, ARelistThatChangesNothingIsNoChange) {
   History history({}, 1, 500);
   FixedChanges(history);

@@ -36,7 +36,7 @@ struct Decoded {
   std::vector<ServicePorts> services;
   absl::StatusOr<ListDecoder::Page> page;
 
-  // All of it as text, to compare and to print.
+  // The result as text, for comparison and messages.
   std::string Text() const {
     std::string text;
     for (const ServicePorts& service : services) {
@@ -48,7 +48,7 @@ struct Decoded {
       for (const std::string& line : service.skipped) absl::StrAppend(&text, " [", line, "]");
       text += "\n";
     }
-    // Messages quote what is there when they are made, which depends on the cut.
+    // Leaves out the message, which quotes the bytes seen so far and so depends on the cuts.
     if (!page.ok()) return absl::StrCat(text, absl::StatusCodeToString(page.status().code()));
     return absl::StrCat(text, "rv ", page->resource_version, " continue ", page->continue_token,
                         " items ", page->items);
@@ -65,12 +65,12 @@ Decoded DecodeChunks(const Chunks& chunks) {
     if (!status.ok()) break;
   }
   decoded.page = decoder.Finish();
-  // An error is not forgotten.
+  // Finish() must return an earlier error.
   EXPECT_TRUE(status.ok() || decoded.page.status() == status) << status;
   return decoded;
 }
 
-// Decodes `json` in many cuts, which must make no difference.
+// Decodes `json` cut in many ways, and expects the same result.
 Decoded Decode(absl::string_view json) {
   Decoded whole = DecodeChunks({json});
   for (const Chunks& chunks : ManyCuts(json)) {
@@ -113,7 +113,7 @@ TEST(ListDecoderTest, DecodesWhatAnApiServerListed) {
             "rv 30363 continue  items 5");
 }
 
-TEST(ListDecoderTest, NoProperPrefixIsAShorterList) {
+TEST(ListDecoderTest, RefusesEveryProperPrefix) {
   const std::string list = ReadTestdata("services-list.json");
   const size_t end = list.rfind('}');
   for (size_t length = 0; length <= end; ++length) {
@@ -135,7 +135,7 @@ TEST(ListDecoderTest, ACorruptByteIsAnErrorOrAnotherList) {
         ++refused;
         continue;
       }
-      // Never fewer items: what is not there any more was removed.
+      // Never fewer items: a missing one would count as deleted.
       EXPECT_EQ(decoded.page->items, 5U) << at;
       EXPECT_THAT(decoded.services, SizeIs(5)) << at;
       for (const ServicePorts& service : decoded.services) {
@@ -158,7 +158,7 @@ TEST(ListDecoderTest, ReadsPages) {
   EXPECT_EQ(decoded.page->items, 1U);
 }
 
-TEST(ListDecoderTest, SkipsByNameAndTakesTheRest) {
+TEST(ListDecoderTest, NamesSkippedItemsAndKeepsTheRest) {
   const Decoded decoded = Decode(List(absl::StrCat(
       Item("a", 30000), ",", Item("b", 70000), ",", "{},", R"({"metadata":{"name":"c"}},)",
       R"({"kind":"Pod","metadata":{"name":"d"},"spec":{}},)", Item("e", -1), ",", Item("f", 0), ",",
@@ -176,7 +176,7 @@ TEST(ListDecoderTest, SkipsByNameAndTakesTheRest) {
             "rv 7 continue  items 8");
 }
 
-TEST(ListDecoderTest, NoItemsAreNoneInAServiceListOnly) {
+TEST(ListDecoderTest, OnlyAServiceListMayLackItems) {
   for (const char* items : {R"("items":[],)", R"("items":null,)", ""}) {
     const Decoded decoded = Decode(
         absl::StrCat("{", items, R"("kind":"ServiceList","metadata":{"resourceVersion":"1"}})"));
@@ -187,7 +187,7 @@ TEST(ListDecoderTest, NoItemsAreNoneInAServiceListOnly) {
                 HasSubstr("is of kind \"PodList\", apiVersion \"\", not a v1 ServiceList"));
     ErrorOf(absl::StrCat("{", items, R"("metadata":{"resourceVersion":"1"}})"));
   }
-  // Items that are not where they belong are no empty list.
+  // Misplaced or mistyped items are an error, not an empty list.
   const std::string list = List(Item("a", 30000));
   EXPECT_THAT(ErrorOf(absl::StrReplaceAll(list, {{"items", "itemz"}})),
               HasSubstr("has no \"items\" but \"itemz\""));
@@ -199,7 +199,7 @@ TEST(ListDecoderTest, NoItemsAreNoneInAServiceListOnly) {
               HasSubstr("has \"items\" twice"));
 }
 
-TEST(ListDecoderTest, ItemsElsewhereAreNotItsOwn) {
+TEST(ListDecoderTest, IgnoresItemsInOtherPlaces) {
   const Decoded decoded = Decode(absl::StrCat(
       R"({"kind":"ServiceList","metadata":{"items":[)", Item("x", 1),
       R"(],"annotations":{"items":"\"items\":[{}]"},"resourceVersion":"3"},"items":[)",
@@ -207,7 +207,7 @@ TEST(ListDecoderTest, ItemsElsewhereAreNotItsOwn) {
   EXPECT_EQ(decoded.Text(), "default/a rv  health 0 30000/tcp\nrv 3 continue  items 1");
 }
 
-TEST(ListDecoderTest, SaysWhatItWasSentInstead) {
+TEST(ListDecoderTest, NamesTheContentThatIsNoList) {
   EXPECT_THAT(ErrorOf("<html>\n<h1>502</h1>"), HasSubstr("is no JSON object: \"<"));
   EXPECT_THAT(ErrorOf(""), HasSubstr("is empty"));
   EXPECT_THAT(ErrorOf("[]"), HasSubstr("is no JSON object"));
@@ -228,7 +228,7 @@ TEST(ListDecoderTest, SaysWhatItWasSentInstead) {
   EXPECT_THAT(ErrorOf(List("5")), HasSubstr("not an object"));
 }
 
-TEST(ListDecoderTest, AnItemMustBeJsonWhereverItIsRead) {
+TEST(ListDecoderTest, RefusesInvalidJsonAnywhereInAnItem) {
   for (const char* more : {R"(,"managedFields":[1,})", R"(,"managedFields":tru)",
                            R"(,"annotations":{"a":"\x"})", R"(,"labels":{"a" "b"})"}) {
     ErrorOf(List(absl::StrCat(Item("a", 30000), ",", Item("b", 30001, more))));
@@ -238,7 +238,7 @@ TEST(ListDecoderTest, AnItemMustBeJsonWhereverItIsRead) {
   EXPECT_THAT(ErrorOf(List(Item("a\\ud800", 30000))), HasSubstr("has an item 1 that is not valid"));
 }
 
-TEST(ListDecoderTest, TakesWhateverAnAnnotationHolds) {
+TEST(ListDecoderTest, AcceptsAnyTextInAnAnnotation) {
   for (const char* annotation :
        {R"(\ud83d\ude00)", R"(\ud800)", R"(\udfff\ud800)", "\xf0\x9f\x98\x80", R"(\u0000)",
         R"({\"items\":[{}]}\n)", R"(\\\")", "]}]}]}"}) {
@@ -252,7 +252,7 @@ TEST(ListDecoderTest, TakesWhateverAnAnnotationHolds) {
   }
 }
 
-TEST(ListDecoderTest, TakesALargeAnnotationButNotAnyNumberOfBytes) {
+TEST(ListDecoderTest, BoundsTheSizeOfAnItem) {
   const auto list = [](size_t size) {
     return List(absl::StrCat(
         Item("a", 30000, absl::StrCat(R"(,"annotations":{"a":")", std::string(size, 'x'), R"("})")),
@@ -268,7 +268,7 @@ TEST(ListDecoderTest, TakesALargeAnnotationButNotAnyNumberOfBytes) {
   }
 }
 
-TEST(ListDecoderTest, NamesAHundredOfAMillionBadPorts) {
+TEST(ListDecoderTest, NamesAtMostAHundredBadPorts) {
   std::string ports = R"({"nodePort":-1})";
   for (int i = 0; i < 1000; ++i) ports += R"(,{"nodePort":-1})";
   const Decoded decoded = DecodeChunks({List(absl::StrCat(

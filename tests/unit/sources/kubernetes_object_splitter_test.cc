@@ -33,8 +33,8 @@ TEST(ListSplitterTest, TakesTheItemsOutOfTheDocument) {
   EXPECT_EQ(split.envelope, R"({"kind":"ServiceList", "items" : [] ,"metadata":{"x":[]}})");
 }
 
-TEST(ListSplitterTest, ItemsAreTheDocumentsOwn) {
-  // Neither a value, nor a member further in, nor a string that looks like one.
+TEST(ListSplitterTest, ItemsAreThoseOfTheTopLevel) {
+  // Not a value, a nested member, or a string that looks like a member.
   for (const char* text :
        {R"({"a":"items","b":[{"c":1}]})", R"({"metadata":{"items":[{"c":1}]}})",
         R"({"metadata":{"annotations":{"a":"\"items\":[{}]"}}})", R"({"Items":[{}]})",
@@ -61,7 +61,7 @@ TEST(ListSplitterTest, ItemsAreObjects) {
               HasSubstr("has an item that is \"5\", not an object, at byte"));
 }
 
-TEST(ListSplitterTest, EndsWhereTheDocumentEnds) {
+TEST(ListSplitterTest, RefusesTextAfterTheDocument) {
   const std::string list = R"({"items":[{}]})";
   NPG_EXPECT_OK(SplitText(Mode::kList, list + " \r\n\t").status);
   for (const char* rest : {"{}", "x", "]", "\x01", ",", "\"\""}) {
@@ -71,7 +71,7 @@ TEST(ListSplitterTest, EndsWhereTheDocumentEnds) {
   }
 }
 
-TEST(ListSplitterTest, NoProperPrefixIsWhole) {
+TEST(ListSplitterTest, RefusesEveryProperPrefix) {
   const std::string text = "{\"kind\":\"L\",\"items\":[{\"a\":1},{\"b\":\"\\u00e4\"}],\"m\":{}}";
   for (size_t length = 0; length < text.size(); ++length) {
     EXPECT_FALSE(SplitText(Mode::kList, text.substr(0, length)).status.ok()) << length;
@@ -81,7 +81,7 @@ TEST(ListSplitterTest, NoProperPrefixIsWhole) {
               HasSubstr("was cut: it ends after 12 bytes and 1 objects"));
 }
 
-TEST(StreamSplitterTest, HandsOverEachObject) {
+TEST(StreamSplitterTest, PassesOnEachObject) {
   const Split split =
       SplitText(Mode::kStream, "\n{\"a\":1}{\"b\":{}}\n\n \t{\"c\":\"}{\"}\r\n{}\n");
   NPG_ASSERT_OK(split.status);
@@ -90,7 +90,7 @@ TEST(StreamSplitterTest, HandsOverEachObject) {
   NPG_EXPECT_OK(SplitText(Mode::kStream, "").status);
 }
 
-TEST(StreamSplitterTest, HandsOverBeforeWhatFollows) {
+TEST(StreamSplitterTest, PassesOnAnObjectAsSoonAsItEnds) {
   ObjectSplitter splitter(Mode::kStream);
   size_t objects = 0;
   const auto count = [&](simdjson::padded_string_view) {
@@ -104,13 +104,13 @@ TEST(StreamSplitterTest, HandsOverBeforeWhatFollows) {
   EXPECT_FALSE(splitter.Feed("x", count).ok());
 }
 
-TEST(SplitterTest, QuotesWhatIsNoJsonAtOnce) {
+TEST(SplitterTest, QuotesInvalidJsonAtOnce) {
   for (const Mode mode : {Mode::kList, Mode::kStream}) {
     ObjectSplitter splitter(mode);
     const absl::Status status = splitter.Feed(
         "\n<html>\n<head>\x1b[31m", [](simdjson::padded_string_view) { return absl::OkStatus(); });
     EXPECT_EQ(status.message(), "is no JSON object: \"<html>\\n<head>\\x1b[31m\" at byte 1");
-    // And says so for ever.
+    // Later calls return the same error.
     EXPECT_EQ(splitter.Feed("{}", [](simdjson::padded_string_view) { return absl::OkStatus(); }),
               status);
     EXPECT_EQ(splitter.Finish().status(), status);
@@ -121,7 +121,7 @@ TEST(SplitterTest, QuotesWhatIsNoJsonAtOnce) {
   }
 }
 
-TEST(SplitterTest, StopsWhereTheCallerDoes) {
+TEST(SplitterTest, StopsWhenTheCallbackFails) {
   ObjectSplitter splitter(Mode::kStream);
   size_t objects = 0;
   const auto refuse = [&](simdjson::padded_string_view) {
@@ -132,7 +132,7 @@ TEST(SplitterTest, StopsWhereTheCallerDoes) {
   EXPECT_EQ(objects, 2U);
 }
 
-TEST(SplitterTest, TakesWhatIsJson) {
+TEST(SplitterTest, AcceptsJson) {
   for (const char* value :
        {"0", "-0", "1.5", "-1.5e+10", "1E-2", "10", "true", "false", "null", "\"\"", "[]", "{}",
         "[[],{},[1,2]]", "\"\\\"\\\\\\/\\b\\f\\n\\r\\t\\u00e4\\uD83D\\uDE00\"", "\"\\ud800\"",
@@ -141,7 +141,7 @@ TEST(SplitterTest, TakesWhatIsJson) {
   }
 }
 
-TEST(SplitterTest, RefusesWhatIsNot) {
+TEST(SplitterTest, RefusesInvalidJson) {
   for (const char* text : {"{,}",
                            "{\"a\"}",
                            "{\"a\":}",
@@ -228,7 +228,7 @@ TEST(SplitterTest, BoundsObjectsAndEnvelope) {
   }
 }
 
-TEST(SplitterTest, HoldsOneObjectAndGivesMemoryBack) {
+TEST(SplitterTest, HoldsOneObjectAndReleasesItsMemory) {
   const auto drop = [](simdjson::padded_string_view) { return absl::OkStatus(); };
   const std::string item = "{\"a\":\"" + std::string(2500, 'x') + "\"},\n";
   std::string many;
@@ -243,7 +243,7 @@ TEST(SplitterTest, HoldsOneObjectAndGivesMemoryBack) {
   EXPECT_GT(splitter.held(), 5'000'000U);
   NPG_ASSERT_OK(splitter.Feed("\"},", drop));
   EXPECT_LT(splitter.held(), size_t{256} << 10);
-  // White space is nothing to hold either.
+  // White space is not held.
   NPG_ASSERT_OK(splitter.Feed(std::string(5'000'000, ' '), drop));
   NPG_ASSERT_OK(splitter.Feed("{}]" + std::string(500'000, ' ') + "}", drop));
   NPG_EXPECT_OK(splitter.Finish());

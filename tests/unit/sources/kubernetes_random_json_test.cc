@@ -21,7 +21,7 @@ namespace {
 
 using Mode = ObjectSplitter::Mode;
 
-// Random JSON, its strings full of what could be taken for structure.
+// Random JSON, with strings that look like structure.
 class RandomJson {
  public:
   explicit RandomJson(uint32_t seed) : random_(seed) {}
@@ -92,8 +92,8 @@ TEST(RandomJsonTest, IsSplitAsItWasJoined) {
   }
 }
 
-// The splitter's grammar is that of the DOM parser.
-TEST(RandomJsonTest, IsTakenWhereTheParserTakesIt) {
+// The splitter accepts the same grammar as the DOM parser.
+TEST(RandomJsonTest, IsAcceptedIfTheParserAcceptsIt) {
   simdjson::dom::parser parser;
   size_t taken = 0, refused = 0;
   for (uint32_t seed = 0; seed < 3000; ++seed) {
@@ -107,7 +107,7 @@ TEST(RandomJsonTest, IsTakenWhereTheParserTakesIt) {
     Split split;
     ObjectSplitter splitter(Mode::kStream);
     absl::Status status = splitter.Feed(text, [&](simdjson::padded_string_view object) {
-      // As the decoders do after the splitter.
+      // The decoders parse the objects after the splitter, too.
       simdjson::ondemand::parser on_demand;
       const auto error = on_demand.iterate(object).error();
       split.objects.emplace_back(object.data(), object.size());

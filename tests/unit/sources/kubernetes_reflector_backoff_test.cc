@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// When the reflector comes back after a failure.
+// When the reflector retries after a failure.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -40,8 +40,8 @@ std::vector<absl::Duration> Delays(int n) {
   return delays;
 }
 
-TEST(ReflectorBackoffTest, FirstListsAreSpreadAndRetriesDrawFromAllOfADoublingBound) {
-  // Of the first list, then of the first retry, the second ...
+TEST(ReflectorBackoffTest, SpreadsFirstListsAndDoublesTheBoundOfRetries) {
+  // The delays of the first list, the first retry, the second ...
   const std::vector<int> bounds = {5, 1, 2, 4, 8, 16, 32, 60, 60, 60};
   for (size_t n = 0; n < bounds.size(); ++n) {
     SCOPED_TRACE(absl::StrCat("after ", n, " failures"));
@@ -57,7 +57,7 @@ TEST(ReflectorBackoffTest, FirstListsAreSpreadAndRetriesDrawFromAllOfADoublingBo
   }
 }
 
-// The longest of many seeds' next delays, after many failures and `then`.
+// The longest next delay for many seeds, after many failures and `then`.
 template <typename Then>
 absl::Duration LongestDelayAfter(Then then) {
   absl::Duration longest;
@@ -74,21 +74,21 @@ absl::Duration LongestDelayAfter(Then then) {
   return longest;
 }
 
-TEST(ReflectorBackoffTest, IsResetByAnEventOrABookmarkAndByNothingElse) {
+TEST(ReflectorBackoffTest, OnlyAnEventOrABookmarkResetsIt) {
   const auto cut = [](Dialogue& dialogue) { dialogue.End(kubernetes::HttpEnd::Kind::kCut, "cut"); };
   EXPECT_GT(LongestDelayAfter([&](Dialogue& dialogue) {
               dialogue.SyncByWatchList();
               cut(dialogue);
             }),
             absl::Seconds(30))
-      << "a list proves no watch";
+      << "a list does not reset it";
   EXPECT_GT(LongestDelayAfter([&](Dialogue& dialogue) {
               dialogue.SyncAndWatch();
               dialogue.Head(200);
               cut(dialogue);
             }),
             absl::Seconds(30))
-      << "nor does its being accepted";
+      << "an accepted watch does not reset it";
   for (const std::string& line : {Bookmark(11), Event("ADDED", Object("dns", 30053, 11))}) {
     EXPECT_LE(LongestDelayAfter([&](Dialogue& dialogue) {
                 dialogue.SyncByWatchList();

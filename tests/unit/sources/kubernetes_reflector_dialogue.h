@@ -24,7 +24,7 @@
 
 namespace npg::sources {
 
-// What an API server says, in its own words.
+// Bodies as an API server sends them.
 inline std::string Object(absl::string_view name, int port, int version) {
   return absl::StrCat(R"({"metadata":{"namespace":"a","name":")", name, R"(","resourceVersion":")",
                       version, R"("},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":)",
@@ -48,7 +48,7 @@ inline std::string List(int version, absl::string_view items, absl::string_view 
                       R"("},"items":[)", items, "]}");
 }
 
-// A reflector, and whatever the test has the API server answer, in virtual time.
+// A reflector whose API server is the test, in virtual time.
 class Dialogue {
  public:
   explicit Dialogue(const Reflector::Options& options = {}, uint64_t seed = 1)
@@ -60,11 +60,10 @@ class Dialogue {
   absl::Time now() const { return now_; }
   void Wait(absl::Duration time) { now_ += time; }
   const Reflector::Step& step() const { return step_; }
-  // As drawn for the last request; an error when it has none.
+  // The random timeoutSeconds of the last request; -1 if it has none.
   int timeout_seconds() const { return timeout_seconds_; }
 
-  // The next request, after its delay. Its timeoutSeconds, which is drawn, reads
-  // N.
+  // The next request, after its delay, with N for its random timeoutSeconds.
   std::string Ask() {
     step_ = reflector_.Next(now_);
     now_ += step_.delay;
@@ -89,7 +88,7 @@ class Dialogue {
     EXPECT_FALSE(absl::StrContains(State().last_error, "\n")) << State().last_error;
   }
 
-  // A whole answer.
+  // Gives a whole answer.
   void Answer(int status, absl::string_view body,
               std::optional<absl::Duration> retry_after = std::nullopt) {
     Head(status, retry_after);
@@ -108,7 +107,7 @@ class Dialogue {
     EXPECT_TRUE(Body(Event("ADDED", Object("web", 30080, version)) + InitialEventsEnd(version)));
   }
 
-  // The same, and on until the watch after it is asked for.
+  // The same, then ends the stream and expects the request of the next watch.
   void SyncAndWatch() {
     SyncByWatchList();
     Wait(absl::Minutes(5));

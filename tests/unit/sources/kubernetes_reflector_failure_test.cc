@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the reflector makes of refusals and of broken streams.
+// How the reflector handles refusals and broken streams.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -34,13 +34,13 @@ struct StatusCase {
 
 class ReflectorStatuses : public ::testing::TestWithParam<StatusCase> {};
 
-TEST_P(ReflectorStatuses, AreNamedCountedAndSurvived) {
+TEST_P(ReflectorStatuses, AreReportedCountedAndRetried) {
   const StatusCase& param = GetParam();
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   const SourceState before = dialogue.State();
   if (param.answer.code == 401) {
-    // Once it is not even counted.
+    // The first 401 is not counted.
     dialogue.Answer(param.answer);
     dialogue.Ask();
   }
@@ -56,7 +56,7 @@ TEST_P(ReflectorStatuses, AreNamedCountedAndSurvived) {
   EXPECT_EQ(state.resource_version, before.resource_version);
   EXPECT_EQ(state.last_reading, before.last_reading);
 
-  // It comes back, and the last error stays to be read.
+  // The next request succeeds, and last_error keeps its value.
   std::string target = dialogue.Ask();
   dialogue.Head(200);
   if (absl::StrContains(target, "sendInitialEvents")) dialogue.Body(InitialEventsEnd(12));
@@ -112,7 +112,7 @@ std::vector<StatusCase> StatusCases() {
 INSTANTIATE_TEST_SUITE_P(Answers, ReflectorStatuses, ::testing::ValuesIn(StatusCases()),
                          [](const auto& parameters) { return parameters.param.name; });
 
-TEST(ReflectorFailureTest, ATokenThatWasRefusedOnceMayJustHaveRotated) {
+TEST(ReflectorFailureTest, RetriesARefusedTokenOnceWithoutAnError) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Answer(testing::Unauthorized());
@@ -124,17 +124,19 @@ TEST(ReflectorFailureTest, ATokenThatWasRefusedOnceMayJustHaveRotated) {
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 1U);
   dialogue.Ask();
   dialogue.Answer(testing::Unauthorized());
-  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U) << "no second chance in a row";
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U)
+      << "no free retry after a refusal";
   dialogue.Ask();
   dialogue.Head(200);
   dialogue.Wait(absl::Minutes(5));
   dialogue.End();
   dialogue.Ask();
   dialogue.Answer(testing::Unauthorized());
-  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U) << "a new one, after a success";
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kUnauthorized), 2U)
+      << "one free retry after a success";
 }
 
-TEST(ReflectorFailureTest, CredentialsThatCannotBeReadAreAnErrorByTheirName) {
+TEST(ReflectorFailureTest, NamesCredentialsThatCannotBeRead) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.reflector().OnNoCredentials(
@@ -144,7 +146,7 @@ TEST(ReflectorFailureTest, CredentialsThatCannotBeReadAreAnErrorByTheirName) {
             "list Services: token file /t: No such file; put the token there");
 }
 
-TEST(ReflectorFailureTest, GoneInTheMiddleOfPagingStartsTheListAnew) {
+TEST(ReflectorFailureTest, StartsTheListAnewWhenAPageExpires) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Answer({.code = 422, .body = ""});
@@ -155,15 +157,15 @@ TEST(ReflectorFailureTest, GoneInTheMiddleOfPagingStartsTheListAnew) {
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kExpired), 1U);
   EXPECT_EQ(dialogue.Ask(), first);
   dialogue.Answer(200, List(20, Object("dns", 30053, 12)));
-  // What the first page of the first attempt had is gone.
+  // The Services of the first attempt are dropped.
   const auto& ports = dialogue.reflector().store().reading()->ports;
   ASSERT_EQ(ports.size(), 1U);
   EXPECT_EQ(ports.begin()->second, "a/dns");
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=20"));
 }
 
-// etcd was restored: the server waits for a version that does not come.
-TEST(ReflectorFailureTest, SilenceFromTheStartPutsTheVersionInDoubt) {
+// etcd was restored: the server waits for a version that it will not reach.
+TEST(ReflectorFailureTest, ListsAnyVersionAfterASilentWatch) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Head(200);
@@ -173,11 +175,11 @@ TEST(ReflectorFailureTest, SilenceFromTheStartPutsTheVersionInDoubt) {
   EXPECT_EQ(dialogue.State().ports, 1U);
   EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("Version=0")));
   dialogue.Answer(200, InitialEventsEnd(5));
-  EXPECT_EQ(dialogue.State().resource_version, "5") << "it may be an older one";
+  EXPECT_EQ(dialogue.State().resource_version, "5") << "an older version is accepted";
   EXPECT_EQ(dialogue.State().ports, 0U);
 }
 
-TEST(ReflectorFailureTest, TooLargeAVersionPutsItInDoubt) {
+TEST(ReflectorFailureTest, ListsAnyVersionAfterTooLargeAVersion) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Answer(testing::Expired("x"));
@@ -185,11 +187,11 @@ TEST(ReflectorFailureTest, TooLargeAVersionPutsItInDoubt) {
   dialogue.Answer(testing::TooLargeVersion(10, 5));
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kServer), 1U);
   EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=0"));
-  EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "it has asked for that";
+  EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "the server asked for the delay";
 }
 
-// Silent watches are not what the server is blamed for for ever.
-TEST(ReflectorFailureTest, AServerWithoutBookmarksIsNotListedForEver) {
+// After some stalls the reflector accepts that a server sends no bookmarks.
+TEST(ReflectorFailureTest, StopsListingForAServerWithoutBookmarks) {
   for (const bool events : {false, true}) {
     SCOPED_TRACE(events ? "with an event at the start of each watch" : "without events");
     Dialogue dialogue;
@@ -224,7 +226,7 @@ TEST(ReflectorFailureTest, AServerWithoutBookmarksIsNotListedForEver) {
   }
 }
 
-TEST(ReflectorFailureTest, AWatchThatEndsAtOnceIsARefusal) {
+TEST(ReflectorFailureTest, CountsAWatchThatEndsAtOnceAsCut) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Head(200);
@@ -232,7 +234,7 @@ TEST(ReflectorFailureTest, AWatchThatEndsAtOnceIsARefusal) {
   dialogue.End();
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
   EXPECT_EQ(dialogue.State().last_error, "watch Services: the server ended the watch at once");
-  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10")) << "no reason to list";
+  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10")) << "no new list is needed";
 
   dialogue.Head(200);
   dialogue.Wait(absl::Milliseconds(1100));
@@ -240,8 +242,8 @@ TEST(ReflectorFailureTest, AWatchThatEndsAtOnceIsARefusal) {
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
 }
 
-// It is none when it brought something; but no reason to ask in a tight loop.
-TEST(ReflectorFailureTest, AShortWatchWithAnEventIsFollowedByAPause) {
+// With an event it is no error, but the reflector must not retry in a tight loop.
+TEST(ReflectorFailureTest, PausesAfterAShortWatchWithAnEvent) {
   absl::Duration paused;
   Dialogue dialogue;
   dialogue.SyncAndWatch();
@@ -255,7 +257,7 @@ TEST(ReflectorFailureTest, AShortWatchWithAnEventIsFollowedByAPause) {
   EXPECT_EQ(dialogue.State().errors, SourceState().errors);
 }
 
-TEST(ReflectorFailureTest, AWatchThatBringsNonsenseIsListedAnew) {
+TEST(ReflectorFailureTest, ListsAnewAfterAnUndecodableWatch) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Answer(200, "<html>\nSign in</html>");
@@ -264,7 +266,7 @@ TEST(ReflectorFailureTest, AWatchThatBringsNonsenseIsListedAnew) {
   EXPECT_THAT(dialogue.Ask(), HasSubstr("sendInitialEvents"));
 }
 
-TEST(ReflectorFailureTest, AnEndlessErrorIsCutShort) {
+TEST(ReflectorFailureTest, StopsReadingAnEndlessError) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Head(500);
@@ -275,7 +277,7 @@ TEST(ReflectorFailureTest, AnEndlessErrorIsCutShort) {
   EXPECT_EQ(dialogue.State().last_error, "list Services: HTTP status 500");
 }
 
-TEST(ReflectorFailureTest, TheStateSaysHowItDoes) {
+TEST(ReflectorFailureTest, ReportsItsState) {
   Dialogue dialogue;
   EXPECT_EQ(dialogue.State(), SourceState());
   const absl::Time start = dialogue.now();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the reflector asks for, and of which kind of server.
+// The requests of the reflector, for each kind of server.
 #include "sources/kubernetes/reflector.h"
 
 #include <gmock/gmock.h>
@@ -51,7 +51,7 @@ constexpr char kPageFrom10[] =
     "&resourceVersion=10&resourceVersionMatch=NotOlderThan";
 constexpr char kPageUnfiltered[] = "/api/v1/services?limit=500&resourceVersion=0";
 
-// The words of a server that cannot select by spec.type.
+// The answer of a server that cannot select by spec.type.
 testing::ApiAnswer NoSelector() {
   return testing::BadRequest(
       R"("spec.type" is not a known field selector: only "metadata.name", "metadata.namespace")");
@@ -62,7 +62,7 @@ testing::ApiAnswer NoWatchList() {
                                 "feature gate is enabled");
 }
 
-TEST(ReflectorTest, FirstListIsAWatchListOfAnyAgeAndGoesOnAsTheWatch) {
+TEST(ReflectorTest, FirstListIsAWatchListOfAnyVersionThatBecomesTheWatch) {
   Dialogue dialogue;
   EXPECT_EQ(dialogue.Ask(), kWatchListAny);
   EXPECT_EQ(dialogue.step().request.answer_timeout, absl::Seconds(60));
@@ -76,7 +76,7 @@ TEST(ReflectorTest, FirstListIsAWatchListOfAnyAgeAndGoesOnAsTheWatch) {
   EXPECT_TRUE(dialogue.reflector().synced());
   EXPECT_TRUE(dialogue.reflector().used_watch_list());
   EXPECT_EQ(dialogue.reflector().store().reading()->ports.size(), 1U);
-  // The same stream is the watch now, on which bookmarks come once a minute.
+  // The same stream is now the watch, with a bookmark each minute.
   EXPECT_EQ(dialogue.reflector().IdleTimeout(), absl::Seconds(80));
   EXPECT_TRUE(dialogue.Body(Event("ADDED", Object("dns", 30053, 12))));
   EXPECT_EQ(dialogue.reflector().store().reading()->ports.size(), 2U);
@@ -113,7 +113,7 @@ TEST(ReflectorTest, TimeoutsOfWatchesFillTheirRange) {
   EXPECT_GT(drawn.size(), 100U);
 }
 
-TEST(ReflectorTest, PagesFollowTheirTokensAndCountWhenTheLastIsThere) {
+TEST(ReflectorTest, PagesFollowTheirTokensAndApplyWithTheLast) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Answer(NoWatchList());
@@ -126,7 +126,7 @@ TEST(ReflectorTest, PagesFollowTheirTokensAndCountWhenTheLastIsThere) {
   EXPECT_EQ(dialogue.Ask(),
             "/api/v1/services?limit=500&fieldSelector=spec.type%21%3DClusterIP"
             "&continue=a%2Fb%2Bc%3D");
-  // A later page may be of a later version; the watch starts at the first's.
+  // A later page may have a later version; the watch starts at that of the first.
   dialogue.Answer(200, List(11, Object("dns", 30053, 5)));
   EXPECT_TRUE(dialogue.reflector().synced());
   EXPECT_FALSE(dialogue.reflector().used_watch_list());
@@ -135,7 +135,7 @@ TEST(ReflectorTest, PagesFollowTheirTokensAndCountWhenTheLastIsThere) {
   EXPECT_EQ(dialogue.State().errors, SourceState().errors);
 }
 
-TEST(ReflectorTest, APageThatWasCutIsAskedForAgain) {
+TEST(ReflectorTest, RequestsABrokenPageAgain) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Answer(NoWatchList());
@@ -152,7 +152,7 @@ TEST(ReflectorTest, APageThatWasCutIsAskedForAgain) {
   EXPECT_EQ(dialogue.Errors(abi::SourceError::kCut), 1U);
 }
 
-TEST(ReflectorTest, APageThatNamesItselfIsAnError) {
+TEST(ReflectorTest, APageWithItsOwnTokenIsAnError) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Answer(NoWatchList());
@@ -174,8 +174,8 @@ TEST(ReflectorTest, LaterListsAreNotOlder) {
   EXPECT_EQ(dialogue.Ask(), kPageFrom10);
 }
 
-// Servers differ in what they know: each row is one, with the requests that
-// lead to its watch, and its answers to all but that.
+// Servers differ in features. Each row is one server: the requests before its watch, and
+// its answers to them.
 struct ServerCase {
   std::string name;
   std::vector<std::string> targets;
@@ -231,8 +231,8 @@ TEST(ReflectorTest, ABadRequestWithNothingLeftToDropIsAnError) {
   EXPECT_EQ(dialogue.reflector().failure().message(), "list Services: HTTP status 400: no");
 }
 
-// A server older than sendInitialEvents takes the list for a plain watch.
-TEST(ReflectorTest, AListThatComesToNoEndIsMadeInPages) {
+// A server older than sendInitialEvents treats the list as a plain watch.
+TEST(ReflectorTest, ListsInPagesIfAWatchListDoesNotEnd) {
   for (const bool empty : {true, false}) {
     Dialogue dialogue;
     dialogue.Ask();
@@ -240,7 +240,7 @@ TEST(ReflectorTest, AListThatComesToNoEndIsMadeInPages) {
     if (!empty) dialogue.Body(Event("ADDED", Object("old", 30001, 4)));
     dialogue.Wait(absl::Seconds(30));
     dialogue.End(kubernetes::HttpEnd::Kind::kStalled, "silent for 30s");
-    EXPECT_EQ(dialogue.State().errors, SourceState().errors) << "it is no failure of anybody";
+    EXPECT_EQ(dialogue.State().errors, SourceState().errors) << "an old server is no error";
     EXPECT_EQ(dialogue.Ask(), kPageAny);
     dialogue.Answer(200, List(10, Object("web", 30080, 4)));
     EXPECT_EQ(dialogue.reflector().store().reading()->ports.size(), 1U);
@@ -249,11 +249,11 @@ TEST(ReflectorTest, AListThatComesToNoEndIsMadeInPages) {
 }
 
 // On a busy cluster such a watch is never silent.
-TEST(ReflectorTest, ABookmarkThatEndsNothingEndsTheWaitForOne) {
+TEST(ReflectorTest, ListsInPagesAfterAPlainBookmark) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Head(200);
-  EXPECT_TRUE(dialogue.Body(Bookmark(5))) << "at first a server may be behind";
+  EXPECT_TRUE(dialogue.Body(Bookmark(5))) << "a server may lag at first";
   for (int i = 0; i < 6; ++i) {
     dialogue.Wait(absl::Seconds(10));
     EXPECT_TRUE(dialogue.Body(Event("MODIFIED", Object("busy", 30001, 5 + i))));
@@ -264,7 +264,7 @@ TEST(ReflectorTest, ABookmarkThatEndsNothingEndsTheWaitForOne) {
   EXPECT_EQ(dialogue.Ask(), kPageAny);
 }
 
-// A stream that breaks off within an event is no server of another kind.
+// A stall within an event is a fault, not a sign of an older server.
 TEST(ReflectorTest, AListThatStallsWithinAnEventIsAFailure) {
   Dialogue dialogue;
   dialogue.Ask();
@@ -275,7 +275,7 @@ TEST(ReflectorTest, AListThatStallsWithinAnEventIsAFailure) {
   EXPECT_EQ(dialogue.Ask(), kPageAny);
 }
 
-TEST(ReflectorTest, EveryListAsksAgainForWhatTheServerDidNotKnow) {
+TEST(ReflectorTest, EveryListTriesUnsupportedFeaturesAgain) {
   Dialogue dialogue;
   dialogue.Ask();
   dialogue.Answer(NoSelector());
@@ -295,7 +295,7 @@ TEST(ReflectorTest, ListsAnewAfterHalfADayToADay) {
     dialogue.SyncByWatchList();
     const absl::Time listed = dialogue.now();
     std::string target;
-    // Watches that end in good order, one after the other.
+    // A sequence of watches that end without an error.
     for (int i = 0; i < 500 && !absl::StrContains(target, "sendInitialEvents"); ++i) {
       dialogue.Body(Bookmark(10));
       dialogue.Wait(absl::Minutes(5));

@@ -57,7 +57,7 @@ TEST(ServiceStoreTest, PutReplacesAndRemoveForgets) {
   EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30081), "a/web"), Pair(Tcp(30082), "a/web")));
   EXPECT_EQ(store.services(), 1U);
   store.Put(Service("a/web", {Tcp(30082), Tcp(30081)}));
-  EXPECT_FALSE(store.TakeChanged()) << "in another order, and once each, they are the same";
+  EXPECT_FALSE(store.TakeChanged()) << "the order and repetitions do not count";
   store.Put(Service("a/web", {}));
   EXPECT_TRUE(store.TakeChanged());
   EXPECT_THAT(Ports(store), IsEmpty());
@@ -66,7 +66,7 @@ TEST(ServiceStoreTest, PutReplacesAndRemoveForgets) {
   EXPECT_FALSE(store.TakeChanged());
 }
 
-// A port moves: the new owner may be seen before the old one has gone.
+// A port moves to another Service, which may be reported before the deletion of the old.
 TEST(ServiceStoreTest, TwoServicesWithOnePortWhateverTheOrder) {
   for (const bool first_before_second : {true, false}) {
     for (const bool first_goes : {true, false}) {
@@ -77,7 +77,7 @@ TEST(ServiceStoreTest, TwoServicesWithOnePortWhateverTheOrder) {
       store.Put(Service(early, {Tcp(30080)}));
       EXPECT_TRUE(store.TakeChanged());
       store.Put(Service(late, {Tcp(30080)}));
-      // It is of the one whose name comes first.
+      // It belongs to the Service whose name sorts first.
       EXPECT_EQ(store.TakeChanged(), !first_before_second);
       EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30080), "a/first")));
       EXPECT_EQ(store.services(), 2U);
@@ -89,7 +89,7 @@ TEST(ServiceStoreTest, TwoServicesWithOnePortWhateverTheOrder) {
   }
 }
 
-TEST(ServiceStoreTest, LosingAClaimThatNobodySawIsNoChange) {
+TEST(ServiceStoreTest, LosingAnInvisibleClaimIsNoChange) {
   ServiceStore store;
   store.Put(Service("a/first", {Tcp(30080)}));
   store.Put(Service("b/second", {Tcp(30080)}));
@@ -98,7 +98,7 @@ TEST(ServiceStoreTest, LosingAClaimThatNobodySawIsNoChange) {
   EXPECT_FALSE(store.TakeChanged());
 }
 
-TEST(ServiceStoreTest, TcpAndUdpOnOneNumberAreOfTheirOwnServices) {
+TEST(ServiceStoreTest, TcpAndUdpOnOneNumberBelongToTheirServices) {
   ServiceStore store;
   store.Put(Service("b/tcp", {Tcp(30053)}));
   store.Put(Service("a/udp", {Udp(30053)}));
@@ -107,7 +107,7 @@ TEST(ServiceStoreTest, TcpAndUdpOnOneNumberAreOfTheirOwnServices) {
   EXPECT_THAT(Ports(store), ElementsAre(Pair(Udp(30053), "a/udp")));
 }
 
-TEST(ServiceStoreTest, SkippedLinesStandAsLongAsTheirReason) {
+TEST(ServiceStoreTest, KeepsSkippedLinesWhileTheirReasonExists) {
   ServiceStore store;
   store.Put(Service("a/web", {Tcp(30080)}, 0, {"a/web port 2: nodePort 70000 is bad"}));
   store.Put(Service("b/none", {}, 0, {"b/none: no spec"}));
@@ -124,7 +124,7 @@ TEST(ServiceStoreTest, SkippedLinesStandAsLongAsTheirReason) {
   EXPECT_THAT(store.reading()->skipped, IsEmpty());
 }
 
-TEST(ServiceStoreTest, WhatHasNoNameLeavesEachLineOnceAndNotForEver) {
+TEST(ServiceStoreTest, KeepsEachLineOfNamelessObjectsOnceUntilReplaced) {
   ServiceStore store;
   store.Put(Service("", {Tcp(30080)}, 32000, {"object without a name"}));
   store.Put(Service("", {}, 0, {"object without a name"}));
@@ -155,7 +155,7 @@ TEST(ServiceStoreTest, ReplaceWithTheSameIsNoChange) {
   EXPECT_EQ(store.services(), 0U);
 }
 
-TEST(ServiceStoreTest, ReplaceKeepsAChangeThatNobodyHasTaken) {
+TEST(ServiceStoreTest, ReplaceKeepsAPendingChange) {
   ServiceStore store;
   store.Put(Service("a/web", {Tcp(30080)}));
   ServiceStore same;
@@ -180,8 +180,8 @@ TEST(ServiceStoreTest, HealthCheckPortsAreCountedNotGuarded) {
   EXPECT_EQ(store.services(), 1U);
 }
 
-// Whatever came before, the store is what its Services have now.
-TEST(ServiceStoreTest, IsTheSumOfItsServices) {
+// After any history the store equals the union of its Services.
+TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
   std::mt19937 random(1);
   const auto below = [&](int bound) { return std::uniform_int_distribution(0, bound - 1)(random); };
   ServiceStore store;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Source kubernetes: what it holds, and that it lets go of it.
+// Source kubernetes: the descriptors that it holds and closes.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -33,7 +33,7 @@ using ::npg::testing::Traffic;
 class KubernetesDescriptorTest : public KubernetesSourceFixture {};
 INSTANTIATE_TEST_SUITE_P(Over, KubernetesDescriptorTest, ::testing::Bool(), HttpName);
 
-// The descriptors that an event loop watches, as the kernel has them.
+// The descriptors that an event loop watches, according to the kernel.
 std::set<std::string> Watched(const std::string& epoll) {
   std::set<std::string> watched;
   std::ifstream info("/proc/self/fdinfo/" + epoll);
@@ -44,7 +44,7 @@ std::set<std::string> Watched(const std::string& epoll) {
   return watched;
 }
 
-// number → what it leads to.
+// The open descriptors: number → target.
 std::map<std::string, std::string> Descriptors() {
   std::map<std::string, std::string> descriptors;
   for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
@@ -54,7 +54,7 @@ std::map<std::string, std::string> Descriptors() {
   return descriptors;
 }
 
-TEST_P(KubernetesDescriptorTest, LeavesNothingInTheLoopWhenItGoesAtAnyMoment) {
+TEST_P(KubernetesDescriptorTest, DestructionAtAnyMomentLeavesNothingInTheLoop) {
   auto before = Descriptors();
   NPG_ASSERT_OK_AND_ASSIGN(auto loop, base::EventLoop::Create());
   std::string epoll;
@@ -80,11 +80,11 @@ TEST_P(KubernetesDescriptorTest, LeavesNothingInTheLoopWhenItGoesAtAnyMoment) {
       with_something += Watched(epoll).empty() ? 0 : 1;
       source_.reset();
       EXPECT_EQ(Watched(epoll), std::set<std::string>());
-      const size_t told = told_.size();
-      // A timer that it had left would run into what is gone.
+      const size_t reports = reports_.size();
+      // A remaining timer would use the destroyed source.
       loop_->After(absl::Milliseconds(2), [&] { loop_->Stop(); });
       NPG_ASSERT_OK(loop_->Run());
-      EXPECT_EQ(told_.size(), told);
+      EXPECT_EQ(reports_.size(), reports);
       server_->ClearFaults();
     }
   }
@@ -93,7 +93,7 @@ TEST_P(KubernetesDescriptorTest, LeavesNothingInTheLoopWhenItGoesAtAnyMoment) {
   server_->KillConnections();
 }
 
-TEST_P(KubernetesDescriptorTest, GoingClosesTheConnection) {
+TEST_P(KubernetesDescriptorTest, DestructionClosesTheConnection) {
   Follow();
   ASSERT_TRUE(RunUntilSynced());
   source_.reset();
@@ -101,7 +101,7 @@ TEST_P(KubernetesDescriptorTest, GoingClosesTheConnection) {
       absl::Seconds(20), [](const Traffic& traffic) { return traffic.open_connections == 0; }));
 }
 
-// What iptables-save is started with must not hold the API server's socket.
+// A child such as iptables-save must not inherit the socket to the API server.
 TEST_P(KubernetesDescriptorTest, NoDescriptorIsInherited) {
   const auto before = Descriptors();
   Follow();
@@ -111,7 +111,7 @@ TEST_P(KubernetesDescriptorTest, NoDescriptorIsInherited) {
     if (before.contains(number)) continue;
     int fd = -1;
     ASSERT_TRUE(absl::SimpleAtoi(number, &fd));
-    // Not libcurl's own pairs of sockets, which lead nowhere.
+    // Skips the socket pairs that libcurl uses internally.
     sockaddr_storage address{};
     socklen_t size = sizeof(address);
     if (getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) continue;
@@ -119,7 +119,7 @@ TEST_P(KubernetesDescriptorTest, NoDescriptorIsInherited) {
     ++sockets;
     EXPECT_NE(fcntl(fd, F_GETFD) & FD_CLOEXEC, 0) << number << " " << target;
   }
-  EXPECT_GE(sockets, 2U) << "the client's and the server's";
+  EXPECT_GE(sockets, 2U) << "those of the client and the server";
 }
 
 }  // namespace

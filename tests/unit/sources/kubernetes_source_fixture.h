@@ -29,15 +29,15 @@
 
 namespace npg::sources {
 
-// A source and an API server with sockets between them. The parameter: whether
-// the server speaks HTTP/2.
+// A source and an API server with sockets between them. The parameter is whether the
+// server speaks HTTP/2.
 class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
  protected:
   using ApiServer = testing::ApiServer;
   using ApiModel = testing::ApiModel;
 
   static void SetUpTestSuite() {
-    // libcurl would obey them.
+    // libcurl would use these proxies.
     for (const char* name : {"https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
       unsetenv(name);
     }
@@ -50,19 +50,19 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
     access_.ca.data = server_->ca_pem();
     access_.token = server_->token();
     access_.origin = "a test";
-    // Nothing is waited for, and nothing takes too long unless a test wants it.
+    // No delays and no timeouts, unless a test sets them.
     options_.reflector.first_spread = absl::ZeroDuration();
     options_.reflector.backoff_first = absl::Milliseconds(1);
     options_.reflector.backoff_most = absl::Milliseconds(20);
     Put("first", 30001);
   }
 
-  // No source reports an error twice that has not changed.
+  // A source must not report an unchanged error twice.
   void TearDown() override {
-    for (size_t i = 1; i < told_.size(); ++i) {
-      EXPECT_FALSE(!told_[i].ok() && told_[i] == told_[i - 1]) << "twice: " << told_[i];
+    for (size_t i = 1; i < reports_.size(); ++i) {
+      EXPECT_FALSE(!reports_[i].ok() && reports_[i] == reports_[i - 1]) << "twice: " << reports_[i];
     }
-    for (const absl::Status& status : told_) {
+    for (const absl::Status& status : reports_) {
       EXPECT_EQ(status.message().find('\n'), absl::string_view::npos) << status;
     }
   }
@@ -75,12 +75,12 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
   void Follow() {
     source_ = std::make_unique<KubernetesSource>(access_, options_);
     NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
-      told_.push_back(reading.status());
+      reports_.push_back(reading.status());
       if (reading.ok()) last_ = *reading;
     }));
   }
 
-  // Runs the loop until the condition holds; false when it does not in time.
+  // Runs the loop until the condition holds; returns false at the deadline.
   bool RunUntil(const std::function<bool()>& condition,
                 absl::Duration deadline = absl::Seconds(30)) {
     bool held = false;
@@ -104,7 +104,7 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
   bool RunUntilKnown(uint16_t port) {
     return RunUntil([this, port] { return Knows(port); });
   }
-  // Until it has a list, and the server a watch of it.
+  // Runs until the source has a list and the server has an open watch of it.
   bool RunUntilSynced() {
     return RunUntil([this] {
       return last_ && source_->State().connected && server_->traffic().open_watches == 1;
@@ -115,10 +115,10 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
   }
   uint64_t Errors(abi::SourceError kind) const { return source_->State().errors[kind]; }
   bool NoErrors() const { return source_->State().errors == SourceState().errors; }
-  // Errors that it told of.
-  size_t Told() const {
+  // The number of errors that the source reported.
+  size_t ReportedErrors() const {
     size_t errors = 0;
-    for (const absl::Status& status : told_) errors += status.ok() ? 0 : 1;
+    for (const absl::Status& status : reports_) errors += status.ok() ? 0 : 1;
     return errors;
   }
 
@@ -127,7 +127,7 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
   kubernetes::ClusterAccess access_;
   KubernetesSource::Options options_;
   std::unique_ptr<KubernetesSource> source_;
-  std::vector<absl::Status> told_;  // OK for each reading
+  std::vector<absl::Status> reports_;  // OK for each reading
   std::optional<Reading> last_;
 };
 

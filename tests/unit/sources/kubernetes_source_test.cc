@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Source kubernetes over real connections: what it tells, and what it makes of
-// connections that break.
+// Source kubernetes over real connections: its reports, and how it handles broken
+// connections.
 #include "sources/kubernetes/kubernetes_source.h"
 
 #include <gmock/gmock.h>
@@ -71,7 +71,7 @@ TEST_P(KubernetesSourceTest, ReadsFromEveryKindOfServer) {
   }
 }
 
-TEST_P(KubernetesSourceTest, ReadSaysWhyNot) {
+TEST_P(KubernetesSourceTest, ReadReturnsTheReasonOfAFailure) {
   access_.token = "wrong";
   KubernetesSource source(access_, options_);
   const absl::StatusOr<Reading> reading = source.Read();
@@ -100,7 +100,7 @@ TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
   server_->Change([](ApiModel& model) { NPG_EXPECT_OK(model.Delete("default", "second")); });
   ASSERT_TRUE(RunUntil([&] { return !Knows(30003); }));
   EXPECT_TRUE(Knows(30001));
-  // Five minutes later, as it were.
+  // As the server does after five minutes.
   server_->CloseWatches();
   ASSERT_TRUE(RunUntil([&] { return server_->traffic().requests.size() == 2; }));
   Put("third", 30004);
@@ -118,36 +118,36 @@ TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
   EXPECT_EQ(source_->State().detail, access_.server);
 }
 
-TEST_P(KubernetesSourceTest, AServerAwayAtTheStartMayComeLater) {
+TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   server_->StopListening();
   Follow();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kConnect, 5));
   EXPECT_FALSE(last_);
-  ASSERT_EQ(told_.size(), 1U) << "the same each time, without how long it took";
-  EXPECT_THAT(std::string(told_[0].message()), HasSubstr("Connection refused"));
+  ASSERT_EQ(reports_.size(), 1U) << "the errors are equal, without their durations";
+  EXPECT_THAT(std::string(reports_[0].message()), HasSubstr("Connection refused"));
   NPG_ASSERT_OK(server_->ListenAgain());
   EXPECT_TRUE(RunUntilKnown(30001));
 }
 
-TEST_P(KubernetesSourceTest, AServerThatSaysNothingIsGivenUpInTime) {
+TEST_P(KubernetesSourceTest, TimesOutOnASilentServer) {
   server_->SetAccepting(Accepting::kMute);
   options_.timeouts.connect = absl::Milliseconds(40);
   Follow();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kConnect, 5));
-  EXPECT_EQ(told_.size(), 1U) << told_.back();
-  EXPECT_THAT(std::string(told_[0].message()), HasSubstr("timeout"));
+  EXPECT_EQ(reports_.size(), 1U) << reports_.back();
+  EXPECT_THAT(std::string(reports_[0].message()), HasSubstr("timeout"));
 }
 
-TEST_P(KubernetesSourceTest, WhatCameWithTheLastBreathIsTold) {
+TEST_P(KubernetesSourceTest, ReportsEventsReceivedBeforeTheConnectionBroke) {
   Follow();
   ASSERT_TRUE(RunUntilSynced());
   Put("last", 30002);
   server_->StopListening();
-  ASSERT_TRUE(RunUntil([&] { return Told() > 0; }));
-  EXPECT_TRUE(Knows(30002)) << "the server is away, maybe for long";
+  ASSERT_TRUE(RunUntil([&] { return ReportedErrors() > 0; }));
+  EXPECT_TRUE(Knows(30002)) << "the server may be away for long";
 }
 
-TEST_P(KubernetesSourceTest, ConnectionsThatAreKilledAreMadeAgain) {
+TEST_P(KubernetesSourceTest, ReconnectsAfterBrokenConnections) {
   Follow();
   for (uint16_t i = 0; i < 20; ++i) {
     ASSERT_TRUE(RunUntilSynced());
@@ -160,7 +160,7 @@ TEST_P(KubernetesSourceTest, ConnectionsThatAreKilledAreMadeAgain) {
   EXPECT_GT(Errors(abi::SourceError::kCut), 0U);
 }
 
-TEST_P(KubernetesSourceTest, FrozenConnectionsAreNoticedBySilence) {
+TEST_P(KubernetesSourceTest, ReconnectsWhenAConnectionIsSilent) {
   server_->SetBookmarkPeriod(absl::Milliseconds(50));
   options_.reflector.watch_idle = absl::Milliseconds(800);
   Follow();
@@ -173,19 +173,20 @@ TEST_P(KubernetesSourceTest, FrozenConnectionsAreNoticedBySilence) {
   EXPECT_GE(server_->traffic().connections, 2U);
 }
 
-// What begins as a list may be as silent as a watch once it is one.
-TEST_P(KubernetesSourceTest, AQuietWatchIsNotHeldToTheSilenceOfAList) {
+// A WatchList has the idle timeout of a watch once its initial list is complete.
+TEST_P(KubernetesSourceTest, AQuietWatchDoesNotTimeOutAsAList) {
   options_.reflector.list_idle = absl::Milliseconds(100);
   Follow();
   ASSERT_TRUE(RunUntilKnown(30001));
-  const uint64_t errors = Errors(abi::SourceError::kStalled);  // of a slow machine's list
+  const uint64_t errors =
+      Errors(abi::SourceError::kStalled);  // the list may stall on a slow machine
   ASSERT_FALSE(RunUntil([&] { return Errors(abi::SourceError::kStalled) > errors; },
                         absl::Milliseconds(400)));
   Put("second", 30002);
   EXPECT_TRUE(RunUntilKnown(30002));
 }
 
-TEST_P(KubernetesSourceTest, RetryAfterIsWaitedFor) {
+TEST_P(KubernetesSourceTest, HonoursRetryAfter) {
   server_->Inject({.answer = FaultAnswer(429, /*retry_after=*/1)});
   Follow();
   ASSERT_TRUE(RunUntilKnown(30001));
@@ -197,7 +198,7 @@ TEST_P(KubernetesSourceTest, RetryAfterIsWaitedFor) {
 struct BrokenCase {
   std::string name;
   Fault fault;
-  std::set<abi::SourceError> kinds;  // one of them; which, is up to HTTP's version
+  std::set<abi::SourceError> kinds;  // one of them, depending on the version of HTTP
 };
 
 std::vector<BrokenCase> BrokenCases() {
@@ -219,9 +220,9 @@ std::vector<BrokenCase> BrokenCases() {
   return cases;
 }
 
-// Whatever it is, and however often: the last reading stays, and it is over when
-// it is over.
-TEST_P(KubernetesSourceTest, KeepsWhatItKnowsAndRecovers) {
+// With any fault, any number of times, the last reading stays, and the source recovers when
+// the fault ends.
+TEST_P(KubernetesSourceTest, KeepsTheLastReadingAndRecovers) {
   options_.reflector.answer_timeout = absl::Milliseconds(50);
   options_.timeouts.connect = absl::Milliseconds(450);
   options_.reflector.list_idle = absl::Milliseconds(150);
@@ -253,7 +254,7 @@ TEST_P(KubernetesSourceTest, KeepsWhatItKnowsAndRecovers) {
       ASSERT_TRUE(RunUntilKnown(static_cast<uint16_t>(port))) << source_->State().last_error;
       source_.reset();
       last_.reset();
-      told_.clear();
+      reports_.clear();
       ASSERT_TRUE(server_->WaitUntil(
           absl::Seconds(20), [](const Traffic& traffic) { return traffic.open_watches == 0; }));
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Source kubernetes: whom it trusts, and as whom it comes.
+// Source kubernetes: which servers it trusts, and which credentials it uses.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -43,25 +43,25 @@ class KubernetesTrustTest : public KubernetesSourceFixture {
 };
 INSTANTIATE_TEST_SUITE_P(Over, KubernetesTrustTest, ::testing::Bool(), HttpName);
 
-TEST_P(KubernetesTrustTest, SaysNothingToAServerThatItDoesNotTrust) {
+TEST_P(KubernetesTrustTest, SendsNothingToAnUntrustedServer) {
   for (const ServerCertificate certificate :
        {ServerCertificate::kOtherCa, ServerCertificate::kWrongName, ServerCertificate::kExpired}) {
     SCOPED_TRACE(static_cast<int>(certificate));
     server_->UseCertificate(certificate);
     last_.reset();
-    told_.clear();
+    reports_.clear();
     const size_t requests = server_->traffic().requests.size();
     Follow();
     ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls, 3));
-    EXPECT_EQ(server_->traffic().requests.size(), requests) << "not even a token";
-    EXPECT_EQ(told_.size(), 1U) << told_.back();
+    EXPECT_EQ(server_->traffic().requests.size(), requests) << "no request, so no token";
+    EXPECT_EQ(reports_.size(), 1U) << reports_.back();
     EXPECT_FALSE(last_);
     server_->UseCertificate(ServerCertificate::kGood);
     EXPECT_TRUE(RunUntilKnown(30001));
   }
 }
 
-TEST_P(KubernetesTrustTest, VerifiesTheNameThatItIsTold) {
+TEST_P(KubernetesTrustTest, VerifiesTheConfiguredServerName) {
   server_->UseCertificate(ServerCertificate::kWrongName);
   access_.tls_server_name = "other.example";
   Follow();
@@ -72,7 +72,7 @@ TEST_P(KubernetesTrustTest, VerifiesTheNameThatItIsTold) {
   EXPECT_TRUE(RunUntilCounted(abi::SourceError::kTls));
 }
 
-TEST_P(KubernetesTrustTest, ComesWithAClientCertificate) {
+TEST_P(KubernetesTrustTest, UsesAClientCertificate) {
   access_.token.clear();
   server_->AcceptTokens({});
   const auto follow = [this] {
@@ -92,7 +92,7 @@ TEST_P(KubernetesTrustTest, ComesWithAClientCertificate) {
   for (const auto& request : server_->traffic().requests) {
     EXPECT_THAT(request.authorization, IsEmpty());
   }
-  // They rotate: half of a pair, and then nothing, before the new one is there.
+  // A rotation: half of the pair is missing, then all of it, then the new pair exists.
   WriteFile(folder_ / "client.key", "");
   server_->KillConnections();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kTls));
@@ -104,7 +104,7 @@ TEST_P(KubernetesTrustTest, ComesWithAClientCertificate) {
   EXPECT_TRUE(RunUntilKnown(30002));
 }
 
-TEST_P(KubernetesTrustTest, ReadsTheCaOfEveryConnectionAnew) {
+TEST_P(KubernetesTrustTest, ReadsTheCaForEveryConnection) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start());
   access_.ca = {.file = folder_ / "ca.crt", .data = ""};
   Follow();
@@ -126,7 +126,7 @@ TEST_P(KubernetesTrustTest, ReadsTheCaOfEveryConnectionAnew) {
   EXPECT_TRUE(RunUntilKnown(30002));
 }
 
-TEST_P(KubernetesTrustTest, ReadsTheTokenOfEveryRequestAnew) {
+TEST_P(KubernetesTrustTest, ReadsTheTokenForEveryRequest) {
   access_.token_file = folder_ / "token";
   WriteFile(access_.token_file, "one\n");
   server_->AcceptTokens({"one", "two"});
@@ -151,10 +151,10 @@ TEST_P(KubernetesTrustTest, ARefusalAfterARotationIsNoError) {
   ASSERT_TRUE(RunUntil([&] { return server_->traffic().requests.size() >= 3; }));
   ASSERT_TRUE(RunUntilSynced());
   EXPECT_TRUE(NoErrors());
-  EXPECT_EQ(Told(), 0U);
+  EXPECT_EQ(ReportedErrors(), 0U);
 }
 
-TEST_P(KubernetesTrustTest, ARefusalForGoodIsOneUntilTheTokenIsReplaced) {
+TEST_P(KubernetesTrustTest, RepeatedRefusalsAreAnErrorUntilTheTokenIsReplaced) {
   access_.token_file = folder_ / "token";
   WriteFile(access_.token_file, "one");
   server_->AcceptTokens({"one"});
@@ -164,28 +164,28 @@ TEST_P(KubernetesTrustTest, ARefusalForGoodIsOneUntilTheTokenIsReplaced) {
   server_->CloseWatches();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kUnauthorized, 3));
   EXPECT_TRUE(Knows(30001));
-  EXPECT_EQ(Told(), 1U);
-  EXPECT_THAT(std::string(told_.back().message()),
+  EXPECT_EQ(ReportedErrors(), 1U);
+  EXPECT_THAT(std::string(reports_.back().message()),
               AllOf(HasSubstr("401"), Not(HasSubstr("one")), HasSubstr("expired")));
   WriteFile(access_.token_file, "two");
   Put("second", 30002);
   EXPECT_TRUE(RunUntilKnown(30002));
 }
 
-TEST_P(KubernetesTrustTest, ATokenFileMayComeLater) {
+TEST_P(KubernetesTrustTest, WaitsForTheTokenFile) {
   access_.token_file = folder_ / "token";
   Follow();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kUnauthorized, 3));
-  ASSERT_EQ(told_.size(), 1U);
-  EXPECT_THAT(std::string(told_[0].message()),
+  ASSERT_EQ(reports_.size(), 1U);
+  EXPECT_THAT(std::string(reports_[0].message()),
               AllOf(HasSubstr("token file " + access_.token_file + ": No such file"),
                     HasSubstr("put the token there"), Not(HasSubstr("expired"))));
-  EXPECT_EQ(server_->traffic().connections, 0U) << "nobody is asked without credentials";
+  EXPECT_EQ(server_->traffic().connections, 0U) << "no request without credentials";
   WriteFile(access_.token_file, server_->token());
   EXPECT_TRUE(RunUntilKnown(30001));
 }
 
-TEST_P(KubernetesTrustTest, TheMissingRightIsNamed) {
+TEST_P(KubernetesTrustTest, NamesTheMissingRbacRule) {
   server_->Forbid("system:serviceaccount:x:y");
   Follow();
   ASSERT_TRUE(RunUntilCounted(abi::SourceError::kForbidden));
@@ -196,14 +196,14 @@ TEST_P(KubernetesTrustTest, TheMissingRightIsNamed) {
   EXPECT_TRUE(RunUntilKnown(30001));
 }
 
-// A redirect would carry the token to a server that nobody named.
-TEST_P(KubernetesTrustTest, GoesNowhereElse) {
+// A redirect would send the token to a server that is not configured.
+TEST_P(KubernetesTrustTest, FollowsNoRedirect) {
   if (GetParam()) server_ = *ApiServer::Start({.http2 = false});
   access_.server = server_->url();
   access_.ca.data = server_->ca_pem();
   NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start());
   ApiAnswer redirect{.code = 302, .body = "elsewhere"};
-  // The kit knows no other way to a header of one's own.
+  // The test server has no other way to set a header.
   redirect.content_type = absl::StrCat("text/plain\r\nLocation: ", other->url(), "/stolen");
   server_->Inject({.count = -1, .answer = redirect});
   Follow();

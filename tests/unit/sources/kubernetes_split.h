@@ -19,7 +19,7 @@ namespace npg::sources {
 struct Split {
   std::vector<std::string> objects;
   std::string envelope;
-  absl::Status status;  // of Feed() or Finish()
+  absl::Status status;  // the result of Feed() or Finish()
 };
 
 inline Split SplitChunks(ObjectSplitter::Mode mode, const Chunks& chunks) {
@@ -40,7 +40,7 @@ inline Split SplitChunks(ObjectSplitter::Mode mode, const Chunks& chunks) {
   return split;
 }
 
-// Splits `text` in many cuts, which must make no difference.
+// Splits `text` cut in many ways, and expects the same result.
 inline Split SplitText(ObjectSplitter::Mode mode, absl::string_view text) {
   Split whole = SplitChunks(mode, {text});
   for (const Chunks& chunks : ManyCuts(text)) {

@@ -48,7 +48,7 @@ std::string TypeName(Type type) {
   return "";
 }
 
-// An event as text, to compare and to print.
+// An event as text, for comparison and messages.
 std::string Text(const WatchEvent& event) {
   std::string text = TypeName(event.type);
   if (!event.service.service.empty()) absl::StrAppend(&text, " ", event.service.service);
@@ -70,7 +70,7 @@ std::string Text(const WatchEvent& event) {
 
 struct Decoded {
   std::vector<std::string> events;
-  absl::Status status;  // of Feed() or Finish()
+  absl::Status status;  // the result of Feed() or Finish()
 };
 
 Decoded DecodeChunks(const Chunks& chunks) {
@@ -85,12 +85,12 @@ Decoded DecodeChunks(const Chunks& chunks) {
     if (!status.ok()) break;
   }
   decoded.status = decoder.Finish();
-  // An error is not forgotten.
+  // Finish() must return an earlier error.
   EXPECT_TRUE(status.ok() || decoded.status == status) << status;
   return decoded;
 }
 
-// Decodes `json` in many cuts, which must make no difference.
+// Decodes `json` cut in many ways, and expects the same result.
 Decoded Decode(absl::string_view json) {
   Decoded whole = DecodeChunks({json});
   for (const Chunks& chunks : ManyCuts(json)) {
@@ -127,7 +127,7 @@ TEST(WatchDecoderTest, DecodesWhatAnApiServerSent) {
               ElementsAre("error 410 Expired: too old resource version: 1 (30099)"));
 }
 
-TEST(WatchDecoderTest, ACutIsInsideOfAnEventOrBetweenTwo) {
+TEST(WatchDecoderTest, APrefixIsValidOnlyBetweenEvents) {
   const std::string watch = ReadTestdata("services-watch.jsonl");
   const std::vector<std::string> all = EventsOf(watch);
   for (size_t length = 0; length < watch.size(); ++length) {
@@ -149,7 +149,7 @@ TEST(WatchDecoderTest, ACorruptByteIsAnErrorOrAnotherEvent) {
       std::string corrupt = watch;
       corrupt[at] = HostileByte(random);
       const Decoded decoded = DecodeChunks({corrupt});
-      // As many events, or an error in the place of one.
+      // As many events, or an error in place of one.
       EXPECT_LE(decoded.events.size(), 9U) << at;
       EXPECT_TRUE(!decoded.status.ok() || decoded.events.size() == 9) << at;
     }
@@ -163,7 +163,7 @@ TEST(WatchDecoderTest, TheOrderOfMembersIsFree) {
                R"({"resourceVersion":"9","namespace":"a","name":"dns"},"apiVersion":"v1",)"
                R"("kind":"Service"},"type":"MODIFIED"})"),
       ElementsAre("modified a/dns rv 9 30053/udp health 31000"));
-  // Of a member that is there twice the first counts.
+  // Of two equal members the first counts.
   EXPECT_THAT(EventsOf(absl::StrCat(R"({"object":{},"type":"DELETED","type":"ADDED","object":)",
                                     kService, "}")),
               ElementsAre("unknown [Service without metadata.name]"));
@@ -186,7 +186,7 @@ TEST(WatchDecoderTest, BookmarksNeedAVersion) {
                   "unknown [BOOKMARK without an object]"));
 }
 
-TEST(WatchDecoderTest, SkipsByNameWhatItCannotApply) {
+TEST(WatchDecoderTest, NamesEventsThatItSkips) {
   EXPECT_THAT(
       EventsOf(Event("REPLACED\\n", kService) +
                Event("ADDED", R"({"kind":"Pod","metadata":)"
@@ -212,13 +212,13 @@ TEST(WatchDecoderTest, AServiceWithBadPortsIsAppliedWithoutThem) {
                           "[default/b port 80: nodePort 70000 is outside 1-65535]"));
 }
 
-TEST(WatchDecoderTest, AnErrorIsOneHoweverItIsSaid) {
+TEST(WatchDecoderTest, DecodesEveryFormOfAnError) {
   EXPECT_THAT(EventsOf(Event("ERROR", R"({"kind":"Status","code":500,"message":"etcd\nis away"})") +
                        Event("ERROR", "{}") + Event("ERROR", "[1]") + R"({"type":"ERROR"})"),
               ElementsAre("error 500 : etcd?is away", "error 0 : ", "error 0 : ", "error 0 : "));
 }
 
-TEST(WatchDecoderTest, StopsAtWhatIsNoJson) {
+TEST(WatchDecoderTest, StopsAtInvalidJson) {
   const std::string good = Event("ADDED", kService);
   for (const char* bad : {"<html>", "]", "{\"type\":}", "{\"type\":\"ADDED\",\"object\":{\"a\":}}",
                           "{\"type\":\"ADDED\",\"object\":{\"metadata\":{\"name\":\"\xff\"}}}",
@@ -233,7 +233,7 @@ TEST(WatchDecoderTest, StopsAtWhatIsNoJson) {
               HasSubstr("has an event 1 that is not valid JSON"));
 }
 
-TEST(WatchDecoderTest, HandsTheCallersErrorBack) {
+TEST(WatchDecoderTest, ReturnsTheErrorOfTheCallback) {
   WatchDecoder decoder;
   size_t events = 0;
   const auto refuse = [&](WatchEvent&& /*event*/) {
@@ -247,7 +247,7 @@ TEST(WatchDecoderTest, HandsTheCallersErrorBack) {
   EXPECT_EQ(events, 1U);
 }
 
-TEST(WatchDecoderTest, TakesLargeEventsButNotOnesWithoutEnd) {
+TEST(WatchDecoderTest, BoundsTheSizeOfAnEvent) {
   const auto event = [](size_t size) {
     return Event("ADDED", absl::StrCat(R"({"metadata":{"annotations":{"a":")",
                                        std::string(size, 'x'), R"("},"name":"b"},"spec":{}})"));

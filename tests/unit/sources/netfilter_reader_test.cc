@@ -54,7 +54,7 @@ std::string NatDump(int port) {
 RulePartSet Only(RulePart part) { return RulePartSet().set(Index(part)); }
 RulePartSet All() { return RulePartSet().set(); }
 
-// A system with save commands of the test's own.
+// A system whose save commands are scripts of the test.
 class NetfilterReaderTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -78,7 +78,7 @@ class NetfilterReaderTest : public ::testing::Test {
             .limits = {.timeout = absl::Seconds(20)}};
   }
 
-  // A command that prints `text` (escapes as printf has them) and logs that it ran.
+  // Makes a command that prints `text` (with the escapes of printf) and logs that it ran.
   void Command(const std::string& name, const std::string& text, const std::string& more = "") {
     WriteScript(folder_ / "bin/" + name, absl::StrCat("echo \"", name, " $*\" >> ", folder_ / "log",
                                                       "\nprintf '%b' '", text, "'\n", more));
@@ -100,7 +100,7 @@ class NetfilterReaderTest : public ::testing::Test {
     return Read(reader).reading;
   }
 
-  // What ran since the last time it was asked, one line for each.
+  // The commands that ran since the last call, a line each.
   std::string Ran() {
     std::ifstream log(folder_ / "log");
     std::string all;
@@ -138,13 +138,13 @@ TEST_F(NetfilterReaderTest, UnitesAllParts) {
   EXPECT_THAT(reading->skipped,
               UnorderedElementsAre("map line", folder_ / "bin/ip6tables-nft-save -t nat: line 2: "
                                                          "\"odd\" is not a rule"));
-  // No IPv6 legacy tables: reading them would make them.
+  // Does not read IPv6 legacy tables that do not exist, because that would create them.
   EXPECT_EQ(Ran(),
             "iptables-nft-save -t nat\niptables-nft-save -t filter\nip6tables-nft-save -t nat\n"
             "iptables-legacy-save \n");
 }
 
-TEST_F(NetfilterReaderTest, RunsNothingWhereThereIsNothing) {
+TEST_F(NetfilterReaderTest, RunsNoCommandWithoutRules) {
   Command("iptables-nft-save", "broken", "exit 1");
   Command("iptables-legacy-save", "broken", "exit 1");
   LegacyTables("mangle\nraw\n");
@@ -155,7 +155,7 @@ TEST_F(NetfilterReaderTest, RunsNothingWhereThereIsNothing) {
   EXPECT_EQ(Ran(), "");
 }
 
-TEST_F(NetfilterReaderTest, WithoutAnyCommandTheMapsAreLeft) {
+TEST_F(NetfilterReaderTest, ReadsTheMapsWithoutAnyCommand) {
   maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
   chains_ = {"ip nat KUBE-NODEPORTS"};
   LegacyTables("nat\n");
@@ -212,7 +212,7 @@ TEST_F(NetfilterReaderTest, ACommandThatHangsFailsTheReading) {
   EXPECT_EQ(Read(reader).reading.status().code(), absl::StatusCode::kDeadlineExceeded);
 }
 
-TEST_F(NetfilterReaderTest, ReadsOnlyWhatItIsAskedFor) {
+TEST_F(NetfilterReaderTest, ReadsOnlyTheRequestedParts) {
   chains_ = {"ip nat KUBE-NODEPORTS", "ip6 nat KUBE-NODEPORTS"};
   Command("iptables-nft-save", NatDump(1));
   Command("ip6tables-nft-save", NatDump(2));
@@ -228,7 +228,7 @@ TEST_F(NetfilterReaderTest, ReadsOnlyWhatItIsAskedFor) {
   EXPECT_FALSE(outcome.reading->ports.contains(Tcp(3)));
 }
 
-TEST_F(NetfilterReaderTest, APortGoesWhenTwoReadingsLackIt) {
+TEST_F(NetfilterReaderTest, RemovesAPortWhenTwoReadingsLackIt) {
   NetfilterReader reader(Edges());
   maps_ = Reading{{{Tcp(1), "a/b"}, {Tcp(2), ""}}, {}};
   EXPECT_TRUE(Read(reader).unsettled.none());
@@ -242,7 +242,7 @@ TEST_F(NetfilterReaderTest, APortGoesWhenTwoReadingsLackIt) {
   EXPECT_THAT(outcome.reading->ports, ElementsAre(Pair(Tcp(1), "a/c"), Pair(Tcp(3), "")));
 }
 
-TEST_F(NetfilterReaderTest, AFailureKeepsWhatIsKnownOfThePart) {
+TEST_F(NetfilterReaderTest, AFailureKeepsTheLastReadingOfThePart) {
   NetfilterReader reader(Edges());
   maps_ = Reading{{{Tcp(1), "a/b"}}, {}};
   NPG_EXPECT_OK(Read(reader).reading);
@@ -251,7 +251,7 @@ TEST_F(NetfilterReaderTest, AFailureKeepsWhatIsKnownOfThePart) {
   EXPECT_FALSE(outcome.reading.ok());
   EXPECT_EQ(outcome.failed, Only(RulePart::kMaps));
   EXPECT_TRUE(outcome.unsettled.none());
-  // Still failed, although not read this time.
+  // The part still counts as failed, although it was not read this time.
   EXPECT_FALSE(Read(reader, Only(RulePart::kIp4Nat)).reading.ok());
   maps_ = Reading{};
   outcome = Read(reader);
@@ -259,7 +259,7 @@ TEST_F(NetfilterReaderTest, AFailureKeepsWhatIsKnownOfThePart) {
   EXPECT_THAT(outcome.reading->ports, ElementsAre(Pair(Tcp(1), "a/b")));
 }
 
-TEST_F(NetfilterReaderTest, ACommandThatGoesAwayTakesNoPortsAlong) {
+TEST_F(NetfilterReaderTest, ACommandThatDisappearsFailsTheReading) {
   chains_ = {"ip nat KUBE-NODEPORTS"};
   Command("iptables-nft-save", NatDump(1));
   NetfilterReader reader(Edges());
@@ -268,7 +268,7 @@ TEST_F(NetfilterReaderTest, ACommandThatGoesAwayTakesNoPortsAlong) {
   EXPECT_EQ(Read(reader).reading.status().code(), absl::StatusCode::kNotFound);
 }
 
-TEST_F(NetfilterReaderTest, TheSourceReadsToo) {
+TEST_F(NetfilterReaderTest, TheSourceUsesTheReader) {
   maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
   chains_ = {"ip nat KUBE-NODEPORTS"};
   Command("iptables-nft-save", NatDump(2));
@@ -303,7 +303,7 @@ TEST_F(SaveCommandsTest, VariantsByName) {
             (node::SaveCommands{folder_ / "iptables-nft-save", folder_ / "iptables-legacy-save"}));
 }
 
-TEST_F(SaveCommandsTest, ThePlainOneIsWhatItLeadsTo) {
+TEST_F(SaveCommandsTest, ThePlainCommandHasTheVariantOfItsTarget) {
   for (const char* program : {"xtables-nft-multi", "xtables-legacy-multi", "xtables-multi"}) {
     Program(program);
   }
@@ -322,12 +322,12 @@ TEST_F(SaveCommandsTest, ThePlainOneIsWhatItLeadsTo) {
   EXPECT_EQ(Find(), (node::SaveCommands{plain, plain}));
 }
 
-TEST_F(SaveCommandsTest, WhatIsNotExecutableIsNoCommand) {
+TEST_F(SaveCommandsTest, IgnoresFilesThatAreNotExecutable) {
   WriteFile(folder_ / "iptables-nft-save", "text");
   EXPECT_EQ(Find(), node::SaveCommands{});
 }
 
-TEST(CommandFoldersTest, RelativeFoldersAreLeftOut) {
+TEST(CommandFoldersTest, OmitsRelativeFolders) {
   setenv("PATH", "bin::/opt/bin:.:/usr/bin", 1);
   EXPECT_THAT(node::CommandFolders(), ElementsAre("/usr/sbin", "/sbin", "/opt/bin", "/usr/bin"));
   unsetenv("PATH");

@@ -34,7 +34,7 @@ using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::Pair;
 
-// NFPROTO_INET, whose header does not go together with <netinet/in.h>.
+// NFPROTO_INET, whose header conflicts with <netinet/in.h>.
 constexpr uint8_t kInet = 1;
 
 // Netlink messages as the kernel makes them.
@@ -101,8 +101,7 @@ std::string Comment(const std::string& text) {
   return std::string(1, '\0') + static_cast<char>(text.size() + 1) + text + '\0';
 }
 
-// What NetlinkSocket makes of an answer to a request of a list that consists of `bytes`.
-// The end is in `reply`.
+// Decodes `bytes` as the answer to a dump, as NetlinkSocket does. `reply` has its end.
 Reading Decode(absl::string_view bytes, base::NetlinkReply& reply) {
   MapDecoder decoder;
   reply.Take(bytes, [&decoder](const nlmsghdr& message) { decoder.Add(base::ViewOf(message)); });
@@ -132,13 +131,13 @@ RulePartSet ChangedParts(absl::string_view messages) {
   return parts;
 }
 
-TEST(NftMapsTest, WhatTheKernelSaysOfServiceNodeports) {
+TEST(NftMapsTest, DecodesTheKernelsDumpOfServiceNodeports) {
   const Reading reading = Decode(ReadTestdata("kube-proxy-1.36-service-nodeports.bin"));
   EXPECT_THAT(reading.ports, ElementsAre(Pair(Tcp(34567), "default/web")));
   EXPECT_THAT(reading.skipped, IsEmpty());
 }
 
-TEST(NftMapsTest, WhatTheKernelSaysOfNoEndpointNodeports) {
+TEST(NftMapsTest, DecodesTheKernelsDumpOfNoEndpointNodeports) {
   const Reading reading = Decode(ReadTestdata("kube-proxy-1.36-no-endpoint-nodeports.bin"));
   EXPECT_THAT(reading.ports,
               ElementsAre(Pair(Tcp(31234), "default/t1"), Pair(Tcp(32588), "default/t5"),
@@ -205,7 +204,7 @@ TEST(NftMapsTest, SurvivesDamage) {
   }
 }
 
-TEST(ChangedPartsTest, TellsTheTablesApart) {
+TEST(ChangedPartsTest, DistinguishesTables) {
   const auto parts = [](uint8_t type, uint8_t family, const char* table) {
     Messages messages;
     messages.AddNft(type, family, table).End();
@@ -218,7 +217,7 @@ TEST(ChangedPartsTest, TellsTheTablesApart) {
   EXPECT_EQ(parts(NFT_MSG_DELTABLE, AF_INET6, "filter"), only(RulePart::kIp6Filter));
   EXPECT_EQ(parts(NFT_MSG_NEWSETELEM, AF_INET, "kube-proxy"), only(RulePart::kMaps));
   EXPECT_EQ(parts(NFT_MSG_DELSETELEM, AF_INET6, "kube-proxy"), only(RulePart::kMaps));
-  // Our own, other people's, and the end of a transaction.
+  // The guard's own table, foreign ones, and the end of a transaction.
   EXPECT_TRUE(parts(NFT_MSG_NEWRULE, kInet, "nodeport_guard").none());
   EXPECT_TRUE(parts(NFT_MSG_NEWRULE, kInet, "nat").none());
   EXPECT_TRUE(parts(NFT_MSG_NEWRULE, AF_INET, "mangle").none());

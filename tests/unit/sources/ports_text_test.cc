@@ -100,7 +100,7 @@ TEST(PortsTextTest, BadItemsAreNamedInYamlToo) {
                                            "item 9: port null is not a number"));
 }
 
-TEST(PortsTextTest, NothingIsNotNone) {
+TEST(PortsTextTest, RefusesAnEmptyDocument) {
   for (const char* text : {"\n", "   \n\t\n", "# only a comment\n", "---\n", "~\n", "null\n"}) {
     EXPECT_THAT(ErrorOf(text), AllOf(HasSubstr("holds nothing"), HasSubstr("[]"))) << text;
   }
@@ -108,7 +108,7 @@ TEST(PortsTextTest, NothingIsNotNone) {
   EXPECT_THAT(Decode("--- []\n").ports, IsEmpty());
 }
 
-TEST(PortsTextTest, SaysTheLineOfWhatIsCutOff) {
+TEST(PortsTextTest, NamesTheLineOfTruncatedText) {
   EXPECT_THAT(ErrorOf("[\n30080,\n30081"), StartsWith("line 3: not valid JSON"));
   EXPECT_THAT(ErrorOf("[30080,\n30081}"), StartsWith("line 2: not valid JSON"));
   EXPECT_THAT(ErrorOf("- 30080\n- {port: 30081\n"), StartsWith("line "));
@@ -120,8 +120,8 @@ TEST(PortsTextTest, SaysTheLineOfWhatIsCutOff) {
   EXPECT_THAT(ErrorOf(list), StartsWith("line "));
 }
 
-TEST(PortsTextTest, EveryPrefixOfAFileIsRefusedOrSane) {
-  // Of JSON nothing but the whole is valid; of YAML a prefix may be.
+TEST(PortsTextTest, EveryPrefixIsRefusedOrValid) {
+  // No proper prefix of JSON is valid; one of YAML may be.
   const std::string json = R"([30080, {"port": 30081, "protocol": "UDP"}])";
   for (size_t length = 0; length < json.size(); ++length) {
     EXPECT_FALSE(DecodePortsText(json.substr(0, length)).ok()) << length;
@@ -133,7 +133,7 @@ TEST(PortsTextTest, EveryPrefixOfAFileIsRefusedOrSane) {
   }
 }
 
-TEST(PortsTextTest, RefusesWhatIsNoPorts) {
+TEST(PortsTextTest, RefusesOtherContent) {
   EXPECT_THAT(ErrorOf("hello\n"), HasSubstr("expected a list of ports"));
   EXPECT_THAT(ErrorOf("ports: [30080]\n"), HasSubstr("an object without \"kind\""));
   EXPECT_THAT(ErrorOf(R"({"ports": [30080]})"), StartsWith("an object without \"kind\""));
@@ -145,7 +145,7 @@ TEST(PortsTextTest, RefusesWhatIsNoPorts) {
   EXPECT_THAT(ErrorOf("- " + std::string(100000, '[')), Not(IsEmpty()));
 }
 
-TEST(PortsTextTest, RefusesMoreYamlThanItCanReadSoon) {
+TEST(PortsTextTest, RefusesHugeYaml) {
   const absl::StatusOr<Reading> reading = DecodePortsText(std::string(size_t{33} << 20, '#'));
   EXPECT_EQ(reading.status().code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(std::string(reading.status().message()), HasSubstr("write JSON"));

@@ -25,7 +25,7 @@ Reading SomePorts() {
   return {{{kWeb, ""}, {kDns, "kube-system/dns"}, {kDnsTcp, "kube-system/dns"}}, {"item 4: bad"}};
 }
 
-TEST(ReadingState, IsAwayUntilItHasRead) {
+TEST(ReadingState, IsNotConnectedBeforeTheFirstReading) {
   const ReadingState state("/etc/ports", At(100));
   EXPECT_FALSE(state.state().connected);
   EXPECT_EQ(state.state().since, At(100));
@@ -35,16 +35,16 @@ TEST(ReadingState, IsAwayUntilItHasRead) {
   EXPECT_EQ(state.state().detail, "/etc/ports");
 }
 
-TEST(ReadingState, CountsWhatIsRead) {
+TEST(ReadingState, CountsServicesAndPorts) {
   ReadingState state("", At(100));
   state.Note(SomePorts(), At(101));
   EXPECT_TRUE(state.state().connected);
   EXPECT_EQ(state.state().since, At(101));
   EXPECT_EQ(state.state().ports, 3U);
-  EXPECT_EQ(state.state().services, 1U) << "one Service may have many ports, and a port none";
+  EXPECT_EQ(state.state().services, 1U) << "a Service may have many ports, and a port no Service";
   EXPECT_EQ(state.state().skipped, 1U);
   state.Note(Reading{}, At(110));
-  EXPECT_EQ(state.state().since, At(101)) << "connected all the time";
+  EXPECT_EQ(state.state().since, At(101)) << "connected since then";
   EXPECT_EQ(state.state().last_event, At(110));
   EXPECT_EQ(state.state().last_reading, At(110));
   EXPECT_EQ(state.state().ports, 0U);
@@ -52,7 +52,7 @@ TEST(ReadingState, CountsWhatIsRead) {
   EXPECT_EQ(state.state().skipped, 0U);
 }
 
-TEST(ReadingState, AnErrorKeepsWhatWasReadAndSaysSinceWhen) {
+TEST(ReadingState, AnErrorKeepsTheReadingAndSetsSince) {
   ReadingState state("", At(100));
   state.Note(SomePorts(), At(101));
   state.Note(absl::NotFoundError("ports file /x: No such\nfile"), At(110));
@@ -67,11 +67,11 @@ TEST(ReadingState, AnErrorKeepsWhatWasReadAndSaysSinceWhen) {
   state.Note(SomePorts(), At(130));
   EXPECT_TRUE(state.state().connected);
   EXPECT_EQ(state.state().since, At(130));
-  EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U) << "since the start";
-  EXPECT_EQ(state.state().last_error, "ports file /x: No such?file") << "stays when it is over";
+  EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U) << "counted since the start";
+  EXPECT_EQ(state.state().last_error, "ports file /x: No such?file") << "kept after recovery";
 }
 
-TEST(ReadingState, TellsReadingFromUnderstanding) {
+TEST(ReadingState, DistinguishesReadFromDecodeErrors) {
   ReadingState state;
   state.Note(absl::InvalidArgumentError("line 3: not valid JSON"));
   state.Note(absl::PermissionDeniedError("x"));
@@ -80,18 +80,18 @@ TEST(ReadingState, TellsReadingFromUnderstanding) {
   EXPECT_EQ(state.state().errors[abi::SourceError::kRead], 2U);
 }
 
-// What is not reported, for it says nothing new, counts all the same.
-TEST(ChangeReporterState, TakesNoteOfEveryReading) {
+// A reading without news is not reported, but counted.
+TEST(ChangeReporterState, CountsEveryReading) {
   ChangeReporter reporter("/etc/ports");
-  int told = 0;
-  const auto tell = [&](const absl::StatusOr<Reading>&) { ++told; };
+  int reports = 0;
+  const auto report = [&](const absl::StatusOr<Reading>&) { ++reports; };
   reporter.Remember(SomePorts());
   EXPECT_TRUE(reporter.state().connected);
-  reporter.Report(SomePorts(), tell);
-  EXPECT_EQ(told, 0);
-  reporter.Report(absl::NotFoundError("gone"), tell);
-  reporter.Report(absl::NotFoundError("gone"), tell);
-  EXPECT_EQ(told, 1);
+  reporter.Report(SomePorts(), report);
+  EXPECT_EQ(reports, 0);
+  reporter.Report(absl::NotFoundError("gone"), report);
+  reporter.Report(absl::NotFoundError("gone"), report);
+  EXPECT_EQ(reports, 1);
   EXPECT_FALSE(reporter.state().connected);
   EXPECT_EQ(reporter.state().errors[abi::SourceError::kRead], 2U);
   EXPECT_EQ(reporter.state().detail, "/etc/ports");

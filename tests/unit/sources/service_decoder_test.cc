@@ -83,7 +83,7 @@ TEST(PortListTest, EmptyMeansNone) {
   EXPECT_THAT(reading.skipped, IsEmpty());
 }
 
-TEST(PortListTest, NamesWhatIsWrongAndTakesTheRest) {
+TEST(PortListTest, NamesInvalidItemsAndKeepsTheRest) {
   const Reading reading = Decode(
       R"([0, 70000, -1, "http", 30080, 30080, 1.5, null, true, [1], "80/sctp", "80/quic", "",
           {"port": 0}, {"port": 70000}, {"port": "x"}, {}, {"prot": "udp", "port": 1},
@@ -162,7 +162,7 @@ TEST(ServiceTest, HealthCheckNodePortIsNotOne) {
   EXPECT_THAT(decoded.ports, ElementsAre(Tcp(30080)));
 }
 
-TEST(ServiceTest, SaysItsHealthCheckPortAndVersion) {
+TEST(ServiceTest, ReportsItsHealthCheckPortAndVersion) {
   const auto decode = [](absl::string_view type, absl::string_view port) {
     return DecodeOne(absl::StrCat(
         R"({"metadata":{"namespace":"a","name":"b","resourceVersion":"17"},"spec":{"type":")", type,
@@ -217,7 +217,7 @@ TEST(ServiceTest, NullIsAbsent) {
   EXPECT_THAT(decoded.skipped, IsEmpty());
 }
 
-TEST(ServiceTest, NamesNumbersAsTheyAreWritten) {
+TEST(ServiceTest, QuotesNumbersAsWritten) {
   const ServicePorts decoded =
       DecodeOne(Service("web", R"({"nodePort":1.50}, {"nodePort":1e3}, {"nodePort":-0},
                 {"nodePort":99999999999999999999}, {"nodePort":true}, {"nodePort":[30080]},
@@ -233,7 +233,7 @@ TEST(ServiceTest, NamesNumbersAsTheyAreWritten) {
                           "default/web port -7.5: \"\" is not a protocol (tcp, udp)"));
 }
 
-TEST(ServiceTest, SaysWhenItIsSomethingElse) {
+TEST(ServiceTest, ReportsObjectsOfOtherKinds) {
   for (const char* json : {R"({"kind":"Pod","metadata":{"name":"a"},"spec":{}})",
                            R"({"kind":"Service","apiVersion":"serving.knative.dev/v1"})"}) {
     const ServicePorts decoded = DecodeOne(json);
@@ -244,7 +244,7 @@ TEST(ServiceTest, SaysWhenItIsSomethingElse) {
   EXPECT_TRUE(DecodeOne("{}").is_service);
 }
 
-TEST(ServiceTest, NamesBadPortsAndTakesTheRest) {
+TEST(ServiceTest, NamesBadPortsAndKeepsTheRest) {
   const ServicePorts decoded = DecodeOne(
       Service("web", R"({"name":"http","port":80,"nodePort":70000}, {"port":81,"nodePort":-1},
                 {"nodePort":"x"}, {"name":"s","port":82,"nodePort":30082,"protocol":"SCTP"},
@@ -267,7 +267,7 @@ TEST(ServiceTest, NeverPrintsWhatWouldBreakALine) {
               ElementsAre("default/web port a\\nb: \"?[31m?\" is not a protocol (tcp, udp)"));
 }
 
-TEST(ServiceTest, NamesWhatIsNoService) {
+TEST(ServiceTest, NamesObjectsThatAreNoService) {
   EXPECT_THAT(DecodeOne(R"({"metadata":{"namespace":"a","name":"b"}})").skipped,
               ElementsAre("a/b: no spec"));
   EXPECT_THAT(DecodeOne(R"({"metadata":{"name":"b"},"spec":[]})").skipped,
@@ -325,7 +325,7 @@ TEST(DocumentTest, NamesAPortThatTwoServicesHave) {
               ElementsAre("default/b: nodePort 30080/tcp is listed already for default/a"));
 }
 
-TEST(DocumentTest, RefusesWhatIsNone) {
+TEST(DocumentTest, RefusesOtherContent) {
   EXPECT_THAT(ErrorOf("{}"), HasSubstr("an object without \"kind\""));
   EXPECT_THAT(ErrorOf(R"({"kind":"Pod"})"), HasSubstr("kind is \"Pod\""));
   EXPECT_THAT(ErrorOf(R"({"kind":"ServiceList"})"), HasSubstr("without \"items\""));

@@ -62,7 +62,7 @@ TEST(ApiModelList, PagesShowOneVersion) {
   EXPECT_THAT(Names(page), ElementsAre("e"));
   EXPECT_FALSE(page["metadata"].contains("continue"));
 
-  // Compacted meanwhile: the rest is to be had, but of another version.
+  // After compaction the rest is available, but of another version.
   model.Compact(7);
   page = List(model, second, 410);
   EXPECT_EQ(page["reason"], "Expired");

@@ -39,7 +39,7 @@ TEST(ApiModelRecorded, WatchIsTheRecordedOneByteForByte) {
       model.AdvanceTo(std::stoull(metadata["resourceVersion"].get<std::string>()) - 1);
       NPG_ASSERT_OK(model.Delete(metadata["namespace"], metadata["name"]));
     } else {
-      // The bytes of the object, not what a parser makes of them.
+      // The bytes of the object, without parsing.
       const size_t begin = line.find(R"("object":)") + 9;
       NPG_ASSERT_OK(model.PutRecorded(line.substr(begin, line.size() - begin - 1)));
     }
@@ -60,8 +60,8 @@ TEST(ApiModelRecorded, ExpiredWatchIsTheRecordedOneByteForByte) {
   EXPECT_EQ(watch->Next(), "");
 }
 
-// The record was put together by hand: one item is in it twice, and they are not
-// in the order of their keys. A store can only have each once, in order.
+// The record was edited by hand: one item occurs twice, and the items are not in the order
+// of their keys. A store has each item once, in order.
 TEST(ApiModelRecorded, ListIsTheRecordedOne) {
   json recorded = json::parse(Testdata("services-list.json"));
   std::map<std::string, json> by_key;
@@ -131,13 +131,13 @@ TEST(ApiModelChanges, GarbageIsKeptAsItIs) {
             json::parse(R"({"spec":[1,"}\""],"metadata":{"namespace":"b","name":"odd",)"
                         R"("resourceVersion":"4"}})"));
   EXPECT_EQ(services.at("c/broken"), R"({"metadata":)");
-  // As an event, too: a line each, and one that breaks the JSON.
+  // The same as events: a line each, one of them invalid JSON.
   const std::string lines = Watch(model, "resourceVersion=1")->Next();
   EXPECT_EQ(std::count(lines.begin(), lines.end(), '\n'), 5);
   EXPECT_THAT(lines, HasSubstr("{\"type\":\"ADDED\",\"object\":{\"metadata\":}\n"));
 }
 
-TEST(ApiModelChanges, WhatHasNoKeyIsRefused) {
+TEST(ApiModelChanges, RefusesObjectsWithoutAKey) {
   ApiModel model;
   for (const char* text : {"", "[]", "{", R"({"metadata":{"name":"a"}})", R"({"a":1)", R"({"a" 1})",
                            R"({"metadata":{"name":"a","namespace":"b"})", "{\"a\":\"\\\"}"}) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What ApiServer does on command, as a client sees it.
+// The faults of ApiServer, as a client sees them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -30,7 +30,7 @@ using ::testing::HasSubstr;
 
 constexpr char kList[] = "/api/v1/services";
 constexpr char kWatch[] = "/api/v1/services?watch=1";
-// To see that nothing comes, one has to wait for it.
+// How long a test waits to see that nothing arrives.
 constexpr absl::Duration kSilence = absl::Milliseconds(100);
 
 class ApiFaultTest : public ::testing::TestWithParam<long> {  // NOLINT(google-runtime-int)
@@ -46,7 +46,7 @@ class ApiFaultTest : public ::testing::TestWithParam<long> {  // NOLINT(google-r
     });
   }
 
-  // True when nothing happens to `transfer` for a while.
+  // True if `transfer` makes no progress for kSilence.
   bool IsSilent(const Transfer& transfer) {
     const size_t size = transfer.body.size();
     return !client_->WaitUntil([&] { return transfer.done || transfer.body.size() != size; },
@@ -102,7 +102,7 @@ TEST_P(ApiFaultTest, AnswersWithAWebPage) {
 }
 
 TEST_P(ApiFaultTest, CutsTheConnection) {
-  // Right at the end, too: all bytes are there, and still it is not complete.
+  // Also at the end: all bytes arrive, but the response is not complete.
   for (const uint64_t bytes : {uint64_t{0}, uint64_t{1}, uint64_t{5000}, uint64_t{whole_.size()}}) {
     server_->Inject({.cut_after = bytes});
     const auto cut = client_->Get(kList);
@@ -133,7 +133,7 @@ TEST_P(ApiFaultTest, Resets) {
   const auto reset = client_->Get(kList);
   EXPECT_EQ(reset->result, http1() ? CURLE_RECV_ERROR : CURLE_HTTP2_STREAM);
   EXPECT_EQ(client_->Get(kList)->body, whole_);
-  // Of HTTP/2 it is the stream that is reset.
+  // With HTTP/2 only the stream is reset.
   EXPECT_EQ(server_->traffic().connections, http1() ? 2U : 1U);
 }
 
@@ -147,7 +147,7 @@ TEST_P(ApiFaultTest, Stalls) {
   EXPECT_FALSE(stalled->done);
 }
 
-TEST_P(ApiFaultTest, StallsAWatchAndNotItsNeighbours) {
+TEST_P(ApiFaultTest, StallsOnlyOneWatch) {
   server_->Inject({.on = RequestKind::kWatch, .stall_after = 10});
   const auto stalled = client_->Start(kWatch);
   ASSERT_TRUE(client_->WaitUntil([&] { return stalled->body.size() == 10; }));
@@ -188,7 +188,7 @@ TEST_P(ApiFaultTest, Drips) {
 
 TEST_P(ApiFaultTest, ClosesBeforeItAnswers) {
   client_->Get(kList);
-  // curl tries once more when a connection it has kept turns out to be dead.
+  // curl retries once if a kept connection is dead.
   server_->Inject({.count = 2, .close_before = true});
   const auto closed = client_->Get(kList);
   EXPECT_NE(closed->result, CURLE_OK);
@@ -206,7 +206,7 @@ TEST_P(ApiFaultTest, NeverAnswers) {
   EXPECT_EQ(server_->traffic().requests[0].code, 0);
 }
 
-TEST_P(ApiFaultTest, MeetsTheRequestsItIsFor) {
+TEST_P(ApiFaultTest, AppliesToMatchingRequestsOnly) {
   const auto code = [this](const std::string& target) { return client_->Get(target)->code(); };
   server_->Inject({.on = RequestKind::kWatch, .answer = FaultAnswer(503)});
   server_->Inject({.count = 2, .answer = FaultAnswer(500)});
@@ -241,9 +241,9 @@ TEST_P(ApiFaultTest, FreezesConnections) {
   server_->Change([](ApiModel& model) { model.Put({.name = "next"}); });
   TestClient other(*server_, {.version = GetParam()});
   EXPECT_THAT(other.Get(kList)->body, HasSubstr("\"next\""));
-  // Of the old connection nothing is heard, not even that it is over.
+  // The old connection delivers nothing, not even its end.
   if (http1()) {
-    EXPECT_EQ(client_->Get(kList)->code(), 200) << "this is another connection";
+    EXPECT_EQ(client_->Get(kList)->code(), 200) << "curl opens another connection";
   } else {
     EXPECT_TRUE(IsSilent(*client_->Start(kList)));
   }
@@ -251,7 +251,7 @@ TEST_P(ApiFaultTest, FreezesConnections) {
   EXPECT_EQ(watch->body, "");
 }
 
-TEST_P(ApiFaultTest, IsAwayAndComesBack) {
+TEST_P(ApiFaultTest, StopsAndResumesListening) {
   EXPECT_EQ(client_->Get(kList)->code(), 200);
   server_->StopListening();
   EXPECT_EQ(client_->Get(kList)->result, CURLE_COULDNT_CONNECT);
@@ -259,7 +259,7 @@ TEST_P(ApiFaultTest, IsAwayAndComesBack) {
   EXPECT_EQ(client_->Get(kList)->body, whole_);
 }
 
-TEST_P(ApiFaultTest, AcceptsAndSaysNothing) {
+TEST_P(ApiFaultTest, AcceptsWithoutAnswering) {
   server_->SetAccepting(Accepting::kMute);
   auto waits = client_->Start(kList);
   ASSERT_TRUE(client_->WaitUntil([&] { return server_->traffic().open_connections == 1; }));

@@ -34,7 +34,7 @@ ServiceSpec NodePort(const std::string& name, int64_t port) {
   return {.name = name, .ports = {{.node_port = port}}};
 }
 
-// With both versions of HTTP.
+// The parameter is the version of HTTP.
 class ApiServerTest : public ::testing::TestWithParam<long> {  // NOLINT(google-runtime-int)
  protected:
   void SetUp() override {
@@ -60,7 +60,7 @@ INSTANTIATE_TEST_SUITE_P(Http, ApiServerTest,
                            return version.param == CURL_HTTP_VERSION_1_1 ? "http1" : "http2";
                          });
 
-TEST_P(ApiServerTest, ListsWhatTheModelHas) {
+TEST_P(ApiServerTest, ListsTheModel) {
   const auto list = client_->Get(kServices);
   EXPECT_EQ(list->code(), 200);
   EXPECT_EQ(list->version(), GetParam());
@@ -78,7 +78,7 @@ TEST_P(ApiServerTest, ListsMegabytes) {
   EXPECT_EQ(server_->traffic().requests[0].body_bytes, list->body.size());
 }
 
-TEST_P(ApiServerTest, WatchesHearAtOnce) {
+TEST_P(ApiServerTest, WatchesReceiveEventsAtOnce) {
   const auto watch = client_->Start(absl::StrCat(kServices, "?watch=1"));
   ASSERT_TRUE(client_->WaitUntil([&] { return Has(watch, R"("first")"); }));
   for (int i = 0; i < 20; ++i) {
@@ -103,7 +103,7 @@ TEST_P(ApiServerTest, ManyWatchesAtOnce) {
   }));
   EXPECT_EQ(server_->traffic().connections, GetParam() == CURL_HTTP_VERSION_1_1 ? 40U : 1U);
   watches.clear();
-  client_->Get(kServices);  // curl tells of streams it has given up when it next sends
+  client_->Get(kServices);  // curl reports closed streams with its next request
   EXPECT_TRUE(
       server_->WaitUntil(absl::Seconds(10), [](const Traffic& t) { return t.open_watches == 0; }));
 }
@@ -145,7 +145,7 @@ TEST_P(ApiServerTest, RecordsRequests) {
   EXPECT_EQ(traffic.open_connections, 1);
 }
 
-TEST_P(ApiServerTest, AsksWhoItIs) {
+TEST_P(ApiServerTest, Authenticates) {
   const auto code = [this](ClientOptions options) {
     options.version = GetParam();
     TestClient client(*server_, options);
@@ -163,7 +163,7 @@ TEST_P(ApiServerTest, AsksWhoItIs) {
   EXPECT_EQ(code({.authorization = "Bearer b"}), 200);
 }
 
-// A stranger's certificate is asked for, taken, and not good enough.
+// The server requests and accepts a foreign certificate, but does not trust it.
 TEST_P(ApiServerTest, ForeignClientCertificateIs401) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto stranger, ApiServer::Start());
   TestClient client(*server_,
@@ -171,7 +171,7 @@ TEST_P(ApiServerTest, ForeignClientCertificateIs401) {
   EXPECT_EQ(client.Get(kServices)->code(), 401);
 }
 
-TEST_P(ApiServerTest, SaysWhatIsForbidden) {
+TEST_P(ApiServerTest, NamesForbiddenVerbs) {
   server_->Forbid("system:serviceaccount:x:y");
   auto refused = client_->Get(kServices);
   EXPECT_EQ(refused->code(), 403);
@@ -185,7 +185,7 @@ TEST_P(ApiServerTest, SaysWhatIsForbidden) {
   EXPECT_EQ(client_->Get(kServices)->code(), 200);
 }
 
-TEST_P(ApiServerTest, KnowsServicesOnly) {
+TEST_P(ApiServerTest, ServesServicesOnly) {
   EXPECT_EQ(client_->Get("/api/v1/pods")->code(), 404);
   EXPECT_EQ(client_->Get(kServices, absl::Seconds(20), "DELETE")->code(), 405);
 }
@@ -204,7 +204,7 @@ TEST_P(ApiServerTest, BookmarksOnDemandAndByPeriod) {
   EXPECT_THAT(none->body, Not(HasSubstr("BOOKMARK")));
 }
 
-TEST_P(ApiServerTest, WatchesAreToldAnything) {
+TEST_P(ApiServerTest, SendsArbitraryTextToWatches) {
   const auto watch = client_->Start(absl::StrCat(kServices, "?watch=1"));
   ASSERT_TRUE(client_->WaitUntil([&] { return Has(watch, R"("first")"); }));
   server_->SendToWatches("neither JSON nor a line");
@@ -243,7 +243,7 @@ TEST_P(ApiServerTest, VerifyingClientsRefuseAWrongCertificate) {
   for (const ServerCertificate wrong :
        {ServerCertificate::kOtherCa, ServerCertificate::kWrongName, ServerCertificate::kExpired}) {
     server_->UseCertificate(wrong);
-    // The latter is what curl makes of a bad signature by a CA of the right name.
+    // curl reports the latter for a bad signature by a CA of the right name.
     EXPECT_THAT(result(), AnyOf(CURLE_PEER_FAILED_VERIFICATION, CURLE_SSL_CONNECT_ERROR))
         << static_cast<int>(wrong);
   }
@@ -271,7 +271,7 @@ TEST(ApiServerStart, EveryNameOfTheCertificate) {
   EXPECT_EQ(TestClient(*server, {.url = by_name}).Get(kServices)->code(), 200);
 }
 
-TEST(ApiServerStart, SaysWhatIsWrong) {
+TEST(ApiServerStart, ReportsInvalidOptions) {
   EXPECT_EQ(ApiServer::Start({.address = "localhost"}).status().message(),
             "localhost is no IP address");
   NPG_ASSERT_OK_AND_ASSIGN(const auto server, ApiServer::Start());

@@ -49,7 +49,7 @@ TEST(ApiModelWatch, WithoutAVersionBeginsWithTheState) {
   }
 }
 
-TEST(ApiModelWatch, FilteredTellsWhoEntersAndLeavesTheSelection) {
+TEST(ApiModelWatch, FilteredReportsObjectsThatEnterAndLeave) {
   ApiModel model;
   model.Put(ClusterIp("a"));        // 2
   model.Put(NodePort("b", 30001));  // 3
@@ -69,7 +69,7 @@ TEST(ApiModelWatch, FilteredTellsWhoEntersAndLeavesTheSelection) {
               ElementsAre("ADDED a@4", "DELETED b@5", "MODIFIED a@8", "DELETED a@9"));
   EXPECT_THAT(Summary(others->Next()),
               ElementsAre("DELETED a@4", "ADDED b@5", "MODIFIED b@6", "DELETED b@7"));
-  // The old object: still a NodePort.
+  // The event has the old object, which is still a NodePort.
   const std::vector<std::string> split = absl::StrSplit(lines, '\n');
   EXPECT_EQ(json::parse(split[1])["object"]["spec"]["ports"][0]["nodePort"], 30001);
 }
@@ -86,10 +86,10 @@ TEST(ApiModelWatch, InitialEvents) {
   EXPECT_THAT(Summary(watch->Next()), ElementsAre("ADDED b@2", "BOOKMARK end@3", "ADDED c@4"));
   EXPECT_THAT(Summary(watch->Bookmark()), ElementsAre("BOOKMARK @4"));
 
-  // Without bookmarks nothing says that the list is complete.
+  // Without bookmarks no event marks the end of the list.
   EXPECT_THAT(Summary(Watch(model, list)->Next()), ElementsAre("ADDED b@2", "ADDED c@4"));
 
-  // Not older than a version that is not there yet: the bookmark waits for it.
+  // The bookmark waits until the model reaches the requested version.
   const auto future =
       Watch(model, absl::StrCat(list, "&allowWatchBookmarks=true&resourceVersion=6"));
   EXPECT_THAT(Summary(future->Next()), ElementsAre("ADDED b@2", "ADDED c@4"));
@@ -144,7 +144,7 @@ TEST(ApiModelWatch, BookmarksNeverSkipAnEvent) {
   EXPECT_THAT(Summary(watch->Bookmark()), ElementsAre("BOOKMARK @11"));
 }
 
-TEST(ApiModelWatch, FromTheFutureIsSilent) {
+TEST(ApiModelWatch, FromAFutureVersionSendsNothing) {
   ApiModel model;
   const auto watch = Watch(model, "resourceVersion=4&allowWatchBookmarks=true");
   model.Put(NodePort("a", 30001));  // 2
@@ -165,7 +165,7 @@ TEST(ApiModelWatch, Expired) {
   model.Compact(4);
   EXPECT_THAT(Summary(open->Next()),
               ElementsAre("MODIFIED a@3", "MODIFIED a@4", "MODIFIED a@5", "MODIFIED a@6"))
-      << "open watches go on";
+      << "open watches continue";
   EXPECT_THAT(Summary(Watch(model, "resourceVersion=3")->Next()), ElementsAre("ERROR 410"));
   EXPECT_THAT(Summary(Watch(model, "resourceVersion=4")->Next()),
               ElementsAre("MODIFIED a@5", "MODIFIED a@6"));
@@ -202,8 +202,8 @@ TEST(ApiModelRestore, StateAndCounterGoBack) {
   EXPECT_EQ(model.Services(), before);
   EXPECT_EQ(List(model, "")["metadata"]["resourceVersion"], "3");
 
-  // A client that has seen more than there is now hears nothing, and then only
-  // what has another meaning than the numbers it knows.
+  // A client with a later version receives nothing until the model reaches that version
+  // again, with other objects.
   const auto ahead = Watch(model, "resourceVersion=6");
   model.Put(NodePort("x", 30005));  // 4 again
   EXPECT_EQ(ahead->Next(), "");
@@ -212,7 +212,7 @@ TEST(ApiModelRestore, StateAndCounterGoBack) {
   EXPECT_EQ(model.Services().size(), 4U);
 }
 
-// Whatever happens, who lists and then watches knows what is there.
+// A list and the events of a watch after it give the state, for random histories.
 TEST(ApiModelHistories, ListAndWatchAddUpToTheState) {
   for (uint32_t seed = 1; seed <= 300; ++seed) {
     std::mt19937 random(seed);

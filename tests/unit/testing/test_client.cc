@@ -20,7 +20,7 @@
 namespace npg::testing {
 namespace {
 
-// Without a copy: the text outlives the transfer.
+// curl does not copy it: the text outlives the transfer.
 void SetPem(CURL* easy, CURLoption option, const std::string& pem) {
   curl_blob blob{const_cast<char*>(pem.data()), pem.size(), CURL_BLOB_NOCOPY};
   curl_easy_setopt(easy, option, &blob);
@@ -88,7 +88,7 @@ std::unique_ptr<Transfer> TestClient::Start(const std::string& target, absl::Dur
   curl_easy_setopt(easy, CURLOPT_URL, (url_ + target).c_str());
   curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, method.c_str());
   curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, options_.version);
-  // So that more requests at once share the connection, once it is HTTP/2.
+  // With HTTP/2, concurrent requests share the connection.
   curl_easy_setopt(easy, CURLOPT_PIPEWAIT, options_.version == CURL_HTTP_VERSION_1_1 ? 0L : 1L);
   curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(easy, CURLOPT_USERAGENT, "test/1");
@@ -127,7 +127,7 @@ bool TestClient::WaitUntil(absl::FunctionRef<bool()> condition, absl::Duration d
     }
     if (condition()) return true;
     if (absl::Now() >= end) return false;
-    // The condition may be about the server, which wakes nobody here.
+    // The condition may depend on the server, which does not wake this loop.
     curl_multi_poll(multi_, nullptr, 0, 5, nullptr);
   }
 }

@@ -14,7 +14,7 @@
 
 namespace npg::testing {
 
-// One request and what has come of it so far.
+// A request and the answer so far.
 class Transfer {
  public:
   Transfer(CURLM* multi, CURL* easy, curl_slist* headers);
@@ -23,9 +23,9 @@ class Transfer {
   Transfer& operator=(const Transfer&) = delete;
 
   std::string body;
-  std::map<std::string, std::string> headers;  // of the answer, names in lower case
+  std::map<std::string, std::string> headers;  // of the answer; names in lower case
   bool done = false;
-  CURLcode result = CURLE_OK;  // when it is done
+  CURLcode result = CURLE_OK;  // valid once done
 
   long code() const;     // NOLINT(google-runtime-int): curl's
   long version() const;  // NOLINT(google-runtime-int): CURL_HTTP_VERSION_...
@@ -43,13 +43,12 @@ class Transfer {
 struct ClientOptions {
   long version = CURL_HTTP_VERSION_2TLS;  // NOLINT(google-runtime-int)
   std::string authorization = "Bearer test-token";
-  const ApiServer* certificate_of = nullptr;  // shows the client certificate this one has made
-  std::string url = {};                       // empty: of the server
+  const ApiServer* certificate_of = nullptr;  // sends the client certificate of this server
+  std::string url = {};                       // that of the server if empty
 };
 
-// A client that verifies the server, on libcurl. Connections are kept from one
-// request to the next; all transfers go on while one is waited for. A client
-// goes after its transfers.
+// A libcurl client that verifies the server. It keeps connections between requests, and
+// continues all transfers while it waits for one. It must outlive its transfers.
 class TestClient {
  public:
   explicit TestClient(const ApiServer& server, ClientOptions options = {});
@@ -57,7 +56,7 @@ class TestClient {
   TestClient(const TestClient&) = delete;
   TestClient& operator=(const TestClient&) = delete;
 
-  // Begins a request; `timeout` ends it with CURLE_OPERATION_TIMEDOUT.
+  // Starts a request; `timeout` ends it with CURLE_OPERATION_TIMEDOUT.
   std::unique_ptr<Transfer> Start(const std::string& target,
                                   absl::Duration timeout = absl::Seconds(30),
                                   const std::string& method = "GET");
@@ -65,8 +64,7 @@ class TestClient {
   std::unique_ptr<Transfer> Get(const std::string& target,
                                 absl::Duration timeout = absl::Seconds(30),
                                 const std::string& method = "GET");
-  // Goes on with all transfers until `condition` holds; false when it does not
-  // by `deadline`.
+  // Continues all transfers until `condition` holds; returns false at `deadline`.
   bool WaitUntil(absl::FunctionRef<bool()> condition, absl::Duration deadline = absl::Seconds(20));
 
  private:
