@@ -8,7 +8,7 @@ find_program(NPG_CLANG NAMES clang clang-19 clang-16 clang-15 clang-14 REQUIRED)
 find_program(NPG_LLVM_STRIP NAMES llvm-strip llvm-strip-19 llvm-strip-16 llvm-strip-15 llvm-strip-14 REQUIRED)
 find_program(NPG_BPFTOOL NAMES bpftool PATHS /usr/sbin /sbin REQUIRED)
 
-# All that has to be generated before a source file can be parsed.
+# All files that must be generated before a source file can be parsed.
 add_custom_target(npg_generated)
 
 function(npg_bpf_skeleton NAME SOURCE)
@@ -27,7 +27,7 @@ function(npg_bpf_skeleton NAME SOURCE)
             ${arch_include} "-I${PROJECT_SOURCE_DIR}/bpf"
             -MD -MF "${object}.d" -MT "${object}"
             -c "${SOURCE}" -o "${object}"
-    # DWARF goes, BTF stays: it is what bpftool prints the maps with.
+    # Removes DWARF and keeps BTF, which bpftool needs to print the maps.
     COMMAND "${NPG_LLVM_STRIP}" -g "${object}"
     DEPENDS "${SOURCE}"
     DEPFILE "${object}.d"

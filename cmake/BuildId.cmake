@@ -1,6 +1,6 @@
-# NPG_COMMIT: the commit a build came from, for `nodeport-guard version`.
-# Read again whenever HEAD moves, so that a rebuilt tree does not lie. Given with
-# -DNPG_COMMIT (and -DNPG_VERSION) where there is no repository.
+# NPG_COMMIT: the commit of a build, for `nodeport-guard version`. Read again whenever
+# HEAD moves, so that a rebuilt tree reports the right one. Without a repository, set it
+# with -DNPG_COMMIT (and -DNPG_VERSION).
 set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/VERSION")
 if(DEFINED CACHE{NPG_COMMIT})
   return()

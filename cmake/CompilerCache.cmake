@@ -1,5 +1,5 @@
-# ccache, where it is installed and nothing else was asked for. Two checkouts share what
-# they compile: no object holds a path of its checkout (tests/testing/paths.cc aside).
+# Uses ccache if it is installed and no other launcher is set. Checkouts share cached objects,
+# because no object contains a path of its checkout (except tests/testing/paths.cc).
 add_compile_options("-ffile-prefix-map=${PROJECT_SOURCE_DIR}=.")
 find_program(NPG_CCACHE ccache)
 if(NPG_CCACHE AND NOT CMAKE_CXX_COMPILER_LAUNCHER)

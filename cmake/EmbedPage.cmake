@@ -1,4 +1,4 @@
-# npg_embed_page(CSS JS HEADER), and, as a script, what it runs at build time:
+# npg_embed_page(CSS JS HEADER), and the script that it runs at build time:
 #
 # Writes a header with the style and the script of the status page as text, and
 # with the hashes by which a Content-Security-Policy names them.

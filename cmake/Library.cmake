@@ -1,25 +1,25 @@
 # One library per room (docs/development.md, "Rooms"), one test program per room and tier.
 #
 # A translation unit spends three quarters of its time on reading headers, most of
-# them Abseil's: so the files of a room are compiled in batches (a unity build). The
-# option NPG_UNITY is off where each file has to stand by itself: in `debug`, where one
-# changed file is to be compiled fast (precompiled headers serve there), and in
-# `includes`, which finds a missing #include.
+# them of Abseil, so the files of a room are compiled in batches (a unity build). The
+# option NPG_UNITY is off where each file is compiled by itself: in `debug`, for a fast
+# build after a change (with precompiled headers), and in `includes`, which finds missing
+# #includes.
 option(NPG_UNITY "Compile the files of a room in batches" ON)
 option(NPG_PRECOMPILE "Read the headers that most files include once" OFF)
 
-# Large enough that headers cost little, small enough that two processors are busy to
-# the end, and that a changed file is compiled again in less than half a minute.
+# Large enough that headers cost little; small enough to keep two processors busy to the
+# end, and to compile a changed file again in less than half a minute.
 set(NPG_UNITY_BATCH 12)
 
-# npg_compile_settings(TARGET): how every target of the project is compiled.
+# npg_compile_settings(TARGET): the compile settings of every target of the project.
 function(npg_compile_settings TARGET)
   target_include_directories(${TARGET} PRIVATE "${PROJECT_SOURCE_DIR}/userspace" "${PROJECT_SOURCE_DIR}/bpf")
   target_link_libraries(${TARGET} PRIVATE npg_warnings)
   set_target_properties(${TARGET} PROPERTIES UNITY_BUILD ${NPG_UNITY} UNITY_BUILD_BATCH_SIZE ${NPG_UNITY_BATCH})
 endfunction()
 
-# npg_precompile(TARGET HEADERS): TARGET reads what the library HEADERS has precompiled.
+# npg_precompile(TARGET HEADERS): TARGET uses the precompiled header of the library HEADERS.
 function(npg_precompile TARGET HEADERS)
   if(NPG_PRECOMPILE)
     target_precompile_headers(${TARGET} REUSE_FROM ${HEADERS})
@@ -46,7 +46,7 @@ function(npg_precompiled_headers NAME)
   target_precompile_headers(${NAME} PRIVATE ${ARGN})
 endfunction()
 
-# npg_kit(NAME SRCS ... [DEPS ...]): what tests share.
+# npg_kit(NAME SRCS ... [DEPS ...]): a library for tests.
 function(npg_kit NAME)
   cmake_parse_arguments(ARG "" "" "SRCS;DEPS" ${ARGN})
   add_library(${NAME} STATIC ${ARG_SRCS})
@@ -59,10 +59,10 @@ endfunction()
 #                  [TIMEOUT SECONDS] [UNLISTED FILTER] [DEPS ...])
 #
 # The GoogleTest program of a room and tier: all .cc files of FOLDER. ctest runs it as
-# one test; ISOLATED: each TEST as one, in a process (and so in namespaces) of its own;
-# SHARDS: as so many, each with its part of the TESTs, for what takes long.
-# THREADS: some of it has more than one thread, which is what ThreadSanitizer looks at.
-# UNLISTED: tests that need what not every kernel has, unknown to ctest.
+# one test. ISOLATED: each TEST as one, in its own process (and so in its own namespaces).
+# SHARDS: as NUMBER tests, each with a part of the TESTs, for programs that take long.
+# THREADS: it uses threads, so ThreadSanitizer runs it. UNLISTED: tests that need optional
+# kernel features, which ctest does not run.
 function(npg_test_program NAME LABEL FOLDER)
   cmake_parse_arguments(ARG "ISOLATED;THREADS" "SHARDS;TIMEOUT;UNLISTED" "DEPS" ${ARGN})
   if(NPG_THREADED_TESTS_ONLY AND NOT ARG_THREADS)
@@ -85,7 +85,7 @@ function(npg_test_program NAME LABEL FOLDER)
     gtest_discover_tests(${NAME} TEST_PREFIX "${LABEL}." DISCOVERY_MODE PRE_TEST ${filter}
       PROPERTIES LABELS "${LABEL}" TIMEOUT ${ARG_TIMEOUT})
   elseif(ARG_SHARDS)
-    # These take longest, so they begin first (see tests/e2e).
+    # The longest tests start first (see tests/e2e).
     foreach(shard RANGE 1 ${ARG_SHARDS})
       math(EXPR index "${shard} - 1")
       set(test "${LABEL}.${FOLDER}.${shard}")

@@ -1,6 +1,6 @@
-# Abseil's three dozen shared libraries are half of what the loader has to find,
-# map and relocate before a command of a few milliseconds can begin. Debian
-# installs the archives beside them; its CMake files name the shared ones.
+# The three dozen shared libraries of Abseil are half of what the loader must find, map and
+# relocate before a command of a few milliseconds can begin. Debian also installs the
+# archives, but its CMake files name the shared libraries.
 # Call it in the directory that called find_package(absl).
 function(npg_link_abseil_statically)
   get_property(targets DIRECTORY PROPERTY IMPORTED_TARGETS)

@@ -1,13 +1,13 @@
 # npg_version(SOURCE_DIR OUT): the semantic version of a source tree, for `nodeport-guard version`.
 #
-#   the tag vX.Y.Z is on HEAD          X.Y.Z, and the file VERSION has to say so, too
+#   the tag vX.Y.Z is on HEAD          X.Y.Z, and the file VERSION must have it, too
 #   N commits after a tag              X.Y.Z-dev.N, X.Y.Z being the release that comes next
 #   a repository without such a tag    X.Y.Z-dev
 #   a repository that git refuses      X.Y.Z-dev
 #   no repository, as in a tarball     X.Y.Z
 #
-# The next release is what VERSION says once it was raised, or else one patch more
-# than the tag: a build between two releases sorts between them.
+# The next release is that in VERSION if it is higher than the tag, or else one patch more
+# than the tag. So a build between two releases sorts between them.
 function(npg_version source_dir out)
   file(STRINGS "${source_dir}/VERSION" version LIMIT_COUNT 1)
   set(${out} "${version}" PARENT_SCOPE)
@@ -15,11 +15,11 @@ function(npg_version source_dir out)
   if(NOT Git_FOUND)
     return()
   endif()
-  # A tree that lies in somebody else's repository is not of that repository.
+  # The repository must be that of the tree, not one that contains the tree.
   execute_process(COMMAND "${GIT_EXECUTABLE}" -C "${source_dir}" rev-parse --show-cdup
     OUTPUT_VARIABLE up OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET RESULT_VARIABLE failed)
   if(failed AND EXISTS "${source_dir}/.git")
-    # It is one, and git does not read it (whose owner is another, for one): no release.
+    # git refuses the repository (because of its owner, for example): no release.
     set(${out} "${version}-dev" PARENT_SCOPE)
     return()
   endif()

@@ -1,4 +1,4 @@
-# Every target of ours is compiled with these; third-party headers come in as
+# The warnings of every target of the project; third-party headers are included as
 # system headers and are exempt.
 add_library(npg_warnings INTERFACE)
 target_compile_options(npg_warnings INTERFACE

@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""check-rooms.py DOCUMENT TREE [HEADER...]: does every #include in TREE follow the table of rooms?
+"""check-rooms.py DOCUMENT TREE [HEADER...]: checks every #include in TREE with the table of rooms.
 
 The table is the one in DOCUMENT whose first column is "room": the room (a folder of TREE),
-what lives there, and the rooms that it may include, "all" for every one in TREE. A room may
-always include itself. "bpf/" is outside of TREE. A header that some row names, as in
-"bpf/guard_decide.h", is for the rooms whose rows name it, and for no other. A room that may
-include nothing of bpf/ does not use the npg_ and NPG_ names of HEADER either, which reach it
-through other rooms. Prints one line for each breach, and for each folder that is no room.
+its content, and the rooms that it may include, "all" for every one in TREE. A room may always
+include itself. "bpf/" is outside of TREE. A header that some row names, as in
+"bpf/guard_decide.h", is permitted only for the rooms whose rows name it. A room that may include
+nothing of bpf/ must not use the npg_ and NPG_ names of HEADER either, which it could get through
+other rooms. Prints one line for each breach, and for each folder that is no room.
 """
 
 import pathlib
@@ -50,7 +50,7 @@ def main():
         folder = path.relative_to(tree).parent.as_posix()
         room = room_of(folder, rooms)
         if folder == ".":
-            continue  # the programs, which join all of it
+            continue  # the main programs, which may use all rooms
         if not room:
             print(f"{path}:1: {folder} is no room of {document}")
             breaches += 1
@@ -79,7 +79,7 @@ def main():
         for name in NAME.finditer(text):
             if name.group() in names:
                 line = text.count("\n", 0, name.start()) + 1
-                print(f"{path}:{line}: {room} may not use {name.group()}, for it may not include bpf/")
+                print(f"{path}:{line}: {room} may not use {name.group()}, because it may not include bpf/")
                 breaches += 1
     if checked == 0:
         print(f"check-rooms.py: {tree}: no #include was checked")

@@ -28,14 +28,14 @@ import time
 UNITY = re.compile(r"/([^/]+)\.dir/Unity/unity_(\d+)_cxx\.cxx$")
 NOISE = re.compile(r"^\d+ (warnings?|errors?)( and \d+ errors?)? generated\.$|^Suppressed |^Use -header-filter")
 MAIN = re.compile(r"^int main\(", re.M)
-# Of one run. More take too much memory for what they save, and leave a processor idle at the end.
+# The limit of one run. More sources take too much memory, and leave a processor idle at the end.
 MAX_SOURCES = 32
-# Of each finding, where it is: the same header is read in many batches.
+# The place of a finding, to drop duplicates: many batches read the same header.
 FINDING = re.compile(r"^(/[^:]+:\d+:\d+): (?:warning|error): .*\[(.+)\]$")
 
 
 class Batch:
-    """What clang-tidy is given at once: one main file, and the sources it stands for."""
+    """The input of one run of clang-tidy: a main file, and the sources that it includes."""
 
     def __init__(self, name, sources, entry, main):
         self.name = name
@@ -44,7 +44,7 @@ class Batch:
         self.main = main
 
     def arguments(self):
-        """The compiler's arguments without those that name files."""
+        """The arguments of the compiler without those that name files."""
         kept, skip = [], False
         for word in shlex.split(self.entry["command"])[1:]:
             if skip:
@@ -62,7 +62,7 @@ class Batch:
         return self.main not in self.sources
 
     def definitions(self):
-        """What of the arguments may differ between files that are read as one."""
+        """The arguments that may differ between files that are parsed together."""
         words, units = iter(self.arguments()), []
         for word in words:
             if word == "-isystem":
@@ -73,7 +73,7 @@ class Batch:
 
 
 class Joined:
-    """Batches that are read in one run, with the definitions and folders of all of them."""
+    """Batches that are parsed in one run, with the definitions and include folders of all."""
 
     def __init__(self, batches, folder):
         self.batches = batches
@@ -109,7 +109,7 @@ def write_main(folder, name, sources):
 
 
 def join(batches, folder):
-    """The runs for these batches: those of a unity build joined where the same checks hold for them."""
+    """The runs for these batches: joins batches of a unity build that have the same checks."""
     runs, alike = [], {}
     for batch in batches:
         if batch.is_unity() and not any(MAIN.search(pathlib.Path(source).read_text()) for source in batch.sources):
@@ -119,7 +119,7 @@ def join(batches, folder):
     for members in alike.values():
         count = -(-sum(len(batch.sources) for batch in members) // MAX_SOURCES)
         parts = [[] for _ in range(count)]
-        # The largest first, each to the part that is the smallest so far.
+        # Adds each batch, the largest first, to the part that is the smallest so far.
         for batch in sorted(members, key=Batch.size, reverse=True):
             min(parts, key=lambda part: sum(map(Batch.size, part))).append(batch)
         runs += [part for part in parts if part]
@@ -127,7 +127,7 @@ def join(batches, folder):
 
 
 def batches_of(build, chosen):
-    """The batches of a build; of chosen files, one for each."""
+    """The batches of a build, or one for each chosen file."""
     folder = build / "clang-tidy"
     folder.mkdir(exist_ok=True)
     batches = []
@@ -137,7 +137,7 @@ def batches_of(build, chosen):
         if unity:
             sources = re.findall(r'^#include "(.*)"$', pathlib.Path(entry["file"]).read_text(), re.M)
         elif str(build) + "/" in entry["file"]:
-            continue  # generated, and not read by people
+            continue  # generated code
         if chosen:
             for source in set(sources) & chosen:
                 batches.append(Batch(os.path.relpath(source), [source], entry, source))
@@ -150,7 +150,7 @@ def batches_of(build, chosen):
 
 
 def stamp(path):
-    """What tells one state of a file from another: of ours its content, of the system's its date."""
+    """The state of a file: its content in the tree, its date in the system."""
     if path.startswith("/usr/"):
         status = os.stat(path)
         return f"{status.st_mtime_ns} {status.st_size}"
@@ -158,7 +158,7 @@ def stamp(path):
 
 
 class Cache:
-    """Which batches were clean, and what they had read."""
+    """The batches that were clean, and the files that they read."""
 
     def __init__(self, path, settings):
         self.path = path
@@ -203,13 +203,13 @@ class Cache:
 
 
 def config_of(source):
-    """The .clang-tidy that holds for a file: the next one above it."""
+    """The .clang-tidy that applies to a file: the nearest one above it."""
     return next(folder / ".clang-tidy" for folder in pathlib.Path(source).parents if (folder / ".clang-tidy").exists())
 
 
 def run(batch, options):
-    """What clang-tidy has to say of a batch, and whether it found fault."""
-    # A syntax tree is a great many small objects: huge pages and room ahead save time.
+    """The output of clang-tidy for a batch, and whether it has findings."""
+    # A syntax tree has very many small objects, for which huge pages and preallocation save time.
     environment = dict(os.environ, GLIBC_TUNABLES="glibc.malloc.hugetlb=1:glibc.malloc.top_pad=134217728")
     options = [*options, f"--config-file={config_of(batch.sources[0])}"]
     done = subprocess.run(["clang-tidy", *options, "--quiet", "--warnings-as-errors=*", batch.main, "--",
@@ -220,7 +220,7 @@ def run(batch, options):
 
 
 def run_joined(joined, options):
-    """As run(). Where files do not compile together, for two have a name in common, their batches tell what is wrong."""
+    """Like run(). If the files do not compile together, because two define the same name, runs each batch by itself."""
     said, found = run(joined, options)
     if len(joined.batches) > 1 and any("[clang-diagnostic-error]" in line for line in said):
         results = [run(batch, options) for batch in joined.batches]
@@ -229,7 +229,7 @@ def run_joined(joined, options):
 
 
 def new_findings(said, seen):
-    """The lines without those of findings that were printed before."""
+    """The lines, without findings that were printed before."""
     lines, wanted = [], True
     for line in said:
         finding = FINDING.match(line)
@@ -251,7 +251,7 @@ def main():
     build = arguments.build.resolve()
     options = [f"--checks={arguments.checks}"] if arguments.checks else []
     if not arguments.deep:
-        # Steps of the static analyzer in one function before it gives up. Its default,
+        # The number of steps after which the static analyzer stops in a function. Its default,
         # 225,000, takes three times as long; all but a few functions need far fewer.
         options += [f"--extra-arg={word}" for word in ("-Xclang", "-analyzer-config", "-Xclang", "max-nodes=75000")]
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True, text=True, check=True).stdout

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# What the scripts share. Sourced; sets `top`, the root of the tree.
+# Functions of all scripts. Sourced; sets `top`, the root of the tree.
 
 top=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
-# The tools live in sbin, which a plain user's PATH often lacks.
+# Some tools are in sbin, which the PATH of an ordinary user often lacks.
 export PATH="$PATH:/usr/local/sbin:/usr/sbin:/sbin"
 
 readonly EXIT_USAGE=2
 readonly EXIT_NOT_CAPABLE=4
 
-# die STATUS MESSAGE: one line, and out.
+# die STATUS MESSAGE: prints the message in one line and exits.
 die() {
   printf '%s: %s\n' "${0##*/}" "$2" >&2
   exit "$1"
@@ -20,8 +20,8 @@ need_root() {
   [[ $EUID -eq 0 ]] || die "$EXIT_NOT_CAPABLE" "needs root ($1); try: sudo scripts/${0##*/}"
 }
 
-# Under sudo, what was built belongs to the user who ran sudo: a build folder full
-# of root's files would fail their next plain scripts/build.
+# Under sudo, gives build/ to the user who ran sudo: files of root would make their next
+# scripts/build without sudo fail.
 give_back_build() {
   if [[ $EUID -eq 0 && -n ${SUDO_UID:-} && -d $top/build &&
     $(stat -c %u -- "$top") == "$SUDO_UID" ]]; then
@@ -29,7 +29,7 @@ give_back_build() {
   fi
 }
 
-# present PROBE: is this on the system, wherever it came from?
+# present PROBE: whether this is on the system, from any origin.
 present() {
   local what=${1#*:} folder
   case $1 in
@@ -47,8 +47,8 @@ present() {
   esac
 }
 
-# missing_packages GROUP...: one line each. dpkg is asked once for all of them;
-# what it does not know of may still be there from elsewhere.
+# missing_packages GROUP...: prints them, one per line. Queries dpkg once for all; a package
+# that dpkg does not know may still be present from another origin.
 missing_packages() {
   local group package probe installed='' packages=() probes=()
   while read -r group package probe; do
@@ -58,7 +58,7 @@ missing_packages() {
   done <"$top/scripts/lib/packages"
   [[ ${#packages[@]} -gt 0 ]] || die 1 "scripts/lib/packages: nothing in group $*"
   if command -v dpkg-query >/dev/null; then
-    # A package that dpkg never heard of makes it fail; the rest is printed all the same.
+    # An unknown package makes dpkg-query fail, but it prints the others.
     installed=$(dpkg-query -W -f '${Package} ${db:Status-Status}\n' -- "${packages[@]}" \
       2>/dev/null || true)
   fi
@@ -69,19 +69,19 @@ missing_packages() {
   done
 }
 
-# Never removes: where Docker's containerd.io is, Debian's containerd must not replace it.
+# Never removes packages: Debian's containerd must not replace containerd.io of Docker.
 apt_install() {
   DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-remove --no-install-recommends \
     -o DPkg::Lock::Timeout=300 -- "$@" </dev/null
 }
 
-# install_packages GROUP...: makes the groups' packages be there; asks nothing.
+# install_packages GROUP...: installs the missing packages of the groups, without a question.
 install_packages() {
   local missing
   mapfile -t missing < <(missing_packages "$@")
   [[ ${#missing[@]} -gt 0 ]] || return 0
   command -v apt-get >/dev/null ||
-    die "$EXIT_NOT_CAPABLE" "missing, and there is no apt-get to install it (names as in Debian): ${missing[*]}"
+    die "$EXIT_NOT_CAPABLE" "missing packages, and no apt-get to install them (names of Debian): ${missing[*]}"
   printf 'Missing packages: %s\n' "${missing[*]}"
   [[ $EUID -eq 0 ]] ||
     die "$EXIT_NOT_CAPABLE" "needs root to install them; run: sudo apt-get install ${missing[*]}"
@@ -90,13 +90,13 @@ install_packages() {
     apt-get update -q </dev/null
     updated=1
   fi
-  # Lists that are there may be older than the mirror's files.
+  # The present lists may be older than the files of the mirror.
   if ! apt_install "${missing[@]}"; then
     [[ $updated -eq 0 ]] || die 1 "apt-get install failed: ${missing[*]}"
     apt-get update -q </dev/null
     apt_install "${missing[@]}" || die 1 "apt-get install failed: ${missing[*]}"
   fi
-  # Only its binary is wanted here; the package also starts a service.
+  # The scripts need only the binary, but the package also starts a service.
   if [[ " ${missing[*]} " == *" containerd "* && -d /run/systemd/system ]]; then
     printf 'Stopping the containerd service that its package started.\n'
     systemctl disable --now --quiet containerd.service
@@ -107,7 +107,7 @@ install_packages() {
   fi
 }
 
-# The presets one can build: those of CMakePresets.json that have a build preset.
+# The configure presets of CMakePresets.json that have a build preset.
 build_presets() {
   sed -nE 's/.*"name": "([^"]+)", "configurePreset".*/\1/p' "$top/CMakePresets.json" | sort -u
 }
@@ -121,9 +121,9 @@ check_preset() {
     die "$EXIT_USAGE" "no preset \"$1\"; there are: ${presets//$'\n'/ }"
 }
 
-# with_preset PRESET COMMAND...: runs the command as binaries of that preset need it.
-# ThreadSanitizer wants its shadow where newer kernels' address randomisation
-# (vm.mmap_rnd_bits above 28) may put a library: it aborts at start, sometimes.
+# with_preset PRESET COMMAND...: runs the command in the environment that binaries of that
+# preset need. ThreadSanitizer sometimes aborts at start, because the address randomisation
+# of newer kernels (vm.mmap_rnd_bits above 28) may put a library where its shadow must be.
 with_preset() {
   local preset=$1
   shift
@@ -133,9 +133,8 @@ with_preset() {
   "$@"
 }
 
-# configure PRESET: makes build/PRESET ready to be built in, when it is not.
-# Ninja runs cmake again by itself when a CMakeLists.txt changes; of presets,
-# and of a tree that was moved, it knows nothing.
+# configure PRESET: configures build/PRESET if necessary. Ninja runs cmake again when a
+# CMakeLists.txt changes, but not when a preset changes or the tree was moved.
 configure() {
   local build=$top/build/$1
   local configured=$build/.configured

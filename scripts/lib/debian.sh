@@ -5,7 +5,7 @@
 
 readonly DEBIAN_RELEASES=(bookworm trixie)
 
-# host_release: this machine's, "bookworm" for one.
+# host_release: prints the release of this machine, such as "bookworm".
 host_release() {
   (
     # shellcheck disable=SC1091
@@ -14,24 +14,24 @@ host_release() {
   )
 }
 
-# source_version, source_revision: of this tree, as `nodeport-guard version` says them.
+# source_version, source_revision: print those of this tree, as `nodeport-guard version` does.
 source_version() { cmake -P "${top:?}/cmake/PrintVersion.cmake"; }
 source_revision() {
   git -C "${top:?}" describe --always --dirty --abbrev=12 '--exclude=*' 2>/dev/null || printf 'unknown'
 }
-# source_epoch: when it was committed, in seconds; what is built says it is of then.
+# source_epoch: prints the time of the commit in seconds, which is the time stamp of the results.
 source_epoch() {
   printf '%s\n' "${SOURCE_DATE_EPOCH:-$(git -C "${top:?}" log -1 --format=%ct 2>/dev/null || stat -c %Y "$top/VERSION")}"
 }
 
-# check_release NAME: usage error unless it is one of those.
+# check_release NAME: usage error unless DEBIAN_RELEASES has it.
 check_release() {
   [[ " ${DEBIAN_RELEASES[*]} " == *" $1 "* ]] ||
     die "$EXIT_USAGE" "no release \"$1\"; there are: ${DEBIAN_RELEASES[*]}"
 }
 
-# debian_sources RELEASE: lines for sources.list. From the mirrors that this machine's own
-# apt uses, with RELEASE in the place of this machine's.
+# debian_sources RELEASE: prints lines for sources.list, with the mirrors that apt uses on this
+# machine, and RELEASE in place of the release of this machine.
 debian_sources() {
   local own uri suite lines
   own=$(host_release)
@@ -40,7 +40,7 @@ debian_sources() {
     awk -v own="$own" '($2 == own || index($2, own "-") == 1) && $3 == "main" && $4 ~ /^Debian/ { print $1, $2 }' |
     sort -u)
   [[ -n $lines ]] ||
-    die "$EXIT_NOT_CAPABLE" "apt knows of no Debian mirror for ${own:-this machine}; is this Debian, and was there an apt-get update?"
+    die "$EXIT_NOT_CAPABLE" "apt has no Debian mirror for ${own:-this machine}; is this Debian, and did apt-get update run?"
   while read -r uri suite; do
     printf 'deb %s %s%s main\n' "$uri" "$1" "${suite#"$own"}"
   done <<<"$lines"
@@ -49,16 +49,16 @@ debian_sources() {
 # wait_for_lock DESCRIPTOR FILE
 wait_for_lock() {
   flock --nonblock "$1" && return
-  printf 'Waits for another run that makes the same (%s)\n' "$2"
-  flock --timeout 1800 "$1" || die 1 "another run holds $2 for half an hour; is it stuck?"
+  printf 'Waiting for another run that makes the same (%s)\n' "$2"
+  flock --timeout 1800 "$1" || die 1 "another run has held $2 for half an hour; is it stuck?"
 }
 
-# debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with
-# these packages, below build/debian. Made once a week, so that it has the updates.
+# debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with these
+# packages, below build/debian. Makes it anew after a week, for updates.
 debian_root() {
   local release=$1 folder=${top:?}/build/debian sources key lock temporary merged=()
   shift
-  # Of the two that bring /bin and /usr/bin together, the one that does not need perl.
+  # Of the two packages that merge /bin and /usr/bin, the one that does not need perl.
   if [[ $release == bookworm ]]; then
     merged=(--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr)
     set -- usr-is-merged "$@"
@@ -70,8 +70,8 @@ debian_root() {
   exec {lock}>"$debian_root.lock"
   wait_for_lock "$lock" "$debian_root.lock"
   if [[ ! -e $debian_root || -n $(find "$debian_root" -mtime +7) ]]; then
-    printf 'Waits for mmdebstrap: Debian %s with %d packages; takes a minute or so\n' "$release" $#
-    # In the folder of a script that is contained, which goes with it.
+    printf 'Making a root of Debian %s with %d packages; takes about a minute\n' "$release" $#
+    # In the work folder of a contained script, which is removed with it.
     temporary=${work:-$folder}/${debian_root##*/}.new
     # Remove roots of other package lists that were not used for two weeks.
     find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
@@ -88,23 +88,23 @@ debian_root() {
         tail -n 5 -- "$debian_root.log" >&2
         die 1 "mmdebstrap $release failed, see $debian_root.log; does apt-get update work on this machine?"
       }
-      printf 'mmdebstrap failed; goes on with the one of %s (%s)\n' \
+      printf 'mmdebstrap failed; using the root of %s (log: %s)\n' \
         "$(date -r "$debian_root" +%F)" "$debian_root.log" >&2
     fi
   fi
   exec {lock}>&-
 }
 
-# group_packages GROUP: its packages, of scripts/lib/packages.
+# group_packages GROUP: prints the packages of the group in scripts/lib/packages.
 group_packages() { awk -v group="$1" '$1 == group { print $2 }' "${top:?}/scripts/lib/packages"; }
 
-# run_packages FILE: the Debian packages of the libraries that it is linked with.
+# run_packages FILE: prints the Debian packages of the libraries that it is linked with.
 run_packages() {
   local listing paths
   listing=$(ldd -- "$1") || die 1 "ldd $1 failed"
   mapfile -t paths < <(grep -oE '/[^ ]+' <<<"$listing" | xargs realpath --)
-  # Of the two names a file has where /lib is /usr/lib, dpkg knows one. What it knows by
-  # neither is missed where the image's files are gathered.
+  # Where /lib is /usr/lib, a file has two names, and dpkg knows one. image-root reports files
+  # that dpkg knows by neither.
   { dpkg-query -S "${paths[@]}" "${paths[@]#/usr}" 2>/dev/null || true; } |
     sed -E 's/(:[^:]*)?: .*//' | sort -u
 }

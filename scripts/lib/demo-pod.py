@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The pod behind the Service: tells the caller what it was sent."""
+"""The pod behind the Service: answers with the request line."""
 
 import http.server
 
@@ -20,7 +20,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    request_queue_size = 128  # the demo asks many times at once
+    request_queue_size = 128  # the demo sends many requests at once
 
 
 Server(("0.0.0.0", 8080), Handler).serve_forever()

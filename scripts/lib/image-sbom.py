@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""image-sbom.py IMAGE.oci.tar: prints what is in the image, as SPDX 2.3 in JSON.
+"""image-sbom.py IMAGE.oci.tar: prints the SBOM of the image, as SPDX 2.3 in JSON.
 
-Every file is of one package: of the Debian package that the image's own
-/var/lib/dpkg/status.d names for it, or of nodeport-guard.
+Every file belongs to one package: to the Debian package that /var/lib/dpkg/status.d of the
+image names for it, or to nodeport-guard.
 """
 
 import datetime
@@ -19,7 +19,7 @@ STATUS = "var/lib/dpkg/status.d/"
 OWN = "nodeport-guard"
 OWN_LICENCE = "Apache-2.0 AND (GPL-2.0-only OR BSD-2-Clause)"
 
-# Short names in Debian's copyright files that SPDX calls otherwise, or also has.
+# Short names in the copyright files of Debian, and their names in SPDX.
 LICENCES = {
     "apache-2.0": "Apache-2.0",
     "bsd-2-clause": "BSD-2-Clause",
@@ -61,7 +61,7 @@ def read_image(path):
                 for member in content:
                     name = member.name.removeprefix("./").rstrip("/")
                     if os.path.basename(name).startswith(".wh."):
-                        sys.exit(f"image-sbom: {name}: a layer removes a file of another; cannot read that")
+                        sys.exit(f"image-sbom: {name}: a layer removes a file of another, which is not supported")
                     if member.isfile():
                         files[name] = content.extractfile(member).read()
                     elif member.islnk():
@@ -85,7 +85,7 @@ def licence(copyright_text, extracted):
         return "NOASSERTION"
     names = set()
     for paragraph in re.split(r"\n\s*\n", copyright_text):
-        # Of the header and of Files paragraphs; a License paragraph by itself only has the text.
+        # In the header and in Files paragraphs; a separate License paragraph has only the text.
         if re.search(r"^Files:", paragraph, re.MULTILINE):
             names.update(re.findall(r"^License: *(\S.*?) *$", paragraph, re.MULTILINE))
     if not names:
@@ -118,13 +118,13 @@ def main(path):
         for line in files[f"{STATUS}{package}.md5sums"].decode().splitlines():
             checksum, name = line.split("  ", 1)
             if name in owner:
-                sys.exit(f"image-sbom: /{name} is of {owner[name]} and of {package}")
+                sys.exit(f"image-sbom: /{name} belongs to {owner[name]} and to {package}")
             if hashlib.md5(files[name], usedforsecurity=False).hexdigest() != checksum:
-                sys.exit(f"image-sbom: /{name} is not what {package} says it is")
+                sys.exit(f"image-sbom: /{name} differs from its checksum in {package}")
             owner[name] = package
     owner |= {name: OWN for name in files if name.startswith(STATUS)}
     if strange := sorted(files.keys() - owner.keys()):
-        sys.exit(f"image-sbom: of no package: {', '.join(strange)}")
+        sys.exit(f"image-sbom: files without a package: {', '.join(strange)}")
 
     release = dict(line.split("=", 1) for line in files["usr/lib/os-release"].decode().splitlines() if "=" in line)
     distribution = release["ID"].strip('"') + "-" + release["VERSION_ID"].strip('"')
@@ -148,7 +148,7 @@ def main(path):
     for package, fields in sorted(stanzas.items()):
         reference = "SPDXRef-Package-" + re.sub(r"[^A-Za-z0-9.-]", "-", package)
         own_files = sorted(name for name in files if owner[name] == package)
-        # Nothing but its licence: it was compiled into the binary.
+        # Only its licence is in the image: it was compiled into the binary.
         linked_in = own_files == [f"usr/share/doc/{package}/copyright"]
         declared = OWN_LICENCE if package == OWN else licence(
             files[f"usr/share/doc/{package}/copyright"].decode(errors="replace"), extracted)

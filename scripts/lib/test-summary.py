@@ -1,10 +1,10 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""test-summary.py RESULTS [LABEL...]: what ran, from the JUnit file of ctest.
+"""test-summary.py RESULTS [LABEL...]: summarizes the JUnit file of ctest.
 
-Prints the number of tests of each label, and the slowest; writes the number of all next
-to RESULTS. Fails when a test was skipped or is disabled, which ctest calls a success, and
-when a LABEL has no test.
+Prints the number of tests of each label, and the slowest tests; writes the total next to
+RESULTS. Fails if a test was skipped or is disabled, which ctest counts as passed, or if a
+LABEL has no test.
 """
 
 import collections
@@ -26,7 +26,7 @@ def main():
     for case in xml.etree.ElementTree.parse(results).getroot().iter("testcase"):
         name, output = case.get("name"), case.findtext("system-out") or ""
         seconds += float(case.get("time"))
-        # A program that ran several tests says how many; any other test is one.
+        # A program that ran several tests prints their number; any other counts as one.
         ran = RAN.search(output)
         labels[name.split(".", 1)[0]] += int(ran.group(1)) if ran else 1
         if float(case.get("time")) >= SLOW:
@@ -42,10 +42,10 @@ def main():
     for time, name in sorted(slow, reverse=True):
         print(f"{time:7.1f} s  {name}")
     counts = ", ".join(f"{label} {count}" for label, count in sorted(labels.items()))
-    print(f"Tests: {sum(labels.values())} ({counts}), {seconds:.0f} s one after the other")
+    print(f"Tests: {sum(labels.values())} ({counts}), {seconds:.0f} s in total")
     results.with_suffix(".count").write_text(f"{sum(labels.values())}\n")
     for fault in faults:
-        print(f"test: {fault}: that is a failure here", file=sys.stderr)
+        print(f"test: {fault}: counts as a failure", file=sys.stderr)
     return 1 if faults else 0
 
 

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# A virtual machine with another kernel over this machine's root file system, for
+# A virtual machine with another kernel and the root file system of this machine, for
 # scripts/kernel-matrix. Sourced after common.sh.
 
-# What the machine needs before it sees the modules of its kernel.
+# The modules that the guest needs before it can read those of its kernel.
 readonly VM_MODULES=(virtio_pci virtio_rng 9pnet_virtio 9p overlay)
 
-# guest_begins: the start of what runs in the machine, as root.
+# guest_begins: prints the start of the script that runs in the guest as root.
 guest_begins() {
   cat <<'TEXT'
 set -u
@@ -21,8 +21,8 @@ for module in nf_conntrack ip_vs ip_vs_rr; do modprobe "$module"; done
 TEXT
 }
 
-# guest_runs NAME PROGRAM FILTER: in the program's folder; its output is in NAME.log. The lines
-# on the console have the host look at that.
+# guest_runs NAME PROGRAM FILTER: prints commands that run the program in its folder, with its output
+# in NAME.log. The lines on the console make the host read that log.
 guest_runs() {
   printf 'echo "begins: %s"\n' "$1"
   printf '(cd %q && ./%q --gtest_filter=%q) >/run/out/%q.log 2>&1\n' \
@@ -34,8 +34,8 @@ guest_ends() {
   printf 'echo done >/run/out/ended\nsync\necho o >/proc/sysrq-trigger\nsleep 10\n'
 }
 
-# make_initial_root KERNEL_FOLDER FILE: what the kernel starts from. Makes this machine's
-# root, read-only and under a tmpfs, the guest's.
+# make_initial_root KERNEL_FOLDER FILE: makes the initial RAM file system. It mounts the root of this
+# machine read-only, below a tmpfs, as the root of the guest.
 make_initial_root() {
   local kernel=$1 file=$2 release work module path name
   release=$(basename -- "$kernel")
@@ -43,7 +43,7 @@ make_initial_root() {
   mkdir -p -- "$work"/{bin,modules,proc,sys,dev,host,upper,root}
   cp -- "$(command -v busybox)" "$work/bin/busybox"
   for module in "${VM_MODULES[@]}"; do
-    # Nothing where it is built in, or there is no such thing.
+    # Prints nothing if the module is built in or does not exist.
     modprobe -S "$release" -d "$kernel" --show-depends "$module" 2>/dev/null |
       awk '$1 == "insmod" { print $2 }' || true
   done | awk '!seen[$0]++' | while read -r path; do
@@ -63,7 +63,7 @@ make_initial_root() {
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs dev /dev
-# The host knows by now that the kernel starts; from here on the console has errors only.
+# The host has seen the kernel start; from here on the console shows only errors.
 dmesg -n 4
 echo 'the kernel has started'
 while read -r module; do insmod "/modules/$module"; done </modules/order
@@ -81,7 +81,7 @@ release=$(uname -r)
 mkdir -p "/root/lib/modules/$release"
 mount --bind "/root/run/modules/$release" "/root/lib/modules/$release"
 export PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin HOME=/root LANG=C.UTF-8
-# In this process: where the kernel looks for modprobe follows the first one's root.
+# In this process, because the kernel looks for modprobe below the root of the first process.
 exec chroot /root /bin/bash -c 'exec /bin/bash /run/out/guest </dev/null'
 TEXT
   chmod +x -- "$work/init"
@@ -89,16 +89,16 @@ TEXT
   rm -rf -- "$work"
 }
 
-# A machine that has to wait for a processor misses ticks. no_timer_check: the kernel does not
-# count them at boot, to panic when there are too few; tsc=reliable: nor does it take them for
-# a fault of the time stamp counter, and then read a device's clock, which is slow.
+# A guest that waits for a processor misses ticks. With no_timer_check the kernel does not count
+# them at boot, where it would panic if there are too few. With tsc=reliable it does not treat
+# missed ticks as a fault of the time stamp counter and switch to a slower clock.
 readonly VM_COMMAND_LINE='console=ttyS0 panic=-1 loglevel=6 mitigations=off random.trust_cpu=on audit=0 selinux=0 apparmor=0 no_timer_check tsc=reliable'
 
-# start_vm KERNEL_FOLDER OUT OPTION...: sets vm, its process, and vm_console, to read from.
+# start_vm KERNEL_FOLDER OUT OPTION...: sets vm to its process and vm_console to its console.
 start_vm() {
   local kernel=$1 out=$2
   shift 2
-  # shellcheck disable=SC2093 # the exec is in a process of its own
+  # shellcheck disable=SC2093 # the exec is in its own process
   exec {vm_console}< <(exec qemu-system-x86_64 "$@" -M q35 -smp 2 \
     -m "${NPG_VM_MEMORY:-3072}" -nodefaults -no-reboot -display none -device virtio-rng-pci \
     -serial stdio -kernel "$kernel/vmlinuz" -initrd "$initial_root" \
@@ -116,8 +116,8 @@ end_vm() {
   exec {vm_console}<&-
 }
 
-# start_with_kvm KERNEL_FOLDER OUT: starts the machine if KVM works here. There are hosts
-# with a /dev/kvm whose guests never get to their first line.
+# start_with_kvm KERNEL_FOLDER OUT: starts the guest if KVM works. On some hosts with a /dev/kvm,
+# guests never print their first line.
 start_with_kvm() {
   local device=${NPG_VM_KVM:-/dev/kvm} patience=${NPG_VM_PATIENCE:-20} first status=0 why
   if [[ ! -w $device ]]; then
@@ -141,17 +141,17 @@ start_with_kvm() {
   return 1
 }
 
-# What the guests of this run are accelerated by, once it is known: kvm or tcg.
+# The accelerator of the guests of this run, once known: kvm or tcg.
 vm_acceleration=''
 
-# Seconds that the machine's threads have run, and that they have waited for a processor.
+# Seconds that the threads of the guest have run and have waited for a processor.
 vm_ran=0
 vm_waited=0
 
 note_vm_time() {
   local ran waited all_ran=0 all_waited=0 file
   for file in /proc/"$vm"/task/*/schedstat; do
-    # Its thread may have ended, and not every kernel has the file.
+    # The thread may have ended, and not every kernel has the file.
     { read -r ran waited _ <"$file"; } 2>/dev/null || continue
     all_ran=$((all_ran + ran))
     all_waited=$((all_waited + waited))
@@ -161,22 +161,22 @@ note_vm_time() {
   vm_waited=$((all_waited / 1000000000))
 }
 
-# vm_was_starved: it has waited longer than it has run. Its clock went on meanwhile.
+# vm_was_starved: whether it has waited longer than it has run. Its clock does not stop meanwhile.
 vm_was_starved() { [[ $vm_waited -gt $vm_ran ]]; }
 
-# watch_vm OUT LOOK: appends the console to OUT/console until the machine ends, or has had its
-# time. Calls LOOK at each line of it, and at least each ten seconds.
+# watch_vm OUT LOOK: appends the console to OUT/console until the guest ends or its time is over.
+# Calls LOOK at each line, and at least every ten seconds.
 watch_vm() {
   local out=$1 look=$2 deadline=$((SECONDS + ${NPG_VM_TIMEOUT:-5400})) left line status
   while true; do
     left=$((deadline - SECONDS))
     if [[ $left -le 0 ]]; then
-      printf 'kernel-matrix: the guest is ended: it has had its %s s (NPG_VM_TIMEOUT)\n' "${NPG_VM_TIMEOUT:-5400}" >&2
+      printf 'kernel-matrix: the guest is ended after its time limit of %s s (NPG_VM_TIMEOUT)\n' "${NPG_VM_TIMEOUT:-5400}" >&2
       break
     fi
     status=0
     IFS= read -r -t "$((left < 10 ? left : 10))" -u "$vm_console" line || status=$?
-    # At a timeout it is the start of a line.
+    # After a timeout it is the start of a line.
     printf '%s' "$line" >>"$out/console"
     [[ $status -ne 0 ]] || printf '\n' >>"$out/console"
     note_vm_time
@@ -186,8 +186,8 @@ watch_vm() {
   end_vm
 }
 
-# boot_kernel KERNEL_FOLDER OUT LOOK: boots it and runs OUT/guest, which sees OUT as
-# /run/out. Fails when that does not come to its end. For LOOK, a command, see watch_vm.
+# boot_kernel KERNEL_FOLDER OUT LOOK: boots the kernel and runs OUT/guest, where OUT is /run/out.
+# Fails if that script does not reach its end. For LOOK, a command, see watch_vm.
 boot_kernel() {
   local kernel=$1 out=$2 look=$3
   if ! modprobe -S "$(basename -- "$kernel")" -d "$kernel" --show-depends 9p >"$out/console" 2>&1; then

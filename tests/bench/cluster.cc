@@ -30,7 +30,7 @@ namespace {
 
 using Document = nlohmann::ordered_json;
 
-// What stands for the Service's own in the template.
+// The name and the port in the template, to replace by those of a Service.
 constexpr const char* kRecordedName = "load-0";
 constexpr const char* kRecordedPort = "35924";
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The cost of the guard for unrelated and for exempt connects, the resources of its
-// controller in a large cluster, and the time of a scan of a large node. Everything that is
-// compared is measured in one run, in turn. Works in a network namespace and a cgroup of its own;
-// the machine's stay as they are.
+// controller in a large cluster, and the time of a scan of a large node. All variants of a
+// comparison are measured in one run, in turn. Uses its own network namespace and cgroup, and
+// changes nothing of the machine.
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -152,11 +152,11 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option(
          "--group", options.group,
-         "only this group: connect, bind or packets; or kubernetes, datagrams or scan, which are "
-         "not among all")
+         "only this group: connect, bind or packets; or kubernetes, datagrams or scan, which run "
+         "only if named")
       ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams", "scan"}));
   app.add_option("--seconds", options.seconds,
-                 "how long to measure, in all; kubernetes: an idle guard")
+                 "how long to measure in total; kubernetes: how long to watch an idle guard")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   try {

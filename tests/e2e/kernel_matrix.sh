@@ -159,5 +159,5 @@ kernel-matrix: no test of these suites matches Nothing.*: suite
 TEXT
 printf '5.10  FAKE  */Gone.*\n' >>"$tree/scripts/lib/kernel-lacks"
 check 1 -- 5.10 <<TEXT
-kernel-matrix: scripts/lib/kernel-lacks: no test matches \*/Gone.\* \(5.10, FAKE\): take it out there
+kernel-matrix: scripts/lib/kernel-lacks: no test matches \*/Gone.\* \(5.10, FAKE\): remove that line
 TEXT

@@ -73,8 +73,8 @@ absl::Status WriteKubeconfig(const ApiServer& server, const std::string& path,
     NPG_RETURN_IF_ERROR(
         AddPem(path, options.embed, "certificate-authority", "ca.crt", server.ca_pem(), yaml));
   }
-  const bool nobody = options.user == KubeconfigUser::kNobody;
-  absl::StrAppend(&yaml, "users:\n- name: test\n  user:", nobody ? " {}\n" : "\n");
+  const bool anonymous = options.user == KubeconfigUser::kNobody;
+  absl::StrAppend(&yaml, "users:\n- name: test\n  user:", anonymous ? " {}\n" : "\n");
   NPG_RETURN_IF_ERROR(AddUser(server, path, options, yaml));
   return WriteText(path, yaml);
 }

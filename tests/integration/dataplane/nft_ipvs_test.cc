@@ -55,8 +55,8 @@ constexpr absl::string_view kLikeIpvs = R"(
       ip6 daddr { ::1, 2001:db8::9 } th dport 33590 reject
     }
   })";
-// What passes under which address between our two hooks: at the first of IPVS's
-// and after its last. And what is not given its own address back.
+// Counts packets by their address between the two hooks of the table: at the first hook of IPVS
+// and after its last one. `after` counts packets whose address was not restored.
 constexpr absl::string_view kCounts = R"(
   table ip counts {
     counter dodged { }

@@ -153,7 +153,7 @@ TEST_F(EventLoopFd, MayRemoveItself) {
 }
 
 // Two fds are ready in one batch; the first callback removes the other fd.
-TEST_F(EventLoopFd, MayRemoveOneThatIsReadyInTheSameBatch) {
+TEST_F(EventLoopFd, MayRemoveAnotherReadyFdOfTheBatch) {
   const UniqueFd a = Readable();
   const UniqueFd b = Readable();
   std::vector<char> calls;
@@ -316,7 +316,7 @@ TEST_F(EventLoopTimer, CancellingAFiredTimerCancelsNoOther) {
 }
 
 // Both are due in the same pass.
-TEST_F(EventLoopTimer, MayCancelOneThatIsDueWithIt) {
+TEST_F(EventLoopTimer, MayCancelAnotherDueTimer) {
   EventLoop::TimerId second = 0;
   loop_->After(-absl::Seconds(2), [&] { loop_->Cancel(second); });
   second = loop_->After(-absl::Seconds(1), [] { FAIL(); });

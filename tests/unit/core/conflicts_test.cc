@@ -41,11 +41,11 @@ std::vector<std::string> Texts(const std::vector<Conflict>& conflicts) {
   return texts;
 }
 
-bool Nobody(const Listener& /*listener*/) { return false; }
+bool NoneIgnored(const Listener& /*listener*/) { return false; }
 
 std::vector<Conflict> Conflicts(const PortEntries& ports, const std::vector<Listener>& listeners,
                                 const AddressSet& own = {}) {
-  return FindConflicts(ports, listeners, own, {}, Nobody);
+  return FindConflicts(ports, listeners, own, {}, NoneIgnored);
 }
 
 const PortEntries& Ports() {
@@ -130,7 +130,7 @@ TEST(FindConflicts, IncludesTheCountersOfThePort) {
   histories[{30080, Protocol::kUdp}] = {since, 1, 1, since};
   const std::vector<Conflict> conflicts = FindConflicts(
       Ports(), {Listening(30080, Protocol::kTcp, "::"), Listening(30053, Protocol::kUdp, "::")}, {},
-      histories, Nobody);
+      histories, NoneIgnored);
   ASSERT_EQ(conflicts.size(), 2U);
   EXPECT_FALSE(conflicts[0].history.since.has_value());
   EXPECT_EQ(conflicts[0].history.exempted, 0U);

@@ -184,7 +184,7 @@ TEST_F(OwnersTest, LooksAtOneProcess) {
   EXPECT_FALSE(LookAt(9, {7}, root_).has_value());
 }
 
-TEST_F(OwnersTest, TellsACgroup) {
+TEST_F(OwnersTest, ReportsTheCgroupOfAProcess) {
   AddProcess(9, "nginx", {}, "0::/system.slice/nginx.service\n");
   EXPECT_EQ(CgroupOf(9, root_), "/system.slice/nginx.service");
   EXPECT_EQ(CgroupOf(10, root_), "");

@@ -19,7 +19,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-TEST(HttpAddressTest, ReadsWhatItWrites) {
+TEST(HttpAddressTest, ParsesItsOwnOutput) {
   for (const std::string text : {"127.0.0.1:9829", "0.0.0.0:1", "[::1]:65535", "[::]:80",
                                  "[fe80::1]:9829", "10.0.0.5:9829"}) {
     NPG_ASSERT_OK_AND_ASSIGN(const HttpAddress address, ParseHttpAddress(text));

@@ -162,7 +162,7 @@ TEST_F(KubeEventsTest, SendsOneEventForALastingConflict) {
   EXPECT_EQ(events_->due(), absl::InfiniteFuture());
 }
 
-TEST_F(KubeEventsTest, SaysThatObserveModeExemptsNothing) {
+TEST_F(KubeEventsTest, NoteStatesThatObserveModeExemptsNothing) {
   KubeEventReporter reporter{"worker-1", false};
   const auto subject = SubjectOf(ConflictOf("shop/web", 33589));
   ASSERT_TRUE(subject);

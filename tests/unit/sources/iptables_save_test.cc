@@ -96,7 +96,7 @@ TEST(IptablesSaveTest, NodePortsOfEveryProtocolAndNotation) {
   EXPECT_THAT(reading.skipped, IsEmpty());
 }
 
-TEST(IptablesSaveTest, RejectsOfNodePortsAlone) {
+TEST(IptablesSaveTest, OnlyRejectsOfNodePorts) {
   const Reading reading = Filter(
       "-A KUBE-EXTERNAL-SERVICES -p tcp -m comment --comment \"default/a:http has no endpoints\" "
       "-m addrtype --dst-type LOCAL -m tcp --dport 30001 -j REJECT --reject-with "

@@ -102,7 +102,7 @@ std::string Item(absl::string_view name, int node_port, absl::string_view more =
                       "}]}}");
 }
 
-TEST(ListDecoderTest, DecodesWhatAnApiServerListed) {
+TEST(ListDecoderTest, DecodesARecordedList) {
   const Decoded decoded = Decode(ReadTestdata("services-list.json"));
   EXPECT_EQ(decoded.Text(),
             "default/kubernetes rv 205 health 0\n"

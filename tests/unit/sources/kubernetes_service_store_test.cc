@@ -67,7 +67,7 @@ TEST(ServiceStoreTest, PutReplacesAndRemoveForgets) {
 }
 
 // A port moves to another Service, which may be reported before the deletion of the old.
-TEST(ServiceStoreTest, TwoServicesWithOnePortWhateverTheOrder) {
+TEST(ServiceStoreTest, TwoServicesWithOnePortInAnyOrder) {
   for (const bool first_before_second : {true, false}) {
     for (const bool first_goes : {true, false}) {
       SCOPED_TRACE(absl::StrCat(first_before_second, first_goes));

@@ -115,7 +115,7 @@ constexpr absl::string_view kService =
     R"({"kind":"Service","apiVersion":"v1","metadata":{"name":"web","namespace":"a",)"
     R"("resourceVersion":"5"},"spec":{"type":"NodePort","ports":[{"port":80,"nodePort":30080}]}})";
 
-TEST(WatchDecoderTest, DecodesWhatAnApiServerSent) {
+TEST(WatchDecoderTest, DecodesARecordedWatch) {
   EXPECT_THAT(EventsOf(ReadTestdata("services-watch.jsonl")),
               ElementsAre("bookmark rv 30575 end", "added team-b/api rv 30579 49868/tcp",
                           "added team-b/dns rv 30583 42556/tcp",

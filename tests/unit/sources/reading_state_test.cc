@@ -44,7 +44,7 @@ TEST(ReadingState, CountsServicesAndPorts) {
   EXPECT_EQ(state.state().services, 1U) << "a Service may have many ports, and a port no Service";
   EXPECT_EQ(state.state().skipped, 1U);
   state.Note(Reading{}, At(110));
-  EXPECT_EQ(state.state().since, At(101)) << "connected since then";
+  EXPECT_EQ(state.state().since, At(101)) << "unchanged while connected";
   EXPECT_EQ(state.state().last_event, At(110));
   EXPECT_EQ(state.state().last_reading, At(110));
   EXPECT_EQ(state.state().ports, 0U);

@@ -116,7 +116,7 @@ TEST(PortListTest, NamesAHundredAndCountsTheRest) {
   EXPECT_THAT(reading.ports, ElementsAre(Pair(Tcp(30080), "")));
 }
 
-TEST(PortListTest, NeverPrintsWhatWouldBreakALine) {
+TEST(PortListTest, EscapesLineBreaksInMessages) {
   const Reading reading =
       Decode(absl::StrCat(R"(["a\nb\u001b[31m", ")", std::string(1000, 'x'), R"("])"));
   ASSERT_EQ(reading.skipped.size(), 2U);
@@ -260,7 +260,7 @@ TEST(ServiceTest, NamesBadPortsAndKeepsTheRest) {
                           "default/web ports[5]: 5 is no port"));
 }
 
-TEST(ServiceTest, NeverPrintsWhatWouldBreakALine) {
+TEST(ServiceTest, EscapesLineBreaksInMessages) {
   const ServicePorts decoded =
       DecodeOne(Service("web", R"({"name":"a\nb","nodePort":1,"protocol":"\u001b[31m\n"})"));
   EXPECT_THAT(decoded.skipped,
