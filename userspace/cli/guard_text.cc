@@ -168,7 +168,7 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   table.AddRow({"listeners", PolicyText(facts)});
   if (const auto seen = inspect::VisibleTable(facts); seen && seen->present) {
     table.AddRow(
-        {"IPVS dodge", seen->ipvs_dodge ? "on: exempted packets go past IPVS's services" : "off"});
+        {"IPVS bypass", seen->ipvs_bypass ? "on: exempted packets go past IPVS's services" : "off"});
   }
   table.AddRow({"mark", inspect::MarkText(facts.config)});
   table.AddRow({"NodePorts", inspect::NodePortsText(status.nodeports)});

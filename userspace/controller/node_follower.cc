@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
-#include "controller/ipvs_dodge.h"
+#include "controller/ipvs_bypass.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "dataplane/bpf/bpf_guard.h"

@@ -41,7 +41,7 @@ struct NftTable {
   size_t flows = 0;
   size_t flows_max = 0;
   size_t datagram_ports = 0;
-  bool ipvs_dodge = false;
+  bool ipvs_bypass = false;
 };
 // nullopt in another network namespace, and where the table cannot be read.
 std::optional<NftTable> VisibleTable(const GuardFacts& facts);

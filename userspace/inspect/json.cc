@@ -143,7 +143,7 @@ Json GuardJson(const Status& status) {
     table["flows"] = seen->flows;
     table["flows_max"] = seen->flows_max;
     table["datagram_ports"] = seen->datagram_ports;
-    table["ipvs_dodge"] = seen->ipvs_dodge;
+    table["ipvs_dodge"] = seen->ipvs_bypass;
   } else {
     table["present"] = nullptr;
   }

@@ -300,7 +300,7 @@ std::string RenderGuard(const PageInput& input) {
   facts.Add("Programs", ProgramsText(guard));
   facts.Add("nft table", TableText(guard));
   const std::optional<inspect::NftTable> table = inspect::VisibleTable(guard);
-  if (table && table->ipvs_dodge) facts.Add("IPVS dodge", "on");
+  if (table && table->ipvs_bypass) facts.Add("IPVS bypass", "on");
   facts.Add("NodePorts", EscapeHtml(inspect::NodePortsText(input.status->nodeports)));
   facts.Add("kube-proxy", KubeProxyText(guard));
   const auto only = inspect::PolicyNames(guard, abi::OwnerVerdict::kGuarded);

@@ -101,7 +101,7 @@ TEST(StatusTest, TellsEachPartOfTheGuard) {
        {"  controller  running, pid 4711\n",
         "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
         "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
-        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n",
+        "  IPVS bypass  off\n", "  mark        0x1000/0x1000\n",
         "  NodePorts   1 known: netfilter 1\n", "  pins        /sys/fs/bpf/nodeport-guard\n",
         "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
@@ -382,8 +382,8 @@ TEST(StatusTest, JsonHasTheSame) {
   AddNodePort(facts, 30053, "", abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kNetfilter),
               core::Protocol::kUdp);
   facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
-  facts.nft->ipvs_dodge = true;
-  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS dodge  on: "));
+  facts.nft->ipvs_bypass = true;
+  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS bypass  on: "));
   const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));
   EXPECT_EQ(json["healthy"], true);
   EXPECT_THAT(json["problems"], IsEmpty());

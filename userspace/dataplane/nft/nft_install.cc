@@ -56,8 +56,8 @@ bool SameHook(const NftSnapshot::Chain& chain, const NftChain& wanted) {
          chain.type == "filter";
 }
 
-bool WantsIpvsDodge(const NftSettings& settings, const NftSnapshot& now) {
-  return settings.ipvs_dodge.value_or(now.HasIpvsDodge());
+bool WantsIpvsBypass(const NftSettings& settings, const NftSnapshot& now) {
+  return settings.ipvs_bypass.value_or(now.HasIpvsBypass());
 }
 
 // One transaction, built from what is there and what is wanted.
@@ -69,7 +69,7 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, now))),
+        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
@@ -322,7 +322,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
     if (absl::IsNotFound(commit.status())) continue;  // a set went away while it was copied
     if (!commit.ok()) return commit.status();
     if (commit->error == 0) {
-      return NftInstalled{own, now->present, WantsIpvsDodge(settings, *now)};
+      return NftInstalled{own, now->present, WantsIpvsBypass(settings, *now)};
     }
     if (commit->error == ERESTART) continue;
     // Kernels below 6.9 do not know PERSIST, those below 5.12 not OWNER.
@@ -341,7 +341,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
   const std::vector<NftChain> chains =
-      MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, snapshot));
+      MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;

@@ -22,14 +22,14 @@ struct NftSettings {
   std::optional<core::Mark> former_mark = std::nullopt;
   uint32_t set_size = kSetSize;
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
-  // NftTable::SetIpvsDodge(); without a value, as it is in the table that is there.
-  std::optional<bool> ipvs_dodge = std::nullopt;
+  // NftTable::SetIpvsBypass(); without a value, as it is in the table that is there.
+  std::optional<bool> ipvs_bypass = std::nullopt;
 };
 
 struct NftInstalled {
   bool owned = false;    // the kernel protects the table while `socket` is open
   bool adopted = false;  // there was a table before
-  bool ipvs_dodge = false;
+  bool ipvs_bypass = false;
 };
 
 // Makes the table what `settings` say, in one transaction on `socket`, which

@@ -22,7 +22,7 @@ constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 
 // 127.0.0.1 becomes 111.0.0.1, and ::1 1000::1. No address that a node can have
 // becomes a multicast address by it, and IPVS has no service of the node's there.
-constexpr uint8_t kDodgeBits = 0x10;
+constexpr uint8_t kBypassBits = 0x10;
 
 // Everything of one address family that the rules below say twice.
 struct Family {
@@ -316,29 +316,29 @@ NftChain UdpReply() {
 // when they come in from lo.) Replies too: the client's port may be one of its
 // services. Whatever is untracked this early, before everybody's raw table, was
 // made so by the chains above. The mark tells the other chain which they were.
-NftChain Dodge(const core::Mark& mark) {
-  NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
+NftChain Bypass(const core::Mark& mark) {
+  NftChain chain{std::string(kBypassChain), {}, kBypassHook};
   chain.rules.push_back(
-      RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  chain.rules.push_back(RuleBuilder(kDodgeChain).IsUntracked().SetMark(mark).Build());
+      RuleBuilder(kBypassChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  chain.rules.push_back(RuleBuilder(kBypassChain).IsUntracked().SetMark(mark).Build());
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(kDodgeChain, "to where IPVS has no service")
+    chain.rules.push_back(RuleBuilder(kBypassChain, "to where IPVS has no service")
                               .IsUntracked()
-                              .FlipDestination(family.ip, kDodgeBits)
+                              .FlipDestination(family.ip, kBypassBits)
                               .Build());
   }
   return chain;
 }
 
-NftChain DodgeBack(const core::Mark& mark) {
-  NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
+NftChain BypassBack(const core::Mark& mark) {
+  NftChain chain{std::string(kBypassBackChain), {}, kBypassBackHook};
   chain.rules.push_back(
-      RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+      RuleBuilder(kBypassBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
+    chain.rules.push_back(RuleBuilder(kBypassBackChain, "as it was sent")
                               .MarkIs(mark)
                               .IsUntracked()
-                              .FlipDestination(family.ip, kDodgeBits)
+                              .FlipDestination(family.ip, kBypassBits)
                               .Build());
   }
   return chain;
@@ -367,7 +367,7 @@ uint32_t NftSetSpec::key_length() const {
 }
 
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_dodge) {
+                                 bool ipvs_bypass) {
   std::vector<NftChain> chains;
   chains.push_back(Output(mark, former));
   chains.push_back(Exempt());
@@ -384,9 +384,9 @@ std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<cor
   chains.push_back(Datagram());
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
-  if (ipvs_dodge) {
-    chains.push_back(Dodge(mark));
-    chains.push_back(DodgeBack(mark));
+  if (ipvs_bypass) {
+    chains.push_back(Bypass(mark));
+    chains.push_back(BypassBack(mark));
   }
   return chains;
 }

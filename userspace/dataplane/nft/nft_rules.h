@@ -38,13 +38,13 @@ inline constexpr absl::string_view kHookChain = "output";
 // others do there finds the packet untracked.
 inline constexpr NftHook kOutputHook{NF_INET_LOCAL_OUT, NF_IP_PRI_RAW - 10};
 
-// The two chains of the IPVS dodge, which are there only while it is wanted.
-inline constexpr absl::string_view kDodgeChain = "ipvs_dodge";
-inline constexpr absl::string_view kDodgeBackChain = "ipvs_dodge_back";
+// The two chains of the IPVS bypass, which are there only while it is wanted.
+inline constexpr absl::string_view kBypassChain = "ipvs_dodge";
+inline constexpr absl::string_view kBypassBackChain = "ipvs_dodge_back";
 // Right after the sets were given the packet's own addresses.
-inline constexpr NftHook kDodgeHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
+inline constexpr NftHook kBypassHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
 // After the last of IPVS's hooks there (99), before the socket is looked up.
-inline constexpr NftHook kDodgeBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
+inline constexpr NftHook kBypassBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
 
 inline constexpr absl::string_view kExemptedCounter = "exempted";
 
@@ -132,7 +132,7 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
 // Chains with the rules for packets whose mark is `mark`, or `former` while programs
 // of an earlier run still set that.
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_dodge);
+                                 bool ipvs_bypass);
 
 // The expressions of a rule, one line each: the same for a rule that was built
 // and for that rule as the kernel lists it.

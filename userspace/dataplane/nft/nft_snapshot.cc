@@ -182,8 +182,8 @@ absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::strin
   return packets;
 }
 
-bool NftSnapshot::HasIpvsDodge() const {
-  return chains.contains(kDodgeChain) || chains.contains(kDodgeBackChain);
+bool NftSnapshot::HasIpvsBypass() const {
+  return chains.contains(kBypassChain) || chains.contains(kBypassBackChain);
 }
 
 absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {

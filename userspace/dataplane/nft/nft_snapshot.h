@@ -45,7 +45,7 @@ struct NftSnapshot {
   absl::btree_map<std::string, Object> objects;
 
   // Whole or in part.
-  bool HasIpvsDodge() const;
+  bool HasIpvsBypass() const;
 };
 
 // The packets that a counter of the table has counted. NOT_FOUND when there is none.

@@ -38,7 +38,7 @@ class InstalledTable : public NftTable {
  public:
   InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
       : socket_(std::move(socket)), settings_(settings), installed_(installed) {
-    settings_.ipvs_dodge = installed.ipvs_dodge;
+    settings_.ipvs_bypass = installed.ipvs_bypass;
   }
 
   bool owned() const override { return installed_.owned; }
@@ -48,9 +48,9 @@ class InstalledTable : public NftTable {
   absl::Status Reconcile(const std::vector<core::Flow>& live,
                          const std::vector<core::Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
-  absl::Status SetIpvsDodge(bool wanted) override;
+  absl::Status SetIpvsBypass(bool wanted) override;
   absl::Status ForgetFormerMark() override;
-  bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
+  bool ipvs_bypass() const override { return *settings_.ipvs_bypass; }
   absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
   absl::StatusOr<uint64_t> ExemptedPackets() override;
   absl::Status Remove() override;
@@ -73,7 +73,7 @@ class InstalledTable : public NftTable {
 
   // The table's owner in the kernel's eyes is this socket.
   base::NetlinkSocket socket_;
-  NftSettings settings_;  // ipvs_dodge has a value
+  NftSettings settings_;  // ipvs_bypass has a value
   NftInstalled installed_;
   std::function<std::vector<core::Flow>()> live_flows_ = [] { return std::vector<core::Flow>(); };
   std::optional<core::DatagramTargets> targets_;
@@ -196,11 +196,11 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
 }
 
 // As a repair: somebody may have removed the table, with the entries, just now.
-absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
-  if (wanted == ipvs_dodge()) return absl::OkStatus();
-  settings_.ipvs_dodge = wanted;
+absl::Status InstalledTable::SetIpvsBypass(bool wanted) {
+  if (wanted == ipvs_bypass()) return absl::OkStatus();
+  settings_.ipvs_bypass = wanted;
   absl::Status status = Repair(/*entries_lost=*/false).status();
-  if (!status.ok()) settings_.ipvs_dodge = !wanted;
+  if (!status.ok()) settings_.ipvs_bypass = !wanted;
   return status;
 }
 
@@ -270,8 +270,8 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   const auto hook = snapshot->chains.find(kHookChain);
   state.present = snapshot->present && hook != snapshot->chains.end() && hook->second.hooked;
   state.owner_portid = snapshot->owner;
-  state.ipvs_dodge =
-      snapshot->chains.contains(kDodgeChain) && snapshot->chains.contains(kDodgeBackChain);
+  state.ipvs_bypass =
+      snapshot->chains.contains(kBypassChain) && snapshot->chains.contains(kBypassBackChain);
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {

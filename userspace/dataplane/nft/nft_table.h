@@ -35,7 +35,7 @@ struct NftTableState {
   uint32_t flow_entries = 0;      // elements in the flow sets
   uint32_t flows = 0;             // connections and UDP exchanges that these are of
   uint32_t datagram_ports = 0;    // on which datagrams of unconnected sockets are exempt
-  bool ipvs_dodge = false;        // see NftTable::SetIpvsDodge()
+  bool ipvs_bypass = false;        // see NftTable::SetIpvsBypass()
 };
 
 // The table inet nodeport_guard of this network namespace: built, owned and
@@ -91,8 +91,8 @@ class NftTable {
   // Exempt packets are given another destination on their way past IPVS, which
   // would take them otherwise where it has services on the node's addresses. Lasts as the targets
   // do; an adopted table goes on with what it has until the first call.
-  virtual absl::Status SetIpvsDodge(bool wanted) = 0;
-  virtual bool ipvs_dodge() const = 0;
+  virtual absl::Status SetIpvsBypass(bool wanted) = 0;
+  virtual bool ipvs_bypass() const = 0;
 
   // True when no set of flows has an entry but of `probes`, the ports of the
   // self-probe: since they were emptied, nothing was exempted, and Reconcile()
