@@ -18,7 +18,7 @@ namespace npg::testing {
 namespace {
 
 // Produce no faster than the client reads: what is not sent yet stays small.
-constexpr size_t kMostUnsent = 262144;
+constexpr size_t kMaxUnsent = 262144;
 
 }  // namespace
 
@@ -62,7 +62,7 @@ bool ApiConnection::Read() {
 bool ApiConnection::Pump() {
   if (session_ == nullptr) return true;
   for (;;) {
-    session_->Produce(kMostUnsent, out_);
+    session_->Produce(kMaxUnsent, out_);
     if (out_.empty()) return session_->end() == HttpSession::End::kOpen || Close(session_->end());
     if (!Write()) return false;
     if (!out_.empty()) return true;

@@ -66,19 +66,19 @@ void CheckSeries(const Json& event, std::vector<std::string>& errors) {
 }
 
 std::vector<std::string> Errors(const Json& event, const std::string& ns) {
-  constexpr size_t kMostText = 128;
-  constexpr size_t kMostNote = 1024;
+  constexpr size_t kMaxText = 128;
+  constexpr size_t kMaxNote = 1024;
   std::vector<std::string> errors;
   if (!IsName(Text(event["metadata"], "name"))) errors.emplace_back("metadata.name: Invalid value");
   if (Text(event, "eventTime").empty()) errors.emplace_back("eventTime: Required value");
-  CheckText(event, "reportingController", kMostText, errors);
+  CheckText(event, "reportingController", kMaxText, errors);
   if (!IsQualifiedName(Text(event, "reportingController"))) {
     errors.emplace_back("reportingController: Invalid value");
   }
-  CheckText(event, "reportingInstance", kMostText, errors);
-  CheckText(event, "action", kMostText, errors);
-  CheckText(event, "reason", kMostText, errors);
-  if (Text(event, "note").size() > kMostNote) {
+  CheckText(event, "reportingInstance", kMaxText, errors);
+  CheckText(event, "action", kMaxText, errors);
+  CheckText(event, "reason", kMaxText, errors);
+  if (Text(event, "note").size() > kMaxNote) {
     errors.emplace_back("message: Invalid value: \"\": can have at most 1024 characters");
   }
   const std::string type = Text(event, "type");

@@ -37,7 +37,7 @@ using base::UniqueFd;
 
 constexpr size_t kChunk = 65536;
 // Echo no faster than the client reads: what is read but not sent stays small.
-constexpr size_t kMostUnsent = 4 * kChunk;
+constexpr size_t kMaxUnsent = 4 * kChunk;
 
 void SetOption(int fd, int level, int option, int value) {
   setsockopt(fd, level, option, &value, sizeof(value));
@@ -207,7 +207,7 @@ void EchoServer::Flush(Connection& connection) {
   if (connection.unsent.empty() && connection.finished) {
     shutdown(connection.fd.get(), SHUT_WR);
   }
-  const bool read_on = !connection.finished && connection.unsent.size() < kMostUnsent;
+  const bool read_on = !connection.finished && connection.unsent.size() < kMaxUnsent;
   const uint32_t events = (read_on ? EPOLLIN : 0U) | (connection.unsent.empty() ? 0U : EPOLLOUT);
   Watch(epoll_.get(), EPOLL_CTL_MOD, connection.fd.get(), events);
 }

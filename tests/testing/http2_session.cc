@@ -22,7 +22,7 @@ namespace npg::testing {
 namespace {
 
 // What Go's server allows.
-constexpr uint32_t kMostStreams = 250;
+constexpr uint32_t kMaxStreams = 250;
 
 template <auto kDelete>
 struct Deleter {
@@ -62,7 +62,7 @@ class Http2Session final : public HttpSession {
     nghttp2_session* session = nullptr;
     nghttp2_session_server_new(&session, made, this);
     session_.reset(session);
-    const nghttp2_settings_entry setting{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMostStreams};
+    const nghttp2_settings_entry setting{NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, kMaxStreams};
     nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, &setting, 1);
   }
 

@@ -66,9 +66,8 @@ std::string Printable(absl::string_view text) {
 }
 
 std::string Quoted(absl::string_view text) {
-  constexpr size_t kMost = 64;
-  return absl::StrCat("\"", Printable(text.substr(0, kMost)), text.size() > kMost ? "..." : "",
-                      "\"");
+  constexpr size_t kMax = 64;
+  return absl::StrCat("\"", Printable(text.substr(0, kMax)), text.size() > kMax ? "..." : "", "\"");
 }
 
 }  // namespace npg::base

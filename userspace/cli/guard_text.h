@@ -17,14 +17,13 @@ namespace npg::cli {
 std::string RenderProblems(const std::vector<std::string>& problems, const Style& style);
 
 // A blank line and a table of the conflicts' owners with their details, each once;
-// empty where no more is known of them.
+// empty if there are no details.
 std::string RenderOwners(const std::vector<inspect::Conflict>& conflicts, const Style& style);
 
-// The guard's parts: what each is and how it does.
+// The guard's parts and their state.
 std::string RenderGuard(const inspect::Status& status, const Style& style);
 
-// How each source does, under a heading that says when that was; "" when nothing
-// is known of any.
+// The state of each source, under a heading with its time; "" without a source.
 std::string RenderSources(const inspect::GuardFacts& facts, const Style& style);
 
 }  // namespace npg::cli

@@ -18,9 +18,9 @@ absl::Status MatchIpvs(dataplane::NftTable& table, const core::AddressSet& own) 
   if (*wanted == table.ipvs_bypass()) return absl::OkStatus();
   NPG_RETURN_IF_ERROR(table.SetIpvsBypass(*wanted));
   if (*wanted) {
-    spdlog::info("IPVS has services on addresses that are guarded: exempted packets dodge them");
+    spdlog::info("IPVS has services on guarded addresses: exempted packets bypass them");
   } else {
-    spdlog::info("IPVS has no service on a guarded address any more: nothing to dodge");
+    spdlog::info("IPVS has no service on a guarded address any more: bypass removed");
   }
   return absl::OkStatus();
 }

@@ -8,9 +8,9 @@
 
 namespace npg::controller {
 
-// Puts the table's IPVS bypass in place where IPVS has services on loopback
-// addresses or on the node's `own` that are guarded, and takes it away where it has none. Nothing
-// tells of a change: call it now and then. After an error the table is as it was.
+// Adds the table's IPVS bypass if IPVS has services on loopback addresses or on the guarded
+// `own` ones of the node, and removes it otherwise. The kernel does not notify of changes:
+// call it periodically. An error leaves the table unchanged.
 absl::Status MatchIpvs(dataplane::NftTable& table, const core::AddressSet& own);
 
 }  // namespace npg::controller

@@ -38,7 +38,7 @@ PortRanges Merged(PortRanges ranges) {
 
 std::optional<uint16_t> EndOfRange(absl::string_view text) {
   const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
-  if (!port || *port > kMostPort) return std::nullopt;
+  if (!port || *port > kMaxPort) return std::nullopt;
   return static_cast<uint16_t>(*port);
 }
 

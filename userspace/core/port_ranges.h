@@ -12,7 +12,7 @@
 
 namespace npg::core {
 
-inline constexpr uint32_t kMostPort = 65535;
+inline constexpr uint32_t kMaxPort = 65535;
 
 // Both ends belong to it.
 struct PortRange {

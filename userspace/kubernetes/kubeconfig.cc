@@ -83,12 +83,12 @@ absl::Status Expect(const Section& root, absl::string_view key, absl::string_vie
 
 // `"a", "b"`: what can be chosen from.
 std::string NamesOf(const NamedSections& sections) {
-  constexpr size_t kMost = 10;
+  constexpr size_t kMax = 10;
   if (sections.empty()) return "it has none";
   std::vector<std::string> names;
   for (const auto& [name, section] : sections) {
-    if (names.size() == kMost) {
-      names.push_back(absl::StrCat("and ", sections.size() - kMost, " more"));
+    if (names.size() == kMax) {
+      names.push_back(absl::StrCat("and ", sections.size() - kMax, " more"));
       break;
     }
     names.push_back(QuotedName(name));

@@ -50,7 +50,7 @@ void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
   port.service = exemption.service;
   std::string listener =
       absl::StrCat(core::AddressText(exemption.event.listener_address), " ", exemption.owner.pid);
-  if (port.listeners.contains(listener) || port.listeners.size() >= kMostListeners ||
+  if (port.listeners.contains(listener) || port.listeners.size() >= kMaxListeners ||
       !Allowed(now)) {
     ++port.noted;
     return;
@@ -66,7 +66,7 @@ ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, 
     ports_.splice(ports_.begin(), ports_, it->second);
     return ports_.front();
   }
-  if (ports_.size() >= kMostPorts) {
+  if (ports_.size() >= kMaxPorts) {
     index_.erase(ports_.back().key);
     ports_.pop_back();
     forgot_ = true;
@@ -91,7 +91,7 @@ bool ExemptionLog::Allowed(absl::Time now) {
     window_ = now;
     lines_ = 0;
   }
-  if (lines_ >= kMostLines) {
+  if (lines_ >= kMaxLines) {
     ++unsaid_;
     return false;
   }
@@ -137,7 +137,7 @@ void ExemptionLog::Tick(absl::Time now, Totals totals) {
     port.since = now;
     port.noted = 0;
     // As many again may come to be told of.
-    if (port.listeners.size() >= kMostListeners) port.listeners.clear();
+    if (port.listeners.size() >= kMaxListeners) port.listeners.clear();
   }
   if (unsaid_ > 0 && now - window_ >= kSummary) {
     sink_(spdlog::level::warn,

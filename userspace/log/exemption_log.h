@@ -44,9 +44,9 @@ struct ExemptionTotals {
 class ExemptionLog {
  public:
   static constexpr absl::Duration kSummary = absl::Minutes(10);
-  static constexpr size_t kMostPorts = 1024;   // the one that was quiet longest is forgotten
-  static constexpr size_t kMostListeners = 8;  // of one port that get a line between summaries
-  static constexpr size_t kMostLines = 100;    // first lines in ten minutes
+  static constexpr size_t kMaxPorts = 1024;   // the one that was quiet longest is forgotten
+  static constexpr size_t kMaxListeners = 8;  // of one port that get a line between summaries
+  static constexpr size_t kMaxLines = 100;    // first lines in ten minutes
 
   using Sink = std::function<void(spdlog::level::level_enum, absl::string_view, const Fields&)>;
   using Totals = absl::FunctionRef<std::optional<ExemptionTotals>(const core::PortKey&)>;

@@ -65,7 +65,7 @@ void RepeatedFault::Works(absl::Time now) {
 }
 
 bool RepeatedFault::Take() {
-  if (lines_ < kMostLines) {
+  if (lines_ < kMaxLines) {
     ++lines_;
     return true;
   }

@@ -19,7 +19,7 @@ namespace npg::log {
 class RepeatedFault {
  public:
   static constexpr absl::Duration kSummary = absl::Minutes(10);
-  static constexpr int kMostLines = 6;  // between two summaries
+  static constexpr int kMaxLines = 6;  // between two summaries
 
   using Clock = std::function<absl::Time()>;
 

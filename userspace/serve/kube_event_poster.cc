@@ -39,7 +39,7 @@ using kubernetes::HttpHead;
 using kubernetes::HttpRequest;
 
 // An Event or one Service. Longer is nothing that was asked for.
-constexpr size_t kMostBody = size_t{1} << 20;
+constexpr size_t kMaxBody = size_t{1} << 20;
 constexpr absl::Duration kAnswerTimeout = absl::Seconds(30);
 
 }  // namespace
@@ -127,7 +127,7 @@ void KubeEventPoster::Send(HttpRequest request) {
                                         return true;
                                       },
                                       [this](absl::string_view bytes) {
-                                        if (answer_.body.size() + bytes.size() > kMostBody) {
+                                        if (answer_.body.size() + bytes.size() > kMaxBody) {
                                           return false;
                                         }
                                         answer_.body.append(bytes.data(), bytes.size());

@@ -130,7 +130,7 @@ TEST_F(ExemptionLogTest, AnotherListenerIsAnotherConflict) {
 
 TEST_F(ExemptionLogTest, AListenerThatIsStartedAgainAndAgainIsCounted) {
   for (int pid = 1; pid <= 100; ++pid) Note(ConnectTo(33589, pid));
-  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMostListeners));
+  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMaxListeners));
   TenMinutesLater(100);
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("exempted 92 more connects")));
   Note(ConnectTo(33589, 200));
@@ -156,8 +156,8 @@ TEST_F(ExemptionLogTest, WithoutACountWhatWasSeenCounts) {
 
 TEST_F(ExemptionLogTest, IsBounded) {
   for (int port = 1; port <= 5000; ++port) Note(ConnectTo(static_cast<uint16_t>(port)));
-  EXPECT_EQ(log_->ports(), ExemptionLog::kMostPorts);
-  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMostLines));
+  EXPECT_EQ(log_->ports(), ExemptionLog::kMaxPorts);
+  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMaxLines));
   TenMinutesLater(std::nullopt);
   const auto lines = Lines();
   ASSERT_FALSE(lines.empty());

@@ -37,7 +37,7 @@ constexpr absl::Duration kShortWatch = absl::Seconds(1);
 // After so many watches that fell silent without ever a bookmark, there are none.
 constexpr int kSilentWatches = 3;
 constexpr absl::Duration kGrace = absl::Seconds(30);
-constexpr size_t kMostErrorBody = size_t{64} << 10;
+constexpr size_t kMaxErrorBody = size_t{64} << 10;
 
 constexpr int kOk = 200;
 constexpr int kBadRequest = 400;
@@ -217,8 +217,8 @@ bool Reflector::OnBody(absl::string_view bytes, absl::Time now) {
   got_body_ = true;
   state_.last_event = now;
   if (status_ != kOk) {
-    absl::StrAppend(&error_body_, bytes.substr(0, kMostErrorBody - error_body_.size()));
-    return error_body_.size() < kMostErrorBody;
+    absl::StrAppend(&error_body_, bytes.substr(0, kMaxErrorBody - error_body_.size()));
+    return error_body_.size() < kMaxErrorBody;
   }
   return phase_ == Phase::kPage ? OnListBody(bytes) : OnWatchBody(bytes, now);
 }
