@@ -208,7 +208,7 @@ TEST_P(GuardIpvsTest, BypassComesAndGoesWithTheServices) {
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return !Bypasses(); }));
   ExpectHost();
-  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on addresses that are guarded"));
+  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on guarded addresses"));
   EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a guarded address"));
 }
 

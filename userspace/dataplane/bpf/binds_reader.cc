@@ -21,7 +21,7 @@ namespace npg::dataplane {
 absl::StatusOr<std::unique_ptr<BindsReader>> BindsReader::Start(base::EventLoop& loop, int map_fd,
                                                                 std::function<void()> bound) {
   std::unique_ptr<BindsReader> reader(new BindsReader(loop, std::move(bound)));
-  // What was bound is seen by looking at all sockets: the records say only when.
+  // The records are ignored: they only trigger a list of all sockets.
   const ring_buffer_sample_fn skip = [](void* /*context*/, void* /*data*/, size_t /*size*/) {
     return 0;
   };

@@ -22,7 +22,7 @@ absl::StatusOr<uint64_t> CgroupId(int cgroup_fd) {
 
 bool IsHierarchyRoot(int cgroup_fd) {
   constexpr uint64_t kRootId = 1;
-  // Other file systems number their roots so, too.
+  // The root of another file system may have the same number.
   struct statfs file_system {};
   if (fstatfs(cgroup_fd, &file_system) != 0 ||
       static_cast<uint64_t>(file_system.f_type) != CGROUP2_SUPER_MAGIC) {

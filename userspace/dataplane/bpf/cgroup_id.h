@@ -8,11 +8,11 @@
 
 namespace npg::dataplane {
 
-// The id that the kernel has for the cgroup2 folder `cgroup_fd`.
+// The kernel's id of the cgroup2 folder `cgroup_fd`.
 absl::StatusOr<uint64_t> CgroupId(int cgroup_fd);
 
-// Whether it is the root of the hierarchy, which every process is in or below;
-// not so the root of a cgroup namespace. False for what is no cgroup2 folder.
+// Whether it is the root of the hierarchy, which contains every process, and not only
+// the root of a cgroup namespace. False for anything but a cgroup2 folder.
 bool IsHierarchyRoot(int cgroup_fd);
 
 }  // namespace npg::dataplane

@@ -58,7 +58,7 @@ class InstalledTable : public NftTable {
  private:
   absl::StatusOr<bool> Repair(bool entries_lost);
   enum class Extent { kAdd, kAddAndRemove };
-  // What was done to the sets in all.
+  // The sum of the changes of all sets.
   struct Outcome {
     bool added = false;
     absl::Status full;
@@ -71,7 +71,7 @@ class InstalledTable : public NftTable {
                                          std::vector<NftElement> elements,
                                          const Comparison& compare);
 
-  // The table's owner in the kernel's eyes is this socket.
+  // In the kernel, this socket owns the table.
   base::NetlinkSocket socket_;
   NftSettings settings_;  // ipvs_bypass has a value
   NftInstalled installed_;
@@ -106,7 +106,7 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
   }
   const absl::StatusOr<bool> targets_lost = ApplyTargets();
   if (!targets_lost.ok()) return targets_lost.status();
-  // The rules first: a connection that begins now enters itself.
+  // The rules first: they add the connections that begin now.
   const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live_flows_(), {});
   if (!outcome.ok()) return outcome.status();
   return !intact || *targets_lost || outcome->added;
@@ -115,7 +115,7 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
 absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftSetSpec& set,
                                                        std::vector<NftElement> elements,
                                                        const Comparison& compare) {
-  // An entry may go by itself between our reading and our removing it.
+  // An entry may expire between our read and its removal.
   constexpr int kMaxChangeTries = 5;
   for (int tries = 1;; ++tries) {
     NftSetChange change = compare(elements);
@@ -131,7 +131,7 @@ absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftS
 
 absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
     Extent extent, const std::vector<core::Flow>& live, const std::vector<core::Flow>& connected) {
-  // Before the tuples: a port that is not among theirs then has been idle since.
+  // Read before the tuples: a port without a tuple has then been idle since.
   auto ports = ReadNftElements(socket_, kPortsSet.name);
   if (!ports.ok()) return ports.status();
   absl::flat_hash_set<std::string> used;
@@ -143,7 +143,7 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
     for (const NftElement& element : *elements) {
       for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
     }
-    if (set.use == NftSetUse::kDatagrams) continue;  // no socket says whether they are in use
+    if (set.use == NftSetUse::kDatagrams) continue;  // no list of sockets shows their use
     const absl::StatusOr<NftSetChange> change =
         ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
           return CompareFlows(set, settings_.set_size, now, live, connected);
@@ -170,7 +170,7 @@ absl::Status InstalledTable::Reconcile(const std::vector<core::Flow>& live,
   return outcome.ok() ? outcome->full : outcome.status();
 }
 
-// True when something was not as it should be.
+// True when it had to change a set.
 absl::StatusOr<bool> InstalledTable::ApplyTargets() {
   if (!targets_) return false;
   bool changed = false;
@@ -182,7 +182,7 @@ absl::StatusOr<bool> InstalledTable::ApplyTargets() {
     const absl::StatusOr<NftSetChange> change = ChangeSet(
         Extent::kAddAndRemove, set, *std::move(elements),
         [&](const std::vector<NftElement>& now) { return CompareTargets(set, now, *targets_); });
-    // A set that is full leaves the others their due.
+    // A full set does not stop the others.
     result.Update(change.status());
     changed = changed || (change.ok() && (!change->add.empty() || !change->remove.empty()));
   }
@@ -195,7 +195,7 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
   return ApplyTargets().status();
 }
 
-// As a repair: somebody may have removed the table, with the entries, just now.
+// Works like a repair, because another process may have just removed the table.
 absl::Status InstalledTable::SetIpvsBypass(bool wanted) {
   if (wanted == ipvs_bypass()) return absl::OkStatus();
   settings_.ipvs_bypass = wanted;
@@ -236,7 +236,7 @@ absl::StatusOr<uint64_t> InstalledTable::ExemptedPackets() {
 }
 
 absl::Status InstalledTable::Remove() {
-  keeper_.reset();  // it would put it back
+  keeper_.reset();  // it would restore the table
   return RemoveTable(socket_);
 }
 
@@ -258,7 +258,7 @@ absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(core::Mark mark,
   return InstallNftTable(settings);
 }
 
-// A connection of TCP has two entries, one for each direction.
+// A TCP connection has two entries, one for each direction.
 static_assert(kFlowsPerSet == kSetSize / 2);
 
 absl::StatusOr<NftTableState> ReadNftTable() {
@@ -287,7 +287,7 @@ absl::StatusOr<NftTableState> ReadNftTable() {
       continue;
     }
     state.flow_entries += count;
-    // TCP has both directions; of UDP only replies are entered.
+    // TCP has entries for both directions, UDP only for replies.
     state.flows += set.protocol == IPPROTO_TCP ? (count + 1) / 2 : count;
   }
   return state;
