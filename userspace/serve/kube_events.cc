@@ -91,7 +91,7 @@ std::string EventsPath(const KubeEventSubject& subject) {
 
 KubeEvents::KubeEvents(Options options, absl::BitGenRef random)
     : options_(std::move(options)),
-      backoff_(options_.backoff_first, options_.backoff_most, random) {}
+      backoff_(options_.backoff_first, options_.backoff_max, random) {}
 
 void KubeEvents::Observe(const std::vector<inspect::Conflict>& conflicts, absl::Time now) {
   for (auto& [identity, known] : known_) known.present = false;

@@ -55,7 +55,7 @@ class KubeEvents {
     absl::Duration pause = absl::Hours(1);     // after one that was given up, or refused
     int attempts = 6;
     absl::Duration backoff_first = absl::Seconds(5);
-    absl::Duration backoff_most = absl::Minutes(5);
+    absl::Duration backoff_max = absl::Minutes(5);
   };
 
   KubeEvents(Options options, absl::BitGenRef random);

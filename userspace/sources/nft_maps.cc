@@ -31,11 +31,11 @@
 namespace npg::sources {
 namespace {
 
-// Every kube-proxy in nftables mode has it, with NodePorts or without.
+// Every kube-proxy in nftables mode creates it, with or without NodePorts.
 constexpr absl::string_view kNodePortChain = "nodeport-endpoints-check";
 
-// nft and kube-proxy put typed values behind each other into an element's user
-// data: type, length, value. Type 0 is the comment.
+// nft and kube-proxy write a sequence of typed values (type, length, value) into an
+// element's user data. Type 0 is the comment.
 constexpr uint8_t kUserDataComment = 0;
 
 // inet_proto . inet_service: every part of a key takes a multiple of 4 bytes.

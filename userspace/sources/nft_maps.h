@@ -11,13 +11,13 @@
 
 namespace npg::sources {
 
-// The table in which kube-proxy's nftables mode keeps what it does.
+// The table of kube-proxy's nftables mode.
 inline constexpr absl::string_view kKubeProxyTable = "kube-proxy";
 
 // Gathers the elements of one of kube-proxy's maps (inet_proto . inet_service : verdict)
 // from the messages of the kernel's answer to NFT_MSG_GETSETELEM. The Service comes from the
 // chain the verdict goes to (external-HASH-namespace/name/protocol/port) or from the element's
-// comment (namespace/name:port). SCTP is passed over, elements of another shape are in
+// comment (namespace/name:port). Ignores SCTP; elements of another shape are in
 // Reading::skipped.
 class MapDecoder {
  public:
@@ -29,9 +29,8 @@ class MapDecoder {
   SkippedLines skipped_;
 };
 
-// Reads the maps service-nodeports and no-endpoint-nodeports of the tables
-// `ip kube-proxy` and `ip6 kube-proxy` in the current network namespace. What
-// is not there is empty.
+// Reads the maps service-nodeports and no-endpoint-nodeports of the tables `ip kube-proxy`
+// and `ip6 kube-proxy` in the current network namespace. A missing map counts as empty.
 absl::StatusOr<Reading> ReadKubeProxyMaps();
 
 // Whether kube-proxy's nftables mode has its rules in the current network

@@ -24,8 +24,7 @@
 
 namespace npg::sources {
 
-// Makes the requests that the reflector asks for, and tells of what comes of
-// them.
+// Makes the requests of the reflector, and reports their results.
 class KubernetesSource::Follower {
  public:
   static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
@@ -46,7 +45,7 @@ class KubernetesSource::Follower {
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
-  // Returns after how long the first list is made.
+  // Returns the delay of the first list.
   absl::Duration Start() { return Ask(); }
 
   SourceState State() const {
@@ -102,7 +101,7 @@ class KubernetesSource::Follower {
                                         }});
   }
 
-  // Not from within libcurl, and once for all that has come in one go.
+  // Deferred: not from within libcurl, and once for all data that arrived together.
   void TellSoon() {
     if (tell_timer_ != 0) return;
     tell_timer_ = loop_.After(absl::ZeroDuration(), [this] {
@@ -115,12 +114,12 @@ class KubernetesSource::Follower {
     const bool listed = std::exchange(listed_, reflector_.listed()) != reflector_.listed();
     const bool changed = reflector_.store().TakeChanged();
     if (listed) {
-      spdlog::info("source kubernetes: {} Services have {} NodePorts, says {} ({})",
+      spdlog::info("source kubernetes: {} Services have {} NodePorts, from {} ({})",
                    reflector_.store().services(), reflector_.store().reading()->ports.size(),
                    access_.server, reflector_.used_watch_list() ? "WatchList" : "list");
     }
-    // What came with the connection's last breath is true, too, and may have to
-    // do for a long time: first the reading, then the error.
+    // The last data before a failure is valid, and may have to last for long: report
+    // the reading first, then the error.
     if (changed || listed || (reflector_.synced() && !told_.ok())) {
       told_ = absl::OkStatus();
       callback_(reflector_.store().reading());
@@ -129,7 +128,7 @@ class KubernetesSource::Follower {
       told_ = reflector_.failure();
       callback_(base::Annotate(told_, access_.server));
     }
-    // A list needs several times what is kept of it.
+    // A list needs several times the memory of its result.
     if (listed) base::ReleaseUnusedMemory();
   }
 
@@ -176,7 +175,7 @@ absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) 
   if (!follower.ok()) return follower.status();
   follower_ = *std::move(follower);
   const absl::Duration delay = follower_->Start();
-  spdlog::info("source kubernetes: {} ({}) is asked for the Services in {}", access_.server,
+  spdlog::info("source kubernetes: {} ({}) will be asked for the Services in {}", access_.server,
                access_.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
   return absl::OkStatus();
 }

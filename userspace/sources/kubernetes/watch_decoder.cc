@@ -42,7 +42,7 @@ Type ParseType(absl::string_view type) {
   return Type::kUnknown;
 }
 
-// The event becomes one that nobody can apply.
+// Turns the event into one that changes nothing.
 void Skip(WatchEvent& event, std::string why) {
   event.type = Type::kUnknown;
   event.service.skipped.push_back(std::move(why));
@@ -104,7 +104,7 @@ absl::Status ReadObject(value object, WatchEvent& event) {
   return absl::OkStatus();
 }
 
-// Two walks: "object" may come before "type", without which it says nothing.
+// Two walks: "object" may precede "type", without which it has no meaning.
 absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
   absl::StatusOr<value> root = kubernetes::RootObject(document);
   if (!root.ok()) return root.status();
@@ -120,7 +120,7 @@ absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
   WatchEvent event;
   event.type = ParseType(type);
   if (event.type == Type::kUnknown) {
-    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which nobody knows"));
+    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which is unknown"));
     return event;
   }
   if (event.type != Type::kError && !has_object) {
