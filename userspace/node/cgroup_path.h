@@ -16,7 +16,7 @@ inline constexpr uint64_t kRootCgroupId = 1;
 // when there is no such cgroup, or without CAP_DAC_READ_SEARCH.
 std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id);
 
-// The same, below the root of the hierarchy, as /proc/PID/cgroup has it:
+// The same, below the root of the hierarchy, as in /proc/PID/cgroup:
 // "/system.slice/kubelet.service".
 std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id);
 

@@ -159,7 +159,7 @@ TEST(StatusTest, AnOwnerOutOfSightIsNamedByWhatTheKernelNoted) {
   facts.classified.clear();
   facts.gaps.unreadable_processes = 12;
   EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
-  EXPECT_THAT(Render(facts), HasSubstr("Note: of 1 listener no process was found: 12 processes "
+  EXPECT_THAT(Render(facts), HasSubstr("Note: no process was found for 1 listener: 12 processes "
                                        "could not be read; run it as root\n"));
 }
 
@@ -279,7 +279,7 @@ TEST(StatusTest, ASourceThatIsAwayIsNoProblemOfTheGuard) {
                                        "10.96.0.1:443: Connection refused\n"));
   EXPECT_THAT(Render(facts),
               HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
-                        "what it last said stays guarded: connect to 10.96.0.1:443: Connection "
+                        "its last known ports stay guarded: connect to 10.96.0.1:443: Connection "
                         "refused\n"));
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["healthy"], true);
 }
