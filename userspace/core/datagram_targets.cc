@@ -24,7 +24,7 @@ bool IsIpv4(const Address& address) {
   return std::equal(kMapped.begin(), kMapped.end(), address.begin());
 }
 
-// Ports on which a socket that is bound to an address is ignored.
+// Ports with an ignored socket that is bound to an address.
 struct Ignored {
   absl::btree_set<uint16_t> ipv4, ipv6;
 };

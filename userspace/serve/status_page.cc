@@ -32,7 +32,7 @@
 namespace npg::serve {
 namespace {
 
-// A page with more is of no use to anybody.
+// A longer page would be unusable.
 constexpr size_t kMaxConflicts = 500;
 
 std::string Code(absl::string_view text) {
@@ -68,7 +68,7 @@ struct Verdict {
   std::string text;
 };
 
-// The whole page in one line.
+// The summary of the page in one line.
 Verdict Judge(const PageInput& input) {
   if (input.status == nullptr) return {"bad", "The state of this node is not known"};
   if (!input.status->healthy()) return {"bad", "The guard is broken"};
@@ -162,7 +162,7 @@ std::string RenderConflicts(const PageInput& input) {
   }
   if (count == 0) {
     return Section(kId, "No conflicts",
-                   "<p>Nobody on this node listens on a NodePort that is guarded.</p>\n");
+                   "<p>No process of this node listens on a guarded NodePort.</p>\n");
   }
   const bool observe = status.facts.config.mode == abi::Mode::kObserve;
   HtmlTable table("Listeners on NodePorts", {{"Port"},
@@ -220,7 +220,7 @@ std::string RenderSources(const PageInput& input) {
                                            {"State"},
                                            {"Services", true},
                                            {"Ports", true},
-                                           {"Last heard"},
+                                           {"Last received"},
                                            {"Errors"},
                                            {"Detail"}});
   for (const auto& [source, state] : facts.sources) {
@@ -273,7 +273,7 @@ std::string TableText(const inspect::GuardFacts& facts) {
   if (!table->present) return absl::StrCat(name, " ", Badge("bad", "missing"));
   return absl::StrCat(name, " in place, ", table->exempted_packets, " packets exempted, ",
                       table->flows, " flows untracked, ", table->datagram_ports,
-                      " UDP ports exempt", table->owned ? "; nobody else can remove it" : "");
+                      " UDP ports exempt", table->owned ? "; no other process can remove it" : "");
 }
 
 std::string KubeProxyText(const inspect::GuardFacts& facts) {

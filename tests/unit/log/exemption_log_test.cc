@@ -161,8 +161,8 @@ TEST_F(ExemptionLogTest, IsBounded) {
   TenMinutesLater(std::nullopt);
   const auto lines = Lines();
   ASSERT_FALSE(lines.empty());
-  EXPECT_THAT(lines.back(), HasSubstr("of 4900 more connects that the guard is for nothing was"));
-  // Of those that were forgotten it cannot say what was said of them.
+  EXPECT_THAT(lines.back(), HasSubstr("4900 further exempted connects were not logged"));
+  // It does not know what it logged for the ports that it dropped.
   Note(ConnectTo(1), 3);
   Lines();
   TenMinutesLater(1'000'000);
