@@ -356,9 +356,10 @@ void Controller::OnReading(const sources::Source& source,
 
 absl::Status Controller::FollowSources() {
   for (const auto& source : sources_) {
-    const sources::Source* told = source.get();
+    const sources::Source* followed = source.get();
     NPG_RETURN_IF_ERROR(base::Annotate(
-        source->Follow(*loop_, [this, told](const auto& reading) { OnReading(*told, reading); }),
+        source->Follow(*loop_,
+                       [this, followed](const auto& reading) { OnReading(*followed, reading); }),
         absl::StrCat("follow source ", source->name())));
   }
   return absl::OkStatus();
@@ -503,8 +504,8 @@ absl::Status Controller::FollowAll() {
           .Add("nodeports", desired_.Entries().size())
           .Add("adopted", guard_->adopted())
           .Add("version", options_.version));
-  if (const absl::Status told = base::NotifyServiceManager("READY=1"); !told.ok()) {
-    spdlog::warn("{}", std::string(told.message()));
+  if (const absl::Status notified = base::NotifyServiceManager("READY=1"); !notified.ok()) {
+    spdlog::warn("{}", std::string(notified.message()));
   }
   loop_->After(kMaintenance, [this] { Maintain(); });
   loop_->After(kStarted, [this] { FinishTakeover(); });

@@ -35,7 +35,7 @@ absl::Duration Ticks(uint64_t ticks) {
   return absl::Seconds(static_cast<double>(ticks) / kPerSecond);
 }
 
-// The number that stands behind `name` on a line of `text`.
+// Reads the number after `name` on a line of `text`.
 bool NumberAfter(absl::string_view text, absl::string_view name, uint64_t& number) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     if (line.substr(0, name.size()) != name) continue;

@@ -19,8 +19,8 @@ namespace {
 // the time since their last event.
 absl::Duration SyncAge(const abi::SourceState& state, absl::Time now) {
   if (state.connected) return absl::ZeroDuration();
-  const absl::Time heard = abi::IsNever(state.last_event) ? state.since : state.last_event;
-  return abi::IsNever(heard) ? absl::ZeroDuration() : std::max(now - heard, absl::ZeroDuration());
+  const absl::Time last = abi::IsNever(state.last_event) ? state.since : state.last_event;
+  return abi::IsNever(last) ? absl::ZeroDuration() : std::max(now - last, absl::ZeroDuration());
 }
 
 }  // namespace

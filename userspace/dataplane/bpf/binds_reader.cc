@@ -29,8 +29,8 @@ absl::StatusOr<std::unique_ptr<BindsReader>> BindsReader::Start(base::EventLoop&
   if (!reader->ring_) return base::ErrnoStatus(errno, "read the ring buffer binds");
   ring_buffer* ring = reader->ring_.get();
   const absl::Status added = loop.AddFd(ring_buffer__epoll_fd(ring), EPOLLIN,
-                                        [ring, told = reader.get()](uint32_t /*events*/) {
-                                          if (ring_buffer__consume(ring) > 0) told->bound_();
+                                        [ring, owner = reader.get()](uint32_t /*events*/) {
+                                          if (ring_buffer__consume(ring) > 0) owner->bound_();
                                         });
   if (!added.ok()) return added;
   return reader;

@@ -40,7 +40,7 @@ class KubernetesSource::Follower {
 
   ~Follower() {
     loop_.Cancel(request_timer_);
-    loop_.Cancel(tell_timer_);
+    loop_.Cancel(report_timer_);
   }
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
@@ -77,7 +77,7 @@ class KubernetesSource::Follower {
     absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
     if (!token.ok()) {
       reflector_.OnNoCredentials(token.status(), absl::Now());
-      Tell();
+      Report();
       Ask();
       return;
     }
@@ -85,32 +85,32 @@ class KubernetesSource::Follower {
     spdlog::debug("source kubernetes: GET {}{}", access_.server, request.target);
     client_->Start(std::move(request), {[this](const kubernetes::HttpHead& head) {
                                           const bool more = reflector_.OnHead(head, absl::Now());
-                                          TellSoon();
+                                          ReportSoon();
                                           return more;
                                         },
                                         [this](absl::string_view bytes) {
                                           const bool more = reflector_.OnBody(bytes, absl::Now());
                                           client_->SetIdleTimeout(reflector_.IdleTimeout());
-                                          TellSoon();
+                                          ReportSoon();
                                           return more;
                                         },
                                         [this](const kubernetes::HttpEnd& end) {
                                           reflector_.OnEnd(end, absl::Now());
-                                          Tell();
+                                          Report();
                                           Ask();
                                         }});
   }
 
   // Deferred: not from within libcurl, and once for all data that arrived together.
-  void TellSoon() {
-    if (tell_timer_ != 0) return;
-    tell_timer_ = loop_.After(absl::ZeroDuration(), [this] {
-      tell_timer_ = 0;
-      Tell();
+  void ReportSoon() {
+    if (report_timer_ != 0) return;
+    report_timer_ = loop_.After(absl::ZeroDuration(), [this] {
+      report_timer_ = 0;
+      Report();
     });
   }
 
-  void Tell() {
+  void Report() {
     const bool listed = std::exchange(listed_, reflector_.listed()) != reflector_.listed();
     const bool changed = reflector_.store().TakeChanged();
     if (listed) {
@@ -120,13 +120,13 @@ class KubernetesSource::Follower {
     }
     // The last data before a failure is valid, and may have to last for long: report
     // the reading first, then the error.
-    if (changed || listed || (reflector_.synced() && !told_.ok())) {
-      told_ = absl::OkStatus();
+    if (changed || listed || (reflector_.synced() && !reported_.ok())) {
+      reported_ = absl::OkStatus();
       callback_(reflector_.store().reading());
     }
-    if (!reflector_.synced() && reflector_.failure() != told_) {
-      told_ = reflector_.failure();
-      callback_(base::Annotate(told_, access_.server));
+    if (!reflector_.synced() && reflector_.failure() != reported_) {
+      reported_ = reflector_.failure();
+      callback_(base::Annotate(reported_, access_.server));
     }
     // A list needs several times the memory of its result.
     if (listed) base::ReleaseUnusedMemory();
@@ -139,8 +139,8 @@ class KubernetesSource::Follower {
   Reflector reflector_;
   std::unique_ptr<kubernetes::HttpClient> client_;
   base::EventLoop::TimerId request_timer_ = 0;
-  base::EventLoop::TimerId tell_timer_ = 0;
-  absl::Status told_;
+  base::EventLoop::TimerId report_timer_ = 0;
+  absl::Status reported_;
   absl::Time listed_;
 };
 

@@ -53,7 +53,7 @@ absl::Status ReadService(value object, WatchEvent& event) {
   if (!service.ok()) return service.status();
   event.service = *std::move(service);
   event.resource_version = event.service.resource_version;
-  if (event.service.service.empty()) event.type = Type::kUnknown;  // and skipped says why
+  if (event.service.service.empty()) event.type = Type::kUnknown;  // the reason is in `skipped`
   return absl::OkStatus();
 }
 
