@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The one seam between the BPF programs and userspace: keys and values of the
- * pinned maps, verdicts, counters. Plain C, included by both sides, so there
- * is no second copy of any struct.
+ * The interface between the BPF programs and userspace: keys and values of the
+ * pinned maps, verdicts, counters. Plain C: both sides include it, so no struct
+ * has a second copy.
  *
- * Byte order: ports are in host order everywhere in this file (bpftool prints
- * them as people write them); addresses are in network order.
+ * Byte order: ports are in host order everywhere in this file, so that bpftool
+ * prints them as port numbers; addresses are in network order.
  * Addresses are 16 bytes. An IPv4 address is stored v4-mapped: 127.0.0.1 is
  * 00 00 00 00 00 00 00 00 00 00 ff ff 7f 00 00 01, and the IPv4 wildcard
  * ::ffff:0.0.0.0 differs from the IPv6 wildcard ::, as the two sockets do.
@@ -17,8 +17,8 @@
 #include <linux/types.h>
 
 /*
- * Grows when a pinned map's layout does. Fields, enumerators and maps are only ever added, at the
- * end, and none changes its meaning: what would is a new map. docs/upgrade.md has the promise.
+ * Incremented when the layout of a pinned map grows. Fields, enumerators and maps are only added,
+ * at the end, and none changes its meaning: a new meaning needs a new map. See docs/upgrade.md.
  */
 #define NPG_ABI_VERSION 3
 
@@ -34,12 +34,12 @@
 #define NPG_COMM_LEN	16  /* TASK_COMM_LEN */
 #define NPG_SERVICE_LEN 128 /* 63 (namespace) + '/' + 63 (name) + NUL */
 
-/* Who says that ports are allocated: bits of npg_nodeport.sources, one in npg_source_key. */
+/* Who reports that ports are allocated: bits of npg_nodeport.sources, one in npg_source_key. */
 enum npg_source {
 	NPG_SOURCE_KUBERNETES = 1 << 0,
 	NPG_SOURCE_NETFILTER = 1 << 1,
 	NPG_SOURCE_FILE = 1 << 2,
-	/* The controller's canary, there for the moment of a self-probe; never beside others. */
+	/* The controller's canary, present only during a self-probe; never set with other bits. */
 	NPG_SOURCE_PROBE = 1 << 3,
 };
 
@@ -71,7 +71,7 @@ struct npg_listener_key {
 	__u8 reserved;
 };
 
-/* Value of listeners: who bound the socket, and what that means for it. */
+/* Value of listeners: the process that bound the socket, and the verdict on it. */
 struct npg_listener {
 	__u32 verdict; /* enum npg_owner_verdict */
 	__u32 pid;     /* thread group id in the initial pid namespace */
@@ -82,8 +82,8 @@ struct npg_listener {
 };
 
 /*
- * Key of owner_policy: a process name as the kernel cuts it, NUL padded. At
- * bind() it is compared with the name of the thread that binds.
+ * Key of owner_policy: a process name as the kernel truncates it, NUL padded.
+ * bind() compares it with the name of the binding thread.
  */
 struct npg_policy_key {
 	char comm[NPG_COMM_LEN];
@@ -101,7 +101,7 @@ struct npg_address {
 
 /*
  * Value of local_addresses: an address of the node besides loopback, as of the
- * last change that rtnetlink told of. Empty with NPG_SCOPE_LOOPBACK.
+ * last rtnetlink message. The map is empty with NPG_SCOPE_LOOPBACK.
  */
 struct npg_local_address {
 	__u32 ifindex; /* of the interface that has it */
@@ -110,7 +110,7 @@ struct npg_local_address {
 
 /*
  * Index of counters. One for every row of the decision that lets a connect to
- * a NodePort pass unguarded, and for what would otherwise be lost in silence.
+ * a NodePort pass unguarded, and for losses that are reported nowhere else.
  */
 enum npg_counter {
 	NPG_COUNTER_EXEMPTED,
@@ -119,10 +119,10 @@ enum npg_counter {
 	NPG_COUNTER_IGNORED_OWNER,
 	NPG_COUNTER_OBSERVED,
 	NPG_COUNTER_MARK_FAILED,
-	NPG_COUNTER_EVENTS_SUPPRESSED, /* over the rate of the port */
-	NPG_COUNTER_EVENTS_LOST,       /* ring buffer full: nobody read for long */
-	NPG_COUNTER_RULES_RESTORED,    /* written by the controller alone */
-	NPG_COUNTER_PROBED,	       /* connects to the canary, which no other counter counts */
+	NPG_COUNTER_EVENTS_SUPPRESSED, /* over the rate limit of the port */
+	NPG_COUNTER_EVENTS_LOST,       /* ring buffer full: no reader kept up */
+	NPG_COUNTER_RULES_RESTORED,    /* only the controller writes it */
+	NPG_COUNTER_PROBED,	       /* connects to the canary; no other counter has them */
 	NPG_COUNTER_MAX,
 };
 
@@ -149,7 +149,7 @@ struct npg_port_stats {
 	__u32 reserved;
 };
 
-/* Events a port may publish in one second; what is over is counted, not sent. */
+/* Events that a port may publish in one second; further ones are only counted. */
 #define NPG_EVENTS_PER_SECOND 10
 
 /* Record of events: one connect that was exempted (or would have been: observed). */
@@ -159,11 +159,11 @@ struct npg_event {
 	__u32 pid;	 /* a hint: io_uring connects from a worker thread */
 	__u32 uid;
 	char comm[NPG_COMM_LEN];
-	__u8 address[16];	   /* as connect() was given it */
+	__u8 address[16];	   /* as passed to connect() */
 	__u8 listener_address[16]; /* the address the listener is bound to */
 	__u16 port;
 	__u8 protocol;
-	__u8 observed; /* 1: mode is observe, nothing was done */
+	__u8 observed; /* 1: the mode is observe, the connect was not exempted */
 	__u32 reserved;
 };
 
@@ -177,8 +177,8 @@ enum npg_source_error {
 	NPG_SOURCE_ERROR_EXPIRED,      /* 410: the resourceVersion is too old, list again */
 	NPG_SOURCE_ERROR_SERVER,       /* 5xx */
 	NPG_SOURCE_ERROR_HTTP,	       /* any other status, or no HTTP at all */
-	NPG_SOURCE_ERROR_DECODE,       /* it said something, but no ports */
-	NPG_SOURCE_ERROR_STALLED,      /* silent for longer than it may be */
+	NPG_SOURCE_ERROR_DECODE,       /* the input could not be decoded */
+	NPG_SOURCE_ERROR_STALLED,      /* no data within the time limit */
 	NPG_SOURCE_ERROR_CUT,	       /* ended before it was complete */
 	NPG_SOURCE_ERROR_READ,	       /* a file, a table of this node */
 	NPG_SOURCE_ERROR_MAX,
@@ -194,24 +194,24 @@ struct npg_source_key {
 };
 
 /*
- * Value of sources: how a source does, as the controller last knew. No program
- * reads it. Times are seconds since the epoch, 0 = never; texts are one line,
- * cut to fit, NUL padded.
+ * Value of sources: the state of a source, as the controller last wrote it. No
+ * program reads it. Times are seconds since the epoch, 0 = never; texts are one
+ * line, truncated, NUL padded.
  */
 struct npg_source_state {
-	__u32 connected; /* 1: what it says is current */
+	__u32 connected; /* 1: its ports are current */
 	__u32 services;
 	__u32 ports;
 	__u32 health_check_ports;
-	__u32 skipped; /* input that cannot be understood, now */
+	__u32 skipped; /* objects or rules that cannot be decoded at present */
 	__u32 reserved;
 	__u64 since;			    /* when it became connected, or ceased to be */
-	__u64 last_event;		    /* when it last heard from where it reads */
-	__u64 last_reading;		    /* when it last stated all it knows */
+	__u64 last_event;		    /* when it last received anything */
+	__u64 last_reading;		    /* when it last reported the full set of ports */
 	__u64 errors[NPG_SOURCE_ERROR_MAX]; /* since the controller started */
 	char resource_version[NPG_RESOURCE_VERSION_LEN]; /* of the API server; empty elsewhere */
-	char last_error[NPG_ERROR_LEN];			 /* stays when it is over */
-	char detail[NPG_DETAIL_LEN];			 /* where and how it reads; may be empty */
+	char last_error[NPG_ERROR_LEN];			 /* kept after the error is over */
+	char detail[NPG_DETAIL_LEN];			 /* what it reads, and how; may be empty */
 };
 
 enum npg_mode {
@@ -219,13 +219,13 @@ enum npg_mode {
 	NPG_MODE_OBSERVE = 1,
 };
 
-/* Which destinations the guard looks at. */
+/* Which destinations are guarded. */
 enum npg_scope {
 	NPG_SCOPE_LOOPBACK = 0,
-	NPG_SCOPE_LOCAL = 1, /* the node's own addresses, too */
+	NPG_SCOPE_LOCAL = 1, /* loopback and the node's own addresses */
 };
 
-/* The only entry of config: what the programs were told. */
+/* The only entry of config: the settings of the programs. */
 struct npg_config {
 	__u32 abi_version;
 	__u32 mode; /* enum npg_mode */
@@ -234,7 +234,7 @@ struct npg_config {
 	__u64 netns_cookie; /* of the guarded network namespace */
 	__u64 started;	    /* seconds since the epoch: start of the controller that wrote this */
 	char version[32];   /* of that controller, NUL padded */
-	__u32 scope;	    /* enum npg_scope; the programs have it built in when they are loaded */
+	__u32 scope;	    /* enum npg_scope; a constant of the loaded programs */
 	__u32 default_verdict; /* enum npg_owner_verdict: of owners that no policy names */
 };
 

@@ -3,10 +3,9 @@
  * The decision, over plain values. Compiled for BPF, where helpers supply the
  * facts, and for userspace/core/decision.cc. core/decision_rows.h has its rows.
  *
- * Whoever includes this defines struct npg_env and the npg_env_*() functions
- * declared below. Each is called at most once, in the order in which they are
- * declared, and none after the row that settles the matter: what a connect
- * costs is part of the contract.
+ * The including file defines struct npg_env and the npg_env_*() functions
+ * declared below. Each is called at most once, in the order of declaration, and
+ * none after the row that decides: the cost of a connect is part of the contract.
  */
 #ifndef NODEPORT_GUARD_DECIDE_H
 #define NODEPORT_GUARD_DECIDE_H
@@ -32,13 +31,13 @@ enum npg_destination {
 
 struct npg_env;
 
-/* Row 2, where the destination is not loopback: are the node's own addresses guarded? */
+/* Row 2, for a destination that is not loopback: are the node's own addresses guarded? */
 static __always_inline int npg_env_guards_local(struct npg_env *env);
 /* Row 3. */
 static __always_inline int npg_env_nodeport(struct npg_env *env, const struct npg_port_key *key);
 /*
- * Row 2 again, with NPG_SCOPE_LOCAL: is the destination an own address? After
- * row 3, which nearly every connect to elsewhere ends at.
+ * Row 2 again, with NPG_SCOPE_LOCAL: is the destination an own address? Called
+ * after row 3, where nearly every connect to another address ends.
  */
 static __always_inline int npg_env_own_address(struct npg_env *env);
 /* Row 4. */
@@ -46,7 +45,7 @@ static __always_inline int npg_env_guarded_netns(struct npg_env *env);
 /* Row 5. Fills in the address that the listener is bound to. */
 static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
 					    struct npg_listener_key *listener);
-/* Row 6, the other way round: true when the listener's owner is ignored. */
+/* Row 6, negated: true when the listener's owner is ignored. */
 static __always_inline int npg_env_ignored(struct npg_env *env,
 					   const struct npg_listener_key *listener);
 /* Row 7. */
@@ -54,7 +53,7 @@ static __always_inline int npg_env_enforce(struct npg_env *env);
 /* Row 8. Sets the mark; true when it is set. */
 static __always_inline int npg_env_mark(struct npg_env *env);
 
-/* Written out, because the file is compiled where htonl() is not at hand. */
+/* Not htonl(), which BPF programs do not have. */
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define NPG_BE32(x) __builtin_bswap32((__u32)(x))
 #else
@@ -73,11 +72,10 @@ static __always_inline __u8 npg_protocol(__u32 protocol)
 
 /*
  * Where a connect to addr goes; both addresses are in network order. source is
- * the address the socket is bound to, 0 when it is not. After the hook ran, the
- * kernel turns a connect to 0.0.0.0 into one to the socket's own address: to
- * 127.0.0.1 only when it has none yet. addr is replaced by what
- * the kernel will really connect to, so that the lookup of the listener asks
- * the right question.
+ * the address the socket is bound to, 0 when it is not bound. After the hook,
+ * the kernel turns a connect to 0.0.0.0 into one to the socket's own address, or
+ * to 127.0.0.1 when it has none. Replaces addr with the address that the kernel
+ * will connect to, for the lookup of the listener.
  */
 static __always_inline enum npg_destination npg_destination4(__u32 *addr, __u32 source)
 {
@@ -134,10 +132,10 @@ static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 pr
 		return NPG_PASS_NOT_NODEPORT;
 	if (elsewhere && !npg_env_own_address(env))
 		return NPG_PASS_OUT_OF_SCOPE;
-	/* A pod's own loopback: its ports are none of the node's business. */
+	/* A pod's own loopback is not guarded. */
 	if (!npg_env_guarded_netns(env))
 		return NPG_PASS_FOREIGN_NETNS;
-	/* Nobody to protect: localhost:NodePort reaches its Service, as ever. */
+	/* Without a listener, localhost:NodePort reaches its Service. */
 	if (!npg_env_listener(env, key, listener))
 		return NPG_PASS_NO_LISTENER;
 	/* A socket that only holds the port (kube-proxy before 1.24) is no listener. */

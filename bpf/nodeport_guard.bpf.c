@@ -4,11 +4,10 @@
  * setting a bit in SO_MARK before the first packet leaves. The rules that act
  * on the bit are in the nft table inet nodeport_guard.
  *
- * Every connect on the node runs through here. A program may only ever answer
- * "proceed", and one whose destination is out of scope ends after a compare
- * (after the lookup of its port, where own addresses are in scope).
- * Nothing is decided on the connecting task: io_uring connects from a worker
- * thread that is not the caller.
+ * Every connect on the node runs these programs. They always return "proceed".
+ * A connect that is out of scope ends after one comparison (with
+ * NPG_SCOPE_LOCAL, after the lookup of its port). The decision uses no fact of
+ * the connecting task: io_uring connects from a worker thread.
  *
  * UAPI context only, no CO-RE: the object loads on kernels without BTF.
  */
@@ -28,7 +27,7 @@
 
 /*
  * enum npg_scope, set before the object is loaded: with NPG_SCOPE_LOOPBACK the
- * verifier takes out what only NPG_SCOPE_LOCAL needs.
+ * verifier removes the code that only NPG_SCOPE_LOCAL needs.
  */
 const volatile __u32 scope = NPG_SCOPE_LOOPBACK;
 
@@ -85,7 +84,7 @@ struct {
 	__type(value, struct npg_port_stats);
 } port_stats SEC(".maps");
 
-/* For readers in userspace, with or without a controller; no program looks at it. */
+/* Written by the controller for other commands, which read it also while none runs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -100,8 +99,8 @@ struct {
 } events SEC(".maps");
 
 /*
- * Tells the controller that a UDP socket was bound to a NodePort: a struct
- * npg_port_key each. Not pinned: a controller that starts looks for itself.
+ * Notifies the controller that a UDP socket was bound to a NodePort: a struct
+ * npg_port_key each. Not pinned: a starting controller lists the sockets itself.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -109,9 +108,9 @@ struct {
 } binds SEC(".maps");
 
 /*
- * Sockets that carry the mark because we set it. A socket may connect again
- * (UDP, or TCP after a failure): if that connect is to be left alone, our bit
- * must go, and a bit that is the application's own must stay.
+ * Sockets whose mark the programs set. A socket may connect again (UDP, or TCP
+ * after a failure). If that connect is not exempt, the guard's bit must be
+ * removed, but a bit that the application set must stay.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
@@ -124,9 +123,9 @@ struct npg_env {
 	struct bpf_sock_addr *ctx;
 	const struct npg_config *config;
 	/*
-	 * A pointer, and a size that is constant where it is inlined: with the
-	 * tuple in here the whole struct would live on the stack, and verifiers
-	 * that do not follow a spilled scalar would not know the size.
+	 * A pointer, and a size that is constant after inlining. With the tuple
+	 * as a member, the whole struct would be on the stack, and verifiers
+	 * that do not track spilled scalars would not know the size.
 	 */
 	struct bpf_sock_tuple *tuple;
 	__u32 tuple_size;
@@ -138,7 +137,7 @@ static __always_inline void count(__u32 counter)
 {
 	__u64 *value = bpf_map_lookup_elem(&counters, &counter);
 
-	/* Atomic although it is this CPU's own: a connect can be preempted by another. */
+	/* Atomic although per CPU: another connect can preempt this one. */
 	if (value)
 		__sync_fetch_and_add(value, 1);
 }
@@ -178,10 +177,7 @@ static __always_inline int npg_env_guarded_netns(struct npg_env *env)
 	return env->config && bpf_get_netns_cookie(env->ctx) == env->config->netns_cookie;
 }
 
-/*
- * The kernel's own socket table answers, at the time of the connect: there is
- * no copy that could be stale.
- */
+/* Looks up the kernel's own socket table at the time of the connect: a copy could be stale. */
 static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
 					    struct npg_listener_key *listener)
 {
@@ -198,8 +194,9 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 		return 0;
 	live = key->protocol == IPPROTO_UDP || sk->state == BPF_TCP_LISTEN;
 	if (live) {
-		/* All are read first: clang 19 makes one load through a computed address of
-		 * loads in two branches, and the verifier forbids that for a socket.
+		/*
+		 * Read both before the branches: clang 19 merges loads in two branches into
+		 * one through a computed address, which the verifier rejects for a socket.
 		 */
 		__u32 address = sk->src_ip4;
 		__u32 words[4] = { sk->src_ip6[0], sk->src_ip6[1], sk->src_ip6[2], sk->src_ip6[3] };
@@ -222,11 +219,11 @@ static __always_inline int npg_env_ignored(struct npg_env *env,
 {
 	const struct npg_listener *entry;
 
-	/* The canary's owner is the controller, whatever the policy has for its name. */
+	/* The controller owns the canary; the policy for its name does not apply. */
 	if (env->probe)
 		return 0;
 	entry = bpf_map_lookup_elem(&listeners, listener);
-	/* Only what differs from the default has to have an entry. */
+	/* Owners with the default verdict need no entry. */
 	return (entry ? entry->verdict : env->config->default_verdict) == NPG_OWNER_IGNORED;
 }
 
@@ -241,20 +238,20 @@ static __always_inline int npg_env_mark(struct npg_env *env)
 	__u32 mask = env->config->mark_mask;
 	__u32 bits = env->config->mark;
 
-	/* The application's own bit, or ours from an earlier connect. */
+	/* Set by the application, or by an earlier connect. */
 	if ((mark & mask) == bits)
 		return 1;
 	mark = (mark & ~mask) | bits;
 	if (bpf_setsockopt(env->ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
 		return 0;
-	/* Without memory for the note, the mark merely outlives this connect. */
+	/* If the allocation fails, the mark only outlives this connect. */
 	bpf_sk_storage_get(&marked_sockets, env->ctx->sk, &bits, BPF_SK_STORAGE_GET_F_CREATE);
 	return 1;
 }
 
 /*
- * Takes the bit off that an earlier connect of this socket was given. Nearly all
- * sockets have no mark, and are done with one look.
+ * Removes the bit that the guard set at an earlier connect of this socket. Nearly
+ * all sockets have no mark, and return after one load.
  */
 static __always_inline void unmark(struct bpf_sock_addr *ctx)
 {
@@ -285,7 +282,7 @@ static __always_inline int note_port(const struct npg_port_key *key, int observe
 			.window_events = 1,
 		};
 
-		/* BPF_ANY: another CPU's first count may be lost, an entry never is. */
+		/* BPF_ANY: the first count of another CPU may be lost, but no entry. */
 		bpf_map_update_elem(&port_stats, key, &fresh, BPF_ANY);
 		return 1;
 	}
@@ -328,13 +325,13 @@ static __always_inline void publish(struct npg_env *env, const struct npg_port_k
 	event->reserved = 0;
 	/*
 	 * Not BPF_RB_FORCE_WAKEUP, which costs ten times the rest of an
-	 * exemption: a wakeup happens when some reader has caught up, and each
-	 * of several looks by itself too.
+	 * exemption. The kernel wakes the readers when one of them has caught
+	 * up; each of several readers also polls.
 	 */
 	bpf_ringbuf_submit(event, 0);
 }
 
-/* address: the destination as connect() was given it, v4-mapped for IPv4. */
+/* address: the destination as passed to connect(), v4-mapped for IPv4. */
 static __always_inline int guard(struct npg_env *env, enum npg_destination destination,
 				 const __u8 address[16])
 {
@@ -344,7 +341,7 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 
 	verdict = npg_decide(env, env->ctx->protocol, destination,
 			     bpf_ntohs((__u16)env->ctx->user_port), &key, &listener);
-	/* What is left to others must not be diverted by a bit of an earlier connect. */
+	/* A connect that is not exempt must not carry the bit of an earlier one. */
 	if (verdict != NPG_EXEMPT && verdict != NPG_PASS_MARK_FAILED)
 		unmark(env->ctx);
 	switch (verdict) {
@@ -396,7 +393,7 @@ static __always_inline int guard_v4(struct bpf_sock_addr *ctx, enum npg_destinat
 		.destination = &own,
 	};
 
-	/* The address that a client has which is not bound to one. */
+	/* The source address that the kernel gives to an unbound client. */
 	tuple.ipv4.saddr = destination == NPG_DST_LOOPBACK4 ? bpf_htonl(0x7f000001) : daddr;
 	tuple.ipv4.daddr = daddr;
 	tuple.ipv4.dport = (__u16)ctx->user_port;
@@ -423,7 +420,7 @@ static __always_inline int guard_v6(struct bpf_sock_addr *ctx, enum npg_destinat
 	return guard(&env, destination, address);
 }
 
-/* To elsewhere: not ours, nor is it to carry what an earlier connect was given. */
+/* Out of scope; the bit of an earlier connect must not stay on the socket. */
 static __always_inline int leave(struct bpf_sock_addr *ctx)
 {
 	unmark(ctx);
@@ -437,7 +434,7 @@ int npg_connect4(struct bpf_sock_addr *ctx)
 	__u32 daddr = ctx->user_ip4;
 	__u8 address[16];
 
-	/* Only a connect to 0.0.0.0 pays for the look at its source. */
+	/* Only a connect to 0.0.0.0 loads its source. */
 	destination = npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4);
 	if (destination == NPG_DST_ELSEWHERE4 && scope == NPG_SCOPE_LOOPBACK)
 		return leave(ctx);
@@ -454,7 +451,7 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 	__u32 source[4];
 	__u8 address[16];
 
-	/* Nearly every destination there is ends here. */
+	/* Nearly every connect ends here. */
 	if ((daddr[0] || daddr[1]) && scope == NPG_SCOPE_LOOPBACK)
 		return leave(ctx);
 	__builtin_memcpy(address, daddr, 16);
@@ -473,11 +470,10 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Classifies the owner of a socket when it is bound, so that there is no
- * moment in which a process that only holds ports passes for a victim. An
- * entry is written for an owner whose verdict is not the default; for any other
- * one only where there is something to correct or the port is a NodePort, which
- * keeps the map as small as the matter.
+ * Classifies the owner of a socket at bind(), so that a process that only holds
+ * ports never counts as a listener. Writes an entry if the owner's verdict is not
+ * the default, if an entry exists that must be corrected, or if the port is a
+ * NodePort. Other sockets get no entry, which keeps the map small.
  */
 static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_key *key)
 {
@@ -510,7 +506,7 @@ static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_ke
 	value.cgroup_id = bpf_get_current_cgroup_id();
 	__builtin_memcpy(value.comm, comm.comm, sizeof(value.comm));
 	bpf_map_update_elem(&listeners, key, &value, BPF_ANY);
-	/* No room: a controller was told before, and has not looked yet. */
+	/* If the ring is full, the controller has notifications that it has yet to read. */
 	if (allocated && key->protocol == IPPROTO_UDP)
 		bpf_ringbuf_output(&binds, &port, sizeof(port), 0);
 	return PROCEED;
@@ -536,10 +532,9 @@ int npg_post_bind6(struct bpf_sock *ctx)
 }
 
 /*
- * Only for kernels before 5.14, where a socket cannot be asked for its netns
- * cookie (SO_NETNS_COOKIE, e8b9eab99232): attached for a moment, it notes the
- * cookie of the controller's own connect. No decision rests on the task here,
- * and that connect is an ordinary blocking one.
+ * Only for kernels before 5.14, which lack SO_NETNS_COOKIE (e8b9eab99232).
+ * Attached briefly, it records the cookie of the controller's own connect. The
+ * task may be used here: that connect is an ordinary blocking one.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -14,8 +14,8 @@
 #include "core/port.h"
 #include "guard_abi.h"
 
-// From what a map holds to the types of entries.h and back. For dataplane/bpf, which reads
-// and writes the maps, and for tests: other rooms do not know the structs of guard_abi.h.
+// Converts between the structs of guard_abi.h and the types of entries.h. For dataplane/bpf,
+// which reads and writes the maps, and for tests; other rooms use entries.h only.
 
 namespace npg::abi {
 
@@ -26,7 +26,7 @@ absl::string_view FieldText(const char (&field)[N]) {  // NOLINT(modernize-avoid
   return {field, strnlen(field, N)};
 }
 
-// Fills a field: NUL padded, and cut so that a NUL always follows.
+// Fills a field: NUL padded, and truncated so that a NUL always follows.
 void SetField(std::span<char> field, absl::string_view text);
 
 core::PortKey FromC(const npg_port_key& key);
@@ -47,15 +47,15 @@ npg_listener_key ToC(const ListenerKey& key);
 npg_listener ToC(const Listener& value);
 npg_policy_key PolicyKeyOf(absl::string_view comm);
 npg_source_key ToC(Source source);
-// Times in whole seconds, before the epoch is never; texts cut to fit.
+// Times in whole seconds, before the epoch is never; truncates texts.
 npg_source_state ToC(const SourceState& state);
 npg_config ToC(const Config& config);
 
 }  // namespace npg::abi
 
-// The structs are C's and live in no namespace; so do their operators, or no
-// lookup would find them. Comparing bytes is right where no bit is padding,
-// which is also what the kernel's hash maps rely on.
+// The C structs are in the global namespace, and so are their operators, for argument-
+// dependent lookup. Comparing bytes is correct without padding, as the kernel's hash maps
+// require.
 template <typename T>
 requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
          std::is_same_v<T, npg_listener_key> || std::is_same_v<T, npg_listener> ||

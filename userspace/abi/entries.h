@@ -14,9 +14,8 @@
 #include "core/port.h"
 #include "guard_abi.h"
 
-// What the pinned maps hold, in types of C++. Addresses are in network order, IPv4 as
-// v4-mapped IPv6. An absl::Time that is the epoch stands for "never". bpf/guard_abi.h says
-// more about each field.
+// The entries of the pinned maps as C++ types. Addresses are in network order, IPv4 as
+// v4-mapped IPv6. The epoch as absl::Time means "never". bpf/guard_abi.h documents each field.
 
 namespace npg::abi {
 
@@ -36,7 +35,7 @@ using Address = std::array<uint8_t, 16>;
 
 inline bool IsNever(absl::Time time) { return time == absl::UnixEpoch(); }
 
-// One T for each row of a table whose rows stand at the index that is their value.
+// One T for each row of a table whose rows are indexed by their value.
 template <typename Enum, typename T, size_t N>
 class Array {
  public:
@@ -80,7 +79,7 @@ struct ListenerKey {
   }
 };
 
-// Of the map listeners: who bound the socket, and what that means for it.
+// Of the map listeners: the process that bound the socket, and the verdict on it.
 struct Listener {
   OwnerVerdict verdict = OwnerVerdict::kGuarded;
   uint32_t pid = 0;  // in the initial pid namespace; 0: not known
@@ -108,37 +107,37 @@ struct Event {
   uint32_t uid = 0;
   std::string comm;
   core::PortKey port;
-  Address address{};           // as connect() was given it
+  Address address{};           // as passed to connect()
   Address listener_address{};  // the one that the listener is bound to
-  bool observed = false;       // mode observe: nothing was done
+  bool observed = false;       // mode observe: not exempted
 
   bool operator==(const Event&) const = default;
 };
 
-// Of the map sources: how a source does.
+// Of the map sources: the state of a source.
 struct SourceState {
-  bool connected = false;        // what it says is current
+  bool connected = false;        // its ports are current
   absl::Time since;              // when it became connected, or ceased to be; at first, its start
-  absl::Time last_event;         // when it last heard from where it reads, bookmarks included
-  absl::Time last_reading;       // when it last stated all it knows
+  absl::Time last_event;         // when it last received anything, bookmarks included
+  absl::Time last_reading;       // when it last reported the full set of ports
   std::string resource_version;  // of the API server, where one is read
   size_t services = 0;           // that have ports
   size_t ports = 0;
   size_t health_check_ports = 0;  // healthCheckNodePorts: kube-proxy listens there, not guarded
-  size_t skipped = 0;             // input that cannot be understood, now
+  size_t skipped = 0;             // objects or rules that cannot be decoded at present
   SourceErrors errors;            // since the controller started
-  std::string last_error;         // one line; stays when it is over
-  std::string detail;             // where and how it reads: a path, "https://10.96.0.1:443, watch"
+  std::string last_error;         // one line; kept after the error is over
+  std::string detail;             // what it reads, and how: a path, "https://10.96.0.1:443, watch"
 
   bool operator==(const SourceState&) const = default;
 };
 
-// What the map keeps of a state: times in whole seconds, texts cut to fit.
+// The state as the map stores it: times in whole seconds, texts truncated.
 SourceState AsStored(const SourceState& state);
 
-// What the programs were told.
+// The settings of the programs.
 struct Config {
-  uint32_t abi_version = 0;  // 0: nothing was told yet
+  uint32_t abi_version = 0;  // 0: not written yet
   Mode mode = Mode::kEnforce;
   uint32_t mark = 0;  // within mark_mask
   uint32_t mark_mask = 0;

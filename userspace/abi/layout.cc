@@ -5,9 +5,9 @@
 
 #include "guard_abi.h"
 
-// The layout, spelled out: the pinned maps outlive this program, and bpftool
-// and other builds read them. Whoever changes a line here changes what is
-// pinned on running nodes, and has to raise NPG_ABI_VERSION.
+// The layout of the pinned maps, which outlive this program, and which bpftool and other
+// builds read. A changed line here changes the pins on running nodes, and requires another
+// NPG_ABI_VERSION.
 #define NPG_LAYOUT(type, size)                                               \
   static_assert(sizeof(type) == (size) && std::is_standard_layout_v<type> && \
                 std::has_unique_object_representations_v<type>)

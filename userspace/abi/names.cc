@@ -13,8 +13,7 @@
 namespace npg::abi {
 namespace {
 
-// Rows stand at the index that is their value: arrays that the tables size have a place for
-// each value.
+// Rows are indexed by their value, so that arrays of the tables' size have a place for each.
 template <typename R, size_t N>
 consteval bool AreDense(const std::array<R, N>& rows, size_t count) {
   for (size_t i = 0; i < N; ++i) {

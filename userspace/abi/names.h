@@ -13,8 +13,8 @@
 
 // The enumerations of bpf/guard_abi.h: their values are the C enumerators, and each has
 // a table with one row for each value. Flags, JSON, metrics and texts iterate over the
-// tables. Names are stable (metrics, JSON, scripts use them); a meaning is a clause for
-// people, without a full stop.
+// tables. Names are stable (metrics, JSON, scripts use them); a meaning is a clause
+// without a full stop.
 //
 // A value that comes from a map may be none of the enumerators, because another build
 // wrote it: its name is "unknown".
@@ -56,9 +56,9 @@ inline constexpr auto kSources = std::to_array<SourceRow>({
     {Source::kFile, "file", "a file on this node", "reads --nodeports-file"},
 });
 
-// The controller's own, which no user chooses and no status shows.
+// Used by the controller itself: not a value of --source, not shown by `status`.
 inline constexpr Row<Source> kProbeSource = {
-    Source::kProbe, "probe", "the controller's canary, for the moment of a self-probe"};
+    Source::kProbe, "probe", "the controller's canary, present during a self-probe"};
 
 enum class Counter : uint32_t {
   kExempted = NPG_COUNTER_EXEMPTED,
@@ -73,7 +73,7 @@ enum class Counter : uint32_t {
   kProbed = NPG_COUNTER_PROBED,
 };
 
-// What a counter counts, which decides about the name of its metric.
+// What a counter counts, which determines the name of its metric.
 enum class Counted {
   kConnects,        // NAME_connects_total
   kPassedConnects,  // passed_connects_total{reason="NAME"}
@@ -95,7 +95,7 @@ inline constexpr auto kCounters = std::to_array<CounterRow>({
     {Counter::kForeignNetns, "foreign_netns",
      "connects to a NodePort number in another network namespace", Counted::kPassedConnects, ""},
     {Counter::kNoListener, "no_listener",
-     "connects left to the Service: nothing on the host listens", Counted::kPassedConnects, ""},
+     "connects left to the Service: no process of the host listens", Counted::kPassedConnects, ""},
     {Counter::kIgnoredOwner, "ignored_owner",
      "connects left to the Service: the listener's owner is ignored", Counted::kPassedConnects, ""},
     {Counter::kObserved, "observed", "connects that enforce mode would have exempted",
@@ -103,20 +103,20 @@ inline constexpr auto kCounters = std::to_array<CounterRow>({
     {Counter::kMarkFailed, "mark_failed", "connects left to the Service: the mark could not be set",
      Counted::kPassedConnects, ""},
     {Counter::kEventsSuppressed, "events_suppressed",
-     "events not published: the port was over its rate", Counted::kOther,
-     "Exemptions of which no event was published: too many of one port in one second."},
+     "events not published: the port was over its rate limit", Counted::kOther,
+     "Exemptions without a published event: the port was over its rate limit."},
     {Counter::kEventsLost, "events_lost", "events not published: the ring buffer was full",
-     Counted::kOther, "Exemptions of which no event was published: nobody read them."},
+     Counted::kOther, "Exemptions without a published event: the ring buffer was full."},
     {Counter::kRulesRestored, "rules_restored",
-     "times that a program, a pin or the nft table was put back after somebody else's change",
+     "times that a program, a pin or the nft table was restored after another process's change",
      Counted::kOther,
-     "Times that the controller put back what somebody had removed from the kernel."},
+     "Times that the controller restored what another process had changed or removed."},
     {Counter::kProbed, "probed",
      "self-probes of the controller that the programs would have exempted", Counted::kConnects,
-     "Connects of the controller's self-probes that the programs saw."},
+     "Connects of the controller's self-probes that the programs counted."},
 });
 
-// What the owner of a listener means for it.
+// The verdict on the owner of a listener.
 enum class OwnerVerdict : uint32_t {
   kGuarded = NPG_OWNER_GUARDED,
   kIgnored = NPG_OWNER_IGNORED,
@@ -134,10 +134,10 @@ enum class Mode : uint32_t {
 
 inline constexpr auto kModes = std::to_array<Row<Mode>>({
     {Mode::kEnforce, "enforce", "connects to live listeners are exempted"},
-    {Mode::kObserve, "observe", "what would be exempted is counted, nothing is done"},
+    {Mode::kObserve, "observe", "what would be exempted is only counted"},
 });
 
-// Which destinations the guard looks at.
+// Which destinations are guarded.
 enum class Scope : uint32_t {
   kLoopback = NPG_SCOPE_LOOPBACK,
   kLocal = NPG_SCOPE_LOCAL,
@@ -170,13 +170,13 @@ inline constexpr auto kSourceErrors = std::to_array<Row<SourceError>>({
     {SourceError::kTls, "tls", "the TLS handshake or a certificate failed"},
     {SourceError::kUnauthorized, "unauthorized", "the credentials were not accepted (401)"},
     {SourceError::kForbidden, "forbidden", "the credentials do not allow it (403)"},
-    {SourceError::kThrottled, "throttled", "asked to come back later (429)"},
+    {SourceError::kThrottled, "throttled", "the server limits the rate of requests (429)"},
     {SourceError::kExpired, "expired", "the resourceVersion was too old (410): listed again"},
     {SourceError::kServer, "server", "the server failed (5xx)"},
     {SourceError::kHttp, "http", "an unexpected status, or no HTTP"},
-    {SourceError::kDecode, "decode", "what was read could not be understood"},
-    {SourceError::kStalled, "stalled", "silent for longer than it may be"},
-    {SourceError::kCut, "cut", "the answer ended before it was complete"},
+    {SourceError::kDecode, "decode", "the input could not be decoded"},
+    {SourceError::kStalled, "stalled", "no data arrived within the time limit"},
+    {SourceError::kCut, "cut", "the response ended before it was complete"},
     {SourceError::kRead, "read", "a file or a table of this node could not be read"},
 });
 
@@ -199,7 +199,7 @@ std::vector<absl::string_view> SourceNames(SourceBits sources);
 // The same as "kubernetes,file"; "" for none.
 std::string SourcesText(SourceBits sources);
 
-// The row of a table that has this name; null when none has.
+// The row of a table with this name; null if there is none.
 template <typename R, size_t N>
 constexpr const R* FindByName(const std::array<R, N>& rows, absl::string_view name) {
   for (const R& row : rows) {

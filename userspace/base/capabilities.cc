@@ -36,7 +36,7 @@ bool HasOrStandsFor(const Sets& sets, int capability) {
   return (capability == CAP_BPF || capability == CAP_PERFMON) && Has(sets, CAP_SYS_ADMIN);
 }
 
-// Keeps those of `kept` that the thread has; nothing is raised.
+// Drops all capabilities but `kept`; adds none.
 absl::Status Keep(const Sets& before, const std::vector<int>& kept) {
   const Sets after(cap_init());
   if (!after) return ErrnoStatus(errno, "cap_init");
@@ -52,8 +52,8 @@ absl::Status Keep(const Sets& before, const std::vector<int>& kept) {
   return absl::OkStatus();
 }
 
-// What root executes has the whole bounding set again, no_new_privs or not. All
-// that the controller executes are the programs that print iptables' rules.
+// A program that root executes gets the whole bounding set, even with no_new_privs. The
+// controller executes only the programs that print iptables' rules.
 absl::Status BoundWhatIsExecuted() {
   for (int capability = 0; cap_get_bound(capability) >= 0; ++capability) {
     const bool keep = capability == CAP_NET_ADMIN || capability == CAP_NET_RAW;
@@ -98,7 +98,7 @@ absl::Status KeepNeededCapabilities() {
                  [](const Capability& capability) { return capability.number; });
   if (!Has(sets, CAP_BPF) || !Has(sets, CAP_PERFMON)) kept.push_back(CAP_SYS_ADMIN);
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return ErrnoStatus(errno, "set no_new_privs");
-  // To lower the bounding set takes a capability that is among the first to go.
+  // Lowering the bounding set needs CAP_SETPCAP, which Keep() drops.
   if (Has(sets, CAP_SETPCAP)) {
     NPG_RETURN_IF_ERROR(BoundWhatIsExecuted());
   }

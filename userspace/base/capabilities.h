@@ -18,7 +18,7 @@ namespace npg::base {
 struct Capability {
   enum class Need {
     kAlways,    // nothing works without it
-    kStart,     // to load the programs, on kernels that ask for it; then given up
+    kStart,     // to load the programs, on kernels that require it; then dropped
     kOwners,    // without it, owners of sockets have no names
     kLegacy,    // without it, iptables-legacy rules cannot be read
     kOldKernel  // as kStart, on kernels before 5.11
@@ -29,8 +29,8 @@ struct Capability {
   absl::string_view purpose;  // ends the sentence "it takes this to ..."
 };
 
-// All that it uses; everything else is given up when it starts. The manifests, the
-// systemd unit and the man page name the same ones.
+// All that it uses; it drops all others when it starts. The manifests, the systemd unit
+// and the man page list the same ones.
 inline constexpr std::array<Capability, 7> kCapabilities = {{
     {CAP_BPF, "CAP_BPF", Capability::Need::kAlways, "load, pin and update BPF programs and maps"},
     {CAP_NET_ADMIN, "CAP_NET_ADMIN", Capability::Need::kAlways,
@@ -54,17 +54,17 @@ inline constexpr std::array<Capability, 7> kCapabilities = {{
 uint64_t EffectiveCapabilities();
 
 // Those of `wanted` that the calling thread lacks, as "CAP_BPF, CAP_NET_ADMIN";
-// empty when it has all. CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON, as in
+// empty when it has all. CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, as in
 // the kernel.
 std::string LackedCapabilities(std::initializer_list<int> wanted);
 
-// Gives up for good all that is not in kCapabilities, sets no_new_privs (prctl(2)) and,
-// where it may (CAP_SETPCAP), leaves to what it executes just what reads iptables' rules. Of the
-// calling thread: to be called before there are others. CAP_SYS_ADMIN stays where it stands for one
-// that is missing.
+// Drops all capabilities of the calling thread that are not in kCapabilities, sets
+// no_new_privs (prctl(2)) and, with CAP_SETPCAP, limits those of executed programs to what
+// reading iptables' rules needs. Call it before there are other threads. Keeps CAP_SYS_ADMIN
+// if it replaces a missing one.
 absl::Status KeepNeededCapabilities();
 
-// Gives up what only loading the programs takes. Of the calling thread.
+// Drops the capabilities of the calling thread that only loading the programs needs.
 absl::Status DropStartCapabilities();
 
 }  // namespace npg::base

@@ -11,8 +11,7 @@ namespace npg::base {
 // Nanoseconds of CLOCK_BOOTTIME, the clock of the BPF programs' timestamps.
 uint64_t BootNanoseconds();
 
-// The wall-clock time at which CLOCK_BOOTTIME read `boot_ns`, as the two clocks
-// stand now.
+// The wall-clock time of `boot_ns` on CLOCK_BOOTTIME, by the present offset of the clocks.
 absl::Time TimeFromBoot(uint64_t boot_ns);
 
 }  // namespace npg::base

@@ -9,8 +9,8 @@
 
 namespace npg::base {
 
-// A number of nothing but decimal digits: absl::SimpleAtoi() also takes signs and
-// blanks. nullopt where the text is another, or does not fit the type.
+// Parses decimal digits only: absl::SimpleAtoi() also accepts signs and blanks. nullopt
+// for other text, or when the number does not fit the type.
 template <typename Number>
 std::optional<Number> ParseDecimal(absl::string_view text) {
   Number number = 0;

@@ -24,7 +24,7 @@ absl::StatusCode CodeOf(int error) {
     case EBUSY:
     case EAGAIN:
       return absl::StatusCode::kUnavailable;
-    case E2BIG:  // so says a BPF map that is full
+    case E2BIG:  // of a full BPF map
       return absl::StatusCode::kResourceExhausted;
     case EINVAL:
       return absl::StatusCode::kInvalidArgument;

@@ -7,8 +7,8 @@
 
 namespace npg::base {
 
-// The one place where an errno becomes a status. `error` is a positive errno;
-// `what` says what failed on what, and the message ends in the errno's text:
+// Converts an errno to a status. `error` is a positive errno, `what` the operation and its
+// object; the message ends in the errno's text:
 // ErrnoStatus(ENOENT, "open /etc/x") is NOT_FOUND "open /etc/x: No such file or
 // directory". EPERM and EACCES give PERMISSION_DENIED, ENOENT NOT_FOUND, EEXIST
 // ALREADY_EXISTS, EBUSY and EAGAIN UNAVAILABLE, E2BIG RESOURCE_EXHAUSTED, EINVAL

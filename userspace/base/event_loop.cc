@@ -24,13 +24,13 @@
 namespace npg::base {
 namespace {
 
-// Timers follow CLOCK_BOOTTIME: a wall clock that is set must not fire or stall
-// them. absl::Time serves as its carrier only.
+// Timers use CLOCK_BOOTTIME: setting the wall clock must not fire or stall them.
+// absl::Time only carries the value.
 absl::Time Now() { return absl::UnixEpoch() + absl::Nanoseconds(BootNanoseconds()); }
 
-// What epoll hands back. The kernel reuses a closed descriptor's number at once,
-// maybe within the batch of events that holds one of its former life: the
-// generation tells them apart.
+// The data of an epoll event. The kernel reuses the number of a closed descriptor at once,
+// even within a batch that has an event of the closed one; the generation distinguishes
+// them.
 uint64_t Tag(int fd, uint32_t generation) {
   return uint64_t{generation} << 32 | static_cast<uint32_t>(fd);
 }
@@ -77,7 +77,7 @@ int EventLoop::MillisecondsToNextTimer() const {
 }
 
 void EventLoop::RunDueTimers() {
-  // A callback may arm, cancel or run long: take the due ones one at a time.
+  // A callback may arm or cancel timers, or take long: take the due ones one at a time.
   const absl::Time now = Now();
   std::vector<std::pair<absl::Time, TimerId>> due;
   for (const auto& [id, timer] : timers_) {

@@ -15,8 +15,8 @@
 
 namespace npg::base {
 
-// A single-threaded epoll loop. Not thread-safe: everything that is registered
-// runs on, and is (un)registered from, the thread that calls Run().
+// A single-threaded epoll loop. Not thread-safe: callbacks run on the thread that calls
+// Run(), and are registered and removed there.
 class EventLoop {
  public:
   using FdCallback = std::function<void(uint32_t epoll_events)>;
@@ -28,8 +28,8 @@ class EventLoop {
   EventLoop& operator=(const EventLoop&) = delete;
 
   // Calls back, level-triggered, when `fd` has any of `epoll_events` (EPOLLIN,
-  // EPOLLOUT, ...) or is hung up. The fd stays the caller's; it is to be
-  // removed before it is closed. A callback may remove any fd, also its own.
+  // EPOLLOUT, ...) or is hung up. The fd stays the caller's, which removes it before
+  // closing it. A callback may remove any fd, also its own.
   absl::Status AddFd(int fd, uint32_t epoll_events, FdCallback callback);
   void RemoveFd(int fd);
 
@@ -38,9 +38,9 @@ class EventLoop {
   TimerId After(absl::Duration delay, std::function<void()> callback);
   void Cancel(TimerId timer);
 
-  // Runs until Stop(): after it, nothing that is still pending is called, and a
-  // Run() that follows goes on with it. A Stop() before Run() ends that Run() at
-  // once. Returns an error only when epoll itself fails.
+  // Runs until Stop(): after that it calls nothing that is still pending; the next Run()
+  // does. A Stop() before Run() ends that Run() at once. Returns an error only when epoll
+  // itself fails.
   absl::Status Run();
   void Stop() { stopped_ = true; }
 

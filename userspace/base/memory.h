@@ -4,9 +4,8 @@
 
 namespace npg::base {
 
-// Gives free heap back to the kernel: what a start or a long list has needed and
-// the process goes on without. Takes a few milliseconds. Never fails: what cannot be
-// given back is kept.
+// Returns free heap to the kernel, after a start or a long list. Takes a few milliseconds.
+// Never fails.
 void ReleaseUnusedMemory();
 
 }  // namespace npg::base

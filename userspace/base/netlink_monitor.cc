@@ -39,8 +39,8 @@ void NetlinkMonitor::OnReadable() {
 }
 
 absl::Status NetlinkMonitor::ReceiveSome() {
-  // Bounded, so that a storm of changes leaves time for the rest of the loop, and for
-  // what the changes call for; the loop comes back for more.
+  // Bounded, so that many messages do not block other callbacks; the loop calls this again
+  // for the rest.
   constexpr int kMaxReceives = 256;
   for (int i = 0; i < kMaxReceives; ++i) {
     const absl::StatusOr<NetlinkSocket::Received> received =

@@ -16,23 +16,22 @@
 
 namespace npg::base {
 
-// Receives what the kernel sends to multicast groups of netlink, in the network
-// namespace in which it was started, wherever the thread moves. Stops when it is
-// destroyed; the loop outlives it.
+// Receives messages of netlink multicast groups, in the network namespace in which it was
+// started, even if the thread moves to another. Stops when it is destroyed; the loop
+// outlives it.
 class NetlinkMonitor {
  public:
-  // Called from the loop. They must not destroy the monitor. Those that are not set are
-  // not called.
+  // Called from the loop, if set. They must not destroy the monitor.
   struct Handler {
     std::function<void(const nlmsghdr& message)> message;
-    std::function<void()> lost;  // messages were lost: more came than the queue could hold
-    // After the others, once for all that was there. An error when no more could be read.
+    std::function<void()> lost;  // messages were lost because the queue was full
+    // After the others, once for all received messages. An error when reading failed.
     std::function<void(const absl::Status&)> settled;
   };
 
   // `protocol` is NETLINK_NETFILTER and the like. `queue_bytes`: see
-  // NetlinkSocket::GrowQueue(); 0 leaves it as it is. PERMISSION_DENIED for a
-  // group that takes a capability the process lacks.
+  // NetlinkSocket::GrowQueue(); 0 keeps the default. PERMISSION_DENIED for a group that
+  // needs a capability that the process lacks.
   static absl::StatusOr<std::unique_ptr<NetlinkMonitor>> Start(EventLoop& loop, int protocol,
                                                                const std::vector<int>& groups,
                                                                int queue_bytes, Handler handler);

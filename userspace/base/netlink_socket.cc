@@ -25,11 +25,11 @@
 namespace npg::base {
 namespace {
 
-// A rule set that somebody rewrites all the time is quiet between two
-// transactions; one that changes during each of so many walks is not waited for.
+// Even a rule set that changes often is stable between two transactions. After this many
+// interrupted walks, give up.
 constexpr int kMaxWalks = 50;
 
-// The kernel answers at once; this is for a kernel that does not.
+// The kernel normally answers at once.
 constexpr timeval kPatience = {5, 0};
 
 size_t Align(size_t size) { return (size + NLMSG_ALIGNTO - 1) & ~size_t{NLMSG_ALIGNTO - 1}; }
@@ -59,8 +59,8 @@ absl::StatusOr<NetlinkSocket> NetlinkSocket::Open(int protocol) {
     return absl::UnimplementedError(
         absl::StrCat(what, ": this kernel has no netlink protocol ", protocol));
   }
-  // An error message would repeat the refused message otherwise, which for a
-  // large batch does not fit the queue.
+  // Without this, an error message repeats the refused message, which for a large batch does
+  // not fit the queue.
   SetOption(fd.get(), SOL_NETLINK, NETLINK_CAP_ACK, 1);
   if (setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &kPatience, sizeof(kPatience)) != 0) {
     return ErrnoStatus(errno, "limit the wait of a netlink socket");
@@ -114,13 +114,13 @@ absl::Status NetlinkSocket::AskForEach(nlmsghdr& request, absl::string_view what
       absl::StrCat(what, ": changed during each of ", kMaxWalks, " readings"));
 }
 
-// False: what was walked changed meanwhile.
+// False: the list changed during the walk.
 absl::StatusOr<bool> NetlinkSocket::AskOnce(
     nlmsghdr& request, absl::string_view what,
     absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   request.nlmsg_seq = NextSequence();
   request.nlmsg_pid = port_id_;
-  // Something has to say where the answer ends: the acknowledgement where it is no list.
+  // The answer needs an end: for a single object, the acknowledgement.
   const bool dump = (request.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP;
   request.nlmsg_flags = static_cast<uint16_t>(request.nlmsg_flags | NLM_F_REQUEST |
                                               (dump ? uint16_t{0} : uint16_t{NLM_F_ACK}));
@@ -143,18 +143,17 @@ absl::StatusOr<bool> NetlinkSocket::AskOnce(
 
 absl::StatusOr<std::vector<NetlinkVerdict>> NetlinkSocket::SendAll(
     const std::vector<uint8_t>& messages, absl::string_view what) {
-  // The kernel takes a datagram only if it fits the send buffer. _FORCE goes
-  // beyond net.core.wmem_max and needs CAP_NET_ADMIN; without, the send fails
-  // if the datagram is large, and the kernel would refuse the batch anyway.
+  // The kernel accepts a datagram only if it fits the send buffer. _FORCE exceeds
+  // net.core.wmem_max and needs CAP_NET_ADMIN; without that, sending a large datagram
+  // fails, and the kernel would refuse the batch anyway.
   constexpr size_t kOverhead = 4096;
   SetOption(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE,
             static_cast<int>(std::max(messages.size() + kOverhead, kBufferSize)));
-  // A refused batch gives one verdict for each message of it, of at least one
-  // page's accounting each.
+  // A refused batch gets one verdict for each message, each accounted as at least one page.
   SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20);
   NPG_RETURN_IF_ERROR(Send(messages.data(), messages.size(), what));
 
-  // The kernel works on a batch within the send call: the verdicts are there.
+  // The kernel processes a batch within the send call: the verdicts are already queued.
   std::vector<NetlinkVerdict> verdicts;
   for (;;) {
     const absl::StatusOr<Received> received = Receive([&verdicts](const nlmsghdr& message) {
@@ -175,7 +174,7 @@ absl::Status NetlinkSocket::Join(int group) {
 }
 
 void NetlinkSocket::GrowQueue(int bytes) const {
-  // _FORCE goes beyond net.core.rmem_max and needs CAP_NET_ADMIN.
+  // _FORCE exceeds net.core.rmem_max and needs CAP_NET_ADMIN.
   if (SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUFFORCE, bytes)) return;
   SetOption(fd_.get(), SOL_SOCKET, SO_RCVBUF, bytes);
 }

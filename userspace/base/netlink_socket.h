@@ -18,7 +18,7 @@
 
 namespace npg::base {
 
-// The messages of one answer, in the order in which they came.
+// The messages of one answer, in order.
 class NetlinkMessages {
  public:
   void ForEach(absl::FunctionRef<void(const nlmsghdr& message)> visit) const;
@@ -34,9 +34,8 @@ struct NetlinkVerdict {
   int error = 0;
 };
 
-// A netlink socket of this network namespace, bound to a port id of its own.
-// Closed on exec: what depends on its life must not outlive this process in a
-// child. Not thread-safe.
+// A netlink socket of this network namespace with its own port id. Closed on exec, so that
+// objects that it owns are not kept alive by a child. Not thread-safe.
 class NetlinkSocket {
  public:
   // `protocol` is NETLINK_NETFILTER, NETLINK_SOCK_DIAG and the like.
@@ -46,36 +45,36 @@ class NetlinkSocket {
   int fd() const { return fd_.get(); }
   uint32_t port_id() const { return port_id_; }
 
-  // Sends `request` and returns the messages of the answer; with NLM_F_DUMP in
-  // its flags that is the whole list. The sequence number is filled in. A list
-  // that changed while the kernel walked it is asked for again, up to a limit:
-  // then UNAVAILABLE. DEADLINE_EXCEEDED when the kernel does not answer for some
-  // seconds. The kernel's error becomes a status with `what` before it.
+  // Sends `request`, with a sequence number, and returns the messages of the answer; with
+  // NLM_F_DUMP in its flags that is the whole list. Repeats the request for a list that
+  // changed while the kernel walked it, up to a limit: then UNAVAILABLE.
+  // DEADLINE_EXCEEDED when the kernel does not answer for some seconds. The kernel's error
+  // becomes a status with `what` before it.
   absl::StatusOr<NetlinkMessages> Ask(nlmsghdr& request, absl::string_view what);
 
-  // The same for a long list that need not be kept: `visit` is called for each
-  // message as it comes. `start` is called before the first one, and again when
-  // the list is asked for again: what was visited by then does not count.
+  // The same for a long list: calls `visit` for each message as it arrives. Calls `start`
+  // before the first one, and again when it repeats the request: earlier messages are then
+  // void.
   absl::Status AskForEach(nlmsghdr& request, absl::string_view what,
                           absl::FunctionRef<void()> start,
                           absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
-  // Sends `messages` (an nf_tables batch, say) in one piece, however large, and
-  // returns the verdicts that the kernel has put in the queue by then. An error
-  // when some may be missing (ENOBUFS).
+  // Sends `messages` (such as an nf_tables batch) as one datagram of any size, and returns
+  // the verdicts that the kernel has queued by then. An error when some may be missing
+  // (ENOBUFS).
   absl::StatusOr<std::vector<NetlinkVerdict>> SendAll(const std::vector<uint8_t>& messages,
                                                       absl::string_view what);
 
-  // Takes part in a multicast group.
+  // Joins a multicast group.
   absl::Status Join(int group);
 
-  // Room for so many bytes of messages that nobody has read yet, as far as the
-  // process may have it: what does not fit is lost.
+  // Sets the size of the receive queue, as far as the process may. Messages that do not fit
+  // are lost.
   void GrowQueue(int bytes) const;
 
   enum class Received { kMessages, kNothing, kOverrun };
-  // Reads what is there, without waiting: one datagram. kOverrun: messages were
-  // lost, for the queue was full.
+  // Reads one datagram without waiting. kOverrun: messages were lost because the queue was
+  // full.
   absl::StatusOr<Received> Receive(absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
   // For messages that the caller numbers itself.
@@ -87,7 +86,7 @@ class NetlinkSocket {
         // NOLINTNEXTLINE(modernize-avoid-c-arrays): a std::vector would be written with zeros
         buffer_(std::make_unique_for_overwrite<char[]>(kBufferSize)) {}
 
-  // What the kernel puts in one datagram at most when it dumps, doubled.
+  // Twice the kernel's maximum for one datagram of a dump.
   static constexpr size_t kBufferSize = size_t{64} << 10;
 
   absl::Status Send(const void* data, size_t size, absl::string_view what) const;

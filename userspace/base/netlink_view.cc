@@ -21,10 +21,10 @@ namespace {
 // MAX_ERRNO of include/linux/err.h.
 constexpr int kMaxErrno = 4095;
 
-// Messages and attributes alike start on a multiple of four bytes.
+// Messages and attributes start at multiples of four bytes.
 constexpr size_t kAlignment = 4;
 
-// Takes `length` bytes and what pads them off `bytes`, as far as it is there.
+// Removes `length` bytes and their padding, if present, from `bytes`.
 void Advance(absl::string_view& bytes, size_t length) {
   const size_t padded = (length + kAlignment - 1) / kAlignment * kAlignment;
   bytes.remove_prefix(std::min(padded, bytes.size()));
@@ -74,7 +74,7 @@ absl::string_view TextOf(absl::string_view payload) {
 }
 
 int ErrorOf(absl::string_view payload) {
-  // The kernel has it negative; anything else is none of its errors.
+  // The kernel's errors are negative.
   const int error = HeaderOf<int>(payload).value_or(-EPROTO);
   return error <= 0 && error >= -kMaxErrno ? -error : EPROTO;
 }
@@ -87,7 +87,7 @@ void NetlinkReply::Take(absl::string_view datagram,
     switch (message.type) {
       case NLMSG_DONE:
         ended_ = true;
-        // It has one where the walk failed half way.
+        // It has an error if the walk failed half way.
         error_ = message.payload.empty() ? 0 : ErrorOf(message.payload);
         break;
       case NLMSG_ERROR:
@@ -99,7 +99,7 @@ void NetlinkReply::Take(absl::string_view datagram,
         visit(*reinterpret_cast<const nlmsghdr*>(message.payload.data() - sizeof(nlmsghdr)));
     }
   }
-  // Some walks report the change as an error of their own.
+  // Some walks report the change as an error.
   if (error_ == EINTR || error_ == EAGAIN) interrupted_ = true;
 }
 
@@ -109,8 +109,7 @@ NftMessage ParseNftMessage(absl::string_view payload) {
 }
 
 std::optional<NftTableRef> ChangedTable(const NetlinkMessage& message) {
-  // All but the end of a transaction name the table in the attribute that has this
-  // number in each of them.
+  // All messages but the end of a transaction have the table's name in attribute 1.
   static_assert(int{NFTA_TABLE_NAME} == 1 && int{NFTA_CHAIN_TABLE} == 1 &&
                 int{NFTA_RULE_TABLE} == 1 && int{NFTA_SET_TABLE} == 1 &&
                 int{NFTA_SET_ELEM_LIST_TABLE} == 1 && int{NFTA_OBJ_TABLE} == 1 &&

@@ -14,8 +14,8 @@
 
 namespace npg::base {
 
-// Walks bytes that a netlink socket delivered, in any alignment and of any
-// content: nothing is read beyond their end.
+// Walks bytes from a netlink socket, with any alignment and content: never reads beyond
+// their end.
 
 // The header's fields in host order; payload is what follows the header.
 struct NetlinkMessage {
@@ -25,15 +25,14 @@ struct NetlinkMessage {
   absl::string_view payload;
 };
 
-// Takes the next message off `bytes`. False at the end, and where the rest is
-// no whole message.
+// Removes the next message from `bytes`. False at the end, and when the rest is no
+// complete message.
 bool NextMessage(absl::string_view& bytes, NetlinkMessage& message);
 
-// A message that is whole, as NetlinkSocket hands it out; empty where its length is less than a
-// header.
+// A complete message, as NetlinkSocket passes it; empty if its length is less than a header.
 NetlinkMessage ViewOf(const nlmsghdr& message);
 
-// A value of exactly the payload's size, as it is there; nullopt when the size is another.
+// The payload as a value of exactly its size; nullopt when the sizes differ.
 template <typename Value>
 std::optional<Value> ValueOf(absl::string_view payload) {
   if (payload.size() != sizeof(Value)) return std::nullopt;
@@ -71,27 +70,27 @@ absl::string_view FindAttribute(absl::string_view attributes, uint16_t type);
 // Text up to its NUL, or to the end when there is none.
 absl::string_view TextOf(absl::string_view payload);
 
-// The errno in the payload of an NLMSG_ERROR; 0 is an acknowledgement, EPROTO
-// stands for a payload that is too short, or holds no errno.
+// The errno in the payload of an NLMSG_ERROR; 0 is an acknowledgement, EPROTO a payload
+// that is too short, or has no errno.
 int ErrorOf(absl::string_view payload);
 
-// The answer to one request, as it comes datagram by datagram.
+// The answer to one request, datagram by datagram.
 class NetlinkReply {
  public:
-  // The answer to a request of a list (`dump`) ends with NLMSG_DONE, the answer to any
-  // other with the acknowledgement that was asked for.
+  // The answer to a list request (`dump`) ends with NLMSG_DONE, any other with the requested
+  // acknowledgement.
   NetlinkReply(uint32_t sequence, bool dump) : sequence_(sequence), dump_(dump) {}
 
-  // Calls `visit` for each message of the answer in `datagram`, but not for the one that
-  // ends it. `datagram` starts on a multiple of four bytes.
+  // Calls `visit` for each message of the answer in `datagram`, except for the last one.
+  // `datagram` starts at a multiple of four bytes.
   void Take(absl::string_view datagram, absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
   bool ended() const { return ended_; }
 
-  // What the kernel walked was changed meanwhile: the answer does not count.
+  // The list changed while the kernel walked it: the answer is void.
   bool interrupted() const { return interrupted_; }
 
-  // The errno with which the answer ended; 0 when all is well.
+  // The errno at the end of the answer; 0 for success.
   int error() const { return error_; }
 
  private:
@@ -110,8 +109,7 @@ struct NftMessage {
 
 NftMessage ParseNftMessage(absl::string_view payload);
 
-// The table of which an nf_tables notification tells a change, or of which a part has
-// changed.
+// The table that an nf_tables notification concerns.
 struct NftTableRef {
   uint8_t family = 0;
   absl::string_view name;

@@ -2,9 +2,9 @@
 #ifndef NODEPORT_GUARD_BASE_NFT_OBJECTS_H_
 #define NODEPORT_GUARD_BASE_NFT_OBJECTS_H_
 
-// What libnftnl and the kernel declare for nf_tables. All files get it from
-// here, for it compiles in this order only: glibc's in.h before linux/in.h,
-// which yields to it, and stdio for libnftnl/expr.h, which forgets it.
+// The declarations of libnftnl and the kernel for nf_tables. Include this header only,
+// because the order matters: glibc's in.h must precede linux/in.h, which then omits its
+// own definitions, and libnftnl/expr.h needs stdio but does not include it.
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 

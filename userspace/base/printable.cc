@@ -41,7 +41,7 @@ size_t PrintableSequence(absl::string_view text) {
                         (length == 4 && code < 0x10000);
   const bool surrogate = code >= 0xd800 && code <= 0xdfff;
   const bool control = code < 0xa0;
-  // Marks that reorder what stands around them, and the byte order mark.
+  // Marks that reorder the text around them, and the byte order mark.
   const bool invisible = code == 0x061c || (code >= 0x200b && code <= 0x200f) ||
                          (code >= 0x2028 && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) ||
                          code == 0xfeff;
@@ -66,9 +66,8 @@ std::string Printable(absl::string_view text) {
 }
 
 std::string Quoted(absl::string_view text) {
-  constexpr size_t kMost = 64;
-  return absl::StrCat("\"", Printable(text.substr(0, kMost)), text.size() > kMost ? "..." : "",
-                      "\"");
+  constexpr size_t kMax = 64;
+  return absl::StrCat("\"", Printable(text.substr(0, kMax)), text.size() > kMax ? "..." : "", "\"");
 }
 
 }  // namespace npg::base

@@ -8,13 +8,13 @@
 
 namespace npg::base {
 
-// `text` with everything escaped that a terminal or a browser would act on or could
-// not show: control characters, marks that reorder what stands around them, and what
-// is not UTF-8. What is left is UTF-8, on one line. Any process can choose its own
-// name; it is not to command the terminal of whoever reads it.
+// Escapes everything in `text` that a terminal or a browser interprets or cannot show:
+// control characters, marks that reorder the text around them, and invalid UTF-8. The
+// result is UTF-8 on one line. A process can choose its name, which must not control the
+// terminal of a reader.
 std::string Printable(absl::string_view text);
 
-// `text` for an error message: printable, in quotes, cut to 64 bytes.
+// `text` for an error message: printable, in quotes, truncated to 64 bytes.
 std::string Quoted(absl::string_view text);
 
 }  // namespace npg::base

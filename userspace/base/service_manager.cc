@@ -18,7 +18,7 @@
 
 namespace npg::base {
 
-// One datagram, for which libsystemd would bring its compressors and ciphers along.
+// Sends one datagram itself: libsystemd would add its compressors and ciphers.
 absl::Status NotifyServiceManager(absl::string_view assignments) {
   const char* const variable = std::getenv("NOTIFY_SOCKET");
   const absl::string_view path = variable == nullptr ? "" : variable;
@@ -30,7 +30,7 @@ absl::Status NotifyServiceManager(absl::string_view assignments) {
         absl::StrCat("NOTIFY_SOCKET=", path, ": is no path of a socket"));
   }
   std::copy(path.begin(), path.end(), std::begin(address.sun_path));
-  // An abstract name begins with a zero byte, and ends where its length says.
+  // An abstract name begins with a zero byte, and its length determines its end.
   if (path.front() == '@') address.sun_path[0] = '\0';
   const size_t length =
       offsetof(sockaddr_un, sun_path) + path.size() + (path.front() == '@' ? 0 : 1);
@@ -38,7 +38,7 @@ absl::Status NotifyServiceManager(absl::string_view assignments) {
   if (!socket) return ErrnoStatus(errno, "make a socket to the service manager");
   if (sendto(socket.get(), assignments.data(), assignments.size(), MSG_NOSIGNAL,
              reinterpret_cast<const sockaddr*>(&address), static_cast<socklen_t>(length)) < 0) {
-    return ErrnoStatus(errno, absl::StrCat("tell the service manager at ", path));
+    return ErrnoStatus(errno, absl::StrCat("notify the service manager at ", path));
   }
   return absl::OkStatus();
 }

@@ -7,11 +7,10 @@
 
 namespace npg::base {
 
-// Tells the service manager that started this process what has become of it, by
-// the protocol of sd_notify(3): assignments, one per line ("READY=1"), in one datagram
-// to the socket that the environment names in NOTIFY_SOCKET. Without that, which
-// is so wherever nobody waits for it, nothing is sent. OK says that the manager has
-// it, not what it makes of it.
+// Notifies the service manager that started this process, by the protocol of sd_notify(3):
+// assignments, one per line ("READY=1"), in one datagram to the socket in NOTIFY_SOCKET.
+// Sends nothing if that is not set. OK means that the manager received it, not that it
+// accepted it.
 absl::Status NotifyServiceManager(absl::string_view assignments);
 
 }  // namespace npg::base

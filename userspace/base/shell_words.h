@@ -11,7 +11,7 @@
 namespace npg::base {
 
 // Splits a line into words as the shell would: double quotes keep blanks, a backslash
-// keeps the character after it. Nothing when a quote is left open.
+// keeps the character after it. nullopt when a quote is not closed.
 std::optional<std::vector<std::string>> ShellWords(absl::string_view line);
 
 }  // namespace npg::base

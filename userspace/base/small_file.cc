@@ -37,7 +37,7 @@ absl::Status ReadPieces(int fd, absl::string_view name, size_t max_bytes,
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return ErrnoStatus(errno, name);
     if (got == 0) return absl::OkStatus();
-    // Measured while reading: the size that fstat() tells may grow meanwhile.
+    // Measured while reading: the file may grow after fstat().
     total += static_cast<size_t>(got);
     if (total > max_bytes) {
       return absl::ResourceExhaustedError(

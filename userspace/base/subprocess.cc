@@ -89,7 +89,7 @@ absl::Status MakePipe(UniqueFd& read_end, UniqueFd& write_end) {
   return absl::OkStatus();
 }
 
-// What a command had to say about its failure, as the end of one line.
+// The command's standard error, as the end of one line.
 std::string Complaint(absl::string_view standard_error) {
   const absl::string_view text = absl::StripSuffix(standard_error, "\n");
   if (text.empty()) return "";
@@ -174,7 +174,7 @@ void Subprocess::Close(Stream& stream) {
   stream.fd.Reset();
 }
 
-// Reads what there is, to the end if it is there: the stream is closed then.
+// Reads the available data; closes the stream at its end.
 void Subprocess::Drain(Stream& stream) {
   std::array<char, 65536> chunk;
   while (stream.fd && !stream.overflow) {
@@ -191,16 +191,16 @@ void Subprocess::Drain(Stream& stream) {
 void Subprocess::OnOutput(Stream& stream) {
   Drain(stream);
   if (out_.overflow) return Finish(TooMuchOutput());
-  err_.overflow = false;  // the start of a complaint is enough; go on emptying the pipe
+  err_.overflow = false;  // the start of standard error is enough; keep draining the pipe
 }
 
 void Subprocess::OnExit() {
-  // Whatever the command wrote is in the pipes by now. No waiting for their
-  // end: something the command left behind may hold them open.
+  // All output of the command is in the pipes by now. Do not wait for their end: a process
+  // that the command left behind may hold them open.
   Drain(err_);
   Drain(out_);
   if (out_.overflow) return Finish(TooMuchOutput());
-  Kill();  // what it left behind; it itself is beyond signals, and keeps its number until reaped
+  Kill();  // its remaining processes; the command itself is a zombie, which keeps its pid
   const absl::Status exit = Reap();
   if (!exit.ok()) return Finish(exit);
   Finish(std::move(out_.text));
@@ -212,7 +212,7 @@ absl::Status Subprocess::TooMuchOutput() const {
 }
 
 void Subprocess::Kill() const {
-  // Until it is reaped, its number belongs to nobody else.
+  // No other process has the pid until this one is reaped.
   if (pid_ > 0) kill(-pid_, SIGKILL);
 }
 
@@ -244,7 +244,7 @@ void Subprocess::Finish(absl::StatusOr<std::string> result) {
   Close(err_);
   loop_.RemoveFd(pidfd_.get());
   pidfd_.Reset();
-  // `done` may destroy this object: nothing of it is touched afterwards.
+  // `done` may destroy this object: do not use any member after it.
   const Done done = std::move(done_);
   done(std::move(result));
 }

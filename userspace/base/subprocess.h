@@ -19,9 +19,9 @@
 
 namespace npg::base {
 
-// A command that runs while the event loop goes on, for the sake of what it
-// prints. What it starts and leaves behind is killed when it exits. It has a process group of its
-// own, /dev/null as standard input, an empty signal mask and LC_ALL=C, and inherits the rest of the
+// Runs a command beside the event loop and collects its output. Kills the processes that
+// the command left behind when it exits. The command has its own process group, /dev/null
+// as standard input, an empty signal mask and LC_ALL=C, and inherits the rest of the
 // environment.
 class Subprocess {
  public:
@@ -30,11 +30,10 @@ class Subprocess {
     size_t output_bytes = size_t{256} << 20;
   };
 
-  // Gets all of standard output when the command exited with 0. Otherwise the
-  // error is one line that names the command: DEADLINE_EXCEEDED when it ran
-  // into the timeout, RESOURCE_EXHAUSTED when it printed more than
-  // output_bytes, INTERNAL with the exit code and the start of standard error
-  // when it failed.
+  // Receives standard output when the command exited with 0. Otherwise the error is one
+  // line with the command's name: DEADLINE_EXCEEDED after the timeout, RESOURCE_EXHAUSTED
+  // when it printed more than output_bytes, INTERNAL with the exit code and the start of
+  // standard error when it failed.
   using Done = std::function<void(absl::StatusOr<std::string> output)>;
 
   // Runs argv[0], an absolute path, with the arguments argv. `done` is called
@@ -44,8 +43,8 @@ class Subprocess {
                                                            const std::vector<std::string>& argv,
                                                            const Limits& limits, Done done);
 
-  // Kills the process group and waits for the command if it is still there;
-  // `done` is not called any more.
+  // Kills the process group and waits for the command if it still runs; does not call
+  // `done`.
   ~Subprocess();
   Subprocess(const Subprocess&) = delete;
   Subprocess& operator=(const Subprocess&) = delete;
@@ -54,12 +53,12 @@ class Subprocess {
   Subprocess(EventLoop& loop, const Limits& limits, Done done)
       : loop_(loop), limits_(limits), done_(std::move(done)) {}
 
-  // One end of a pipe and what has come through it.
+  // One end of a pipe and the data that was read from it.
   struct Stream {
     UniqueFd fd;
     std::string text;
     size_t limit = 0;       // bytes that are kept
-    bool overflow = false;  // more than that came, and was thrown away
+    bool overflow = false;  // further bytes were dropped
   };
 
   absl::Status Spawn(const std::vector<std::string>& argv);

@@ -32,7 +32,7 @@ absl::StatusOr<std::thread> StartThread(const std::string& name, std::function<v
   try {
     thread = std::thread([name = name.substr(0, kLongestName), body = std::move(body)] {
       pthread_setname_np(pthread_self(), name.c_str());
-      // Where even this fails, the thread does what it is for.
+      // If this fails, the thread still runs its body.
       DropStartCapabilities().IgnoreError();
       body();
     });

@@ -10,10 +10,10 @@
 
 namespace npg::base {
 
-// A thread for which all signals are blocked: they are the controller's, which
-// reads them from a signalfd. Without the capabilities that only loading the programs
-// takes, which the first thread does. RESOURCE_EXHAUSTED where no thread can be had, as at
-// the limit of processes. `name` is for ps and top, which show 15 bytes of it.
+// A thread with all signals blocked, because the controller reads them from a signalfd, and
+// without the capabilities that only loading the programs needs, which the first thread
+// does. RESOURCE_EXHAUSTED when the thread cannot be created, as at the limit of processes.
+// `name` is for ps and top, which show 15 bytes of it.
 absl::StatusOr<std::thread> StartThread(const std::string& name, std::function<void()> body);
 
 }  // namespace npg::base

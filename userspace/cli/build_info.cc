@@ -5,7 +5,7 @@
 
 namespace npg::cli {
 
-// The build gives both to this file alone: a new commit compiles nothing else.
+// The build defines both for this file only, so that a new commit recompiles one file.
 absl::string_view Version() { return NPG_VERSION; }
 absl::string_view Commit() { return NPG_COMMIT; }
 

@@ -10,7 +10,7 @@
 
 namespace npg::cli {
 
-// An exemption, with what else is known about it.
+// An exemption, with further facts.
 struct EventFacts {
   abi::Event event;
   absl::Time time;                        // of the event, wall clock

@@ -43,7 +43,7 @@ namespace {
 // Another reader can be faster and take the wake-up; see EventsReader::fd().
 constexpr int kLookAgainMilliseconds = 100;
 
-// Readable once SIGINT or SIGTERM came; they do nothing else any more.
+// Blocks SIGINT and SIGTERM; the descriptor is readable once one of them arrived.
 absl::StatusOr<base::UniqueFd> BlockEndingSignals() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -56,7 +56,7 @@ absl::StatusOr<base::UniqueFd> BlockEndingSignals() {
   return fd;
 }
 
-// Which file the pin is; {} when there is none. Cheaper to ask than which map.
+// Identifies the pin; {} when there is none. Cheaper than identifying the map.
 std::pair<dev_t, ino_t> PinIdentity(const dataplane::PinPaths& pins) {
   struct stat info {};
   if (stat(pins.Map("events").c_str(), &info) != 0) return {};
@@ -68,7 +68,7 @@ class Follower {
   Follower(const EventsOptions& options, dataplane::GuardState state, std::string cgroup)
       : options_(options), state_(std::move(state)), cgroup_(std::move(cgroup)) {}
 
-  // Prints the events; true when that were as many as asked for.
+  // Prints the events; true once --count of them were printed.
   absl::StatusOr<bool> Print(const std::vector<abi::Event>& events) {
     std::string text;
     bool enough = false;
@@ -83,7 +83,7 @@ class Follower {
     return enough;
   }
 
-  // Tells of what another controller has pinned from here on.
+  // Use after another controller has pinned its maps.
   void SetState(dataplane::GuardState state) { state_ = std::move(state); }
 
  private:
@@ -91,12 +91,12 @@ class Follower {
     EventFacts facts;
     facts.event = event;
     facts.time = base::TimeFromBoot(event.boot_ns);
-    // Only for show: an event whose entries have gone meanwhile is shown without.
+    // An event whose entries were removed meanwhile is shown without them.
     facts.nodeport = state_.NodePort(event.port).value_or(std::nullopt);
     facts.listener = state_.Listener({event.port, event.listener_address}).value_or(std::nullopt);
     facts.client_cgroup = PathOf(event.cgroup_id);
     if (facts.listener) {
-      // The controller, which names who was there before it, does not know ids.
+      // Entries that the controller wrote may have no cgroup id.
       facts.listener_cgroup = facts.listener->cgroup_id != 0
                                   ? PathOf(facts.listener->cgroup_id)
                                   : node::CgroupOf(static_cast<pid_t>(facts.listener->pid));
@@ -104,11 +104,11 @@ class Follower {
     return facts;
   }
 
-  // The same few cgroups over and over; ids are never used twice.
+  // Cached: events come from few cgroups, and the kernel never reuses an id.
   std::string PathOf(uint64_t cgroup_id) {
-    constexpr size_t kMost = 4096;
+    constexpr size_t kMax = 4096;
     if (cgroup_.empty() || cgroup_id == 0) return "";
-    if (paths_.size() >= kMost) paths_.clear();
+    if (paths_.size() >= kMax) paths_.clear();
     const auto [it, fresh] = paths_.try_emplace(cgroup_id);
     if (fresh) it->second = node::CgroupBelowRoot(cgroup_, cgroup_id);
     return it->second;
@@ -121,9 +121,9 @@ class Follower {
   uint64_t printed_ = 0;
 };
 
-// After the pins have changed: a controller has started, with the maps that were
-// there or with new ones, or the guard was unloaded, which is an error. False:
-// not all is pinned yet.
+// Call it after the pins have changed: a controller started, with the same maps or
+// new ones, or the guard was unloaded, which is an error. False: pinning is not
+// complete yet.
 absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::EventsReader>& reader,
                             const dataplane::PinPaths& pins) {
   const absl::StatusOr<bool> same = reader->IsPinned(pins);
@@ -140,7 +140,7 @@ absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::Event
     if (absl::IsNotFound(fresh.status())) return false;
     if (!fresh.ok()) return fresh.status();
     reader = *std::move(fresh);
-    std::cerr << "nodeport-guard: the guard was loaded anew; events from before may be missing\n";
+    std::cerr << "nodeport-guard: the guard was reloaded; earlier events may be missing\n";
   }
   follower.SetState(*std::move(state));
   return true;
@@ -176,7 +176,7 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   absl::StatusOr<std::string> cgroup = ResolveCgroup(options.node);
   if (!cgroup.ok() && !options.node.cgroup.empty()) return cgroup.status();
   const dataplane::PinPaths pins(options.node.bpffs);
-  // Before they are opened: what changes meanwhile is looked at again.
+  // Before they are opened: a change in between causes another Reopen().
   const std::pair<dev_t, ino_t> followed = PinIdentity(pins);
   absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
   if (!state.ok()) return state.status();

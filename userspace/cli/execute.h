@@ -7,8 +7,8 @@
 
 namespace npg::cli {
 
-// Do what was asked; one file for each subcommand. The result is the exit code;
-// an error is for standard error, and becomes one by ExitCode().
+// Execute a subcommand; each has its own file. The result is the exit code. An
+// error goes to standard error, and ExitCode() has its exit code.
 absl::StatusOr<int> Execute(const HelpOptions& options);
 absl::StatusOr<int> Execute(const RunOptions& options);
 absl::StatusOr<int> Execute(const StatusOptions& options);

@@ -7,22 +7,21 @@
 
 namespace npg::cli {
 
-// What the program says to scripts. A contract: see the man page.
+// Exit codes, a contract with scripts: see the man page.
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitRuntimeError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitConflicts = 3;
 inline constexpr int kExitNotCapable = 4;
 
-// An error in what was asked: a flag, a value, a command. INVALID_ARGUMENT, and
-// told apart from one that the kernel answered (EINVAL) by a payload.
+// An invalid flag, value or command: INVALID_ARGUMENT, with a payload that
+// distinguishes it from an EINVAL of the kernel.
 absl::Status UsageError(absl::string_view message);
 
 bool IsUsageError(const absl::Status& status);
 
-// The one place where a status becomes an exit code: usage errors 2; what the
-// node lacks or forbids (FAILED_PRECONDITION, PERMISSION_DENIED, UNIMPLEMENTED)
-// 4; every other error 1.
+// Maps a status to an exit code: usage errors 2; what the node lacks or forbids
+// (FAILED_PRECONDITION, PERMISSION_DENIED, UNIMPLEMENTED) 4; every other error 1.
 int ExitCode(const absl::Status& status);
 
 }  // namespace npg::cli

@@ -52,14 +52,14 @@ std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
   return listeners;
 }
 
-// A program looks for a listener without a device. A UDP socket that is bound to
-// lo is found all the same, from the list of sockets.
+// The programs look up listeners without a device. A UDP socket that is bound to lo
+// is still exempt: the controller finds it in the list of sockets.
 bool IsLookedUp(const core::Listener& listener) {
   return listener.ifindex == 0 || listener.key.protocol == core::Protocol::kUdp;
 }
 
-// An address to which a connect reaches this listener: its own, or for a
-// wildcard one that none of the others is bound to.
+// A destination that reaches this listener: its own address, or for a wildcard an
+// address that no other listener is bound to.
 Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
   if (!core::IsWildcard(listener.address)) return listener.address;
   if (!core::IsV4Mapped(listener.address) && listener.v6only) return kLoopback6;
@@ -110,11 +110,11 @@ std::string ListenerFact(const inspect::GuardFacts& facts, const Walk& walk,
         listener.ifindex != 0 ? ", bound to a device, where the kernel's lookup does not see it"
                               : ""));
   }
-  if (elsewhere.empty()) return "nobody";
-  return absl::StrCat("nobody over loopback; only ", absl::StrJoin(elsewhere, ", "));
+  if (elsewhere.empty()) return "none";
+  return absl::StrCat("none over loopback; only ", absl::StrJoin(elsewhere, ", "));
 }
 
-// By the name that the kernel side knows, for that is what it goes by.
+// Uses the name in the map, because the programs match that one.
 std::string OwnerFact(const inspect::GuardFacts& facts, const Walk& walk) {
   if (!walk.listener) return "-";
   const abi::Listener* classified = inspect::Classified(facts, *walk.listener);
@@ -161,8 +161,7 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
                     : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
-      return absl::StrCat(connect, " is left alone: ", name,
-                          " is not a NodePort that the guard knows of.");
+      return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort.");
     case core::Verdict::kPassForeignNetns:
       return absl::StrCat(connect,
                           " from here is left alone: the guard serves another network "
@@ -187,7 +186,7 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
   }
 }
 
-// What npg_decide() goes by.
+// The facts for npg_decide().
 core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::PortKey& key,
                                   const Address& destination, const core::Listener* listener) {
   core::ConnectFacts connect;
@@ -196,13 +195,13 @@ core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::
   connect.guards_own_addresses = inspect::GuardsNodeAddresses(facts);
   connect.own_address = facts.own.contains(destination);
   connect.nodeport = inspect::FindNodePort(facts, key) != nullptr;
-  // Where the kernel cannot tell, this namespace is taken for the guarded one.
+  // If the kernel does not report cookies, assume that this namespace is the guarded one.
   connect.guarded_netns = facts.same_netns != false;
   connect.listener = listener != nullptr;
   connect.owner_guarded =
       listener == nullptr || !inspect::IsIgnored(facts, inspect::Classified(facts, *listener));
   connect.enforce = facts.config.mode == abi::Mode::kEnforce;
-  connect.mark_set = true;  // only an attempt would show the contrary
+  connect.mark_set = true;  // only an attempt could show a failure
   return connect;
 }
 
@@ -280,15 +279,14 @@ std::string RenderWalk(const Walk& walk, const Style& style) {
 }  // namespace
 
 std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::PortKey& key) {
-  // Sockets of another namespace than the guarded one would answer a question
-  // that is not asked.
+  // Outside the guarded namespace, the sockets of this one are irrelevant.
   const std::vector<core::Listener> listeners =
       facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
   std::vector<Walk> walks;
   for (const core::Listener& listener : listeners) {
     if (!core::ReachableOverLoopbackOr(facts.own, listener) || !IsLookedUp(listener)) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
-    // Sockets that share an address (SO_REUSEPORT) share what happens, too.
+    // Sockets that share an address (SO_REUSEPORT) have the same result.
     if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));
   }
   if (walks.empty()) walks.push_back(MakeWalk(facts, key, listeners, nullptr));

@@ -25,7 +25,7 @@ struct ExplainRow {
   int number = 0;  // of core::kDecisionRows
   std::string question;
   std::string fact;
-  std::optional<bool> yes;  // nullopt: not asked, a row above settled it
+  std::optional<bool> yes;  // nullopt: not reached
 };
 
 // The decision for a connect from this network namespace to one address and port.
@@ -34,17 +34,17 @@ struct Walk {
   std::string destination;                 // "127.0.0.1:33589"
   std::optional<core::Listener> listener;  // that would receive it
   inspect::OwnerName owner;                // of `listener`
-  std::vector<ExplainRow> rows;  // in the order in which npg_decide() asked; the others follow
+  std::vector<ExplainRow> rows;            // in the order of npg_decide(); those not reached follow
   core::Verdict verdict = core::Verdict::kExempt;
-  bool effective = true;  // false: to be exempted, and the guard is broken
+  bool effective = true;  // false: should be exempted, but the guard is broken
   std::string sentence;   // what happens to the connect, and why
 };
 
-// One walk for each listener that is reachable over loopback; one to 127.0.0.1
-// where there is none. A pure function of the facts.
+// One walk for each listener that is reachable over loopback; one to 127.0.0.1 if
+// there is none. A pure function of the facts.
 std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::PortKey& key);
 
-// The protocols to explain: the one asked for, or those for which the port is a
+// The protocols to explain: the requested one, or those for which the port is a
 // NodePort, or TCP.
 std::vector<core::PortKey> KeysToExplain(const inspect::GuardFacts& facts,
                                          const ExplainOptions& options);

@@ -11,8 +11,8 @@
 
 namespace npg::cli {
 
-// inspect::GatherGuardFacts() where the options say. A --cgroup that is none is an error; a
-// node that has no cgroup2 mounted any more still has a status.
+// Runs inspect::GatherGuardFacts() with the options. An invalid --cgroup is an error; a node
+// whose cgroup2 is no longer mounted still has a status.
 absl::StatusOr<inspect::GuardFacts> Gather(
     const NodeOptions& options,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting);

@@ -35,7 +35,7 @@ size_t AttachedPrograms(const inspect::GuardFacts& facts) {
 std::string ControllerText(const inspect::GuardFacts& facts) {
   if (facts.controller > 0) return absl::StrCat("running, pid ", facts.controller);
   if (facts.controller < 0) return "running, in a pid namespace out of sight";
-  return "not running: the guard goes on with what it last knew";
+  return "not running: the guard uses the last known NodePorts";
 }
 
 std::string ProgramsText(const inspect::GuardFacts& facts) {
@@ -58,9 +58,9 @@ std::string TableText(const inspect::GuardFacts& facts) {
                    " exempted, ", base::Count(facts.nft->flows, "flow"), " untracked, ",
                    base::Count(facts.nft->datagram_ports, "UDP port"), " exempt");
   if (facts.nft->owner_portid != 0) {
-    absl::StrAppend(&text, "; nobody else can remove it");
+    absl::StrAppend(&text, "; no other process can remove it");
   } else if (facts.controller != 0) {
-    absl::StrAppend(&text, "; this kernel lets others remove it, the controller puts it back");
+    absl::StrAppend(&text, "; this kernel lets others remove it, the controller restores it");
   } else {
     absl::StrAppend(&text, "; while no controller runs, 'nft flush ruleset' would remove it");
   }
@@ -99,7 +99,7 @@ std::string For(const inspect::GuardFacts& facts, absl::Time since) {
   return base::ShortDuration(facts.now - since);
 }
 
-// Without a controller nothing is connected, and durations would grow for ever.
+// Without a controller no source is connected, and durations would grow without limit.
 std::string ConnectionText(const inspect::GuardFacts& facts, const abi::SourceState& state) {
   const bool running = facts.controller != 0;
   std::string text =
@@ -109,16 +109,16 @@ std::string ConnectionText(const inspect::GuardFacts& facts, const abi::SourceSt
   return text;
 }
 
-std::string HeardText(const inspect::GuardFacts& facts, const abi::SourceState& state) {
-  if (abi::IsNever(state.last_event)) return "nothing heard yet";
-  std::string text = absl::StrCat("last heard from ", For(facts, state.last_event), " ago");
+std::string LastEventText(const inspect::GuardFacts& facts, const abi::SourceState& state) {
+  if (abi::IsNever(state.last_event)) return "nothing received yet";
+  std::string text = absl::StrCat("last received ", For(facts, state.last_event), " ago");
   if (!state.resource_version.empty()) {
     absl::StrAppend(&text, ", resourceVersion ", state.resource_version);
   }
   return text;
 }
 
-std::string SaysText(const abi::SourceState& state) {
+std::string ReportsText(const abi::SourceState& state) {
   std::string text = absl::StrCat(base::Count(state.ports, "port"));
   if (state.services > 0) absl::StrAppend(&text, " of ", base::Count(state.services, "Service"));
   if (state.health_check_ports > 0) {
@@ -166,8 +166,8 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   table.AddRow({"scope", ScopeText(facts)});
   table.AddRow({"listeners", PolicyText(facts)});
   if (const auto seen = inspect::VisibleTable(facts); seen && seen->present) {
-    table.AddRow(
-        {"IPVS dodge", seen->ipvs_dodge ? "on: exempted packets go past IPVS's services" : "off"});
+    table.AddRow({"IPVS", seen->ipvs_bypass ? "bypass on: exempted packets go past its services"
+                                            : "bypass off"});
   }
   table.AddRow({"mark", inspect::MarkText(facts.config)});
   table.AddRow({"NodePorts", inspect::NodePortsText(status.nodeports)});
@@ -184,8 +184,8 @@ std::string RenderSources(const inspect::GuardFacts& facts, const Style& style) 
   for (const auto& [source, state] : facts.sources) {
     const Tone tone = state.connected ? Tone::kPlain : Tone::kWarn;
     table.AddRow({std::string(abi::Name(source)), {ConnectionText(facts, state), tone}});
-    table.AddRow({"", HeardText(facts, state)});
-    table.AddRow({"", SaysText(state)});
+    table.AddRow({"", LastEventText(facts, state)});
+    table.AddRow({"", ReportsText(state)});
     if (!state.detail.empty()) table.AddRow({"", state.detail});
     const std::string errors = inspect::ErrorsText(state);
     if (!errors.empty()) table.AddRow({"", absl::StrCat("errors: ", errors)});

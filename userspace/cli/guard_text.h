@@ -32,11 +32,10 @@ class OwnersTable {
   absl::btree_set<std::string> shown_;
 };
 
-// The guard's parts: what each is and how it does.
+// The guard's parts and their state.
 std::string RenderGuard(const inspect::Status& status, const Style& style);
 
-// How each source does, under a heading that says when that was; "" when nothing
-// is known of any.
+// The state of each source, under a heading with its time; "" without a source.
 std::string RenderSources(const inspect::GuardFacts& facts, const Style& style);
 
 }  // namespace npg::cli

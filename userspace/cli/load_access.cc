@@ -23,7 +23,7 @@ absl::StatusOr<ClusterAccess> Load(const SourceOptions& options, const Environme
   if (!options.kubeconfig.empty()) {
     return kubernetes::LoadKubeconfig(options.kubeconfig, options.kube_context);
   }
-  // A named server takes the place of the variables.
+  // --kube-api-server replaces the variables.
   if (!options.kube_api_server.empty()) return kubernetes::LoadServiceAccount(root);
   if (environment("KUBERNETES_SERVICE_HOST").value_or("").empty()) {
     return UsageError(

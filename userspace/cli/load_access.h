@@ -11,10 +11,10 @@
 
 namespace npg::cli {
 
-// How to reach the API server: as --kubeconfig says, else as the service
-// account of this pod, whose files are below `root`; at --kube-api-server, if
-// that is given. A usage error where neither is to be had; otherwise the errors
-// of LoadKubeconfig() and LoadInCluster().
+// How to reach the API server: by --kubeconfig, else with the service account of
+// this pod, whose files are below `root`; at --kube-api-server, if that is given.
+// A usage error if there is neither; otherwise the errors of LoadKubeconfig() and
+// LoadInCluster().
 absl::StatusOr<kubernetes::ClusterAccess> LoadAccess(const SourceOptions& options,
                                                      const Environment& environment,
                                                      const std::string& root = "");

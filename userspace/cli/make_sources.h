@@ -13,8 +13,8 @@
 
 namespace npg::cli {
 
-// The sources that the options mean, none of them read yet. Errors as those of
-// EffectiveSources() and LoadAccess().
+// Creates the sources that the options select; none is read yet. Errors as those
+// of EffectiveSources() and LoadAccess().
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
     const SourceOptions& options, const Environment& environment,
     const core::Intervals& intervals = {});

@@ -21,10 +21,10 @@
 namespace npg::cli {
 namespace {
 
-// Several that scrape at once, as a pair of Prometheus servers does, share a reading.
+// Concurrent scrapes, as by a pair of Prometheus servers, share a reading.
 constexpr absl::Duration kMaxAge = absl::Seconds(1);
 
-// "v1.1" as libbpf writes it; Prometheus' custom is a version without a letter.
+// libbpf's "v1.1" without the "v", as is usual in Prometheus labels.
 std::string LibbpfVersion() {
   std::string version = libbpf_version_string();
   if (!version.empty() && version.front() == 'v') version.erase(0, 1);

@@ -12,8 +12,8 @@
 
 namespace npg::cli {
 
-// What /metrics answers, read anew by each call, which any thread may make.
-// `kube_events` may be empty where no Events are told.
+// Returns the content of /metrics. Each call, from any thread, gathers it anew.
+// `kube_events` may be empty when no Events are sent.
 std::function<std::string()> MetricsPage(std::shared_ptr<serve::NodeView> node,
                                          std::shared_ptr<const log::Health> health,
                                          std::function<serve::KubeEventCounts()> kube_events);

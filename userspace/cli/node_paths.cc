@@ -58,10 +58,9 @@ std::string UnifiedCgroup(const std::string& path) {
   return "";
 }
 
-// Whether this mount is of the cgroups of the whole node. From a container nothing tells
-// for sure that its node is not one, too; but a container's own mount begins where its
-// cgroup namespace does, with this process in that very cgroup, while a node's services
-// are in one below.
+// Whether this mount has the cgroups of the whole node. A node may itself be a container,
+// so this is a heuristic: a container's own mount begins at the root of its cgroup
+// namespace, and this process is in that very cgroup; a node's services are in cgroups below.
 bool IsOfNode(const Cgroup2Mount& mount, const std::string& proc) {
   if (node::IsHierarchyRoot(mount.path)) return true;
   if (mount.root == "/" && UnifiedCgroup(proc + "/self/cgroup") == "/") return false;
@@ -104,10 +103,10 @@ bool IsBelowCgroup(absl::string_view cgroup, absl::string_view root) {
   if (cgroup.empty() || root.empty()) return false;
   const std::vector<absl::string_view> path = absl::StrSplit(cgroup, '/', absl::SkipEmpty());
   const std::vector<absl::string_view> above = absl::StrSplit(root, '/', absl::SkipEmpty());
-  // Levels up that both go, or that only the root goes, which holds what is below it.
+  // Skip the ".." that both have, or that only the root has, which is then above the path.
   size_t at = 0;
   while (at < above.size() && at < path.size() && above[at] == ".." && path[at] == "..") ++at;
-  if (at < path.size() && path[at] == "..") return false;  // it lies further up
+  if (at < path.size() && path[at] == "..") return false;  // the path is further up
   size_t more = at;
   while (more < above.size() && above[more] == "..") ++more;
   if (more > at) return more == above.size();
@@ -147,7 +146,7 @@ absl::Status CheckCgroup(const std::string& path, const std::string& proc) {
   if (!IsOn(path, CGROUP2_SUPER_MAGIC)) {
     return UsageError(absl::StrCat("--cgroup ", path, ": is not on a cgroup2 file system"));
   }
-  // A folder below a mount is somebody's choice; the mount itself means "all of it".
+  // A folder below a mount is a deliberate choice; a mount itself stands for the whole node.
   for (const Cgroup2Mount& mount : ParseCgroup2Mounts(ReadText(proc + "/self/mountinfo"))) {
     if (mount.path == path && !IsOfNode(mount, proc)) {
       return absl::FailedPreconditionError(absl::StrCat("--cgroup ", path, ": ", kOnlyAPart));

@@ -14,9 +14,8 @@ namespace npg::cli {
 
 inline constexpr const char* kProc = "/proc";
 
-// A cgroup2 mount. `root` is the cgroup that it begins at, as the reader's cgroup
-// namespace has it (cgroup_namespaces(7)): "/" is where that begins, and "/../.." is
-// two levels above.
+// A cgroup2 mount. `root` is the cgroup that it begins at, relative to the reader's cgroup
+// namespace (cgroup_namespaces(7)): "/" is the root of that, "/../.." two levels above.
 struct Cgroup2Mount {
   std::string path;
   std::string root;
@@ -25,26 +24,25 @@ struct Cgroup2Mount {
 // The cgroup2 mounts, in the order of mountinfo, from its text.
 std::vector<Cgroup2Mount> ParseCgroup2Mounts(absl::string_view mountinfo);
 
-// Whether `cgroup` is `root` or below it; both as the reader's namespace has them.
+// Whether `cgroup` is `root` or below it; both relative to the reader's namespace.
 bool IsBelowCgroup(absl::string_view cgroup, absl::string_view root);
 
-// Where the cgroups of this node begin: the root of the hierarchy, or, on a node that is
-// itself a container (kind, k3d, LXC), what holds the node's init and this process.
-// FAILED_PRECONDITION, with what to do, where no cgroup2 is mounted, or only the
-// cgroup of the container that this process is in. Reads self/mountinfo, self/cgroup
-// and 1/cgroup of `proc`.
+// The root of this node's cgroups: the root of the hierarchy, or, on a node that is itself
+// a container (kind, k3d, LXC), the cgroup that contains the node's init and this process.
+// FAILED_PRECONDITION, with a remedy, if no cgroup2 is mounted, or only the cgroup of this
+// process's container. Reads self/mountinfo, self/cgroup and 1/cgroup of `proc`.
 absl::StatusOr<std::string> FindCgroup2Root(const std::string& proc = kProc);
 
-// OK for a folder on a cgroup2 file system. A usage error, naming --cgroup, for
-// anything else: a file, another file system, nothing there. FAILED_PRECONDITION for a
-// mount of the cgroup of the container that this process is in.
+// OK for a folder on a cgroup2 file system. A usage error, naming --cgroup, for a file,
+// another file system, or a path that does not exist. FAILED_PRECONDITION for a mount of
+// the cgroup of this process's container.
 absl::Status CheckCgroup(const std::string& path, const std::string& proc = kProc);
 
 // OK for a folder on a bpf file system. FAILED_PRECONDITION otherwise, with the
 // command that mounts one.
 absl::Status CheckBpffs(const std::string& path);
 
-// The cgroup to work on: what --cgroup says, checked, or else the root.
+// The cgroup to use: that of --cgroup, checked, or else the root.
 absl::StatusOr<std::string> ResolveCgroup(const NodeOptions& options,
                                           const std::string& proc = kProc);
 

@@ -25,8 +25,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// True for text that every YAML reader takes for a string without quotes. Times
-// and numbers are not among it, nor the many ways to write true, false and null.
+// True for text that every YAML reader parses as a string without quotes: no times,
+// no numbers, none of the spellings of true, false and null.
 bool IsPlainYaml(absl::string_view text) {
   if (text.empty() || !absl::ascii_isalpha(static_cast<unsigned char>(text[0]))) return false;
   const bool simple = std::all_of(text.begin(), text.end(), [](char c) {
@@ -62,7 +62,7 @@ void EmitYaml(YAML::Emitter& out, const Json& value) {
   } else if (value.is_null()) {
     out << YAML::Null;
   } else {
-    // Numbers, true and false are written alike in both.
+    // JSON and YAML write numbers, true and false alike.
     out << value.dump();
   }
 }
@@ -77,7 +77,7 @@ std::string ToDocument(const Json& value, OutputFormat format) {
   if (format == OutputFormat::kJson) {
     return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
   }
-  // Through JSON text, which settles what is not UTF-8 for both.
+  // From JSON text, in which invalid UTF-8 is already replaced.
   YAML::Emitter out;
   EmitYaml(out, Json::parse(ToJsonLine(value)));
   return absl::StrCat(out.c_str(), "\n");

@@ -18,8 +18,8 @@ std::string ToJsonLine(const nlohmann::ordered_json& value);
 // both, in the same order), ending in a newline. For kJson and kYaml only.
 std::string ToDocument(const nlohmann::ordered_json& value, OutputFormat format);
 
-// Writes to standard output, all of it, at once. A reader that went away (EPIPE)
-// or a full disk is an error.
+// Writes all of `text` to standard output. A closed pipe (EPIPE) or a full disk is
+// an error.
 absl::Status WriteOut(absl::string_view text);
 
 }  // namespace npg::cli

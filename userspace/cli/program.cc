@@ -30,7 +30,7 @@ int ParseAndExecute(const std::vector<std::string>& args,
   if (exit_code.ok()) return *exit_code;
   std::string line(exit_code.status().message());
   if (IsUsageError(exit_code.status())) line += "; see '" + command_line.HelpCommand() + "'";
-  // One line, whatever a file name or a message of somebody else brings along.
+  // Keeps it to one line: file names and foreign messages may contain newlines.
   std::cerr << "nodeport-guard: " << base::Printable(line) << "\n";
   return ExitCode(exit_code.status());
 }
@@ -41,7 +41,7 @@ int RunProgram(int argc, char** argv, const std::function<void(Options&)>& adjus
   try {
     return ParseAndExecute({argv + (argc > 0 ? 1 : 0), argv + argc}, adjust);
   } catch (const std::exception& error) {
-    // Nothing of ours throws; what is left is memory that ran out.
+    // Our own code does not throw; this is most likely std::bad_alloc.
     std::cerr << "nodeport-guard: " << error.what() << "\n";
     return kExitRuntimeError;
   }

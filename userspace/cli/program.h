@@ -8,9 +8,9 @@
 
 namespace npg::cli {
 
-// The whole of nodeport-guard: parses the arguments of main(), executes the command, and
-// returns the exit code. Errors are one line on standard error. `adjust` may change what
-// was parsed; it may be empty.
+// Parses the arguments of main(), executes the command, and returns the exit code. Prints
+// an error as one line on standard error. `adjust` may change the parsed options; it may be
+// empty.
 int RunProgram(int argc, char** argv, const std::function<void(Options&)>& adjust);
 
 }  // namespace npg::cli

@@ -15,14 +15,14 @@
 namespace npg::cli {
 
 struct SourcesRead {
-  core::PortEntries ports;                               // the union of what they say
+  core::PortEntries ports;                               // the union of their ports
   std::vector<std::pair<std::string, size_t>> answered;  // which, and how many ports each
   std::vector<std::string> failed;                       // why the others did not, one line each
   std::vector<std::string> skipped;                      // input that sources skipped
   absl::Status first_error;
 };
 
-// Reads every source once. A source that fails leaves the others their say.
+// Reads every source once. The failure of one does not stop the others.
 SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources);
 
 }  // namespace npg::cli

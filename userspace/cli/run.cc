@@ -48,11 +48,11 @@ absl::StatusOr<inspect::Status> GatherNode(const NodeOptions& options) {
   return inspect::MakeStatus(*std::move(facts));
 }
 
-// Before there are threads, each of which has capabilities of its own. What it
-// does not have and goes without is said once; what it cannot go without, by what fails.
+// Call it before there are threads, because capabilities are per thread. Logs the missing
+// optional capabilities; a missing required one shows as the error of what needs it.
 void LimitCapabilities() {
   if (const absl::Status status = base::KeepNeededCapabilities(); !status.ok()) {
-    spdlog::warn("give up capabilities: {}", std::string(status.message()));
+    spdlog::warn("drop capabilities: {}", std::string(status.message()));
   }
   if (const std::string lacked = base::LackedCapabilities({CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH});
       !lacked.empty()) {
@@ -72,7 +72,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   auto sources = MakeSources(options.sources, ReadEnvironment, options.intervals);
   if (!sources.ok()) return sources.status();
 
-  // A reader of the log that goes away must not end the controller.
+  // The controller must survive when the reader of its log closes the pipe.
   std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
   controller::Options guard;
   guard.intervals = options.intervals;

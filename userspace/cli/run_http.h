@@ -10,8 +10,8 @@
 
 namespace npg::cli {
 
-// Serves what `run` has to tell over HTTP for as long as what is returned lives.
-// Logs what is worth a warning about the address.
+// Serves the HTTP endpoints of `run` for as long as the returned object lives. Logs
+// warnings about the address.
 absl::StatusOr<std::shared_ptr<void>> ServeHttp(const serve::HttpAddress& address,
                                                 const serve::Endpoints& endpoints);
 

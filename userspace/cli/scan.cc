@@ -39,8 +39,7 @@
 namespace npg::cli {
 namespace {
 
-// What a guard that is loaded has counted. Without the right to read its maps a
-// scan is worth no less.
+// The counts of a loaded guard, if any; a scan does not need the right to read its maps.
 core::PortHistories ReadHistories(const NodeOptions& node) {
   const auto state = dataplane::GuardState::Open(dataplane::PinPaths(node.bpffs));
   if (!state.ok()) return {};
@@ -62,7 +61,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   const auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
   SourcesRead read = ReadSources(*sources);
-  // Without any source there is nothing to compare with: "none" would be a lie.
+  // Without NodePorts to compare with, "no conflicts" would be wrong.
   if (read.answered.empty()) return read.first_error;
   inspect::ScanFacts facts;
   facts.ports = std::move(read.ports);
@@ -81,7 +80,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
     facts.own = node::ToSet(*addresses);
   }
   facts.gaps = node::FillOwners(facts.candidates);
-  // Whether links are pinned; what they are is for status to say.
+  // Whether links are pinned; `status` reports whether they are valid.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
   facts.now = absl::Now();
   if (facts.guarded) facts.histories = ReadHistories(options.node);

@@ -9,7 +9,7 @@
 
 namespace npg::cli {
 
-// What `scan` prints.
+// The output of `scan`.
 std::string RenderScan(const inspect::ScanReport& report, const Style& style);
 
 }  // namespace npg::cli

@@ -28,7 +28,7 @@
 namespace npg::cli {
 namespace {
 
-// As kubelet names a node that it is told no name for.
+// The name that kubelet gives a node by default.
 std::string HostName() {
   std::array<char, 256> name{};
   if (gethostname(name.data(), name.size() - 1) != 0 || name.front() == '\0') return "unknown";

@@ -11,9 +11,9 @@
 
 namespace npg::cli {
 
-// Begins to send Events of the conflicts that `view` shows. nullptr where none are
-// wanted, where the source kubernetes is not in use, and, with a word in the log,
-// where it cannot be done: a node is guarded without them, too.
+// Starts to send Events for the conflicts in `view`. nullptr if Events are disabled, if
+// the source kubernetes is not in use, or, with a log line, on an error: the guard works
+// without them.
 std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
                                                         const Environment& environment,
                                                         serve::NodeView& view);

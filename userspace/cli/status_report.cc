@@ -33,7 +33,7 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
   if (status.conflicts.empty()) {
     if (facts.same_netns == false) return "Conflicts: not visible from here.\n";
     return absl::StrCat(
-        "No conflicts: nobody on this node listens on a NodePort (", status.nodeports.total,
+        "No conflicts: no process of this node listens on a NodePort (", status.nodeports.total,
         " known)", inspect::GuardsNodeAddresses(facts) ? ".\n" : ", as far as loopback reaches.\n");
   }
   const size_t count = status.conflicts.size();
@@ -41,7 +41,7 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
                                        count == 1 ? " has" : " have", " the port of a NodePort"),
                           Tone::kHeading, style);
   out += "\n";
-  // In observe mode nothing is exempted, and what would be is of interest.
+  // Mode observe exempts nothing; show what it would have exempted.
   const bool observe = facts.config.mode == abi::Mode::kObserve;
   Table table({{"PORT"},
                {"SERVICE"},

@@ -9,7 +9,7 @@
 
 namespace npg::cli {
 
-// What `status` prints.
+// The output of `status`.
 std::string RenderStatus(const inspect::Status& status, const Style& style);
 
 }  // namespace npg::cli

@@ -46,7 +46,7 @@ void AppendLine(std::string& out, const std::vector<Column>& columns,
   for (size_t i = 0; i < columns.size(); ++i) {
     const size_t padding = widths[i] - std::min(widths[i], DisplayWidth(cells[i].text));
     if (columns[i].right) blanks.append(padding, ' ');
-    // Blanks wait until something follows them: no line ends in one.
+    // Pending blanks are written only before text, so that no line ends in one.
     if (!cells[i].text.empty()) {
       absl::StrAppend(&out, blanks, Paint(cells[i].text, cells[i].tone, style));
       blanks.clear();
@@ -65,7 +65,7 @@ Style StyleOfStdout() {
   if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0) {
     style.width = std::max<size_t>(style.width, size.ws_col);
   }
-  const char* no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): nobody sets it
+  const char* no_color = std::getenv("NO_COLOR");  // NOLINT(concurrency-mt-unsafe): never set here
   const char* term = std::getenv("TERM");          // NOLINT(concurrency-mt-unsafe): as above
   style.colour = (no_color == nullptr || *no_color == '\0') && term != nullptr &&
                  absl::string_view(term) != "dumb";

@@ -10,14 +10,14 @@
 
 namespace npg::cli {
 
-// For whom the text is laid out.
+// The layout of text on a terminal.
 struct Style {
   size_t width = 80;  // columns to fit, where that is possible
   bool colour = false;
 };
 
-// The style for standard output: as wide as the terminal (at least 80; 80 where
-// it is none), in colour on a terminal unless NO_COLOR is set or it is "dumb".
+// The style for standard output: as wide as the terminal (at least 80; 80 without
+// one), in colour on a terminal unless NO_COLOR is set or TERM is "dumb".
 Style StyleOfStdout();
 
 enum class Tone { kPlain, kHeading, kGood, kWarn, kBad };
@@ -40,7 +40,7 @@ struct Cell {
   Tone tone = Tone::kPlain;
 };
 
-// Columns of text, aligned, two blanks apart. What cells say is made printable.
+// Columns of text, aligned, two blanks apart. Makes the text of cells printable.
 class Table {
  public:
   // Without titles when all are empty.

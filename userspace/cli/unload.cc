@@ -41,7 +41,7 @@ absl::StatusOr<int> StayUntilToldToGo() {
 
 absl::StatusOr<int> Execute(const UnloadOptions& options) {
   if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
-  // A reader of the report that goes away must not end this half way.
+  // The removal must complete even if the reader of the report closes the pipe.
   signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
   controller::UnloadOptions unload;
   unload.pins = dataplane::PinPaths(options.node.bpffs);

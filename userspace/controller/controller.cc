@@ -58,15 +58,15 @@
 namespace npg::controller {
 namespace {
 
-// How often things are looked after: what was detached behind our back is back
-// within ten seconds, and flow entries of closed UDP clients go.
+// The interval of maintenance: detached programs are restored, and flow entries of
+// closed UDP clients removed, within ten seconds.
 constexpr absl::Duration kMaintenance = absl::Seconds(10);
-// To list sockets costs milliseconds, most of them in the kernel, which walks
-// its whole hash table. Every so many rounds it is done without a reason.
+// Listing sockets costs milliseconds, because the kernel walks its whole hash table.
+// Without a reason it is done once in this many rounds.
 constexpr int kRoundsToFull = 6;
-// From the first new NodePort until its listeners are looked for.
+// From the first new NodePort until its listeners are classified.
 constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
-// When what only a start needs is done with.
+// From the start until FinishTakeover().
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
 class Controller {
@@ -76,8 +76,8 @@ class Controller {
       : options_(std::move(options)), health_(health), sources_(std::move(sources)) {}
 
   absl::Status Start();
-  // Takes up what goes on while it serves. On an error the guard is taken off again,
-  // unless it was there before.
+  // Starts the periodic work. On an error it removes the guard again, unless that was
+  // adopted.
   absl::Status Follow();
   absl::Status Serve() { return loop_->Run(); }
 
@@ -91,7 +91,7 @@ class Controller {
   absl::Status FollowAll();
   absl::Status FollowSources();
   absl::Status WatchSignals();
-  // What one application did to the map.
+  // The changes that one call made to the map.
   struct Applied {
     size_t put = 0;
     size_t removed = 0;
@@ -112,7 +112,7 @@ class Controller {
 
   Options options_;
   log::Health& health_;
-  std::unique_ptr<base::EventLoop> loop_;  // before all that registers with it
+  std::unique_ptr<base::EventLoop> loop_;  // declared before everything that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
   base::UniqueFd cgroup_;
   uint64_t netns_cookie_ = 0;
@@ -121,7 +121,7 @@ class Controller {
   base::UniqueFd signals_;
 
   core::DesiredState desired_;
-  absl::Status applied_;  // whether the map has all of it
+  absl::Status applied_;  // OK: the map has all of it
   std::optional<ListenerClassifier> classifier_;
   base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
   std::optional<NodeFollower> node_;
@@ -135,7 +135,7 @@ class Controller {
   log::RepeatedFault apply_fault_{"apply the NodePorts"};
   log::RepeatedFault classify_fault_{"classify listeners"};
   log::RepeatedFault states_fault_{"write the state of the sources"};
-  log::RepeatedFault takeover_fault_{"let go of the earlier run"};
+  log::RepeatedFault takeover_fault_{"finish the takeover from the earlier run"};
   log::RepeatedFault repair_fault_{"repair the BPF links"};
   log::RepeatedFault flows_fault_{"list the exempted connections"};
   log::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
@@ -173,20 +173,20 @@ absl::Status Controller::ReadSources() {
 
 void Controller::LogSkipped(const sources::Source& source,
                             const std::vector<std::string>& skipped) {
-  constexpr size_t kMost = 20;
+  constexpr size_t kMax = 20;
   std::vector<std::string>& known = skipped_[std::string(source.name())];
   if (skipped == known) return;
-  for (size_t i = 0; i < std::min(kMost, skipped.size()); ++i) {
+  for (size_t i = 0; i < std::min(kMax, skipped.size()); ++i) {
     spdlog::warn("source {}: skipped {}", std::string(source.name()), skipped[i]);
   }
-  if (skipped.size() > kMost) {
-    spdlog::warn("source {}: skipped {} more", std::string(source.name()), skipped.size() - kMost);
+  if (skipped.size() > kMax) {
+    spdlog::warn("source {}: skipped {} more", std::string(source.name()), skipped.size() - kMax);
   }
   known = skipped;
 }
 
-// Pins outlive the network namespace they serve only by mistake: a DaemonSet
-// without hostNetwork would turn the node's guard towards its own pod.
+// Refuses pins of another network namespace: a DaemonSet without hostNetwork would
+// turn the node's guard towards its own pod.
 absl::Status Controller::CheckNetns() const {
   absl::StatusOr<abi::Config> config = guard_->Config();
   if (!config.ok()) return config.status();
@@ -203,7 +203,7 @@ absl::Status Controller::CheckNetns() const {
 absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   const core::Difference difference = desired_.Pending();
   if (difference.empty()) return Applied{};
-  // After an error all of it is tried again, with the next reading or soon.
+  // After an error the next reading or maintenance tries all of it again.
   const absl::StatusOr<size_t> fresh = guard_->ApplyNodePorts(difference);
   applied_ = fresh.status();
   if (!fresh.ok() || *fresh > 0) ClassifySoon();
@@ -213,7 +213,7 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   return Applied{difference.put.size(), difference.remove.size()};
 }
 
-// Not with each of a thousand changes that come at once.
+// Delayed, so that a burst of changes causes one classification.
 void Controller::ClassifySoon() {
   if (classify_timer_ != 0) return;
   classify_timer_ = loop_->After(kClassifyDelay, [this] {
@@ -246,7 +246,7 @@ absl::Status Controller::Start() {
   NPG_RETURN_IF_ERROR(CheckNetns());
   for (const std::string& note : guard_->notes()) spdlog::warn("{}", note);
 
-  // Maps first: nothing may be attached that decides on half a map.
+  // Maps first: no attached program may decide on half a map.
   NPG_RETURN_IF_ERROR(ReadSources());
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
   absl::StatusOr<abi::Config> before = guard_->Config();
@@ -266,7 +266,7 @@ absl::Status Controller::Start() {
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();
   if (!attached.ok()) {
-    // An adopted guard goes on, by what it was told. The table knows both marks.
+    // An adopted guard keeps its former settings. The table accepts both marks.
     if (!table_->adopted()) table_->Remove().IgnoreError();
     if (guard_->adopted()) {
       guard_->SetOwnerPolicy(*policy_before).IgnoreError();
@@ -274,7 +274,7 @@ absl::Status Controller::Start() {
     }
     return attached;
   }
-  // Again, for what was bound while the default was another one.
+  // Again, for sockets that were bound under the former default.
   classify_fault_.Note(guard_->JudgeListeners(options_.policy));
   node_->Begin();
   states_.emplace([this](abi::Source source, const abi::SourceState& state) {
@@ -285,15 +285,15 @@ absl::Status Controller::Start() {
   return absl::OkStatus();
 }
 
-// What an adopted guard goes by, too: as late as can be, and taken back when Attach()
-// fails after it.
+// Adopted programs read these options at once: write them as late as possible, and
+// restore the former ones if Attach() fails.
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
   classifier_.emplace(*guard_, options_.policy);
   absl::Status entered = classifier_->EnterAll(desired_.Entries());
   entered.Update(classifier_->Refresh(desired_.Entries()));
-  // Maintenance makes room, which nobody would if this were the end.
+  // A full map does not end the start: maintenance removes stale entries.
   if (!entered.ok() && !absl::IsResourceExhausted(entered)) return entered;
   classify_fault_.Note(entered);
   return guard_->JudgeListeners(options_.policy);
@@ -356,9 +356,10 @@ void Controller::OnReading(const sources::Source& source,
 
 absl::Status Controller::FollowSources() {
   for (const auto& source : sources_) {
-    const sources::Source* told = source.get();
+    const sources::Source* followed = source.get();
     NPG_RETURN_IF_ERROR(base::Annotate(
-        source->Follow(*loop_, [this, told](const auto& reading) { OnReading(*told, reading); }),
+        source->Follow(*loop_,
+                       [this, followed](const auto& reading) { OnReading(*followed, reading); }),
         absl::StrCat("follow source ", source->name())));
   }
   return absl::OkStatus();
@@ -377,7 +378,7 @@ absl::Status Controller::ReconcileFlows(bool full) {
     if (!quiet.ok()) return quiet.status();
     if (*quiet) return absl::OkStatus();
   }
-  // An error must not pass for "no connection lives": then nothing is removed.
+  // An error does not mean that no connection is open: remove nothing then.
   absl::StatusOr<std::vector<core::Flow>> marked =
       node::ListMarkedFlows(options_.mark, node_->addresses());
   if (!marked.ok()) return marked.status();
@@ -403,7 +404,7 @@ void Controller::StartHealth() {
 }
 
 void Controller::RepairLinks() {
-  // A cgroup that was removed and made anew under its name is another one.
+  // A cgroup that was removed and created again under the same name is another one.
   struct stat open_one {
   }, named_one{};
   if (fstat(cgroup_.get(), &open_one) == 0 && stat(options_.cgroup.c_str(), &named_one) == 0 &&
@@ -440,7 +441,7 @@ void Controller::Maintain() {
   loop_->After(kMaintenance, [this] { Maintain(); });
 }
 
-// They are for the log alone: without them the guard works as well.
+// The log alone uses them; the guard works without.
 void Controller::FollowExemptions() {
   if (exemptions_) return;
   absl::StatusOr<std::unique_ptr<ExemptionFollower>> exemptions =
@@ -449,7 +450,7 @@ void Controller::FollowExemptions() {
   if (exemptions.ok()) exemptions_ = *std::move(exemptions);
 }
 
-// A connect that was in the middle of an earlier run's program is through by now.
+// By now, every connect that ran a program of the earlier run has returned.
 void Controller::FinishTakeover() {
   absl::Status finished = table_->ForgetFormerMark();
   finished.Update(guard_->FinishMigration());
@@ -481,7 +482,7 @@ absl::Status Controller::FollowAll() {
         }
         log::Log(spdlog::level::warn,
                  absl::StrCat("nft table inet ", dataplane::kNftTableName,
-                              " was changed or removed by somebody else and is restored"),
+                              " was changed or removed by another process and is restored"),
                  log::Fields().Add("event", "rules_restored"));
         CountRepairs(1);
       }));
@@ -503,8 +504,8 @@ absl::Status Controller::FollowAll() {
           .Add("nodeports", desired_.Entries().size())
           .Add("adopted", guard_->adopted())
           .Add("version", options_.version));
-  if (const absl::Status told = base::NotifyServiceManager("READY=1"); !told.ok()) {
-    spdlog::warn("{}", std::string(told.message()));
+  if (const absl::Status notified = base::NotifyServiceManager("READY=1"); !notified.ok()) {
+    spdlog::warn("{}", std::string(notified.message()));
   }
   loop_->After(kMaintenance, [this] { Maintain(); });
   loop_->After(kStarted, [this] { FinishTakeover(); });

@@ -30,20 +30,21 @@ struct Options {
   bool detach_on_exit = false;
   core::Intervals intervals;
   std::string page;  // URL of the status page, for the log; empty: there is none
-  // Called once no other controller has these pins, and before anything is put
-  // in place; what it returns is kept until they are given up. May be empty.
+  // Called after this controller has locked the pins, before it changes anything;
+  // the result is kept until the pins are unlocked. May be empty.
   std::function<absl::StatusOr<std::shared_ptr<void>>()> serve;
 };
 
-// Loads or adopts the guard, keeps the nodeports map what the sources say, and
-// repairs what others break, until SIGTERM or SIGINT. The guard then stays, as
-// it does after a crash, unless `detach_on_exit`. How it does is said in `health`.
+// Loads or adopts the guard, keeps the map `nodeports` equal to the union of the
+// sources, and restores what other processes remove, until SIGTERM or SIGINT. The
+// guard then stays, as it does after a crash, unless `detach_on_exit`. Reports its
+// state in `health`.
 //
 // Programs, links, pins and nft table appear together or not at all. Errors of
 // the start: UNAVAILABLE when another controller has these pins,
 // PERMISSION_DENIED, UNIMPLEMENTED or FAILED_PRECONDITION when this node cannot
-// be guarded, INVALID_ARGUMENT for a cgroup that is none, and what the sources
-// say when their first reading fails.
+// be guarded, INVALID_ARGUMENT for a folder that is no cgroup, and the errors of the
+// sources' first reading.
 absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
                  log::Health& health);
 

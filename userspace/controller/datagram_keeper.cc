@@ -57,7 +57,7 @@ absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
   });
   if (!watch.ok()) return base::Annotate(watch.status(), "watch for UDP sockets that are closed");
   watch_ = *std::move(watch);
-  closed_();  // one may have gone before it was watched
+  closed_();  // a socket may have been closed before the watch began
   return absl::OkStatus();
 }
 

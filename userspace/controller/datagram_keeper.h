@@ -20,19 +20,19 @@
 
 namespace npg::controller {
 
-// Keeps the nft table's datagram targets in step with the UDP listeners there
-// are. Datagrams of sockets that are not connected pass no program, so what is
-// exempt has to be known before they are sent.
+// Keeps the nft table's datagram targets equal to the node's UDP listeners.
+// Datagrams of sockets that are not connected run no connect program, so the table
+// must have their destinations before they are sent.
 class DatagramKeeper {
  public:
-  // All of these outlive this. `closed` is called when a listener that is a
-  // target may be gone, so that Sync() may be.
+  // All of these outlive this. `closed` is called when a target's listener may have
+  // been closed; it should cause a Sync().
   DatagramKeeper(base::EventLoop& loop, dataplane::BpfGuard& guard, dataplane::NftTable& table,
                  const core::OwnerPolicy& policy, std::function<void()> closed)
       : loop_(loop), guard_(guard), table_(table), policy_(policy), closed_(std::move(closed)) {}
 
-  // Looks at the UDP sockets there are: about a millisecond, and nothing where
-  // no port of `ports` is UDP.
+  // Lists the UDP sockets, which takes about a millisecond; does nothing when no
+  // port of `ports` is UDP.
   absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own);
 
  private:

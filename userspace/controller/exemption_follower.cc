@@ -28,7 +28,7 @@
 namespace npg::controller {
 namespace {
 
-// From one look at the events to the next, however many there are.
+// The minimum interval between two reads of the events.
 constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
 
 }  // namespace
@@ -80,14 +80,14 @@ absl::Status ExemptionFollower::Watch() {
   return added;
 }
 
-// A busy port must not keep the loop busy: nobody waits for these lines.
+// A busy port must not keep the loop busy; these log lines are not urgent.
 void ExemptionFollower::OnEvents() {
   Drain();
   loop_.RemoveFd(reader_->fd());
   watching_ = false;
   watch_timer_ = loop_.After(kWatchInterval, [this] {
     watch_timer_ = 0;
-    // Without it there is still a look every ten seconds.
+    // If this fails, events are still read every ten seconds.
     Watch().IgnoreError();
   });
 }
@@ -100,7 +100,7 @@ void ExemptionFollower::Drain() {
 
 void ExemptionFollower::Look() {
   Drain();
-  // Read only when a summary asks for it, and then once for all of them.
+  // Read only if a summary needs it, and then once for all of them.
   std::optional<log::ExemptionLog::Before> totals;
   log_.Tick(absl::Now(), [&](const core::PortKey& key) -> std::optional<log::ExemptionTotals> {
     if (!totals) totals = Totals();
@@ -111,7 +111,7 @@ void ExemptionFollower::Look() {
   look_timer_ = loop_.After(look_, [this] { Look(); });
 }
 
-// For people only: what has gone meanwhile is left out.
+// For the log only: omits entries that were removed meanwhile.
 log::Exemption ExemptionFollower::FactsOf(const abi::Event& event) const {
   log::Exemption exemption;
   exemption.event = event;

@@ -15,12 +15,12 @@
 
 namespace npg::controller {
 
-// Reads the guard's events, as any number of others may, and logs what they are.
+// Reads the guard's events, beside any number of other readers, and logs them.
 class ExemptionFollower {
  public:
-  // From now on, on `loop`, which is to outlive it. Every `look` it sees whether a summary
-  // is due, and whether there are events that another reader of the buffer took the wake-up
-  // of. Errors as those of opening the pins.
+  // Starts on `loop`, which outlives it. Every `look` it checks whether a summary is due,
+  // and reads events whose wake-up another reader of the buffer consumed. Errors as those
+  // of opening the pins.
   static absl::StatusOr<std::unique_ptr<ExemptionFollower>> Start(base::EventLoop& loop,
                                                                   const dataplane::PinPaths& pins,
                                                                   absl::Duration look);

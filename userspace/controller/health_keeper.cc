@@ -18,7 +18,7 @@
 namespace npg::controller {
 namespace {
 
-// The first one may wait until the start is over.
+// The first self-probe waits until the start is over.
 constexpr absl::Duration kFirstProbe = absl::Milliseconds(20);
 
 }  // namespace
@@ -81,7 +81,7 @@ void HealthKeeper::Turn() {
     ++(latency.ok() ? state.probes_succeeded : state.probes_failed);
     state.sources = Readiness();
   });
-  // What is repaired now still shows as bad until the next probe has proved it.
+  // A part that is repaired now stays bad until the next probe succeeds.
   if (!latency.ok() || !programs.ok()) questions_.repair();
   loop_.After(between_, [this] { Turn(); });
 }

@@ -20,32 +20,31 @@
 
 namespace npg::controller {
 
-// Keeps log::Health up to date while the controller runs: probes every
-// few seconds and says what came of it, and which sources are applied.
+// Keeps log::Health up to date while the controller runs: probes every few seconds,
+// and records the results and which sources are applied.
 class HealthKeeper {
  public:
   using Sources = std::vector<std::unique_ptr<sources::Source>>;
 
-  // What it asks the controller for. All outlive this.
+  // Callbacks to the controller. All outlive this.
   struct Questions {
     std::function<absl::Status()> programs;  // whether all are attached
     std::function<absl::Status()> table;     // whether it is in place
     std::function<absl::StatusOr<absl::Duration>()> probe;
-    // Why not all that is wanted is in the maps, if so; OK otherwise.
+    // OK when the maps have the desired state; otherwise why not.
     std::function<absl::Status()> applied;
-    // Called after a look that found something wrong, and may put right what the
-    // next one then finds.
+    // Called after a probe that failed; may repair the fault before the next one.
     std::function<void()> repair;
   };
 
-  // Probes every `between`: what does not take effect any more is known within that time.
+  // Probes every `between`, so that a fault is known within that time.
   HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources, bool observing,
                absl::Duration between, Questions questions);
 
-  // The guard is attached and its table in place: from now on it is probed.
+  // Starts to probe. Call it once the guard is attached and its table in place.
   void Start();
 
-  // The source has stated all it knows.
+  // The source has reported its full set of ports.
   void SourceRead(absl::string_view source);
 
  private:

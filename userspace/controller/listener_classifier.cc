@@ -53,7 +53,7 @@ absl::Status ListenerClassifier::Add(const std::vector<core::Listener>& listener
                                      [](const auto& listener) { return listener.owner.pid == 0; });
   if (nobodys > 0 && policy_.IgnoresByDefault()) {
     spdlog::warn(
-        "of {} listeners on NodePorts no owner was found, so --only-process leaves them unguarded: "
+        "found no owner of {} listeners on NodePorts, so --only-process leaves them unguarded: "
         "the controller may not read their /proc, or runs in another pid namespace",
         nobodys);
   }
@@ -64,7 +64,7 @@ absl::Status ListenerClassifier::Enter(const core::PortEntries& ports) {
   absl::StatusOr<std::vector<core::Listener>> found = ListenersOn(ports);
   if (!found.ok()) return found.status();
   NPG_RETURN_IF_ERROR(LeaveUnknown(*found));
-  // What is known already need not be looked for in /proc.
+  // Search /proc only for unknown owners.
   node::FillOwners(*found);
   return Add(*found);
 }
@@ -84,14 +84,14 @@ absl::Status ListenerClassifier::EnterAll(const core::PortEntries& ports) {
 
 std::vector<core::Listener> ListenerClassifier::FindChanged(
     const std::map<abi::ListenerKey, Noted>& noted) {
-  // Each process is looked at once, however many sockets it has.
+  // Read each process once, however many sockets it has.
   std::map<pid_t, absl::flat_hash_set<uint64_t>> inodes;
   for (const auto& [key, entry] : noted) {
     for (const core::Listener& socket : entry.sockets) inodes[entry.pid()].insert(socket.inode);
   }
   std::map<pid_t, node::Holding> holdings;
   for (const auto& [pid, wanted] : inodes) {
-    // Pid 1 keeps the sockets of others.
+    // Pid 1 holds sockets for others (socket activation).
     if (pid <= 1) continue;
     if (auto holding = node::LookAt(pid, wanted)) holdings[pid] = *std::move(holding);
   }
@@ -108,7 +108,7 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(
         doubtful.push_back(entry.sockets.front());
       }
     } else if (holding->second.owner.comm != entry.value.comm) {
-      // Bound by a thread that has a name of its own, or renamed since.
+      // A thread with another name bound it, or the process was renamed since.
       changed.push_back(*held);
       changed.back().owner = holding->second.owner;
     }
@@ -125,7 +125,7 @@ std::vector<core::Listener> ListenerClassifier::FindChanged(
 }
 
 absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
-  // A walk over /proc that found nobody will hardly find somebody a minute later.
+  // A walk over /proc that found no owner will hardly find one a minute later.
   constexpr int kRoundsInVain = 10;
   if (++refreshes_ % kRoundsInVain == 0) in_vain_.clear();
   auto entries = guard_.Listeners();
@@ -156,7 +156,7 @@ absl::Status ListenerClassifier::Refresh(const core::PortEntries& ports) {
 }
 
 absl::Status ListenerClassifier::Prune() {
-  // The entries first: a socket that is bound in between is in the list, too.
+  // The entries first: the list then includes a socket that is bound in between.
   auto entries = guard_.Listeners();
   if (!entries.ok()) return entries.status();
   absl::StatusOr<std::vector<core::Listener>> found = node::ListListeners();

@@ -13,7 +13,7 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
-#include "controller/ipvs_dodge.h"
+#include "controller/ipvs_bypass.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "dataplane/bpf/bpf_guard.h"
@@ -23,10 +23,10 @@
 namespace npg::controller {
 namespace {
 
-// From the first sign that UDP listeners or the node's addresses changed until they
-// are looked at: many of them tend to come at once.
+// From the first notification of a change of UDP listeners or addresses until they
+// are read: notifications tend to come in bursts.
 constexpr absl::Duration kSettle = absl::Milliseconds(2);
-// From one look to the next, whoever binds and closes sockets in a loop.
+// The minimum interval between two reads, for processes that bind and close sockets in a loop.
 constexpr absl::Duration kMinInterval = absl::Milliseconds(40);
 
 }  // namespace
@@ -72,7 +72,7 @@ absl::Status NodeFollower::SyncAddresses() {
   return guard_.SetLocalAddresses(*addresses);
 }
 
-// Where nothing is to be exempted, nothing is.
+// In mode observe, the table exempts no datagrams.
 absl::Status NodeFollower::SyncDatagrams() {
   if (settings_.mode != abi::Mode::kEnforce) return table_.SetDatagramTargets({});
   return datagrams_->Sync(ports_.Entries(), guarded_);

@@ -22,9 +22,9 @@
 
 namespace npg::controller {
 
-// Keeps programs and table in step with what the node itself has: its addresses,
-// its UDP listeners, IPVS services on them. What it is told of (rtnetlink, binds,
-// the end of sockets) it looks at within milliseconds, the rest at Maintain().
+// Keeps programs and table in step with the node's addresses, its UDP listeners, and
+// IPVS services on guarded addresses. Handles notifications (rtnetlink, binds, closed
+// sockets) within milliseconds, the rest at Maintain().
 class NodeFollower {
  public:
   struct Settings {
@@ -33,7 +33,7 @@ class NodeFollower {
     core::OwnerPolicy policy;
   };
 
-  // All outlive this; `ports` are those that are guarded, at any time.
+  // All outlive this; `ports` returns the guarded ports.
   NodeFollower(base::EventLoop& loop, dataplane::BpfGuard& guard, dataplane::NftTable& table,
                const core::DesiredState& ports, Settings settings);
   NodeFollower(const NodeFollower&) = delete;
@@ -51,8 +51,8 @@ class NodeFollower {
 
   void Maintain();
 
-  // All of the node's besides loopback, whatever the scope: connections to them
-  // may be exempt since an earlier run.
+  // All addresses of the node besides loopback, whatever the scope: connections to
+  // them may be exempt since an earlier run.
   const core::AddressSet& addresses() const { return addresses_; }
 
  private:
@@ -68,7 +68,7 @@ class NodeFollower {
   const Settings settings_;
 
   core::AddressSet addresses_;
-  core::AddressSet guarded_;  // of them
+  core::AddressSet guarded_;  // the guarded ones among them
   std::optional<DatagramKeeper> datagrams_;
   std::unique_ptr<base::NetlinkMonitor> address_watch_;
   base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed

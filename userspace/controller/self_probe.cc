@@ -32,7 +32,7 @@ namespace {
 
 constexpr absl::string_view kCanary = "nodeport-guard/self-probe";
 constexpr int kConnectMilliseconds = 500;
-constexpr int kMaxPorts = 8;  // to try, until one is no NodePort
+constexpr int kMaxPorts = 8;  // attempts to get a port that is no NodePort
 
 absl::string_view ProgramOf(int family) {
   return family == AF_INET ? "npg_connect4" : "npg_connect6";
@@ -45,8 +45,8 @@ struct Address {
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-// 127.0.0.1, v4-mapped for an IPv6 socket. That connects by connect6 also where
-// the node has no IPv6 address.
+// 127.0.0.1, v4-mapped for an IPv6 socket. That runs connect6 also on a node
+// without an IPv6 address.
 Address Loopback(int family, uint16_t port) {
   Address address;
   if (family == AF_INET) {
@@ -69,7 +69,7 @@ Address Loopback(int family, uint16_t port) {
   return address;
 }
 
-// To `port` if it can be had, or to any (its number is put there).
+// Binds to `port` if that is free, or else to any port, and stores its number.
 absl::Status BindTo(int fd, int family, uint16_t& port) {
   constexpr int kOn = 1;
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &kOn, sizeof(kOn));
@@ -115,7 +115,7 @@ absl::Status WaitConnected(int fd) {
 absl::StatusOr<base::UniqueFd> SelfProbe::Listen(const core::PortEntries& nodeports) {
   uint16_t& port = ports_[0];
   for (int i = 0; i < kMaxPorts; ++i) {
-    // In the controller's own cgroup: listeners are found wherever they are.
+    // In the controller's own cgroup: the lookup finds listeners of every cgroup.
     base::UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
     if (!fd) return base::ErrnoStatus(errno, "create a socket");
     NPG_RETURN_IF_ERROR(BindTo(fd.get(), AF_INET, port));
@@ -146,7 +146,7 @@ absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
 absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int listener) {
   const absl::StatusOr<dataplane::CgroupSocket> made =
       dataplane::SocketInCgroup(cgroup_fd, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK);
-  // A kernel without IPv6 has no connect6 to prove.
+  // A kernel without IPv6 never runs connect6.
   if (absl::IsUnimplemented(made.status()) && family == AF_INET6) return absl::ZeroDuration();
   if (!made.ok()) return made.status();
   const int client = made->fd.get();
@@ -172,7 +172,7 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
   if (!after.ok()) return after.status();
   if (after->probed == before->probed && !made->entered.ok()) {
     return absl::UnavailableError(absl::StrCat(
-        "this process is not in the guarded cgroup, and cannot look at it from within: ",
+        "this process is not in the guarded cgroup, and cannot create a socket in it: ",
         made->entered.message()));
   }
   if (after->probed == before->probed) {
@@ -184,7 +184,7 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
     return absl::FailedPreconditionError(
         absl::StrCat("a connect was exempted by ", ProgramOf(family),
                      " but its socket has the mark ", core::HexText(mark), ", not ",
-                     core::ToString(mark_), ": something else sets or clears it"));
+                     core::ToString(mark_), ": another program sets or clears it"));
   }
   if (after->packets == before->packets) {
     return absl::FailedPreconditionError(
@@ -214,7 +214,7 @@ absl::StatusOr<absl::Duration> SelfProbe::Run(int cgroup_fd, const core::PortEnt
   if (!listener.ok()) return listener.status();
   const core::PortKey canary{ports_[0], core::Protocol::kTcp};
   const absl::Cleanup remove = [&] {
-    // One that stays is replaced or removed by the next start.
+    // The next start replaces or removes an entry that stays.
     guard_.ApplyNodePorts({{}, {canary}}).status().IgnoreError();
   };
   const auto entered =

@@ -17,13 +17,13 @@
 
 namespace npg::controller {
 
-// Proves that the guard takes effect. A canary (a listener on 127.0.0.1 whose
-// port is in the nodeports map for a moment, marked as such) is connected to
-// from a socket of the guarded cgroup, once over each of connect4 and connect6,
-// and then all has to have happened that saves a real listener: the programs
-// counted it, the socket has the mark, the nft table saw the packets.
+// Proves that the guard takes effect. The canary is a listener on 127.0.0.1 whose
+// port is in the map `nodeports` during the probe, as NPG_SOURCE_PROBE. A socket of
+// the guarded cgroup connects to it, once through each of connect4 and connect6. Then
+// the programs must have counted it, the socket must have the mark, and the nft table
+// must have counted the packets.
 //
-// Nobody else sees it: it is not counted among the exemptions, publishes no
+// A probe has no other effects: it is not counted as an exemption, publishes no
 // event, and leaves no connection behind, not even in TIME_WAIT.
 class SelfProbe {
  public:
@@ -31,13 +31,13 @@ class SelfProbe {
   SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, abi::Mode mode)
       : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
 
-  // Probes once; takes a millisecond, and never longer than two seconds. The
-  // canary gets none of the ports of `nodeports`. The time that connecting took,
-  // or what does not work (FAILED_PRECONDITION) or could not be asked.
+  // Probes once; takes a millisecond, and at most two seconds. The canary gets none
+  // of the ports of `nodeports`. Returns the time that connecting took, or what does
+  // not work (FAILED_PRECONDITION) or could not be tested.
   absl::StatusOr<absl::Duration> Run(int cgroup_fd, const core::PortEntries& nodeports);
 
-  // The ports (host order) that the probe's packets have: the canary's and the
-  // client's. The same from one probe to the next, as long as nobody takes them.
+  // The ports (host order) of the probe's packets: the canary's and the client's.
+  // Every probe uses the same ones, as long as no other process takes them.
   const std::array<uint16_t, 2>& ports() const { return ports_; }
 
  private:

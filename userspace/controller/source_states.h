@@ -12,7 +12,7 @@
 
 namespace npg::controller {
 
-// Writes how the sources do into the map `sources`, where `status` finds it.
+// Writes the states of the sources into the map `sources`, where `status` reads them.
 class SourceStates {
  public:
   using Put = std::function<absl::Status(abi::Source, const abi::SourceState&)>;
@@ -20,7 +20,7 @@ class SourceStates {
   // `put` writes one entry of the map.
   explicit SourceStates(Put put) : put_(std::move(put)) {}
 
-  // Writes the source's state if the map would then hold another than the one written last.
+  // Writes the source's state if it differs from the one written last.
   absl::Status Write(abi::Source source, const abi::SourceState& state);
 
  private:

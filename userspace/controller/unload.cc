@@ -35,14 +35,14 @@ constexpr absl::Duration kPoll = absl::Milliseconds(200);
 constexpr absl::Duration kProgress = absl::Seconds(5);
 
 void ReportFlows(const UnloadOptions& options, const std::vector<core::Flow>& flows) {
-  constexpr size_t kMost = 20;
-  for (size_t i = 0; i < std::min(kMost, flows.size()); ++i) {
+  constexpr size_t kMax = 20;
+  for (size_t i = 0; i < std::min(kMax, flows.size()); ++i) {
     options.report(absl::StrCat("  ", core::ToString(flows[i])));
   }
-  if (flows.size() > kMost) options.report(absl::StrCat("  and ", flows.size() - kMost, " more"));
+  if (flows.size() > kMax) options.report(absl::StrCat("  and ", flows.size() - kMax, " more"));
 }
 
-// The exempted connections, after having waited for them to end as long as asked.
+// Waits up to `options.drain` for the exempted connections to end; returns the rest.
 absl::StatusOr<std::vector<core::Flow>> Drain(const UnloadOptions& options, core::Mark mark,
                                               const core::AddressSet& own) {
   const absl::Time deadline = absl::Now() + options.drain;
@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<core::Flow>> Drain(const UnloadOptions& options, core
   }
 }
 
-// What the pins say of the guard that is to go.
+// The facts that the pins have about the guard to remove.
 struct Known {
   core::Mark mark;
   core::AddressSet own;  // the node's addresses besides loopback
@@ -71,12 +71,12 @@ struct Known {
 
 Known ReadKnown(const dataplane::PinPaths& pins) {
   Known known;
-  // Of any version: it is to go. Unreadable pins are removed all the same; the table
-  // is looked for here.
+  // Pins of any version are removed, and unreadable ones, too. Without a readable
+  // config, the table is assumed to be in this namespace.
   const absl::StatusOr<abi::Config> config = dataplane::ReadConfig(pins);
   if (!config.ok() || config->mark_mask == 0) return known;
   known.mark = {config->mark, config->mark_mask};
-  // Whatever the scope is now: it may have been another when a connection was made.
+  // Whatever the scope is now: a connection may be older than the scope.
   const auto addresses = node::ListNodeAddresses();
   if (addresses.ok()) known.own = node::ToSet(*addresses);
   const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie();

@@ -14,18 +14,17 @@ namespace npg::controller {
 
 struct UnloadOptions {
   dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
-  // How long to wait, after exempting no more connects, for the connections
-  // that are exempted to end. Zero: they are named, and cut where NAT claims them.
+  // How long to wait, after the programs are detached, for exempted connections to
+  // end. The remaining ones are reported; NAT may cut them.
   absl::Duration drain = absl::ZeroDuration();
-  // Takes one line for a person: what is removed, what is waited for.
+  // Receives lines of text: what is removed, what is waited for.
   std::function<void(absl::string_view line)> report = [](absl::string_view) {};
 };
 
-// Removes all that the guard ever put on this node: links, pins, nft table.
-// Works without a controller and on what a killed one left; doing it again is
-// no error. UNAVAILABLE, naming its pid, while a controller runs: it would put
-// everything back. FAILED_PRECONDITION when the guard serves another network
-// namespace: the pins are gone then, the table has to be removed from there.
+// Removes the guard from this node: links, pins, nft table. Works on what a killed
+// controller left, and can be repeated. UNAVAILABLE, with its pid, while a controller
+// runs: it would restore everything. FAILED_PRECONDITION if the guard serves another
+// network namespace: the pins are removed then, the table must be removed from there.
 absl::Status Unload(const UnloadOptions& options);
 
 }  // namespace npg::controller

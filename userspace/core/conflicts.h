@@ -16,7 +16,7 @@
 
 namespace npg::core {
 
-// What a guard has counted and noted of a NodePort: of all listeners on it together.
+// A guard's counts and times for a NodePort, of all listeners on it together.
 struct PortHistory {
   std::optional<absl::Time> since;  // when the allocation was first known
   uint64_t exempted = 0;            // connects
@@ -31,14 +31,14 @@ struct Conflict {
   PortKey key;
   uint32_t sources = 0;  // as in PortEntry
   std::string service;   // "namespace/name", may be empty
-  Listener listener;     // with its owner, where that could be found
-  bool ignored = false;  // the owner only holds the port: it is no victim
-  PortHistory history;   // empty where no guard has kept one
+  Listener listener;     // with its owner, if found
+  bool ignored = false;  // the owner only holds the port
+  PortHistory history;   // empty without a guard
 };
 
-// ports × listeners that are reachable over loopback, or over one of the node's
-// `own` addresses that are in scope. One conflict per listener, those that
-// `ignores` names among them; sorted by port, protocol, address.
+// The listeners on `ports` that are reachable over loopback, or over one of the node's `own`
+// addresses that are in scope. One conflict per listener, including those for which
+// `ignores` is true; sorted by port, protocol, address.
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,
                                     const PortHistories& histories,

@@ -19,7 +19,7 @@ using Address = std::array<uint8_t, 16>;
 
 constexpr Address kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
-// Ports on which a socket that is bound to an address is ignored.
+// Ports with an ignored socket that is bound to an address.
 struct Ignored {
   absl::btree_set<uint16_t> ipv4, ipv6;
 };

@@ -14,25 +14,24 @@
 
 namespace npg::core {
 
-// Where datagrams of sockets that are not connected are exempt. The programs
-// decide at connect(), which such a socket never calls, so the decision has to
-// be there before the datagram is: by where it goes.
+// The destinations to which datagrams of unconnected sockets are exempt. Such a socket
+// never runs the programs at connect(), so its destinations must be known in advance.
 struct DatagramTargets {
   // Address (network order, IPv4 v4-mapped) and port (host order).
   absl::btree_set<std::pair<std::array<uint8_t, 16>, uint16_t>> addresses;
-  // Ports for which that is so on every address of 127.0.0.0/8.
+  // Ports that are targets on every address of 127.0.0.0/8.
   absl::btree_set<uint16_t> loopback4;
 
   bool empty() const { return addresses.empty() && loopback4.empty(); }
   bool operator==(const DatagramTargets&) const = default;
 };
 
-// The targets for which a guarded UDP listener on a NodePort of `ports` would
-// receive the datagram: on loopback, and on the node's `own` addresses, if any
-// are given. `ignored` says of a listener that its owner does not count.
+// The destinations at which a guarded UDP listener on a NodePort of `ports` would receive
+// the datagram: on loopback, and on the node's `own` addresses, if given. `ignored` returns
+// whether a listener's owner is ignored.
 //
-// Where the owner of one address of a port is ignored and the owner of its
-// wildcard is not, only what is bound to an address of its own is a target.
+// If a socket on an address of a port is ignored and the one on its wildcard is not, only
+// sockets that are bound to an address are targets.
 DatagramTargets FindDatagramTargets(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,
                                     absl::FunctionRef<bool(const Listener&)> ignored);

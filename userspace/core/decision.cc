@@ -26,8 +26,7 @@ struct Recording {
   const ConnectFacts& facts;
   std::vector<Answer>& answers;
 
-  // struct npg_env stays incomplete here, so that a program can contain this and a test that
-  // defines it.
+  // struct npg_env stays incomplete here, because tests in the same program define it.
   npg_env* env() { return reinterpret_cast<npg_env*>(this); }
   static Recording& Of(npg_env* env) { return *reinterpret_cast<Recording*>(env); }
 
@@ -45,8 +44,8 @@ bool Ask(npg_env* env, Question question, bool ConnectFacts::*fact) {
 }  // namespace
 }  // namespace npg::core
 
-// What guard_decide.h calls. The parameters that say what is asked about are not needed: the
-// facts are those of one connect.
+// The functions that guard_decide.h calls. They ignore their keys, because the facts are those
+// of one connect.
 
 static int npg_env_guards_local(npg_env* env) {
   return static_cast<int>(npg::core::Ask(env, npg::core::Question::kDestination,
@@ -54,7 +53,7 @@ static int npg_env_guards_local(npg_env* env) {
 }
 
 static int npg_env_nodeport(npg_env* env, const npg_port_key* /*key*/) {
-  // npg_decide() answers row 1 itself. A key means that it did, with yes.
+  // npg_decide() answers row 1 itself; it calls this only if the answer was yes.
   npg::core::Recording::Of(env).Ask(npg::core::Question::kProtocol, true);
   return static_cast<int>(
       npg::core::Ask(env, npg::core::Question::kNodePort, &npg::core::ConnectFacts::nodeport));
@@ -100,7 +99,7 @@ Decision Decide(const ConnectFacts& facts) {
   std::memcpy(address.data(), facts.destination.data(), facts.destination.size());
   const std::array<uint32_t, 4> unbound{};
   const npg_destination destination = npg_destination6(address.data(), unbound.data());
-  // npg_decide() is called with the answer, and asks more only about other destinations.
+  // npg_decide() receives the answer as an argument, and calls more only for other destinations.
   if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_LOOPBACK6) {
     recording.Ask(Question::kDestination, true);
   }

@@ -12,7 +12,7 @@
 
 namespace npg::core {
 
-// A connect of a socket that is not bound, and what npg_decide() will find when it asks.
+// A connect of a socket that is not bound, and the answers for npg_decide().
 struct ConnectFacts {
   uint32_t protocol = IPPROTO_TCP;        // of the socket
   std::array<uint8_t, 16> destination{};  // network order, IPv4 as v4-mapped IPv6
@@ -36,7 +36,7 @@ struct Answer {
 
 struct Decision {
   Verdict verdict = Verdict::kExempt;
-  std::vector<Answer> answers;  // in the order in which they were asked for
+  std::vector<Answer> answers;  // in the order of npg_decide()
 };
 
 // Runs npg_decide() of bpf/guard_decide.h over the facts and records what it asks.

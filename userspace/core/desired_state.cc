@@ -11,8 +11,8 @@
 namespace npg::core {
 namespace {
 
-// One step from a snapshot to its successor: the Service that is new or
-// another, or null for a port that is gone.
+// One step from a snapshot to its successor: a new or changed Service, or null for a
+// removed port.
 struct Step {
   PortKey key;
   const ServiceRef* service = nullptr;
@@ -25,8 +25,7 @@ std::vector<Step> Steps(const PortSnapshot& before, const PortSnapshot& after) {
   for (const auto& [key, service] : after) {
     for (; old != before.end() && old->first < key; ++old) steps.push_back({old->first});
     const bool known = old != before.end() && old->first == key;
-    // An equal name in a text of its own is taken too, so that the older text
-    // can go.
+    // Also take an equal name with another text, so that the older text can be freed.
     if (!known || !old->second.Shares(service)) steps.push_back({key, &service});
     if (known) ++old;
   }

@@ -13,7 +13,7 @@
 
 namespace npg::core {
 
-// What the nodeports map says of one port.
+// The entry of one port in the map `nodeports`.
 struct PortEntry {
   uint32_t sources = 0;  // a bit for each, see abi::Bit()
   ServiceRef service;    // may be empty
@@ -23,8 +23,7 @@ struct PortEntry {
 
 using PortEntries = absl::btree_map<PortKey, PortEntry>;
 
-// What is to be done to the nodeports map. Doing it twice is no different from
-// doing it once, and removing what is not there no error.
+// A change of the map `nodeports`. Idempotent: removing a missing entry is no error.
 struct Difference {
   std::vector<std::pair<PortKey, PortEntry>> put;  // new or changed
   std::vector<PortKey> remove;
@@ -32,37 +31,34 @@ struct Difference {
   bool empty() const { return put.empty() && remove.empty(); }
 };
 
-// The union of what the sources say, and what of it the map does not have yet.
-// A source that has not spoken yet keeps what an earlier run had entered in its
-// name: a restart forgets nothing.
+// The union of the sources' ports, and its difference from the map. A source without a
+// reading keeps the entries of an earlier run, so that a restart loses nothing.
 //
-// Level-triggered: a source states all it knows each time, and what is desired
-// depends only on what each said last. The work and the writes are
-// those of what differs, though: with ten thousand ports, one that comes or goes
-// costs a walk over two sorted lists and one map entry.
+// Level-triggered: every reading of a source is complete, and the desired state depends
+// only on the last one of each. Work and writes are proportional to the difference: with
+// ten thousand ports, a change of one costs a walk over two sorted lists and one map entry.
 class DesiredState {
  public:
-  // Takes over what an earlier run left in the map, for the sources in `sources`
-  // (bits). What it left for others only is pending to be removed.
-  // To be called first, if at all.
+  // Takes over the entries of an earlier run for `sources` (bits). Entries of only other
+  // sources become pending for removal. Call it first, if at all.
   void Adopt(const PortEntries& in_map, uint32_t sources);
 
-  // Replaces all that the source of this bit wants.
+  // Replaces the ports of the source of this bit.
   void Set(uint32_t bit, const PortSnapshot& snapshot);
 
-  // What should be in the map. Where sources differ on the Service, the lowest
-  // bit that names one wins.
+  // The desired entries of the map. If sources differ on the Service, that of the lowest
+  // bit with a name counts.
   const PortEntries& Entries() const { return entries_; }
 
-  // What the map needs to become Entries(): all that has changed since
-  // MarkApplied(). Stays pending, whatever part of it was done, until then.
+  // The difference between the map and Entries(): all changes since MarkApplied(). Stays
+  // pending until the next one, also if parts of it were applied.
   Difference Pending() const;
 
-  // All that was pending is in the map.
+  // Call it when all pending changes are in the map.
   void MarkApplied() { pending_.clear(); }
 
  private:
-  // Makes the merged entry of `key` what the sources say.
+  // Recomputes the merged entry of `key`.
   void Merge(const PortKey& key);
 
   absl::btree_map<uint32_t, PortSnapshot> by_source_;

@@ -8,19 +8,19 @@
 
 namespace npg::core {
 
-// What one label, and what a whole name has at most in DNS.
+// The maximum length of a label and of a name in DNS.
 inline constexpr size_t kMaxDnsLabel = 63;
 inline constexpr size_t kMaxDnsName = 253;
 
-// True for 1 to `max` letters, digits, '-', '_' and '.': what no terminal, log or
-// URL is surprised by, whether or not DNS would take it.
+// True for 1 to `max` letters, digits, '-', '_' and '.': safe in terminals, logs and URLs,
+// whether or not valid in DNS.
 bool IsNameText(absl::string_view text, size_t max);
 
-// True for a label as RFC 1123 and Kubernetes want it: lower-case letters, digits and,
-// not at the ends, '-'.
+// True for a label of RFC 1123 and Kubernetes: lower-case letters, digits and, not at the
+// ends, '-'.
 bool IsDnsLabel(absl::string_view text);
 
-// True for the name of a host, in any case; '_' is let through, which some have.
+// True for a host name in any case; also allows '_', which some have.
 bool IsHostName(absl::string_view text);
 
 }  // namespace npg::core

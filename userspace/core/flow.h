@@ -9,8 +9,8 @@
 
 namespace npg::core {
 
-// A connection, or a UDP exchange, of which both ends are on this node, as the
-// client sees it. Addresses in network order, IPv4 v4-mapped; ports in host order.
+// A connection, or a UDP exchange, with both ends on this node, from the client's view.
+// Addresses in network order, IPv4 v4-mapped; ports in host order.
 struct Flow {
   uint8_t protocol = 0;  // IPPROTO_TCP or IPPROTO_UDP
   std::array<uint8_t, 16> client_address{};

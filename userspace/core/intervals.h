@@ -6,11 +6,11 @@
 
 namespace npg::core {
 
-// How long a running guard waits before it looks again at what notifies it of nothing.
-// No flag sets these: they are here for tests, which run a guard that waits less.
+// The intervals at which the controller polls state that sends no notifications. Not flags:
+// only tests change them, to wait less.
 struct Intervals {
   absl::Duration self_probe = absl::Seconds(5);
-  absl::Duration exemption_totals = absl::Seconds(10);  // of what the log leaves out
+  absl::Duration exemption_totals = absl::Seconds(10);  // of exemptions without a log line
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
   absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
   // An API server that has vanished is noticed after idle + 3 * interval, in whole seconds.

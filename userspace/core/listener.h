@@ -16,20 +16,20 @@
 
 namespace npg::core {
 
-// Who holds a socket open. A socket may be held by several processes (after
-// fork, or passed on); this is the one with the lowest pid. Pid 1 gives way to
-// any other: it keeps the sockets of units that it starts when they are needed.
+// The process that holds a socket. Several may (after fork, or when it was passed on);
+// this is the one with the lowest pid, and pid 1 only if there is no other: it holds the
+// sockets of units for socket activation.
 struct Owner {
-  pid_t pid = 0;               // as this process sees it; 0 when it could not be found
-  std::string comm;            // thread group leader's, as the kernel cuts it (15 bytes)
+  pid_t pid = 0;               // in this process's pid namespace; 0 when not found
+  std::string comm;            // of the thread group leader, truncated by the kernel (15 bytes)
   std::string executable;      // path as /proc shows it; empty when not readable
   std::string cgroup;          // path below the root, see PickCgroupPath(); empty when not readable
-  Workload workload;           // what that path tells
-  std::vector<pid_t> holders;  // all that were found to hold the socket, ascending
+  Workload workload;           // parsed from that path
+  std::vector<pid_t> holders;  // all known holders of the socket, ascending
 };
 
-// A socket that would receive what is sent to a local port: a TCP socket in
-// LISTEN, or a bound, unconnected UDP socket.
+// A socket that receives connects or datagrams to a local port: a TCP socket in LISTEN,
+// or a bound, unconnected UDP socket.
 struct Listener {
   PortKey key;
   // Network order, IPv4 as v4-mapped IPv6; see bpf/guard_abi.h.
@@ -70,9 +70,9 @@ std::string AddressText(const std::array<uint8_t, 16>& address);
 // the wildcard or to a loopback address, not bound to a device other than lo.
 bool ReachableOverLoopback(const Listener& listener);
 
-// True when a connect to loopback or to one of the node's `own` addresses can
-// reach the listener. (Packets to those are looped back too: a listener that is
-// bound to the address's own device does not receive them.)
+// True when a connect to loopback or to one of the node's `own` addresses can reach the
+// listener. (Packets to those go over lo, too: a listener that is bound to the device of
+// the address does not receive them.)
 bool ReachableOverLoopbackOr(const AddressSet& own, const Listener& listener);
 
 }  // namespace npg::core

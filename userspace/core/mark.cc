@@ -29,7 +29,7 @@ absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text) {
   std::optional<uint32_t> bits;
   if (absl::StartsWithIgnoreCase(text, "0x")) {
     uint32_t number = 0;
-    // The parser of absl also takes signs, blanks and a second "0x".
+    // absl's parser also accepts signs, blanks and a second "0x".
     const absl::string_view digits = text.substr(2);
     if (std::all_of(digits.begin(), digits.end(),
                     [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); }) &&

@@ -25,11 +25,10 @@ std::string ToString(const Mark& mark);
 // "0x1000".
 std::string HexText(uint32_t bits);
 
-// 32 bits in hexadecimal ("0x1000") or decimal. INVALID_ARGUMENT says what the
-// text is instead.
+// 32 bits in hexadecimal ("0x1000") or decimal. INVALID_ARGUMENT quotes other text.
 absl::StatusOr<uint32_t> ParseMarkBits(absl::string_view text);
 
-// "0x1000/0x1000"; without a mask all bits count, as iptables has it.
+// "0x1000/0x1000"; without a mask all bits count, as in iptables.
 absl::StatusOr<Mark> ParseMark(absl::string_view text);
 
 }  // namespace npg::core

@@ -9,18 +9,17 @@
 
 namespace npg::core {
 
-// Whose listeners are guarded, by the name of the process as the kernel keeps it
-// (comm, at most 15 bytes): either everybody's but those of `ignored`, or, where
-// `only` has names, nobody's but theirs.
+// Selects the guarded listeners by the name of their process (comm, at most 15 bytes):
+// all but those of `ignored`, or, if `only` has names, only theirs.
 struct OwnerPolicy {
   std::vector<std::string> ignored;
   std::vector<std::string> only;
 
-  // What holds for a name that neither list has. The kernel side writes down
-  // only owners for whom something else holds.
+  // The default for a name in neither list. The programs write map entries only for other
+  // owners.
   bool IgnoresByDefault() const { return !only.empty(); }
-  // True when a listener of this process is no victim. One whose owner could
-  // not be found ("") is judged as any other name is.
+  // True when listeners of this process are ignored. An unknown owner ("") counts as a
+  // name in neither list.
   bool Ignores(absl::string_view comm) const;
 };
 

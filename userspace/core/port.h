@@ -17,8 +17,8 @@
 
 namespace npg::core {
 
-// The protocols a guarded port can have. MPTCP counts as TCP. A Service may
-// also say SCTP, for which kube-proxy makes rules but this guard does nothing.
+// The protocols of guarded ports. MPTCP counts as TCP. SCTP, which a Service may have, and
+// for which kube-proxy makes rules, is not guarded.
 enum class Protocol : uint8_t { kTcp = IPPROTO_TCP, kUdp = IPPROTO_UDP };
 
 // "tcp", "udp".
@@ -41,15 +41,14 @@ struct PortKey {
 // "33589/tcp".
 std::string ToString(const PortKey& key);
 
-// Parses a port number in decimal, 1 to 65535. INVALID_ARGUMENT says what the
-// text is instead.
+// Parses a port number in decimal, 1 to 65535. INVALID_ARGUMENT quotes other text.
 absl::StatusOr<uint16_t> ParsePort(absl::string_view text);
 
 // Parses a protocol in any case: "tcp", "UDP". INVALID_ARGUMENT otherwise;
 // "SCTP" is named as not guarded.
 absl::StatusOr<Protocol> ParseProtocol(absl::string_view text);
 
-// A port of one protocol, or of whichever is meant.
+// A port of one protocol, or of any if that is not given.
 struct PortAndProtocol {
   uint16_t port = 0;
   std::optional<Protocol> protocol;
@@ -60,9 +59,8 @@ struct PortAndProtocol {
 // "33589", "33589/tcp". INVALID_ARGUMENT as for the two parts.
 absl::StatusOr<PortAndProtocol> ParsePortAndProtocol(absl::string_view text);
 
-// What one source says is allocated: port → Service, which is empty where the
-// source does not know it. A source always states all it
-// knows, so that applying a snapshot twice, or after missing one, ends the same.
+// The allocated ports of one source: port → Service, which is empty if the source does not
+// know it. Always complete, so that repeated or missed snapshots do no harm.
 using PortSnapshot = absl::btree_map<PortKey, ServiceRef>;
 
 }  // namespace npg::core

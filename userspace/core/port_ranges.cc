@@ -21,7 +21,7 @@
 namespace npg::core {
 namespace {
 
-// Sorted, and what overlaps or touches is one.
+// Sorts the ranges, and merges those that overlap or touch.
 PortRanges Merged(PortRanges ranges) {
   std::sort(ranges.begin(), ranges.end(),
             [](const PortRange& a, const PortRange& b) { return a.first < b.first; });
@@ -38,7 +38,7 @@ PortRanges Merged(PortRanges ranges) {
 
 std::optional<uint16_t> EndOfRange(absl::string_view text) {
   const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
-  if (!port || *port > kMostPort) return std::nullopt;
+  if (!port || *port > kMaxPort) return std::nullopt;
   return static_cast<uint16_t>(*port);
 }
 
@@ -50,7 +50,7 @@ absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text) {
   if (text.empty()) return ranges;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
     const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
-    // The kernel may have port 0 reserved, too.
+    // The kernel may reserve port 0, too.
     const std::optional<uint16_t> first = EndOfRange(ends.front());
     const std::optional<uint16_t> last = EndOfRange(ends.back());
     if (!first || !last || *first > *last) {

@@ -12,9 +12,9 @@
 
 namespace npg::core {
 
-inline constexpr uint32_t kMostPort = 65535;
+inline constexpr uint32_t kMaxPort = 65535;
 
-// Both ends belong to it.
+// Includes both ends.
 struct PortRange {
   uint16_t first = 0;
   uint16_t last = 0;
@@ -24,28 +24,27 @@ struct PortRange {
 
 using PortRanges = std::vector<PortRange>;
 
-// The API server's --service-node-port-range unless it is told otherwise.
+// The default of the API server's --service-node-port-range.
 inline constexpr PortRange kUsualNodePorts = {30000, 32767};
 
-// "8080,9000-9100", as net.ipv4.ip_local_reserved_ports has it; empty for none.
+// "8080,9000-9100", the format of net.ipv4.ip_local_reserved_ports; empty for none.
 absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text);
 
-// The same way round: sorted, and what touches is one.
+// The reverse: sorted, and adjacent ranges are merged.
 std::string PortRangesText(const PortRanges& ranges);
 
 bool Contains(const PortRanges& ranges, uint16_t port);
 
-// The ports of `range` that `but` has not, merged.
+// The ports of `range` that are not in `but`, merged.
 PortRanges Without(const PortRange& range, const PortRanges& but);
 
 // The ports of both `a` and `b`.
 PortRanges Intersect(const PortRanges& a, const PortRange& b);
 
-// How many ports these are, each counted once.
+// The number of ports, each counted once.
 size_t CountPorts(const PortRanges& ranges);
 
-// At most `most` ranges that have all of these ports: the smallest gaps between
-// them are filled.
+// At most `most` ranges that contain all of these ports: fills the smallest gaps.
 PortRanges Coarse(const PortRanges& ranges, size_t most);
 
 // Ports, one by one, as ranges.

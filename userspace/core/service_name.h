@@ -10,8 +10,8 @@
 namespace npg::core {
 
 // True for "namespace/name", each of 1 to 63 letters, digits, '-', '_', '.'.
-// Whatever goes into the nodeports map as a Service has this form, so that it
-// fits there and no terminal or log is surprised by it.
+// Every Service in the map `nodeports` has this form, so that it fits there and is safe in
+// terminals and logs.
 bool IsServiceName(absl::string_view text);
 
 // The two sides of the first slash; nullopt when there is none.
@@ -21,17 +21,16 @@ struct ServiceNameParts {
 };
 std::optional<ServiceNameParts> SplitServiceName(absl::string_view text);
 
-// The Service that a comment of kube-proxy begins with, without its port name:
-// "default/web:http has no endpoints" is of "default/web". Empty when there is
-// none.
+// The Service at the beginning of a comment of kube-proxy, without its port name:
+// "default/web:http has no endpoints" → "default/web". Empty when there is none.
 std::string ServiceOfComment(absl::string_view comment);
 
-// `text` in one short line for a message: at most 64 bytes of it, everything
-// but plain ASCII as escape sequences.
+// `text` as one short line for a message: at most 64 bytes, with everything but plain
+// ASCII as escape sequences.
 std::string Printable(absl::string_view text);
 
-// A message that may quote its input as it was: everything but plain ASCII
-// becomes '?', so that it stays one line and no terminal obeys it.
+// `message`, which may quote input, with everything but plain ASCII as '?', so that it is
+// one line and safe in terminals.
 std::string OneLine(std::string message);
 
 }  // namespace npg::core

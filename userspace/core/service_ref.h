@@ -11,15 +11,14 @@
 
 namespace npg::core {
 
-// The name of a Service, "namespace/name", or nothing. Immutable; copies share
-// one text, so that the ten thousand names of a cluster exist once, however
-// many snapshots, merged entries and differences they stand in. A copy may be
-// read and dropped by any thread.
+// The name of a Service, "namespace/name", or empty. Immutable; copies share one text, so
+// that snapshots, merged entries and differences do not repeat the ten thousand names of a
+// cluster. Any thread may read and drop a copy.
 class ServiceRef {
  public:
   ServiceRef() = default;
-  // A text ends at its first NUL, as it does in the nodeports map. Implicit: a
-  // name is a text to everybody who has only one of them.
+  // A text ends at its first NUL, as in the map `nodeports`. Implicit, so that callers can
+  // pass plain text.
   ServiceRef(absl::string_view text);  // NOLINT(google-explicit-constructor)
   ServiceRef(const std::string& text)  // NOLINT(google-explicit-constructor)
       : ServiceRef(absl::string_view(text)) {}

@@ -21,7 +21,7 @@ namespace npg::core {
 namespace {
 
 constexpr size_t kIdLength = 64;
-constexpr size_t kShortId = 12;  // as the runtimes' own tools print one
+constexpr size_t kShortId = 12;  // as in the runtimes' own tools
 
 bool IsHex(char c) {
   return absl::ascii_isdigit(static_cast<unsigned char>(c)) || (c >= 'a' && c <= 'f');
@@ -31,8 +31,8 @@ bool IsContainerId(absl::string_view text) {
   return text.size() == kIdLength && std::all_of(text.begin(), text.end(), IsHex);
 }
 
-// A UUID, or the hash of 32 digits that a static pod has. systemd has the dashes
-// of a UUID for folders, so its driver writes underscores.
+// A UUID, or the hash of 32 digits of a static pod. In systemd's slice names dashes
+// separate folders, so its driver writes underscores.
 std::string PodUid(absl::string_view text) {
   constexpr size_t kHash = 32;
   constexpr size_t kUuid = 36;
@@ -44,8 +44,8 @@ std::string PodUid(absl::string_view text) {
   return well_formed ? uid : "";
 }
 
-// "pod<uid>" of the cgroupfs driver, "kubepods[-<class>]-pod<uid>.slice" of the
-// systemd one, which may stand below a prefix of its own ("kubelet-kubepods-...").
+// "pod<uid>" of the cgroupfs driver, "kubepods[-<class>]-pod<uid>.slice" of the systemd
+// driver, which may have a prefix ("kubelet-kubepods-...").
 std::string PodOf(absl::string_view name) {
   if (absl::ConsumeSuffix(&name, ".slice")) {
     const size_t at = name.rfind("-pod");
@@ -79,8 +79,8 @@ bool TakeContainer(absl::string_view name, Workload& workload) {
   return true;
 }
 
-// "<slice>:cri-containerd:<id>" and "<slice>:crio:<id>": what a runtime makes as a
-// folder of such a name that takes kubelet's systemd paths for those of cgroupfs.
+// "<slice>:cri-containerd:<id>" and "<slice>:crio:<id>": the folder name of a runtime with
+// the cgroupfs driver under a kubelet with the systemd driver.
 bool TakeUnresolved(absl::string_view name, Workload& workload) {
   const std::vector<absl::string_view> parts = absl::StrSplit(name, ':');
   if (parts.size() != 3 || !IsContainerId(parts[2])) return false;
@@ -89,8 +89,8 @@ bool TakeUnresolved(absl::string_view name, Workload& workload) {
   return !workload.container_id.empty();
 }
 
-// From within a cgroup namespace, what lies outside begins with as many "/.." as
-// its root is deep; how the levels they stand for are called is not told.
+// In a cgroup namespace, a path outside begins with one "/.." for each level of the
+// namespace's root; their names are not visible.
 absl::string_view WithoutLevelsAbove(absl::string_view path) {
   for (absl::string_view rest = path; absl::ConsumePrefix(&rest, "/..");) {
     if (!rest.empty() && rest.front() != '/') break;
@@ -111,9 +111,9 @@ bool IsUnit(absl::string_view name) {
 
 Workload ParseCgroupPath(absl::string_view path) {
   Workload workload;
-  bool docker = false;  // the folder that docker's cgroupfs driver has its containers in
+  bool docker = false;  // in the folder of containers of docker's cgroupfs driver
   for (const absl::string_view name : absl::StrSplit(path, '/', absl::SkipEmpty())) {
-    // What is below a container is its own affair: a systemd in it has units, too.
+    // Ignore the levels below a container: a systemd in it has units, too.
     if (TakeUnresolved(name, workload) || TakeContainer(name, workload)) {
       if (docker && workload.runtime.empty()) workload.runtime = "docker";
       workload.unit.clear();
@@ -131,14 +131,14 @@ std::string PickCgroupPath(absl::string_view proc_cgroup) {
   std::string first;
   std::string unified;
   for (const absl::string_view line : absl::StrSplit(proc_cgroup, '\n', absl::SkipEmpty())) {
-    // hierarchy-ID:controllers:path; the path may have colons of its own.
+    // hierarchy-ID:controllers:path; the path may contain colons.
     const std::vector<absl::string_view> fields = absl::StrSplit(line, absl::MaxSplits(':', 2));
     if (fields.size() != 3 || !absl::StartsWith(fields[2], "/")) continue;
     const absl::string_view path = WithoutLevelsAbove(fields[2]);
     const Workload workload = ParseCgroupPath(path);
     if (!workload.container_id.empty()) return std::string(path);
     if (fields[0] == "0") unified = std::string(path);
-    // Of the old hierarchies systemd's own is complete; a controller's may lag behind.
+    // Of the cgroup v1 hierarchies, prefer systemd's own; those of controllers may lag.
     if (path != "/" && (first.empty() || fields[1] == "name=systemd")) first = std::string(path);
   }
   return unified.empty() || unified == "/" ? (first.empty() ? unified : first) : unified;

@@ -35,7 +35,7 @@
 namespace npg::inspect {
 namespace {
 
-// Takes a value, or says what failed.
+// Stores a value, or returns the error.
 template <typename T>
 absl::Status Take(absl::StatusOr<T> value, T& target) {
   if (!value.ok()) return value.status();
@@ -46,7 +46,7 @@ absl::Status Take(absl::StatusOr<T> value, T& target) {
 absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.NodePorts(), facts.nodeports));
   std::erase_if(facts.nodeports, [](const auto& entry) {
-    return entry.second.sources == abi::Bit(abi::Source::kProbe);  // nobody's NodePort
+    return entry.second.sources == abi::Bit(abi::Source::kProbe);  // the canary, not a NodePort
   });
   NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
@@ -71,7 +71,7 @@ absl::Status ReadLinks(const std::string& cgroup, const dataplane::GuardState& s
   return absl::OkStatus();
 }
 
-// Of owners whose /proc could not be read, the kernel side has noted the cgroup.
+// For owners whose /proc could not be read, the programs recorded the cgroup.
 void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
   for (core::Listener& listener : facts.listeners) {
     const abi::Listener* classified = Classified(facts, listener);
@@ -83,8 +83,8 @@ void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
   }
 }
 
-// The guard is gone or was never there. A table without pins is worth a word:
-// it does nothing, and unload removes it.
+// The error of a guard that is not loaded. Reports a table without pins, which has no
+// effect, and which `unload` removes.
 absl::Status NotLoaded(const absl::Status& status) {
   const absl::StatusOr<dataplane::NftTableState> table = dataplane::ReadNftTable();
   if (!table.ok() || !table->present) return status;

@@ -28,13 +28,13 @@ struct LinkFact {
   std::string cgroup;  // its folder; empty when it could not be named
 };
 
-// All that `status` and `explain` go by, at one time: what is pinned, what the
-// nft table is, what listens. Nothing here is a judgement.
+// The input of `status` and `explain`, read at one time: the pinned maps and links, the nft
+// table, the listeners. Holds facts only.
 struct GuardFacts {
   std::string bpffs;
   abi::Config config;
-  pid_t controller = 0;            // 0: none runs; -1: one does, in a pid namespace out of sight
-  std::optional<bool> same_netns;  // as the guarded one; nullopt where the kernel cannot say
+  pid_t controller = 0;            // 0: none runs; -1: it runs in a pid namespace out of sight
+  std::optional<bool> same_netns;  // as the guarded one; nullopt: the kernel has no cookies
   std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;
   std::vector<std::pair<abi::ListenerKey, abi::Listener>> classified;
   std::vector<std::pair<core::PortKey, abi::PortStats>> stats;
@@ -52,15 +52,14 @@ struct GuardFacts {
   uint64_t now_boot_ns = 0;  // the same instant on CLOCK_BOOTTIME
 };
 
-// Where to look.
+// The folders to read.
 struct GuardPlace {
   std::string bpffs = "/sys/fs/bpf";
   std::string cgroup;  // a folder on cgroup2; empty: none is mounted, so no cgroup is named
 };
 
-// Reads the facts. Listeners are left out where `interesting` denies them; the
-// second argument says whether the port is a NodePort. The error of a guard
-// that is not loaded is NOT_FOUND.
+// Reads the facts, with the listeners for which `interesting` returns true; its second
+// argument is whether the port is a NodePort. NOT_FOUND when no guard is loaded.
 absl::StatusOr<GuardFacts> GatherGuardFacts(
     const GuardPlace& place,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting);

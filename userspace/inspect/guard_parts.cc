@@ -70,7 +70,7 @@ std::optional<NftTable> VisibleTable(const GuardFacts& facts) {
   table.flows = state.flows;
   table.flows_max = dataplane::kFlowsPerSet;
   table.datagram_ports = state.datagram_ports;
-  table.ipvs_dodge = state.ipvs_dodge;
+  table.ipvs_bypass = state.ipvs_bypass;
   return table;
 }
 

@@ -18,7 +18,7 @@
 #include "core/port.h"
 #include "inspect/guard_facts.h"
 
-// The parts of the guard, one by one, as the facts show them: pure functions.
+// The parts of the guard, from the facts: pure functions.
 
 namespace npg::inspect {
 
@@ -31,7 +31,7 @@ struct Program {
 // Those of the guard, attached or not.
 std::vector<Program> Programs(const GuardFacts& facts);
 
-// The table as far as it can be seen from here.
+// The visible state of the table.
 struct NftTable {
   bool present = false;
   bool owned = false;  // only the controller can remove it
@@ -40,7 +40,7 @@ struct NftTable {
   size_t flows = 0;
   size_t flows_max = 0;
   size_t datagram_ports = 0;
-  bool ipvs_dodge = false;
+  bool ipvs_bypass = false;
 };
 // nullopt in another network namespace, and where the table cannot be read.
 std::optional<NftTable> VisibleTable(const GuardFacts& facts);
@@ -61,7 +61,7 @@ NodePortCounts CountNodePorts(const GuardFacts& facts);
 // The cgroups to which live links are attached: folders, or "cgroup ID".
 absl::btree_set<std::string> Cgroups(const GuardFacts& facts);
 
-// Why a program, or the table, does not do its work; nullopt when it does.
+// Why a program, or the table, does not work; nullopt when it does.
 std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program);
 std::optional<std::string> TableProblem(const GuardFacts& facts);
 
@@ -87,11 +87,11 @@ std::vector<std::string> PolicyNames(const GuardFacts& facts, abi::OwnerVerdict 
 const abi::Listener* Classified(const GuardFacts& facts, const core::Listener& listener);
 const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key);
 
-// Whether connects to the listener go to the Service because its owner is ignored: what the
-// program decides by. `classified` may be null.
+// Whether connects to the listener go to the Service because its owner is ignored, as the
+// programs decide it. `classified` may be null.
 bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified);
 
-// What the guard has kept of each NodePort.
+// The counts and times that the guard has of each NodePort.
 core::PortHistories Histories(const GuardFacts& facts);
 
 }  // namespace npg::inspect

@@ -29,7 +29,7 @@ Json TimeJson(absl::Time time) {
   return abi::IsNever(time) ? Json(nullptr) : Json(base::UtcTime(time));
 }
 
-// What a server or a file name has put there may not be UTF-8, which JSON must be.
+// Replaces invalid UTF-8, which texts of servers and file names may contain.
 Json TextJson(absl::string_view text) {
   return text.empty() ? Json(nullptr) : Json(base::Printable(text));
 }
@@ -144,7 +144,7 @@ Json GuardJson(const Status& status) {
     table["flows"] = seen->flows;
     table["flows_max"] = seen->flows_max;
     table["datagram_ports"] = seen->datagram_ports;
-    table["ipvs_dodge"] = seen->ipvs_dodge;
+    table["ipvs_dodge"] = seen->ipvs_bypass;
   } else {
     table["present"] = nullptr;
   }

@@ -30,7 +30,7 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& polic
   ScanReport report;
   report.facts = &facts;
   size_t unknown = 0;
-  // Whose owner is not known may be a victim: better named than passed over.
+  // A listener with an unknown owner may be affected: report it.
   const auto ignores = [&](const core::Listener& listener) {
     return listener.owner.pid != 0 && policy.Ignores(listener.owner.comm);
   };
@@ -42,13 +42,13 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& polic
     (conflict.ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
   }
   for (const std::string& line : facts.failed_sources) {
-    report.notes.push_back(absl::StrCat("not looked at: ", line));
+    report.notes.push_back(absl::StrCat("not read: ", line));
   }
   for (const std::string& line : facts.skipped)
     report.notes.push_back(absl::StrCat("skipped: ", line));
   if (unknown > 0) {
     report.notes.push_back(absl::StrCat(
-        "of ", base::Count(unknown, "listener"), " no process was found",
+        "no process was found for ", base::Count(unknown, "listener"),
         facts.gaps.unreadable_processes > 0 ? "; run it as root to see those of other users" : ""));
   }
   return report;

@@ -18,16 +18,16 @@
 
 namespace npg::inspect {
 
-// What a scan saw.
+// The input of a scan.
 struct ScanFacts {
-  core::PortEntries ports;                              // the union of what the sources say
+  core::PortEntries ports;                              // the union of the sources
   std::vector<std::pair<std::string, size_t>> sources;  // those that answered, and how many ports
   std::vector<std::string> failed_sources;              // why the others did not, one line each
   std::vector<std::string> skipped;                     // input that sources skipped
   core::AddressSet own;           // addresses of the node that are in scope, besides loopback
   core::PortHistories histories;  // of a guard that is loaded, where it can be read
   absl::Time now;
-  size_t listeners = 0;                    // all that were looked at
+  size_t listeners = 0;                    // all that were listed
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   node::OwnerGaps gaps;
   bool guarded = false;  // a guard is pinned on this node
@@ -37,7 +37,7 @@ struct ScanReport {
   const ScanFacts* facts = nullptr;
   std::vector<Conflict> conflicts;
   std::vector<Conflict> ignored;   // of processes that only hold the port
-  std::vector<std::string> notes;  // what could not be seen, one line each
+  std::vector<std::string> notes;  // what could not be read, one line each
 };
 
 // `facts` outlives the report.

@@ -28,7 +28,7 @@
 namespace npg::inspect {
 namespace {
 
-// What helps against something that is broken in the kernel.
+// The remedy for a broken part.
 std::string Repair(const GuardFacts& facts) {
   return facts.controller == 0 ? "repair it with 'nodeport-guard run'"
                                : "if it stays like that, restart the controller";
@@ -41,7 +41,7 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
     if (state.connected) continue;
     notes.push_back(absl::StrCat(
         "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since),
-        " and what it last said stays guarded: ", base::Printable(WhyNotConnected(state))));
+        " and its last known ports stay guarded: ", base::Printable(WhyNotConnected(state))));
   }
   return notes;
 }
@@ -54,7 +54,7 @@ std::vector<std::string> Notes(const Status& status) {
   }
   if (unknown > 0) {
     notes.push_back(absl::StrCat(
-        "of ", base::Count(unknown, "listener"), " no process was found: ",
+        "no process was found for ", base::Count(unknown, "listener"), ": ",
         status.facts.gaps.unreadable_processes > 0
             ? absl::StrCat(
                   base::Count(static_cast<uint64_t>(status.facts.gaps.unreadable_processes),
@@ -72,7 +72,7 @@ ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts) {
 }
 
 std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
-  // Where the listeners here are none of the guard's.
+  // In another network namespace, the listeners here are not the guarded ones.
   if (facts.same_netns == false) return {};
   core::PortEntries ports;
   for (const auto& [key, nodeport] : facts.nodeports) {

@@ -12,11 +12,11 @@
 #include "inspect/guard_parts.h"
 #include "inspect/text.h"
 
-// What the facts mean, judged once for all that shows it.
+// The evaluation of the facts, once for all that shows it.
 
 namespace npg::inspect {
 
-// What becomes of a connect to the listener of a conflict.
+// What happens to a connect to the listener of a conflict.
 enum class ConflictState {
   kExempted,
   kObserved,   // mode observe: counted, and left to the Service
@@ -39,16 +39,16 @@ struct GuardedConflict : Conflict {
 
 // The guard and its node at facts.now.
 struct Status {
-  // Without the entries of maps and without listeners: what follows is made of them, and a
-  // status may be kept for long.
+  // Without the entries of maps and without listeners, to save memory: the members below are
+  // computed from them.
   GuardFacts facts;
   NodePortCounts nodeports;
   std::array<MapFill, 5> maps{};
-  // What is broken, one line each with what to do; empty when the guard works.
+  // The broken parts, one line each with a remedy; empty when the guard works.
   std::vector<std::string> problems;
-  // None where the listeners of the guarded network namespace cannot be seen; `problems` has it.
+  // Empty if the listeners of the guarded network namespace are not visible; see `problems`.
   std::vector<GuardedConflict> conflicts;
-  // What limits the above without being broken, one line each.
+  // Limitations that are not faults, one line each.
   std::vector<std::string> notes;
 
   bool healthy() const { return problems.empty(); }

@@ -91,7 +91,7 @@ std::string ErrorsText(const abi::SourceState& state) {
 }
 
 std::string NamesText(const std::vector<std::string>& names) {
-  return names.empty() ? "nobody" : absl::StrJoin(names, ", ");
+  return names.empty() ? "none" : absl::StrJoin(names, ", ");
 }
 
 std::string PolicyRule(const GuardFacts& facts, absl::string_view comm) {
@@ -101,7 +101,7 @@ std::string PolicyRule(const GuardFacts& facts, absl::string_view comm) {
   const std::vector<std::string> names = PolicyNames(facts, special);
   const bool named = std::find(names.begin(), names.end(), comm) != names.end();
   const abi::OwnerVerdict verdict = named ? special : facts.config.default_verdict;
-  const std::string who = comm.empty() ? "an owner that is not known" : std::string(comm);
+  const std::string who = comm.empty() ? "an unknown owner" : std::string(comm);
   return absl::StrCat(abi::Name(verdict), ": ", only ? "--only-process" : "--ignore-process",
                       named ? " names " : " does not name ", who,
                       named ? "" : absl::StrCat(" (", NamesText(names), ")"));

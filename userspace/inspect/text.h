@@ -15,12 +15,12 @@
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 
-// What is written of the guard, its node and conflicts in more than one place. Texts are as
-// they were found: whoever prints them makes them printable.
+// Texts about the guard, its node and conflicts that several places print. They are not
+// escaped: the caller makes them printable.
 
 namespace npg::inspect {
 
-// Who holds a socket, as far as it is known: from /proc, or else as the kernel noted at bind().
+// The process that holds a socket, if known: from /proc, or else as recorded at bind().
 struct OwnerName {
   pid_t pid = 0;  // 0: not known
   std::string comm;
@@ -31,14 +31,14 @@ struct OwnerName {
 // "127.0.0.1", "::1": as core::AddressText(), without the brackets.
 std::string AddressValue(const std::array<uint8_t, 16>& address);
 
-// From /proc, or where that did not show it, as the kernel noted at bind(). `noted` may be null.
+// From /proc, or if not found there, as recorded at bind(). `noted` may be null.
 OwnerName NameOf(const core::Listener& listener, const abi::Listener* noted);
 
 // "containerd[812]"; "uid 0" where no process is known.
 std::string OwnerText(const OwnerName& owner, uint32_t uid);
 std::string OwnerText(const core::Listener& listener, const abi::Listener* noted);
 
-// What else is known of the owner: "uid 0, /usr/bin/containerd, containerd.service".
+// Details of the owner: "uid 0, /usr/bin/containerd, containerd.service".
 std::string OwnerDetails(const core::Listener& listener);
 
 // "0x1000/0x1000".
@@ -59,11 +59,11 @@ std::string WhyNotConnected(const abi::SourceState& state);
 // "connect 3, expired 1"; "" when there were none.
 std::string ErrorsText(const abi::SourceState& state);
 
-// "kube-proxy, ovnkube"; "nobody" for none.
+// "kube-proxy, ovnkube"; "none" for an empty list.
 std::string NamesText(const std::vector<std::string>& names);
 
-// The flag that decides about an owner of this name, and how: "guarded: --ignore-process
-// does not name containerd (kube-proxy, ovnkube)".
+// The verdict on an owner of this name, and the flag that decides it: "guarded:
+// --ignore-process does not name containerd (kube-proxy, ovnkube)".
 std::string PolicyRule(const GuardFacts& facts, absl::string_view comm);
 
 }  // namespace npg::inspect

@@ -15,7 +15,7 @@
 namespace npg::kubernetes {
 namespace {
 
-// A Status is short. Parsing takes several times its size.
+// A Status is short, and parsing takes several times its size.
 constexpr size_t kMaxBody = size_t{1} << 20;
 
 constexpr size_t kMaxReason = 64;
@@ -27,7 +27,7 @@ std::string Line(absl::string_view text, size_t limit) {
   return core::OneLine(std::string(text.substr(0, limit - 3))) + "...";
 }
 
-// A member that is an int32 of Go and not negative.
+// A member that is a non-negative int32.
 std::optional<int> NonNegative(simdjson::dom::object object, absl::string_view key) {
   const std::optional<simdjson::dom::element> member = Member(object, key);
   int64_t number = 0;

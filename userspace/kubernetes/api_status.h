@@ -9,16 +9,16 @@
 
 namespace npg::kubernetes {
 
-// A metav1.Status: what the API server says when it refuses.
+// A metav1.Status: the API server's response to a refused request.
 struct ApiStatus {
-  int code = 0;                            // as an HTTP status; 0 when it does not say
+  int code = 0;                            // as an HTTP status; 0 when it has none
   std::string reason;                      // "Expired", "Forbidden"; may be empty
   std::string message;                     // one printable line of at most 300 bytes
   std::optional<int> retry_after_seconds;  // details.retryAfterSeconds, not negative
 };
 
-// Decodes the body of an HTTP error, or the object of an ERROR event. Empty
-// (code 0) when `body` is no Status: a proxy's page, nothing, half a Status.
+// Decodes the body of an HTTP error, or the object of an ERROR event. Empty (code 0) when
+// `body` is no Status: a proxy's page, an empty or truncated body.
 ApiStatus DecodeStatus(absl::string_view body);
 
 }  // namespace npg::kubernetes

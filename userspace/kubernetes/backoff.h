@@ -10,9 +10,9 @@
 
 namespace npg::kubernetes {
 
-// Exponential backoff with full jitter: each wait is drawn from the whole of
-// zero to a bound that doubles. Ten thousand nodes that lose their API server in
-// one instant come back spread out, and not in waves.
+// Exponential backoff with full jitter: each wait is drawn from zero to a bound that
+// doubles. So ten thousand nodes that lose their API server at the same time reconnect
+// spread out.
 class Backoff {
  public:
   Backoff(absl::Duration first, absl::Duration most, absl::BitGenRef random)

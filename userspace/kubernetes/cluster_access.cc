@@ -17,7 +17,7 @@
 namespace npg::kubernetes {
 namespace {
 
-// What to do about a token file that could not be read.
+// The remedy for a token file that could not be read.
 absl::string_view Remedy(const absl::Status& status) {
   switch (status.code()) {
     case absl::StatusCode::kPermissionDenied:
@@ -29,7 +29,7 @@ absl::string_view Remedy(const absl::Status& status) {
   }
 }
 
-// The token out of what its place holds.
+// Extracts the token from `text` and checks it.
 absl::StatusOr<std::string> TokenIn(absl::string_view text) {
   const absl::string_view token = absl::StripAsciiWhitespace(text);
   NPG_RETURN_IF_ERROR(CheckToken(token));
@@ -75,7 +75,7 @@ absl::StatusOr<ClusterAccess> WithServer(ClusterAccess access, absl::string_view
   absl::StatusOr<std::string> server = CheckServerUrl(url);
   if (!server.ok()) return server.status();
   access.server = *std::move(server);
-  // That was the name of the other server; kubectl --server drops it too.
+  // It belongs to the other server; kubectl --server drops it, too.
   access.tls_server_name.clear();
   return access;
 }

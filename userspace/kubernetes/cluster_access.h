@@ -11,8 +11,8 @@
 
 namespace npg::kubernetes {
 
-// Certificates or a key in PEM: in a file, to be read anew for every
-// connection because it rotates, or inline. At most one of the two is set.
+// Certificates or a key in PEM: in a file, which is read for every connection because it
+// rotates, or inline. At most one of the two is set.
 struct Pem {
   std::string file;
   std::string data;
@@ -20,33 +20,32 @@ struct Pem {
   bool empty() const { return file.empty() && data.empty(); }
 };
 
-// How to reach an API server, and as whom. Comes from LoadInCluster() or
-// LoadKubeconfig(), which have checked what can be checked without a
+// The address of an API server and the credentials for it. LoadInCluster() and
+// LoadKubeconfig() make it, and check it as far as that is possible without a
 // connection. TLS is always verified. No token and no certificate: anonymous.
 struct ClusterAccess {
   std::string server;           // "https://10.96.0.1:443", maybe with a path, no trailing slash
   std::string tls_server_name;  // the name to verify instead of the server's host; empty: that host
-  std::string proxy_url;        // http, https or socks5; empty: what the environment says
+  std::string proxy_url;        // http, https or socks5; empty: that of the environment
   Pem ca;                       // empty: the system's CAs
   Pem client_certificate;       // set if and only if client_key is
   Pem client_key;
   std::string token;       // inline bearer token
-  std::string token_file;  // wins over `token`; to be read for each request, since it rotates
+  std::string token_file;  // overrides `token`; read for each request, because it rotates
   std::string origin;      // for messages: "kubeconfig /x, context y"
 };
 
-// A token, a JWT of a service account included, is never near that.
+// Far more than any token, also a JWT of a service account, has.
 inline constexpr size_t kMaxTokenBytes = size_t{64} << 10;
 
-// The bearer token of now; "" when there is none. White space around it is
-// taken off, as Kubernetes' own clients do. Errors name the file and what to
-// do, never the token: a file that is missing, not readable, empty or larger
-// than kMaxTokenBytes, and a token that is not visible ASCII, which could not
-// stand in a header (or would bring headers of its own).
+// The present bearer token; "" when there is none. Strips white space around it, as
+// Kubernetes' clients do. Errors contain the file and a remedy, never the token: a file
+// that is missing, not readable, empty or larger than kMaxTokenBytes, and a token that is
+// not visible ASCII, which could break or inject headers.
 absl::StatusOr<std::string> ReadToken(const ClusterAccess& access);
 
-// Checks a token that stands inline. INVALID_ARGUMENT says why it is none, to be
-// put behind the name of its place.
+// Checks an inline token. INVALID_ARGUMENT has the reason, to be put after the name of
+// its place.
 absl::Status CheckToken(absl::string_view token);
 
 // The same access with another server (--kube-api-server), which is verified

@@ -44,7 +44,7 @@ int Seconds(absl::Duration duration) {
   return static_cast<int>(std::max<int64_t>(absl::ToInt64Seconds(duration), 1));
 }
 
-// The first error of several calls is the one that counts.
+// Keeps the first error of several calls.
 class Setter {
  public:
   explicit Setter(CURL* easy) : easy_(easy) {}
@@ -101,8 +101,8 @@ HttpEnd::Kind KindOf(CURLcode code, bool answered) {
   }
 }
 
-// libcurl's message without how long it took ("... after 3 ms: ..."): the same
-// failure is to have the same words each time, so that it is logged once.
+// libcurl's message without the duration ("... after 3 ms: ..."), so that a repeated
+// failure has the same text and is logged once.
 std::string WithoutDuration(absl::string_view message) {
   const size_t after = message.find(" after ");
   if (after == absl::string_view::npos) return std::string(message);
@@ -150,7 +150,7 @@ HttpClient::~HttpClient() {
   if (easy_) curl_multi_remove_handle(multi_.get(), easy_.get());
   easy_.reset();
   multi_.reset();
-  // Last: libcurl arms its timer while it takes things down.
+  // Last: libcurl arms its timer while it cleans up.
   loop_.Cancel(curl_timer_);
   loop_.Cancel(watchdog_);
 }
@@ -177,7 +177,7 @@ int HttpClient::OnSocket(CURL* /*easy*/, curl_socket_t fd, int what, void* self,
                          ((happened & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
                          (broken ? CURL_CSELECT_ERR : 0));
   });
-  // Any pointer that is not null says that the descriptor is watched.
+  // Any non-null pointer marks the descriptor as watched.
   curl_multi_assign(client.multi_.get(), fd, self);
   return added.ok() ? 0 : -1;
 }
@@ -197,7 +197,7 @@ int HttpClient::OnTimer(CURLM* /*multi*/, long milliseconds, void* self) {
 
 int HttpClient::OnSocketMade(void* self, curl_socket_t fd, curlsocktype /*purpose*/) {
   const auto& client = *static_cast<HttpClient*>(self);
-  // What iptables-save is started with must not hold the API server's socket.
+  // Child processes (iptables-save) must not inherit the API server's socket.
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   const auto set = [fd](int option, int value) {
     setsockopt(fd, IPPROTO_TCP, option, &value, sizeof(value));
@@ -205,7 +205,7 @@ int HttpClient::OnSocketMade(void* self, curl_socket_t fd, curlsocktype /*purpos
   const absl::Duration vanished =
       client.timeouts_.keepalive_idle + kKeepaliveProbes * client.timeouts_.keepalive_interval;
   set(TCP_KEEPCNT, kKeepaliveProbes);
-  // Keepalive does not run while something that was sent waits for its ACK.
+  // Keepalive does not run while sent data is unacknowledged.
   set(TCP_USER_TIMEOUT, static_cast<int>(absl::ToInt64Milliseconds(vanished)));
   return CURL_SOCKOPT_OK;
 }
@@ -213,8 +213,8 @@ int HttpClient::OnSocketMade(void* self, curl_socket_t fd, curlsocktype /*purpos
 CURLcode HttpClient::ConfigureServer() {
   std::string server = access_.server;
   if (!access_.tls_server_name.empty()) {
-    // libcurl sends and verifies the name in the URL: the URL gets the name, and
-    // the connection goes where the server is.
+    // libcurl sends and verifies the name in the URL. So the URL has that name, and the
+    // connection is redirected to the server.
     const absl::string_view authority = Authority(access_.server);
     const size_t colon = PortColon(authority);
     const absl::string_view port =
@@ -232,7 +232,7 @@ CURLcode HttpClient::ConfigureServer() {
   setter.Set(CURLOPT_URL, absl::StrCat(server, request_.target).c_str())
       .Set(CURLOPT_CONNECT_TO, connect_to_.get());
   if (!access_.proxy_url.empty()) {
-    // What Kubernetes calls socks5 leaves names to the proxy.
+    // With Kubernetes' socks5, the proxy resolves names.
     absl::string_view proxy = access_.proxy_url;
     const bool socks = absl::ConsumePrefix(&proxy, "socks5://");
     setter.Set(CURLOPT_PROXY, absl::StrCat(socks ? "socks5h://" : "", proxy).c_str());
@@ -246,7 +246,7 @@ CURLcode HttpClient::ConfigureTls() {
       .Set(CURLOPT_SSL_VERIFYHOST, 2L)
       .Set(CURLOPT_SSLVERSION, long{CURL_SSLVERSION_TLSv1_2});  // NOLINT(google-runtime-int)
   if (!access_.ca.empty()) {
-    // That CA and no other; and no copy from yesterday, for CAs are replaced.
+    // Only that CA, and no cached copy, because CAs are replaced.
     setter.Set(CURLOPT_CAPATH, static_cast<const char*>(nullptr))
         .Set(CURLOPT_CA_CACHE_TIMEOUT, 0L)
         .SetPem(CURLOPT_CAINFO, CURLOPT_CAINFO_BLOB, access_.ca);
@@ -312,7 +312,7 @@ void HttpClient::Start(HttpRequest request, Handlers handlers) {
   easy_.reset(curl_easy_init());
   const CURLcode code = easy_ ? Configure() : CURLE_OUT_OF_MEMORY;
   if (code != CURLE_OK) {
-    // Not from here: the caller is not ready for the end yet.
+    // Not from here: the caller is not ready for on_end yet.
     loop_.Cancel(curl_timer_);
     curl_timer_ = loop_.After(absl::ZeroDuration(), [this, code] {
       curl_timer_ = 0;
@@ -384,7 +384,7 @@ void HttpClient::CheckDone() {
     } else {
       Fail(message->data.result);
     }
-    return;  // the handlers may have begun another exchange
+    return;  // the handlers may have started another exchange
   }
 }
 

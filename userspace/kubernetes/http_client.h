@@ -25,15 +25,15 @@ struct HttpRequest {
   std::string target;          // path and query: "/api/v1/services?limit=500"
   std::string token = {};      // bearer token; empty: none
   const char* method = "GET";  // or "POST", "PATCH", with a body
-  std::string body = {};       // what is sent; not with GET
+  std::string body = {};       // empty with GET
   std::string body_type = {};  // its Content-Type
-  // How long the server may take to begin its answer, once it is connected, and
-  // how long it may then be silent.
+  // How long the server may take to begin its response after connecting, and how long
+  // it may then be silent.
   absl::Duration answer_timeout = absl::Seconds(60);
   absl::Duration idle_timeout = absl::Seconds(30);
 };
 
-// The beginning of an answer.
+// The head of a response.
 struct HttpHead {
   int status = 0;                             // 200
   std::optional<absl::Duration> retry_after;  // of the header, where it has seconds
@@ -42,26 +42,24 @@ struct HttpHead {
 // How an exchange ended.
 struct HttpEnd {
   enum class Kind {
-    kComplete,  // the whole answer has arrived
-    kStopped,   // a handler had enough
+    kComplete,  // the complete response has arrived
+    kStopped,   // a handler returned false
     kConnect,   // no connection: name, route, refused, or it took too long
     kTls,       // no trust: certificate, name, key, or no common version
     kStalled,   // the server was silent for too long
-    kCut,       // the connection broke before the answer was complete
+    kCut,       // the connection broke before the response was complete
   };
   Kind kind = Kind::kComplete;
-  std::string message;  // one line that says what failed, on what and why; empty when nothing did
+  std::string message;  // one line: what failed and why; empty on success
 };
 
-// One request at a time to one API server, over TLS that is always
-// verified, as HTTP/2 or HTTP/1.1, whichever the server speaks. Runs on the
-// event loop. The connection is kept for the next request, unless something
-// went wrong on it: whatever a half-open connection has swallowed once, it
-// would swallow again.
+// One request at a time to one API server, over verified TLS, as HTTP/2 or HTTP/1.1,
+// depending on the server. Runs on the event loop. Keeps the connection for the next
+// request, except after an error: a half-open connection would lose that, too.
 //
-// Certificates and keys that are in files are read for every new connection,
-// since they rotate. Redirects are not followed: they would carry the token to
-// a server that nobody named.
+// Reads certificate and key files for every new connection, because they rotate. Does
+// not follow redirects: they would send the token to a server that the configuration
+// does not name.
 class HttpClient {
  public:
   struct Timeouts {
@@ -87,11 +85,10 @@ class HttpClient {
   HttpClient(const HttpClient&) = delete;
   HttpClient& operator=(const HttpClient&) = delete;
 
-  // To be called when no exchange is under way.
+  // Call it when no exchange is in progress.
   void Start(HttpRequest request, Handlers handlers);
 
-  // From now on the answer under way may be silent for that long. May be called
-  // from a handler.
+  // Sets how long the present response may be silent. May be called from a handler.
   void SetIdleTimeout(absl::Duration timeout);
 
  private:
@@ -104,7 +101,7 @@ class HttpClient {
   struct HeadersDeleter {
     void operator()(curl_slist* list) const { curl_slist_free_all(list); }
   };
-  // libcurl's process-wide state, of which it counts the users.
+  // A reference to libcurl's process-wide state.
   class Library {
    public:
     Library() : code_(curl_global_init(CURL_GLOBAL_DEFAULT)) {}
@@ -153,7 +150,7 @@ class HttpClient {
 
   const Library library_;
   std::unique_ptr<CURLM, MultiDeleter> multi_;
-  std::unique_ptr<CURL, EasyDeleter> easy_;  // before multi_ goes, it has to be taken out of it
+  std::unique_ptr<CURL, EasyDeleter> easy_;  // must be removed from multi_ before that is freed
   std::unique_ptr<curl_slist, HeadersDeleter> headers_;
   std::unique_ptr<curl_slist, HeadersDeleter> connect_to_;
   base::EventLoop::TimerId curl_timer_ = 0;
@@ -163,9 +160,9 @@ class HttpClient {
   Handlers handlers_;
   Phase phase_ = Phase::kIdle;
   HttpHead head_;
-  bool stopped_ = false;  // a handler had enough
+  bool stopped_ = false;  // a handler returned false
   uint64_t last_activity_ns_ = 0;
-  std::string error_;  // libcurl's own words, of CURL_ERROR_SIZE
+  std::string error_;  // libcurl's message, of CURL_ERROR_SIZE
 };
 
 }  // namespace npg::kubernetes

@@ -14,18 +14,17 @@ namespace npg::kubernetes {
 // Looks up an environment variable.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-// What kubelet gives to a pod. `root` is put before every path; "" for the real
-// files.
+// The environment that kubelet gives to a pod. `root` is put before every path; "" for
+// the real files.
 
 // True in a pod with a service account: KUBERNETES_SERVICE_HOST and
 // KUBERNETES_SERVICE_PORT are set and the token is mounted. A pod without a token
-// (automountServiceAccountToken: false) is meant to keep away from the API.
+// (automountServiceAccountToken: false) is not supposed to use the API.
 bool InCluster(const Environment& environment, const std::string& root);
 
-// Token and CA of the pod's service account, without a server: for
-// WithServer(). Errors name the file that is missing or unusable, and what to
-// change in the pod. A missing CA is one: the system's CAs are not those of the
-// cluster.
+// Token and CA of the pod's service account, without a server: for WithServer(). Errors
+// name the missing or unusable file, and what to change in the pod. A missing CA is an
+// error: the system's CAs are not those of the cluster.
 absl::StatusOr<ClusterAccess> LoadServiceAccount(const std::string& root);
 
 // The same with the server that the environment names. Errors also name the

@@ -16,8 +16,8 @@
 
 namespace npg::kubernetes {
 
-// Short readers for simdjson, in the words of our messages. For the DOM, where
-// the whole document is there:
+// Short readers for simdjson with our messages. For the DOM, which has the whole
+// document:
 
 // The member `key` of `object`; nothing when it is absent or null.
 std::optional<simdjson::dom::element> Member(simdjson::dom::object object, absl::string_view key);
@@ -26,43 +26,43 @@ std::optional<simdjson::dom::element> Member(simdjson::dom::object object, absl:
 // the parser's document.
 absl::string_view StringMember(simdjson::dom::object object, absl::string_view key);
 
-// The value as it may stand in a message: `70000`, `"http"`, `a list`.
+// The value for a message: `70000`, `"http"`, `a list`.
 std::string Describe(simdjson::dom::element value);
 
-// A JSON number as a port, 1 to 65535. INVALID_ARGUMENT says what it is
-// instead: `70000 is outside 1-65535`, `"x" is not a number`.
+// A JSON number as a port, 1 to 65535. INVALID_ARGUMENT describes another value:
+// `70000 is outside 1-65535`, `"x" is not a number`.
 absl::StatusOr<uint16_t> PortNumber(simdjson::dom::element value);
 
-// For on-demand parsing, which goes over the text once. An error below means
-// that the text is not JSON, and that the walk is over.
+// For on-demand parsing, which walks the text once. An error below means that the text is
+// not JSON, and ends the walk.
 
 // INVALID_ARGUMENT: "not valid JSON: ...".
 absl::Status JsonError(simdjson::error_code error);
 
-// What WalkObject() does with a member.
+// WalkObject() calls it for a member.
 struct MemberReader {
   absl::string_view key;
   absl::FunctionRef<absl::Status(simdjson::ondemand::value)> read;
 };
 
-// Goes over the members of `value`, in the order they have, and gives those that
-// `readers` name to them (at most 32). null counts as absent, and of a member
-// that is there twice the first counts. Does nothing when `value` is no object.
+// Walks the members of `value` in order, and passes each to the reader (of at most 32)
+// with its name. null counts as absent, and the first of repeated members counts. Does
+// nothing when `value` is no object.
 absl::Status WalkObject(simdjson::ondemand::value value,
                         std::initializer_list<MemberReader> readers);
 
 bool IsObject(simdjson::ondemand::value value);
 
-// Sets `text` to the value's text, or leaves it alone when it is no string.
+// Sets `text` to the value's text; keeps it when the value is no string.
 // Lives as long as the parser's document.
 absl::Status ReadText(simdjson::ondemand::value value, absl::string_view& text);
 
 absl::StatusOr<std::string> Describe(simdjson::ondemand::value value);
 
-// The number as it is written, or nothing when it is none.
+// The number as written; empty when the value is no number.
 absl::string_view NumberText(simdjson::ondemand::value value);
 
-// As PortNumber(), of a number as it is written.
+// As PortNumber(), for a number as written.
 absl::StatusOr<uint16_t> ParsePortNumber(absl::string_view number);
 
 }  // namespace npg::kubernetes

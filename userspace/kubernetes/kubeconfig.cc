@@ -73,7 +73,7 @@ absl::StatusOr<simdjson::dom::element> Parse(const std::string& text,
                                         : "is nested too deeply, or no kubeconfig at all");
 }
 
-// Whatever is not absent has to be as expected.
+// A member that is present must have the expected value.
 absl::Status Expect(const Section& root, absl::string_view key, absl::string_view expected) {
   const absl::StatusOr<std::string> value = root.Text(key);
   if (!value.ok()) return value.status();
@@ -81,14 +81,14 @@ absl::Status Expect(const Section& root, absl::string_view key, absl::string_vie
   return root.Error(absl::StrCat(key, " is not ", expected, "; name a kubeconfig"));
 }
 
-// `"a", "b"`: what can be chosen from.
+// `"a", "b"`: the available names.
 std::string NamesOf(const NamedSections& sections) {
-  constexpr size_t kMost = 10;
+  constexpr size_t kMax = 10;
   if (sections.empty()) return "it has none";
   std::vector<std::string> names;
   for (const auto& [name, section] : sections) {
-    if (names.size() == kMost) {
-      names.push_back(absl::StrCat("and ", sections.size() - kMost, " more"));
+    if (names.size() == kMax) {
+      names.push_back(absl::StrCat("and ", sections.size() - kMax, " more"));
       break;
     }
     names.push_back(QuotedName(name));
@@ -96,7 +96,7 @@ std::string NamesOf(const NamedSections& sections) {
   return absl::StrCat("it has ", absl::StrJoin(names, ", "));
 }
 
-// The parts of the file that one context puts together.
+// The parts of the file that a context selects.
 struct Chosen {
   std::string context;
   std::optional<Section> cluster;
@@ -143,7 +143,7 @@ absl::StatusOr<Chosen> Choose(const Section& root, const std::string& wanted) {
 
 std::string Resolve(const std::filesystem::path& folder, const std::string& file) {
   if (file.empty()) return file;
-  return (folder / file).lexically_normal();  // which leaves an absolute name alone
+  return (folder / file).lexically_normal();  // keeps an absolute name
 }
 
 // `block` is how the PEM block ends its first line: "CERTIFICATE-----".

@@ -23,7 +23,7 @@
 namespace npg::kubernetes {
 namespace {
 
-// What a value is, without saying it.
+// The kind of a value, without the value.
 absl::string_view KindOf(simdjson::dom::element value) {
   switch (value.type()) {
     case simdjson::dom::element_type::ARRAY:
@@ -41,7 +41,7 @@ absl::string_view KindOf(simdjson::dom::element value) {
   }
 }
 
-// What to do about a value that should be text.
+// The remedy for a value that should be text.
 absl::string_view HowToBeText(simdjson::dom::element value) {
   return value.is_array() || value.is_object() ? "" : "; put it in quotes";
 }
@@ -71,7 +71,7 @@ absl::StatusOr<Section> Section::Of(simdjson::dom::element value, std::string wh
   absl::btree_set<absl::string_view> keys;
   for (const simdjson::dom::key_value_pair member : object) {
     const absl::string_view key(member.key.data(), member.key.size());
-    // Not named: where a brace is missing, a key may be anything.
+    // The message omits the key: with a missing brace, it may be a secret.
     if (!keys.insert(key).second) return section.Error("has a key twice; remove one of them");
   }
   return section;

@@ -14,15 +14,14 @@
 
 namespace npg::kubernetes {
 
-// One mapping of a kubeconfig, with the words that name it in messages. Values
-// of the wrong kind are errors (INVALID_ARGUMENT), absent, null and empty ones
-// are not. No message quotes a value: any may be a secret. Lives as long as the
-// parser's document.
+// One mapping of a kubeconfig, with its name for messages. Values of the wrong kind are
+// errors (INVALID_ARGUMENT); absent, null and empty ones are not. No message quotes a
+// value, because any may be a secret. Lives as long as the parser's document.
 class Section {
  public:
-  // `where` is `user "admin"`, or empty for the file itself. Null is a mapping
-  // without keys. An error when it is no mapping or a key is there twice, since
-  // readers differ in which one counts.
+  // `where` is `user "admin"`, or empty for the file itself. Null is a mapping without
+  // keys. An error when it is no mapping or a key is repeated, because parsers differ in
+  // which one counts.
   static absl::StatusOr<Section> Of(simdjson::dom::element value, std::string where);
 
   // The member's text; "" when it is absent. An error when it is no text, or
@@ -35,11 +34,11 @@ class Section {
   // Whether the member is true; false when it is absent.
   absl::StatusOr<bool> IsTrue(absl::string_view key) const;
 
-  // True when the member is there and not null, "", [] or {}.
+  // True when the member is present and not null, "", [] or {}.
   bool Has(absl::string_view key) const;
 
   // The list under `list`, whose items are {name: NAME, `item`: {...}}, by name.
-  // An error when an item is none, has no name, or one that an earlier one has.
+  // An error when an item is no mapping, has no name, or repeats a name.
   absl::StatusOr<absl::btree_map<std::string, Section>> Named(absl::string_view list,
                                                               absl::string_view item) const;
 
@@ -50,7 +49,7 @@ class Section {
   Section(std::optional<simdjson::dom::object> object, std::string where);
 
   std::optional<simdjson::dom::element> Get(absl::string_view key) const;
-  // The member as it stands; control characters are for the caller to refuse.
+  // The member as written; the caller refuses control characters.
   absl::StatusOr<absl::string_view> RawText(absl::string_view key) const;
 
   std::optional<simdjson::dom::object> object_;  // nullopt: null
@@ -59,7 +58,7 @@ class Section {
 
 using NamedSections = absl::btree_map<std::string, Section>;
 
-// `"admin"`: a name as it may stand in a message.
+// `"admin"`: a name for a message.
 std::string QuotedName(absl::string_view name);
 
 }  // namespace npg::kubernetes

@@ -12,11 +12,11 @@
 
 namespace npg::kubernetes {
 
-// A parser keeps about six times the largest text it has seen. Above this it is
-// begun anew.
+// A parser keeps about six times the memory of its largest text. Above this it is
+// replaced.
 constexpr size_t kMaxKeptParser = size_t{256} << 10;
 
-// The object that a document is, for one walk; another one takes a rewind().
+// The object of a document, for one walk; another walk needs a rewind().
 inline absl::StatusOr<simdjson::ondemand::value> RootObject(
     simdjson::ondemand::document& document) {
   simdjson::ondemand::value object;
@@ -24,9 +24,8 @@ inline absl::StatusOr<simdjson::ondemand::value> RootObject(
   return object;
 }
 
-// Parses `json`, an object, and returns what `decode` makes of the document: a
-// StatusOr. INVALID_ARGUMENT when it is not UTF-8. Gives memory back after a
-// large object.
+// Parses `json`, an object, and returns the StatusOr of `decode`. INVALID_ARGUMENT when
+// it is not UTF-8. Frees memory after a large object.
 template <typename Decode>
 auto ParseObject(simdjson::ondemand::parser& parser, simdjson::padded_string_view json,
                  const Decode& decode)

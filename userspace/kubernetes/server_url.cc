@@ -29,7 +29,7 @@ constexpr absl::string_view kForm = "write https://HOST:PORT";
 
 constexpr size_t kMaxUrl = 2048;
 
-// The URL in a message; its name alone where a password or a token may be in it.
+// The URL for a message; without it if it may contain a password or a token.
 std::string Shown(absl::string_view url) {
   if (url.find_first_of("@?#") != absl::string_view::npos) return "the URL";
   return absl::StrCat("\"", core::Printable(url), "\"");
@@ -44,7 +44,7 @@ bool IsIpv6(const std::string& text) {
   return inet_pton(AF_INET6, text.c_str(), &address) == 1;
 }
 
-// True when `text` is visible ASCII, without what no URL may hold.
+// True when `text` is visible ASCII, without characters that are invalid in URLs.
 bool IsUrlText(absl::string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) {
     return absl::ascii_isgraph(static_cast<unsigned char>(c)) &&
@@ -52,7 +52,7 @@ bool IsUrlText(absl::string_view text) {
   });
 }
 
-// Takes the host off `authority`, which keeps "" or ":PORT".
+// Removes the host from `authority`, which keeps "" or ":PORT".
 absl::Status CheckHost(absl::string_view url, absl::string_view& authority) {
   if (absl::StartsWith(authority, "[")) {
     const size_t end = authority.find(']');
@@ -122,7 +122,7 @@ absl::Status CheckProxyUrl(absl::string_view url) {
   }
   absl::string_view authority = url.substr(scheme_end + 3);
   authority = authority.substr(0, authority.find_first_of("/?#"));
-  // Find the '@' from behind: a password may hold another.
+  // Find the last '@': a password may contain another.
   authority.remove_prefix(authority.rfind('@') + 1);
   if (CheckAuthority(url, authority).ok()) return absl::OkStatus();
   return absl::InvalidArgumentError("has no valid host and port");

@@ -11,20 +11,17 @@
 namespace npg::kubernetes {
 
 // The URL of an API server: "https://HOST[:PORT][/PATH]", an IPv6 address in
-// brackets. Returns it without trailing slashes. INVALID_ARGUMENT says what is
-// wrong and what to write, to be put behind the name of the place that the URL
-// is from. http is refused, for a token would go over the wire in the clear, and
-// so is a user name, a query or a fragment; whatever might hold a secret is not
-// quoted.
+// brackets. Returns it without trailing slashes. INVALID_ARGUMENT has the fault and the
+// remedy, to be put after the name of the URL's place. Refuses http, which would send a
+// token in the clear, and a user name, a query or a fragment; never quotes what may be a
+// secret.
 absl::StatusOr<std::string> CheckServerUrl(absl::string_view url);
 
-// The URL of a proxy as a kubeconfig may name it: http, https or socks5 (which
-// leaves the resolving of names to the proxy), maybe with a user and password.
-// INVALID_ARGUMENT never quotes it.
+// Checks the URL of a proxy in a kubeconfig: http, https or socks5 (where the proxy
+// resolves names), optionally with user and password. INVALID_ARGUMENT never quotes it.
 absl::Status CheckProxyUrl(absl::string_view url);
 
-// A host name or an IP address, as a certificate names it. INVALID_ARGUMENT
-// for anything else.
+// Checks a host name or an IP address, as in a certificate.
 absl::Status CheckHostName(absl::string_view name);
 
 }  // namespace npg::kubernetes

@@ -24,10 +24,10 @@
 namespace npg::kubernetes {
 namespace {
 
-// The tag that the parser gives to a scalar without quotes.
+// The parser's tag for a scalar without quotes.
 constexpr absl::string_view kPlain = "?";
 
-// A digit more could exceed what a JSON parser takes for a number.
+// With one more digit, a number may exceed the range of a JSON parser.
 constexpr size_t kMaxNumber = 18;
 
 size_t CountDigits(absl::string_view text) {
@@ -66,18 +66,18 @@ void AppendString(std::string& json, absl::string_view text) {
   json += '"';
 }
 
-// What the parser has against its input, without the input that it quotes: that
-// may be a secret, and is not always printable.
+// The parser's error, without the input that it quotes, which may be a secret, and is
+// not always printable.
 std::string Reason(const YAML::Exception& error) {
-  // The name of an anchor follows. It would have been refused with one, too.
+  // The name of an anchor follows; a known anchor would be refused, too.
   if (absl::StartsWith(error.msg, YAML::ErrorMsg::UNKNOWN_ANCHOR)) {
     return "aliases are not supported";
   }
   return error.msg.substr(0, error.msg.find(": "));
 }
 
-// Takes the parser's events and writes JSON. Unwinds the parser, as it does
-// itself on bad input, with its own exception.
+// Receives the parser's events and writes JSON. Stops the parser with its own exception,
+// as the parser does on invalid input.
 class JsonWriter : public YAML::EventHandler {
  public:
   void OnDocumentStart(const YAML::Mark& /*mark*/) override {}
@@ -129,7 +129,7 @@ class JsonWriter : public YAML::EventHandler {
     EndValue();
   }
 
-  // The JSON text so far, which is handed over.
+  // Moves the JSON text out.
   std::string Take() { return std::exchange(json_, ""); }
 
  private:
@@ -139,7 +139,7 @@ class JsonWriter : public YAML::EventHandler {
     size_t values;  // written so far; in a map, keys count too
   };
 
-  // True while the value at hand is the key of a map.
+  // True while the present value is the key of a map.
   bool InKey() const {
     return !levels_.empty() && levels_.back().kind == Kind::kMap && levels_.back().values % 2 == 0;
   }
@@ -168,8 +168,8 @@ class JsonWriter : public YAML::EventHandler {
 absl::StatusOr<std::vector<std::string>> YamlToJson(const std::string& yaml) {
   std::vector<std::string> documents;
   try {
-    // The parser takes the end of a line for the end of an open quote if the
-    // input ends there. A comment is nothing, except within quotes.
+    // The parser accepts an open quote at the end of the input. The added comment has no
+    // effect except within quotes, where it makes that an error.
     std::istringstream input(yaml + "\n#");
     YAML::Parser parser(input);
     JsonWriter writer;

@@ -9,12 +9,11 @@
 
 namespace npg::kubernetes {
 
-// Rewrites YAML as JSON text, one for each document that holds something.
-// Plain scalars that JSON knows (numbers, true, false, null) become that, all
-// others strings. INVALID_ARGUMENT, with the line, for what is not YAML and for
-// what JSON cannot say: aliases, mappings or lists as keys. The message quotes
-// nothing of the input.
-// Streams: takes memory for the result only, and time linear in the input.
+// Converts YAML to JSON text, one for each document that is not empty. Plain scalars that
+// JSON has (numbers, true, false, null) stay such, all others become strings.
+// INVALID_ARGUMENT, with the line, for invalid YAML and for features that JSON lacks:
+// aliases, mappings or lists as keys. The message does not quote the input. Streams: needs
+// memory for the result only, and time linear in the input.
 absl::StatusOr<std::vector<std::string>> YamlToJson(const std::string& yaml);
 
 }  // namespace npg::kubernetes

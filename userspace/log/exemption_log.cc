@@ -46,15 +46,15 @@ void ExemptionLog::Note(const Exemption& exemption, absl::Time now) {
   port.service = exemption.service;
   std::string listener =
       absl::StrCat(core::AddressText(exemption.event.listener_address), " ", exemption.owner.pid);
-  if (port.listeners.contains(listener) || port.listeners.size() >= kMostListeners ||
+  if (port.listeners.contains(listener) || port.listeners.size() >= kMaxListeners ||
       !Allowed(now)) {
-    ++port.noted;
+    ++port.unlogged;
     return;
   }
-  if (port.said) ++*port.said;
+  if (port.logged) ++*port.logged;
   port.owner = OwnerText(exemption.owner);
   port.listeners.insert(listener);
-  SayFirst(exemption, core::AddressText(exemption.event.listener_address));
+  LogFirst(exemption, core::AddressText(exemption.event.listener_address));
 }
 
 ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, absl::Time now) {
@@ -62,7 +62,7 @@ ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, 
     ports_.splice(ports_.begin(), ports_, it->second);
     return ports_.front();
   }
-  if (ports_.size() >= kMostPorts) {
+  if (ports_.size() >= kMaxPorts) {
     index_.erase(ports_.back().key);
     ports_.pop_back();
     forgot_ = true;
@@ -72,30 +72,30 @@ ExemptionLog::Port& ExemptionLog::Find(const core::PortKey& key, bool observed, 
   port.observed = observed;
   port.since = now;
   if (const auto before = before_.find(key); before != before_.end()) {
-    port.said = observed ? before->second.observed : before->second.exempted;
+    port.logged = observed ? before->second.observed : before->second.exempted;
     before_.erase(before);
   } else if (!forgot_) {
-    port.said = 0;
+    port.logged = 0;
   }
   index_[key] = ports_.begin();
   return port;
 }
 
-// A node on which everything is a conflict is to have a log, too.
+// Limits the lines, so that a node with many conflicts still has a readable log.
 bool ExemptionLog::Allowed(absl::Time now) {
   if (now - window_ >= kSummary) {
     window_ = now;
     lines_ = 0;
   }
-  if (lines_ >= kMostLines) {
-    ++unsaid_;
+  if (lines_ >= kMaxLines) {
+    ++suppressed_;
     return false;
   }
   ++lines_;
   return true;
 }
 
-void ExemptionLog::SayFirst(const Exemption& exemption, const std::string& listener) {
+void ExemptionLog::LogFirst(const Exemption& exemption, const std::string& listener) {
   const abi::Event& event = exemption.event;
   const core::PortKey& key = event.port;
   const bool observed = event.observed;
@@ -125,22 +125,22 @@ void ExemptionLog::Tick(absl::Time now, Totals totals) {
     const std::optional<ExemptionTotals> counted = totals(port.key);
     std::optional<uint64_t> total;
     if (counted) total = port.observed ? counted->observed : counted->exempted;
-    // Without a count there is what was noted, which may be less.
+    // Without a count, use the number of unlogged events, which may be less.
     const uint64_t more =
-        total && port.said && *total >= *port.said ? *total - *port.said : port.noted;
+        total && port.logged && *total >= *port.logged ? *total - *port.logged : port.unlogged;
     if (more > 0) Summarize(port, more, now);
-    port.said = total;
+    port.logged = total;
     port.since = now;
-    port.noted = 0;
-    // As many again may come to be told of.
-    if (port.listeners.size() >= kMostListeners) port.listeners.clear();
+    port.unlogged = 0;
+    // Allow first lines for as many listeners again.
+    if (port.listeners.size() >= kMaxListeners) port.listeners.clear();
   }
-  if (unsaid_ > 0 && now - window_ >= kSummary) {
+  if (suppressed_ > 0 && now - window_ >= kSummary) {
     sink_(spdlog::level::warn,
-          absl::StrCat("of ", unsaid_, " more connects that the guard is for nothing was said: ",
-                       "too many conflicts; 'nodeport-guard status' shows them"),
-          Fields().Add("event", "unsaid").Add("count", unsaid_));
-    unsaid_ = 0;
+          absl::StrCat(suppressed_, " further exempted connects were not logged (rate limit); ",
+                       "'nodeport-guard status' shows the conflicts"),
+          Fields().Add("event", "unsaid").Add("count", suppressed_));
+    suppressed_ = 0;
   }
 }
 

@@ -24,7 +24,7 @@
 
 namespace npg::log {
 
-// An exemption, with what else is known about it.
+// An exemption, with further facts.
 struct Exemption {
   abi::Event event;
   std::string service;  // "namespace/name"; may be empty
@@ -37,26 +37,26 @@ struct ExemptionTotals {
   uint64_t observed = 0;
 };
 
-// Says of each conflict who connected to whom when it is first seen, and then how
-// often that happened, every ten minutes while it does. The kernel tells of ten
-// connects a second of each port and counts all of them: the counts are its own.
-// No I/O and no clock.
+// Logs the client and the listener of each conflict at its first connect, and then the
+// number of connects, every ten minutes while there are any. The programs publish at most
+// ten connects a second for one port but count all of them, so the numbers come from their
+// counts. No I/O and no clock.
 class ExemptionLog {
  public:
   static constexpr absl::Duration kSummary = absl::Minutes(10);
-  static constexpr size_t kMostPorts = 1024;   // the one that was quiet longest is forgotten
-  static constexpr size_t kMostListeners = 8;  // of one port that get a line between summaries
-  static constexpr size_t kMostLines = 100;    // first lines in ten minutes
+  static constexpr size_t kMaxPorts = 1024;   // beyond, the port idle for longest is dropped
+  static constexpr size_t kMaxListeners = 8;  // first lines for one port between summaries
+  static constexpr size_t kMaxLines = 100;    // first lines in ten minutes
 
   using Sink = std::function<void(spdlog::level::level_enum, absl::string_view, const Fields&)>;
   using Totals = absl::FunctionRef<std::optional<ExemptionTotals>(const core::PortKey&)>;
   using Before = absl::flat_hash_map<core::PortKey, ExemptionTotals>;
 
-  // `before`: what was counted until now, which is not told of.
+  // `before`: the counts until now, which are not logged.
   ExemptionLog(Sink sink, Before before) : sink_(std::move(sink)), before_(std::move(before)) {}
 
   void Note(const Exemption& exemption, absl::Time now);
-  // The summaries that are due.
+  // Logs the summaries that are due.
   void Tick(absl::Time now, Totals totals);
 
   size_t ports() const { return ports_.size(); }
@@ -66,18 +66,18 @@ class ExemptionLog {
     core::PortKey key;
     bool observed = false;
     std::string service;
-    std::string owner;                       // of the listener that was last told of
-    absl::btree_set<std::string> listeners;  // that were told of
+    std::string owner;                       // of the listener that was last logged
+    absl::btree_set<std::string> listeners;  // that were logged
     absl::Time since;                        // of the last summary, or the first line
-    // What of the total was told of; nullopt where that was forgotten.
-    std::optional<uint64_t> said;
-    uint64_t noted = 0;  // events that were not told of
+    // The part of the total that was logged; nullopt if unknown.
+    std::optional<uint64_t> logged;
+    uint64_t unlogged = 0;  // events that were not logged
   };
-  using Ports = std::list<Port>;  // the one that had an event last comes first
+  using Ports = std::list<Port>;  // most recent event first
 
   Port& Find(const core::PortKey& key, bool observed, absl::Time now);
   bool Allowed(absl::Time now);
-  void SayFirst(const Exemption& exemption, const std::string& listener);
+  void LogFirst(const Exemption& exemption, const std::string& listener);
   void Summarize(Port& port, uint64_t more, absl::Time now);
 
   Sink sink_;
@@ -86,8 +86,8 @@ class ExemptionLog {
   Ports ports_;
   absl::flat_hash_map<core::PortKey, Ports::iterator> index_;
   absl::Time window_ = absl::InfinitePast();
-  size_t lines_ = 0;   // in the window
-  size_t unsaid_ = 0;  // the same, which were too many
+  size_t lines_ = 0;       // in the window
+  size_t suppressed_ = 0;  // first lines over the limit
 };
 
 }  // namespace npg::log

@@ -14,7 +14,7 @@
 namespace npg::log {
 namespace {
 
-// What a value may consist of and need no quotes.
+// Whether a value needs no quotes.
 bool IsBare(absl::string_view value) {
   constexpr absl::string_view kAlso = "._-:/@+[]";
   return !value.empty() && std::all_of(value.begin(), value.end(), [&](char c) {

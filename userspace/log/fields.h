@@ -11,9 +11,9 @@
 
 namespace npg::log {
 
-// The parts of a log line that machines look for, by name, in the order they were
-// added. Names are the program's own; values may be anything that a process or a
-// cluster calls itself, and stay on one line.
+// The machine-readable fields of a log line, in the order they were added. Names are
+// constants of the program; values may be any text of a process or a cluster, and stay on
+// one line.
 class Fields {
  public:
   Fields& Add(absl::string_view name, absl::string_view value);
@@ -23,9 +23,9 @@ class Fields {
     return AddPlain(name, absl::StrCat(value));
   }
 
-  // " port=33589 comm=\"a b\"": what ends a line of text.
+  // " port=33589 comm=\"a b\"": the end of a line of text.
   const std::string& text() const { return text_; }
-  // ",\"port\":33589,\"comm\":\"a b\"": what follows in a JSON object.
+  // ",\"port\":33589,\"comm\":\"a b\"": further members of a JSON object.
   const std::string& json() const { return json_; }
 
  private:
@@ -35,11 +35,11 @@ class Fields {
   std::string json_;
 };
 
-// `text` as a JSON string of ASCII with its quotes; what is not UTF-8 is replaced.
+// `text` as a JSON string of ASCII with its quotes; replaces invalid UTF-8.
 std::string JsonString(absl::string_view text);
 
-// `text` without what ends a line or what a terminal would obey: escaped. Not for
-// values, whose quotes are escaped, too.
+// `text` with line ends and terminal control characters escaped. Not for values, whose
+// quotes are escaped, too.
 std::string OneLineText(absl::string_view text);
 
 }  // namespace npg::log

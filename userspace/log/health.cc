@@ -13,8 +13,8 @@
 namespace npg::log {
 namespace {
 
-// The loop probes every five seconds, and says so each time. Three times that is
-// not merely late. (A clock that is set makes ages wrong for one turn at most.)
+// Three times the interval of probes: more than a delay. (Setting the clock makes ages
+// wrong for at most one turn.)
 constexpr absl::Duration kLimit = absl::Seconds(15);
 
 std::string Seconds(absl::Duration duration) {
@@ -34,7 +34,7 @@ void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
   }
   const absl::Duration age = now - state.probe->at;
   if (absl::IsUnavailable(state.probe->result)) {
-    // To be restarted over and over does not help a guard that may well work.
+    // Restarts would not help, and the guard may well work.
     Add(answer, true, kWhat, absl::StrCat("not possible: ", state.probe->result.message()));
   } else if (!state.probe->result.ok()) {
     Add(answer, false, kWhat, state.probe->result.message());

@@ -15,28 +15,28 @@
 
 namespace npg::log {
 
-// The last self-probe: a connect of the controller's own through a port that
-// the guard knows, of which counter, mark and nft table are then asked.
+// The last self-probe: a connect of the controller to its canary, after which it reads
+// counter, mark and nft table.
 struct Probe {
   absl::Time at;
-  // Why the guard is not effective, with what to do. UNAVAILABLE: why that cannot be
-  // known from here, which is no fault of the guard's.
+  // Why the guard is not effective, with a remedy. UNAVAILABLE: why the controller cannot
+  // tell, which is no fault of the guard.
   absl::Status result;
   absl::Duration latency;  // of the probe's connect()
-  bool observed = false;   // mode observe: counted, which is all there is to see
+  bool observed = false;   // mode observe: only the counter can be checked
 };
 
-// Of one source: whether its first reading is applied.
+// Whether the first reading of a source is applied.
 struct SourceReadiness {
   std::string source;
   bool synced = false;
   std::string waiting_for;  // why it is not: its last error, or that it has not answered
 };
 
-// What the controller says of itself.
+// The state that the controller reports.
 struct HealthState {
   absl::Time started = absl::Now();
-  absl::Time loop_turn = absl::Now();  // when its main loop last came round
+  absl::Time loop_turn = absl::Now();  // the last turn of its main loop
   absl::Status attached = absl::UnavailableError("not attached yet");
   absl::Status table = absl::UnavailableError("not installed yet");
   std::vector<SourceReadiness> sources;
@@ -45,21 +45,21 @@ struct HealthState {
   uint64_t probes_failed = 0;
 };
 
-// The body and the status code of an endpoint in one: what was looked at, a line each.
+// The body and the status code of an endpoint: one line for each check.
 struct HealthAnswer {
   bool ok = false;
   std::vector<std::string> lines;  // "ok   main loop: ..." or "FAIL self-probe: ..."
 };
 
-// Whether the controller lives and the guard takes effect. Says nothing of the
-// API server: to restart a guard because a cluster is ill helps nobody.
+// Whether the controller is alive and the guard takes effect. Ignores the API server,
+// because restarting the controller does not repair it.
 HealthAnswer Liveness(const HealthState& state, absl::Time now);
 
-// Whether the node is guarded as it was asked to be: attached, nft table in
-// place, the first reading of every source applied.
+// Whether the node is guarded as configured: programs attached, nft table in place, the
+// first reading of every source applied.
 HealthAnswer Readiness(const HealthState& state);
 
-// Where the controller's thread leaves its state and others read it.
+// The state that the controller's thread writes and other threads read.
 class Health {
  public:
   void Update(absl::FunctionRef<void(HealthState&)> change);

@@ -21,9 +21,9 @@
 namespace npg::log {
 namespace {
 
-// spdlog has no place for fields. But no line of this log names its place in the
-// source, so that Log() puts the fields, as text and as JSON, where a record has
-// pointers to file and function, and this in place of the line number.
+// spdlog records have no fields. This log does not print source locations, so Log() passes
+// the fields, as text and as JSON, in the record's pointers to file and function, with this
+// as the line number.
 constexpr int kHasFields = -1;
 
 const char* FieldsText(const spdlog::details::log_msg& message) {
@@ -47,7 +47,7 @@ class JsonMessage : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
               spdlog::memory_buf_t& target) override {
-    // Bytes that are not UTF-8 (a process may call itself anything) are replaced.
+    // Invalid UTF-8, as in the name of a process, is replaced.
     Append(JsonString(Payload(message)), target);
     Append(FieldsJson(message), target);
   }
@@ -108,7 +108,7 @@ absl::Status SetUpLog(const std::string& level, LogFormat format) {
 }
 
 void Log(spdlog::level::level_enum level, absl::string_view message, const Fields& fields) {
-  // The logger is a synchronous one: it is done with the pointers when it returns.
+  // The logger is synchronous: it does not keep the pointers.
   spdlog::default_logger_raw()->log(
       spdlog::source_loc{fields.text().c_str(), kHasFields, fields.json().c_str()}, level,
       spdlog::string_view_t(message.data(), message.size()));

@@ -14,15 +14,14 @@ namespace npg::log {
 
 enum class LogFormat { kText, kJson };
 
-// Sends the process's log (spdlog's default logger) to standard error, one line
-// for one event: text for people, or a JSON object with "time" (RFC 3339, UTC),
-// "level", "message", and the fields of Log(). What libbpf has to say goes there too, at debug.
+// Sends the process's log (spdlog's default logger) to standard error, one line for one
+// event: text, or a JSON object with "time" (RFC 3339, UTC), "level", "message", and the
+// fields of Log(). libbpf's messages are logged at debug.
 // `level` is one of trace, debug, info, warn, error, off; INVALID_ARGUMENT otherwise.
 absl::Status SetUpLog(const std::string& level, LogFormat format);
 
-// Logs `message` with its fields: in JSON as members of their own, in text as
-// name=value at the end. With a logger that SetUpLog() has not made, the fields are
-// left out.
+// Logs `message` with its fields: in JSON as members, in text as name=value at the end. A
+// logger that SetUpLog() has not made omits the fields.
 void Log(spdlog::level::level_enum level, absl::string_view message, const Fields& fields);
 
 }  // namespace npg::log

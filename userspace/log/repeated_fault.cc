@@ -66,15 +66,15 @@ void RepeatedFault::Works(absl::Time now) {
 }
 
 bool RepeatedFault::Take() {
-  if (lines_ < kMostLines) {
+  if (lines_ < kMaxLines) {
     ++lines_;
     return true;
   }
-  ++unsaid_;
+  ++suppressed_;
   return false;
 }
 
-// What there is to say of the time since the last one.
+// Logs the failures since the last summary.
 void RepeatedFault::Summarize(absl::Time now) {
   Fields fields;
   fields.Add("fault", what_).Add("state", failing_ ? "failing" : "works");
@@ -83,7 +83,7 @@ void RepeatedFault::Summarize(absl::Time now) {
         absl::StrCat(what_, ": still failing, ", count_, count_ == 1 ? " time" : " times",
                      " since ", HourAndMinute(since_), ": ", last_),
         fields.Add("failures", count_).Add("since", base::UtcTime(since_)));
-  } else if (unsaid_ > 0) {
+  } else if (suppressed_ > 0) {
     Log(spdlog::level::warn,
         absl::StrCat(what_, ": comes and goes, failed ", window_count_,
                      window_count_ == 1 ? " time" : " times", " since ", HourAndMinute(window_),
@@ -93,7 +93,7 @@ void RepeatedFault::Summarize(absl::Time now) {
   window_ = now;
   window_count_ = 0;
   lines_ = 0;
-  unsaid_ = 0;
+  suppressed_ = 0;
 }
 
 }  // namespace npg::log

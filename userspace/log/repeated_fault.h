@@ -13,13 +13,13 @@
 
 namespace npg::log {
 
-// The same complaint every ten seconds helps nobody: said when it is new, when it
-// is over, and every ten minutes while it lasts. One that comes and goes, or says
-// something else each time, is said a few times in ten minutes and then counted.
+// Logs a repeated fault when it begins, when it ends, and every ten minutes while it lasts.
+// One that comes and goes, or whose message changes, is logged a few times in ten minutes
+// and then counted.
 class RepeatedFault {
  public:
   static constexpr absl::Duration kSummary = absl::Minutes(10);
-  static constexpr int kMostLines = 6;  // between two summaries
+  static constexpr int kMaxLines = 6;  // between two summaries
 
   using Clock = std::function<absl::Time()>;
 
@@ -28,8 +28,8 @@ class RepeatedFault {
 
   void Note(const absl::Status& status);
 
-  // For what is not tried again and again by itself: says that it still fails, if
-  // it is time to.
+  // For an operation that is not retried periodically: logs that it still fails, if a
+  // summary is due.
   void Remind();
 
  private:
@@ -42,13 +42,13 @@ class RepeatedFault {
   std::string what_;
   Clock clock_;
   bool failing_ = false;
-  std::string last_;           // what was said, or would have been
+  std::string last_;           // the last message, logged or not
   absl::Time since_;           // when it began to fail
   uint64_t count_ = 0;         // failures since then
   absl::Time window_;          // since the last summary
   uint64_t window_count_ = 0;  // failures in it
-  int lines_ = 0;              // said in it
-  uint64_t unsaid_ = 0;        // changes that were not
+  int lines_ = 0;              // logged in it
+  uint64_t suppressed_ = 0;    // changes that were not logged
 };
 
 }  // namespace npg::log

@@ -26,7 +26,7 @@ bool IsHierarchyRoot(const std::string& folder);
 // when there is no such cgroup, or without CAP_DAC_READ_SEARCH.
 std::string CgroupPath(const std::string& cgroup_folder, uint64_t cgroup_id);
 
-// The same, below the root of the hierarchy, as /proc/PID/cgroup has it:
+// The same, below the root of the hierarchy, as in /proc/PID/cgroup:
 // "/system.slice/kubelet.service".
 std::string CgroupBelowRoot(const std::string& cgroup_folder, uint64_t cgroup_id);
 

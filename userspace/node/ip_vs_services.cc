@@ -22,7 +22,7 @@
 namespace npg::node {
 namespace {
 
-// A million endpoints are less.
+// More than a million endpoints need.
 constexpr size_t kMaxBytes = size_t{64} << 20;
 
 using Address = std::array<uint8_t, 16>;
@@ -32,8 +32,8 @@ bool AreHexDigits(absl::string_view text) {
                      [](char c) { return absl::ascii_isxdigit(static_cast<unsigned char>(c)); });
 }
 
-// "7F000001" or, of IPv6 and as the kernel's %pI6 has it, in full length and in
-// brackets: "[0000:0000:0000:0000:0000:0000:0000:0001]". Takes it off the line.
+// "7F000001" or, for IPv6 by the kernel's %pI6, in full length and in brackets:
+// "[0000:0000:0000:0000:0000:0000:0000:0001]". Removes it from the line.
 std::optional<Address> TakeAddress(absl::string_view& line) {
   constexpr size_t kIpv4Digits = 8;
   constexpr size_t kIpv6Length = 39;

@@ -13,34 +13,33 @@ namespace npg::node {
 
 inline constexpr absl::string_view kIpVsFile = "/proc/net/ip_vs";
 
-// What /proc/net/ip_vs says, read piece by piece in constant memory: a busy node
-// has a line for each endpoint of each Service on each address.
+// Parses /proc/net/ip_vs piece by piece in constant memory: a busy node has a line for
+// each endpoint of each Service on each address.
 class IpVsServices {
  public:
   // `own`: the addresses besides loopback that are of interest. Outlives this.
   explicit IpVsServices(const core::AddressSet& own) : own_(own) {}
 
-  // The next bytes of the file, cut anywhere. Lines that are no service's, or
-  // that nobody understands, say nothing; so does one without its end.
+  // Takes the next bytes of the file, split anywhere. Ignores unknown lines, those that
+  // are not of a service, and an incomplete last line.
   void Feed(absl::string_view text);
 
   // There was a TCP or UDP service on a loopback address or on one of `own`.
   bool found() const { return found_; }
 
  private:
-  // Protocol, address and port of a service fit, and decide.
+  // Enough for protocol, address and port of a service.
   static constexpr size_t kLineStart = 64;
 
   bool IsOurs(absl::string_view line) const;
 
   const core::AddressSet& own_;
-  std::string line_;  // the first bytes of the line that goes on
+  std::string line_;  // the first bytes of the present line
   bool found_ = false;
 };
 
-// Whether IPVS has such services in this network namespace; it has none where
-// the file is not there. Reads no further than the first. RESOURCE_EXHAUSTED when
-// the file does not end.
+// Whether IPVS has such services in this network namespace; it has none if the file does
+// not exist. Stops at the first. RESOURCE_EXHAUSTED when the file does not end.
 absl::StatusOr<bool> HasIpVsService(const core::AddressSet& own,
                                     const std::string& path = std::string(kIpVsFile));
 

@@ -14,9 +14,8 @@
 
 namespace npg::node {
 
-// Questions to nf_tables of the current network namespace. They change nothing.
-// Families are AF_INET, AF_INET6. Errors name what was asked for;
-// PERMISSION_DENIED without CAP_NET_ADMIN.
+// Read-only queries to nf_tables of the current network namespace. Families are AF_INET,
+// AF_INET6. Errors name the requested object; PERMISSION_DENIED without CAP_NET_ADMIN.
 
 // "inet", as nft has it; `family` is NFPROTO_... (AF_INET and AF_INET6 have the same values).
 absl::string_view NftFamilyName(uint8_t family);
@@ -33,7 +32,7 @@ absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view 
                      absl::FunctionRef<void()> start,
                      absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
-// Adds the capability that is needed to what was denied.
+// Adds the missing capability to a PERMISSION_DENIED.
 absl::Status NameCapability(const absl::Status& status);
 
 }  // namespace npg::node

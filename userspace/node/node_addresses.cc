@@ -30,7 +30,7 @@
 namespace npg::node {
 namespace {
 
-// pkg/proxy/ipvs: the dummy interface that is given the addresses of Services.
+// pkg/proxy/ipvs: the dummy interface with the addresses of Services.
 constexpr const char* kIpvsInterface = "kube-ipvs0";
 
 struct AddressRequest {
@@ -48,7 +48,7 @@ std::optional<std::array<uint8_t, 16>> ToAddress(uint8_t family, absl::string_vi
   return address;
 }
 
-// The address of one RTM_NEWADDR message, if it has one that counts.
+// The address of an RTM_NEWADDR message, unless it is excluded.
 std::optional<core::LocalAddress> ReadAddress(const base::NetlinkMessage& message) {
   const auto header = base::HeaderOf<ifaddrmsg>(message.payload);
   if (message.type != RTM_NEWADDR || !header) return std::nullopt;
@@ -97,7 +97,7 @@ core::AddressSet ToSet(const std::vector<core::LocalAddress>& addresses) {
 
 absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> WatchAddresses(
     base::EventLoop& loop, std::function<void()> changed) {
-  // What changed is found by listing; that messages were lost changes nothing.
+  // Every message causes a new list, so that lost ones do no harm.
   base::NetlinkMonitor::Handler handler;
   handler.settled = [changed = std::move(changed)](const absl::Status& /*status*/) { changed(); };
   return base::NetlinkMonitor::Start(

@@ -15,10 +15,10 @@ namespace npg::node {
 
 // The addresses of this network namespace besides loopback, by NETLINK_ROUTE.
 // Sorted. Needs no privilege. Left out are
-// - IPv6 link-local addresses: they mean something only together with an
-//   interface, which a program at connect() is not told of;
-// - addresses on kube-ipvs0, where kube-proxy's IPVS mode puts the addresses of
-//   Services: what is sent there is the Service's, whoever listens on the node.
+// - IPv6 link-local addresses: they need an interface, which a program at connect() does
+//   not know;
+// - addresses on kube-ipvs0, where kube-proxy's IPVS mode puts the addresses of Services:
+//   they belong to the Services, also if a process of the node listens there.
 absl::StatusOr<std::vector<core::LocalAddress>> ListNodeAddresses();
 
 core::AddressSet ToSet(const std::vector<core::LocalAddress>& addresses);

@@ -11,13 +11,13 @@
 #include "absl/strings/string_view.h"
 #include "core/port_ranges.h"
 
-// What is read of /proc, which is `proc` here.
+// Readers of files in /proc, which is `proc` here.
 namespace npg::node {
 
-// The ports that the kernel hands out, first and last.
+// The first and last port that the kernel assigns.
 absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc);
 
-// The ports that it leaves out.
+// The ports that it does not assign.
 absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc);
 
 // net.ipv4.conf.all.route_localnet.

@@ -37,7 +37,7 @@ struct CloseDir {
 };
 using DirPtr = std::unique_ptr<DIR, CloseDir>;
 
-// On failure errno says why.
+// Sets errno on failure.
 base::UniqueFd OpenFolder(int at, const std::string& path) {
   return base::UniqueFd(openat(at, path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
@@ -79,7 +79,7 @@ std::string ReadOf(int process, const char* name) {
   return base::ReadSmallFile(name, kMaxProcFile, process).value_or("");
 }
 
-// Empty when the process went away meanwhile.
+// nullopt when the process has ended meanwhile.
 std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   core::Owner owner;
   owner.pid = pid;
@@ -94,8 +94,8 @@ std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
 
 bool Denied() { return errno == EACCES || errno == EPERM; }
 
-// Reads the folders /proc/PID/fd: of every process on the node, with a system call
-// for each of their descriptors, so that little else may be done for one.
+// Reads the folders /proc/PID/fd of every process on the node. That is a system call for
+// each descriptor, so each must cost little more.
 class FdReader {
  public:
   enum class Result : uint8_t { kRead, kDenied };
@@ -114,11 +114,11 @@ class FdReader {
         const char* const name = entry + offsetof(dirent64, d_name);
         at += length;
         if (*name == '.') continue;
-        // A longer target is cut, and no socket.
+        // A longer target is truncated, and is not a socket.
         std::array<char, sizeof("socket:[18446744073709551615]")> target;
         const ssize_t read = readlinkat(folder, name, target.data(), target.size());
         if (read < 0) {
-          // Without CAP_SYS_PTRACE the folder may open where its links do not.
+          // Without CAP_SYS_PTRACE the folder may be readable, but not its links.
           if (Denied()) return Result::kDenied;
           continue;  // closed meanwhile
         }
@@ -148,8 +148,8 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
   if (!proc) return gaps;
   constexpr pid_t kInit = 1;
   FdReader reader;
-  // To the end, for who else holds a socket matters as much. Ascending, so that
-  // the first process found is the one with the lowest pid.
+  // All processes, because a socket may have several holders. Ascending, so that the first
+  // one found has the lowest pid.
   for (const pid_t pid : ListPids(proc.get())) {
     const base::UniqueFd fds(OpenFolder(dirfd(proc.get()), absl::StrCat(pid, "/fd")));
     if (!fds) {
@@ -161,7 +161,7 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
       ++gaps.unreadable_processes;
     }
     if (found.empty()) continue;
-    // From that folder, for its pid may have come again.
+    // Relative to the open folder, because the kernel may have reused the pid.
     const base::UniqueFd process(OpenFolder(fds.get(), ".."));
     const std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
     if (!owner) continue;

@@ -14,31 +14,30 @@
 
 namespace npg::node {
 
-// What FillOwners() could not see.
+// What FillOwners() could not read.
 struct OwnerGaps {
   int unreadable_processes = 0;  // no right to read their /proc/PID/fd
 };
 
-// Finds the owner of each listener by its socket inode, reading
-// `proc_root`/PID/fd once for all of them; reads nothing when every listener
-// has an owner or no inode. Owners that cannot be found stay empty (pid 0): of a
-// socket that is on its way between processes, of one whose holder this process
-// may not look at, or runs in a pid namespace that it does not see.
+// Finds the owner of each listener by its socket inode, reading `proc_root`/PID/fd once
+// for all of them; reads nothing when every listener has an owner or no inode. An owner
+// that is not found stays empty (pid 0): of a socket that is being passed between
+// processes, or whose holder is not readable or not in a visible pid namespace.
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners,
                      const std::string& proc_root = "/proc");
 
-// A process, and which of some sockets it holds open.
+// A process, and the sockets of interest that it has open.
 struct Holding {
   core::Owner owner;  // without holders
   absl::flat_hash_set<uint64_t> inodes;
 };
 
-// Looks at one process, for the sockets in `wanted`. nullopt when there is no such
-// process, or its descriptors cannot be read.
+// Finds the sockets of `wanted` in one process. nullopt when there is no such process, or
+// its descriptors cannot be read.
 std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wanted,
                               const std::string& proc_root = "/proc");
 
-// The cgroup of a process as FillOwners() has it; empty when it cannot be read.
+// The cgroup of a process as in FillOwners(); empty when it cannot be read.
 std::string CgroupOf(pid_t pid, const std::string& proc_root = "/proc");
 
 }  // namespace npg::node

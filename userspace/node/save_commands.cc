@@ -52,7 +52,7 @@ std::vector<std::string> CommandFolders() {
   const char* const path = std::getenv("PATH");
   if (path == nullptr) return folders;
   for (const absl::string_view folder : absl::StrSplit(path, ':')) {
-    // A folder relative to wherever we happen to be is nobody's intention.
+    // Ignore folders relative to the working directory.
     if (absl::StartsWith(folder, "/")) folders.emplace_back(folder);
   }
   return folders;

@@ -9,8 +9,7 @@
 
 namespace npg::node {
 
-// Where the programs are that print the rules of one family. Paths; empty
-// where there is none.
+// Paths of the programs that print the rules of one family; empty if there is none.
 struct SaveCommands {
   std::string nft;     // prints what is in nf_tables
   std::string legacy;  // prints what is in ip_tables
@@ -18,10 +17,10 @@ struct SaveCommands {
   bool operator==(const SaveCommands&) const = default;
 };
 
-// Looks in `folders`, in that order, for PREFIX-nft-save and PREFIX-legacy-save,
-// PREFIX being "iptables" or "ip6tables". Where neither is, plain PREFIX-save
-// stands for the variant that its symbolic links lead to, and for both when
-// they do not tell (a distribution's wrapper chooses by itself).
+// Searches `folders`, in that order, for PREFIX-nft-save and PREFIX-legacy-save, with
+// PREFIX "iptables" or "ip6tables". If neither exists, plain PREFIX-save is used for the
+// variant that its symbolic links lead to, or for both if that is not clear (a
+// distribution's wrapper selects one itself).
 SaveCommands FindSaveCommands(absl::string_view prefix, const std::vector<std::string>& folders);
 
 // /usr/sbin, /sbin, and the absolute folders of $PATH.

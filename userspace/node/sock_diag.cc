@@ -41,16 +41,16 @@ using Address = std::array<uint8_t, 16>;
 // States of a socket are TCP's, for UDP too: ESTABLISHED is connected, CLOSE is not.
 constexpr uint32_t StateBit(int state) { return 1U << static_cast<unsigned>(state); }
 constexpr uint32_t kAllStates = 0xfff;
-// A connection that both ends have closed, and sockets that have none. A
-// half-closed or orphaned one (FIN_WAIT2) still carries packets.
+// All states except those of closed or unconnected sockets. A half-closed or orphaned
+// connection (FIN_WAIT2) still carries packets.
 constexpr uint32_t kConnectedStates =
     kAllStates & ~(StateBit(0) | StateBit(TCP_LISTEN) | StateBit(TCP_CLOSE));
 // TIME_WAIT and SYN_RECV have no socket that a mark could have been set on.
 constexpr uint32_t kClientStates =
     kConnectedStates & ~(StateBit(TCP_TIME_WAIT) | StateBit(TCP_SYN_RECV));
 
-// The only instruction of a filter program: compare, then jump by `yes` or `no`
-// bytes. To land at the end of the program accepts the socket, beyond rejects.
+// The only instruction of a filter program: compare, then jump by `yes` or `no` bytes. A
+// jump to the end of the program accepts the socket, a jump beyond it rejects.
 struct MarkFilter {
   inet_diag_bc_op op;
   inet_diag_markcond condition;
@@ -71,8 +71,7 @@ struct Socket {
   std::optional<bool> v6only;
 };
 
-// Calls `start`, then `visit` for each socket; from the start again when the
-// kernel has to be asked again.
+// Calls `start`, then `visit` for each socket; repeats both when the request is repeated.
 absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
                   const core::Mark* mark, absl::FunctionRef<void()> start,
                   absl::FunctionRef<void(const Socket&)> visit) {
@@ -113,8 +112,8 @@ absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32
   return status;
 }
 
-// The kernel gives the addresses of an IPv6 socket that speaks IPv4 v4-mapped
-// already; a bound, unconnected one is given as it is bound.
+// The kernel already lists the addresses of an IPv6 socket with IPv4 traffic v4-mapped; a
+// bound, unconnected socket has the address of its bind().
 Address ToAddress(uint8_t family, const uint32_t* words) {
   Address address{};
   if (family == AF_INET6) {
@@ -194,7 +193,7 @@ absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol 
       },
       [&](const Socket& socket) {
         const inet_diag_sockid& id = socket.message.id;
-        // Bound, that is; UDP's list has sockets without a port, too.
+        // The list of UDP includes sockets that are not bound, or connected.
         if (id.idiag_sport == 0 || id.idiag_dport != 0) return;
         ++found.all;
         const core::PortKey key = {ntohs(id.idiag_sport), protocol};
@@ -224,9 +223,8 @@ absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted) {
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
   NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, found));
-  // An MPTCP listener is in TCP's list by its first subflow, which has the inode
-  // of the socket that the process holds: asking for MPTCP's own list would
-  // find it a second time.
+  // TCP's list has an MPTCP listener as its first subflow, with the inode of the
+  // process's socket; MPTCP's own list would repeat it.
   for (const int family : kFamilies) {
     NPG_RETURN_IF_ERROR(ListBound(*netlink, family, core::Protocol::kTcp, wanted, found));
   }
@@ -251,8 +249,8 @@ absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
 
 absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
                                                         const core::AddressSet& own) {
-  // The kernel does the comparison: it hands out few sockets, and says EPERM to
-  // whoever may not see marks, even when no socket has one.
+  // The kernel compares the marks: it returns few sockets, and EPERM to a process that
+  // may not see marks, even when no socket has one.
   return ListFlows(kClientStates, &mark, [&own](const core::Flow& flow) {
     return core::IsLoopback(flow.server_address) || own.contains(flow.server_address);
   });
@@ -260,8 +258,7 @@ absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
 
 absl::StatusOr<std::vector<core::Flow>> ListLocalFlows(const core::AddressSet& own) {
   return ListFlows(kConnectedStates, nullptr, [&own](const core::Flow& flow) {
-    // Whatever an own address has to do with is told apart by its ends only
-    // where both are: a connection to another node has one, too.
+    // Both ends must be own addresses: a connection to another node has one, too.
     return core::IsLoopback(flow.server_address) || core::IsLoopback(flow.client_address) ||
            (own.contains(flow.server_address) && own.contains(flow.client_address));
   });

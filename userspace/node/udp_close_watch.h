@@ -12,11 +12,11 @@
 
 namespace npg::node {
 
-// Calls back, on the loop, after a UDP socket of this network namespace is gone
-// (the destroy groups of NETLINK_SOCK_DIAG, eb4cb008529c, since 4.3), with the port
-// (host order) that it was bound to; 0 when that is not known: messages were lost, or
-// the kernel did not say. While the monitor lives, each such socket costs a message:
-// have one only as long as it is needed. Needs CAP_NET_ADMIN.
+// Calls back, on the loop, after a UDP socket of this network namespace was destroyed (the
+// destroy groups of NETLINK_SOCK_DIAG, eb4cb008529c, since 4.3), with the port (host order)
+// that it was bound to; 0 when that is unknown, because messages were lost or lacked it.
+// Each such socket costs a message: keep the monitor only while it is needed. Needs
+// CAP_NET_ADMIN.
 absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> WatchUdpCloses(
     base::EventLoop& loop, std::function<void(uint16_t port)> closed);
 

@@ -37,8 +37,8 @@ Labels LabelsOf(const inspect::GuardedConflict& conflict) {
           Label("process", conflict.owner.comm)};
 }
 
-// Of those with the most exemptions. Sockets that no label tells apart (of one
-// process, with SO_REUSEPORT) are one series.
+// The series with the most exemptions. Sockets with equal labels (of one process, with
+// SO_REUSEPORT) are one series.
 std::vector<Series> BusiestSeries(const inspect::Status& status, size_t& omitted) {
   std::vector<size_t> order(status.conflicts.size());
   for (size_t i = 0; i < order.size(); ++i) order[i] = i;
@@ -68,7 +68,7 @@ void AddCounts(const inspect::Status& status, MetricFamilies& out) {
     ++counts[{conflict.key.protocol, conflict.state}];
   }
   out.Gauge("conflicts",
-            "Listeners of the host that have the port of a NodePort, by what becomes of connects.");
+            "Listeners of the host that have the port of a NodePort, by what happens to connects.");
   for (const core::Protocol protocol : {core::Protocol::kTcp, core::Protocol::kUdp}) {
     for (const inspect::ConflictState state : inspect::kConflictStates) {
       out.Add(static_cast<double>(counts[{protocol, state}]),
@@ -89,7 +89,7 @@ void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
   out.Gauge("conflicts_omitted",
             "Conflicts that have no series of their own: those with the fewest exemptions.");
   out.Add(static_cast<double>(omitted));
-  out.Gauge("conflict_info", "A conflict and what becomes of connects to it; always 1.");
+  out.Gauge("conflict_info", "A conflict and what happens to connects to it; always 1.");
   for (const Series& one : series) {
     Labels labels = one.labels;
     labels.push_back(Label("state", Name(one.conflict->state)));

@@ -17,7 +17,7 @@ namespace {
 void AddProbe(const log::HealthState& health, MetricFamilies& out) {
   out.Gauge("self_probe_success", "1 when the last self-probe found the guard effective, else 0.");
   if (health.probe) out.Add(health.probe->result.ok() ? 1 : 0);
-  out.Counter("self_probes_total", "Self-probes by what they found.");
+  out.Counter("self_probes_total", "Self-probes by result.");
   out.Add(static_cast<double>(health.probes_succeeded), {Label("result", "success")});
   out.Add(static_cast<double>(health.probes_failed), {Label("result", "failure")});
   out.Gauge("self_probe_connect_duration_seconds", "How long the last self-probe's connect took.");
@@ -28,12 +28,13 @@ void AddProbe(const log::HealthState& health, MetricFamilies& out) {
 
 void AddHealth(const MetricsInput& input, MetricFamilies& out) {
   const log::HealthState& health = input.health;
-  out.Gauge("live", "1 when /healthz says yes: the controller lives and the guard is effective.");
+  out.Gauge("live",
+            "1 when /healthz returns 200: the controller is alive and the guard is effective.");
   out.Add(log::Liveness(health, input.now).ok ? 1 : 0);
-  out.Gauge("ready", "1 when /readyz says yes: the node is guarded as it was asked to be.");
+  out.Gauge("ready", "1 when /readyz returns 200: the node is guarded as configured.");
   out.Add(log::Readiness(health).ok ? 1 : 0);
-  out.Gauge("main_loop_age_seconds", "How long ago the controller's main loop last came round.");
-  // Before it first does there is no such time.
+  out.Gauge("main_loop_age_seconds", "Time since the last turn of the controller's main loop.");
+  // There is no such time before its first turn.
   if (health.loop_turn > absl::UnixEpoch()) {
     out.Add(absl::ToDoubleSeconds(input.now - health.loop_turn));
   }
@@ -41,7 +42,7 @@ void AddHealth(const MetricsInput& input, MetricFamilies& out) {
 }
 
 void AddKubeEvents(const KubeEventCounts& counts, MetricFamilies& out) {
-  out.Counter("kube_events_total", "Kubernetes Events by what became of them.");
+  out.Counter("kube_events_total", "Kubernetes Events by outcome.");
   out.Add(static_cast<double>(counts.created), {Label("result", "created")});
   out.Add(static_cast<double>(counts.failed), {Label("result", "failed")});
   out.Add(static_cast<double>(counts.suppressed), {Label("result", "suppressed")});
@@ -69,7 +70,7 @@ void AddProcess(const ProcessUsage& usage, MetricFamilies& out) {
 }  // namespace
 
 void AddControllerMetrics(const MetricsInput& input, MetricFamilies& out) {
-  out.Gauge("build_info", "What runs; always 1.");
+  out.Gauge("build_info", "The build that runs; always 1.");
   out.Add(1, {Label("version", input.build.version), Label("commit", input.build.commit),
               Label("libbpf_version", input.build.libbpf),
               Label("abi", absl::StrCat(input.build.abi))});

@@ -13,15 +13,15 @@
 
 namespace npg::serve {
 
-// What the HTTP server has to say, and whence.
+// The content of the HTTP endpoints.
 struct Endpoints {
   std::shared_ptr<log::Health> health;
   std::shared_ptr<NodeView> node;
   std::function<std::string()> metrics;  // the text of /metrics; empty: 404
 };
 
-// "/", "/healthz", "/readyz", "/api/v1/status" and "/metrics". The node is read at
-// most once a second, however many ask.
+// "/", "/healthz", "/readyz", "/api/v1/status" and "/metrics". Reads the node at most once
+// a second, whatever the number of requests.
 std::vector<HttpRoute> MakeRoutes(const Endpoints& endpoints);
 
 }  // namespace npg::serve

@@ -31,7 +31,7 @@ void AddCounters(const inspect::GuardFacts& facts, MetricFamilies& out) {
   });
   // One family, begun once: counters of later versions stand behind those of another kind.
   out.Counter("passed_connects_total",
-              "Connects to a NodePort that went on as if there were no guard, by the reason.");
+              "Connects to a NodePort that the guard did not exempt, by reason.");
   each(abi::Counted::kPassedConnects, [&](const abi::CounterRow& row) {
     AddCount(facts.counters[row.value], out, {Label("reason", row.name)});
   });
@@ -47,16 +47,16 @@ void AddTable(const std::optional<inspect::NftTable>& table, MetricFamilies& out
   if (!table) return;
   out.Counter("nft_exempted_packets_total", "Marked packets that the nft table exempted from NAT.");
   AddCount(table->exempted_packets, out);
-  out.Gauge("nft_flows", "Connections of which the nft table knows that they are exempted.");
+  out.Gauge("nft_flows", "Exempted connections in the nft table.");
   AddCount(table->flows, out);
-  out.Gauge("nft_flows_max", "Connections with fewer than which no set of the nft table is full.");
+  out.Gauge("nft_flows_max", "Number of connections below which no set of the nft table is full.");
   AddCount(table->flows_max, out);
   out.Gauge("nft_datagram_ports", "UDP listeners whose unconnected traffic the nft table exempts.");
   AddCount(table->datagram_ports, out);
 }
 
 void AddKernelSide(const inspect::GuardFacts& facts, MetricFamilies& out) {
-  out.Gauge("config_info", "What the guard was told to do; always 1.");
+  out.Gauge("config_info", "The configuration of the guard; always 1.");
   out.Add(1, {Label("mode", abi::Name(facts.config.mode)),
               Label("scope", abi::Name(facts.config.scope)),
               Label("mark", core::HexText(facts.config.mark)),
@@ -69,7 +69,7 @@ void AddKernelSide(const inspect::GuardFacts& facts, MetricFamilies& out) {
 }
 
 void AddMaps(const inspect::Status& status, MetricFamilies& out) {
-  out.Gauge("map_entries", "Entries that the BPF map holds.");
+  out.Gauge("map_entries", "Entries in the BPF map.");
   for (const inspect::MapFill& map : status.maps) {
     AddCount(map.entries, out, {Label("map", map.name)});
   }
@@ -82,7 +82,8 @@ void AddMaps(const inspect::Status& status, MetricFamilies& out) {
 void AddNodePorts(const inspect::NodePortCounts& nodeports, MetricFamilies& out) {
   out.Gauge("nodeports", "NodePorts that the guard knows.");
   AddCount(nodeports.total, out);
-  out.Gauge("source_nodeports", "NodePorts that the source names; a port may have several.");
+  out.Gauge("source_nodeports",
+            "NodePorts that the source reports; a port may have several sources.");
   for (size_t i = 0; i < abi::kSources.size(); ++i) {
     AddCount(nodeports.by_source[i], out, {Label("source", abi::kSources[i].name)});
   }

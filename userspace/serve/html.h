@@ -11,21 +11,19 @@
 
 namespace npg::serve {
 
-// `text` for HTML, in content and in quoted attributes; what
-// would act on whoever reads it is escaped as base::Printable() does.
+// `text` for HTML, in content and in quoted attributes; also escapes what
+// base::Printable() escapes.
 std::string EscapeHtml(absl::string_view text);
 
-// Functions that return HTML take text that is escaped here, or, where the
-// argument is called html, HTML.
+// Functions that return HTML escape their text arguments; arguments named html are HTML.
 
-// "good", "bad", "warn": each with a sign of its own, for colour is not for all.
+// "good", "bad", "warn": each also has a sign, for readers who do not see colours.
 std::string Badge(absl::string_view tone, absl::string_view text);
 
 // "3m ago", with the time itself as a tooltip.
 std::string TimeAgo(absl::Time time, absl::Time now);
 
-// A table whose rows become cards where it is narrow. The first column is a row's
-// heading.
+// A table whose rows become cards on a narrow screen. The first column is a row's heading.
 class HtmlTable {
  public:
   struct Column {
@@ -44,10 +42,10 @@ class HtmlTable {
   std::string rows_;
 };
 
-// Names and what there is to say of them.
+// A list of names and values.
 class HtmlFacts {
  public:
-  // Left out when there is nothing to say.
+  // Omitted if `html` is empty.
   void Add(absl::string_view name, absl::string_view html);
   std::string Html() const;
 

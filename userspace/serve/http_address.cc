@@ -50,7 +50,7 @@ absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text) {
   if (host.empty()) return Invalid("names no address to listen on");
   address.v6 = bracketed && absl::StrContains(host, ':');
   if (inet_pton(address.v6 ? AF_INET6 : AF_INET, host.c_str(), address.bytes.data()) != 1) {
-    // Its last part may have been taken for a port.
+    // The last group of a bare IPv6 address may have been parsed as a port.
     const bool bare_v6 =
         inet_pton(AF_INET6, std::string(text).c_str(), address.bytes.data()) == 1 ||
         inet_pton(AF_INET6, host.c_str(), address.bytes.data()) == 1;
@@ -87,14 +87,15 @@ std::vector<std::string> AddressWarnings(const HttpAddress& address,
   if (!IsLoopback(address)) {
     warnings.push_back(absl::StrCat(
         "--http-address ", ToString(address),
-        ": whoever can reach it can read what listens on this node; there is no authentication"));
+        ": every client that can reach it can list the listeners of this node; there is no "
+        "authentication"));
   }
   const auto warn_of = [&](const core::PortRange& range, absl::string_view meaning) {
     warnings.push_back(absl::StrCat("--http-address ", ToString(address), ": port ", address.port,
                                     " is in ", range.first, "-", range.last, ", ", meaning,
                                     "; choose one outside"));
   };
-  // The API server does not ask what a node has reserved.
+  // The API server does not know a node's reserved ports.
   if (core::Contains({core::kUsualNodePorts}, address.port)) {
     warn_of(core::kUsualNodePorts, "from which Services get their NodePorts");
   }

@@ -23,9 +23,9 @@ struct HttpAddress {
   bool operator==(const HttpAddress&) const = default;
 };
 
-// "127.0.0.1:9829", "[::1]:9829", and "[127.0.0.1]:9829" for whoever puts an
-// address of either kind into brackets, as a manifest does. A host name is refused: what it stands
-// for may change, and with it who can connect. So is port 0, which nobody could find.
+// "127.0.0.1:9829", "[::1]:9829", and "[127.0.0.1]:9829" for manifests that put an address
+// of either family into brackets. Refuses host names, whose addresses may change and with
+// them who can connect, and port 0, which clients could not find.
 absl::StatusOr<HttpAddress> ParseHttpAddress(absl::string_view text);
 
 std::string ToString(const HttpAddress& address);
@@ -33,9 +33,8 @@ std::string ToString(const HttpAddress& address);
 // Whether only this node can connect to it.
 bool IsLoopback(const HttpAddress& address);
 
-// What is worth a warning about listening there: that others can connect, and
-// that a Service or a socket may be given the port. The kernel gives those of
-// `local`, where that is known, but not those that are `reserved`.
+// Warnings about listening there: other nodes can connect, or a Service or a socket may
+// get the port. The kernel assigns ports of `local`, if known, except those in `reserved`.
 std::vector<std::string> AddressWarnings(const HttpAddress& address,
                                          const std::optional<core::PortRange>& local,
                                          const core::PortRanges& reserved);

@@ -32,10 +32,10 @@
 namespace npg::serve {
 namespace {
 
-// Of a request, what is read at most before its body.
+// The maximum size of a request before its body.
 constexpr size_t kMaxHead = size_t{8} * 1024;
-// Of a connection: its request, what libmicrohttpd makes of the header's fields and
-// cookies, and the header of the response.
+// Per connection: its request, libmicrohttpd's parsed header fields and cookies, and the
+// header of the response.
 constexpr size_t kMemory = size_t{32} * 1024;
 
 absl::string_view Field(MHD_Connection* connection, const char* name) {
@@ -47,7 +47,7 @@ struct DestroyResponse {
   void operator()(MHD_Response* response) const { MHD_destroy_response(response); }
 };
 
-// For as long as `from` stays as it is.
+// Valid as long as `from` is unchanged.
 std::unique_ptr<MHD_Response, DestroyResponse> MakeResponse(HttpResponse& from) {
   std::unique_ptr<MHD_Response, DestroyResponse> response(
       MHD_create_response_from_buffer(from.body.size(), from.body.data(), MHD_RESPMEM_PERSISTENT));
@@ -67,7 +67,7 @@ std::unique_ptr<MHD_Response, DestroyResponse> MakeResponse(HttpResponse& from) 
 
 }  // namespace
 
-// What other threads leave for the thread of the connections.
+// Passes replies from other threads to the thread of the connections.
 struct HttpConnections::Inbox {
   void Add(Connection* connection, HttpResponse response) {
     {
@@ -101,30 +101,31 @@ struct HttpConnections::Callbacks {
     const HttpLimits& limits = static_cast<HttpConnections*>(self)->limits_;
     const int fd = MHD_get_connection_info(handle, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     *context = &connections.emplace_back(Connection{handle, fd, absl::Now()});
-    // Longer than the deadlines, and for another reason: after MHD_resume_connection(),
-    // libmicrohttpd first begins the response of those that have a timeout of their own. Of
-    // others it reads on first, and would close when the client has ended its direction.
+    // Longer than the deadlines. It is set because libmicrohttpd, after
+    // MHD_resume_connection(), begins the response at once only for connections with their
+    // own timeout. From others it reads first, and closes if the client has shut down its
+    // direction.
     const absl::Duration timeout = std::max(limits.request, limits.response) + absl::Seconds(2);
     MHD_set_connection_option(handle, MHD_CONNECTION_OPTION_TIMEOUT,
                               static_cast<unsigned int>(absl::ToInt64Seconds(timeout)));
   }
 
-  // Called when the header is there, for each part of a body, and after it.
+  // Called after the header, for each part of a body, and after the body.
   static MHD_Result Handle(void* self, MHD_Connection* handle, const char* url, const char* method,
                            const char* /*version*/, const char* /*body*/, size_t* body_size,
                            void** context) noexcept {
     auto* const connections = static_cast<HttpConnections*>(self);
     Connection& connection = *static_cast<Connection*>(
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_SOCKET_CONTEXT)->socket_context);
-    // Cut off meanwhile, or there was no memory for the response.
+    // It was cut off meanwhile, or the memory for the response was missing.
     if (connection.stage != Stage::kReading) return MHD_NO;
     HttpRequest request{method, url, std::string(Field(handle, "Host")),
                         absl::StrContains(Field(handle, "Accept"), "application/json")};
     const auto* const head =
         MHD_get_connection_info(handle, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
     const bool has_body = request.method != "GET" && request.method != "HEAD";
-    // A body is dropped as it comes. To close while some of it is unread would reset
-    // the connection, and the client would lose the response.
+    // Drop the body as it arrives: closing with unread data would reset the connection, and
+    // the client would lose the response.
     if (has_body && (*context == nullptr || *body_size > 0)) {
       *context = &connection;
       *body_size = 0;
@@ -163,7 +164,7 @@ absl::Status HttpConnections::Start() {
   daemon_.reset(MHD_start_daemon(
       MHD_USE_EPOLL | MHD_USE_NO_LISTEN_SOCKET | MHD_ALLOW_SUSPEND_RESUME, 0, nullptr, nullptr,
       &Callbacks::Handle, this, MHD_OPTION_NOTIFY_CONNECTION, &Callbacks::Notify, this,
-      // Also counts those that were cut off a moment ago.
+      // The limit includes connections that were just cut off.
       MHD_OPTION_CONNECTION_LIMIT, static_cast<unsigned int>(2 * limits_.connections),
       MHD_OPTION_CONNECTION_MEMORY_LIMIT, kMemory, MHD_OPTION_END));
   if (!daemon_) return base::ErrnoStatus(errno != 0 ? errno : ENOMEM, "start libmicrohttpd");
@@ -177,11 +178,11 @@ HttpConnections::~HttpConnections() {
   inbox_->Stop();
   if (thread_.joinable()) thread_.join();
   for (Connection& connection : connections_) {
-    // libmicrohttpd cannot stop while there are suspended ones.
+    // libmicrohttpd cannot stop with suspended connections.
     if (connection.stage == Stage::kAnswering) MHD_resume_connection(connection.handle);
     CutOff(connection);
   }
-  daemon_.reset();  // closes them, while what its callbacks use is still there
+  daemon_.reset();  // closes them, before the members that its callbacks use are destroyed
 }
 
 void HttpConnections::Run() {
@@ -202,7 +203,7 @@ bool HttpConnections::TakeReplies() {
     if (inbox_->stopping) return false;
     replies.swap(inbox_->replies);
   }
-  // A connection that is suspended is not closed, so they are all there.
+  // A suspended connection is never closed, so all of these exist.
   for (auto& [connection, response] : replies) Send(*connection, std::move(response));
   return true;
 }
@@ -211,7 +212,7 @@ void HttpConnections::Send(Connection& connection, HttpResponse response) {
   connection.response = std::move(response);
   connection.stage = Stage::kWriting;
   connection.since = absl::Now();
-  // Where it fails, Handle() is called again, and closes the connection.
+  // On failure, Handle() is called again and closes the connection.
   if (const auto made = MakeResponse(connection.response)) {
     MHD_queue_response(connection.handle, static_cast<unsigned int>(connection.response.status),
                        made.get());
@@ -247,20 +248,20 @@ bool HttpConnections::Wait() {
 void HttpConnections::Accept() {
   const bool full = IsFull();
   Connection* const slowest = full ? Slowest() : nullptr;
-  // It may be another one than when the wait began.
+  // The slowest connection may have changed since the wait began.
   if (slowest != nullptr && absl::Now() - slowest->since < limits_.patience) return;
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   base::UniqueFd fd(accept4(listener_.get(), reinterpret_cast<sockaddr*>(&address), &size,
                             SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) {
-    // Without descriptors accept() fails at once, again and again.
+    // Without descriptors, accept() fails at once, so pause.
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
       accept_from_ = absl::Now() + absl::Milliseconds(100);
     }
     return;
   }
-  if (full && slowest == nullptr) return;  // closes `fd`: all are being answered
+  if (full && slowest == nullptr) return;  // closes `fd`: the server is answering all others
   if (slowest != nullptr) CutOff(*slowest);
   MHD_add_connection(daemon_.get(), fd.Release(), reinterpret_cast<const sockaddr*>(&address),
                      size);
@@ -272,7 +273,7 @@ absl::Time HttpConnections::Deadline(const Connection& connection) const {
       return connection.since + limits_.request;
     case Stage::kWriting:
       return connection.since + limits_.response;
-    case Stage::kAnswering:  // not the client's doing
+    case Stage::kAnswering:  // the server causes the wait
     case Stage::kCutOff:
       break;
   }
@@ -286,10 +287,10 @@ void HttpConnections::CutOffLate() {
   }
 }
 
-// libmicrohttpd sees that the connection is shut down, and closes it.
+// Shuts the connection down; libmicrohttpd then closes it.
 void HttpConnections::CutOff(Connection& connection) {
   if (connection.stage == Stage::kWriting) {
-    // A client that does not read would never see an end behind what it has not read.
+    // Reset: a client that does not read would never reach the end of the stream.
     constexpr linger kReset{1, 0};
     setsockopt(connection.fd, SOL_SOCKET, SO_LINGER, &kReset, sizeof(kReset));
   }

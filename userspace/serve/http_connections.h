@@ -20,24 +20,24 @@ struct MHD_Daemon;
 
 namespace npg::serve {
 
-// How much of the server others can take up. The defaults are those of the product.
+// Limits on clients. The defaults are those of the product.
 struct HttpLimits {
   size_t workers = 6;                                 // threads that run handlers
   size_t connections = 128;                           // at a time
-  absl::Duration request = absl::Seconds(3);          // until the request is there
-  absl::Duration patience = absl::Milliseconds(100);  // the same of both, while others wait
-  absl::Duration response = absl::Seconds(10);        // until the client has taken the response
+  absl::Duration request = absl::Seconds(3);          // until the request is complete
+  absl::Duration patience = absl::Milliseconds(100);  // for both, while other clients wait
+  absl::Duration response = absl::Seconds(10);        // until the client has read the response
 };
 
-// Connections to a listening socket, one request each, on libmicrohttpd. It runs
-// on one thread, which nothing but the network makes wait. Its own timeout begins anew
-// with every byte; the deadlines here are those of the whole request and the whole response.
+// Connections to a listening socket, one request each, on libmicrohttpd. It runs on one
+// thread, which waits only for the network. libmicrohttpd's timeout restarts with every
+// byte; the deadlines here are for the whole request and the whole response.
 class HttpConnections {
  public:
-  // Sends the response. To be called once, on any thread, before or after the end
-  // of the HttpConnections.
+  // Sends the response. Call it once, on any thread, before or after the end of the
+  // HttpConnections.
   using Reply = std::function<void(HttpResponse response)>;
-  // Is called on the thread of the connections, which it must not block.
+  // Called on the thread of the connections, which it must not block.
   using Serve = std::function<void(const HttpRequest& request, Reply reply)>;
 
   static absl::StatusOr<std::unique_ptr<HttpConnections>> Start(base::UniqueFd listener,
@@ -74,14 +74,14 @@ class HttpConnections {
   void Run();
   bool TakeReplies();
   static void Send(Connection& connection, HttpResponse response);
-  // Waits until there is something to do; true when a client can be accepted.
+  // Waits for an event; true when a client can be accepted.
   bool Wait();
   void Accept();
   absl::Time Deadline(const Connection& connection) const;
   void CutOffLate();
   static void CutOff(Connection& connection);
   bool IsFull() const;
-  // Of those that wait for their clients; null for none.
+  // The slowest of those that wait for their clients; null if there is none.
   Connection* Slowest();
 
   const base::UniqueFd listener_;

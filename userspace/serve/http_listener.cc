@@ -56,12 +56,12 @@ absl::StatusOr<base::UniqueFd> ListenForHttp(HttpAddress& address) {
                            SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_TCP));
   if (!fd) return Failed(errno, address);
   const int on = 1;
-  // A restart finds connections of the last run in TIME_WAIT.
+  // Connections of the last run may be in TIME_WAIT.
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
   sockaddr_storage storage{};
   socklen_t size = 0;
   if (address.v6) {
-    // [::] is not to take the IPv4 addresses along unsaid.
+    // [::] must not include the IPv4 addresses.
     setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on));
     sockaddr_in6 v6{};
     v6.sin6_family = AF_INET6;

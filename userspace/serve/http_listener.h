@@ -9,7 +9,7 @@
 namespace npg::serve {
 
 // A socket that listens on the address. Writes the port that the kernel chose into
-// `address`, where it has port 0. The error of an address that cannot be bound says what to do.
+// `address`, if it has port 0. The error of a failed bind has a remedy.
 absl::StatusOr<base::UniqueFd> ListenForHttp(HttpAddress& address);
 
 }  // namespace npg::serve

@@ -26,9 +26,8 @@ struct HttpResponse {
 // One line of text.
 HttpResponse TextResponse(int status, absl::string_view line);
 
-// Whether a browser that was led here by a name that somebody else controls
-// would say this Host (a port may follow): only addresses and localhost have no
-// such owner.
+// Whether the Host header (optionally with a port) is safe against DNS rebinding: an
+// attacker can point a domain name here, but not an address or localhost.
 bool IsTrustedHost(absl::string_view host);
 
 }  // namespace npg::serve

@@ -24,7 +24,7 @@ HttpResponse Answer(const HttpRoute& route, const HttpRequest& request) {
   } catch (const std::exception& error) {
     return TextResponse(500, error.what());
   } catch (...) {
-    return TextResponse(500, "it failed without saying why");
+    return TextResponse(500, "internal error");
   }
 }
 
@@ -59,10 +59,10 @@ void HttpServer::Serve(const HttpRequest& request, HttpConnections::Reply reply)
     reply(TextResponse(405, "only GET and HEAD: nothing can be changed here"));
     return;
   }
-  // A foreign page that is open in a browser on this node can reach loopback,
-  // through a name that leads there.
+  // A web page in a browser on this node can reach loopback by a name that resolves to
+  // it.
   if (IsLoopback(address_) && !IsTrustedHost(request.host)) {
-    reply(TextResponse(421, "this host name is not known here; connect by address"));
+    reply(TextResponse(421, "unknown host name; connect by address"));
     return;
   }
   const auto route = std::find_if(routes_.begin(), routes_.end(), [&request](const HttpRoute& one) {
@@ -72,9 +72,9 @@ void HttpServer::Serve(const HttpRequest& request, HttpConnections::Reply reply)
     reply(TextResponse(404, "there is /, /healthz, /readyz, /metrics and /api/v1/status"));
     return;
   }
-  // This thread alone takes; workers give back.
+  // Only this thread decrements slow_; workers increment it.
   if (route->slow && slow_ <= 0) {
-    reply(TextResponse(503, "others have asked for the same and are still waiting"));
+    reply(TextResponse(503, "too many requests for this path are in progress"));
     return;
   }
   if (route->slow) --slow_;

@@ -16,28 +16,27 @@
 
 namespace npg::serve {
 
-// What answers a path. Called by several threads at once.
+// The handler of a path. Several threads may call it at once.
 struct HttpRoute {
   std::string path;
-  bool slow = false;  // it reads the node: never by so many that none is left for the others
+  bool slow = false;  // it reads the node: never runs on all workers at once
   std::function<HttpResponse(const HttpRequest&)> handler;
 };
 
-// Serves GET and HEAD, one request for each connection. Handlers run on threads of
-// their own, so that none keeps a connection waiting but its own.
+// Serves GET and HEAD, one request for each connection. Handlers run on their own
+// threads, so that each delays only its own connection.
 class HttpServer {
  public:
-  // Binds, listens, and serves. The error of an address that cannot be bound
-  // says what to do.
+  // Binds, listens, and serves. The error of a failed bind has a remedy.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const HttpAddress& address,
                                                            std::vector<HttpRoute> routes,
                                                            const HttpLimits& limits = {});
-  // Closes all connections. Waits for no client, but for a handler that runs.
+  // Closes all connections. Waits for running handlers, but for no client.
   ~HttpServer() = default;
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
-  // Where it listens; with the port that the kernel chose, if that was left to it.
+  // Where it listens, with the port that the kernel chose for port 0.
   const HttpAddress& address() const { return address_; }
 
  private:
@@ -49,7 +48,7 @@ class HttpServer {
   const std::vector<HttpRoute> routes_;
   std::atomic<int> slow_;  // how many more workers may be in a slow handler
   std::unique_ptr<HttpWorkers> workers_;
-  std::unique_ptr<HttpConnections> connections_;  // uses what is above
+  std::unique_ptr<HttpConnections> connections_;  // uses the members above
 };
 
 }  // namespace npg::serve

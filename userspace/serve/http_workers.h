@@ -15,13 +15,13 @@
 
 namespace npg::serve {
 
-// Threads that run tasks, in the order in which they come.
+// Threads that run tasks in order.
 class HttpWorkers {
  public:
   using Task = std::function<void()>;
 
   static absl::StatusOr<std::unique_ptr<HttpWorkers>> Start(size_t threads);
-  // Waits for the tasks that run, and drops those that have not begun.
+  // Waits for running tasks, and drops those that have not begun.
   ~HttpWorkers();
   HttpWorkers(const HttpWorkers&) = delete;
   HttpWorkers& operator=(const HttpWorkers&) = delete;
@@ -35,7 +35,7 @@ class HttpWorkers {
   void Work();
 
   std::mutex mutex_;
-  std::condition_variable change_;  // of what follows
+  std::condition_variable change_;  // of the members below
   std::deque<Task> tasks_;
   bool stopping_ = false;
   std::vector<std::thread> threads_;

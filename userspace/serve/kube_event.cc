@@ -26,11 +26,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// "example.org/name" as the API server's rules for such names want it.
+// Of the form "example.org/name", as the API server requires.
 constexpr absl::string_view kController = "nodeport-guard.io/controller";
 
-// FNV-1a: the same number on every machine and in every build, which absl::Hash
-// does not promise.
+// FNV-1a: unlike absl::Hash, it is equal on every machine and in every build.
 uint64_t Fingerprint(absl::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
   for (const char c : text) {
@@ -39,8 +38,8 @@ uint64_t Fingerprint(absl::string_view text) {
   return hash;
 }
 
-// What the owner belongs to, and goes on to belong to when it is started again:
-// a container gets a new id then.
+// The workload of the owner, without parts that change when it is restarted: a container
+// then gets a new id.
 std::string LastingWorkload(const core::Workload& workload) {
   return workload.pod_uid.empty() ? workload.unit : absl::StrCat("pod ", workload.pod_uid);
 }
@@ -52,7 +51,7 @@ std::string OwnerText(const KubeEventSubject& subject) {
                       workload.empty() ? "" : ", ", base::Printable(workload), ")");
 }
 
-// Between two characters: half of one would be replaced by a longer one.
+// Truncates between two characters: a partial one would be replaced by a longer one.
 std::string Cut(std::string text, size_t most) {
   if (text.size() <= most) return text;
   while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
@@ -77,7 +76,7 @@ std::string MicroTime(absl::Time time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", time, absl::UTCTimeZone());
 }
 
-// A name that is not UTF-8 is no reason to send nothing.
+// Replaces invalid UTF-8 in names.
 std::string Dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }

@@ -23,11 +23,10 @@ struct ServiceName {
   std::string name;
 };
 
-// The Service of "namespace/name"; nullopt where the API server would know no
-// such names, and there is nothing that an Event could be about.
+// The Service of "namespace/name"; nullopt for names that the API server does not allow.
 std::optional<ServiceName> ParseServiceName(absl::string_view text);
 
-// One conflict, as far as it is one for the people who read Events.
+// One conflict for Events.
 struct KubeEventSubject {
   ServiceName service;
   core::PortKey key;
@@ -35,38 +34,36 @@ struct KubeEventSubject {
   std::string listener;  // "127.0.0.1"
   uint32_t uid = 0;      // of the listener's socket
 
-  // What makes two of them the same: Service, port, protocol, and who listens.
-  // A process that is started again is the same owner, so no pid is in it.
+  // Equal for equal conflicts: Service, port, protocol, and owner. Has no pid, because a
+  // restarted process is the same owner.
   std::string Identity() const;
 };
 
-// nullopt for what no Event is about: a conflict without a Service, and an owner
-// that only holds the port.
+// nullopt for a conflict without an Event: one without a Service, or whose owner only
+// holds the port.
 std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict);
 
-// metadata.name, "SERVICE.hex". It says the same for the same conflict on the same
-// node, whenever and by whatever run of the controller it is made: what the API
-// server answers to the second of them, AlreadyExists, means that it knows.
+// metadata.name, "SERVICE.hex". Equal for the same conflict on the same node in every run
+// of the controller, so that the API server returns AlreadyExists for a repeated Event.
 std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node);
 
-// Who reports, and from where.
+// The reporter of an Event.
 struct KubeEventReporter {
   std::string node;
   bool enforcing = true;  // false: observe mode, nothing is exempted
 };
 
 // An Event of events.k8s.io/v1 as JSON. `service_uid` may be empty; with it,
-// `kubectl describe service` finds the Event. `earlier` is how many there were of the
-// conflict, and the note then says so.
+// `kubectl describe service` finds the Event. `earlier` is the number of earlier Events
+// for the conflict, which the note mentions.
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
                           absl::string_view service_uid, absl::Time now, uint64_t earlier = 0);
 
-// The merge patch that says that an Event holds on: series is its only part
-// that may change.
+// The merge patch for an Event that continues: series is its only mutable part.
 std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed);
 
-// How many of its conflict an Event that the server has sent stands for: 1 when it has
-// no series, or is none.
+// The number of repetitions in an Event from the server: 1 when it has no series, or is
+// no Event.
 uint64_t KubeEventCountIn(const std::string& json);
 
 }  // namespace npg::serve

@@ -6,11 +6,11 @@
 
 namespace npg::serve {
 
-// What became of the Kubernetes Events of this run.
+// The outcomes of the Kubernetes Events of this run.
 struct KubeEventCounts {
-  uint64_t created = 0;     // taken by the API server, new ones and repetitions
-  uint64_t failed = 0;      // given up: refused, or not delivered after some attempts
-  uint64_t suppressed = 0;  // not needed, since the server had it already, or no room to wait
+  uint64_t created = 0;     // accepted by the API server, new ones and repetitions
+  uint64_t failed = 0;      // refused, or not delivered after some attempts
+  uint64_t suppressed = 0;  // not needed because the server had it, or no room in the queue
 };
 
 }  // namespace npg::serve

@@ -38,8 +38,8 @@ using kubernetes::HttpEnd;
 using kubernetes::HttpHead;
 using kubernetes::HttpRequest;
 
-// An Event or one Service. Longer is nothing that was asked for.
-constexpr size_t kMostBody = size_t{1} << 20;
+// More than an Event or one Service needs.
+constexpr size_t kMaxBody = size_t{1} << 20;
 constexpr absl::Duration kAnswerTimeout = absl::Seconds(30);
 
 }  // namespace
@@ -60,7 +60,7 @@ absl::StatusOr<std::unique_ptr<KubeEventPoster>> KubeEventPoster::Start(ClusterA
   return poster;
 }
 
-// All but the thread, so that it has nothing left that can fail.
+// Sets up everything but the thread, so that the thread itself cannot fail.
 absl::Status KubeEventPoster::Prepare() {
   stop_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_) return base::ErrnoStatus(errno, "eventfd");
@@ -92,7 +92,7 @@ KubeEventPoster::~KubeEventPoster() {
 }
 
 void KubeEventPoster::Poll() {
-  // What cannot be read is said by those who have to read it.
+  // Reading errors are reported elsewhere.
   if (const NodeView::Result status = view_.Get(options_.poll / 2); status.ok()) {
     events_.Observe((*status)->conflicts, absl::Now());
   }
@@ -127,7 +127,7 @@ void KubeEventPoster::Send(HttpRequest request) {
                                         return true;
                                       },
                                       [this](absl::string_view bytes) {
-                                        if (answer_.body.size() + bytes.size() > kMostBody) {
+                                        if (answer_.body.size() + bytes.size() > kMaxBody) {
                                           return false;
                                         }
                                         answer_.body.append(bytes.data(), bytes.size());
@@ -148,7 +148,7 @@ void KubeEventPoster::OnAnswer(const KubeEventAnswer& answer) {
   const uint64_t created = events_.counts().created;
   const absl::Status status = events_.OnAnswer(answer, absl::Now());
   if (!status.ok() || events_.counts().created > created) Log(status);
-  // Not from here: the client is not ready for the next one yet.
+  // Not from here: the client is not ready for the next request yet.
   loop_->Cancel(pump_timer_);
   pump_timer_ = loop_->After(absl::ZeroDuration(), [this] {
     pump_timer_ = 0;

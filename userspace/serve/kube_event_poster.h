@@ -21,9 +21,9 @@
 
 namespace npg::serve {
 
-// Tells the cluster of this node's conflicts, as Events of the Services. On a
-// thread of its own, for which all signals are blocked: neither a slow API server
-// nor the reading of a large node delays anything else.
+// Reports this node's conflicts to the cluster, as Events of the Services. Runs on its own
+// thread with all signals blocked, so that neither a slow API server nor reading a large
+// node delays other work.
 class KubeEventPoster {
  public:
   struct Options {
@@ -33,10 +33,10 @@ class KubeEventPoster {
     absl::Duration poll = absl::Seconds(10);
   };
 
-  // `view` is to outlive it. To be called while nobody else starts to use libcurl.
+  // `view` outlives it. Call it while no other thread initializes libcurl.
   static absl::StatusOr<std::unique_ptr<KubeEventPoster>> Start(kubernetes::ClusterAccess access,
                                                                 NodeView& view, Options options);
-  // Waits for a reading of the node that is under way, but not for the network.
+  // Waits for a reading of the node in progress, but not for the network.
   ~KubeEventPoster();
   KubeEventPoster(const KubeEventPoster&) = delete;
   KubeEventPoster& operator=(const KubeEventPoster&) = delete;
@@ -65,8 +65,8 @@ class KubeEventPoster {
   std::unique_ptr<base::EventLoop> loop_;
   std::unique_ptr<kubernetes::HttpClient> client_;
   base::EventLoop::TimerId pump_timer_ = 0;
-  KubeEventAnswer answer_;  // the one that is coming in
-  bool forbidden_ = false;  // and that was said
+  KubeEventAnswer answer_;  // the response being received
+  bool forbidden_ = false;  // and logged
   log::RepeatedFault fault_{"Kubernetes Events"};
   std::thread thread_;
 };

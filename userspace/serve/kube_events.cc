@@ -30,7 +30,7 @@ using kubernetes::HttpRequest;
 
 constexpr int kSightings = 2;
 constexpr int kSightingsWithoutOwner = 4;
-// Whatever Retry-After says: a server that has lost its clock must not end this.
+// A limit for Retry-After: a server with a wrong clock must not stop Events.
 constexpr absl::Duration kLongestRetryAfter = absl::Minutes(10);
 
 constexpr int kOk = 200;
@@ -48,7 +48,7 @@ bool Successful(const KubeEventAnswer& answer) {
   return answer.status >= kOk && answer.status < kMultipleChoices;
 }
 
-// Of what may be better the next time.
+// Whether a retry may succeed.
 bool Passing(const KubeEventAnswer& answer) {
   switch (answer.status) {
     case 0:
@@ -91,7 +91,7 @@ std::string EventsPath(const KubeEventSubject& subject) {
 
 KubeEvents::KubeEvents(Options options, absl::BitGenRef random)
     : options_(std::move(options)),
-      backoff_(options_.backoff_first, options_.backoff_most, random) {}
+      backoff_(options_.backoff_first, options_.backoff_max, random) {}
 
 void KubeEvents::Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now) {
   for (auto& [identity, known] : known_) known.present = false;
@@ -105,7 +105,7 @@ void KubeEvents::Observe(const std::vector<inspect::GuardedConflict>& conflicts,
       fresh.push_back(*std::move(subject));
     }
   }
-  // Now that it is known who has gone and can make room.
+  // After the loop above has found conflicts that ended and can make room.
   for (KubeEventSubject& subject : fresh) {
     std::string identity = subject.Identity();
     if (!known_.contains(identity) && !MakeRoom()) continue;
@@ -126,7 +126,7 @@ void KubeEvents::See(const std::string& identity, Known& known, KubeEventSubject
   if (known.sightings >= needed && now >= known.quiet_until) Enqueue(identity, known, now);
 }
 
-// Of what is only remembered so that it is not said again, the oldest goes.
+// Removes the oldest entry that only suppresses a repetition.
 bool KubeEvents::MakeRoom() {
   if (known_.size() < options_.most_known) return true;
   auto oldest = known_.end();
@@ -149,8 +149,7 @@ void KubeEvents::Enqueue(const std::string& identity, Known& known, absl::Time n
   pending_.push_back(identity);
 }
 
-// What has gone is no longer worth an Event; what was said of it is remembered as
-// long as that is to keep it from being said again.
+// Removes conflicts that ended; keeps those that must not be reported again yet.
 void KubeEvents::Forget(absl::Time now) {
   for (auto it = known_.begin(); it != known_.end();) {
     Known& known = it->second;
@@ -235,7 +234,7 @@ void KubeEvents::Finish(absl::Time quiet_until) {
   due_ = absl::InfinitePast();
 }
 
-void KubeEvents::Said(absl::Time now) {
+void KubeEvents::Sent(absl::Time now) {
   ++created_;
   ++Front().times;
   Finish(now + options_.silence);
@@ -269,7 +268,7 @@ absl::Status KubeEvents::OnLookUp(const KubeEventAnswer& answer, absl::Time now)
   if (Successful(answer)) {
     std::optional<std::string> uid = UidOf(answer.body);
     if (!uid) {
-      // The Service has gone, and with it whom to tell.
+      // The Service was removed.
       Finish(now + options_.pause);
       return absl::OkStatus();
     }
@@ -277,7 +276,7 @@ absl::Status KubeEvents::OnLookUp(const KubeEventAnswer& answer, absl::Time now)
   } else if (Passing(answer)) {
     return Retry(answer, now);
   }
-  // Without its uid the Event is still in every list of Events.
+  // Without the Service's uid, the Event is still in every list of Events.
   Proceed(Step::kCreate, now);
   return absl::OkStatus();
 }
@@ -285,14 +284,14 @@ absl::Status KubeEvents::OnLookUp(const KubeEventAnswer& answer, absl::Time now)
 absl::Status KubeEvents::OnCreate(const KubeEventAnswer& answer, absl::Time now) {
   if (Successful(answer)) {
     Front().counted = true;
-    Said(now);
+    Sent(now);
     return absl::OkStatus();
   }
   if (answer.status == kConflict && DecodeStatus(answer.body).reason == "AlreadyExists") {
     if (!Front().counted) {
       Proceed(Step::kRead, now);
     } else if (unsure_) {
-      Said(now);
+      Sent(now);
     } else {
       Proceed(Step::kPatch, now);
     }
@@ -303,13 +302,13 @@ absl::Status KubeEvents::OnCreate(const KubeEventAnswer& answer, absl::Time now)
 
 absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
   if (!Successful(answer) && Passing(answer)) {
-    // It was forgotten this very moment.
+    // The server has just removed the Event.
     if (answer.status == kNotFound) step_ = Step::kCreate;
     return Retry(answer, now);
   }
   Known& known = Front();
   const bool known_before = known.times > 0;
-  // Who may not read may not patch: that is said when there is something to patch.
+  // An account that may not read may not patch; report that when a patch is needed.
   if (!Successful(answer) && known_before) return OnRefusal(answer, now);
   const uint64_t count = Successful(answer) ? KubeEventCountIn(answer.body) : 1;
   known.counted = Successful(answer);
@@ -317,9 +316,9 @@ absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
     known.times = std::max(known.times, count);
     Proceed(Step::kPatch, now);
   } else if (unsure_ && count == 1) {
-    Said(now);
+    Sent(now);
   } else {
-    // An earlier run has said it.
+    // An earlier run has sent it.
     ++suppressed_;
     known.times = count;
     Finish(now + options_.silence);
@@ -329,10 +328,10 @@ absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
 
 absl::Status KubeEvents::OnPatch(const KubeEventAnswer& answer, absl::Time now) {
   if (Successful(answer)) {
-    Said(now);
+    Sent(now);
     return absl::OkStatus();
   }
-  // It was forgotten this very moment.
+  // The server has just removed the Event.
   if (answer.status == kNotFound) step_ = Step::kCreate;
   return Passing(answer) ? Retry(answer, now) : OnRefusal(answer, now);
 }
@@ -342,13 +341,12 @@ absl::Status KubeEvents::OnRefusal(const KubeEventAnswer& answer, absl::Time now
     return GiveUp(absl::InvalidArgumentError(Reason(answer)), now + options_.silence);
   }
   if (absl::StrContains(DecodeStatus(answer.body).message, "because it is being terminated")) {
-    // Of a namespace that goes. No right is missing.
+    // The namespace is being removed. No right is missing.
     ++suppressed_;
     Finish(now + options_.pause);
     return absl::OkStatus();
   }
-  // Every other Event would be refused, too. They wait, as many as may, until
-  // the right is there.
+  // Every other Event would be refused, too. They wait, up to a limit, for the right.
   ++failed_;
   due_ = now + options_.pause;
   return absl::PermissionDeniedError(absl::StrCat(

@@ -23,28 +23,26 @@
 
 namespace npg::serve {
 
-// What came of a request.
+// The result of a request.
 struct KubeEventAnswer {
-  int status = 0;  // of HTTP; 0: there was no whole answer, and `failure` says why
+  int status = 0;  // of HTTP; 0: no complete response, see `failure`
   std::string body = {};
   std::optional<absl::Duration> retry_after = {};
   std::string failure = {};
 };
 
-// Decides which Kubernetes Events are sent, and when: one for each conflict that
-// lasts, and then none for a day. No network, no clock, no threads, apart from
-// counts().
+// Decides which Kubernetes Events are sent, and when: one for each lasting conflict, then
+// none for a day. Uses no network, clock or threads, except for counts().
 //
-// An Event is asked for by up to three requests: the Service's uid (a list with a
-// field selector, which the right to list Services covers), the Event's creation,
-// and, where the server still has the Event of a day ago, a patch of its series. A
-// server forgets Events after an hour, unless it is told to keep them longer.
+// An Event takes up to three requests: for the Service's uid (a list with a field selector,
+// which the right to list Services covers), for the creation, and, if the server still has
+// the Event of a day ago, for a patch of its series. By default a server removes Events
+// after an hour.
 //
-// Nothing is kept on disk: after a restart each conflict is sent once more, and
-// the server says that it has the Event, for the name is the same. What that has
-// counted so far is read then, so that the count never goes back: by a patch that
-// changes nothing, whose answer is the Event, for no right is needed besides those
-// to create and patch.
+// Nothing is kept on disk. After a restart each conflict is sent again, and the server
+// returns AlreadyExists, because the name is the same. Then an empty patch, whose response
+// is the Event, reads its count, so that the count never decreases: this needs no right
+// besides create and patch.
 class KubeEvents {
  public:
   struct Options {
@@ -52,23 +50,23 @@ class KubeEvents {
     size_t most_pending = 100;
     size_t most_known = 1024;
     absl::Duration silence = absl::Hours(24);  // after an Event
-    absl::Duration pause = absl::Hours(1);     // after one that was given up, or refused
+    absl::Duration pause = absl::Hours(1);     // after one that failed or was refused
     int attempts = 6;
     absl::Duration backoff_first = absl::Seconds(5);
-    absl::Duration backoff_most = absl::Minutes(5);
+    absl::Duration backoff_max = absl::Minutes(5);
   };
 
   KubeEvents(Options options, absl::BitGenRef random);
 
-  // The conflicts of now; to be called again and again. One is believed when it
-  // was seen twice in a row: a socket that a client has bound for a moment is none
-  // to tell of. Without an owner it is waited for a little longer.
+  // Takes the present conflicts; call it periodically. A conflict counts when it was seen
+  // twice in a row, because a client may bind a socket only briefly. A conflict without an
+  // owner waits a little longer for one.
   void Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now);
 
-  // The next request, if one is due; OnAnswer() is to follow.
+  // The next request, if one is due; OnAnswer() must follow.
   std::optional<kubernetes::HttpRequest> Next(absl::Time now);
-  // An error is to be logged: PERMISSION_DENIED while a right is missing, which
-  // concerns every Event, or why one was given up.
+  // The caller logs an error: PERMISSION_DENIED while a right is missing, which concerns
+  // every Event, or why one failed for good.
   absl::Status OnAnswer(const KubeEventAnswer& answer, absl::Time now);
 
   // When Next() may have something; InfiniteFuture while nothing is pending.
@@ -85,8 +83,8 @@ class KubeEvents {
     int sightings = 0;  // in a row
     bool present = false;
     bool pending = false;
-    uint64_t times = 0;    // it was said, by this run and, where `counted`, by earlier ones
-    bool counted = false;  // no Event of the server says more
+    uint64_t times = 0;    // sent by this run and, if `counted`, by earlier ones
+    bool counted = false;  // the server's Event has no higher count
     absl::Time quiet_until = absl::InfinitePast();
   };
 
@@ -95,9 +93,9 @@ class KubeEvents {
   void Enqueue(const std::string& identity, Known& known, absl::Time now);
   void Forget(absl::Time now);
   void Restart();
-  // Ends the work on the first that is pending.
+  // Ends the work on the first pending one.
   void Finish(absl::Time quiet_until);
-  void Said(absl::Time now);
+  void Sent(absl::Time now);
   void Proceed(Step step, absl::Time now);
   absl::Status Retry(const KubeEventAnswer& answer, absl::Time now);
   absl::Status GiveUp(absl::Status why, absl::Time quiet_until);
@@ -116,7 +114,7 @@ class KubeEvents {
   // Of the first of them.
   Step step_ = Step::kLookUp;
   int attempts_ = 0;
-  bool unsure_ = false;  // an attempt may have been successful though no answer said so
+  bool unsure_ = false;  // an attempt without a response may have succeeded
   std::string service_uid_;
   absl::Time due_ = absl::InfinitePast();
 

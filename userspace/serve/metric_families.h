@@ -17,7 +17,8 @@ namespace npg::serve {
 
 using Labels = std::vector<prometheus::ClientMetric::Label>;
 
-// A label whose value others chose (a process, a user of the cluster): printable.
+// A label with an untrusted value (of a process, of a user of the cluster): makes it
+// printable.
 prometheus::ClientMetric::Label Label(absl::string_view name, absl::string_view value);
 
 // Collects families; names get the prefix "nodeport_guard_".
@@ -35,7 +36,7 @@ class MetricFamilies {
   // Seconds since the epoch.
   void AddTime(absl::Time time, Labels labels = {});
 
-  // Those that have a series.
+  // The families that have a series.
   std::vector<prometheus::MetricFamily> Take();
 
  private:
@@ -45,7 +46,7 @@ class MetricFamilies {
   std::vector<prometheus::MetricFamily> families_;
 };
 
-// What each part of the input gives.
+// Add the metrics of one part of the input each.
 void AddGuardMetrics(const MetricsInput& input, MetricFamilies& out);
 void AddSourceMetrics(const MetricsInput& input, MetricFamilies& out);
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out);

@@ -15,7 +15,7 @@
 
 namespace npg::serve {
 
-// Conflicts that have series of their own: each costs its reader four.
+// Conflicts that have their own series: four for each.
 inline constexpr size_t kMaxConflictSeries = 100;
 
 struct BuildInfo {
@@ -25,7 +25,7 @@ struct BuildInfo {
   unsigned abi = 0;
 };
 
-// All that metrics are made of, at one time.
+// The input of the metrics, at one time.
 struct MetricsInput {
   absl::Time now;
   NodeView::Result node = absl::UnavailableError("not read yet");  // or why there is no status
@@ -35,9 +35,8 @@ struct MetricsInput {
   BuildInfo build;
 };
 
-// The metrics in Prometheus' text format; docs/metrics.md says what each means.
-// What is not known is left out, but for nodeport_guard_status_success, which
-// says so.
+// The metrics in Prometheus' text format; docs/metrics.md describes each. Omits unknown
+// ones; nodeport_guard_status_success is then 0.
 std::string MetricsText(const MetricsInput& input);
 
 }  // namespace npg::serve

@@ -14,7 +14,7 @@ namespace npg::serve {
 NodeView::Result NodeView::Get(absl::Duration max_age) {
   const std::lock_guard lock(mutex_);
   const absl::Duration age = absl::Now() - read_;
-  // A clock that was set back must not keep it for hours.
+  // age < 0: the clock was set back, which must not keep the status for hours.
   if (!last_ || age > max_age || age < absl::ZeroDuration()) {
     absl::StatusOr<inspect::Status> status = gather_();
     read_ = absl::Now();

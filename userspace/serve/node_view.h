@@ -14,15 +14,14 @@
 
 namespace npg::serve {
 
-// The node's status for those who ask often: a page that is open in ten
-// browsers, or a scrape while it is, costs the node one reading of its sockets
-// and processes. Thread-safe.
+// The node's status, shared by concurrent requests: a page that is open in ten browsers
+// and a scrape cost one reading of sockets and processes. Thread-safe.
 class NodeView {
  public:
   using Gather = std::function<absl::StatusOr<inspect::Status>()>;
   using Result = absl::StatusOr<std::shared_ptr<const inspect::Status>>;
 
-  // `gather` reads the node anew. It is called by whoever asks, one at a time.
+  // `gather` reads the node. The callers of Get() call it, one at a time.
   explicit NodeView(Gather gather) : gather_(std::move(gather)) {}
 
   // The status, at most `max_age` old; an error is kept as long as a status.

@@ -35,7 +35,7 @@ absl::Duration Ticks(uint64_t ticks) {
   return absl::Seconds(static_cast<double>(ticks) / kPerSecond);
 }
 
-// The number that stands behind `name` on a line of `text`.
+// Reads the number after `name` on a line of `text`.
 bool NumberAfter(absl::string_view text, absl::string_view name, uint64_t& number) {
   for (const absl::string_view line : absl::StrSplit(text, '\n')) {
     if (line.substr(0, name.size()) != name) continue;
@@ -50,8 +50,8 @@ bool NumberAfter(absl::string_view text, absl::string_view name, uint64_t& numbe
   return false;
 }
 
-// proc(5), /proc/pid/stat. Fields are counted from behind the name, which is in
-// parentheses and may itself hold blanks and parentheses.
+// proc(5), /proc/pid/stat. Counts fields after the name, which is in parentheses and may
+// itself contain blanks and parentheses.
 absl::Status ParseStat(absl::string_view text, const std::string& path, absl::Time boot,
                        ProcessUsage& usage) {
   const size_t name_end = text.rfind(')');
@@ -59,7 +59,7 @@ absl::Status ParseStat(absl::string_view text, const std::string& path, absl::Ti
   const std::vector<absl::string_view> fields =
       absl::StrSplit(text.substr(name_end + 1), ' ', absl::SkipWhitespace());
   uint64_t user = 0, system = 0, start = 0, pages = 0;
-  // state is field 3 and the first here.
+  // Index 0 is field 3, state.
   if (fields.size() < 22 || !absl::SimpleAtoi(fields[11], &user) ||
       !absl::SimpleAtoi(fields[12], &system) || !absl::SimpleAtoi(fields[17], &usage.threads) ||
       !absl::SimpleAtoi(fields[19], &start) ||

@@ -10,7 +10,7 @@
 
 namespace npg::serve {
 
-// What a process takes of the node.
+// The resources that a process uses.
 struct ProcessUsage {
   absl::Duration cpu;  // of all its threads, in user and in kernel mode
   uint64_t resident_bytes = 0;
@@ -21,7 +21,7 @@ struct ProcessUsage {
   absl::Time started;
 };
 
-// Of this process, as `proc` (a procfs, by default the one that is mounted) has it.
+// Reads those of this process from `proc`, a procfs.
 absl::StatusOr<ProcessUsage> ReadProcessUsage(const std::string& proc = "/proc");
 
 }  // namespace npg::serve

@@ -15,12 +15,12 @@
 namespace npg::serve {
 namespace {
 
-// Silence of a source that is connected is no age: a file does not change for
-// months. Of one that is not, what it last said is as old as that.
+// The age is 0 for a connected source: a file may not change for months. For others it is
+// the time since their last event.
 absl::Duration SyncAge(const abi::SourceState& state, absl::Time now) {
   if (state.connected) return absl::ZeroDuration();
-  const absl::Time heard = abi::IsNever(state.last_event) ? state.since : state.last_event;
-  return abi::IsNever(heard) ? absl::ZeroDuration() : std::max(now - heard, absl::ZeroDuration());
+  const absl::Time last = abi::IsNever(state.last_event) ? state.since : state.last_event;
+  return abi::IsNever(last) ? absl::ZeroDuration() : std::max(now - last, absl::ZeroDuration());
 }
 
 }  // namespace
@@ -44,25 +44,26 @@ void AddSourceMetrics(const MetricsInput& input, MetricFamilies& out) {
     });
   };
 
-  out.Gauge("source_connected", "1 when what the source says is current, else 0.");
+  out.Gauge("source_connected", "1 when the ports of the source are current, else 0.");
   each([&](const abi::SourceState& state, Labels labels) {
     out.Add(state.connected ? 1 : 0, std::move(labels));
   });
   out.Gauge("source_last_event_timestamp_seconds",
-            "When the source last heard from where it reads; absent when it never did.");
+            "When the source last received data; absent when it never did.");
   times(&abi::SourceState::last_event);
   out.Gauge("source_last_reading_timestamp_seconds",
-            "When the source last stated all it knows; absent when it never did.");
+            "When the source last reported its full set of ports; absent when it never did.");
   times(&abi::SourceState::last_reading);
-  out.Gauge("sync_age_seconds", "How old what the source last said is; 0 while it is connected.");
+  out.Gauge("sync_age_seconds",
+            "Age of the ports that the source last reported; 0 while it is connected.");
   each([&](const abi::SourceState& state, Labels labels) {
     out.Add(absl::ToDoubleSeconds(SyncAge(state, input.now)), std::move(labels));
   });
-  out.Gauge("source_services", "Services of which the source knows NodePorts.");
+  out.Gauge("source_services", "Services with NodePorts that the source reports.");
   counts(&abi::SourceState::services);
-  out.Gauge("source_health_check_ports", "Health check NodePorts that the source knows.");
+  out.Gauge("source_health_check_ports", "Health check NodePorts that the source reports.");
   counts(&abi::SourceState::health_check_ports);
-  out.Gauge("source_skipped", "Parts of the source's input that cannot be understood, now.");
+  out.Gauge("source_skipped", "Parts of the source's input that cannot be decoded at present.");
   counts(&abi::SourceState::skipped);
   out.Counter("source_errors_total", "Times that the source could not be read or followed.");
   each([&](const abi::SourceState& state, const Labels& labels) {

@@ -33,7 +33,7 @@
 namespace npg::serve {
 namespace {
 
-// A page with more is of no use to anybody.
+// A longer page would be unusable.
 constexpr size_t kMaxConflicts = 500;
 
 std::string Code(absl::string_view text) {
@@ -65,7 +65,7 @@ struct Verdict {
   std::string text;
 };
 
-// The whole page in one line.
+// The summary of the page in one line.
 Verdict Judge(const PageInput& input) {
   if (input.status == nullptr) return {"bad", "The state of this node is not known"};
   if (!input.status->healthy()) return {"bad", "The guard is broken"};
@@ -160,7 +160,7 @@ std::string RenderConflicts(const PageInput& input) {
   }
   if (count == 0) {
     return Section(kId, "No conflicts",
-                   "<p>Nobody on this node listens on a NodePort that is guarded.</p>\n");
+                   "<p>No process of this node listens on a guarded NodePort.</p>\n");
   }
   const bool observe = status.facts.config.mode == abi::Mode::kObserve;
   HtmlTable table("Listeners on NodePorts", {{"Port"},
@@ -219,7 +219,7 @@ std::string RenderSources(const PageInput& input) {
                                            {"State"},
                                            {"Services", true},
                                            {"Ports", true},
-                                           {"Last heard"},
+                                           {"Last received"},
                                            {"Errors"},
                                            {"Detail"}});
   for (const auto& [source, state] : facts.sources) {
@@ -272,7 +272,7 @@ std::string TableText(const inspect::GuardFacts& facts) {
   if (!table->present) return absl::StrCat(name, " ", Badge("bad", "missing"));
   return absl::StrCat(name, " in place, ", table->exempted_packets, " packets exempted, ",
                       table->flows, " flows untracked, ", table->datagram_ports,
-                      " UDP ports exempt", table->owned ? "; nobody else can remove it" : "");
+                      " UDP ports exempt", table->owned ? "; no other process can remove it" : "");
 }
 
 std::string KubeProxyText(const inspect::GuardFacts& facts) {
@@ -299,7 +299,7 @@ std::string RenderGuard(const PageInput& input) {
   facts.Add("Programs", ProgramsText(guard));
   facts.Add("nft table", TableText(guard));
   const std::optional<inspect::NftTable> table = inspect::VisibleTable(guard);
-  if (table && table->ipvs_dodge) facts.Add("IPVS dodge", "on");
+  if (table && table->ipvs_bypass) facts.Add("IPVS bypass", "on");
   facts.Add("NodePorts", EscapeHtml(inspect::NodePortsText(input.status->nodeports)));
   facts.Add("kube-proxy", KubeProxyText(guard));
   const auto only = inspect::PolicyNames(guard, abi::OwnerVerdict::kGuarded);

@@ -10,9 +10,9 @@
 
 namespace npg::serve {
 
-// All that the status page shows.
+// The input of the status page.
 struct PageInput {
-  const inspect::Status* status = nullptr;  // nullptr: `error` says why
+  const inspect::Status* status = nullptr;  // nullptr: `error` has the reason
   std::string error;
   log::HealthAnswer live;
   log::HealthAnswer ready;
@@ -22,12 +22,11 @@ struct PageInput {
   absl::Time now;
 };
 
-// A page of HTML that needs nothing else: style and script are in it, and
-// without the script it is as complete, only that the browser loads it anew to
-// keep it so.
+// A self-contained HTML page with style and script. Without the script, the browser
+// reloads the page to keep it current.
 std::string RenderStatusPage(const PageInput& input);
 
-// The Content-Security-Policy under which the page works, and nothing else does.
+// The Content-Security-Policy that allows only what the page needs.
 std::string StatusPagePolicy();
 
 }  // namespace npg::serve

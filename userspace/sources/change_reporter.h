@@ -12,15 +12,14 @@
 
 namespace npg::sources {
 
-// Passes readings on when they say something new: a reading that differs from
-// the one before, an error that does. After an error, any reading is news. Of
-// each it takes note in the source's state.
+// Reports a reading or an error only if it differs from the previous one; after an
+// error, every reading. Records each in the source's state.
 class ChangeReporter {
  public:
   // `detail` is SourceState::detail.
   explicit ChangeReporter(std::string detail = "") : state_(std::move(detail)) {}
 
-  // What has been told in another way (Source::Read), and need not be again.
+  // Records a reading that was reported otherwise (Source::Read).
   void Remember(const absl::StatusOr<Reading>& reading) {
     state_.Note(reading);
     last_ = reading;

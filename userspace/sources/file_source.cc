@@ -25,7 +25,7 @@
 namespace npg::sources {
 namespace {
 
-// `status` with what to do about a file that could not be opened or read.
+// `status` with a remedy for a file that could not be opened or read.
 absl::Status WithRemedy(const absl::Status& status) {
   absl::string_view remedy;
   if (absl::IsNotFound(status)) {
@@ -62,7 +62,7 @@ absl::StatusOr<std::string> ReadFileText(const std::string& path) {
         text.append(piece.data(), piece.size());
         return true;
       });
-  // It grew meanwhile, beyond what is allowed.
+  // It grew beyond the limit while it was read.
   if (absl::IsResourceExhausted(read)) return FileTooLarge(file, FileSource::kMaxBytes + 1);
   if (!read.ok()) return WithRemedy(read);
   struct stat after {};

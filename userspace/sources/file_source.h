@@ -18,10 +18,10 @@ namespace npg::sources {
 
 // The ports that a file lists, in the form that ports_text.h describes.
 //
-// Reading fails, with one line that says what to do, when the file is missing,
-// not a regular file, not readable, larger than kMaxBytes, empty, or cut off.
-// Follow() reports the first reading too, unless Read() has returned the same
-// before; a file that is being written is read when it is complete.
+// Reading fails, with a one-line remedy, when the file is missing, not a regular file,
+// not readable, larger than kMaxBytes, empty, or truncated. Follow() reports the first
+// reading unless Read() has returned the same; it reads a file that is being written
+// when that is complete.
 class FileSource : public Source {
  public:
   static constexpr size_t kMaxBytes = size_t{128} << 20;

@@ -49,8 +49,8 @@ std::pair<std::string, std::string> Split(const std::string& path) {
   return {path.substr(0, slash + 1), path.substr(slash + 1)};
 }
 
-// True for a new file that somebody is about to write. A symbolic or hard link
-// is complete as it appears; no close will follow.
+// True for a new file that another process is about to write. A symbolic or hard link
+// is complete at once; no close event follows.
 bool ToBeWritten(const std::string& path) {
   struct stat status {};
   return lstat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode) && status.st_nlink == 1;
@@ -66,7 +66,7 @@ FileWatch::FileWatch(base::EventLoop& loop, std::string path, const Options& opt
       changed_(std::move(changed)),
       inotify_(inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) {
   if (inotify_ && !loop_.AddFd(inotify_.get(), EPOLLIN, [this](uint32_t) { OnInotify(); }).ok()) {
-    inotify_.Reset();  // the poll is left
+    inotify_.Reset();  // only poll
   }
   WatchFolders();
   polled_ = Identify(path_);
@@ -88,7 +88,7 @@ void FileWatch::WatchFolders() {
   if (realpath(path_.c_str(), resolved.data()) != nullptr) paths.emplace_back(resolved.data());
   for (const std::string& path : paths) {
     auto [folder, name] = Split(path);
-    // The same descriptor again when the folder is watched already.
+    // Returns the same descriptor for a folder that is already watched.
     const int watch = inotify_add_watch(inotify_.get(), folder.c_str(), kEvents);
     if (watch >= 0) folders[watch].push_back(std::move(name));
   }
@@ -124,16 +124,15 @@ void FileWatch::OnEvent(const inotify_event& event, absl::string_view name) {
       folder != folders_.end() &&
       std::find(folder->second.begin(), folder->second.end(), name) != folder->second.end();
   if (ours) return OnOurFile(event.mask);
-  // Another name in the folder may be a link on the way to the file, as ..data
-  // is in a ConfigMap volume; what is written to it is not.
+  // Another name in the folder may be a link on the path to the file, as ..data in a
+  // ConfigMap volume; a write to it does not concern the file.
   if ((event.mask & (IN_MODIFY | IN_CLOSE_WRITE)) == 0) ScheduleCheck();
 }
 
 void FileWatch::OnOurFile(uint32_t mask) {
   if ((mask & IN_CLOSE_WRITE) != 0) {
     written_ = {};
-    checked_ =
-        false;  // a write may leave size and (within one tick of the clock) time as they were
+    checked_ = false;  // a write may change neither size nor (within a clock tick) time
     return ScheduleCheck();
   }
   if ((mask & IN_MODIFY) != 0 || ((mask & IN_CREATE) != 0 && ToBeWritten(path_))) {
@@ -156,7 +155,7 @@ void FileWatch::Poll() {
   polled_ = now;
   unchanged_ = settled ? unchanged_ + options_.poll : absl::ZeroDuration();
   if (unchanged_ >= options_.patience) written_ = {};
-  // What no event has told of may be half a file: it waits for the next poll.
+  // A change without an event may be half a file: wait for the next poll.
   if (!settled) return;
   loop_.Cancel(check_timer_);
   Check();
@@ -164,12 +163,12 @@ void FileWatch::Poll() {
 
 void FileWatch::Check() {
   check_timer_ = 0;
-  if (inotify_) OnInotify();  // not to miss that somebody has begun to write
+  if (inotify_) OnInotify();  // in case another process has begun to write
   WatchFolders();
   const FileIdentity now = Identify(path_);
   if (written_ != FileIdentity{}) {
     if (SameFile(now, written_)) return;
-    written_ = {};  // another file has taken its place
+    written_ = {};  // another file has replaced it
   }
   if (checked_ && now == last_) return;
   checked_ = true;

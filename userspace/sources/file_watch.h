@@ -21,25 +21,24 @@ struct inotify_event;
 
 namespace npg::sources {
 
-// What tells one state of a file from the next. All zero: there is no file.
+// Identifies one state of a file. All zero: there is no file.
 struct FileIdentity {
   dev_t device = 0;
   ino_t inode = 0;
   off_t size = 0;
   int64_t modified_ns = 0;  // since the epoch
-  int64_t changed_ns = 0;   // the inode's own time, which nobody can set back
+  int64_t changed_ns = 0;   // ctime, which no process can set
 
   auto operator<=>(const FileIdentity&) const = default;
 };
 
-// Says when a file is worth reading again: it was written and closed, replaced
+// Reports when a file should be read again: it was written and closed, replaced
 // (rename, symbolic link, ConfigMap volume), removed, or became readable.
 //
-// inotify sees that in the folder of the path and in the folder of the file
-// that the path resolves to. What it cannot see (a folder above that is
-// replaced, a network file system, no inotify instance to be had) the poll
-// finds. A file that somebody has begun to write is left alone until it is
-// closed, or has not changed for `patience`: a writer may never close it.
+// Uses inotify in the folder of the path and in that of the file that the path resolves
+// to, and polls for changes that inotify does not report (a replaced folder above, a
+// network file system, no inotify instance). A file that is being written is ignored
+// until it is closed, or has not changed for `patience`: a writer may never close it.
 class FileWatch {
  public:
   struct Options {
@@ -56,9 +55,8 @@ class FileWatch {
   FileWatch(const FileWatch&) = delete;
   FileWatch& operator=(const FileWatch&) = delete;
 
-  // To be asked after reading: true when somebody has begun to write the file
-  // by now, so that what was read may be half of it. `changed` is called again
-  // when it is complete.
+  // Call it after reading: true if a process has begun to write the file, so that only
+  // part of it may have been read. `changed` is called again when it is complete.
   bool BeingWritten();
 
  private:

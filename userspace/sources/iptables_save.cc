@@ -27,7 +27,7 @@
 namespace npg::sources {
 namespace {
 
-// The parts of a rule that say which ports it takes.
+// The parts of a rule that determine its ports.
 struct Rule {
   std::string protocol;
   std::string comment;
@@ -36,7 +36,7 @@ struct Rule {
   std::vector<uint16_t> ports;
 };
 
-// "80", "80,443". A range is an error: nobody writes one into these chains.
+// "80", "80,443". A range is an error: neither kube-proxy nor portmap writes one.
 absl::StatusOr<std::vector<uint16_t>> ParsePorts(absl::string_view text) {
   std::vector<uint16_t> ports;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
@@ -47,7 +47,7 @@ absl::StatusOr<std::vector<uint16_t>> ParsePorts(absl::string_view text) {
   return ports;
 }
 
-// Where the value of an option goes; nullptr for options of no interest.
+// The field for the value of an option; nullptr for irrelevant options.
 std::string* Field(Rule& rule, absl::string_view option) {
   if (option == "-p") return &rule.protocol;
   if (option == "--comment") return &rule.comment;
@@ -177,7 +177,7 @@ class Parser {
   }
 
   void AddRule(Chain chain, absl::string_view name, const Rule& rule) {
-    // The rejects of external and load balancer addresses take nothing local.
+    // The rejects of external and load balancer addresses concern no local port.
     if (chain == Chain::kExternalServices && rule.destination_type != "LOCAL") return;
     if (!TargetFits(chain, rule.target)) {
       return Skip(

@@ -8,21 +8,21 @@
 
 namespace npg::sources {
 
-// The chains whose rules take local ports away from the host, by table. The
-// chain KUBE-NODEPORTS of table filter is another: it accepts health checks.
+// The chains whose rules take local ports away from the host, by table. KUBE-NODEPORTS
+// of table filter is not one of them: it accepts health checks.
 inline constexpr absl::string_view kKubeNodePorts = "KUBE-NODEPORTS";                 // nat
 inline constexpr absl::string_view kCniHostPorts = "CNI-HOSTPORT-DNAT";               // nat
 inline constexpr absl::string_view kKubeExternalServices = "KUBE-EXTERNAL-SERVICES";  // filter
 
-// What iptables-save printed.
+// The output of iptables-save.
 struct SavedRules {
   Reading reading;
-  bool has_nat = false;  // the table was there, whole
+  bool has_nat = false;  // the output has the complete table
   bool has_filter = false;
 };
 
-// Reads what iptables-save and ip6tables-save print, of either variant, with
-// or without counters:
+// Parses the output of iptables-save and ip6tables-save, of either variant, with or
+// without counters:
 //
 //   nat     KUBE-NODEPORTS          rules with --dport that jump to a KUBE-
 //                                   chain; kube-proxy writes two for each port
@@ -31,8 +31,8 @@ struct SavedRules {
 //   nat     CNI-HOSTPORT-DNAT       jumps to a CNI-DN- chain, --dport or --dports
 //
 // The Service is the "namespace/name" that kube-proxy's comment begins with.
-// SCTP is passed over. Rules in these chains that cannot be understood, and
-// lines that iptables-save does not write, are in Reading::skipped by name
+// Ignores SCTP. Unknown rules in these chains, and lines that iptables-save does not
+// write, are in Reading::skipped by name
 // ("line 12: no --dport in a rule of KUBE-NODEPORTS").
 // INVALID_ARGUMENT when the output ends before a table does.
 absl::StatusOr<SavedRules> ParseIptablesSave(absl::string_view text);

@@ -6,8 +6,7 @@
 
 namespace npg::sources {
 
-// Adds `from` to `into`. Where both know a port, the Service that is known
-// first stays.
+// Adds `from` to `into`. If both have a port, the first non-empty Service stays.
 inline void Merge(core::PortSnapshot& into, const core::PortSnapshot& from) {
   for (const auto& [key, service] : from) {
     auto& entry = into[key];

@@ -64,12 +64,13 @@ bool Lacks(const core::PortSnapshot& ports, const core::PortSnapshot& before) {
                      [&](const auto& entry) { return !ports.contains(entry.first); });
 }
 
-// What `command` printed, as a reading; it was asked for `table`, or for all
-// tables when that is empty.
+// The output of `command` as a reading; it printed `table`, or all tables when that is
+// empty.
 absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
                                    absl::string_view command, absl::string_view table) {
   if (!output.ok()) {
-    // Of the legacy programs "you must be root" means one capability: they open a raw socket.
+    // The legacy programs print "you must be root" when one capability is missing: they open
+    // a raw socket.
     const std::string lacked =
         absl::StrContains(command, "-legacy-") ? base::LackedCapabilities({CAP_NET_RAW}) : "";
     if (lacked.empty()) return output.status();
@@ -79,7 +80,7 @@ absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
   absl::StatusOr<SavedRules> saved = ParseIptablesSave(*output);
   if (!saved.ok()) return base::Annotate(saved.status(), command);
   if ((table == "nat" && !saved->has_nat) || (table == "filter" && !saved->has_filter)) {
-    // It is there, but not as iptables would have made it, or it has just gone.
+    // The table is not one of iptables, or was just removed.
     return absl::UnavailableError(absl::StrCat(command, " did not print the table"));
   }
   for (std::string& line : saved->reading.skipped) line = absl::StrCat(command, ": ", line);
@@ -101,7 +102,7 @@ void NetfilterReader::Start(base::EventLoop& loop, RulePartSet parts,
   loop_ = &loop;
   waiting_ = parts;
   done_ = std::move(done);
-  // Looked for each time: a package may come while we run.
+  // Searched each time: the package may be installed while this runs.
   commands_ = {node::FindSaveCommands("iptables", edges_.command_folders),
                node::FindSaveCommands("ip6tables", edges_.command_folders)};
   ReadOn();
@@ -206,15 +207,15 @@ bool NetfilterReader::Run(RulePart part, const std::vector<std::string>& argv,
   return true;
 }
 
-// Without the command the rules stay unread: that is said, and is no error, for
-// the command may never have been meant to be there. It is one when ports are
-// known through it: they may still be taken.
+// Without the command the rules are not read. That is reported, but is no error, because
+// the node may not use iptables; it is one if ports are known from these rules, because
+// those may still be taken.
 void NetfilterReader::NoCommand(RulePart part, absl::string_view command, absl::string_view what) {
   const std::string line = Unreadable(what, command);
   if (!parts_[Index(part)].reading.ports.empty()) {
     Store(part, absl::NotFoundError(line));
   } else if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
-    Store(part, Reading{});  // said once for all, in Combine()
+    Store(part, Reading{});  // Combine() reports it once for all parts
   } else {
     Store(part, Reading{{}, {line}});
   }

@@ -21,7 +21,7 @@
 
 namespace npg::sources {
 
-// Where a NetfilterReader touches the system. Tests put something else there.
+// A NetfilterReader's access to the system. Tests replace it.
 struct NetfilterEdges {
   // ReadKubeProxyMaps() and node::HasChain().
   std::function<absl::StatusOr<Reading>()> read_maps;
@@ -36,31 +36,30 @@ struct NetfilterEdges {
   static NetfilterEdges OfThisNamespace();
 };
 
-// Reads the rules that take local ports away, part by part, without blocking
-// for longer than a netlink request takes.
+// Reads the rules that take local ports away, part by part, without blocking for longer
+// than a netlink request takes.
 //
-// A save command runs only where the kernel already has such rules: for
-// nf_tables when one of the chains is there (iptables-nft-save -t TABLE), for
-// ip_tables when /proc/net names a table (reading one that is not there would
-// load modules and create it). So other people's tables, which iptables-nft-save
-// may be unable to print, are in nobody's way.
+// A save command runs only if the kernel already has such rules: for nf_tables when one of
+// the chains exists (iptables-nft-save -t TABLE), for ip_tables when /proc/net names a
+// table (reading another one would load modules and create it). So foreign tables, which
+// iptables-nft-save may be unable to print, do no harm.
 class NetfilterReader {
  public:
   struct Outcome {
     // All parts together. An error when any part could not be read.
     absl::StatusOr<Reading> reading;
-    // Parts that lack ports they had before. The ports are still in `reading`:
-    // rules move from table to table in two steps, and whoever looks in between
-    // sees none. They go when the part lacks them in the next reading too.
+    // Parts that lack ports they had before. The ports are still in `reading`: rules
+    // move between tables in two steps, and a reading in between has neither. The ports
+    // are removed when the next reading lacks them, too.
     RulePartSet unsettled;
     RulePartSet failed;
   };
 
   explicit NetfilterReader(NetfilterEdges edges) : edges_(std::move(edges)) {}
 
-  // Reads `parts` again and calls `done` once, from the loop or from Start()
-  // itself; parts that are not read again are as they were. Not to be called
-  // while a reading is under way. `done` must not destroy the reader.
+  // Reads `parts` again and calls `done` once, from the loop or from Start() itself;
+  // other parts keep their last reading. Do not call it during a reading. `done` must not
+  // destroy the reader.
   void Start(base::EventLoop& loop, RulePartSet parts, std::function<void(Outcome)> done);
 
  private:
@@ -70,9 +69,9 @@ class NetfilterReader {
     core::PortSnapshot before;  // the ports of the one before it
   };
 
-  // Reads the parts that wait, until there is none or a command is running.
+  // Reads the pending parts, until there is none or a command is running.
   void ReadOn();
-  // True when a command was started, which will bring the reading.
+  // True when a command was started, whose output will be the reading.
   bool Read(RulePart part);
   bool ReadNftTable(RulePart part);
   bool ReadLegacy(RulePart part);

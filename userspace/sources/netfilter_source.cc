@@ -25,7 +25,7 @@
 namespace npg::sources {
 namespace {
 
-// A reading's successor waits for this many times as long as it took.
+// The next reading waits this many times the duration of the last.
 constexpr int kRest = 10;
 
 RulePartSet AllParts() { return RulePartSet().set(); }
@@ -62,14 +62,14 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
 }
 
 absl::Status NetfilterSource::Follow(base::EventLoop& loop, Callback callback) {
-  // Listen first, then read: no change falls between.
+  // Join first, then read, so that no change is missed.
   base::NetlinkMonitor::Handler handler;
   handler.message = [this](const nlmsghdr& message) {
     dirty_ |= ChangedPart(base::ViewOf(message));
   };
   handler.lost = [this] { dirty_ |= ~LegacyParts(); };
   handler.settled = [this](const absl::Status& status) {
-    // Whatever could not be received, a new reading finds it.
+    // Messages were not received: read again.
     if (!status.ok()) dirty_ |= ~LegacyParts();
     Schedule();
   };

@@ -19,25 +19,22 @@
 
 namespace npg::sources {
 
-// The ports that this network namespace's own rules take away from the host
-// right now, whoever wrote them: kube-proxy's in iptables (of either variant)
-// and in nftables, and the host ports of the CNI plugin portmap. What is read,
-// and from where: iptables_save.h, nft_maps.h.
+// The ports that the present rules of this network namespace take away from the host:
+// those of kube-proxy in iptables (of either variant) and in nftables, and the host ports
+// of the CNI plugin portmap. See iptables_save.h and nft_maps.h.
 //
-// Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an
-// error. When no iptables-save is installed, the nftables part is the reading,
-// and one skipped line says so.
-// Follow() reports the first reading too, unless Read() has returned the same
-// before. It reads again what notifications say has changed, at once and then
-// at most once a second, and iptables-legacy, which sends none, every 10 s.
-// A port is reported as gone when two readings in a row lack it.
+// Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an error. When
+// no iptables-save is installed, the nftables part is the reading, with one skipped line.
+// Follow() reports the first reading unless Read() has returned the same. It reads a part
+// again after a notification, at most once a second, and iptables-legacy, which sends
+// none, every 10 s. A port is removed when two readings in a row lack it.
 class NetfilterSource : public Source {
  public:
   struct Options {
     absl::Duration debounce = absl::Milliseconds(50);
-    // Between the starts of two readings. A reading that takes long makes its
-    // successor wait for ten times as long, up to `max_gap`: on a node with ten
-    // thousand Services one costs a third of a second of CPU time.
+    // Between the starts of two readings. After a long reading the next one waits ten
+    // times its duration, up to `max_gap`: with ten thousand Services, a reading takes a
+    // third of a second of CPU time.
     absl::Duration min_gap = absl::Seconds(1);
     absl::Duration max_gap = absl::Seconds(10);
     absl::Duration poll = absl::Seconds(10);  // iptables-legacy, and parts that failed
@@ -65,7 +62,7 @@ class NetfilterSource : public Source {
   const Options options_;
   ChangeReporter reporter_;
   Callback callback_;
-  base::EventLoop* loop_ = nullptr;  // once it follows
+  base::EventLoop* loop_ = nullptr;  // set by Follow()
   std::unique_ptr<base::NetlinkMonitor> monitor_;
 
   std::unique_ptr<NetfilterReader> reader_;  // of Follow(), and of the Read() before it

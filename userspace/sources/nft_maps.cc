@@ -32,8 +32,8 @@
 namespace npg::sources {
 namespace {
 
-// nft and kube-proxy put typed values behind each other into an element's user
-// data: type, length, value. Type 0 is the comment.
+// nft and kube-proxy write a sequence of typed values (type, length, value) into an
+// element's user data. Type 0 is the comment.
 constexpr uint8_t kUserDataComment = 0;
 
 // inet_proto . inet_service: every part of a key takes a multiple of 4 bytes.

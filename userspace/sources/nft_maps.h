@@ -13,7 +13,7 @@ namespace npg::sources {
 // Gathers the elements of one of kube-proxy's maps (inet_proto . inet_service : verdict)
 // from the messages of the kernel's answer to NFT_MSG_GETSETELEM. The Service comes from the
 // chain the verdict goes to (external-HASH-namespace/name/protocol/port) or from the element's
-// comment (namespace/name:port). SCTP is passed over, elements of another shape are in
+// comment (namespace/name:port). Ignores SCTP; elements of another shape are in
 // Reading::skipped.
 class MapDecoder {
  public:
@@ -25,9 +25,8 @@ class MapDecoder {
   SkippedLines skipped_;
 };
 
-// Reads the maps service-nodeports and no-endpoint-nodeports of the tables
-// `ip kube-proxy` and `ip6 kube-proxy` in the current network namespace. What
-// is not there is empty.
+// Reads the maps service-nodeports and no-endpoint-nodeports of the tables `ip kube-proxy`
+// and `ip6 kube-proxy` in the current network namespace. A missing map counts as empty.
 absl::StatusOr<Reading> ReadKubeProxyMaps();
 
 }  // namespace npg::sources

@@ -97,8 +97,7 @@ absl::StatusOr<ListedPort> DecodeListed(simdjson::dom::element item) {
   return ListedPort{{*port, core::Protocol::kTcp}, ""};
 }
 
-// What a walk over `text` begins with. The DOM has found it to be JSON and an
-// object.
+// The root of a walk; the DOM parser has found that it is a JSON object.
 absl::StatusOr<simdjson::ondemand::value> Root(simdjson::ondemand::document& document) {
   simdjson::ondemand::value root;
   if (const auto error = document.get_value().get(root); error) return kubernetes::JsonError(error);
@@ -113,7 +112,7 @@ bool PortsDecoder::AddPort(core::PortKey key, const core::ServiceRef& service) {
 
 void PortsDecoder::AddService(ServicePorts decoded, absl::string_view where) {
   for (std::string& line : decoded.skipped) {
-    // A Service that has a name needs no other address.
+    // Lines about a named Service already contain its name.
     skipped_.Add(decoded.service.empty() ? absl::StrCat(where, line) : std::move(line));
   }
   const core::ServiceRef name = decoded.service;
@@ -176,7 +175,7 @@ absl::Status PortsDecoder::AddObject(simdjson::dom::object root,
                                                      kubernetes::Describe(items), ", not a list"));
     }
   }
-  // One decoder of Services serves files and the API server: the on-demand one.
+  // Files and the API server share the decoder of Services, which parses on demand.
   simdjson::ondemand::parser parser;
   simdjson::ondemand::document document;
   if (const auto error = parser.iterate(text).get(document); error)
@@ -207,7 +206,7 @@ absl::Status PortsDecoder::AddDocument(absl::string_view json) {
   simdjson::dom::object object;
   if (root.get(object) == simdjson::SUCCESS) return AddObject(object, text);
   return absl::InvalidArgumentError(
-      absl::StrCat(kubernetes::Describe(root), " stands there; ", kDocuments));
+      absl::StrCat(kubernetes::Describe(root), " is not a document; ", kDocuments));
 }
 
 Reading PortsDecoder::Take() && { return Reading{std::move(ports_), std::move(skipped_).Take()}; }

@@ -24,14 +24,13 @@ namespace npg::sources {
 //                                     protocol and service may be left out
 //   PROTOCOL = tcp | udp, in any case
 //
-// Objects in a List that are no v1 Services are passed over in silence. Items
-// that are wrong, or that name a port for a second time, are in
-// Reading::skipped, one line each ("item 3: port 70000 is outside 1-65535",
-// items being counted from 1); the rest is valid.
+// Ignores objects in a List that are no v1 Services. Invalid items, and repeated ports,
+// are in Reading::skipped, one line each ("item 3: port 70000 is outside 1-65535",
+// counted from 1); the rest is valid.
 class PortsDecoder {
  public:
-  // INVALID_ARGUMENT when `json` is not JSON, to its last byte, or none of the
-  // documents above. What it has added until then stays added.
+  // INVALID_ARGUMENT when `json` is not valid JSON, or none of the documents above.
+  // Ports that were added before the error stay.
   absl::Status AddDocument(absl::string_view json);
 
   Reading Take() &&;
@@ -41,7 +40,7 @@ class PortsDecoder {
   absl::Status AddObject(simdjson::dom::object root, const simdjson::padded_string& text);
   absl::Status AddItems(simdjson::ondemand::value items, absl::string_view default_kind);
   void AddService(ServicePorts decoded, absl::string_view where);
-  // False when the port is there already.
+  // False when the port is already in the reading.
   bool AddPort(core::PortKey key, const core::ServiceRef& service);
 
   simdjson::dom::parser parser_;

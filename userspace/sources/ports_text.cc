@@ -24,14 +24,14 @@ namespace {
 
 constexpr absl::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
-// Above this, text that starts like JSON is not tried as YAML once it has
-// failed as JSON: people write small files, and large ones would take seconds.
+// Above this, text that starts like JSON and is invalid is not parsed as YAML: large files
+// are generated, and would take seconds.
 constexpr size_t kMaxFlowYaml = size_t{1} << 20;
 
-// YAML is read at about 10 MB a second, JSON in no time.
+// YAML is parsed at about 10 MB a second, JSON far faster.
 constexpr size_t kMaxYaml = size_t{32} << 20;
 
-// Takes no value, remembers where it all ended.
+// Ignores all values, and records the position of the error.
 class ErrorPosition : public nlohmann::json_sax<nlohmann::json> {
  public:
   bool null() override { return true; }
@@ -58,8 +58,8 @@ class ErrorPosition : public nlohmann::json_sax<nlohmann::json> {
   size_t position_ = 0;
 };
 
-// The line, counted from 1, on which `json` stops being JSON; 0 when it does
-// not. The fast parser does not say, so a slow one is asked once it has failed.
+// The line, counted from 1, of the first error in `json`; 0 if it is valid. The fast
+// parser does not report it, so a slow one runs after an error.
 size_t ErrorLine(absl::string_view json) {
   ErrorPosition end;
   if (nlohmann::json::sax_parse(json.begin(), json.end(), &end)) return 0;
@@ -105,7 +105,7 @@ absl::StatusOr<Reading> DecodePortsText(const std::string& text) {
   absl::StatusOr<Reading> reading = DecodeJson(json);
   if (reading.ok()) return reading;
   const size_t line = ErrorLine(json);
-  if (line == 0) return reading;  // JSON, but no ports
+  if (line == 0) return reading;  // valid JSON, but not a list of ports
   if (json.size() <= kMaxFlowYaml) {
     // [30080, 30081/udp] is YAML.
     absl::StatusOr<Reading> flow = DecodeYaml(text);

@@ -9,12 +9,11 @@
 
 namespace npg::sources {
 
-// Decodes the text of a ports file: YAML or JSON, whichever it is, with the
-// documents that ports_decoder.h describes; of YAML also several, separated
-// by "---". INVALID_ARGUMENT, with the line where it is known, when the text is
-// neither, is cut off, or holds no document at all: nobody means "no ports" by
-// writing nothing ("[]" does), but a file that is being written looks like that.
-// RESOURCE_EXHAUSTED for more YAML (32 MiB) than can be read in a few seconds.
+// Decodes the text of a ports file: YAML or JSON, with the documents of
+// ports_decoder.h; YAML may have several, separated by "---". INVALID_ARGUMENT, with the
+// line if known, when the text is neither, is truncated, or has no document: an empty
+// file may be one that is being written, so "no ports" is written "[]".
+// RESOURCE_EXHAUSTED for more YAML (32 MiB) than can be parsed in a few seconds.
 absl::StatusOr<Reading> DecodePortsText(const std::string& text);
 
 }  // namespace npg::sources

@@ -11,14 +11,14 @@
 
 namespace npg::sources {
 
-// The state of a source that reads all it knows each time: connected while its
-// last reading succeeded.
+// The state of a source whose readings are always complete: connected if the last one
+// succeeded.
 class ReadingState {
  public:
   explicit ReadingState(std::string detail = "", absl::Time now = absl::Now());
 
-  // Every reading, whether or not it says anything new. An INVALID_ARGUMENT is
-  // what could be read but not understood, any other error what could not.
+  // Call it for every reading, changed or not. INVALID_ARGUMENT counts as a decode
+  // error, every other one as a read error.
   void Note(const absl::StatusOr<Reading>& reading, absl::Time now = absl::Now());
 
   const SourceState& state() const { return state_; }

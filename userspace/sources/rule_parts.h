@@ -11,15 +11,15 @@
 
 namespace npg::sources {
 
-// The places where rules may take local ports away. Each is read by itself,
-// and read again only when it may have changed.
+// The places where rules may take local ports away. Each is read separately, and again
+// only when it may have changed.
 enum class RulePart : uint8_t {
   kMaps,  // the maps of kube-proxy's nftables mode
   kIp4Nat,
   kIp4Filter,
   kIp6Nat,
   kIp6Filter,
-  kIp4Legacy,  // all tables of iptables-legacy; it tells nobody when they change
+  kIp4Legacy,  // all tables of iptables-legacy, which sends no notifications
   kIp6Legacy,
 };
 inline constexpr size_t kRuleParts = 7;
@@ -32,11 +32,11 @@ inline RulePartSet LegacyParts() {
   return RulePartSet().set(Index(RulePart::kIp4Legacy)).set(Index(RulePart::kIp6Legacy));
 }
 
-// The part that lives in an nftables table, `family` being NFPROTO_...; none
-// for a table that is of no interest, such as our own.
+// The part in an nftables table, with `family` NFPROTO_...; none for an irrelevant table,
+// such as our own.
 RulePartSet PartOfTable(uint8_t family, absl::string_view table);
 
-// The part that an nf_tables notification tells a change of, if it is of one.
+// The part that an nf_tables notification concerns, if any.
 RulePartSet ChangedPart(const base::NetlinkMessage& message);
 
 }  // namespace npg::sources

@@ -25,7 +25,7 @@ namespace {
 
 using simdjson::ondemand::value;
 
-// What a Service says, in whatever order. Texts live as long as the document.
+// The members of a Service. Texts live as long as the document.
 struct Parts {
   absl::string_view api_version, kind;
   absl::string_view name_space = "default";
@@ -34,8 +34,8 @@ struct Parts {
   absl::string_view type;
   std::vector<core::PortKey> ports;
   uint16_t health_check_port = 0;
-  // What is wrong in the spec, to stand after the Service's name, which may
-  // come last. A hostile object is bad in a million places.
+  // The errors in the spec, to be printed after the Service's name, which may come
+  // last. Bounded, because a hostile object may have a million.
   std::vector<std::string> wrong;
   size_t more_wrong = 0;
 
@@ -60,8 +60,8 @@ absl::Status OfService(absl::string_view subject, const absl::Status& status) {
   return absl::InvalidArgumentError(absl::StrCat(subject, " ", status.message()));
 }
 
-// A member that holds a port or 0. What is wrong with it is in `port`, what is
-// wrong with the text in the status.
+// Reads a member that holds a port or 0. `port` has an error of the value, the status one
+// of the JSON.
 absl::Status ReadPort(value member, absl::string_view name, absl::StatusOr<uint16_t>& port) {
   const absl::string_view number = kubernetes::NumberText(member);
   if (number.empty()) {

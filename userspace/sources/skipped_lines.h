@@ -12,8 +12,8 @@
 
 namespace npg::sources {
 
-// Collects what a decoder skipped, one line each. Hostile input can be bad in a
-// million places: the first hundred are named, the rest are counted.
+// Collects what a decoder skipped, one line each. Hostile input may have a million
+// errors: keeps the first hundred, and counts the rest.
 class SkippedLines {
  public:
   static constexpr size_t kNamed = 100;

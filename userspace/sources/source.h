@@ -24,11 +24,11 @@ struct Reading {
   std::vector<std::string> skipped;
 };
 
-// How a source does: what `status` shows of it.
+// The state of a source, as `status` shows it.
 using SourceState = abi::SourceState;
 
-// Says which ports are allocated. A failed reading is an error, never an empty
-// reading: whoever listens keeps what it was told last.
+// Reports which ports are allocated. A failed reading is an error, never an empty
+// reading: the caller keeps the last one.
 class Source {
  public:
   using Callback = std::function<void(const absl::StatusOr<Reading>&)>;
@@ -38,21 +38,20 @@ class Source {
   virtual abi::Source id() const = 0;
   absl::string_view name() const { return abi::Name(id()); }
 
-  // A local source is read before the guard is attached, and its error ends the
-  // start. One that is not (an API server, which may be away when a node
-  // starts) is only followed; until it has spoken, what an earlier run entered
-  // in its name stays.
+  // A local source is read before the guard is attached, and its error ends the start. A
+  // remote one (an API server, which may be unreachable when a node starts) is only
+  // followed; until its first reading, the entries of an earlier run stay.
   virtual bool local() const { return true; }
 
   // Reads once, now. May block, boundedly.
   virtual absl::StatusOr<Reading> Read() = 0;
 
-  // From now on calls back, from the loop, with a whole new reading (or the
-  // error that prevented one) after every change. An error that repeats
-  // unchanged is reported once. Called at most once; the loop outlives the source.
+  // From now on calls back, from the loop, with a complete reading (or the error that
+  // prevented one) after every change. Reports a repeated error once. Call it at most
+  // once; the loop outlives the source.
   virtual absl::Status Follow(base::EventLoop& loop, Callback callback) = 0;
 
-  // How it does, now. Cheap: asked for after every callback and every few seconds.
+  // Its present state. Cheap: called after every callback and every few seconds.
   virtual SourceState State() const = 0;
 };
 

@@ -141,13 +141,13 @@ INSTANTIATE_TEST_SUITE_P(
                       "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
     [](const auto& deed) { return NameOf(deed.param); });
 
-class NftRestoreIpvsDodgeTest : public NftGuardTest,
+class NftRestoreIpvsBypassTest : public NftGuardTest,
                                 public ::testing::WithParamInterface<std::string> {};
 
-TEST_P(NftRestoreIpvsDodgeTest, DodgeComesBack) {
+TEST_P(NftRestoreIpvsBypassTest, BypassComesBack) {
   NftSettings settings = Unprotected();
-  settings.ipvs_dodge = true;
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  settings.ipvs_bypass = true;
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   ASSERT_TRUE(Intact(settings, false));
   int times = 0;
   NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
@@ -162,11 +162,11 @@ TEST_P(NftRestoreIpvsDodgeTest, DodgeComesBack) {
   Run();
   EXPECT_EQ(times, 1);
   EXPECT_TRUE(Intact(settings, false));
-  EXPECT_TRUE(State().ipvs_dodge);
+  EXPECT_TRUE(State().ipvs_bypass);
 }
 
 INSTANTIATE_TEST_SUITE_P(
-    Deeds, NftRestoreIpvsDodgeTest,
+    Deeds, NftRestoreIpvsBypassTest,
     ::testing::Values("flush ruleset", "delete table inet nodeport_guard",
                       "flush chain inet nodeport_guard ipvs_dodge_back",
                       "flush chain inet nodeport_guard ipvs_dodge; "
@@ -175,7 +175,7 @@ INSTANTIATE_TEST_SUITE_P(
                       "add chain inet nodeport_guard ipvs_dodge_back { policy drop; }"),
     [](const auto& deed) { return NameOf(deed.param); });
 
-TEST_F(NftGuardTest, ADodgeThatSomebodyAddsGoes) {
+TEST_F(NftGuardTest, AForeignBypassIsRemoved) {
   NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
     NPG_EXPECT_OK(status);
     loop_->Stop();
@@ -187,13 +187,13 @@ TEST_F(NftGuardTest, ADodgeThatSomebodyAddsGoes) {
   });
   Run();
   NftSettings settings = Unprotected();
-  settings.ipvs_dodge = false;
+  settings.ipvs_bypass = false;
   EXPECT_TRUE(Intact(settings, false));
 }
 
-// Somebody removes the table right before the dodge is wanted: what is built anew
+// Somebody removes the table right before the bypass is wanted: what is built anew
 // has the entries of live flows, too.
-TEST_F(NftGuardTest, DodgeOnATableThatIsGone) {
+TEST_F(NftGuardTest, BypassOnATableThatIsGone) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
                            Listening("127.0.0.1", kPort, testing::Transport::kTcp));
   testing::Dial dial{"127.0.0.1", kPort};
@@ -201,8 +201,8 @@ TEST_F(NftGuardTest, DodgeOnATableThatIsGone) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
   NPG_ASSERT_OK(Guard([](const absl::Status& /*status*/) {}));
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
-  EXPECT_TRUE(State().ipvs_dodge);
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
+  EXPECT_TRUE(State().ipvs_bypass);
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// NftTable::SetIpvsDodge(), on any kernel: rules that take packets where IPVS
+// NftTable::SetIpvsBypass(), on any kernel: rules that take packets where IPVS
 // does, by their destination, whatever conntrack says of them, stand for IPVS.
 // guard/ipvs_test.cc tests with IPVS itself.
 #include <gmock/gmock.h>
@@ -59,15 +59,15 @@ constexpr absl::string_view kLikeIpvs = R"(
 // and after its last one. `after` counts packets whose address was not restored.
 constexpr absl::string_view kCounts = R"(
   table ip counts {
-    counter dodged { }
+    counter bypassed { }
     counter plain { }
     counter after { }
     chain first { type filter hook output priority -102;
-      ip daddr 111.0.0.1 counter name dodged
+      ip daddr 111.0.0.1 counter name bypassed
       ip daddr 127.0.0.1 counter name plain
     }
     chain last { type filter hook input priority 100;
-      ip daddr 111.0.0.1 counter name dodged
+      ip daddr 111.0.0.1 counter name bypassed
       ip daddr 127.0.0.1 counter name plain
     }
     chain behind { type filter hook input priority 151;
@@ -105,9 +105,9 @@ class NftIpvsTest : public NftTest {
     return text.ok() ? *text : "";
   }
 
-  static NftSettings With(bool dodge) {
+  static NftSettings With(bool bypass) {
     NftSettings settings;
-    settings.ipvs_dodge = dodge;
+    settings.ipvs_bypass = bypass;
     return settings;
   }
 
@@ -157,32 +157,32 @@ class NftIpvsTest : public NftTest {
 TEST_F(NftIpvsTest, ExemptPacketsPassAndOthersDoNot) {
   NPG_ASSERT_OK(TakeLikeIpvs());
   ExpectAnswers("refused", kMark);
-  EXPECT_FALSE(State().ipvs_dodge);
-  EXPECT_EQ(Counted("dodged"), 0U);
+  EXPECT_FALSE(State().ipvs_bypass);
+  EXPECT_EQ(Counted("bypassed"), 0U);
 
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
-  EXPECT_TRUE(table_->ipvs_dodge());
-  EXPECT_TRUE(State().ipvs_dodge);
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
+  EXPECT_TRUE(table_->ipvs_bypass());
+  EXPECT_TRUE(State().ipvs_bypass);
   EXPECT_TRUE(Intact(With(true), table_->owned()));
   EXPECT_FALSE(Intact(With(false), table_->owned()));
   ExpectAnswers("host", kMark);
-  EXPECT_GT(Counted("dodged"), 0U);
+  EXPECT_GT(Counted("bypassed"), 0U);
   EXPECT_EQ(Counted("after"), 0U);
   ExpectAnswers("refused", 0);
 
-  NPG_ASSERT_OK(table_->SetIpvsDodge(false));
-  EXPECT_FALSE(table_->ipvs_dodge());
-  EXPECT_FALSE(State().ipvs_dodge);
+  NPG_ASSERT_OK(table_->SetIpvsBypass(false));
+  EXPECT_FALSE(table_->ipvs_bypass());
+  EXPECT_FALSE(State().ipvs_bypass);
   EXPECT_TRUE(Intact(With(false), table_->owned()));
-  const uint64_t dodged = Counted("dodged");
+  const uint64_t bypassed = Counted("bypassed");
   ExpectAnswers("refused", kMark);
-  EXPECT_EQ(Counted("dodged"), dodged);
+  EXPECT_EQ(Counted("bypassed"), bypassed);
 }
 
 // Every kind of exempt packet, in both directions.
 TEST_F(NftIpvsTest, BulkBothWaysFromAPortThatIsAService) {
   NPG_ASSERT_OK(TakeLikeIpvs());
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
     SCOPED_TRACE(std::string(testing::TransportName(transport)));
     NPG_ASSERT_OK_AND_ASSIGN(const auto stream, testing::Stream::Open(FromAService(transport)));
@@ -203,18 +203,18 @@ TEST_F(NftIpvsTest, DatagramsOfSocketsThatAreNotConnectedPass) {
   core::DatagramTargets targets;
   targets.loopback4 = {kPort};
   NPG_ASSERT_OK(table_->SetDatagramTargets(targets));
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   NPG_ASSERT_OK_AND_ASSIGN(const auto client,
                            testing::DatagramClient::Open(AF_INET, "127.0.0.1", kClientPort));
   // Says so when the answer came from another address.
   EXPECT_EQ(client.Ask("127.0.0.1", kPort), "host");
-  EXPECT_EQ(Counted("dodged"), 4U);  // two datagrams, seen twice
-  NPG_ASSERT_OK(table_->SetIpvsDodge(false));
+  EXPECT_EQ(Counted("bypassed"), 4U);  // two datagrams, seen twice
+  NPG_ASSERT_OK(table_->SetIpvsBypass(false));
   EXPECT_NE(client.Ask("127.0.0.1", kPort, testing::SendCall::kSendto, 200), "host");
 }
 
 TEST_F(NftIpvsTest, BothEndsSeeTheirOwnAddresses) {
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   const auto name = [](int fd, auto call) {
     sockaddr_in address{};
     socklen_t size = sizeof(address);
@@ -238,7 +238,7 @@ TEST_F(NftIpvsTest, BothEndsSeeTheirOwnAddresses) {
   EXPECT_GT(FlowExpiry(pair.flow).as_sent, absl::ZeroDuration());
   EXPECT_GT(FlowExpiry(pair.flow).reversed, absl::ZeroDuration());
   EXPECT_EQ(EntryCount("tcp4"), 2U);
-  EXPECT_GE(Counted("dodged"), 10U);  // SYN, SYN-ACK, ACK, data of each side; seen twice
+  EXPECT_GE(Counted("bypassed"), 10U);  // SYN, SYN-ACK, ACK, data of each side; seen twice
   EXPECT_EQ(Counted("plain"), 0U);
 
   NPG_ASSERT_OK_AND_ASSIGN(const auto bound, Listening("127.0.0.1", kOtherPort, Transport::kUdp));
@@ -278,7 +278,7 @@ TEST_F(NftIpvsTest, EveryAddressOfTheNode) {
     }
   };
   expect("refused");
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   expect("host");
   Dial dial = Marked(Transport::kTcp, "::1");
   dial.port = kOtherPort;
@@ -289,19 +289,19 @@ TEST_F(NftIpvsTest, EveryAddressOfTheNode) {
 
 // The RST or ICMP error of a closed port has the addresses that the client used.
 TEST_F(NftIpvsTest, RefusalsFindTheClient) {
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
     Dial dial = Marked(transport);
     dial.port = kOtherPort;
     EXPECT_EQ(Ask(dial), "refused") << testing::ToString(dial);
   }
-  EXPECT_GE(Counted("dodged"), 4U);
+  EXPECT_GE(Counted("bypassed"), 4U);
 }
 
 TEST_F(NftIpvsTest, WhatIsNotExemptIsNotRewritten) {
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   ExpectAnswers("host", 0);
-  EXPECT_EQ(Counted("dodged"), 0U);
+  EXPECT_EQ(Counted("bypassed"), 0U);
   EXPECT_GT(Counted("plain"), 0U);
   // The same for packets that a rule of another program untracks in both directions.
   NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
@@ -311,24 +311,24 @@ TEST_F(NftIpvsTest, WhatIsNotExemptIsNotRewritten) {
       }
     })"));
   ExpectAnswers("host", 0);
-  EXPECT_EQ(Counted("dodged"), 0U);
+  EXPECT_EQ(Counted("bypassed"), 0U);
 }
 
 TEST_F(NftIpvsTest, WithoutItTheTableIsAsBefore) {
   const std::string before = Listed();
   EXPECT_THAT(before, Not(HasSubstr("ipvs_dodge")));
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   const std::string with = Listed();
   EXPECT_THAT(with, HasSubstr("type filter hook output priority raw - 9; policy accept;"));
   EXPECT_THAT(with, HasSubstr("ct state untracked meta mark set meta mark | 0x00001000"));
   EXPECT_THAT(with, HasSubstr("ct state untracked ip daddr set ip daddr ^ 16.0.0.0"));
   EXPECT_THAT(with, HasSubstr("type filter hook input priority 150; policy accept;"));
   EXPECT_THAT(with, HasSubstr("ct state untracked ip6 daddr set ip6 daddr ^ 1000::"));
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   EXPECT_EQ(Listed(), with);
-  NPG_ASSERT_OK(table_->SetIpvsDodge(false));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(false));
   EXPECT_EQ(Listed(), before);
-  NPG_ASSERT_OK(table_->SetIpvsDodge(false));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(false));
   EXPECT_EQ(Listed(), before);
 }
 
@@ -337,27 +337,27 @@ TEST_F(NftIpvsTest, AConnectionSurvivesEachChange) {
   NPG_ASSERT_OK_AND_ASSIGN(auto stream, testing::Stream::Open(FromAService(Transport::kTcp)));
   testing::BusyStream busy(std::move(stream));
   for (int round = 0; round < 10; ++round) {
-    NPG_EXPECT_OK(table_->SetIpvsDodge(round % 2 == 0));
+    NPG_EXPECT_OK(table_->SetIpvsBypass(round % 2 == 0));
     const uint64_t before = busy.progress();
     EXPECT_TRUE(testing::WaitUntil(absl::Seconds(10), [&] { return busy.progress() > before; }));
   }
   const auto [stopped, how] = busy.Stop();
   NPG_EXPECT_OK(how);
   NPG_EXPECT_OK(stopped->Finish());
-  EXPECT_GT(Counted("dodged"), 0U);
+  EXPECT_GT(Counted("bypassed"), 0U);
 }
 
 // The controller adopts the table before it reads the IPVS services.
 TEST_F(NftIpvsTest, AnAdoptedTableKeepsIt) {
   NPG_ASSERT_OK(TakeLikeIpvs());
-  NPG_ASSERT_OK(table_->SetIpvsDodge(true));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   NPG_ASSERT_OK_AND_ASSIGN(const auto stream, testing::Stream::Open(FromAService(Transport::kTcp)));
   table_.reset();
   NPG_EXPECT_OK(stream->Exchange(100000));
   NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({0x2000, 0x2000}));
   EXPECT_TRUE(table_->adopted());
-  EXPECT_TRUE(table_->ipvs_dodge());
-  EXPECT_TRUE(State().ipvs_dodge);
+  EXPECT_TRUE(table_->ipvs_bypass());
+  EXPECT_TRUE(State().ipvs_bypass);
   NPG_EXPECT_OK(stream->Exchange(100000));
   // The same if the two chains differ from those of this build.
   table_.reset();
@@ -370,10 +370,10 @@ TEST_F(NftIpvsTest, AnAdoptedTableKeepsIt) {
     add chain inet nodeport_guard stranger { type filter hook input priority 5; }
     )"));
   NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({}));
-  EXPECT_TRUE(table_->ipvs_dodge());
+  EXPECT_TRUE(table_->ipvs_bypass());
   EXPECT_TRUE(Intact(With(true), table_->owned()));
   NPG_EXPECT_OK(stream->Exchange(100000));
-  NPG_ASSERT_OK(table_->SetIpvsDodge(false));
+  NPG_ASSERT_OK(table_->SetIpvsBypass(false));
   EXPECT_TRUE(Intact(With(false), table_->owned()));
 }
 

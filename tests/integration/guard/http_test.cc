@@ -192,7 +192,7 @@ TEST_P(GuardHttpTest, ASecondControllerReportsTheFirst) {
 TEST_P(GuardHttpTest, WarnsOfAnAddressThatOthersCanReach) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard({"--http-address", "0.0.0.0:32700"}));
-  EXPECT_THAT(guard().Log(), HasSubstr("0.0.0.0:32700: whoever can reach it can read"));
+  EXPECT_THAT(guard().Log(), HasSubstr("0.0.0.0:32700: every client that can reach it can list"));
   EXPECT_THAT(guard().Log(), HasSubstr("port 32700 is in 30000-32767, from which Services"));
   EXPECT_EQ(HttpGet(32700, "/").status, 200);
 }

@@ -113,7 +113,7 @@ class GuardIpvsTest : public GuardTest {
   }
 
   // What `status` says of the kernel's table.
-  bool Dodges() const {
+  bool Bypasses() const {
     const auto status = RunCommand(GuardCommand(node(), {"status", "-o", "json"}));
     NPG_EXPECT_OK(status);
     return status.ok() && absl::StrContains(*status, "\"ipvs_dodge\": true");
@@ -127,7 +127,7 @@ TEST_P(GuardIpvsTest, RescuesConnectsThatIpvsTakes) {
   ExpectTaken(kServicePort);
   EXPECT_NE(AskByDatagram("127.0.0.1", kPort), kHost);
   NPG_ASSERT_OK(StartGuard());
-  EXPECT_TRUE(Dodges());
+  EXPECT_TRUE(Bypasses());
   ExpectHost();
   EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), kHost);
   // Without a listener, the Service still answers.
@@ -184,30 +184,30 @@ TEST_P(GuardIpvsTest, RescuesOnTheAddressesOfTheNodeWithScopeLocal) {
   };
   expect_taken();
   NPG_ASSERT_OK(StartGuard());
-  EXPECT_FALSE(Dodges());
+  EXPECT_FALSE(Bypasses());
   expect_taken();
   NPG_ASSERT_OK(guard().Stop());
   NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
-  EXPECT_TRUE(Dodges());
+  EXPECT_TRUE(Bypasses());
   EXPECT_EQ(Ask(tcp), kHost);
   EXPECT_EQ(Ask(udp), kHost);
   EXPECT_EQ(AskByDatagram(kNodeAddress, kPort), kHost);
   EXPECT_NE(Ask({kNodeAddress, kServicePort, Transport::kTcp}), kHost);
 }
 
-TEST_P(GuardIpvsTest, DodgeComesAndGoesWithTheServices) {
+TEST_P(GuardIpvsTest, BypassComesAndGoesWithTheServices) {
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
   NPG_ASSERT_OK(StartGuard());
-  EXPECT_FALSE(Dodges());
+  EXPECT_FALSE(Bypasses());
   ExpectHost();
   NPG_ASSERT_OK(AddService(kPort));
   // The controller looks every ten seconds.
-  EXPECT_TRUE(WaitUntil(kPatience, [&] { return Dodges(); }));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return Bypasses(); }));
   ExpectHost();
   NPG_ASSERT_OK(RunCommand({"ipvsadm", "-C"}));
-  EXPECT_TRUE(WaitUntil(kPatience, [&] { return !Dodges(); }));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return !Bypasses(); }));
   ExpectHost();
-  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on addresses that are guarded"));
+  EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has services on guarded addresses"));
   EXPECT_TRUE(absl::StrContains(guard().Log(), "IPVS has no service on a guarded address"));
 }
 
@@ -217,7 +217,7 @@ TEST_P(GuardIpvsTest, ConnectionsSurviveARestart) {
   ASSERT_EQ(stream->server(), kHost);
   BusyStream busy(std::move(stream));
   NPG_ASSERT_OK(guard().Kill());
-  EXPECT_TRUE(Dodges());
+  EXPECT_TRUE(Bypasses());
   ExpectHost();
   NPG_ASSERT_OK(StartGuard());
   ExpectHost();

@@ -263,7 +263,7 @@ TEST_F(ScanTest, AsAnotherUser) {
   EXPECT_EQ(json["conflicts"][1]["owner"]["comm"], kComm);
   EXPECT_EQ(json["conflicts"][1]["owner"]["uid"], kNobody);
   EXPECT_EQ(json["guarded"], false);
-  EXPECT_THAT(json["notes"], ElementsAre("of 1 listener no process was found; run it as root to "
+  EXPECT_THAT(json["notes"], ElementsAre("no process was found for 1 listener; run it as root to "
                                          "see those of other users"));
 }
 

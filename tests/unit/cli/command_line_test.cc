@@ -264,7 +264,7 @@ TEST(CommandLineTest, FlagsOfTheApiServerNeedTheSourceThatAsksIt) {
               "--kube-context: needs --kubeconfig FILE");
     for (const char* source : {"", " --source auto", " --source netfilter"}) {
       EXPECT_EQ(Refused(command + source + " --kube-api-server https://192.0.2.1"),
-                "--kube-api-server: is not asked unless --source has kubernetes, or auto in a pod "
+                "--kube-api-server: is not used unless --source has kubernetes, or auto in a pod "
                 "with a service account or with --kubeconfig");
     }
     NPG_EXPECT_OK(Parse(command + " --source kubernetes --kube-api-server https://192.0.2.1"));
@@ -323,9 +323,8 @@ TEST(CommandLineTest, BadMarksAreRefused) {
   EXPECT_EQ(Refused("run --mark 0x1000 --mark-mask 0xff"),
             "--mark 0x1000: has bits outside --mark-mask 0xff");
   EXPECT_EQ(Refused("run --mark-mask 0xff"), "--mark 0x1000: has bits outside --mark-mask 0xff");
-  EXPECT_EQ(Refused("run --mark 0"), "--mark: is 0, which no packet can be told apart by");
-  EXPECT_EQ(Refused("run --mark-mask 0x0"),
-            "--mark-mask: is 0, which no packet can be told apart by");
+  EXPECT_EQ(Refused("run --mark 0"), "--mark: is 0; at least one bit must be set");
+  EXPECT_EQ(Refused("run --mark-mask 0x0"), "--mark-mask: is 0; at least one bit must be set");
   for (const char* bad : {"0x", "x", "-1", "+1", "0x1g", "1.5", "0x100000000", "4294967296"}) {
     EXPECT_THAT(Refused(std::string("run --mark ") + bad), HasSubstr("is not a number of 32 bits"))
         << bad;

@@ -83,8 +83,7 @@ TEST(ExplainTest, NotANodePort) {
   EXPECT_THAT(walk.rows[4].fact, StartsWith("containerd[812] on 127.0.0.1 (uid 0, "))
       << "the row is not reached";
   EXPECT_EQ(walk.sentence,
-            "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a NodePort that the "
-            "guard knows of.");
+            "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a known NodePort.");
 }
 
 TEST(ExplainTest, AnotherNetworkNamespace) {
@@ -104,7 +103,7 @@ TEST(ExplainTest, NoListener) {
   facts.listeners.clear();
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 5);
-  EXPECT_EQ(walk.rows[4].fact, "nobody");
+  EXPECT_EQ(walk.rows[4].fact, "none");
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: no process of this node listens "
             "on 33589/tcp there.");
@@ -115,7 +114,7 @@ TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
   facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 5);
-  EXPECT_EQ(walk.rows[4].fact, "nobody over loopback; only envoy[3] on 10.0.0.5");
+  EXPECT_EQ(walk.rows[4].fact, "none over loopback; only envoy[3] on 10.0.0.5");
 }
 
 TEST(ExplainTest, AnIgnoredOwner) {

@@ -114,10 +114,10 @@ TEST(ScanTest, ReportsWhatItCouldNotRead) {
   facts.failed_sources = {"source file: open ports.yaml: No such file or directory"};
   const std::string text = RenderScan(inspect::MakeScanReport(facts, {{"kube-proxy"}, {}}), {});
   EXPECT_THAT(text, HasSubstr("  uid 1000\n"));
-  EXPECT_THAT(text, HasSubstr("Note: not looked at: source file: open ports.yaml: No such file or "
+  EXPECT_THAT(text, HasSubstr("Note: not read: source file: open ports.yaml: No such file or "
                               "directory\n"));
   EXPECT_THAT(text, HasSubstr("Note: skipped: item 3: port 70000 is outside 1-65535\n"));
-  EXPECT_THAT(text, HasSubstr("Note: of 1 listener no process was found; run it as root to see "
+  EXPECT_THAT(text, HasSubstr("Note: no process was found for 1 listener; run it as root to see "
                               "those of other users\n"));
 }
 

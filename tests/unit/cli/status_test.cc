@@ -101,7 +101,7 @@ TEST(StatusTest, ReportsEachPartOfTheGuard) {
        {"  controller  running, pid 4711\n",
         "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
         "  nft table   inet nodeport_guard: in place, 168 packets exempted, 2 flows",
-        "  IPVS dodge  off\n", "  mark        0x1000/0x1000\n",
+        "  IPVS        bypass off\n", "  mark        0x1000/0x1000\n",
         "  NodePorts   1 known: netfilter 1\n", "  pins        /sys/fs/bpf/nodeport-guard\n",
         "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
@@ -132,8 +132,8 @@ TEST(StatusTest, WithoutConflictsReportsWhatWasChecked) {
   GuardFacts facts = MakeFacts();
   facts.listeners.clear();
   EXPECT_THAT(Render(facts),
-              StartsWith("No conflicts: nobody on this node listens on a NodePort (1 known), as "
-                         "far as loopback reaches.\n"));
+              StartsWith("No conflicts: no process of this node listens on a NodePort (1 known), "
+                         "as far as loopback reaches.\n"));
 }
 
 TEST(StatusTest, ListenersElsewhereAreNoConflict) {
@@ -159,7 +159,7 @@ TEST(StatusTest, NamesAnInvisibleOwnerFromTheMap) {
   facts.classified.clear();
   facts.gaps.unreadable_processes = 12;
   EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
-  EXPECT_THAT(Render(facts), HasSubstr("Note: of 1 listener no process was found: 12 processes "
+  EXPECT_THAT(Render(facts), HasSubstr("Note: no process was found for 1 listener: 12 processes "
                                        "could not be read; run it as root\n"));
 }
 
@@ -167,7 +167,7 @@ TEST(StatusTest, WorksWithoutController) {
   GuardFacts facts = MakeFacts();
   facts.controller = 0;
   EXPECT_THAT(Render(facts),
-              HasSubstr("  controller  not running: the guard goes on with what it last knew\n"));
+              HasSubstr("  controller  not running: the guard uses the last known NodePorts\n"));
   EXPECT_THAT(inspect::MakeStatus(facts).problems, IsEmpty());
   facts.controller = -1;
   EXPECT_THAT(Render(facts), HasSubstr("running, in a pid namespace out of sight"));
@@ -255,13 +255,13 @@ TEST(StatusTest, ReportsTheStateOfTheSources) {
   EXPECT_THAT(Render(facts),
               HasSubstr("\n\nSources\n"
                         "  kubernetes  connected for 1h\n"
-                        "              last heard from 2s ago, resourceVersion 81234567\n"
+                        "              last received 2s ago, resourceVersion 81234567\n"
                         "              10002 ports of 9980 Services; 1 health check port; 2 "
                         "skipped\n"
                         "              https://10.96.0.1:443, watch\n"
                         "              errors: connect 3, expired 1\n"
                         "  file        connected for 1h\n"
-                        "              last heard from 2s ago\n"
+                        "              last received 2s ago\n"
                         "              3 ports of 2 Services\n"
                         "              /etc/nodeports.yaml\n"
                         "\nCounters"));
@@ -279,7 +279,7 @@ TEST(StatusTest, ADisconnectedSourceIsNoProblemOfTheGuard) {
                                        "10.96.0.1:443: Connection refused\n"));
   EXPECT_THAT(Render(facts),
               HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
-                        "what it last said stays guarded: connect to 10.96.0.1:443: Connection "
+                        "its last known ports stay guarded: connect to 10.96.0.1:443: Connection "
                         "refused\n"));
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["healthy"], true);
 }
@@ -291,7 +291,7 @@ TEST(StatusTest, ASourceWithoutAReadingYet) {
   facts.sources.emplace_back(abi::Source::kKubernetes, state);
   EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 3s: it has not answered "
                                        "yet\n"
-                                       "              nothing heard yet\n"
+                                       "              nothing received yet\n"
                                        "              0 ports\n"));
 }
 
@@ -382,8 +382,8 @@ TEST(StatusTest, JsonHasTheSame) {
   AddNodePort(facts, 30053, "", abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kNetfilter),
               core::Protocol::kUdp);
   facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
-  facts.nft->ipvs_dodge = true;
-  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS dodge  on: "));
+  facts.nft->ipvs_bypass = true;
+  EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS        bypass on: "));
   const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));
   EXPECT_EQ(json["healthy"], true);
   EXPECT_THAT(json["problems"], IsEmpty());

@@ -130,7 +130,7 @@ TEST_F(ExemptionLogTest, AnotherListenerIsAnotherConflict) {
 
 TEST_F(ExemptionLogTest, LimitsTheLinesOfAListenerThatRestarts) {
   for (int pid = 1; pid <= 100; ++pid) Note(ConnectTo(33589, pid));
-  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMostListeners));
+  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMaxListeners));
   TenMinutesLater(100);
   EXPECT_THAT(Lines(), ElementsAre(HasSubstr("exempted 92 more connects")));
   Note(ConnectTo(33589, 200));
@@ -156,12 +156,12 @@ TEST_F(ExemptionLogTest, UsesItsOwnCountIfTheMapHasNone) {
 
 TEST_F(ExemptionLogTest, IsBounded) {
   for (int port = 1; port <= 5000; ++port) Note(ConnectTo(static_cast<uint16_t>(port)));
-  EXPECT_EQ(log_->ports(), ExemptionLog::kMostPorts);
-  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMostLines));
+  EXPECT_EQ(log_->ports(), ExemptionLog::kMaxPorts);
+  EXPECT_THAT(Lines(), SizeIs(ExemptionLog::kMaxLines));
   TenMinutesLater(std::nullopt);
   const auto lines = Lines();
   ASSERT_FALSE(lines.empty());
-  EXPECT_THAT(lines.back(), HasSubstr("of 4900 more connects that the guard is for nothing was"));
+  EXPECT_THAT(lines.back(), HasSubstr("4900 further exempted connects were not logged"));
   // It has no record of the earlier count of a port that it evicted.
   Note(ConnectTo(1), 3);
   Lines();

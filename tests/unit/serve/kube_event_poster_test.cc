@@ -76,7 +76,7 @@ class KubeEventPosterTest : public ::testing::TestWithParam<bool> {
     options_.poll = absl::Milliseconds(2);
     options_.events.reporter.node = "worker-1";
     options_.events.backoff_first = absl::Milliseconds(1);
-    options_.events.backoff_most = absl::Milliseconds(10);
+    options_.events.backoff_max = absl::Milliseconds(10);
   }
 
   void Start() {

@@ -313,7 +313,7 @@ TEST(ReflectorTest, ListsAnewAfterHalfADayToADay) {
 }
 
 TEST(ReflectorTest, ResyncIsNoFailureAndNoChange) {
-  Dialogue dialogue({.resync_least = absl::Minutes(1), .resync_most = absl::Minutes(1)});
+  Dialogue dialogue({.resync_min = absl::Minutes(1), .resync_max = absl::Minutes(1)});
   dialogue.SyncByWatchList();
   EXPECT_TRUE(dialogue.reflector().store().TakeChanged());
   dialogue.Wait(absl::Minutes(5));

@@ -53,7 +53,7 @@ class KubernetesSourceFixture : public ::testing::TestWithParam<bool> {
     // No delays and no timeouts, unless a test sets them.
     options_.reflector.first_spread = absl::ZeroDuration();
     options_.reflector.backoff_first = absl::Milliseconds(1);
-    options_.reflector.backoff_most = absl::Milliseconds(20);
+    options_.reflector.backoff_max = absl::Milliseconds(20);
     Put("first", 30001);
   }
 

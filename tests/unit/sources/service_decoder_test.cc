@@ -330,8 +330,8 @@ TEST(DocumentTest, RefusesOtherContent) {
   EXPECT_THAT(ErrorOf(R"({"kind":"Pod"})"), HasSubstr("kind is \"Pod\""));
   EXPECT_THAT(ErrorOf(R"({"kind":"ServiceList"})"), HasSubstr("without \"items\""));
   EXPECT_THAT(ErrorOf(R"({"kind":"List","items":{}})"), HasSubstr("an object, not a list"));
-  EXPECT_THAT(ErrorOf("30080"), HasSubstr("30080 stands there; expected a list of ports"));
-  EXPECT_THAT(ErrorOf("null"), HasSubstr("null stands there"));
+  EXPECT_THAT(ErrorOf("30080"), HasSubstr("30080 is not a document; expected a list of ports"));
+  EXPECT_THAT(ErrorOf("null"), HasSubstr("null is not a document"));
   for (const char* json : {"", "[30080", "[30080,]", "{\"kind\":\"List\",\"items\":[", "[1] [2]",
                            "nonsense", "[\"\xff\"]"}) {
     EXPECT_THAT(ErrorOf(json), HasSubstr("not valid JSON")) << json;

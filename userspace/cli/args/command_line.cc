@@ -77,12 +77,12 @@ std::string CommandLine::HelpCommand() const {
   return absl::StrCat("nodeport-guard ", named_, named_.empty() ? "" : " ", "--help");
 }
 
-// CLI11 reports by exception; none gets past here.
+// CLI11 throws on errors; this turns every exception into a status.
 absl::Status CommandLine::ParseWithCli11(CLI::App& app, const std::vector<std::string>& args,
                                          bool& help) {
   help = false;
   try {
-    // It wants them last first.
+    // CLI11 takes them in reverse order.
     app.parse(std::vector<std::string>(args.rbegin(), args.rend()));
     return absl::OkStatus();
   } catch (const CLI::CallForHelp&) {

@@ -16,8 +16,8 @@
 
 namespace npg::cli {
 
-// The one definition of commands and flags. --help, the man page and the shell
-// completions are all made from its CLI::App.
+// Defines the commands and flags. --help, the man page and the shell completions
+// are generated from its CLI::App.
 class CommandLine {
  public:
   CommandLine();
@@ -26,12 +26,12 @@ class CommandLine {
   CommandLine& operator=(const CommandLine&) = delete;
 
   // Parses the arguments (without the program's name). Every error is a usage
-  // error. To be called once.
+  // error. Call it once.
   absl::StatusOr<Options> Parse(const std::vector<std::string>& args,
                                 const Environment& environment);
 
-  // Where to read on: "nodeport-guard run --help", for the command that the
-  // arguments named, if they did.
+  // The help to refer to: "nodeport-guard run --help", with the command that the
+  // arguments named, if any.
   std::string HelpCommand() const;
 
   const CLI::App& app() const { return *app_; }
@@ -41,8 +41,8 @@ class CommandLine {
     std::string name;
     CLI::App* app;
     FlagSet flags;
-    std::shared_ptr<std::string> config_file;  // what --config says; empty: nothing
-    // Makes the options of what the flags have set, in this environment.
+    std::shared_ptr<std::string> config_file;  // the value of --config; empty: not given
+    // Makes the options from what the flags have set, in this environment.
     std::function<absl::StatusOr<Options>(const Environment& environment)> finish;
   };
 

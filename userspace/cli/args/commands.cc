@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// What the commands and flags are: names, values, help. The parsing is in
-// command_line.cc.
+// Names, values and help of the commands and flags. command_line.cc parses them.
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
@@ -122,26 +121,26 @@ Flag MarkFlag(std::string name, std::string value, std::string help, std::string
             const absl::StatusOr<uint32_t> bits = core::ParseMarkBits(values.back());
             if (!bits.ok()) return bits.status();
             if (*bits == 0) {
-              return absl::InvalidArgumentError("is 0, which no packet can be told apart by");
+              return absl::InvalidArgumentError("is 0; at least one bit must be set");
             }
             *target = *bits;
             return absl::OkStatus();
           }};
 }
 
-// The names of processes, as the kernel keeps them.
+// Process names (comm), as the kernel truncates them.
 absl::Status CheckProcessNames(const Values& names) {
-  constexpr size_t kMost = abi::kMaxComm;
+  constexpr size_t kMax = abi::kMaxComm;
   for (const std::string& name : names) {
-    // Cutting it here would silently mean every process that shares the beginning.
-    if (name.size() > kMost) {
-      return absl::InvalidArgumentError(absl::StrCat(
-          base::Quoted(name), " is longer than the ", kMost,
-          " bytes that the kernel keeps of a name; write ",
-          base::Quoted(absl::string_view(name).substr(0, kMost)), " if that is meant"));
+    // A name truncated here would silently match every process with the same prefix.
+    if (name.size() > kMax) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(base::Quoted(name), " is longer than the ", kMax,
+                       " bytes that the kernel keeps of a name; write ",
+                       base::Quoted(absl::string_view(name).substr(0, kMax)), " if that is meant"));
     }
   }
-  // Both flags' names have to fit one map.
+  // The names of both flags must fit into one map.
   if (names.size() > abi::kMaxPolicies / 2) {
     return absl::InvalidArgumentError(
         absl::StrCat("names more than ", abi::kMaxPolicies / 2, " processes"));
@@ -166,7 +165,7 @@ void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& pol
              }});
 }
 
-// What neither flag can see by itself.
+// Checks the two flags against each other.
 absl::Status CheckOwnerPolicy(const core::OwnerPolicy& policy) {
   for (const std::string& name : policy.only) {
     if (std::find(policy.ignored.begin(), policy.ignored.end(), name) != policy.ignored.end()) {
@@ -186,7 +185,7 @@ MarkBits AddMarkFlags(FlagSet& flags, const std::string& fallback) {
   flags.Add(MarkFlag("mark", "BITS", "The bits of the packet mark that exempt, within --mark-mask.",
                      fallback, bits.value));
   flags.Add(MarkFlag("mark-mask", "BITS",
-                     "The bits of the packet mark that the guard looks at and sets.",
+                     "The bits of the packet mark that the guard reads and sets.",
                      "the bits of --mark", bits.mask));
   return bits;
 }
@@ -242,7 +241,7 @@ void AddNodeFlags(FlagSet& flags, const std::shared_ptr<NodeOptions>& node,
                      node->bpffs, {node, &node->bpffs}));
 }
 
-// The name that a pod is given by the downward API, under its usual variable.
+// NODE_NAME is the usual variable in which the downward API gives a pod the node's name.
 void AddKubeEventFlags(FlagSet& flags, const std::shared_ptr<RunOptions>& options,
                        std::shared_ptr<std::string> kube_events) {
   flags.Add(ChoiceFlag(
@@ -264,9 +263,9 @@ void CommandLine::AddRun() {
       "run", "Guard this node: load, attach, and keep in step, in the foreground.",
       "Loads the guard into the kernel, or takes over the one that is there, and keeps it in step "
       "with the NodePorts and listeners of this node. SIGTERM and SIGINT end the controller and "
-      "leave the guard in place, which goes on with what it last knew; 'nodeport-guard unload' "
-      "removes it.\n"
-      "Needs root, or the capabilities that nodeport-guard(8) lists; all others it gives up.",
+      "leave the guard in place, which keeps working with the last known NodePorts; "
+      "'nodeport-guard unload' removes it.\n"
+      "Needs root, or the capabilities that nodeport-guard(8) lists; it drops all others.",
       "nodeport-guard run\n"
       "nodeport-guard run --mode observe --log-format json\n"
       "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
@@ -289,14 +288,15 @@ void CommandLine::AddRun() {
                        {options, &options->detach_on_exit}));
   flags.Add(HttpAddressFlag({options, &options->http}));
   AddKubeEventFlags(flags, options, kube_events);
-  flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The least that is logged.",
+  flags.Add(ChoiceFlag("log-level", "trace|debug|info|warn|error", "The minimum severity to log.",
                        "info", {options, &options->log_level}));
+  flags.Add(ChoiceFlag("log-format", "text|json", "The format of the log on standard error.",
+                       "text", log_format));
   flags.Add(
-      ChoiceFlag("log-format", "text|json", "How to log, to standard error.", "text", log_format));
-  flags.Add(TextFlag("config", "FILE",
-                     "Read flags from a YAML file: names without the dashes as keys, lists where "
-                     "a flag can be repeated. The command line and the environment win.",
-                     "", command.config_file));
+      TextFlag("config", "FILE",
+               "Read flags from a YAML file: names without the dashes as keys, lists where "
+               "a flag can be repeated. The command line and the environment take precedence.",
+               "", command.config_file));
   command.finish = [options, log_format, mark,
                     kube_events](const Environment& environment) -> absl::StatusOr<Options> {
     options->log_json = *log_format == "json";
@@ -314,8 +314,8 @@ void CommandLine::AddRun() {
 void CommandLine::AddStatus() {
   Command& command = AddCommand(
       "status", "Show what is guarded now: conflicts first, then the guard's health.",
-      "Reads what is in the kernel, with or without a running controller. Exit status 1 when no "
-      "guard is loaded or something about it is broken, which is then said first.",
+      "Reads the state in the kernel, with or without a running controller. Exit status 1 when no "
+      "guard is loaded or part of it is broken; the output then begins with the broken parts.",
       "nodeport-guard status\n"
       "nodeport-guard status -o json | jq .conflicts\n");
   auto options = std::make_shared<StatusOptions>();
@@ -328,7 +328,7 @@ void CommandLine::AddStatus() {
 
 void CommandLine::AddExplain() {
   Command& command = AddCommand(
-      "explain", "Say why a connect to a port is exempted, or why not.",
+      "explain", "Show why a connect to a port is exempted, or why not.",
       "Goes through the guard's decision row by row, with the facts of this node, for each "
       "process that listens on the port. Exit status 1 when no guard is loaded or it is broken.",
       "nodeport-guard explain 33589\n"
@@ -354,15 +354,15 @@ void CommandLine::AddExplain() {
 void CommandLine::AddEvents() {
   Command& command = AddCommand(
       "events", "Follow exemptions as they happen.",
-      "Prints a line for each connect that is exempted (in observe mode: would be) from now on; "
-      "of one port at most ten a second. SIGINT and SIGTERM end it.",
+      "Prints a line for each connect that is exempted (in observe mode: would be) from now on, "
+      "at most ten a second for one port. SIGINT and SIGTERM end it.",
       "nodeport-guard events\n"
       "nodeport-guard events -o json --count 100 > exemptions.jsonl\n");
   auto options = std::make_shared<EventsOptions>();
   auto output = std::make_shared<std::string>();
   command.flags.Add(ChoiceFlag("o,output", "text|json",
-                               "How to print it; json is an object on a line.", "text", output));
-  command.flags.Add(NumberFlag<uint64_t>("count", "N", "End after that many; 0 is never.",
+                               "How to print it; json is one object per line.", "text", output));
+  command.flags.Add(NumberFlag<uint64_t>("count", "N", "End after N events; 0: never.",
                                          {options, &options->count}));
   AddNodeFlags(command.flags, {options, &options->node}, kNamesCgroups);
   command.finish = [options,
@@ -375,8 +375,8 @@ void CommandLine::AddEvents() {
 void CommandLine::AddScan() {
   Command& command = AddCommand(
       "scan", "Find listeners of this node whose port is a NodePort, once.",
-      "Needs no BPF and changes nothing: to know whether a node is affected before anything is "
-      "installed. Exit status 3 when there are conflicts, 0 when there are none.",
+      "Shows whether a node is affected before anything is installed. Needs no BPF and changes "
+      "nothing. Exit status 3 when there are conflicts, 0 when there are none.",
       "nodeport-guard scan\n"
       "kubectl get svc -A -o yaml > svc.yaml\n"
       "nodeport-guard scan --nodeports-file svc.yaml\n");
@@ -386,7 +386,7 @@ void CommandLine::AddScan() {
   command.flags.Add(ScopeFlag({options, &options->scope}));
   AddOwnerFlags(command.flags, {options, &options->owners});
   AddNodeFlags(command.flags, {options, &options->node},
-               "Taken so that every command takes the same flags; a scan looks at all cgroups.");
+               "Accepted because every command takes it; a scan covers all cgroups.");
   command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
@@ -397,12 +397,12 @@ void CommandLine::AddScan() {
 void CommandLine::AddDoctor() {
   Command& command = AddCommand(
       "doctor", "Check whether this node can be guarded, what is in the way, and what to change.",
-      "Tries what the guard needs of the kernel, and looks at mounts, capabilities, the network "
-      "namespace, programs of others on the same hooks, rules that use the guard's mark, port "
-      "ranges, kube-proxy's mode, and the guard itself. Each finding says why it matters and the "
-      "command or setting that fixes it. Nothing is attached, pinned or left behind.\n"
+      "Tries what the guard needs from the kernel, and checks mounts, capabilities, the network "
+      "namespace, foreign programs on the same hooks, rules that use the guard's mark, port "
+      "ranges, kube-proxy's mode, and the guard itself. Each finding has the reason why it matters "
+      "and the command or setting that fixes it. Nothing is attached, pinned or left behind.\n"
       "Exit status 4 when something keeps the guard from working here, 0 otherwise: warnings do "
-      "not change it. Run it as root; without, it says what it could not see.",
+      "not change it. Run it as root; otherwise it lists what it could not read.",
       "nodeport-guard doctor\n"
       "nodeport-guard doctor --mark 0x800 --scope local\n"
       "nodeport-guard doctor -o json | jq '.findings[] | select(.severity != \"ok\")'\n");
@@ -428,16 +428,16 @@ void CommandLine::AddUnload() {
   Command& command = AddCommand(
       "unload", "Remove everything the guard ever put on this node.",
       "Removes links, pins and the nft table, also after a crash and also when only parts are "
-      "there; doing it twice does no harm. Connections that are exempted now are named: without "
-      "the guard they may break.",
+      "there; it can be repeated. Lists the connections that are exempt now: without the guard "
+      "they may break.",
       "nodeport-guard unload\n"
       "nodeport-guard unload --drain 60\n");
   auto options = std::make_shared<UnloadOptions>();
   command.flags.Add(NumberFlag<uint32_t>(
-      "drain", "SECONDS", "Wait that long at most for exempted connections to end by themselves.",
+      "drain", "SECONDS", "Wait at most this long for exempted connections to end by themselves.",
       {options, &options->drain_seconds}));
   command.flags.Add(SwitchFlag(
-      "stay", "When all is removed, wait for SIGTERM: for a DaemonSet, which restarts what ends.",
+      "stay", "Wait for SIGTERM after the removal: a DaemonSet restarts a container that ends.",
       {options, &options->stay}));
   AddNodeFlags(command.flags, {options, &options->node}, "The cgroup2 folder that was guarded.");
   command.finish = [options](const Environment& /*environment*/) -> absl::StatusOr<Options> {

@@ -32,7 +32,7 @@ absl::Status LineError(const std::string& path, const YAML::Mark& mark, absl::st
 }
 
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  // A pipe will do, so that the shell can write one: --config <(...).
+  // Accepts a pipe, for --config <(...).
   const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(path);
   absl::StatusOr<std::string> content =
       fd.ok() ? base::ReadRest(fd->get(), path, kMaxBytes) : fd.status();
@@ -54,7 +54,7 @@ absl::Status AddValue(const std::string& path, const YAML::Node& key, const YAML
 absl::StatusOr<ConfigValues> Convert(const std::string& path, const YAML::Node& root,
                                      const absl::btree_set<std::string>& known) {
   ConfigValues values;
-  if (root.IsNull()) return values;  // nothing but comments
+  if (root.IsNull()) return values;  // only comments
   if (!root.IsMap()) return FileError(path, "is not a YAML mapping of flag names to values");
   for (const auto& entry : root) {
     if (!entry.first.IsScalar()) return LineError(path, entry.first.Mark(), "is not a flag name");

@@ -11,14 +11,14 @@
 
 namespace npg::cli {
 
-// Flag name ("mark-mask") → its values as they stand in the file; one for a
-// scalar, any number for a list.
+// Flag name ("mark-mask") → its values as written in the file; one for a scalar,
+// any number for a list.
 using ConfigValues = absl::btree_map<std::string, std::vector<std::string>>;
 
-// Reads a YAML mapping from flag names to scalars or lists of scalars. What the
-// values mean is left to the flags. A usage error, naming file and line, for a
-// file that cannot be read, is no such mapping, is larger than 1 MiB, or has a
-// key that is twice there or not in `known`.
+// Reads a YAML mapping from flag names to scalars or lists of scalars. The flags
+// parse the values. A usage error, naming file and line, for a file that cannot
+// be read, is no such mapping, is larger than 1 MiB, or has a key that is
+// repeated or not in `known`.
 absl::StatusOr<ConfigValues> ReadConfigFile(const std::string& path,
                                             const absl::btree_set<std::string>& known);
 

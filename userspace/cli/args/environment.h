@@ -11,7 +11,7 @@ namespace npg::cli {
 // Looks up an environment variable.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-// The one of this process; to be used while it has a single thread.
+// Reads the environment of this process. Call it while there is a single thread.
 std::optional<std::string> ReadEnvironment(const std::string& name);
 
 }  // namespace npg::cli

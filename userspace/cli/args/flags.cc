@@ -26,7 +26,7 @@
 namespace npg::cli {
 namespace {
 
-// "a, b" → "a", "b". Empty parts are dropped: "a," is "a", and "" is none at all.
+// "a, b" → "a", "b". Drops empty parts: "a," → "a"; "" → no value.
 std::vector<std::string> SplitCommas(const std::vector<std::string>& values) {
   std::vector<std::string> parts;
   for (const std::string& value : values) {

@@ -17,26 +17,26 @@
 
 namespace npg::cli {
 
-// One flag. It is written in four places under one name: --mark-mask,
-// NODEPORT_GUARD_MARK_MASK, "mark-mask:" in a config file, and the messages.
+// One flag. It has one name in four places: --mark-mask, NODEPORT_GUARD_MARK_MASK,
+// "mark-mask:" in a config file, and messages.
 struct Flag {
-  std::string name;      // "mark-mask"; with a short form: "o,output"
-  std::string value;     // what --help calls the value: "MASK", "a|b" for a choice; "" = a switch
-  std::string help;      // a sentence
-  std::string fallback;  // the default, for --help; "" = nothing to say
+  std::string name;         // "mark-mask"; with a short form: "o,output"
+  std::string value;        // its placeholder in --help: "MASK", "a|b" for a choice; "" = a switch
+  std::string help;         // a sentence
+  std::string fallback;     // the default, for --help; "" = not shown
   bool repeatable = false;  // all values count, and a comma separates; otherwise the last one does
   // Takes the value (for a repeatable flag, all of them; for a switch "true" or
-  // "false"). Called only when the flag was given somewhere. The error says
-  // what is wrong with the value; the name is put before it.
+  // "false"). Called only when the flag was given somewhere. Its error describes
+  // the value; the caller puts the name before it.
   std::function<absl::Status(const std::vector<std::string>& values)> set;
 };
 
 // "NODEPORT_GUARD_MARK_MASK" of "mark-mask".
 std::string EnvironmentName(absl::string_view flag_name);
 
-// The flags of one subcommand. CLI11 splits the command line and knows the
-// flags for --help and the documentation; where a value comes from, and what it
-// means, is settled here, so that a bad one is reported alike from anywhere.
+// The flags of one subcommand. CLI11 splits the command line and has the flags
+// for --help and the documentation. FlagSet selects the origin of each value and
+// parses it, so that an invalid one is reported alike from every origin.
 class FlagSet {
  public:
   explicit FlagSet(CLI::App* app) : app_(app) {}
@@ -46,13 +46,13 @@ class FlagSet {
   // The names of the flags, without `except`.
   absl::btree_set<std::string> Names(const absl::btree_set<std::string>& except) const;
 
-  // Once the app has parsed: gives every flag the value from the command line,
-  // else from its environment variable (unless that is empty), else from
-  // `config`. Usage errors name the place.
+  // Sets every flag, after the app has parsed: from the command line, else from
+  // its environment variable (unless that is empty), else from `config`. Usage
+  // errors name the origin.
   absl::Status Resolve(const Environment& environment, const ConfigValues& config,
                        const std::string& config_path) const;
 
-  // The same for one flag alone, without a config file: to learn its name.
+  // The same for one flag, without a config file: for the flag that names that file.
   absl::Status ResolveOne(absl::string_view name, const Environment& environment) const;
 
  private:
@@ -68,7 +68,7 @@ class FlagSet {
   std::vector<Entry> entries_;
 };
 
-// A flag whose target becomes any text but none.
+// A flag whose target becomes any text that is not empty.
 Flag TextFlag(std::string name, std::string value, std::string help, std::string fallback,
               std::shared_ptr<std::string> target);
 

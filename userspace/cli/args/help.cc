@@ -25,7 +25,7 @@ void AppendParagraph(std::string& out, absl::string_view text) {
   for (const std::string& line : Wrap(text, kWidth)) absl::StrAppend(&out, line, "\n");
 }
 
-// A term, and its text in a column beside it (below it where the term is long).
+// Appends a term, and its text in a column beside it (below a long term).
 void AppendEntry(std::string& out, absl::string_view term, absl::string_view text) {
   std::string line = absl::StrCat(kIndent, term);
   if (line.size() + 2 > kTextColumn) {
@@ -83,7 +83,7 @@ std::vector<const CLI::App*> Commands(const CLI::App& app) {
 std::vector<const CLI::Option*> Flags(const CLI::App& app) {
   std::vector<const CLI::Option*> flags =
       app.get_options([](const CLI::Option* option) { return !option->get_positional(); });
-  // CLI11 puts --help first; a reader looks for it last.
+  // CLI11 lists --help first; by convention it comes last.
   if (!flags.empty() && flags.front() == app.get_help_ptr()) {
     flags.push_back(flags.front());
     flags.erase(flags.begin());
@@ -129,7 +129,7 @@ std::string HelpText(const CLI::App& app) {
     out += "\n";
     AppendParagraph(out,
                     "Each flag can also be set by an environment variable: --bpffs by "
-                    "NODEPORT_GUARD_BPFFS. A flag on the command line wins.");
+                    "NODEPORT_GUARD_BPFFS. A flag on the command line takes precedence.");
   }
   return out;
 }

@@ -28,7 +28,7 @@ std::vector<const CLI::App*> Commands(const CLI::App& app);
 std::vector<const CLI::Option*> Flags(const CLI::App& app);
 std::vector<const CLI::Option*> Positionals(const CLI::App& app);
 
-// What --help prints: of the program, or of one command. 80 columns.
+// The output of --help, for the program or one command. 80 columns.
 std::string HelpText(const CLI::App& app);
 
 }  // namespace npg::cli

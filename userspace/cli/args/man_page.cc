@@ -16,8 +16,8 @@
 namespace npg::cli {
 namespace {
 
-// Text as roff prints it unchanged. A dash is a minus, so that what is copied
-// from the page works in a shell.
+// Escapes text for roff. A dash becomes a minus, so that commands copied from the
+// page work in a shell.
 std::string Escape(absl::string_view text) {
   std::string escaped = absl::StrReplaceAll(text, {{"\\", "\\e"}, {"-", "\\-"}});
   if (absl::StartsWith(escaped, ".") || absl::StartsWith(escaped, "'")) {
@@ -86,7 +86,7 @@ std::string ManPage(const CLI::App& app, absl::string_view version) {
   page.Raw(absl::StrCat(R"(.\" Generated from the definition of the command line.
 .TH NODEPORT\-GUARD 8 "" "nodeport\-guard )",
                         Escape(version), R"(" "System Administration")", "\n"));
-  // No hyphenation, no stretched lines: commands are to be found and copied.
+  // No hyphenation and no justification, so that commands can be searched and copied.
   page.Raw(".nh\n.ad l\n");
   page.Section("NAME");
   page.Raw("nodeport\\-guard \\- keep NodePort NAT away from a node's own loopback listeners\n");
@@ -102,12 +102,12 @@ std::string ManPage(const CLI::App& app, absl::string_view version) {
   page.Section("ENVIRONMENT");
   page.Paragraph(
       "Each flag is also read from an environment variable: upper case, dashes as underscores, "
-      "NODEPORT_GUARD_ before it. The command line wins over the environment, the environment over "
-      "the file of --config.");
+      "NODEPORT_GUARD_ before it. The command line takes precedence over the environment, the "
+      "environment over the file of --config.");
   page.Entry(Bold(EnvironmentName("bpffs")), "As --bpffs; and so on.");
   page.Entry(Bold("NO_COLOR"), "When set and not empty, no colours.");
   page.Section("CAPABILITIES");
-  page.Paragraph("What run keeps when it starts as root; everything else it gives up.");
+  page.Paragraph("The capabilities that run keeps when it starts as root; it drops all others.");
   for (const base::Capability& capability : base::kCapabilities) {
     page.Entry(Bold(capability.name), absl::StrCat("To ", capability.purpose, "."));
   }

@@ -22,7 +22,7 @@
 namespace npg::cli {
 namespace {
 
-// Whether "auto" stands for this source, too.
+// Whether "auto" includes this source.
 bool AutoHas(abi::Source source, const SourceOptions& options) {
   switch (source) {
     case abi::Source::kKubernetes:
@@ -48,7 +48,7 @@ absl::Status CheckKubernetesFlags(const SourceOptions& options, bool kubernetes,
   if (!options.kube_api_server.empty() && !kubernetes &&
       !(automatic && AutoHas(abi::Source::kKubernetes, options))) {
     return UsageError(
-        "--kube-api-server: is not asked unless --source has kubernetes, or auto in a pod with a "
+        "--kube-api-server: is not used unless --source has kubernetes, or auto in a pod with a "
         "service account or with --kubeconfig");
   }
   return absl::OkStatus();

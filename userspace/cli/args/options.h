@@ -19,28 +19,28 @@
 
 namespace npg::cli {
 
-// What each subcommand was asked to do: checked values, no more parsing needed.
-// Whether the named folders and files exist is not checked here.
+// The options of each subcommand: parsed and checked values. Whether the named
+// folders and files exist is not checked here.
 
 struct NodeOptions {
   std::string cgroup;  // empty: the cgroup2 root that mountinfo shows
   std::string bpffs = "/sys/fs/bpf";
 };
 
-// In SourceOptions::sources: those that what else is known suggests.
+// In SourceOptions::sources: the sources that the other options and the environment imply.
 inline constexpr absl::string_view kAutoSource = "auto";
 
 struct SourceOptions {
   std::vector<std::string> sources = {"auto"};  // auto, or a name in abi::kSources; as given
   std::string kubeconfig;                       // empty: none, so the pod's service account
   std::string kube_context;                     // empty: the current-context
-  std::string kube_api_server;  // as CheckServerUrl() returns it; empty: as the others say
-  std::string nodeports_file;   // empty: none
-  bool in_cluster = false;      // in a pod with a service account: not asked for, found
+  std::string kube_api_server;                  // as CheckServerUrl() returns it; empty: not given
+  std::string nodeports_file;                   // empty: none
+  bool in_cluster = false;                      // detected: in a pod with a service account
 };
 
-// Those that bind NodePorts only so that nobody else does: kube-proxy before
-// Kubernetes 1.24, and OVN-Kubernetes.
+// The processes that bind NodePorts only to keep others from binding them: kube-proxy
+// before Kubernetes 1.24, and OVN-Kubernetes.
 inline core::OwnerPolicy DefaultOwnerPolicy() { return {{"kube-proxy", "ovnkube"}, {}}; }
 
 struct RunOptions {
@@ -56,7 +56,7 @@ struct RunOptions {
   std::string log_level = "info";  // trace, debug, info, warn, error
   bool log_json = false;
   bool kube_events = true;  // where the source kubernetes is in use
-  std::string node_name;    // as the cluster calls this node; empty: the host's name
+  std::string node_name;    // of the Kubernetes Node object; empty: the host's name
   core::Intervals intervals;
 };
 
@@ -99,12 +99,12 @@ struct DoctorOptions {
 struct UnloadOptions {
   NodeOptions node;
   uint32_t drain_seconds = 0;  // how long to wait for exempted connections to end
-  bool stay = false;           // wait for SIGTERM when all is done
+  bool stay = false;           // wait for SIGTERM after the removal
 };
 
 struct VersionOptions {};
 
-// --help was asked for: `text` goes to standard output.
+// --help was given: `text` goes to standard output.
 struct HelpOptions {
   std::string text;
 };
@@ -112,9 +112,9 @@ struct HelpOptions {
 using Options = std::variant<HelpOptions, RunOptions, StatusOptions, ExplainOptions, EventsOptions,
                              ScanOptions, DoctorOptions, UnloadOptions, VersionOptions>;
 
-// The sources that are meant: "auto" resolved, each once, in the order of
-// abi::kSources. Usage errors where a flag is given for a source that is not
-// meant, or missing for one that is.
+// The sources to use: "auto" resolved, each once, in the order of abi::kSources.
+// A usage error if a flag is given for a source that is not used, or is missing
+// for one that is.
 absl::StatusOr<std::vector<abi::Source>> EffectiveSources(const SourceOptions& options);
 
 // The mark of --mark and --mark-mask, each if it was given. A mark without a

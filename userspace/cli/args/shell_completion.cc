@@ -26,15 +26,15 @@ std::vector<std::string> NamesOf(const CLI::Option& flag) {
 
 bool TakesValue(const CLI::Option& flag) { return flag.get_expected_max() > 0; }
 
-// What can be completed of a value, by what --help calls it: "a|b" is a choice,
-// FILE and DIR are paths, for the rest there is nothing to propose.
+// The placeholder in --help selects the completion of a value: "a|b" is a choice,
+// FILE and DIR are paths; other values have none.
 bool IsChoice(const CLI::Option& flag) { return absl::StrContains(flag.get_type_name(), '|'); }
 
 std::string Choices(const CLI::Option& flag) {
   return absl::StrReplaceAll(flag.get_type_name(), {{"|", " "}});
 }
 
-// The command that proposes values, and what has to be said before it.
+// The command that proposes values, and the options that it needs before it.
 std::string BashValues(const CLI::Option& flag) {
   const std::string indent = "          ";
   const std::string collect = absl::StrCat(indent, "mapfile -t COMPREPLY < <(compgen ");
@@ -64,7 +64,7 @@ std::string BashValueCases(const CLI::App& command) {
   return cases;
 }
 
-// The help up to where its first clause ends, for one line beside the flag.
+// The first clause of the help, for one line beside the flag.
 std::string FirstClause(absl::string_view text) {
   const size_t end = text.find_first_of(":;,.");
   return std::string(text.substr(0, end));

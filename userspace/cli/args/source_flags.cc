@@ -23,7 +23,7 @@
 namespace npg::cli {
 namespace {
 
-// What --source takes.
+// The values of --source.
 std::vector<absl::string_view> Choices() {
   std::vector<absl::string_view> choices = {kAutoSource};
   for (const auto& row : abi::kSources) choices.push_back(row.name);
@@ -35,7 +35,7 @@ std::string SourceHelp() {
     absl::StrAppend(out, row.name, " ", row.reads);
   };
   return absl::StrCat(
-      "Who says which NodePorts are allocated: ", absl::StrJoin(abi::kSources, ", ", clause),
+      "Where allocated NodePorts are read from: ", absl::StrJoin(abi::kSources, ", ", clause),
       ". auto is netfilter, with kubernetes in a pod that has a service account or if --kubeconfig "
       "is given, and with file if --nodeports-file is given. Can be repeated.");
 }
@@ -63,9 +63,9 @@ Flag SourceFlag(const std::shared_ptr<SourceOptions>& sources) {
 Flag ApiServerFlag(const std::shared_ptr<SourceOptions>& sources) {
   return {"kube-api-server",
           "URL",
-          "The API server to ask, as https://192.0.2.1:6443. A guard that starts before kube-proxy "
-          "cannot reach the cluster's own address of it, which is a ClusterIP.",
-          "KUBERNETES_SERVICE_HOST, or what the kubeconfig says",
+          "The API server to use, as https://192.0.2.1:6443. A guard that starts before kube-proxy "
+          "cannot reach the API server's default address, which is a ClusterIP.",
+          "KUBERNETES_SERVICE_HOST, or the server of the kubeconfig",
           false,
           [sources](const std::vector<std::string>& values) {
             absl::StatusOr<std::string> server = kubernetes::CheckServerUrl(values.back());
@@ -80,7 +80,7 @@ Flag ApiServerFlag(const std::shared_ptr<SourceOptions>& sources) {
 void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& sources) {
   flags.Add(SourceFlag(sources));
   flags.Add(TextFlag("kubeconfig", "FILE",
-                     "Reach the API server as this kubeconfig says, not as the pod's service "
+                     "Reach the API server with this kubeconfig instead of the pod's service "
                      "account. Its user needs a token, a token file or a client certificate, and "
                      "the right to list and watch services.",
                      "", {sources, &sources->kubeconfig}));

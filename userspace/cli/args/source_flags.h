@@ -11,12 +11,11 @@
 
 namespace npg::cli {
 
-// The flags that say where NodePorts are learned from, for every command that
-// takes them.
+// Adds the flags that select the sources of NodePorts.
 void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& sources);
 
-// Once the flags are set: finds out whether this is a cluster, and checks what
-// the flags mean together. Errors as those of EffectiveSources().
+// Call it after the flags are set: detects a pod's service account, and checks
+// the flags against each other. Errors as those of EffectiveSources().
 absl::Status SettleSources(SourceOptions& sources, const Environment& environment);
 
 }  // namespace npg::cli

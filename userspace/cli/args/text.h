@@ -13,8 +13,8 @@ namespace npg::cli {
 // Columns that `text` takes on a terminal; one for each code point.
 size_t DisplayWidth(absl::string_view text);
 
-// Breaks `text` at blanks into lines of at most `width` columns. A word that is
-// longer has a line of its own. At least one line.
+// Breaks `text` at blanks into at least one line of at most `width` columns. A
+// longer word has its own line.
 std::vector<std::string> Wrap(absl::string_view text, size_t width);
 
 }  // namespace npg::cli

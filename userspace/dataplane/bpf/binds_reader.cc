@@ -21,7 +21,7 @@ namespace npg::dataplane {
 absl::StatusOr<std::unique_ptr<BindsReader>> BindsReader::Start(base::EventLoop& loop, int map_fd,
                                                                 std::function<void()> bound) {
   std::unique_ptr<BindsReader> reader(new BindsReader(loop, std::move(bound)));
-  // What was bound is seen by looking at all sockets: the records say only when.
+  // The records are ignored: they only trigger a list of all sockets.
   const ring_buffer_sample_fn skip = [](void* /*context*/, void* /*data*/, size_t /*size*/) {
     return 0;
   };
@@ -29,8 +29,8 @@ absl::StatusOr<std::unique_ptr<BindsReader>> BindsReader::Start(base::EventLoop&
   if (!reader->ring_) return base::ErrnoStatus(errno, "read the ring buffer binds");
   ring_buffer* ring = reader->ring_.get();
   const absl::Status added = loop.AddFd(ring_buffer__epoll_fd(ring), EPOLLIN,
-                                        [ring, told = reader.get()](uint32_t /*events*/) {
-                                          if (ring_buffer__consume(ring) > 0) told->bound_();
+                                        [ring, owner = reader.get()](uint32_t /*events*/) {
+                                          if (ring_buffer__consume(ring) > 0) owner->bound_();
                                         });
   if (!added.ok()) return added;
   return reader;

@@ -13,10 +13,10 @@
 
 namespace npg::dataplane {
 
-// The controller's end of the ring buffer `binds`, of which it is the only reader.
+// The only reader of the ring buffer `binds`, for the controller.
 class BindsReader {
  public:
-  // `map_fd` is not taken over. `bound` is called once for all that is in the buffer.
+  // `map_fd` stays the caller's. `bound` is called once for all records in the buffer.
   static absl::StatusOr<std::unique_ptr<BindsReader>> Start(base::EventLoop& loop, int map_fd,
                                                             std::function<void()> bound);
   ~BindsReader();

@@ -65,7 +65,7 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, a
   return guard;
 }
 
-// Not what only a controller needs while it lives, nor constants.
+// Excludes constants, and maps that only a live controller needs.
 bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
   return map != skeleton->maps.learned_cookie && map != skeleton->maps.binds &&
          !bpf_map__is_internal(map);
@@ -102,7 +102,7 @@ absl::Status BpfGuard::MigrateEntries() {
     notes_.push_back(
         absl::StrCat("map ", name, " has another layout than the pinned one: ", *note));
   }
-  // Nobody counts in the new map yet, while programs that are attached go on in the old one.
+  // No program counts in the new map yet; the attached ones still count in the old one.
   for (const auto& row : abi::kCounters) {
     const absl::StatusOr<uint64_t> carried = Counter(row.value);
     if (!carried.ok()) return carried.status();
@@ -133,7 +133,7 @@ absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& 
       attachment.link = *std::move(pinned);
       return absl::OkStatus();
     }
-    // Of another cgroup, or of one that is gone: a new link takes its place.
+    // Of another cgroup, or of a removed one: a new link replaces it.
   }
   base::UniqueFd link(bpf_link_create(
       program_fd, cgroup_fd, bpf_program__expected_attach_type(attachment.program), nullptr));
@@ -152,8 +152,8 @@ void BpfGuard::UndoAttach() {
   for (Attachment& attachment : attachments_) {
     if (attachment.replaced_program != 0) {
       const base::UniqueFd program(bpf_prog_get_fd_by_id(attachment.replaced_program));
-      // Without the right to open it by id the new program stays: it works on
-      // the same maps.
+      // Without the right to open a program by id, the new one stays: it uses the same
+      // maps.
       if (program) bpf_link_update(attachment.link.get(), program.get(), nullptr);
     }
     attachment.link.Reset();  // detaches, unless it is pinned
@@ -186,7 +186,7 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   const bool maps_were_pinned = access(pins_.Maps().c_str(), F_OK) == 0;
   const int config_fd = bpf_map__fd(skeleton_->maps.config);
 
-  // The maps are pinned first: a link that is pinned never lacks its maps.
+  // The maps first: a pinned link must never be without its maps.
   NPG_RETURN_IF_ERROR(PinMaps());
   absl::Status status = PutElement(config_fd, "config", uint32_t{0}, abi::ToC(config));
   for (Attachment& attachment : attachments_) {
@@ -211,7 +211,7 @@ absl::Status BpfGuard::FinishMigration() {
     if (bpf_map__name(skeleton_->maps.counters) != name) continue;
     const absl::StatusOr<bpf_map_info> info = DescribeMap(fd.get(), name);
     if (!info.ok()) return info.status();
-    // Of another kind: nothing was copied.
+    // Not a counters map: nothing was copied.
     if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) continue;
     for (const auto& row : abi::kCounters) {
       const auto index = static_cast<uint32_t>(row.value);
@@ -235,7 +235,7 @@ absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
     if (!state.ok()) return state.status();
     if (state->cgroup_id == 0) {
       return absl::FailedPreconditionError(
-          absl::StrCat(attachment.name, " is not attached: somebody detached its link"));
+          absl::StrCat(attachment.name, " is not attached: another process detached its link"));
     }
     if (state->cgroup_id != *cgroup_id) {
       return absl::FailedPreconditionError(absl::StrCat(attachment.name,
@@ -245,7 +245,7 @@ absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
     if (state->program_id != attachment.program_id) {
       return absl::FailedPreconditionError(
           absl::StrCat("the link of ", attachment.name, " runs program id ", state->program_id,
-                       ", which is not the guard's: somebody replaced it"));
+                       ", which is not the guard's: another process replaced it"));
     }
   }
   return absl::OkStatus();
@@ -255,12 +255,12 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
   absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   std::vector<std::string> repaired;
-  absl::Status failed;  // of one link, which leaves the others their due
+  absl::Status failed;  // of one link, which does not stop the others
   for (Attachment& attachment : attachments_) {
     absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
     if (!state.ok()) return state.status();
     if (state->cgroup_id != *cgroup_id) {
-      // On failure the dead link stays, and is found again the next time.
+      // On failure the dead link stays, and the next call finds it again.
       const absl::Status attached = AttachOne(cgroup_fd, *cgroup_id, attachment);
       failed.Update(attached);
       if (!attached.ok()) continue;
@@ -272,7 +272,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
       }
       repaired.push_back(absl::StrCat(attachment.name, " was replaced and runs again"));
     } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
-      repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is there again"));
+      repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is restored"));
     }
   }
   bpf_map* map = nullptr;
@@ -281,7 +281,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
     if (!IsPinned(skeleton_, map)) continue;
     if (access(pins_.Map(bpf_map__name(map)).c_str(), F_OK) == 0) continue;
     map_lost = true;
-    repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is there again"));
+    repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is restored"));
   }
   if (mkdir(pins_.Root().c_str(), 0700) != 0 && errno != EEXIST) {
     return base::ErrnoStatus(errno, absl::StrCat("create ", pins_.Root()));
@@ -293,8 +293,8 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
 }
 
 absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
-  // To unlink a pin only drops a reference: the kernel detaches the program later, from a
-  // work item (bpf_link_put() in kernel/bpf/syscall.c). Detached first, it is gone at once.
+  // Detach first: unlinking a pin only drops a reference, and the kernel detaches the program
+  // later, from a work item (bpf_link_put() in kernel/bpf/syscall.c).
   for (const absl::string_view name : kLinkNames) {
     const base::UniqueFd link(bpf_obj_get(pins.Link(name).c_str()));
     if (link) bpf_link_detach(link.get());

@@ -31,10 +31,9 @@ namespace npg::dataplane {
 // under a ControllerLock, in this order: Load(), fill the maps, Attach().
 class BpfGuard {
  public:
-  // Loads the programs over the maps pinned in `pins`, where there are any of
-  // the same layout, and over new maps otherwise. Nothing is attached or pinned
-  // by this. `scope` is built into the programs. PERMISSION_DENIED without CAP_BPF and
-  // CAP_NET_ADMIN.
+  // Loads the programs over the maps pinned in `pins` that have the same layout, and
+  // over new maps otherwise. Attaches and pins nothing. `scope` is a constant of the
+  // programs. PERMISSION_DENIED without CAP_BPF and CAP_NET_ADMIN.
   static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins, abi::Scope scope);
 
   BpfGuard(const BpfGuard&) = delete;
@@ -44,49 +43,47 @@ class BpfGuard {
   // True when maps of an earlier run are in use.
   bool adopted() const { return adopted_; }
 
-  // What an operator should know about the adoption, one line each: maps whose
-  // layout changed, and whether their entries were carried over.
+  // Notes on the adoption for the log, one line each: maps whose layout changed, and
+  // whether their entries were carried over.
   const std::vector<std::string>& notes() const { return notes_; }
 
-  // What the earlier run was told; the defaults when nothing was adopted.
+  // The settings of the earlier run; the defaults when nothing was adopted.
   absl::StatusOr<abi::Config> Config() const;
 
   absl::StatusOr<core::PortEntries> NodePorts() const;
-  // Applies what it can; the error names the first entry that failed. An entry
-  // that is replaced keeps its `since`. Returns how many ports were not there.
+  // Applies as much as possible; the error names the first entry that failed. A replaced
+  // entry keeps its `since`. Returns the number of new ports.
   absl::StatusOr<size_t> ApplyNodePorts(const core::Difference& difference);
 
-  // Replaces owner_policy by the names of `policy`, each at most 15 bytes. What
-  // holds for all others is Config::default_verdict, which Attach() writes.
+  // Replaces owner_policy by the names of `policy`, each at most 15 bytes. All others
+  // have Config::default_verdict, which Attach() writes.
   absl::Status SetOwnerPolicy(const core::OwnerPolicy& policy);
-  // What it is now: of an adopted guard, what the earlier run was told.
+  // The present policy; of an adopted guard, that of the earlier run.
   absl::StatusOr<core::OwnerPolicy> OwnerPolicy() const;
 
-  // Enters the owners of sockets that were bound before the programs were
-  // there; what the programs entered themselves at bind time stays.
+  // Enters the owners of sockets that were bound before the programs were attached;
+  // entries that the programs wrote at bind() stay.
   absl::Status AddListeners(const std::vector<core::Listener>& listeners,
                             const core::OwnerPolicy& policy);
-  // Replaces an entry by what was found out about its socket since, unless it is
-  // no longer what it was when it was read (`known`).
+  // Corrects an entry, unless it has changed since it was read (`known`).
   absl::Status CorrectListener(const abi::ListenerKey& key, const abi::Listener& known,
                                const core::Listener& listener, const core::OwnerPolicy& policy);
-  // Gives every entry of `listeners` the verdict that `policy` has for its
-  // owner, whatever an earlier one said.
+  // Sets the verdict of every entry of `listeners` to that of `policy` for its owner.
   absl::Status JudgeListeners(const core::OwnerPolicy& policy);
   absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> Listeners() const;
   absl::Status RemoveListener(const abi::ListenerKey& key);
 
-  // Makes local_addresses what is given: no more, no less.
+  // Replaces the entries of local_addresses.
   absl::Status SetLocalAddresses(const std::vector<core::LocalAddress>& addresses);
 
   // Calls back, on `loop`, soon after a UDP socket was bound to a NodePort in
   // the guarded network namespace. Once, and after Attach().
   absl::Status WatchBinds(base::EventLoop& loop, std::function<void()> bound);
 
-  // How a source does: no program reads it, people do, with or without a
-  // controller.
+  // Writes the state of a source. No program reads it; `status` does, also while no
+  // controller runs.
   absl::Status SetSourceState(abi::Source source, const abi::SourceState& state);
-  // Removes what is said of others than `sources`.
+  // Removes the states of all sources except `sources`.
   absl::Status KeepSourceStates(abi::SourceBits sources);
 
   // A counter, summed over the processors.
@@ -96,23 +93,22 @@ class BpfGuard {
   absl::Status AddToCounter(abi::Counter counter, uint64_t amount);
 
   // Writes `config`, attaches the four programs to the cgroup and pins maps and
-  // links: all of it, or nothing. A link that is pinned already is given the
-  // new program in place (BPF_LINK_UPDATE), so that there is no moment without
-  // one; links of another cgroup go after the new ones are there.
+  // links: all of it, or nothing. Replaces the program of a link that is pinned already
+  // in place (BPF_LINK_UPDATE), so that there is no moment without one. Removes links of
+  // another cgroup after the new ones are attached.
   absl::Status Attach(int cgroup_fd, const abi::Config& config);
 
-  // A while after Attach(), when no program of an earlier run is still in the middle of
-  // a connect: adds what those counted since Load() copied their counters, and lets go
-  // of their maps. A count of the microsecond in which one is added is lost.
+  // Call it some time after Attach(), when no connect still runs a program of an earlier
+  // run. Adds what those counted since Load() copied their counters, and closes their maps.
+  // A count that is made while one is added is lost.
   absl::Status FinishMigration();
 
-  // FAILED_PRECONDITION, naming the program, when one is not attached to the
-  // cgroup any more or its link runs another program.
+  // FAILED_PRECONDITION, with the name of the program, when one is no longer attached to
+  // the cgroup or its link runs another program.
   absl::Status CheckLinks(int cgroup_fd) const;
 
-  // Checks that links and pins are as Attach() left them, and does what is
-  // missing again. Returns one line for each thing that had to be repaired. An
-  // error, of one link too, is no reason not to try again later.
+  // Checks that links and pins are as Attach() left them, and restores what is missing.
+  // Returns one line for each repair. After an error, the caller may try again later.
   absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd);
 
  private:
@@ -140,19 +136,18 @@ class BpfGuard {
   std::unique_ptr<BindsReader> binds_;
   bool adopted_ = false;
   std::vector<std::string> notes_;
-  // Pinned maps whose layout is not ours: name and descriptor.
+  // Pinned maps with another layout: name and descriptor.
   std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
-  // What was in `counters` when they were copied from one of those.
+  // The counters that Load() copied from one of those.
   abi::Counters carried_counters_;
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 
-// Takes the pins away, links first, and with them (nobody else holds them) the
-// programs and maps. Not an error when there are none. The names of what was
-// removed.
+// Removes the pins, links first, and with their last reference the programs and
+// maps. Returns the names of the removed pins. Not an error when there are none.
 absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins);
 
-// Only the links: from then on no connect is exempted any more.
+// Removes only the links: from then on no connect is exempted.
 absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins);
 
 }  // namespace npg::dataplane

@@ -42,7 +42,7 @@ abi::OwnerVerdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view c
   return policy.Ignores(comm) ? abi::OwnerVerdict::kIgnored : abi::OwnerVerdict::kGuarded;
 }
 
-// What stands in the map for a listener whose owner was found in /proc.
+// The map entry of a listener whose owner was found in /proc.
 npg_listener EntryOf(const core::Listener& listener, const core::OwnerPolicy& policy) {
   abi::Listener entry;
   entry.verdict = VerdictOf(policy, listener.owner.comm);
@@ -128,7 +128,7 @@ absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners
   for (const core::Listener& listener : listeners) {
     const npg_listener_key key = abi::ToC(abi::ListenerKey{listener.key, listener.address});
     const npg_listener value = EntryOf(listener, policy);
-    // NOEXIST: what the kernel side saw at bind time is the better witness.
+    // NOEXIST: an entry that a program wrote at bind() is more reliable.
     absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
     if (put.ok() || absl::IsAlreadyExists(put)) continue;
     if (absl::IsResourceExhausted(put)) {
@@ -146,7 +146,7 @@ absl::Status BpfGuard::CorrectListener(const abi::ListenerKey& key, const abi::L
   const int fd = bpf_map__fd(skeleton_->maps.listeners);
   auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", abi::ToC(key));
   if (!now.ok()) return now.status();
-  // Somebody has bound the address meanwhile: another socket, and known better.
+  // Another socket was bound to the address meanwhile; its entry is newer.
   if (!now->has_value() || abi::FromC(**now) != known) return absl::OkStatus();
   absl::Status put =
       PutElement(fd, "listeners", abi::ToC(key), EntryOf(listener, policy), BPF_EXIST);
@@ -160,7 +160,7 @@ absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
   for (auto& [key, value] : *entries) {
     const auto verdict = static_cast<uint32_t>(VerdictOf(policy, abi::FieldText(value.comm)));
     if (value.verdict == verdict) continue;
-    // Not over what was bound meanwhile.
+    // Do not overwrite the entry of a socket that was bound meanwhile.
     auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
     if (!now.ok()) return now.status();
     if (!now->has_value() || !(**now == value)) continue;

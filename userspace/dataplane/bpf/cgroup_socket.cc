@@ -31,7 +31,7 @@ absl::StatusOr<CgroupSocket> SocketHere(int family, int type, absl::Status enter
   return CgroupSocket{std::move(fd), std::move(entered)};
 }
 
-// A message of one errno with room for a file descriptor.
+// A message with an errno and room for a file descriptor.
 struct Message {
   Message() {
     header.msg_iov = &data;
@@ -48,7 +48,7 @@ struct Message {
   msghdr header{};
 };
 
-// Between fork and exit of a process with threads: system calls, nothing else.
+// Runs between fork and exit of a process with threads: makes system calls only.
 [[noreturn]] void MakeAndPassOn(int channel, int family, int type) {
   Message message;
   const int fd = socket(family, type, 0);
@@ -66,8 +66,8 @@ struct Message {
   _exit(sendmsg(channel, &message.header, 0) == sizeof(message.error) ? 0 : 1);
 }
 
-// A cgroup may be frozen, or get no time: its processes then do not even begin.
-// Killed they end all the same.
+// Kills and reaps the child. In a frozen or throttled cgroup, a process may not even
+// start, but SIGKILL ends it.
 void Reap(pid_t child, int pidfd) {
   constexpr int kMilliseconds = 500;
   pollfd ended{pidfd, POLLIN, 0};

@@ -10,18 +10,18 @@ namespace npg::dataplane {
 
 struct CgroupSocket {
   base::UniqueFd fd;
-  // OK when it was born in the cgroup. Otherwise why not: it was made by this
-  // process, whose cgroup it has, which may be in or below that one or not.
+  // OK when the socket belongs to the cgroup. Otherwise why not: this process created
+  // it, so it belongs to this process's cgroup.
   absl::Status entered;
 };
 
-// A socket as a process in the cgroup2 `cgroup_fd` would have it: the programs
-// of a cgroup are run for the sockets that its processes made, whoever uses them
-// later. This process need not be in it. Arguments and errors as socket(2);
+// Creates a socket that belongs to the cgroup2 `cgroup_fd`: the kernel runs a cgroup's
+// programs for the sockets that its processes created, whichever process uses them
+// later. This process need not be in the cgroup. Arguments and errors as socket(2);
 // NOT_FOUND when the cgroup was removed. Takes at most half a second.
 //
-// A child process makes it that begins its life there (CLONE_INTO_CGROUP, kernel
-// commit ef2c41cf38a7, 5.7).
+// A child process that starts in the cgroup creates it (CLONE_INTO_CGROUP, kernel commit
+// ef2c41cf38a7, 5.7).
 absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type);
 
 }  // namespace npg::dataplane

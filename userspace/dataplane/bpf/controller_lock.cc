@@ -56,9 +56,8 @@ absl::StatusOr<base::UniqueFd> OpenRoot(const PinPaths& pins) {
   return fd;
 }
 
-// Where anybody may write to the bpf file system, which is how it is mounted without
-// options, somebody else may have made the folder first. What is pinned there is then theirs
-// to replace.
+// By default every user can write to a bpf file system, so another user may have created
+// the folder first. That user could then replace the pins.
 absl::Status CheckOwner(const PinPaths& pins, const struct stat& folder) {
   if (folder.st_uid == geteuid() && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
     return absl::OkStatus();
@@ -83,7 +82,7 @@ absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
   struct statfs fs {};
   if (statfs(pins.bpffs().c_str(), &fs) != 0) {
     return absl::FailedPreconditionError(
-        absl::StrCat("look at ", pins.bpffs(), ": ", std::generic_category().message(errno),
+        absl::StrCat("stat ", pins.bpffs(), ": ", std::generic_category().message(errno),
                      "; mount a bpf file system with 'mount -t bpf bpf ", pins.bpffs(), "'"));
   }
   if (static_cast<uint64_t>(fs.f_type) != BPF_FS_MAGIC) {
@@ -103,7 +102,7 @@ absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
     if (flock(fd->get(), LOCK_EX | LOCK_NB) != 0) {
       if (errno != EWOULDBLOCK) return base::ErrnoStatus(errno, absl::StrCat("lock ", pins.Root()));
       absl::StatusOr<pid_t> pid = ControllerPid(pins);
-      // Not in sight, or gone again: a `status` that asked holds it for a moment.
+      // Not visible, or released again: `status` holds the lock briefly to test it.
       if ((!pid.ok() || *pid <= 0) && attempt + 1 < kAttempts) continue;
       return absl::UnavailableError(absl::StrCat(
           "another nodeport-guard (",
@@ -119,7 +118,7 @@ absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
     }
   }
   return absl::UnavailableError(
-      absl::StrCat("lock ", pins.Root(), ": it is being removed again and again"));
+      absl::StrCat("lock ", pins.Root(), ": another process keeps removing it"));
 }
 
 absl::StatusOr<pid_t> ControllerPid(const PinPaths& pins) {

@@ -10,12 +10,11 @@
 
 namespace npg::dataplane {
 
-// The right to change what is pinned: one process at a time. It is a flock(2)
-// on the pin folder itself, so it goes with its holder, however that ends, and
-// there is no pid file that could lie.
+// The right to change the pins, for one process at a time. It is a flock(2) on the pin
+// folder, which the kernel releases when its holder ends; a pid file could be stale.
 class ControllerLock {
  public:
-  // Creates the folder (0700) if need be. UNAVAILABLE, naming the holder's pid,
+  // Creates the folder (0700) if needed. UNAVAILABLE, with the holder's pid,
   // when another process has the lock; FAILED_PRECONDITION when `pins.bpffs()`
   // is not on a bpf file system.
   static absl::StatusOr<ControllerLock> Acquire(const PinPaths& pins);
@@ -24,7 +23,7 @@ class ControllerLock {
   ControllerLock& operator=(ControllerLock&&) = default;
   ControllerLock(const ControllerLock&) = delete;
   ControllerLock& operator=(const ControllerLock&) = delete;
-  // Removes the folder if nothing is in it: a start that failed leaves nothing.
+  // Removes the folder if it is empty: a failed start leaves nothing.
   ~ControllerLock();
 
  private:
@@ -34,8 +33,8 @@ class ControllerLock {
   base::UniqueFd fd_;
 };
 
-// The pid of the process that holds the lock, as /proc/locks shows it: 0 when
-// nobody does, -1 when it runs in a pid namespace out of sight.
+// The pid of the process that holds the lock, from /proc/locks: 0 when no process
+// does, -1 when it runs in a pid namespace that is not visible.
 absl::StatusOr<pid_t> ControllerPid(const PinPaths& pins);
 
 }  // namespace npg::dataplane

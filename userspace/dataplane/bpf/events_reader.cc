@@ -107,17 +107,16 @@ std::vector<abi::Event> EventsReader::Drain(uint64_t* lost) {
     npg_event event{};
     const bool whole = RecordBytes(header) == RecordBytes(sizeof(event));
     if (whole) std::memcpy(&event, record + kHeaderBytes, sizeof(event));
-    // Whatever was read counts only if it cannot have been overwritten while it
-    // was: the kernel reserves no further than one buffer past the slowest
-    // position it knows, which need not be ours. The fence keeps the copy before
-    // the second look at the position, where a load alone would not.
+    // The copy is valid only if the kernel cannot have overwritten it meanwhile: it
+    // reserves at most one buffer past the shared consumer position, which may be
+    // ahead of ours. The fence orders the copy before the second load of the position.
     std::atomic_thread_fence(std::memory_order_acquire);
     if (const uint64_t newest = ProducerPosition(); newest - position_ > size_) {
       *lost += (newest - position_) / RecordBytes(sizeof(event));
       position_ = newest;
       break;
     }
-    if ((header & BPF_RINGBUF_BUSY_BIT) != 0) break;  // being written: next time
+    if ((header & BPF_RINGBUF_BUSY_BIT) != 0) break;  // still being written
     if (whole && (header & BPF_RINGBUF_DISCARD_BIT) == 0) events.push_back(abi::FromC(event));
     position_ += RecordBytes(header);
   }

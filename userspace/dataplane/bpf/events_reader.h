@@ -14,29 +14,29 @@
 
 namespace npg::dataplane {
 
-// Follows the pinned ring buffer `events` without taking records away from
-// others who do. Every reader keeps a position of its own and moves the shared
-// consumer position only forward, to make room for the kernel; a reader that
-// falls behind by more than the buffer notices, and counts what it lost.
-// (libbpf's ring_buffer shares one position among all readers.)
+// Follows the pinned ring buffer `events` without consuming the records of other
+// readers. Every reader keeps its own position, and moves the shared consumer position
+// only forward, to make room for the kernel. A reader that falls behind by more than the
+// buffer detects that, and counts the lost records. (libbpf's ring_buffer shares one
+// position among all readers.)
 // Layout: Documentation/bpf/ringbuf.rst.
 class EventsReader {
  public:
   // Starts at the newest record. Errors as those of opening the pin.
   static absl::StatusOr<std::unique_ptr<EventsReader>> Open(const PinPaths& pins);
-  // The same, on a ring buffer map of `npg_event` records. Takes the descriptor.
+  // The same, on a ring buffer map of `npg_event` records. Takes over the descriptor.
   static absl::StatusOr<std::unique_ptr<EventsReader>> OpenMap(base::UniqueFd map);
 
   ~EventsReader();
   EventsReader(const EventsReader&) = delete;
   EventsReader& operator=(const EventsReader&) = delete;
 
-  // Readable (EPOLLIN) when there may be records. Another reader can be faster
-  // and clear that, so look at least every 100 ms.
+  // Readable (EPOLLIN) when there may be records. Another reader can be faster and
+  // clear that, so also call Drain() at least every 100 ms.
   int fd() const { return map_.get(); }
 
-  // Whether the pin still leads to the map that this reads: a controller that
-  // takes over a guard pins the same maps anew. NOT_FOUND when there is no pin.
+  // Whether the pin still refers to the map that this reads: a controller that takes
+  // over a guard pins the same maps again. NOT_FOUND when there is no pin.
   absl::StatusOr<bool> IsPinned(const PinPaths& pins) const;
 
   // The records since the last call, and (added to *lost) how many were
@@ -50,7 +50,7 @@ class EventsReader {
   void AdvanceConsumer(uint64_t position) const;
 
   base::UniqueFd map_;
-  uint32_t map_id_ = 0;  // never used twice by a kernel
+  uint32_t map_id_ = 0;  // the kernel never reuses one
   size_t page_ = 0;
   size_t size_ = 0;  // of the data area, a power of two
   void* consumer_ = nullptr;

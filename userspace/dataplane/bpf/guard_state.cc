@@ -31,7 +31,7 @@
 namespace npg::dataplane {
 namespace {
 
-// Every entry of a hash map in types of C++, sorted by its key.
+// Every entry of a hash map as C++ types, sorted by key.
 template <typename Key, typename Value>
 auto SortedEntries(int fd, absl::string_view map) {
   using Entry = std::pair<decltype(abi::FromC(Key{})), decltype(abi::FromC(Value{}))>;
@@ -57,8 +57,8 @@ auto FindEntry(int fd, absl::string_view map, const Key& key) {
   return absl::StatusOr<Entry>(*element ? Entry(abi::FromC(**element)) : std::nullopt);
 }
 
-// The map came later than the others, and may grow at its end without a new ABI
-// version: what cannot be read is left out, the guard works without.
+// The map is newer than the others, and its value may grow without a new ABI version:
+// omit it if it cannot be read, because the guard works without.
 absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
   const std::string pin = pins.Map("sources");
   absl::StatusOr<base::UniqueFd> fd = OpenPin(pin);
@@ -79,7 +79,7 @@ absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins) {
   if (!fd.ok()) return fd.status();
   const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pins.Map("config"));
   if (!info.ok()) return info.status();
-  // Versions only add fields at the end.
+  // New versions only append fields.
   std::string value(info->value_size, '\0');
   const uint32_t key = 0;
   if (info->key_size != sizeof(key) || bpf_map_lookup_elem(fd->get(), &key, value.data()) != 0) {
@@ -106,7 +106,7 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   if (!config.ok()) return config.status();
   const absl::StatusOr<bpf_map_info> info = DescribeMap(config->get(), pins.Map("config"));
   if (!info.ok()) return info.status();
-  // The version is the first word of every layout there will ever be.
+  // The version is the first word of every layout.
   uint32_t version = 0;
   if (info->value_size == sizeof(npg_config)) {
     absl::StatusOr<std::optional<npg_config>> entry =
@@ -215,7 +215,7 @@ absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name) {
   }
   if (info.type != BPF_LINK_TYPE_CGROUP) {
     return absl::FailedPreconditionError(
-        absl::StrCat("pin ", name, " is not a cgroup link: somebody else's pins are in the way"));
+        absl::StrCat("pin ", name, " is not a cgroup link: another program created it"));
   }
   return LinkState{name, info.id, info.prog_id, info.cgroup.cgroup_id};
 }

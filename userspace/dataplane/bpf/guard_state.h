@@ -34,11 +34,11 @@ inline constexpr std::array<const char*, 4> kLinkNames = {"npg_connect4", "npg_c
 // Describes an open cgroup link. FAILED_PRECONDITION when it is of another kind.
 absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
 
-// What a guard that is pinned was told, of any ABI version: fields that its version
-// did not have are 0. NOT_FOUND when there is none.
+// The settings of a pinned guard of any ABI version; fields that its version lacks are
+// 0. NOT_FOUND when there is none.
 absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins);
 
-// Reads what is pinned, with or without a controller. Changes nothing.
+// Reads the pinned maps and links, with or without a controller. Changes nothing.
 class GuardState {
  public:
   // NOT_FOUND when no guard is pinned there, PERMISSION_DENIED without the
@@ -61,10 +61,10 @@ class GuardState {
   // Summed over the CPUs.
   absl::StatusOr<abi::Counters> Counters() const;
   absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> PortStats() const;
-  // What the controller last said of each source, by bit. Empty where the pins
-  // are of a build that did not say, or says it in a form that this one cannot read.
+  // The state of each source as the controller last wrote it, by bit. Empty if the build
+  // that made the pins did not write it, or wrote it in a layout that this one cannot read.
   absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> Sources() const;
-  // The names that a policy has, sorted, and what it says of them.
+  // The names that have a policy, sorted, and their verdicts.
   absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> OwnerPolicy() const;
   // The node's addresses that are guarded, besides loopback.
   absl::StatusOr<std::vector<core::LocalAddress>> LocalAddresses() const;
@@ -77,7 +77,7 @@ class GuardState {
   PinPaths pins_{PinPaths::kDefaultBpffs};
   abi::Config config_;
   base::UniqueFd nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_;
-  base::UniqueFd sources_;  // invalid when there is none that can be read
+  base::UniqueFd sources_;  // invalid when there is no readable map
 };
 
 }  // namespace npg::dataplane

@@ -31,8 +31,8 @@ bool HasEntries(uint32_t type) {
          PerCpu(type);
 }
 
-// The kernel hands out a per-CPU value as one slot per possible CPU, each
-// rounded up to 8 bytes.
+// The kernel returns a per-CPU value as one slot per possible CPU, each rounded up to
+// 8 bytes.
 size_t SlotBytes(const bpf_map_info& info) {
   return PerCpu(info.type) ? (info.value_size + size_t{7}) / 8 * 8 : info.value_size;
 }
@@ -72,8 +72,8 @@ absl::StatusOr<std::string> MigrateMap(int from, int to) {
   std::vector<char> new_value(slots * new_slot);
   uint64_t carried = 0;
   uint64_t refused = 0;
-  // The old programs are still at work: when the key just copied is removed
-  // under us, the kernel starts the walk again. Bounded, for it could go on.
+  // The old programs still run: if one removes the key that was just copied, the kernel
+  // restarts the walk. Bounded, because that can repeat without end.
   const uint64_t most = uint64_t{4} * old_info->max_entries;
   for (int more = bpf_map_get_next_key(from, nullptr, next.data());
        more == 0 && carried + refused < most;

@@ -11,15 +11,14 @@
 
 namespace npg::dataplane {
 
-// True when the map behind `fd` is what `map` would be created as: type, key
-// and value size, entries, flags.
+// True when the map of `fd` has the layout of `map`: type, key and value size,
+// entries, flags.
 absl::StatusOr<bool> SameLayout(int fd, const bpf_map* map);
 
-// Copies what can be copied from one map to another of a different layout.
-// Values are extended with zeroes or cut, for fields are only ever appended to
-// an ABI struct; a changed key cannot be translated. Returns, as half a
-// sentence for people, what was done: "12 entries carried over", or why it
-// starts anew.
+// Copies the entries of one map to another of a different layout. Extends values with
+// zeroes or truncates them, because fields are only appended to ABI structs; a changed
+// key cannot be translated. Returns a clause for the log: "12 entries carried over", or
+// why the map starts empty.
 absl::StatusOr<std::string> MigrateMap(int from, int to);
 
 }  // namespace npg::dataplane

@@ -36,7 +36,7 @@ absl::StatusOr<uint64_t> AskNetnsCookie() {
   uint64_t cookie = 0;
   socklen_t size = sizeof(cookie);
   if (getsockopt(fd->get(), SOL_SOCKET, kSoNetnsCookie, &cookie, &size) != 0) {
-    return base::ErrnoStatus(errno, "ask for the network namespace's cookie");
+    return base::ErrnoStatus(errno, "read the network namespace's cookie");
   }
   return cookie;
 }

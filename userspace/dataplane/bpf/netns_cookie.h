@@ -8,19 +8,18 @@
 
 namespace npg::dataplane {
 
-// The cookie of this process's network namespace, as bpf_get_netns_cookie()
-// gives it: unique for the time the machine runs, never used again.
+// The cookie of this process's network namespace, as bpf_get_netns_cookie() returns it:
+// unique until the next boot, never reused.
 //
-// Kernels since 5.14 are asked (SO_NETNS_COOKIE, e8b9eab99232). Before, a
-// program that is attached to `cgroup_fd` for a moment notes the cookie of a
-// connect of ours; this process has to be in that cgroup, or below it
-// (FAILED_PRECONDITION otherwise).
+// Kernels since 5.14 have SO_NETNS_COOKIE (e8b9eab99232). On older ones, a program that
+// is attached to `cgroup_fd` briefly records the cookie of a connect of this process,
+// which must be in or below that cgroup (FAILED_PRECONDITION otherwise).
 absl::StatusOr<uint64_t> NetnsCookie(int cgroup_fd);
 
-// As above, on kernels that can be asked; UNIMPLEMENTED on others.
+// By SO_NETNS_COOKIE alone; UNIMPLEMENTED on kernels without it.
 absl::StatusOr<uint64_t> AskNetnsCookie();
 
-// The program's way, on any kernel. For tests of it on kernels with both.
+// By the program, on any kernel. For tests on kernels that have both.
 absl::StatusOr<uint64_t> LearnNetnsCookie(int cgroup_fd);
 
 }  // namespace npg::dataplane

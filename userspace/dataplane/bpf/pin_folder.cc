@@ -21,7 +21,7 @@
 namespace npg::dataplane {
 namespace {
 
-// bpffs keeps names with a dot to itself.
+// Not ".new": bpffs reserves names with a dot.
 std::string FolderInTheMaking(const std::string& folder) { return folder + "-new"; }
 
 struct DirCloser {
@@ -79,7 +79,7 @@ absl::Status PublishFrom(const std::string& fresh, const std::string& folder,
 absl::Status PublishPins(const std::string& folder, const std::vector<Pin>& pins) {
   const std::string fresh = FolderInTheMaking(folder);
   std::vector<std::string> leftovers;
-  NPG_RETURN_IF_ERROR(UnpinAll(fresh, leftovers));  // of a run that was killed here
+  NPG_RETURN_IF_ERROR(UnpinAll(fresh, leftovers));  // left by a run that was killed here
   absl::Status status = PublishFrom(fresh, folder, pins);
   status.Update(UnpinAll(fresh, leftovers));
   return status;

@@ -16,15 +16,14 @@ struct Pin {
   int fd = -1;
 };
 
-// Makes `folder` hold `pins`. They are pinned in a folder beside it first; a
-// new folder then appears whole, by one rename, and in one that exists each pin
-// is replaced by a rename: a reader never finds a name missing. On an error
-// before the first rename nothing has changed.
+// Pins `pins` in `folder`, by way of a temporary folder beside it. A new folder appears
+// complete, by one rename; in an existing one, a rename replaces each pin, so that no
+// name is ever missing. An error before the first rename changes nothing.
 absl::Status PublishPins(const std::string& folder, const std::vector<Pin>& pins);
 
-// Unpins what is in `folder`, and in what an interrupted PublishPins() left
-// beside it, and removes both. Returns the names. Not an error when there is no
-// such folder.
+// Removes `folder` and its pins, and the temporary folder that an interrupted
+// PublishPins() left. Returns the names of the pins. Not an error when there is no such
+// folder.
 absl::StatusOr<std::vector<std::string>> RemovePinFolder(const std::string& folder);
 
 }  // namespace npg::dataplane

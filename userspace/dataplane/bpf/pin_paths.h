@@ -10,9 +10,8 @@
 
 namespace npg::dataplane {
 
-// Where the guard's kernel objects are pinned. `bpffs` is a folder on a bpf
-// file system (default /sys/fs/bpf); all that is ours lies below
-// `bpffs`/nodeport-guard, mode 0700.
+// Where the guard's kernel objects are pinned: below `bpffs`/nodeport-guard, mode 0700.
+// `bpffs` is a folder on a bpf file system (default /sys/fs/bpf).
 class PinPaths {
  public:
   static constexpr const char* kDefaultBpffs = "/sys/fs/bpf";

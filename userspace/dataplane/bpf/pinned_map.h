@@ -28,7 +28,7 @@ absl::StatusOr<base::UniqueFd> OpenPin(const std::string& path);
 // Describes an open map, which an error calls `map`.
 absl::StatusOr<bpf_map_info> DescribeMap(int fd, absl::string_view map);
 
-// One value for each possible CPU is what a per-CPU map yields.
+// The number of values in an entry of a per-CPU map.
 absl::StatusOr<uint32_t> PossibleCpus();
 
 // The values of one entry of a per-CPU array of 64 bits, by CPU.
@@ -43,13 +43,13 @@ absl::StatusOr<std::optional<Value>> LookupElement(int fd, absl::string_view map
   return base::ErrnoStatus(errno, absl::StrCat("look up an entry of map ", map));
 }
 
-// Every entry of a hash map. Entries that come and go meanwhile may or may not
-// be in it; one that stays is, once.
+// Every entry of a hash map. Contains each entry that exists throughout the call once;
+// entries that are added or removed meanwhile may or may not be in it.
 template <typename Key, typename Value>
 absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::string_view map) {
   std::vector<std::pair<Key, Value>> entries;
-  // Large values are read fewer at a time: what is touched here stays with the process. A
-  // batch has to hold a whole bucket of the map.
+  // Read fewer large values at a time, because the process keeps the memory. A batch must
+  // hold a whole bucket of the map.
   constexpr size_t kBatch = std::clamp<size_t>((size_t{64} << 10) / sizeof(Value), 64, 4096);
   std::vector<Key> keys(kBatch);
   std::vector<Value> values(kBatch);
@@ -73,7 +73,7 @@ absl::Status PutElement(int fd, absl::string_view map, const Key& key, const Val
   return base::ErrnoStatus(errno, absl::StrCat("write an entry of map ", map));
 }
 
-// Removing what is not there is no error.
+// A missing entry is no error.
 template <typename Key>
 absl::Status RemoveElement(int fd, absl::string_view map, const Key& key) {
   if (bpf_map_delete_elem(fd, &key) == 0 || errno == ENOENT) return absl::OkStatus();

@@ -19,8 +19,8 @@
 namespace npg::dataplane {
 namespace {
 
-// A capability that is missing also looks like a kernel that is too old: without
-// CAP_PERFMON, Linux 6.18 answers EINVAL for a helper.
+// Checks capabilities first, because a missing one can look like an old kernel: without
+// CAP_PERFMON, Linux 6.18 returns EINVAL for a helper.
 absl::Status LoadError(int error, absl::string_view doing) {
   const std::string what = absl::StrCat(doing, ": ", std::generic_category().message(error));
   if (const std::string lacked = base::LackedCapabilities({CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON});
@@ -39,7 +39,7 @@ absl::Status LoadError(int error, absl::string_view doing) {
     return absl::PermissionDeniedError(
         absl::StrCat(what,
                      "; no capability is missing: the kernel's verifier or a security module "
-                     "refuses them (--log-level debug shows what the verifier said)"));
+                     "refuses them (--log-level debug shows the verifier's log)"));
   }
   if (error == EPERM) {
     return absl::PermissionDeniedError(

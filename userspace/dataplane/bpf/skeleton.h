@@ -15,17 +15,16 @@ struct SkeletonDeleter {
   void operator()(::nodeport_guard* skeleton) const { nodeport_guard__destroy(skeleton); }
 };
 
-// Owns the BPF object: maps, programs and whatever links it was given.
+// Owns the BPF object: maps, programs and links.
 using Skeleton = std::unique_ptr<::nodeport_guard, SkeletonDeleter>;
 
-// The guard's programs and maps, ready to be loaded: without those that only learn the netns
-// cookie. `scope` is built into the programs. Null, and errno set, when the embedded object
-// cannot be opened.
+// Opens the guard's programs and maps, without those that only learn the netns cookie. `scope`
+// is a constant of the programs. Null, and errno set, if the embedded object cannot be opened.
 Skeleton OpenGuardPrograms(abi::Scope scope);
 
-// Loads what is to be loaded of it into the kernel. The error begins with `doing` ("load the BPF
-// programs") and says what to do: PERMISSION_DENIED names the capabilities that are missing,
-// UNIMPLEMENTED is a kernel that is too old or was built without.
+// Loads it into the kernel. The error begins with `doing` ("load the BPF programs") and has a
+// remedy: PERMISSION_DENIED names the missing capabilities, UNIMPLEMENTED is a kernel that is
+// too old or was built without BPF.
 absl::Status LoadSkeleton(const Skeleton& skeleton, absl::string_view doing);
 
 }  // namespace npg::dataplane

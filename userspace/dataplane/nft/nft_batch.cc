@@ -25,8 +25,8 @@
 namespace npg::dataplane {
 namespace {
 
-// libnftnl fills a list of elements up to the 64 KiB that an attribute can
-// have, and looks whether that was too much after it has written the last one.
+// libnftnl fills a list of elements up to the 64 KiB that an attribute can have, but
+// checks the size only after it has written an element.
 constexpr size_t kScratchSize = size_t{128} << 10;
 
 }  // namespace
@@ -65,7 +65,7 @@ void NftBatch::Append() {
 
 void NftBatch::AddMarker(uint16_t type, std::optional<uint32_t> generation) {
   nlmsghdr* message = Start(type, AF_UNSPEC, 0);
-  // Not a message of the nf_tables subsystem, as the header above makes it.
+  // The header above has the type of an nf_tables message; batch messages have none.
   message->nlmsg_type = type;
   static_cast<nfgenmsg*>(mnl_nlmsg_get_payload(message))->res_id = htons(NFNL_SUBSYS_NFTABLES);
   if (generation.has_value()) mnl_attr_put_u32(message, NFNL_BATCH_GENID, htonl(*generation));
@@ -87,8 +87,8 @@ void NftBatch::Add(uint16_t type, uint16_t flags, absl::string_view what,
 }
 
 absl::StatusOr<NftCommit> NftBatch::Commit() {
-  // One acknowledgement, of the last message, comes after the commit: its
-  // arrival without any error before it is the success.
+  // The kernel acknowledges the last message after the commit: without an error before
+  // that, the transaction was applied.
   auto* last = reinterpret_cast<nlmsghdr*>(&messages_[last_offset_]);
   last->nlmsg_flags |= NLM_F_ACK;
   const uint32_t last_sequence = last->nlmsg_seq;
@@ -126,7 +126,7 @@ absl::StatusOr<uint32_t> NftGeneration(base::NetlinkSocket& socket) {
     mnl_attr_parse(&message, sizeof(nfgenmsg), visit, &generation);
   });
   if (!generation.has_value())
-    return absl::InternalError("the kernel names no nf_tables generation");
+    return absl::InternalError("the kernel reports no nf_tables generation");
   return *generation;
 }
 

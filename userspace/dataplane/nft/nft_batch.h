@@ -19,29 +19,28 @@ namespace npg::dataplane {
 // How a transaction ended.
 struct NftCommit {
   int error = 0;     // positive errno of the first message that was refused; 0 = applied
-  std::string what;  // what that message was to do
+  std::string what;  // the purpose of that message
 
-  // RESOURCE_EXHAUSTED when a set is full, ABORTED when the rule set is not of
-  // the expected generation any more, PERMISSION_DENIED, UNIMPLEMENTED where
-  // the kernel lacks something, else as the errno says.
+  // RESOURCE_EXHAUSTED when a set is full, ABORTED when the rule set no longer has the
+  // expected generation, PERMISSION_DENIED, UNIMPLEMENTED if the kernel lacks a feature,
+  // otherwise the code of the errno.
   absl::Status ToStatus() const;
 };
 
 // One nf_tables transaction: all of its messages take effect at once, or none.
 class NftBatch {
  public:
-  // Numbers its messages from `socket`. With a `generation`, the kernel takes
-  // the transaction only while the rule set is of that generation.
+  // Takes sequence numbers from `socket`. With a `generation`, the kernel accepts the
+  // transaction only while the rule set has that generation.
   explicit NftBatch(base::NetlinkSocket& socket, std::optional<uint32_t> generation = std::nullopt);
 
-  // Adds a message: `type` is NFT_MSG_*, `flags` NLM_F_*, `what` says for errors
-  // what it does ("add set tcp4"). `payload` appends the attributes and returns
-  // true when there is more for another message of the same kind: a list of
-  // elements may not fit one.
+  // Adds a message: `type` is NFT_MSG_*, `flags` NLM_F_*, `what` its purpose, for errors
+  // ("add set tcp4"). `payload` appends the attributes and returns true if it needs
+  // another message of the same kind: a list of elements may not fit into one.
   void Add(uint16_t type, uint16_t flags, absl::string_view what,
            absl::FunctionRef<bool(nlmsghdr* message)> payload);
 
-  // The same for one of libnftnl's objects and its nftnl_..._nlmsg_build_payload.
+  // The same for a libnftnl object and its nftnl_..._nlmsg_build_payload.
   template <typename Build, typename Object>
   void Add(uint16_t type, uint16_t flags, absl::string_view what, Build build, Object* object) {
     Add(type, flags, what, [build, object](nlmsghdr* message) {
@@ -50,7 +49,7 @@ class NftBatch {
     });
   }
 
-  // Sends it. An error only when the outcome is unknown. Once.
+  // Sends it. An error means that the outcome is unknown. Call it once.
   absl::StatusOr<NftCommit> Commit();
 
  private:

@@ -78,8 +78,8 @@ void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftEl
     nftnl_set_elem_set(added, NFTNL_SET_ELEM_KEY, element.key.data(),
                        static_cast<uint32_t>(element.key.size()));
     if (element.timeout_ms != 0) {
-      // 0 would mean "the full time" to the kernel, and more than the timeout,
-      // which a rule can have given it, would be refused.
+      // The kernel reads 0 as "the full time", and refuses more than the timeout, which a
+      // rule may have set.
       const uint64_t expires_ms = std::max<uint64_t>(element.expires_ms, 1);
       nftnl_set_elem_set_u64(added, NFTNL_SET_ELEM_TIMEOUT,
                              std::max(element.timeout_ms, expires_ms));

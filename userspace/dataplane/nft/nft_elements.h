@@ -20,14 +20,13 @@ struct NftElement {
   uint64_t expires_ms = 0;  // from the time of reading
 };
 
-// What is in the set. The kernel walks it while packets change it: what comes
-// or goes meanwhile may make another entry appear twice or be missed. NOT_FOUND
-// when there is no such set.
+// The entries of the set. The kernel walks it while packets change it, so an entry may
+// be listed twice or not at all. NOT_FOUND when there is no such set.
 absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& socket,
                                                         absl::string_view set);
 
-// Append messages that add the entries to the set (one that is there already
-// stays as it is), or remove them from it (one that is not there fails the batch).
+// Append messages that add the entries to the set (an existing one stays unchanged), or
+// remove them from it (a missing one fails the batch).
 void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftElement>& elements);
 void DeleteElements(NftBatch& batch, absl::string_view set, const std::vector<std::string>& keys);
 

@@ -27,7 +27,7 @@
 namespace npg::dataplane {
 namespace {
 
-// While a transaction runs, nobody else's can. This many entries take milliseconds.
+// A transaction blocks those of other processes. This many entries take milliseconds.
 constexpr size_t kMaxChanges = 8192;
 
 using Address = std::array<uint8_t, 16>;
@@ -42,12 +42,12 @@ void AppendEndpoint(std::string& key, IpFamily family, const Address& address, u
   key.append(2, '\0');
 }
 
-// Removable: nobody's, not too young to judge, and not on its way out anyway.
+// Whether an unused entry may be removed: not too young, and not about to expire.
 bool IsStale(const NftElement& element, const NftSetSpec& set, absl::Duration young) {
-  if (element.timeout_ms == 0) return true;  // not from our rules
+  if (element.timeout_ms == 0) return true;  // our rules always set a timeout
   const absl::Duration expires = absl::Milliseconds(element.expires_ms);
-  // Every rule that enters or refreshes an entry gives it the set's full time;
-  // the element's own timeout attribute stays what it was at first.
+  // Every rule that adds or refreshes an entry gives it the set's full time; the
+  // element's own timeout attribute keeps its first value.
   return expires > kClosedTimeout && set.timeout() - expires >= young;
 }
 
@@ -56,14 +56,14 @@ NftElement NewElement(const std::string& key, const NftSetSpec& set) {
   return {key, timeout_ms, timeout_ms};
 }
 
-// The tuples that the rules enter for a flow: of UDP only that of the replies.
+// The tuples that the rules add for a flow: for UDP only that of the replies.
 std::vector<std::string> EnteredKeys(const core::Flow& flow) {
   auto [sent, reply] = FlowKeys(flow);
   if (flow.protocol == IPPROTO_UDP) return {std::move(reply)};
   return {std::move(sent), std::move(reply)};
 }
 
-// kMaxChanges of them, or what is left, from `at` on.
+// At most kMaxChanges of them, from `at` on.
 template <typename T>
 std::vector<T> Slice(const std::vector<T>& all, size_t at) {
   const auto begin = all.begin() + static_cast<std::ptrdiff_t>(at);
@@ -106,7 +106,7 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   NftSetChange change;
   absl::flat_hash_set<absl::string_view> present;
   for (const NftElement& element : elements) {
-    // The kernel's list of a set that changes meanwhile may have one twice.
+    // The kernel may list an entry twice while the set changes.
     if (!present.insert(element.key).second) continue;
     if (!alive.contains(element.key) && IsStale(element, set, kYoung))
       change.remove.push_back(element.key);
@@ -145,7 +145,7 @@ NftSetChange ComparePorts(const std::vector<NftElement>& elements,
                           const absl::flat_hash_set<std::string>& used,
                           const std::vector<core::Flow>& live,
                           const std::vector<core::Flow>& connected) {
-  absl::flat_hash_set<std::string> wanted;  // whether or not there is a tuple
+  absl::flat_hash_set<std::string> wanted;  // whether or not a tuple exists
   absl::flat_hash_set<std::string> missing = used;
   for (const std::vector<core::Flow>* flows : {&live, &connected}) {
     for (const core::Flow& flow : *flows) {
@@ -197,7 +197,7 @@ NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>
 
 absl::Status ApplyChange(base::NetlinkSocket& socket, const NftSetSpec& set,
                          const NftSetChange& change) {
-  // What goes makes room for what comes.
+  // Remove first, to make room.
   for (size_t at = 0; at < change.remove.size(); at += kMaxChanges) {
     NftBatch batch(socket);
     DeleteElements(batch, set.name, Slice(change.remove, at));

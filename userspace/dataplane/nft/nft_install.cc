@@ -32,10 +32,10 @@ namespace npg::dataplane {
 namespace {
 
 constexpr uint32_t kTableFlagOwner = NFT_TABLE_F_OWNER;
-// Never OWNER without PERSIST, for that table dies with the owner's socket.
+// Never OWNER without PERSIST: the kernel removes such a table with the owner's socket.
 constexpr uint32_t kOwnedFlags = kTableFlagOwner | kTableFlagPersist;
 
-// Others may change the rule set between our reading and our transaction.
+// Other processes may change the rule set between our read and our transaction.
 constexpr int kMaxTries = 50;
 
 constexpr absl::string_view kTableMessage = "create nft table inet nodeport_guard";
@@ -56,11 +56,11 @@ bool SameHook(const NftSnapshot::Chain& chain, const NftChain& wanted) {
          chain.type == "filter";
 }
 
-bool WantsIpvsDodge(const NftSettings& settings, const NftSnapshot& now) {
-  return settings.ipvs_dodge.value_or(now.HasIpvsDodge());
+bool WantsIpvsBypass(const NftSettings& settings, const NftSnapshot& now) {
+  return settings.ipvs_bypass.value_or(now.HasIpvsBypass());
 }
 
-// One transaction, built from what is there and what is wanted.
+// One transaction, built from the present and the desired state.
 class Plan {
  public:
   Plan(base::NetlinkSocket& socket, const NftSettings& settings, const NftSnapshot& now,
@@ -69,7 +69,7 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, now))),
+        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
@@ -97,9 +97,8 @@ class Plan {
     return table;
   }
 
-  // The kernel gives an owner to a table without one only if it was made to
-  // outlive owners, and changes the other flags of no table. A dormant table
-  // has its hook chain unregistered: not worth a special case.
+  // The kernel adds an owner only to a table that was created with PERSIST, and changes
+  // no other flag. A dormant table has its hook chain unregistered; it is rebuilt, too.
   bool FlagsFit() const {
     if (flags_ == 0) return now_.flags == 0;
     return (now_.flags | kTableFlagOwner) == kOwnedFlags;
@@ -115,7 +114,7 @@ class Plan {
     return keep_ && it != now_.chains.end() && SameHook(it->second, wanted);
   }
 
-  // Which the kernel refuses in one transaction.
+  // The kernel refuses both in one transaction.
   bool AddsHookWhileFlagsChange() const {
     return now_.flags != flags_ &&
            std::any_of(chains_.begin(), chains_.end(), [this](const NftChain& wanted) {
@@ -147,8 +146,8 @@ class Plan {
     batch_.Add(NFT_MSG_DELRULE, 0, "remove all rules", nftnl_rule_nlmsg_build_payload, rule.get());
   }
 
-  // What is not ours, or ours no longer. Sets first: their elements may name
-  // chains and objects. What is anonymous has gone with its rule.
+  // Removes foreign and obsolete chains, sets and objects. Sets first: their elements
+  // may name chains and objects. The kernel removed anonymous ones with their rules.
   void DeleteStrangers() {
     for (const auto& [name, set] : now_.sets) {
       if ((set.flags & NFT_SET_ANONYMOUS) != 0) continue;
@@ -222,7 +221,7 @@ class Plan {
     return absl::OkStatus();
   }
 
-  // What was in the set, if it is one whose entries can be kept.
+  // The present entries of the set, if they can be kept.
   absl::StatusOr<std::vector<NftElement>> Before(const NftSetSpec& spec) {
     const auto before = now_.sets.find(spec.name);
     if (before == now_.sets.end() || !SameKey(before->second, spec)) {
@@ -231,7 +230,7 @@ class Plan {
     return ReadNftElements(socket_, spec.name);
   }
 
-  // The ports of all tuples: what the set of ports held before is among them, or stale.
+  // The ports of all tuples. Every other port in the set is stale.
   absl::Status FillPorts() {
     absl::flat_hash_set<std::string> ports;
     for (const NftSetSpec& spec : kNftSets) {
@@ -297,8 +296,8 @@ absl::Status RefusedByOwner(uint32_t owner) {
 }
 
 absl::Status Explain(const NftCommit& commit) {
-  // An expression, a set or an address family that is not built in or cannot be
-  // loaded comes as one of these.
+  // The kernel's errors for an expression, a set type or an address family that is
+  // neither built in nor can be loaded.
   if (commit.error == ENOENT || commit.error == EAFNOSUPPORT || commit.error == EOPNOTSUPP) {
     return absl::UnimplementedError(
         absl::StrCat(commit.ToStatus().message(),
@@ -319,13 +318,13 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
     if (now->owner != 0 && now->owner != socket.port_id()) return RefusedByOwner(now->owner);
     Plan plan(socket, settings, *now, own ? kOwnedFlags : 0);
     const absl::StatusOr<NftCommit> commit = plan.Run();
-    if (absl::IsNotFound(commit.status())) continue;  // a set went away while it was copied
+    if (absl::IsNotFound(commit.status())) continue;  // a set was removed while it was copied
     if (!commit.ok()) return commit.status();
     if (commit->error == 0) {
-      return NftInstalled{own, now->present, WantsIpvsDodge(settings, *now)};
+      return NftInstalled{own, now->present, WantsIpvsBypass(settings, *now)};
     }
     if (commit->error == ERESTART) continue;
-    // Kernels below 6.9 do not know PERSIST, those below 5.12 not OWNER.
+    // Kernels before 6.9 lack PERSIST, those before 5.12 also OWNER.
     if (own && commit->what == kTableMessage &&
         (commit->error == EOPNOTSUPP || commit->error == EINVAL)) {
       own = false;
@@ -341,7 +340,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
   const std::vector<NftChain> chains =
-      MakeChains(settings.mark, settings.former_mark, WantsIpvsDodge(settings, snapshot));
+      MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;
@@ -378,7 +377,7 @@ absl::Status RemoveTable(base::NetlinkSocket& socket) {
             nftnl_table_nlmsg_build_payload, table.get());
   const absl::StatusOr<NftCommit> commit = batch.Commit();
   if (!commit.ok()) return commit.status();
-  if (commit->error == ENOENT) return absl::OkStatus();  // somebody was faster
+  if (commit->error == ENOENT) return absl::OkStatus();  // another process removed it first
   return commit->ToStatus();
 }
 

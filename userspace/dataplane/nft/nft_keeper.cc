@@ -22,8 +22,8 @@
 namespace npg::dataplane {
 namespace {
 
-// Somebody who removes the table each time it appears gets it back this often
-// in a second, then with pauses: neither of us may eat the node's CPU.
+// If another process keeps removing the table, it is restored this often in a second,
+// then with pauses, to limit the CPU time of both.
 constexpr size_t kMaxRepairsPerSecond = 10;
 constexpr absl::Duration kPause = absl::Seconds(1);
 constexpr absl::Duration kRetry = absl::Seconds(1);
@@ -43,14 +43,14 @@ absl::StatusOr<std::unique_ptr<NftKeeper>> NftKeeper::Start(base::EventLoop& loo
   handler.message = [self](const nlmsghdr& message) { self->OnMessage(message); };
   handler.lost = [self] { self->touched_ = self->entries_lost_ = true; };
   handler.settled = [self](const absl::Status& status) { self->OnSettled(status); };
-  // All changes of nf_tables come here: kube-proxy's, of thousands of Services, in one
-  // transaction. Each time that some are lost the whole table is verified.
+  // The socket receives all changes of nf_tables; kube-proxy writes thousands of Services
+  // in one transaction. After a lost message the whole table is verified.
   constexpr int kQueueBytes = 4 << 20;
   auto monitor = base::NetlinkMonitor::Start(loop, NETLINK_NETFILTER, {NFNLGRP_NFTABLES},
                                              kQueueBytes, std::move(handler));
   if (!monitor.ok()) return monitor.status();
   keeper->monitor_ = *std::move(monitor);
-  // Nothing was watched between the installation and now.
+  // Changes between the installation and now were not seen.
   keeper->CheckAfter(absl::ZeroDuration());
   return keeper;
 }
@@ -63,7 +63,7 @@ void NftKeeper::OnMessage(const nlmsghdr& message) {
   if (message.nlmsg_pid == own_port_id_ || !ConcernsTable(message)) return;
   switch (message.nlmsg_type & 0xff) {
     case NFT_MSG_NEWSETELEM:
-      return;  // to be exempt without being a flow of ours: Reconcile() removes it
+      return;  // a foreign entry; Reconcile() removes it
     case NFT_MSG_DELSETELEM:
       entries_lost_ = true;
       break;
@@ -75,7 +75,7 @@ void NftKeeper::OnMessage(const nlmsghdr& message) {
 
 void NftKeeper::OnSettled(const absl::Status& status) {
   if (!status.ok()) Report(status);
-  // With a timer armed, we were here too often or in vain: it looks after this.
+  // An armed timer means that repairs were too frequent or failed: it will check.
   if (touched_ && timer_ == 0) Check();
 }
 

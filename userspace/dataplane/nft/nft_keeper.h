@@ -19,21 +19,21 @@
 
 namespace npg::dataplane {
 
-// Listens to nf_tables notifications and has the table put right when somebody
-// else has touched it. Stops when it is destroyed; the loop outlives it.
+// Receives nf_tables notifications and repairs the table when another process has
+// changed it. Stops when it is destroyed; the loop outlives it.
 class NftKeeper {
  public:
   struct Actions {
-    // Verifies the table and puts back what is wrong or missing; true when
-    // something was. `entries_lost`: entries may be missing though all else is right.
+    // Verifies the table and restores what is wrong or missing; true if something was.
+    // `entries_lost`: entries may be missing although all else is right.
     std::function<absl::StatusOr<bool>(bool entries_lost)> repair;
-    // Called after each repair that did something, and with why one failed:
-    // again only when that is another reason.
+    // Called with OK after each repair that changed something, and with the error of a
+    // failed one unless it is the same as before.
     std::function<void(const absl::Status&)> repaired;
   };
 
-  // Changes made through the netlink port `own_port_id` are our own. Verifies
-  // the table once at the start.
+  // Ignores changes through the netlink port `own_port_id`. Verifies the table once at
+  // the start.
   static absl::StatusOr<std::unique_ptr<NftKeeper>> Start(base::EventLoop& loop,
                                                           uint32_t own_port_id, Actions actions);
   ~NftKeeper();

@@ -30,9 +30,9 @@ constexpr uint32_t kIpv4ChecksumOffset = 10;
 constexpr uint32_t kIpv4DestinationOffset = 16;
 constexpr uint32_t kIpv6DestinationOffset = 24;
 
-// A concatenated key lies in consecutive 32-bit registers, each part starting
-// at one of its own. Where such a register is the first of a 128-bit one, the
-// kernel calls it by that name when it lists rules; we do too, for comparison.
+// The parts of a concatenated key are in consecutive 32-bit registers. The kernel lists
+// the first 32 bits of a 128-bit register under the name of the latter; this does the
+// same, so that rules can be compared.
 uint32_t RegisterAt(uint32_t word) {
   constexpr uint32_t kWordsPerRegister = NFT_REG_SIZE / NFT_REG32_SIZE;
   return word % kWordsPerRegister == 0 ? NFT_REG_1 + word / kWordsPerRegister : NFT_REG32_00 + word;
@@ -113,7 +113,7 @@ RuleBuilder& RuleBuilder::InputInterfaceIsNot(uint32_t ifindex) {
 
 RuleBuilder& RuleBuilder::MarkIs(const core::Mark& mark) {
   LoadMeta(NFT_META_MARK);
-  // One expression less for every packet, where the mark is compared as a whole.
+  // A full mask needs no expression, which saves time for every packet.
   if (mark.mask != UINT32_MAX) {
     And(&mark.mask, sizeof(mark.mask));
   }
@@ -128,8 +128,8 @@ RuleBuilder& RuleBuilder::ProtocolIs(uint8_t protocol) {
 }
 
 RuleBuilder& RuleBuilder::TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value) {
-  // No test is needed where these rules stand, but without it nft prints
-  // "@th,104,8" instead of "tcp flags".
+  // Only TCP packets get here, but without this match nft prints "@th,104,8" instead of
+  // "tcp flags".
   ProtocolIs(IPPROTO_TCP);
   LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER, kTcpFlagsOffset, sizeof(mask), NFT_REG_1);
   And(&mask, sizeof(mask));
@@ -169,7 +169,7 @@ RuleBuilder& RuleBuilder::Lookup(absl::string_view set, uint32_t flags) {
   nftnl_expr* lookup = Append("lookup");
   nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_SREG, NFT_REG_1);
   nftnl_expr_set_str(lookup, NFTNL_EXPR_LOOKUP_SET, std::string(set).c_str());
-  // Also where they are 0: the kernel says so when it lists the rule.
+  // Also if 0: the kernel lists the attribute, and rules are compared.
   nftnl_expr_set_u32(lookup, NFTNL_EXPR_LOOKUP_FLAGS, flags);
   return *this;
 }
@@ -255,7 +255,7 @@ RuleBuilder& RuleBuilder::FlipDestination(IpFamily family, uint8_t first_byte) {
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_TYPE,
                      ipv4 ? NFT_PAYLOAD_CSUM_INET : NFT_PAYLOAD_CSUM_NONE);
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_CSUM_OFFSET, ipv4 ? kIpv4ChecksumOffset : 0);
-  // Those of TCP and UDP cover the addresses.
+  // The checksums of TCP and UDP cover the addresses.
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
   return *this;
 }
@@ -276,7 +276,7 @@ RuleBuilder& RuleBuilder::DynamicSet(nft_dynset_ops op, absl::string_view set,
   nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1);
   nftnl_expr_set_str(dynset, NFTNL_EXPR_DYNSET_SET_NAME, std::string(set).c_str());
   nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_OP, op);
-  // Also where it is 0: as with the flags of a lookup.
+  // Also if 0, as with the flags of a lookup.
   nftnl_expr_set_u64(dynset, NFTNL_EXPR_DYNSET_TIMEOUT,
                      static_cast<uint64_t>(absl::ToInt64Milliseconds(timeout)));
   return *this;

@@ -13,7 +13,7 @@
 
 namespace npg::dataplane {
 
-// Which way round the four parts of a connection's tuple are taken from a packet.
+// The order in which a connection's tuple is read from a packet.
 enum class TupleOrder {
   kAsSent,    // source address, source port, destination address, destination port
   kReversed,  // as a packet of the other direction would have them
@@ -23,20 +23,20 @@ enum class IpFamily { kIpv4, kIpv6 };
 
 enum class Port { kSource, kDestination };
 
-// Builds one rule of the table, statement by statement, in the terms of the nft
-// language: each function appends what the nft program would for the same text,
-// so that `nft list table` prints it back as written here.
+// Builds one rule of the table, statement by statement, in terms of the nft language:
+// each function appends the expressions that the nft program makes for the same text, so
+// that `nft list table` prints it as written here.
 class RuleBuilder {
  public:
   // `comment` is shown by `nft list`; may be empty.
   explicit RuleBuilder(absl::string_view chain, absl::string_view comment = "");
 
-  // Matches. The rule ends where one does not hold.
+  // Matches. The rule ends at the first that fails.
   RuleBuilder& OutputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& MarkIs(const core::Mark& mark);
   RuleBuilder& ProtocolIs(uint8_t protocol);
-  // (flags & mask) == 0, or != 0. Says itself that the packet is TCP.
+  // (flags & mask) == 0, or != 0. Includes the match for TCP.
   RuleBuilder& NoTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_EQ, 0); }
   RuleBuilder& AnyTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_NEQ, 0); }
   RuleBuilder& TcpFlagsAre(uint8_t mask, uint8_t value) {
@@ -51,10 +51,10 @@ class RuleBuilder {
   RuleBuilder& DestinationIn(IpFamily family, absl::string_view set);
   // IPv4, to 127.0.0.0/8.
   RuleBuilder& DestinationIsLoopback4();
-  // Somebody has said `notrack`.
+  // A rule has applied `notrack`.
   RuleBuilder& IsUntracked();
 
-  // What is done. Entering a tuple in a set that is full ends the rule, too.
+  // Statements. Adding a tuple to a full set ends the rule.
   RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
                         absl::Duration timeout);
   RuleBuilder& UpdateTuple(IpFamily family, TupleOrder order, absl::string_view set,
@@ -64,14 +64,14 @@ class RuleBuilder {
   RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
-  // Gives the packet the mark's bits, and leaves the others.
+  // Sets the mark's bits, and keeps the others.
   RuleBuilder& SetMark(const core::Mark& mark);
-  // Inverts the bits of `first_byte` in the first byte of the destination, of
-  // packets of that family, and makes their checksums right. Twice is not at all.
+  // Inverts the bits of `first_byte` in the first byte of the destination, for packets of
+  // that family, and updates the checksums. A second call restores the address.
   RuleBuilder& FlipDestination(IpFamily family, uint8_t first_byte);
 
-  // Where it goes on. Goto does not come back, Jump does at the end of the chain
-  // (or of one that was gone to from there).
+  // Continue in another chain. Jump returns at the end of that chain (or of one that it
+  // goes to), Goto does not.
   RuleBuilder& Jump(absl::string_view chain);
   RuleBuilder& Goto(absl::string_view chain);
   RuleBuilder& Accept();

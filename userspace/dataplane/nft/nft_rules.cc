@@ -20,11 +20,11 @@ namespace {
 
 constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 
-// 127.0.0.1 becomes 111.0.0.1, and ::1 1000::1. No address that a node can have
-// becomes a multicast address by it, and IPVS has no service of the node's there.
-constexpr uint8_t kDodgeBits = 0x10;
+// 127.0.0.1 becomes 111.0.0.1, and ::1 becomes 1000::1. No unicast address becomes a
+// multicast one, and IPVS has no service of the node at the results.
+constexpr uint8_t kBypassBits = 0x10;
 
-// Everything of one address family that the rules below say twice.
+// The facts of one address family that the rules below need.
 struct Family {
   IpFamily ip;
   absl::string_view tcp, half, udp, datagrams, targets;
@@ -36,18 +36,16 @@ constexpr std::array<Family, 2> kFamilies{{
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
 constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 
-// Sees every packet that leaves a socket of this host. What has nothing to do
-// with the guard is to be done with it after as few expressions as possible:
-// traffic to elsewhere after the first rule, loopback traffic after one lookup
-// of two bytes (UDP: two), whatever its address family. (Looking the tuple up
-// at once costs twice as much: four loads, a key of 16 or 40 bytes, and tests
-// for which of the sets it is.)
+// Processes every packet that leaves a socket of this host. Unrelated packets must leave
+// the chain after as few expressions as possible: those to other hosts after the first
+// rule, loopback ones after one lookup of two bytes (UDP: two), in both address families.
+// (Looking up the tuple directly costs twice as much: four loads, a key of 16 or 40
+// bytes, and matches that select the set.)
 NftChain Output(const core::Mark& mark, const std::optional<core::Mark>& former) {
   NftChain chain{std::string(kHookChain), {}, kOutputHook};
   auto& rules = chain.rules;
   rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  // Any other protocol that carries the mark is none of ours: chain exempt lets
-  // it pass as it is.
+  // Chain `exempt` accepts marked packets of other protocols unchanged.
   rules.push_back(
       RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
   if (former) {
@@ -56,8 +54,8 @@ NftChain Output(const core::Mark& mark, const std::optional<core::Mark>& former)
                         .Goto("exempt")
                         .Build());
   }
-  // Goto does not come back: no packet meets the rules of another protocol. UDP
-  // goes first, for a datagram may be exempt by where it goes.
+  // Goto does not return, so no packet reaches the rules of another protocol. UDP comes
+  // first, because a datagram may be exempt by its destination.
   rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
   rules.push_back(RuleBuilder(kHookChain, "no exempt flow has this port")
                       .SourcePortNotIn(kPortsSet.name)
@@ -78,10 +76,9 @@ NftChain Exempt() {
 NftChain ExemptTcp() {
   NftChain chain{"exempt_tcp", {}};
   auto& rules = chain.rules;
-  // Before anything that can fail and in a rule of its own: entering a tuple in
-  // a full set ends the rule that tries, and must not end the exemption. NAT
-  // and `ctstate NEW` rules look at what conntrack has said, and it says
-  // nothing of an untracked packet.
+  // A separate rule, before any that can fail: adding a tuple to a full set ends the
+  // rule, and must not end the exemption. NAT and `ctstate NEW` rules match conntrack
+  // state, which an untracked packet does not have.
   rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
   rules.push_back(RuleBuilder(chain.name)
                       .NoTcpFlagOf(TH_FIN | TH_SYN | TH_RST)
@@ -89,12 +86,11 @@ NftChain ExemptTcp() {
                       .Build());
   rules.push_back(
       RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
-  // SYN: the flow begins. Both directions are entered: replies carry no mark,
-  // and a client that sets its own SO_MARK after connect() loses ours. The
-  // tuple may be that of a connection that has ended just now (4-tuple reuse):
-  // `update` gives its entries, about to expire, the full time again, and the
-  // FINs of that connection are forgotten. The ports come first: a tuple whose
-  // source port is not among them is not looked up.
+  // A SYN begins a flow. Both directions are added: replies carry no mark, and a client
+  // that sets its own SO_MARK after connect() loses ours. The tuple may be that of a
+  // connection that has just ended (4-tuple reuse): `update` gives its expiring entries
+  // the full time again, and the FINs of that connection are removed. The ports come
+  // first: a tuple is looked up only if its source port is in their set.
   for (const Port port : kBothPorts) {
     rules.push_back(RuleBuilder(chain.name).UpdatePort(port, kPortsSet.name, kTcpTimeout).Build());
   }
@@ -110,10 +106,9 @@ NftChain ExemptTcp() {
   return chain;
 }
 
-// Marked, with data or a bare ACK. The entries are there already, as a rule;
-// this makes up for a set that was full at the SYN, and for a table that was
-// removed and restored. `add`, for it leaves an existing entry's time alone:
-// the ACK of the last FIN must not revive what is about to expire.
+// Marked, with data or a bare ACK. The entries usually exist; this adds them if a set
+// was full at the SYN, or if the table was removed and restored. `add` keeps the time of
+// an existing entry: the ACK of the last FIN must not extend an expiring one.
 NftChain TcpEstablished() {
   NftChain chain{"tcp_established", {}};
   for (const Port port : kBothPorts) {
@@ -129,8 +124,7 @@ NftChain TcpEstablished() {
   return chain;
 }
 
-// Exact tuples, so that nothing but replies (and clients that lost the mark) is
-// exempt.
+// Matches exact tuples, so that only replies (and clients that lost the mark) are exempt.
 NftChain UnmarkedTcp() {
   NftChain chain{"unmarked_tcp", {}};
   for (const Family& family : kFamilies) {
@@ -144,8 +138,8 @@ NftChain UnmarkedTcp() {
 
 NftChain TcpFlow() {
   NftChain chain{"tcp_flow", {}};
-  // An unmarked SYN is a new connect that was not exempted, from a client port
-  // that an exempt one had moments ago: it has to reach the Service.
+  // An unmarked SYN is a new connect that was not exempted, from the client port of a
+  // recent exempt one: it must reach the Service.
   chain.rules.push_back(
       RuleBuilder(chain.name, "a new connection that is not exempt, on a reused tuple")
           .TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN)
@@ -157,7 +151,7 @@ NftChain TcpFlow() {
   return chain;
 }
 
-// Without entries, the packets after the SYN are tracked as the SYN is.
+// Removes the entries, so that the packets after the SYN are tracked as the SYN is.
 NftChain TcpForget() {
   NftChain chain{"tcp_forget", {}};
   for (const Family& family : kFamilies) {
@@ -170,9 +164,9 @@ NftChain TcpForget() {
   return chain;
 }
 
-// FIN or RST, of either side. A connection of which only one direction is shut
-// may live on for days, so one FIN is only noted; the flow is over with the
-// second, of the other direction. A retransmitted FIN is of the same direction.
+// FIN or RST, of either side. A half-closed connection may last for days, so the first FIN
+// is only recorded; the FIN of the other direction ends the flow. A retransmitted FIN has
+// the same direction as the first.
 NftChain TcpClosing() {
   NftChain chain{"tcp_closing", {}};
   auto& rules = chain.rules;
@@ -191,9 +185,9 @@ NftChain TcpClosing() {
   return chain;
 }
 
-// The entries are not deleted but given a little time: the last ACK, a
-// retransmission and the answer to one are still to be untracked. Those of the
-// half-closed set too: a FIN that is sent again must find the other's.
+// Shortens the entries' time instead of removing them: the last ACK, a retransmission and
+// the answer to it must still be untracked. Also in the half-closed set: a retransmitted
+// FIN must find that of the other direction.
 NftChain TcpClosed() {
   NftChain chain{"tcp_closed", {}};
   for (const Family& family : kFamilies) {
@@ -207,10 +201,9 @@ NftChain TcpClosed() {
   return chain;
 }
 
-// As with TCP, except that any packet may be the first, and that only replies
-// are entered. A UDP socket keeps its port when it connects again; were the
-// client's direction known by its tuple too, it would stay exempt when that
-// second connect was not, the listener being gone.
+// As with TCP, except that any packet may be the first, and that only the reply tuple is
+// added. A UDP socket keeps its port when it connects again: with an entry for the
+// client's direction, it would stay exempt after a second connect that is not.
 NftChain ExemptUdp() {
   NftChain chain{"exempt_udp", {}};
   chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
@@ -250,8 +243,8 @@ NftChain UnmarkedUdp() {
   return chain;
 }
 
-// From a socket that is not connected (or was before the port became a
-// NodePort): no program saw where it goes, so the address and port decide.
+// From a socket that is not connected (or was connected before the port became a
+// NodePort): no program ran for this destination, so its address and port decide.
 NftChain Datagram() {
   NftChain chain{"datagram", {}};
   chain.rules.push_back(RuleBuilder(chain.name)
@@ -279,7 +272,7 @@ NftChain ExemptDatagram() {
             .UpdateTuple(family.ip, TupleOrder::kReversed, family.datagrams, kDatagramTimeout)
             .Build());
   }
-  // Or it would come back to where it was jumped from.
+  // Without this, the packet would return to the calling chain.
   chain.rules.push_back(RuleBuilder(chain.name).Accept().Build());
   return chain;
 }
@@ -296,8 +289,8 @@ NftChain DatagramReply() {
   return chain;
 }
 
-// No packet begins or ends a UDP flow: each, of either side, gives the entry
-// the full time again.
+// UDP flows have no first or last packet: each one, of either side, gives the entry the
+// full time again.
 NftChain UdpReply() {
   NftChain chain{"udp_reply", {}};
   chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
@@ -309,36 +302,35 @@ NftChain UdpReply() {
   return chain;
 }
 
-// IPVS takes a packet by its destination alone: it knows nothing of conntrack, so
-// that an untracked packet is scheduled like any other. Between our hook and its
-// last, exempt packets have a destination on which it has no service; both ends
-// see their own addresses. (They are routed before the first hook, and not again
-// when they come in from lo.) Replies too: the client's port may be one of its
-// services. Whatever is untracked this early, before everybody's raw table, was
-// made so by the chains above. The mark tells the other chain which they were.
-NftChain Dodge(const core::Mark& mark) {
-  NftChain chain{std::string(kDodgeChain), {}, kDodgeHook};
+// IPVS schedules a packet by its destination alone, also an untracked one. Between this
+// hook and the last of IPVS, exempt packets have a destination without an IPVS service;
+// both ends see the original addresses. (The packets are routed before the first hook, and
+// not again when lo receives them.) Replies, too: the client's port may be that of an IPVS
+// service. A packet that is untracked this early, before the raw table, was untracked by
+// the chains above. The mark identifies the packets for the other chain.
+NftChain Bypass(const core::Mark& mark) {
+  NftChain chain{std::string(kBypassChain), {}, kBypassHook};
   chain.rules.push_back(
-      RuleBuilder(kDodgeChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  chain.rules.push_back(RuleBuilder(kDodgeChain).IsUntracked().SetMark(mark).Build());
+      RuleBuilder(kBypassChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  chain.rules.push_back(RuleBuilder(kBypassChain).IsUntracked().SetMark(mark).Build());
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(kDodgeChain, "to where IPVS has no service")
+    chain.rules.push_back(RuleBuilder(kBypassChain, "to where IPVS has no service")
                               .IsUntracked()
-                              .FlipDestination(family.ip, kDodgeBits)
+                              .FlipDestination(family.ip, kBypassBits)
                               .Build());
   }
   return chain;
 }
 
-NftChain DodgeBack(const core::Mark& mark) {
-  NftChain chain{std::string(kDodgeBackChain), {}, kDodgeBackHook};
+NftChain BypassBack(const core::Mark& mark) {
+  NftChain chain{std::string(kBypassBackChain), {}, kBypassBackHook};
   chain.rules.push_back(
-      RuleBuilder(kDodgeBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+      RuleBuilder(kBypassBackChain).InputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
   for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(kDodgeBackChain, "as it was sent")
+    chain.rules.push_back(RuleBuilder(kBypassBackChain, "as it was sent")
                               .MarkIs(mark)
                               .IsUntracked()
-                              .FlipDestination(family.ip, kDodgeBits)
+                              .FlipDestination(family.ip, kBypassBits)
                               .Build());
   }
   return chain;
@@ -347,8 +339,8 @@ NftChain DodgeBack(const core::Mark& mark) {
 }  // namespace
 
 uint32_t NftSetSpec::key_type() const {
-  // nft's own numbering of data types; the kernel only stores it. A concatenation
-  // is its parts' numbers, six bits each.
+  // The nft program's numbers of data types, which the kernel only stores. A concatenation
+  // has the numbers of its parts, six bits each.
   constexpr uint32_t kIpv4Address = 7, kIpv6Address = 8, kInetService = 13, kTypeBits = 6;
   if (has_ports_only()) return kInetService;
   const uint32_t address = family == IpFamily::kIpv4 ? kIpv4Address : kIpv6Address;
@@ -367,7 +359,7 @@ uint32_t NftSetSpec::key_length() const {
 }
 
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_dodge) {
+                                 bool ipvs_bypass) {
   std::vector<NftChain> chains;
   chains.push_back(Output(mark, former));
   chains.push_back(Exempt());
@@ -384,9 +376,9 @@ std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<cor
   chains.push_back(Datagram());
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
-  if (ipvs_dodge) {
-    chains.push_back(Dodge(mark));
-    chains.push_back(DodgeBack(mark));
+  if (ipvs_bypass) {
+    chains.push_back(Bypass(mark));
+    chains.push_back(BypassBack(mark));
   }
   return chains;
 }

@@ -15,10 +15,10 @@
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
 
-// What the table consists of. nft_rules.cc says why each rule is there.
+// The contents of the table. nft_rules.cc has the reason for each rule.
 namespace npg::dataplane {
 
-// Where the kernel calls a chain.
+// The hook and priority of a base chain.
 struct NftHook {
   uint32_t hook = NF_INET_LOCAL_OUT;
   int32_t priority = 0;
@@ -30,33 +30,34 @@ struct NftHook {
 struct NftChain {
   std::string name;
   std::vector<base::NftnlRule> rules;
-  std::optional<NftHook> hook = std::nullopt;  // without, it is reached from another
+  std::optional<NftHook> hook = std::nullopt;  // nullopt: another chain jumps to it
 };
 
 inline constexpr absl::string_view kHookChain = "output";
-// Before conntrack (-200) and before the raw table (-300), so that even what
-// others do there finds the packet untracked.
+// Before conntrack (-200) and before the raw table (-300), so that foreign rules there
+// already see the packet as untracked.
 inline constexpr NftHook kOutputHook{NF_INET_LOCAL_OUT, NF_IP_PRI_RAW - 10};
 
-// The two chains of the IPVS dodge, which are there only while it is wanted.
-inline constexpr absl::string_view kDodgeChain = "ipvs_dodge";
-inline constexpr absl::string_view kDodgeBackChain = "ipvs_dodge_back";
-// Right after the sets were given the packet's own addresses.
-inline constexpr NftHook kDodgeHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
-// After the last of IPVS's hooks there (99), before the socket is looked up.
-inline constexpr NftHook kDodgeBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
+// The two chains of the IPVS bypass, present only while it is enabled. Tables of earlier
+// builds, which are adopted, have these names.
+inline constexpr absl::string_view kBypassChain = "ipvs_dodge";
+inline constexpr absl::string_view kBypassBackChain = "ipvs_dodge_back";
+// Right after the rules that add the packet's own addresses to the sets.
+inline constexpr NftHook kBypassHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1};
+// After the last hook of IPVS (99), before the socket lookup.
+inline constexpr NftHook kBypassBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
 
 // Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
 inline constexpr uint32_t kTableFlagPersist = 0x4;
 
 inline constexpr absl::string_view kExemptedCounter = "exempted";
 
-// Longer than any connection lives: the entry goes when the connection does.
+// Longer than any connection: the end of the connection removes the entry.
 inline constexpr absl::Duration kTcpTimeout = absl::Hours(24 * 365);
-// Nothing says that a UDP flow is over. As long as conntrack's longest timeout.
+// A UDP flow has no end that is visible here. As long as conntrack's longest timeout.
 inline constexpr absl::Duration kUdpTimeout = absl::Hours(24 * 5);
-// A client that is not connected has no end that one could wait for, and may use
-// each of its ports once. As long as conntrack's default for a stream, and more.
+// The end of a client that is not connected is not visible either, and it may use each of
+// its ports once. Longer than conntrack's default for a stream.
 inline constexpr absl::Duration kDatagramTimeout = absl::Minutes(3);
 // For retransmissions after the last FIN, and the RST that answers a late segment.
 inline constexpr absl::Duration kClosedTimeout = absl::Seconds(30);
@@ -67,14 +68,14 @@ enum class NftSetUse : uint8_t {
   kFlows,
   // Tuples of the directions of a TCP connection that have sent FIN.
   kHalfClosed,
-  // As kFlows, of clients that are not connected: nothing says that they have gone,
-  // nor that they will send again.
+  // As kFlows, of clients that are not connected: neither their end nor further datagrams
+  // can be foreseen.
   kDatagrams,
-  // Every port that is in a tuple of the flow sets, as source or destination.
-  // Has at least those; more costs a little time and nothing else.
+  // At least every port in a tuple of the flow sets, as source or destination. Further
+  // ports only cost a little time.
   kPorts,
-  // What the controller keeps, and no packet changes: where core::DatagramTargets
-  // says that datagrams are exempt. All ports of the two sets that follow:
+  // The destinations of core::DatagramTargets, to which datagrams are exempt. Only the
+  // controller changes these sets. All ports of the two sets that follow:
   kTargetPorts,
   // Ports of any address of 127.0.0.0/8,
   kLoopbackTargets,
@@ -88,9 +89,9 @@ struct NftSetSpec {
   IpFamily family = IpFamily::kIpv4;  // of tuples
   uint8_t protocol = IPPROTO_TCP;     // of tuples
 
-  uint32_t key_type() const;  // as nft numbers data types; tells it how to print
+  uint32_t key_type() const;  // the nft program's number of the data type, for printing
   uint32_t key_length() const;
-  // The time that an entry is given when it is entered or refreshed.
+  // The time that an entry gets when it is added or refreshed.
   absl::Duration timeout() const {
     if (use == NftSetUse::kDatagrams) return kDatagramTimeout;
     return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout;
@@ -103,16 +104,16 @@ struct NftSetSpec {
     return use == NftSetUse::kFlows || use == NftSetUse::kHalfClosed ||
            use == NftSetUse::kDatagrams;
   }
-  // Entered and left to expire by packets, not by the controller.
+  // Packets, not the controller, add the entries, and they expire.
   bool dynamic() const { return has_tuples() || use == NftSetUse::kPorts; }
   uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
   uint32_t size(uint32_t tuples) const { return has_ports_only() ? kPortsSize : tuples; }
 
-  // As many as there are ports: never full.
+  // One for every port number: never full.
   static constexpr uint32_t kPortsSize = 65536;
 };
 
-// Of each set of tuples or pairs.
+// The size of each set of tuples or pairs.
 inline constexpr uint32_t kSetSize = 65536;
 
 inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
@@ -135,10 +136,10 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
 // Chains with the rules for packets whose mark is `mark`, or `former` while programs
 // of an earlier run still set that.
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_dodge);
+                                 bool ipvs_bypass);
 
-// The expressions of a rule, one line each: the same for a rule that was built
-// and for that rule as the kernel lists it.
+// The expressions of a rule, one line each: equal for a rule as built and as the kernel
+// lists it.
 std::string RuleText(const nftnl_rule& rule);
 
 }  // namespace npg::dataplane

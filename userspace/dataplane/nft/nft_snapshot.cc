@@ -27,7 +27,7 @@ namespace {
 
 constexpr int kMaxReadings = 50;
 
-// Asks for all objects of one kind; the kernel filters by table where it can.
+// Lists all objects of one kind; the kernel filters by table if it supports that.
 absl::StatusOr<base::NetlinkMessages> List(base::NetlinkSocket& socket, uint16_t type,
                                            uint16_t flags, absl::string_view what,
                                            absl::FunctionRef<void(nlmsghdr*)> payload) {
@@ -182,8 +182,8 @@ absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::strin
   return packets;
 }
 
-bool NftSnapshot::HasIpvsDodge() const {
-  return chains.contains(kDodgeChain) || chains.contains(kDodgeBackChain);
+bool NftSnapshot::HasIpvsBypass() const {
+  return chains.contains(kBypassChain) || chains.contains(kBypassBackChain);
 }
 
 absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {
@@ -194,11 +194,11 @@ absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {
     }
     const absl::StatusOr<uint32_t> generation = NftGeneration(socket);
     if (!generation.ok()) {
-      // nfnetlink's word for a subsystem that it neither has nor can load.
+      // nfnetlink's error for a subsystem that it neither has nor can load.
       if (!absl::IsInvalidArgument(generation.status())) return generation.status();
       return absl::UnimplementedError("this kernel has no nf_tables (CONFIG_NF_TABLES)");
     }
-    // NOT_FOUND: the table went away between two of the questions.
+    // NOT_FOUND: the table was removed between two requests.
     if (snapshot.ok() && snapshot->generation == *generation) return snapshot;
     if (!snapshot.ok() && !absl::IsNotFound(snapshot.status())) return snapshot;
   }

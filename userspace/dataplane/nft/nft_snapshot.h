@@ -13,8 +13,8 @@
 
 namespace npg::dataplane {
 
-// The table inet nodeport_guard as the kernel has it, all of one generation of
-// the rule set, without the elements of its sets.
+// The table inet nodeport_guard in the kernel, at one generation of the rule set,
+// without the elements of its sets.
 struct NftSnapshot {
   struct Chain {
     bool hooked = false;  // a base chain; what follows is of base chains
@@ -22,7 +22,7 @@ struct NftSnapshot {
     int32_t priority = 0;
     uint32_t policy = 0;
     std::string type;
-    bool anonymous = false;          // belongs to a rule and goes with it
+    bool anonymous = false;          // belongs to a rule and is removed with it
     std::vector<std::string> rules;  // RuleText() of each, in order
   };
   struct Set {
@@ -44,15 +44,15 @@ struct NftSnapshot {
   absl::btree_map<std::string, Set> sets;
   absl::btree_map<std::string, Object> objects;
 
-  // Whole or in part.
-  bool HasIpvsDodge() const;
+  // True also if only one of its chains is present.
+  bool HasIpvsBypass() const;
 };
 
-// The packets that a counter of the table has counted. NOT_FOUND when there is none.
+// The packets that a counter of the table counted. NOT_FOUND when there is none.
 absl::StatusOr<uint64_t> ReadNftCounter(base::NetlinkSocket& socket, absl::string_view name);
 
-// PERMISSION_DENIED without CAP_NET_ADMIN, UNIMPLEMENTED where the kernel has
-// no nf_tables, UNAVAILABLE when others change the rule set without a pause.
+// PERMISSION_DENIED without CAP_NET_ADMIN, UNIMPLEMENTED if the kernel has no nf_tables,
+// UNAVAILABLE if other processes change the rule set without a pause.
 absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket);
 
 }  // namespace npg::dataplane

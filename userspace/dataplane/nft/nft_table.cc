@@ -38,7 +38,7 @@ class InstalledTable : public NftTable {
  public:
   InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
       : socket_(std::move(socket)), settings_(settings), installed_(installed) {
-    settings_.ipvs_dodge = installed.ipvs_dodge;
+    settings_.ipvs_bypass = installed.ipvs_bypass;
   }
 
   bool owned() const override { return installed_.owned; }
@@ -48,9 +48,9 @@ class InstalledTable : public NftTable {
   absl::Status Reconcile(const std::vector<core::Flow>& live,
                          const std::vector<core::Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
-  absl::Status SetIpvsDodge(bool wanted) override;
+  absl::Status SetIpvsBypass(bool wanted) override;
   absl::Status ForgetFormerMark() override;
-  bool ipvs_dodge() const override { return *settings_.ipvs_dodge; }
+  bool ipvs_bypass() const override { return *settings_.ipvs_bypass; }
   absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
   absl::StatusOr<uint64_t> ExemptedPackets() override;
   absl::Status Remove() override;
@@ -58,7 +58,7 @@ class InstalledTable : public NftTable {
  private:
   absl::StatusOr<bool> Repair(bool entries_lost);
   enum class Extent { kAdd, kAddAndRemove };
-  // What was done to the sets in all.
+  // The sum of the changes of all sets.
   struct Outcome {
     bool added = false;
     absl::Status full;
@@ -71,9 +71,9 @@ class InstalledTable : public NftTable {
                                          std::vector<NftElement> elements,
                                          const Comparison& compare);
 
-  // The table's owner in the kernel's eyes is this socket.
+  // In the kernel, this socket owns the table.
   base::NetlinkSocket socket_;
-  NftSettings settings_;  // ipvs_dodge has a value
+  NftSettings settings_;  // ipvs_bypass has a value
   NftInstalled installed_;
   std::function<std::vector<core::Flow>()> live_flows_ = [] { return std::vector<core::Flow>(); };
   std::optional<core::DatagramTargets> targets_;
@@ -106,7 +106,7 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
   }
   const absl::StatusOr<bool> targets_lost = ApplyTargets();
   if (!targets_lost.ok()) return targets_lost.status();
-  // The rules first: a connection that begins now enters itself.
+  // The rules first: they add the connections that begin now.
   const absl::StatusOr<Outcome> outcome = Compare(Extent::kAdd, live_flows_(), {});
   if (!outcome.ok()) return outcome.status();
   return !intact || *targets_lost || outcome->added;
@@ -115,7 +115,7 @@ absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
 absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftSetSpec& set,
                                                        std::vector<NftElement> elements,
                                                        const Comparison& compare) {
-  // An entry may go by itself between our reading and our removing it.
+  // An entry may expire between our read and its removal.
   constexpr int kMaxChangeTries = 5;
   for (int tries = 1;; ++tries) {
     NftSetChange change = compare(elements);
@@ -131,7 +131,7 @@ absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftS
 
 absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
     Extent extent, const std::vector<core::Flow>& live, const std::vector<core::Flow>& connected) {
-  // Before the tuples: a port that is not among theirs then has been idle since.
+  // Read before the tuples: a port without a tuple has then been idle since.
   auto ports = ReadNftElements(socket_, kPortsSet.name);
   if (!ports.ok()) return ports.status();
   absl::flat_hash_set<std::string> used;
@@ -143,7 +143,7 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
     for (const NftElement& element : *elements) {
       for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
     }
-    if (set.use == NftSetUse::kDatagrams) continue;  // no socket says whether they are in use
+    if (set.use == NftSetUse::kDatagrams) continue;  // no list of sockets shows their use
     const absl::StatusOr<NftSetChange> change =
         ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
           return CompareFlows(set, settings_.set_size, now, live, connected);
@@ -170,7 +170,7 @@ absl::Status InstalledTable::Reconcile(const std::vector<core::Flow>& live,
   return outcome.ok() ? outcome->full : outcome.status();
 }
 
-// True when something was not as it should be.
+// True when it had to change a set.
 absl::StatusOr<bool> InstalledTable::ApplyTargets() {
   if (!targets_) return false;
   bool changed = false;
@@ -182,7 +182,7 @@ absl::StatusOr<bool> InstalledTable::ApplyTargets() {
     const absl::StatusOr<NftSetChange> change = ChangeSet(
         Extent::kAddAndRemove, set, *std::move(elements),
         [&](const std::vector<NftElement>& now) { return CompareTargets(set, now, *targets_); });
-    // A set that is full leaves the others their due.
+    // A full set does not stop the others.
     result.Update(change.status());
     changed = changed || (change.ok() && (!change->add.empty() || !change->remove.empty()));
   }
@@ -195,12 +195,12 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
   return ApplyTargets().status();
 }
 
-// As a repair: somebody may have removed the table, with the entries, just now.
-absl::Status InstalledTable::SetIpvsDodge(bool wanted) {
-  if (wanted == ipvs_dodge()) return absl::OkStatus();
-  settings_.ipvs_dodge = wanted;
+// Works like a repair, because another process may have just removed the table.
+absl::Status InstalledTable::SetIpvsBypass(bool wanted) {
+  if (wanted == ipvs_bypass()) return absl::OkStatus();
+  settings_.ipvs_bypass = wanted;
   absl::Status status = Repair(/*entries_lost=*/false).status();
-  if (!status.ok()) settings_.ipvs_dodge = !wanted;
+  if (!status.ok()) settings_.ipvs_bypass = !wanted;
   return status;
 }
 
@@ -236,7 +236,7 @@ absl::StatusOr<uint64_t> InstalledTable::ExemptedPackets() {
 }
 
 absl::Status InstalledTable::Remove() {
-  keeper_.reset();  // it would put it back
+  keeper_.reset();  // it would restore the table
   return RemoveTable(socket_);
 }
 
@@ -258,7 +258,7 @@ absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(core::Mark mark,
   return InstallNftTable(settings);
 }
 
-// A connection of TCP has two entries, one for each direction.
+// A TCP connection has two entries, one for each direction.
 static_assert(kFlowsPerSet == kSetSize / 2);
 
 absl::StatusOr<NftTableState> ReadNftTable() {
@@ -270,8 +270,8 @@ absl::StatusOr<NftTableState> ReadNftTable() {
   const auto hook = snapshot->chains.find(kHookChain);
   state.present = snapshot->present && hook != snapshot->chains.end() && hook->second.hooked;
   state.owner_portid = snapshot->owner;
-  state.ipvs_dodge =
-      snapshot->chains.contains(kDodgeChain) && snapshot->chains.contains(kDodgeBackChain);
+  state.ipvs_bypass =
+      snapshot->chains.contains(kBypassChain) && snapshot->chains.contains(kBypassBackChain);
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
   for (const NftSetSpec& set : kNftSets) {
@@ -287,7 +287,7 @@ absl::StatusOr<NftTableState> ReadNftTable() {
       continue;
     }
     state.flow_entries += count;
-    // TCP has both directions; of UDP only replies are entered.
+    // TCP has entries for both directions, UDP only for replies.
     state.flows += set.protocol == IPPROTO_TCP ? (count + 1) / 2 : count;
   }
   return state;

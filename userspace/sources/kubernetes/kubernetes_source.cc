@@ -24,8 +24,7 @@
 
 namespace npg::sources {
 
-// Makes the requests that the reflector asks for, and tells of what comes of
-// them.
+// Makes the requests of the reflector, and reports their results.
 class KubernetesSource::Follower {
  public:
   static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
@@ -41,12 +40,12 @@ class KubernetesSource::Follower {
 
   ~Follower() {
     loop_.Cancel(request_timer_);
-    loop_.Cancel(tell_timer_);
+    loop_.Cancel(report_timer_);
   }
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
-  // Returns after how long the first list is made.
+  // Returns the delay of the first list.
   absl::Duration Start() { return Ask(); }
 
   SourceState State() const {
@@ -78,7 +77,7 @@ class KubernetesSource::Follower {
     absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
     if (!token.ok()) {
       reflector_.OnNoCredentials(token.status(), absl::Now());
-      Tell();
+      Report();
       Ask();
       return;
     }
@@ -86,50 +85,50 @@ class KubernetesSource::Follower {
     spdlog::debug("source kubernetes: GET {}{}", access_.server, request.target);
     client_->Start(std::move(request), {[this](const kubernetes::HttpHead& head) {
                                           const bool more = reflector_.OnHead(head, absl::Now());
-                                          TellSoon();
+                                          ReportSoon();
                                           return more;
                                         },
                                         [this](absl::string_view bytes) {
                                           const bool more = reflector_.OnBody(bytes, absl::Now());
                                           client_->SetIdleTimeout(reflector_.IdleTimeout());
-                                          TellSoon();
+                                          ReportSoon();
                                           return more;
                                         },
                                         [this](const kubernetes::HttpEnd& end) {
                                           reflector_.OnEnd(end, absl::Now());
-                                          Tell();
+                                          Report();
                                           Ask();
                                         }});
   }
 
-  // Not from within libcurl, and once for all that has come in one go.
-  void TellSoon() {
-    if (tell_timer_ != 0) return;
-    tell_timer_ = loop_.After(absl::ZeroDuration(), [this] {
-      tell_timer_ = 0;
-      Tell();
+  // Deferred: not from within libcurl, and once for all data that arrived together.
+  void ReportSoon() {
+    if (report_timer_ != 0) return;
+    report_timer_ = loop_.After(absl::ZeroDuration(), [this] {
+      report_timer_ = 0;
+      Report();
     });
   }
 
-  void Tell() {
+  void Report() {
     const bool listed = std::exchange(listed_, reflector_.listed()) != reflector_.listed();
     const bool changed = reflector_.store().TakeChanged();
     if (listed) {
-      spdlog::info("source kubernetes: {} Services have {} NodePorts, says {} ({})",
+      spdlog::info("source kubernetes: {} Services have {} NodePorts, from {} ({})",
                    reflector_.store().services(), reflector_.store().reading()->ports.size(),
                    access_.server, reflector_.used_watch_list() ? "WatchList" : "list");
     }
-    // What came with the connection's last breath is true, too, and may have to
-    // do for a long time: first the reading, then the error.
-    if (changed || listed || (reflector_.synced() && !told_.ok())) {
-      told_ = absl::OkStatus();
+    // The last data before a failure is valid, and may have to last for long: report
+    // the reading first, then the error.
+    if (changed || listed || (reflector_.synced() && !reported_.ok())) {
+      reported_ = absl::OkStatus();
       callback_(reflector_.store().reading());
     }
-    if (!reflector_.synced() && reflector_.failure() != told_) {
-      told_ = reflector_.failure();
-      callback_(base::Annotate(told_, access_.server));
+    if (!reflector_.synced() && reflector_.failure() != reported_) {
+      reported_ = reflector_.failure();
+      callback_(base::Annotate(reported_, access_.server));
     }
-    // A list needs several times what is kept of it.
+    // A list needs several times the memory of its result.
     if (listed) base::ReleaseUnusedMemory();
   }
 
@@ -140,8 +139,8 @@ class KubernetesSource::Follower {
   Reflector reflector_;
   std::unique_ptr<kubernetes::HttpClient> client_;
   base::EventLoop::TimerId request_timer_ = 0;
-  base::EventLoop::TimerId tell_timer_ = 0;
-  absl::Status told_;
+  base::EventLoop::TimerId report_timer_ = 0;
+  absl::Status reported_;
   absl::Time listed_;
 };
 
@@ -176,7 +175,7 @@ absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) 
   if (!follower.ok()) return follower.status();
   follower_ = *std::move(follower);
   const absl::Duration delay = follower_->Start();
-  spdlog::info("source kubernetes: {} ({}) is asked for the Services in {}", access_.server,
+  spdlog::info("source kubernetes: {} ({}) will be asked for the Services in {}", access_.server,
                access_.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
   return absl::OkStatus();
 }

@@ -17,13 +17,12 @@
 
 namespace npg::sources {
 
-// The NodePorts of all Services, from the API server, as they are allocated:
-// before kube-proxy has made a rule of one. How it lists and watches is in
-// reflector.h, how it connects in http_client.h.
+// The NodePorts of all Services, from the API server, as soon as they are allocated:
+// before kube-proxy makes rules. reflector.h lists and watches, http_client.h connects.
 //
-// It is not local: a node starts, and keeps what it knows, without an API
-// server. While that is away the callback gets an error for each new reason,
-// and the last reading stays good.
+// It is not local: a node starts, and keeps its last NodePorts, without an API server.
+// Meanwhile the callback receives an error for each new reason, and the last reading
+// stays valid.
 class KubernetesSource : public Source {
  public:
   struct Options {
@@ -41,7 +40,7 @@ class KubernetesSource : public Source {
   abi::Source id() const override { return abi::Source::kKubernetes; }
   bool local() const override { return false; }
 
-  // Lists once; the first failure is the answer.
+  // Lists once; returns the first failure.
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   SourceState State() const override;
@@ -51,7 +50,7 @@ class KubernetesSource : public Source {
 
   const kubernetes::ClusterAccess access_;
   const Options options_;
-  std::unique_ptr<Follower> follower_;  // once it follows
+  std::unique_ptr<Follower> follower_;  // set by Follow()
 };
 
 }  // namespace npg::sources

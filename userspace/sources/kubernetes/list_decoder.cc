@@ -31,8 +31,8 @@ absl::Status InList(const absl::Status& status) {
 
 absl::Status Invalid(absl::string_view why) { return InList(absl::InvalidArgumentError(why)); }
 
-// A list that has no "items" may be empty, but must not be one of which they
-// were misspelt. Nothing else is ever beside them.
+// A list without "items" may be empty, but unknown members could be misspelt items. A
+// ServiceList has no other members.
 absl::Status CheckItems(simdjson::dom::object envelope) {
   size_t found = 0;
   absl::Status strange;
@@ -40,8 +40,8 @@ absl::Status CheckItems(simdjson::dom::object envelope) {
     if (member.key == "items") {
       ++found;
       simdjson::dom::array items;
-      // Those of the array, the splitter has taken out, unless it is another
-      // one: written with escapes in its name.
+      // The splitter has removed the elements of the array, unless this is another one,
+      // with escapes in its name.
       const bool is_array = member.value.get(items) == simdjson::SUCCESS;
       if (is_array ? items.size() > 0 : !member.value.is_null()) {
         return Invalid(

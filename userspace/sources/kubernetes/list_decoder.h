@@ -19,9 +19,8 @@ namespace npg::sources {
 // Decodes one page of a ServiceList while it arrives: holds one Service at a
 // time, never the page. Every byte is validated.
 //
-// Services are handed over before the page is known to be whole. They count for
-// nothing until Finish() returns a Page: a list that was cut must not pass for
-// a shorter one.
+// Services are passed on before the page is known to be complete. They are valid only
+// once Finish() returns a Page: a truncated list must not count as a shorter one.
 class ListDecoder {
  public:
   struct Page {
@@ -34,15 +33,14 @@ class ListDecoder {
   // those that have no name or no ports (see ServicePorts::skipped).
   explicit ListDecoder(std::function<void(ServicePorts&&)> on_service);
 
-  // Takes the next bytes of the body, cut anywhere. In one line
-  // INVALID_ARGUMENT as soon as they cannot become a list, RESOURCE_EXHAUSTED for
-  // an item that is larger than any can be; the same again ever after.
+  // Takes the next bytes of the body, split anywhere. INVALID_ARGUMENT, in one line, as
+  // soon as they cannot become a list, RESOURCE_EXHAUSTED for an item that is too large.
+  // After an error, every call returns it again.
   absl::Status Feed(absl::string_view bytes);
 
-  // Says that the body has ended. INVALID_ARGUMENT, in one line, when it ended
-  // too early, when it is something else than a ServiceList (kind and message
-  // of a Status are named), or when it lacks metadata.resourceVersion. "items"
-  // may be null or absent in a ServiceList, not in anything else.
+  // Call it at the end of the body. INVALID_ARGUMENT, in one line, when it ended too
+  // early, is not a ServiceList (the message has kind and message of a Status), or lacks
+  // metadata.resourceVersion. Only in a ServiceList may "items" be null or absent.
   absl::StatusOr<Page> Finish();
 
  private:

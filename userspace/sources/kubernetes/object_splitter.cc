@@ -23,22 +23,22 @@
 namespace npg::sources {
 namespace {
 
-// What is taken of a chunk at a time, so that a large chunk is not held twice.
+// The part of a chunk that is copied at a time, so that a large chunk is not held twice.
 constexpr size_t kSlice = size_t{64} << 10;
 
-// A buffer that one large object has made larger than this is given back.
+// A buffer that a large object has grown beyond this is freed.
 constexpr size_t kKeptBuffer = size_t{1} << 20;
 
 // Outside of an item of a list: the document and its list of items.
 constexpr size_t kItemDepth = 2;
 
-// A parser keeps several times the largest text it has seen. Above this it is begun anew.
+// A parser keeps several times the memory of its largest text. Above this it is replaced.
 constexpr size_t kKeptChecker = size_t{256} << 10;
 
 constexpr absl::string_view kSpace = " \t\r\n";
 
-// Half of a surrogate pair ("\ud800") is JSON, and simdjson refuses it. Here is
-// `json` with other characters in the place of all of them.
+// `json` with all surrogates replaced: half of a pair ("\ud800") is valid JSON, but
+// simdjson refuses it.
 std::string WithoutSurrogates(absl::string_view json) {
   return absl::StrReplaceAll(json, {{R"(\ud)", R"(\u0)"}, {R"(\uD)", R"(\u0)"}});
 }
@@ -208,7 +208,7 @@ absl::Status ObjectSplitter::CheckObject(absl::string_view json) {
                               " that is not valid JSON: ", simdjson::error_message(error)));
 }
 
-// The bytes that are there have been taken.
+// Called when all available bytes are consumed.
 absl::Status ObjectSplitter::Pause() {
   switch (place_) {
     case Place::kObject:
@@ -237,7 +237,7 @@ absl::Status ObjectSplitter::Unexpected(char c) const {
   return Invalid(absl::StrCat("is not valid JSON: unexpected '", core::Printable({&c, 1}), "'"));
 }
 
-// Of the byte that has been taken last.
+// An error at the byte that was consumed last.
 absl::Status ObjectSplitter::Invalid(absl::string_view why) const {
   return absl::InvalidArgumentError(absl::StrCat(why, " at byte ", dropped_ + at_ - 1));
 }
@@ -249,7 +249,7 @@ void ObjectSplitter::Append(absl::string_view bytes) {
   used_ += bytes.size();
 }
 
-// Forgets what is before mark_.
+// Drops the bytes before mark_.
 void ObjectSplitter::Compact() {
   std::memmove(buffer_.data(), buffer_.data() + mark_, used_ - mark_);
   used_ -= mark_;

@@ -16,15 +16,14 @@
 
 namespace npg::sources {
 
-// Cuts a body of the API server into the objects it consists of, while it
-// arrives, in chunks cut anywhere. Holds one object and at most 64 KiB of what
-// follows it, copies each byte once, and gives memory back after a large object.
+// Splits a body of the API server into its objects while it arrives, in chunks that are
+// split anywhere. Holds one object and at most 64 KiB of what follows, copies each byte
+// once, and frees memory after a large object.
 //
-// It finds the objects by their brackets, and simdjson checks each one whole: the
-// on-demand parser of the callers neither looks into what it passes over nor can
-// be trusted with text of which the grammar is wrong. What comes between two
-// tokens is checked at once, so that a bracket or a quote that is missing does
-// not swallow the objects that follow. See docs/design/json-lists.md.
+// It finds the objects by their brackets, and simdjson validates each one completely:
+// the on-demand parser of the callers does not validate what it skips, and is not safe on
+// invalid grammar. Bytes between two tokens are checked at once, so that a missing bracket
+// or quote does not swallow the objects that follow. See docs/design/json-lists.md.
 class ObjectSplitter {
  public:
   enum class Mode : uint8_t {
@@ -32,30 +31,29 @@ class ObjectSplitter {
     kStream,  // objects one after another, with white space between them or not
   };
 
-  // etcd refuses objects of more than 1.5 MiB (--max-request-bytes), and so does
-  // the API server above 3 MiB; JSON is larger than what they count.
+  // etcd refuses objects of more than 1.5 MiB (--max-request-bytes), the API server those
+  // of more than 3 MiB; JSON is larger than the encoding that they measure.
   static constexpr size_t kMaxObject = size_t{16} << 20;
-  // The API server's own types nest about twenty deep; simdjson takes 1024.
+  // The API server's types nest about twenty deep; simdjson allows 1024.
   static constexpr size_t kMaxDepth = 1000;
-  // kind, apiVersion and metadata of a list take some hundred bytes.
+  // kind, apiVersion and metadata of a list need some hundred bytes.
   static constexpr size_t kMaxEnvelope = size_t{1} << 20;
 
-  // Called with one object. It and its padding live as long as the call.
+  // Called with one object, valid with its padding during the call.
   using OnObject = absl::FunctionRef<absl::Status(simdjson::padded_string_view json)>;
 
   explicit ObjectSplitter(Mode mode) : mode_(mode) {}
 
-  // Takes the next bytes. INVALID_ARGUMENT, in one line, for what is not JSON
-  // (what begins like something else, a page of a proxy say, at its first byte,
-  // quoted), nests too deep, or has a number beyond 64 bits, RESOURCE_EXHAUSTED beyond the limits
-  // above, or the error of `on_object`. After an error the same again ever after.
+  // Takes the next bytes. INVALID_ARGUMENT, in one line, for input that is not JSON (a page
+  // of a proxy fails, quoted, at its first byte), nests too deep, or has a number beyond 64
+  // bits; RESOURCE_EXHAUSTED beyond the limits above; or the error of `on_object`. After an
+  // error, every call returns it again.
   absl::Status Feed(absl::string_view bytes, OnObject on_object);
 
-  // Says that there are no more bytes. INVALID_ARGUMENT when something is
-  // incomplete, or nothing came where a document was expected. Returns what is
-  // left of a list without its items, `{"kind":"ServiceList",...,"items":[]}`,
-  // nothing of a stream; it lives as long as the splitter. Its brackets are
-  // counted, its grammar is checked by the parser.
+  // Call it after the last byte. INVALID_ARGUMENT when an object is incomplete, or an
+  // expected document is missing. Returns a list without its items,
+  // `{"kind":"ServiceList",...,"items":[]}`, or "" for a stream; valid as long as the
+  // splitter. Its brackets match; the caller's parser checks its grammar.
   absl::StatusOr<absl::string_view> Finish();
 
   // Bytes of memory that the splitter holds.
@@ -85,9 +83,9 @@ class ObjectSplitter {
   Place place_ = Place::kOutside;
   std::vector<char> buffer_;  // used_ bytes, and at least the parser's padding
   size_t used_ = 0;
-  size_t at_ = 0;       // the byte to be taken next
+  size_t at_ = 0;       // the next byte
   size_t mark_ = 0;     // where the object, or what is not yet in envelope_, begins
-  size_t dropped_ = 0;  // bytes that came before buffer_
+  size_t dropped_ = 0;  // bytes that preceded buffer_
   size_t depth_ = 0;    // brackets that are open
   char before_ = 0;     // the last byte that is neither white space nor of a string
   bool in_string_ = false;

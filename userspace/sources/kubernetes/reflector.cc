@@ -32,12 +32,12 @@ namespace {
 constexpr absl::string_view kServices = "/api/v1/services";
 // "spec.type!=ClusterIP", escaped.
 constexpr absl::string_view kSelector = "&fieldSelector=spec.type%21%3DClusterIP";
-// A watch that is over sooner, without an event, is no watch but a refusal.
+// A watch that ends sooner, without an event, counts as refused.
 constexpr absl::Duration kShortWatch = absl::Seconds(1);
-// After so many watches that fell silent without ever a bookmark, there are none.
+// After this many watches that became silent without a bookmark, expect no bookmarks.
 constexpr int kSilentWatches = 3;
 constexpr absl::Duration kGrace = absl::Seconds(30);
-constexpr size_t kMostErrorBody = size_t{64} << 10;
+constexpr size_t kMaxErrorBody = size_t{64} << 10;
 
 constexpr int kOk = 200;
 constexpr int kBadRequest = 400;
@@ -90,7 +90,7 @@ abi::SourceError KindOf(kubernetes::HttpEnd::Kind kind) {
   }
 }
 
-// What a person can do about it.
+// What the administrator can do about it.
 absl::string_view Remedy(abi::SourceError kind) {
   switch (kind) {
     case abi::SourceError::kUnauthorized:
@@ -108,7 +108,7 @@ absl::string_view Remedy(abi::SourceError kind) {
 Reflector::Reflector(const Options& options, absl::BitGenRef random)
     : options_(options),
       random_(random),
-      backoff_(options.backoff_first, options.backoff_most, random) {
+      backoff_(options.backoff_first, options.backoff_max, random) {
   BeginList();
   delay_ = backoff_.Spread(options_.first_spread);
 }
@@ -117,7 +117,7 @@ std::string Reflector::ListTarget() const {
   std::string target = absl::StrCat(kServices, "?limit=", options_.page);
   if (offers_selector_) absl::StrAppend(&target, kSelector);
   if (!continue_token_.empty()) {
-    // The token says of which version the list is.
+    // The token contains the version of the list.
     absl::StrAppend(&target, "&continue=", Escape(continue_token_));
   } else if (resource_version_.empty() || version_in_doubt_) {
     absl::StrAppend(&target, "&resourceVersion=0");
@@ -130,8 +130,8 @@ std::string Reflector::ListTarget() const {
 
 std::string Reflector::WatchTarget(bool initial_events) {
   watch_timeout_ = absl::Seconds(absl::Uniform(absl::IntervalClosed, random_,
-                                               absl::ToInt64Seconds(options_.watch_least),
-                                               absl::ToInt64Seconds(options_.watch_most)));
+                                               absl::ToInt64Seconds(options_.watch_min),
+                                               absl::ToInt64Seconds(options_.watch_max)));
   const bool any_version = initial_events && (resource_version_.empty() || version_in_doubt_);
   return absl::StrCat(
       kServices,
@@ -143,7 +143,7 @@ std::string Reflector::WatchTarget(bool initial_events) {
 
 absl::Duration Reflector::IdleTimeout() const {
   if (phase_ != Phase::kWatch) return options_.list_idle;
-  // A server that sends no bookmarks is silent when nothing happens.
+  // A server that sends no bookmarks is silent while nothing changes.
   if (bookmarks_seen_ || silent_watches_ < kSilentWatches) return options_.watch_idle;
   return std::max(options_.watch_idle, watch_timeout_ + kGrace);
 }
@@ -195,10 +195,10 @@ bool Reflector::OnHead(const kubernetes::HttpHead& head, absl::Time now) {
   status_ = head.status;
   retry_after_ = head.retry_after;
   answered_ = now;
-  if (status_ != kOk) return true;  // the body says more
+  if (status_ != kOk) return true;  // the body has details
   token_refused_ = false;
-  // What broke off before its end begins anew, with none of what it had brought:
-  // that may be gone by now. A later page is of the same version as before.
+  // A list that was interrupted starts again without its Services, which may no longer
+  // exist. A later page has the same version as the first.
   if (continue_token_.empty()) staging_ = ServiceStore();
   if (phase_ == Phase::kPage) {
     list_decoder_.emplace([this](ServicePorts&& service) { staging_.Put(std::move(service)); });
@@ -217,8 +217,8 @@ bool Reflector::OnBody(absl::string_view bytes, absl::Time now) {
   got_body_ = true;
   state_.last_event = now;
   if (status_ != kOk) {
-    absl::StrAppend(&error_body_, bytes.substr(0, kMostErrorBody - error_body_.size()));
-    return error_body_.size() < kMostErrorBody;
+    absl::StrAppend(&error_body_, bytes.substr(0, kMaxErrorBody - error_body_.size()));
+    return error_body_.size() < kMaxErrorBody;
   }
   return phase_ == Phase::kPage ? OnListBody(bytes) : OnWatchBody(bytes, now);
 }
@@ -234,8 +234,7 @@ bool Reflector::OnWatchBody(absl::string_view bytes, absl::Time now) {
   const absl::Status fed = watch_decoder_->Feed(
       bytes, [this, now](WatchEvent&& event) { return OnEvent(std::move(event), now); });
   if (fed.ok()) return true;
-  // A stream that has brought nonsense may have brought other nonsense before,
-  // that did not look like it.
+  // A stream with invalid data may have had other invalid data that was not detected.
   if (!stop_ && !no_list_in_watch_) {
     stop_ = Failure{abi::SourceError::kDecode, std::string(fed.message()), true};
   }
@@ -247,11 +246,11 @@ absl::Status Reflector::OnEvent(WatchEvent&& event, absl::Time now) {
   switch (event.type) {
     case WatchEvent::Type::kAdded:
     case WatchEvent::Type::kModified:
-    case WatchEvent::Type::kUnknown:  // which leaves its line
+    case WatchEvent::Type::kUnknown:  // its skipped line is kept
       target.Put(std::move(event.service));
       break;
     case WatchEvent::Type::kDeleted:
-      // With the object as it was, also when it is alive, and no longer selected.
+      // Sent with the former object, also if that still exists and is no longer selected.
       if (event.service.service.empty()) {
         target.Put(std::move(event.service));
       } else {
@@ -267,7 +266,7 @@ absl::Status Reflector::OnEvent(WatchEvent&& event, absl::Time now) {
         return absl::OkStatus();
       }
       if (now - answered_ < options_.list_idle) break;
-      // An everyday bookmark: nobody is going to end this list.
+      // An ordinary bookmark: the server does not know WatchList and will not end the list.
       no_list_in_watch_ = true;
       return absl::CancelledError("no WatchList");
     case WatchEvent::Type::kError:
@@ -299,12 +298,12 @@ void Reflector::Commit(std::string resource_version, absl::Time now) {
   continue_token_.clear();
   phase_ = Phase::kWatch;
   state_.last_reading = now;
-  const absl::Duration range = options_.resync_most - options_.resync_least;
-  resync_ = now + options_.resync_least + backoff_.Spread(range);
+  const absl::Duration range = options_.resync_max - options_.resync_min;
+  resync_ = now + options_.resync_min + backoff_.Spread(range);
   failure_ = absl::OkStatus();
   if (!std::exchange(synced_, true)) state_.since = now;
-  // Not backoff_.Reset(): a server that lists well and then cuts every watch
-  // would be listed again and again. An event, or a bookmark, does that.
+  // Not backoff_.Reset(), which only an event or a bookmark does: if a server lists well
+  // and then cuts every watch, the list would repeat without backoff.
 }
 
 void Reflector::OnEnd(const kubernetes::HttpEnd& end, absl::Time now) {
@@ -346,10 +345,9 @@ void Reflector::EndWatch(absl::Time now) {
   if (!got_body_ && now - answered_ < kShortWatch) {
     return Fail({abi::SourceError::kCut, "the server ended the watch at once"}, now);
   }
-  // No refusal, since it has brought something; but not in a loop as fast as the
-  // server can do it.
+  // Not a failure, because events arrived; but do not repeat it as fast as the server can.
   if (now - answered_ < kShortWatch) delay_ = backoff_.Next();
-  // Its time was over: on from where it was.
+  // The watch timed out: resume it, unless a resync is due.
   if (now >= resync_) BeginListAnew();
 }
 
@@ -369,8 +367,8 @@ void Reflector::EndBadStatus(absl::Time now) {
   Failure failure{KindOf(status_), absl::StrCat(said, Remedy(KindOf(status_)))};
   failure.relist = status_ == kGone;
   if (status_ == kGatewayTimeout && phase_ != Phase::kWatch) {
-    // "Too large resource version": it will never be reached where etcd has been
-    // restored from a backup.
+    // "Too large resource version": after etcd was restored from a backup, the server
+    // never reaches it.
     version_in_doubt_ = true;
     failure.relist = true;
   }
@@ -381,8 +379,8 @@ void Reflector::EndBadStatus(absl::Time now) {
   Fail(std::move(failure), now);
 }
 
-// The request is not to the server's liking: drop what it may not know, one
-// thing after the other, before that is an error.
+// The server refused the request: drop parameters that it may not know, one after the
+// other, before reporting an error.
 void Reflector::EndBadRequest(const std::string& message, const std::string& said, absl::Time now) {
   const bool about_selector = absl::StrContains(message, "field label not supported") ||
                               absl::StrContains(message, "field selector");
@@ -402,15 +400,15 @@ void Reflector::EndTransport(const kubernetes::HttpEnd& end, absl::Time now) {
   Failure failure{KindOf(end.kind), end.message};
   if (end.kind == kubernetes::HttpEnd::Kind::kStalled && status_ == kOk) {
     if (phase_ == Phase::kWatchList) {
-      // All that it had came whole, and no end: that is how a server looks that
-      // does not know sendInitialEvents.
+      // Complete events but no end of the list: the server does not know
+      // sendInitialEvents.
       if (watch_decoder_->Finish().ok()) return ListByPages();
       failure.relist = true;
     } else if (phase_ == Phase::kWatch) {
       ++silent_watches_;
       if (!got_body_) {
-        // Not even a bookmark. The version may be from the future: etcd has been
-        // restored from a backup, and the server waits for it to come.
+        // Not even a bookmark. The server may wait for a version that it has yet to
+        // reach, because etcd was restored from a backup.
         version_in_doubt_ = true;
         failure.relist = true;
       }
@@ -432,14 +430,14 @@ void Reflector::Fail(Failure failure, absl::Time now) {
 
   delay_ = backoff_.Next();
   if (failure.retry_after) {
-    // A little later than asked, and each node at another time.
-    const absl::Duration asked = std::min(*failure.retry_after, options_.retry_after_most);
+    // A little later than requested, at another time on each node.
+    const absl::Duration asked = std::min(*failure.retry_after, options_.retry_after_max);
     delay_ = std::max(delay_, asked + backoff_.Spread(asked / 4));
   }
   if (!failure.relist) return;
   if (phase_ == Phase::kWatch) return BeginListAnew();
-  // Servers that do not know sendInitialEvents take no notice of it: such a watch
-  // begins at a version, which may have expired, and has no end to its list.
+  // A server that does not know sendInitialEvents ignores it: such a watch begins at a
+  // version, which may have expired, and never ends its list.
   if (phase_ == Phase::kWatchList) return ListByPages();
   BeginList();
 }

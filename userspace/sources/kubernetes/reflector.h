@@ -21,79 +21,75 @@
 
 namespace npg::sources {
 
-// Keeps a ServiceStore what the API server knows: lists the Services once, then
-// watches them, and finds its way back after whatever goes wrong. Neither
-// connects nor waits nor looks at a clock: it says what to ask next, and is told
-// what comes back. That makes every history of failures a test.
+// Keeps a ServiceStore equal to the Services of the API server: lists them once, then
+// watches them, and recovers from every failure. It has no connection, timer or clock:
+// it returns the next request, and receives the response. So tests can play every
+// sequence of failures.
 //
-// What it is asked to hold to:
-// - The store changes by a list only when its last page has arrived whole, and
-//   by a watch one whole event at a time. No error ever changes it.
-// - resourceVersion says how old an answer may be. The first list takes whatever
-//   the API server has in its cache ("0"): quorum reads from etcd by ten
-//   thousand nodes would be dear, and the watch makes up for what is missing.
-//   Later lists must not be older than what is known already
-//   (resourceVersionMatch=NotOlderThan): with several API servers, one that lags
-//   would take guarded ports away for a moment. Only when the known version
-//   itself is in doubt, since etcd has been restored from a backup, "0" again.
-// - A list is a WatchList (sendInitialEvents, Kubernetes >= 1.32 by default)
-//   where the server offers it, which costs it the least memory, and pages of
-//   500 elsewhere.
-// - The watch asks for bookmarks. They keep the version to resume from young,
-//   and are the sign of life of a stream on which nothing happens.
+// Invariants:
+// - A list changes the store only once its last page is complete, a watch one complete
+//   event at a time. No error ever changes it.
+// - resourceVersion limits the age of a response. The first list accepts the API server's
+//   cache ("0"): quorum reads from etcd by ten thousand nodes would be expensive, and the
+//   watch delivers what is missing. Later lists must not be older than the known version
+//   (resourceVersionMatch=NotOlderThan): with several API servers, one that lags would
+//   briefly remove guarded ports. If the known version itself is in doubt, because etcd
+//   was restored from a backup, it is "0" again.
+// - A list is a WatchList (sendInitialEvents, Kubernetes >= 1.32 by default) if the server
+//   supports it, which needs the least memory there, otherwise pages of 500.
+// - The watch requests bookmarks. They keep the version to resume from recent, and show
+//   that an idle stream is alive.
 class Reflector {
  public:
   struct Options {
     size_t page = 500;
-    // A whole fleet may start at once.
+    // All nodes may start at the same time.
     absl::Duration first_spread = absl::Seconds(5);
     absl::Duration backoff_first = absl::Seconds(1);
-    absl::Duration backoff_most = absl::Seconds(60);
+    absl::Duration backoff_max = absl::Seconds(60);
     // The server ends a watch after a time in this range.
-    absl::Duration watch_least = absl::Minutes(5);
-    absl::Duration watch_most = absl::Minutes(10);
-    // Lists anew after a time in this range, though nothing asks for it: for what
-    // no watch can tell of, as resourceVersions that are used for a second time
-    // after etcd has been restored from a backup.
-    absl::Duration resync_least = absl::Hours(12);
-    absl::Duration resync_most = absl::Hours(24);
+    absl::Duration watch_min = absl::Minutes(5);
+    absl::Duration watch_max = absl::Minutes(10);
+    // The interval of the resync, a list without a failure: for changes that no watch
+    // reports, as when resourceVersions are reused after etcd was restored from a backup.
+    absl::Duration resync_min = absl::Hours(12);
+    absl::Duration resync_max = absl::Hours(24);
     absl::Duration answer_timeout = absl::Seconds(60);
     absl::Duration list_idle = absl::Seconds(30);
     // Bookmarks come once a minute.
     absl::Duration watch_idle = absl::Seconds(80);
-    // A Retry-After beyond that is taken for a mistake.
-    absl::Duration retry_after_most = absl::Minutes(10);
+    // A longer Retry-After is reduced to this.
+    absl::Duration retry_after_max = absl::Minutes(10);
   };
 
   // The next request, to be made after `delay`.
   struct Step {
     absl::Duration delay;
-    kubernetes::HttpRequest request;  // without its token, which is to be read for each request
+    kubernetes::HttpRequest request;  // without a token; the caller reads it for each request
   };
 
   Reflector(const Options& options, absl::BitGenRef random);
 
-  // To be asked at the start, and after each OnEnd().
+  // Call it at the start, and after each OnEnd().
   Step Next(absl::Time now);
 
-  // The answer to the request of the last Next(). False: enough, end it.
+  // The response to the request of the last Next(). False: end the exchange.
   bool OnHead(const kubernetes::HttpHead& head, absl::Time now);
   bool OnBody(absl::string_view bytes, absl::Time now);
   void OnEnd(const kubernetes::HttpEnd& end, absl::Time now);
 
-  // How long the answer that is under way may be silent: what begins as a list
-  // (WatchList) goes on as a watch.
+  // How long the present response may be silent: a WatchList begins as a list and
+  // continues as a watch.
   absl::Duration IdleTimeout() const;
 
-  // The request could not be made at all, since `status` says so of the
-  // credentials. In the place of the three above.
+  // Instead of the three above, when the request could not be made because reading the
+  // credentials failed with `status`.
   void OnNoCredentials(const absl::Status& status, absl::Time now);
 
   ServiceStore& store() { return store_; }
   const ServiceStore& store() const { return store_; }
 
-  // True between a list that was applied and the next failure: the store is
-  // what the API server says.
+  // True between an applied list and the next failure: the store is current.
   bool synced() const { return synced_; }
   // Why it is not: the last failure. OK before the first.
   const absl::Status& failure() const { return failure_; }
@@ -102,26 +98,26 @@ class Reflector {
   // True when the last list was a WatchList.
   bool used_watch_list() const { return listed_by_watch_; }
 
-  // What is known of itself; `detail` is left to whoever knows the server.
+  // Its state; the caller fills in `detail`, because it knows the server.
   SourceState State() const;
 
  private:
   enum class Phase { kWatchList, kPage, kWatch };
-  // What is to be done when the exchange under way has ended.
+  // Why the present exchange failed, and what to do after it.
   struct Failure {
     abi::SourceError kind = abi::SourceError::kHttp;
     std::string message = {};
-    bool relist = false;  // the version to resume from is of no use
-    std::optional<absl::Duration> retry_after = std::nullopt;  // asked for by the server
+    bool relist = false;  // the version to resume from is useless
+    std::optional<absl::Duration> retry_after = std::nullopt;  // requested by the server
   };
 
   std::string ListTarget() const;
   std::string WatchTarget(bool initial_events);  // draws its timeout
-  // From the first page, with what the server was found not to know left out.
+  // Starts at the first page, without parameters that the server does not know.
   void BeginList();
-  // The same, the server not knowing WatchList. No failure of anybody.
+  // The same, by pages, because the server does not know WatchList. Not a failure.
   void ListByPages();
-  // The same, after a while: the server may know more now.
+  // The same, with all parameters again: the server may have been upgraded.
   void BeginListAnew();
   bool OnListBody(absl::string_view bytes);
   bool OnWatchBody(absl::string_view bytes, absl::Time now);
@@ -140,7 +136,7 @@ class Reflector {
   absl::BitGenRef random_;
   kubernetes::Backoff backoff_;
 
-  // What is known.
+  // The known state.
   ServiceStore store_;
   std::string resource_version_;  // to resume from; empty: none, list
   bool version_in_doubt_ = false;
@@ -148,8 +144,7 @@ class Reflector {
   absl::Status failure_;
   SourceState state_;
 
-  // What the server is known to do. Asked again with every list: servers are
-  // upgraded.
+  // What the server supports. Tried again with every list, because servers are upgraded.
   bool offers_watch_list_ = true;
   bool offers_selector_ = true;
   bool listed_by_watch_ = false;
@@ -157,12 +152,12 @@ class Reflector {
   int silent_watches_ = 0;  // that reached the idle limit
   absl::Time resync_;       // when to list again in any case
 
-  // The list under way.
+  // The present list.
   ServiceStore staging_;
   std::string continue_token_;
   std::string list_version_;  // of its first page
 
-  // The exchange under way.
+  // The present exchange.
   Phase phase_ = Phase::kWatchList;
   bool started_ = false;
   absl::Duration delay_;  // before the next
@@ -171,9 +166,9 @@ class Reflector {
   std::optional<absl::Duration> retry_after_;
   bool got_body_ = false;
   bool token_refused_ = false;     // once: it may just have rotated
-  bool no_list_in_watch_ = false;  // the server took it for a plain watch: end it
+  bool no_list_in_watch_ = false;  // the server treats it as a plain watch: end it
   absl::Duration watch_timeout_;
-  std::optional<Failure> stop_;  // why the exchange is being ended from here
+  std::optional<Failure> stop_;  // why this side ends the exchange
   std::string error_body_;
   std::optional<ListDecoder> list_decoder_;
   std::optional<WatchDecoder> watch_decoder_;

@@ -65,7 +65,7 @@ void ServiceStore::Put(ServicePorts service) {
   if (name.empty()) {
     std::vector<std::string> lines;
     if (const auto known = skipped_.find(name); known != skipped_.end()) lines = known->second;
-    // The same nonsense, seen again with every event, is one line.
+    // A repeated error of an object is one line.
     for (std::string& line : service.skipped) {
       const bool is_known = std::find(lines.begin(), lines.end(), line) != lines.end();
       if (!is_known && lines.size() < SkippedLines::kNamed) lines.push_back(std::move(line));
@@ -82,7 +82,7 @@ void ServiceStore::Put(ServicePorts service) {
       known->second.health_check_port == now.health_check_port) {
     return;
   }
-  // One reference for all that is kept under this name.
+  // All entries of this name share one reference.
   const core::ServiceRef shared = known != known_.end() ? known->first : name;
   for (const core::PortKey& key : now.ports) Claim(key, shared);
   if (!now.ports.empty()) ++with_ports_;

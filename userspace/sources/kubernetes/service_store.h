@@ -19,21 +19,20 @@
 
 namespace npg::sources {
 
-// The Services that have NodePorts, as the API server last told, and the ports
-// that follow from them. A change costs the ports of its Service, not of all.
+// The Services with NodePorts, as the API server last reported them, and their ports. The
+// cost of a change depends on the ports of its Service only.
 //
-// Two Services never have the same port for longer than it takes the API server
-// to move it, but a watch may show the new owner before the old one has gone:
-// the port stays then, and is said to be of the Service whose name comes first.
+// Two Services have the same port only while the API server moves it, but a watch may
+// show the new one before the old one is removed. The port then belongs to the Service
+// whose name sorts first.
 class ServiceStore {
  public:
-  // Replaces what is known of the Service. One that has no ports (any more), and
-  // nothing that is worth a word, is forgotten. A Service without a name leaves
-  // its `skipped` lines only.
+  // Replaces the Service. Removes it if it has neither ports nor `skipped` lines. Of a
+  // Service without a name, keeps only the `skipped` lines.
   void Put(ServicePorts service);
   void Remove(const core::ServiceRef& service);
 
-  // Always OK; a StatusOr so that it can be handed on without a copy.
+  // Always OK; a StatusOr so that it can be passed on without a copy.
   const absl::StatusOr<Reading>& reading() const { return reading_; }
 
   // Services with NodePorts, and health check node ports, on which kube-proxy
@@ -44,8 +43,7 @@ class ServiceStore {
   // Whether the reading has changed since the last call.
   bool TakeChanged() { return std::exchange(changed_, false); }
 
-  // Takes over all of `other`. The reading counts as changed only if it is
-  // another one.
+  // Takes over all of `other`. The reading counts as changed only if it differs.
   void Replace(ServiceStore other);
 
  private:
@@ -60,9 +58,9 @@ class ServiceStore {
   void SetSkipped(const core::ServiceRef& name, std::vector<std::string> lines);
 
   absl::btree_map<core::ServiceRef, Service> known_;
-  // Who has which port: nearly always one Service.
+  // The Services of each port: nearly always one.
   absl::btree_set<std::pair<core::PortKey, core::ServiceRef>> claims_;
-  // Rare. Under the empty name: what belongs to no Service that could be named.
+  // Rare. The empty name has the lines of Services without a valid name.
   absl::btree_map<core::ServiceRef, std::vector<std::string>> skipped_;
   size_t with_ports_ = 0;
   size_t health_check_ports_ = 0;

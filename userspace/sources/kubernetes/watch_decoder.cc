@@ -42,7 +42,7 @@ Type ParseType(absl::string_view type) {
   return Type::kUnknown;
 }
 
-// The event becomes one that nobody can apply.
+// Turns the event into one that changes nothing.
 void Skip(WatchEvent& event, std::string why) {
   event.type = Type::kUnknown;
   event.service.skipped.push_back(std::move(why));
@@ -53,7 +53,7 @@ absl::Status ReadService(value object, WatchEvent& event) {
   if (!service.ok()) return service.status();
   event.service = *std::move(service);
   event.resource_version = event.service.resource_version;
-  if (event.service.service.empty()) event.type = Type::kUnknown;  // and skipped says why
+  if (event.service.service.empty()) event.type = Type::kUnknown;  // the reason is in `skipped`
   return absl::OkStatus();
 }
 
@@ -104,7 +104,7 @@ absl::Status ReadObject(value object, WatchEvent& event) {
   return absl::OkStatus();
 }
 
-// Two walks: "object" may come before "type", without which it says nothing.
+// Two walks: "object" may precede "type", without which it has no meaning.
 absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
   absl::StatusOr<value> root = kubernetes::RootObject(document);
   if (!root.ok()) return root.status();
@@ -120,7 +120,7 @@ absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
   WatchEvent event;
   event.type = ParseType(type);
   if (event.type == Type::kUnknown) {
-    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which nobody knows"));
+    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which is unknown"));
     return event;
   }
   if (event.type != Type::kError && !has_object) {

@@ -22,16 +22,16 @@ struct WatchEvent {
   enum class Type : uint8_t {
     kAdded,
     kModified,
-    kDeleted,   // `service` is what it was
+    kDeleted,   // `service` is the former object
     kBookmark,  // only resource_version, and initial_events_end
     kError,     // only status: the watch is over
-    kUnknown,   // nothing to apply: service.skipped says in one line each why
+    kUnknown,   // nothing to apply: service.skipped has the reasons, one per line
   };
 
   Type type = Type::kUnknown;
   ServicePorts service;  // has a name, if type is kAdded, kModified or kDeleted
-  // metadata.resourceVersion of the object: from here a watch can resume.
-  // Opaque. Empty when the object does not say, never so in a kBookmark.
+  // metadata.resourceVersion of the object, from which a watch can resume. Opaque. Empty
+  // when the object lacks it; never empty in a kBookmark.
   std::string resource_version;
   bool initial_events_end = false;  // the bookmark that ends the list of a WatchList
   kubernetes::ApiStatus status;
@@ -42,19 +42,17 @@ class WatchDecoder {
  public:
   WatchDecoder();
 
-  // Takes the next bytes of the body, cut anywhere, and calls `on_event` for
-  // each event that they complete, in order. In one line INVALID_ARGUMENT for
-  // what is not JSON, RESOURCE_EXHAUSTED for an event that is larger than any
-  // can be; or the error of `on_event`. After either the same again ever after:
-  // what follows in the stream cannot be trusted.
+  // Takes the next bytes of the body, split anywhere, and calls `on_event` for each
+  // event that they complete, in order. INVALID_ARGUMENT, in one line, for invalid JSON,
+  // RESOURCE_EXHAUSTED for an event that is too large; or the error of `on_event`. After
+  // an error, every call returns it again: the rest of the stream cannot be trusted.
   //
-  // An event of a type that nobody knows, or with an object that is no Service
-  // or has no name, is a kUnknown: the stream goes on.
+  // An event of unknown type, or whose object is no Service or has no name, is a
+  // kUnknown: the stream continues.
   absl::Status Feed(absl::string_view bytes,
                     absl::FunctionRef<absl::Status(WatchEvent&&)> on_event);
 
-  // Says that the body has ended, as a watch does sooner or later.
-  // INVALID_ARGUMENT when that was inside an event.
+  // Call it at the end of the body. INVALID_ARGUMENT when that is inside an event.
   absl::Status Finish();
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "controller/ipvs_dodge.h"
+#include "controller/ipvs_bypass.h"
 
 #include <spdlog/spdlog.h>
 
@@ -15,12 +15,12 @@ namespace npg::controller {
 absl::Status MatchIpvs(dataplane::NftTable& table, const core::AddressSet& own) {
   const absl::StatusOr<bool> wanted = node::HasIpVsService(own);
   if (!wanted.ok()) return wanted.status();
-  if (*wanted == table.ipvs_dodge()) return absl::OkStatus();
-  NPG_RETURN_IF_ERROR(table.SetIpvsDodge(*wanted));
+  if (*wanted == table.ipvs_bypass()) return absl::OkStatus();
+  NPG_RETURN_IF_ERROR(table.SetIpvsBypass(*wanted));
   if (*wanted) {
-    spdlog::info("IPVS has services on addresses that are guarded: exempted packets dodge them");
+    spdlog::info("IPVS has services on guarded addresses: exempted packets bypass them");
   } else {
-    spdlog::info("IPVS has no service on a guarded address any more: nothing to dodge");
+    spdlog::info("IPVS has no service on a guarded address any more: bypass removed");
   }
   return absl::OkStatus();
 }
