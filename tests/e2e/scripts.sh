@@ -69,14 +69,17 @@ check_line 4 'no apt-get.* ninja-build' env PATH="$folder/bin" "$scripts/build"
 check_line 4 'no apt-get.* clang-tidy' env PATH="$folder/bin" "$scripts/lint"
 
 # Includes that the table of rooms forbids, and a tree without any include.
-mkdir -p "$folder/rooms/core" "$folder/decide/cli" "$folder/no_rooms/core"
+mkdir -p "$folder/rooms/core" "$folder/decide/dataplane/bpf" "$folder/abi/cli" "$folder/no_rooms/core"
 printf '#include "core/port.h"\n#include "cli/output.h"\n' >"$folder/rooms/core/port.cc"
-printf '#include "guard_abi.h"\n#include "guard_decide.h"\n' >"$folder/decide/cli/status.cc"
+printf '#include "guard_abi.h"\n#include "guard_decide.h"\n' >"$folder/decide/dataplane/bpf/status.cc"
+printf '#include "core/port.h"\n#include "guard_abi.h"\n' >"$folder/abi/cli/status.cc"
 touch "$folder/no_rooms/core/port.cc"
 check_line 1 'core/port.cc:2: core may not include cli/output.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms"
-check_line 1 'cli/status.cc:2: cli may not include guard_decide.h' \
+check_line 1 'bpf/status.cc:2: dataplane/bpf may not include guard_decide.h' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/decide"
+check_line 1 'cli/status.cc:2: cli may not include guard_abi.h' \
+  "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/abi"
 # A C name of the ABI that a room gets through an include of another.
 printf '#include "cli/output.h"\nuint32_t bits = NPG_SOURCE_FILE | NPG_SOURCE_OF_THIS_ROOM;\n' >"$folder/rooms/core/port.cc"
 mv "$folder/rooms/core" "$folder/rooms/cli"

@@ -18,7 +18,7 @@
 namespace npg::controller {
 
 // Proves that the guard takes effect. The canary is a listener on 127.0.0.1 whose
-// port is in the map `nodeports` during the probe, as NPG_SOURCE_PROBE. A socket of
+// port is in the map `nodeports` during the probe, with source `probe`. A socket of
 // the guarded cgroup connects to it, once through each of connect4 and connect6. Then
 // the programs must have counted it, the socket must have the mark, and the nft table
 // must have counted the packets.

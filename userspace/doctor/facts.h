@@ -18,7 +18,7 @@
 #include "node/cgroup_programs.h"
 #include "node/rules_reader.h"
 
-// All that the doctor goes by. Nothing here is a judgement.
+// The facts that findings are made of, without any judgement.
 namespace npg::doctor {
 
 struct KernelFacts {
@@ -38,8 +38,9 @@ struct MountFacts {
 };
 
 struct PortFacts {
-  absl::StatusOr<core::PortRange> local = core::PortRange{};       // handed out to who asks for any
-  absl::StatusOr<core::PortRanges> reserved = core::PortRanges();  // but these
+  absl::StatusOr<core::PortRange> local =
+      core::PortRange{};  // the kernel assigns these to sockets without a port
+  absl::StatusOr<core::PortRanges> reserved = core::PortRanges();  // except these
   std::vector<uint16_t> allocated;                                 // as NodePorts
   std::vector<std::string> source_errors;
   std::vector<std::string> skipped;  // input of sources

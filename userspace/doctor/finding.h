@@ -89,7 +89,7 @@ inline constexpr std::array<FindingKind, 30> kFindingKinds = {{
      "Cilium rewrites a connect to a NodePort in the socket, before any rule that the guard gets "
      "past: what it takes cannot be given back"},
     {FindingId::kMarkCollision, "mark-collision",
-     "exempted packets carry the guard's bit of the mark, so a rule that goes by this bit treats "
+     "exempted packets carry the guard's bit of the mark, so a rule that matches this bit treats "
      "them as its own, and packets that it marks are exempted by mistake"},
     {FindingId::kPortRangeAllocated, "port-range-allocated",
      "the kernel hands these ports to sockets that ask for any port, and NodePorts already own "
@@ -101,8 +101,8 @@ inline constexpr std::array<FindingKind, 30> kFindingKinds = {{
     {FindingId::kKubeProxyMode, "kube-proxy-mode",
      "it decides which connects to a NodePort are taken away from the host"},
     {FindingId::kKubeProxyLeftovers, "kube-proxy-leftovers",
-     "rules of a mode that kube-proxy no longer runs in stay until somebody removes them, and go "
-     "on taking ports that nobody allocates any more"},
+     "rules of a mode that kube-proxy no longer runs in stay until they are removed, and keep "
+     "taking ports that are no longer allocated"},
     {FindingId::kKubeProxyLocalhost, "kube-proxy-localhost",
      "it decides whether connects to loopback are taken by Services with endpoints"},
     {FindingId::kNodeAddressesUnguarded, "node-addresses-unguarded",

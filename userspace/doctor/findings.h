@@ -10,7 +10,7 @@
 // The judgement: pure functions of facts.
 namespace npg::doctor {
 
-// In the order of FindingId. Each check says something, also when all is well.
+// In the order of FindingId. Each check yields a finding, also when all is well.
 std::vector<Finding> Judge(const Facts& facts);
 
 // Parts of it.

@@ -84,7 +84,7 @@ Finding JudgeLocalhost(const Facts& facts) {
         "kube-proxy's rules take loopback, but net.ipv4.conf.all.route_localnet is 0: "
         "unguarded connects to 127.0.0.1 on a NodePort time out",
         "kube-proxy --iptables-localhost-nodeports=false (or iptables.localhostNodePorts: false "
-        "in its configuration), if nobody needs NodePorts on localhost"};
+        "in its configuration), if no client needs NodePorts on localhost"};
   }
   return {FindingId::kKubeProxyLocalhost, Severity::kOk,
           absl::StrCat("kube-proxy's rules take connects to loopback",

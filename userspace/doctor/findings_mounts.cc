@@ -215,7 +215,7 @@ std::vector<Finding> JudgeMounts(const Facts& facts) {
 
 std::vector<Finding> JudgePrograms(const Facts& facts) {
   std::vector<Finding> findings;
-  if (!facts.programs.ok()) return findings;  // said by not-seen
+  if (!facts.programs.ok()) return findings;  // reported as not-seen
   JudgeBlocked(*facts.programs, findings);
   JudgeForeign(*facts.programs, facts.ports, findings);
   return findings;

@@ -119,7 +119,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
   }
   if (ports.listeners.empty()) {
     findings.push_back({FindingId::kListenerConflict, Severity::kOk,
-                        "nobody listens on a NodePort of which the sources know", ""});
+                        "no process listens on a NodePort that the sources know", ""});
   } else {
     const bool guarded = facts.guard.state == GuardFacts::State::kLoaded;
     findings.push_back(

@@ -91,7 +91,7 @@ Trial TryNfTables() {
 }
 
 Trial TryNftOwner() {
-  return TryTable({"make an nftables table that nobody else can remove", 0, ""},
+  return TryTable({"make an nftables table that no other process can remove", 0, ""},
                   uint32_t{NFT_TABLE_F_OWNER} | dataplane::kTableFlagPersist, /*with_rule=*/false);
 }
 

@@ -7,7 +7,7 @@
 namespace npg::inspect {
 
 // Makes a table of another name with what the guard's table needs, and removes it
-// in the same transaction: nobody else ever sees it.
+// in the same transaction, so that no other process sees it.
 Trial TryNfTables();
 
 // The same for a table that has an owner and outlives it (Linux >= 6.9).

@@ -11,7 +11,7 @@
 
 namespace npg::node {
 
-// A rule of somebody's that goes by the packet mark, or changes it.
+// A rule that matches or changes the packet mark.
 struct MarkUse {
   enum class Kind {
     kMatch,   // (mark & mask) == value, or not

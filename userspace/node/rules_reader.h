@@ -9,7 +9,7 @@
 
 namespace npg::node {
 
-// What the rules of this network namespace say, whoever wrote them.
+// What the rules of this network namespace do, regardless of who wrote them.
 struct RulesSeen {
   std::vector<MarkUse> marks;
   bool iptables_nft = false;  // kube-proxy's rules are there, by variant

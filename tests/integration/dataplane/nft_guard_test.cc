@@ -142,7 +142,7 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& deed) { return NameOf(deed.param); });
 
 class NftRestoreIpvsBypassTest : public NftGuardTest,
-                                public ::testing::WithParamInterface<std::string> {};
+                                 public ::testing::WithParamInterface<std::string> {};
 
 TEST_P(NftRestoreIpvsBypassTest, BypassComesBack) {
   NftSettings settings = Unprotected();
@@ -191,7 +191,7 @@ TEST_F(NftGuardTest, AForeignBypassIsRemoved) {
   EXPECT_TRUE(Intact(settings, false));
 }
 
-// Somebody removes the table right before the bypass is wanted: what is built anew
+// Another process removes the table right before the bypass is wanted: what is built anew
 // has the entries of live flows, too.
 TEST_F(NftGuardTest, BypassOnATableThatIsGone) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
