@@ -83,7 +83,7 @@ struct npg_listener {
 
 /*
  * Key of owner_policy: a process name as the kernel truncates it, NUL padded.
- * bind() compares it with the name of the binding thread.
+ * At bind(), the programs look up the name of the binding thread.
  */
 struct npg_policy_key {
 	char comm[NPG_COMM_LEN];
@@ -109,8 +109,9 @@ struct npg_local_address {
 };
 
 /*
- * Index of counters. One for every row of the decision that lets a connect to
- * a NodePort pass unguarded, and for losses that are reported nowhere else.
+ * Index of counters: exempted connects, one for every row of the decision that
+ * lets a connect to a NodePort pass unguarded, and events that were not
+ * published, repairs, and self-probes.
  */
 enum npg_counter {
 	NPG_COUNTER_EXEMPTED,

@@ -84,7 +84,7 @@ struct {
 	__type(value, struct npg_port_stats);
 } port_stats SEC(".maps");
 
-/* Written by the controller for other commands, which read it also while none runs. */
+/* Written by the controller, and read by other commands, also while no controller runs. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -251,7 +251,7 @@ static __always_inline int npg_env_mark(struct npg_env *env)
 
 /*
  * Removes the bit that the guard set at an earlier connect of this socket. Nearly
- * all sockets have no mark, and return after one load.
+ * all sockets have no mark: for them this ends after one load.
  */
 static __always_inline void unmark(struct bpf_sock_addr *ctx)
 {
@@ -451,7 +451,7 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 	__u32 source[4];
 	__u8 address[16];
 
-	/* Nearly every connect ends here. */
+	/* Nearly every IPv6 address is out of scope here, v4-mapped ones below. */
 	if ((daddr[0] || daddr[1]) && scope == NPG_SCOPE_LOOPBACK)
 		return leave(ctx);
 	__builtin_memcpy(address, daddr, 16);
@@ -472,8 +472,8 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 /*
  * Classifies the owner of a socket at bind(), so that a process that only holds
  * ports never counts as a listener. Writes an entry if the owner's verdict is not
- * the default, if an entry exists that must be corrected, or if the port is a
- * NodePort. Other sockets get no entry, which keeps the map small.
+ * the default, if the address already has an entry, or if the port is a NodePort.
+ * Other sockets get no entry, which keeps the map small.
  */
 static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_key *key)
 {

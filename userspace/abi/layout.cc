@@ -6,7 +6,7 @@
 #include "guard_abi.h"
 
 // The layout of the pinned maps, which outlive this program, and which bpftool and other
-// builds read. A changed line here changes the pins on running nodes, and requires another
+// builds read. A changed line here changes the pins on running nodes, and requires a higher
 // NPG_ABI_VERSION.
 #define NPG_LAYOUT(type, size)                                               \
   static_assert(sizeof(type) == (size) && std::is_standard_layout_v<type> && \

@@ -52,8 +52,9 @@ absl::Status Keep(const Sets& before, const std::vector<int>& kept) {
   return absl::OkStatus();
 }
 
-// A program that root executes gets the whole bounding set, even with no_new_privs. The
-// controller executes only the programs that print iptables' rules.
+// With no_new_privs, a program that root executes gets the capabilities of this process that
+// are in the bounding set; without, the whole bounding set. The controller executes only the
+// programs that print iptables' rules.
 absl::Status BoundWhatIsExecuted() {
   for (int capability = 0; cap_get_bound(capability) >= 0; ++capability) {
     const bool keep = capability == CAP_NET_ADMIN || capability == CAP_NET_RAW;

@@ -140,7 +140,8 @@ absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::Event
     if (absl::IsNotFound(fresh.status())) return false;
     if (!fresh.ok()) return fresh.status();
     reader = *std::move(fresh);
-    std::cerr << "nodeport-guard: the guard was reloaded; earlier events may be missing\n";
+    std::cerr << "nodeport-guard: the guard was loaded with a new event buffer; events before that "
+                 "may be missing\n";
   }
   follower.SetState(*std::move(state));
   return true;

@@ -58,8 +58,8 @@
 namespace npg::controller {
 namespace {
 
-// The interval of maintenance: detached programs are restored, and flow entries of
-// closed UDP clients removed, within ten seconds.
+// The interval of maintenance, which restores detached programs and removes flow entries
+// of closed UDP clients.
 constexpr absl::Duration kMaintenance = absl::Seconds(10);
 // Listing sockets costs milliseconds, because the kernel walks its whole hash table.
 // Without a reason it is done once in this many rounds.

@@ -33,7 +33,8 @@ class HealthKeeper {
     std::function<absl::StatusOr<absl::Duration>()> probe;
     // OK when the maps have the desired state; otherwise why not.
     std::function<absl::Status()> applied;
-    // Called after a probe that failed; may repair the fault before the next one.
+    // Called when the probe failed or a program is not attached; may repair the fault
+    // before the next probe.
     std::function<void()> repair;
   };
 

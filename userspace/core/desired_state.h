@@ -50,8 +50,8 @@ class DesiredState {
   // bit with a name counts.
   const PortEntries& Entries() const { return entries_; }
 
-  // The difference between the map and Entries(): all changes since MarkApplied(). Stays
-  // pending until the next one, also if parts of it were applied.
+  // The difference between the map and Entries(): all changes since MarkApplied(). All of
+  // it stays pending until the next MarkApplied(), also if parts were applied.
   Difference Pending() const;
 
   // Call it when all pending changes are in the map.

@@ -15,8 +15,8 @@ struct OwnerPolicy {
   std::vector<std::string> ignored;
   std::vector<std::string> only;
 
-  // The default for a name in neither list. The programs write map entries only for other
-  // owners.
+  // The default for a name in neither list. Only other owners need an entry in the map
+  // `listeners`.
   bool IgnoresByDefault() const { return !only.empty(); }
   // True when listeners of this process are ignored. An unknown owner ("") counts as a
   // name in neither list.

@@ -34,7 +34,7 @@ struct GuardFacts {
   std::string bpffs;
   abi::Config config;
   pid_t controller = 0;            // 0: none runs; -1: it runs in a pid namespace out of sight
-  std::optional<bool> same_netns;  // as the guarded one; nullopt: the kernel has no cookies
+  std::optional<bool> same_netns;  // as the guarded one; nullopt: no SO_NETNS_COOKIE
   std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;
   std::vector<std::pair<abi::ListenerKey, abi::Listener>> classified;
   std::vector<std::pair<core::PortKey, abi::PortStats>> stats;

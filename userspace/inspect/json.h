@@ -22,7 +22,7 @@ Json TextOrNull(const std::string& text);
 // Adds unit, pod_uid, container_id and container_runtime, null where unknown.
 void AddWorkload(const core::Workload& workload, Json& json);
 
-Json OwnerJson(const core::Listener& listener, const OwnerName& owner);
+Json OwnerJson(const core::Listener& listener, const OwnerName& name);
 Json ConflictJson(const Conflict& conflict);
 Json GuardJson(const Status& status);
 Json StatusJson(const Status& status);

@@ -40,8 +40,8 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
   for (const auto& [source, state] : facts.sources) {
     if (state.connected) continue;
     notes.push_back(absl::StrCat(
-        "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since),
-        " and its last known ports stay guarded: ", base::Printable(WhyNotConnected(state))));
+        "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since), " (",
+        base::Printable(WhyNotConnected(state)), "); its last known ports stay guarded"));
   }
   return notes;
 }

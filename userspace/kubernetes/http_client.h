@@ -55,7 +55,7 @@ struct HttpEnd {
 
 // One request at a time to one API server, over verified TLS, as HTTP/2 or HTTP/1.1,
 // depending on the server. Runs on the event loop. Keeps the connection for the next
-// request, except after an error: a half-open connection would lose that, too.
+// request, except after an error: a half-open connection would lose the next one, too.
 //
 // Reads certificate and key files for every new connection, because they rotate. Does
 // not follow redirects: they would send the token to a server that the configuration

@@ -21,7 +21,8 @@ absl::StatusOr<std::string> CheckServerUrl(absl::string_view url);
 // resolves names), optionally with user and password. INVALID_ARGUMENT never quotes it.
 absl::Status CheckProxyUrl(absl::string_view url);
 
-// Checks a host name or an IP address, as in a certificate.
+// Checks a host name or an IP address, as in a certificate. INVALID_ARGUMENT for anything
+// else.
 absl::Status CheckHostName(absl::string_view name);
 
 }  // namespace npg::kubernetes

@@ -137,7 +137,7 @@ void ExemptionLog::Tick(absl::Time now, Totals totals) {
   }
   if (suppressed_ > 0 && now - window_ >= kSummary) {
     sink_(spdlog::level::warn,
-          absl::StrCat(suppressed_, " further exempted connects were not logged (rate limit); ",
+          absl::StrCat(suppressed_, " further connects were not logged (rate limit); ",
                        "'nodeport-guard status' shows the conflicts"),
           Fields().Add("event", "unsaid").Add("count", suppressed_));
     suppressed_ = 0;

@@ -193,7 +193,7 @@ absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol 
       },
       [&](const Socket& socket) {
         const inet_diag_sockid& id = socket.message.id;
-        // The list of UDP includes sockets that are not bound, or connected.
+        // The list of UDP includes sockets without a local port.
         if (id.idiag_sport == 0 || id.idiag_dport != 0) return;
         ++found.all;
         const core::PortKey key = {ntohs(id.idiag_sport), protocol};

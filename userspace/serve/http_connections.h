@@ -25,7 +25,7 @@ struct HttpLimits {
   size_t workers = 6;                                 // threads that run handlers
   size_t connections = 128;                           // at a time
   absl::Duration request = absl::Seconds(3);          // until the request is complete
-  absl::Duration patience = absl::Milliseconds(100);  // for both, while other clients wait
+  absl::Duration patience = absl::Milliseconds(100);  // replaces both while others wait
   absl::Duration response = absl::Seconds(10);        // until the client has read the response
 };
 

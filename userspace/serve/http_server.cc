@@ -74,7 +74,7 @@ void HttpServer::Serve(const HttpRequest& request, HttpConnections::Reply reply)
   }
   // Only this thread decrements slow_; workers increment it.
   if (route->slow && slow_ <= 0) {
-    reply(TextResponse(503, "too many requests for this path are in progress"));
+    reply(TextResponse(503, "too many requests that read the node are in progress"));
     return;
   }
   if (route->slow) --slow_;

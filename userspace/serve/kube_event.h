@@ -62,8 +62,8 @@ std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReport
 // The merge patch for an Event that continues: series is its only mutable part.
 std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed);
 
-// The number of repetitions in an Event from the server: 1 when it has no series, or is
-// no Event.
+// The number of occurrences that an Event from the server stands for: 1 when it has no
+// series, or is no Event.
 uint64_t KubeEventCountIn(const std::string& json);
 
 }  // namespace npg::serve

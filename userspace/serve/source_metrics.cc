@@ -55,7 +55,7 @@ void AddSourceMetrics(const MetricsInput& input, MetricFamilies& out) {
             "When the source last reported its full set of ports; absent when it never did.");
   times(&abi::SourceState::last_reading);
   out.Gauge("sync_age_seconds",
-            "Age of the ports that the source last reported; 0 while it is connected.");
+            "Time since the source last received data; 0 while it is connected.");
   each([&](const abi::SourceState& state, Labels labels) {
     out.Add(absl::ToDoubleSeconds(SyncAge(state, input.now)), std::move(labels));
   });

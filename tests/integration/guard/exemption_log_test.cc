@@ -112,7 +112,7 @@ TEST_P(GuardExemptionLogTest, EventsKeepsRunningWhenTheControllerEnds) {
   NPG_ASSERT_OK(Unload());
   NPG_ASSERT_OK(StartGuard());
   events.Signal(SIGCONT);
-  ASSERT_TRUE(logs("the guard was reloaded")) << events.Err();
+  ASSERT_TRUE(logs("the guard was loaded with a new event buffer")) << events.Err();
   EXPECT_EQ(Ask({"127.0.0.1", kOtherPort, Transport::kTcp}), kHost);
   EXPECT_TRUE(shows("33590/tcp")) << events.Err();
 

@@ -8,7 +8,7 @@
 
 #include "absl/time/time.h"
 #include "core/port.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::cli::event_text_test {
 namespace {
@@ -19,10 +19,10 @@ EventFacts MakeEvent() {
   facts.event.uid = 0;
   facts.event.cgroup_id = 99;
   facts.event.comm = "kubelet";
-  facts.event.address = Address("127.0.0.1");
-  facts.event.listener_address = Address("::");
+  facts.event.address = inspect::Address("127.0.0.1");
+  facts.event.listener_address = inspect::Address("::");
   facts.event.port = {33589, core::Protocol::kTcp};
-  facts.time = absl::FromUnixMillis(kNow * 1000 + 789);
+  facts.time = absl::FromUnixMillis(inspect::kNow * 1000 + 789);
   facts.client_cgroup = "/system.slice/kubelet.service";
   facts.listener_cgroup = "/system.slice/containerd.service";
   facts.nodeport.emplace();

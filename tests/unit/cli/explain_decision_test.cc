@@ -21,8 +21,8 @@
 #include "guard_abi.h"
 #include "guard_decide.h"
 #include "inspect/guard_facts.h"
-#include "unit/cli/facts.h"
 #include "unit/core/decide_env.h"
+#include "unit/inspect/facts.h"
 
 // explain has the verdict of npg_decide() and shows its questions. The test compares both on
 // random nodes.
@@ -32,7 +32,7 @@ namespace {
 constexpr uint16_t kPort = 33589;
 
 struct RandomNode {
-  GuardFacts facts;
+  inspect::GuardFacts facts;
   core::PortKey key = {kPort, core::Protocol::kTcp};
   npg_destination destination = NPG_DST_LOOPBACK4;
   npg_env env;  // the same facts as answers to npg_decide()
@@ -42,19 +42,20 @@ RandomNode MakeRandomNode(std::mt19937& random) {
   // Mostly true, so that the later rows are reached.
   const auto yes = [&] { return std::uniform_int_distribution<int>(0, 7)(random) != 0; };
   RandomNode node;
-  node.facts = MakeFacts();
+  node.facts = inspect::MakeFacts();
   if (!yes()) node.key.protocol = core::Protocol::kUdp;
 
   node.env.nodeport = yes();
   node.facts.nodeports.clear();
-  AddNodePort(node.facts, kPort - 1, "default/other");
+  inspect::AddNodePort(node.facts, kPort - 1, "default/other");
   if (node.env.nodeport) {
-    AddNodePort(node.facts, kPort, "default/web", abi::Bit(abi::Source::kFile), node.key.protocol);
+    inspect::AddNodePort(node.facts, kPort, "default/web", abi::Bit(abi::Source::kFile),
+                         node.key.protocol);
   }
 
   node.env.guards_local = std::uniform_int_distribution<int>(0, 3)(random) != 0;
   node.facts.config.scope = node.env.guards_local ? abi::Scope::kLocal : abi::Scope::kLoopback;
-  node.facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
+  node.facts.own = {inspect::Address("10.0.0.5"), inspect::Address("2001:db8::5")};
 
   node.env.guarded_netns = yes();
   node.facts.same_netns = node.env.guarded_netns;
@@ -74,13 +75,13 @@ RandomNode MakeRandomNode(std::mt19937& random) {
         addresses[std::uniform_int_distribution<size_t>(0, addresses.size() - 1)(random)];
     node.destination = destination;
     const core::Listener listener =
-        MakeListener(address, kPort, "containerd", 812, node.key.protocol);
+        inspect::MakeListener(address, kPort, "containerd", 812, node.key.protocol);
     node.facts.listeners.push_back(listener);
     abi::OwnerVerdict verdict = node.facts.config.default_verdict;
     if (!yes()) {
       verdict = verdict == abi::OwnerVerdict::kGuarded ? abi::OwnerVerdict::kIgnored
                                                        : abi::OwnerVerdict::kGuarded;
-      Classify(node.facts, listener, verdict, "containerd", 812);
+      inspect::Classify(node.facts, listener, verdict, "containerd", 812);
     }
     node.env.not_ignored = verdict == abi::OwnerVerdict::kGuarded;
   }

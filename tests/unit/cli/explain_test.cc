@@ -17,7 +17,7 @@
 #include "core/decision_rows.h"
 #include "core/port.h"
 #include "inspect/guard_facts.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::cli::explain_test {
 namespace {
@@ -49,14 +49,14 @@ std::vector<int> Numbers(const Walk& walk) {
   return numbers;
 }
 
-Walk OnlyWalk(const GuardFacts& facts, const core::PortKey& key = kTcp) {
+Walk OnlyWalk(const inspect::GuardFacts& facts, const core::PortKey& key = kTcp) {
   const std::vector<Walk> walks = WalkDecision(facts, key);
   EXPECT_THAT(walks, SizeIs(1));
   return walks.at(0);
 }
 
 TEST(ExplainTest, AnExemptedConnect) {
-  const Walk walk = OnlyWalk(MakeFacts());
+  const Walk walk = OnlyWalk(inspect::MakeFacts());
   EXPECT_EQ(RowOfNo(walk), 0);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
   EXPECT_TRUE(walk.effective);
@@ -66,16 +66,16 @@ TEST(ExplainTest, AnExemptedConnect) {
 }
 
 TEST(ExplainTest, ANodePortWithoutAServiceName) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nodeports.clear();
-  AddNodePort(facts, 33589, "");
+  inspect::AddNodePort(facts, 33589, "");
   EXPECT_EQ(OnlyWalk(facts).sentence,
             "A connect to 127.0.0.1:33589 is exempted: containerd[812] listens there and the "
             "Service that has the NodePort would get it.");
 }
 
 TEST(ExplainTest, NotANodePort) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nodeports.clear();
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 3);
@@ -87,7 +87,7 @@ TEST(ExplainTest, NotANodePort) {
 }
 
 TEST(ExplainTest, AnotherNetworkNamespace) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.same_netns = false;
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 4);
@@ -99,7 +99,7 @@ TEST(ExplainTest, AnotherNetworkNamespace) {
 }
 
 TEST(ExplainTest, NoListener) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.clear();
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 5);
@@ -110,17 +110,17 @@ TEST(ExplainTest, NoListener) {
 }
 
 TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3)};
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 5);
   EXPECT_EQ(walk.rows[4].fact, "none over loopback; only envoy[3] on 10.0.0.5");
 }
 
 TEST(ExplainTest, AnIgnoredOwner) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 6);
   EXPECT_EQ(walk.sentence,
@@ -129,7 +129,7 @@ TEST(ExplainTest, AnIgnoredOwner) {
 }
 
 TEST(ExplainTest, ObserveMode) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.config.mode = abi::Mode::kObserve;
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 7);
@@ -139,14 +139,14 @@ TEST(ExplainTest, ObserveMode) {
 }
 
 TEST(ExplainTest, TheRowOfTheMarkHasItsFailures) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, has not failed yet");
   facts.counters[abi::Counter::kMarkFailed] = 3;
   EXPECT_EQ(OnlyWalk(facts).rows[7].fact, "0x1000/0x1000, failed 3 times");
 }
 
 TEST(ExplainTest, ABrokenGuardExemptsNothing) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nft = dataplane::NftTableState{};
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
@@ -157,24 +157,26 @@ TEST(ExplainTest, ABrokenGuardExemptsNothing) {
 }
 
 TEST(ExplainTest, TheProgramOfTheAddressFamilyDecides) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.links[1].link.cgroup_id = 0;  // npg_connect6
   EXPECT_TRUE(OnlyWalk(facts).effective);
-  facts.listeners = {MakeListener("::1", 33589, "containerd", 812)};
+  facts.listeners = {inspect::MakeListener("::1", 33589, "containerd", 812)};
   EXPECT_EQ(OnlyWalk(facts).sentence,
             "A connect to [::1]:33589 should be exempted and is not: program npg_connect6 is not "
             "attached, its link is dead.");
 }
 
 TEST(ExplainTest, OneWalkForEachListener) {
-  GuardFacts facts = MakeFacts();
-  core::Listener v6only = MakeListener("::", 33589, "six", 4);
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  core::Listener v6only = inspect::MakeListener("::", 33589, "six", 4);
   v6only.v6only = true;
-  facts.listeners = {
-      MakeListener("0.0.0.0", 33589, "any", 1),     MakeListener("127.0.0.1", 33589, "one", 2),
-      MakeListener("127.0.0.5", 33589, "five", 3),  MakeListener("10.0.0.5", 33589, "node", 9),
-      MakeListener("127.0.0.1", 33590, "other", 9), v6only,
-      MakeListener("::", 33589, "dual", 5)};
+  facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "any", 1),
+                     inspect::MakeListener("127.0.0.1", 33589, "one", 2),
+                     inspect::MakeListener("127.0.0.5", 33589, "five", 3),
+                     inspect::MakeListener("10.0.0.5", 33589, "node", 9),
+                     inspect::MakeListener("127.0.0.1", 33590, "other", 9),
+                     v6only,
+                     inspect::MakeListener("::", 33589, "dual", 5)};
   std::vector<std::string> destinations;
   for (const Walk& walk : WalkDecision(facts, kTcp)) {
     destinations.push_back(walk.listener->owner.comm + " " + walk.destination);
@@ -185,17 +187,18 @@ TEST(ExplainTest, OneWalkForEachListener) {
 }
 
 TEST(ExplainTest, SocketsThatShareAnAddressShareAWalk) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.push_back(facts.listeners[0]);
   EXPECT_THAT(WalkDecision(facts, kTcp), SizeIs(1));
 }
 
 TEST(ExplainTest, WithoutProtocolExplainsThoseOfNodePorts) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   ExplainOptions options;
   options.port = 33589;
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp));
-  AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile), core::Protocol::kUdp);
+  inspect::AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile),
+                       core::Protocol::kUdp);
   const core::PortKey udp = {33589, core::Protocol::kUdp};
   EXPECT_THAT(KeysToExplain(facts, options), ElementsAre(kTcp, udp));
   options.protocol = core::Protocol::kUdp;
@@ -206,9 +209,10 @@ TEST(ExplainTest, WithoutProtocolExplainsThoseOfNodePorts) {
 }
 
 TEST(ExplainTest, UdpHasItsOwnWalk) {
-  GuardFacts facts = MakeFacts();
-  AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile), core::Protocol::kUdp);
-  facts.listeners = {MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kFile),
+                       core::Protocol::kUdp);
+  facts.listeners = {inspect::MakeListener("127.0.0.1", 33589, "coredns", 9, core::Protocol::kUdp)};
   const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
   EXPECT_EQ(walk.rows[1].fact, "udp");
   EXPECT_THAT(walk.sentence,
@@ -217,18 +221,18 @@ TEST(ExplainTest, UdpHasItsOwnWalk) {
 
 // The flag that decided, and the name that it matched.
 TEST(ExplainTest, NamesTheRuleOfThePolicyThatDecided) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
   EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
-  facts.policy.push_back(MakePolicy("containerd", abi::OwnerVerdict::kIgnored));
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
+  facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kIgnored));
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
   EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassIgnoredOwner);
 
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
-  facts.policy = {MakePolicy("kubelet", abi::OwnerVerdict::kGuarded)};
+  facts.policy = {inspect::MakePolicy("kubelet", abi::OwnerVerdict::kGuarded)};
   EXPECT_EQ(fact(), "ignored: --only-process does not name containerd (kubelet)");
-  facts.policy.push_back(MakePolicy("containerd", abi::OwnerVerdict::kGuarded));
+  facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kGuarded));
   facts.classified[0].second.verdict = abi::OwnerVerdict::kGuarded;
   EXPECT_EQ(fact(), "guarded: --only-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kExempt);
@@ -236,8 +240,8 @@ TEST(ExplainTest, NamesTheRuleOfThePolicyThatDecided) {
 
 // The program uses the entry in the map, also if the policy has changed since.
 TEST(ExplainTest, ShowsAnEntryThatContradictsThePolicy) {
-  GuardFacts facts = MakeFacts();
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kPassIgnoredOwner);
   EXPECT_EQ(walk.rows[5].fact,
@@ -246,7 +250,7 @@ TEST(ExplainTest, ShowsAnEntryThatContradictsThePolicy) {
 }
 
 TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].ifindex = 1;
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kPassNoListener);
@@ -254,12 +258,12 @@ TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {
 }
 
 TEST(ExplainTest, AnOwnAddressInScope) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3)};
   // With scope loopback, no listener receives a connect to 127.0.0.1.
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassNoListener);
   facts.config.scope = abi::Scope::kLocal;
-  facts.own = {Address("10.0.0.5")};
+  facts.own = {inspect::Address("10.0.0.5")};
   const Walk walk = OnlyWalk(facts, kTcp);
   EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
   // The programs check the address twice: first whether addresses other than loopback count.
@@ -273,7 +277,7 @@ TEST(ExplainTest, AnOwnAddressInScope) {
 
 // In the order of npg_decide(), then the rows that it did not reach.
 TEST(ExplainTest, RowsAreInTheOrderInWhichTheyAreAsked) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Numbers(OnlyWalk(facts)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
   EXPECT_EQ(OnlyWalk(facts).rows[0].fact, "127.0.0.1, which is loopback");
   facts.nodeports.clear();
@@ -281,7 +285,7 @@ TEST(ExplainTest, RowsAreInTheOrderInWhichTheyAreAsked) {
 }
 
 TEST(ExplainTest, QuestionsAreThoseOfTheTable) {
-  const Walk walk = OnlyWalk(MakeFacts());
+  const Walk walk = OnlyWalk(inspect::MakeFacts());
   for (const core::DecisionRow& row : core::kDecisionRows) {
     EXPECT_EQ(std::count_if(walk.rows.begin(), walk.rows.end(),
                             [&](const ExplainRow& shown) {
@@ -293,7 +297,7 @@ TEST(ExplainTest, QuestionsAreThoseOfTheTable) {
 }
 
 TEST(ExplainTest, EndsWithTheSentenceAndFits80Columns) {
-  const GuardFacts facts = MakeFacts();
+  const inspect::GuardFacts facts = inspect::MakeFacts();
   ExplainOptions options;
   options.port = 33589;
   const ExplainReport report = MakeExplainReport(facts, options);
@@ -310,7 +314,7 @@ TEST(ExplainTest, EndsWithTheSentenceAndFits80Columns) {
 }
 
 TEST(ExplainTest, JsonHasTheSame) {
-  const GuardFacts facts = MakeFacts();
+  const inspect::GuardFacts facts = inspect::MakeFacts();
   ExplainOptions options;
   options.port = 33589;
   const nlohmann::ordered_json json = ExplainJson(MakeExplainReport(facts, options));

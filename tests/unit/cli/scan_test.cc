@@ -12,7 +12,7 @@
 #include "cli/table.h"
 #include "core/port.h"
 #include "inspect/scan.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::cli::scan_test {
 namespace {
@@ -27,7 +27,7 @@ inspect::ScanFacts MakeScanFacts() {
   facts.ports[{30080, core::Protocol::kTcp}] = {abi::Bit(abi::Source::kNetfilter), ""};
   facts.sources = {{"netfilter", 2}};
   facts.listeners = 11;
-  facts.candidates = {MakeListener("127.0.0.1", 33589, "containerd", 812)};
+  facts.candidates = {inspect::MakeListener("127.0.0.1", 33589, "containerd", 812)};
   return facts;
 }
 
@@ -64,7 +64,7 @@ TEST(ScanTest, MentionsALoadedGuard) {
 
 TEST(ScanTest, IgnoredProcessesAreNoConflict) {
   inspect::ScanFacts facts = MakeScanFacts();
-  facts.candidates = {MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
+  facts.candidates = {inspect::MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.ignored, SizeIs(1));
@@ -75,7 +75,7 @@ TEST(ScanTest, IgnoredProcessesAreNoConflict) {
 
 TEST(ScanTest, OnlyNamedProcessesAreConflicts) {
   inspect::ScanFacts facts = MakeScanFacts();
-  facts.candidates.push_back(MakeListener("127.0.0.1", 30080, "agent", 7));
+  facts.candidates.push_back(inspect::MakeListener("127.0.0.1", 30080, "agent", 7));
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {{}, {"containerd"}});
   ASSERT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(report.conflicts[0].key.port, 33589);
@@ -93,7 +93,7 @@ TEST(ScanTest, AnUnknownOwnerIsNotIgnored) {
 TEST(ScanTest, ReportsTheCountersOfALoadedGuard) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.guarded = true;
-  facts.now = absl::FromUnixSeconds(kNow);
+  facts.now = absl::FromUnixSeconds(inspect::kNow);
   facts.histories[{33589, core::Protocol::kTcp}] = {facts.now - absl::Hours(72), 42, 0,
                                                     facts.now - absl::Minutes(2)};
   const inspect::ScanReport report = inspect::MakeScanReport(facts, {});

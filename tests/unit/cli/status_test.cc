@@ -16,7 +16,7 @@
 #include "inspect/json.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::cli::status_test {
 namespace {
@@ -27,10 +27,12 @@ using ::testing::IsEmpty;
 using ::testing::Not;
 using ::testing::StartsWith;
 
-std::string Render(const GuardFacts& facts) { return RenderStatus(inspect::MakeStatus(facts), {}); }
+std::string Render(const inspect::GuardFacts& facts) {
+  return RenderStatus(inspect::MakeStatus(facts), {});
+}
 
 TEST(StatusTest, ConflictsComeFirst) {
-  const GuardFacts facts = MakeFacts();
+  const inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(
       Render(facts),
       StartsWith("Conflicts: 1 listener has the port of a NodePort\n"
@@ -43,7 +45,7 @@ TEST(StatusTest, ConflictsComeFirst) {
 }
 
 TEST(StatusTest, NamesThePodOfAnOwner) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   core::Owner& owner = facts.listeners[0].owner;
   owner.workload = {"", "0d5f3a1c-7b2e-4c8d-9e6f-112233445566", std::string(64, 'a'), "cri-o"};
   owner.holders = {812, 813};
@@ -61,15 +63,15 @@ TEST(StatusTest, NamesThePodOfAnOwner) {
 }
 
 TEST(StatusTest, ReportsThePolicyAndTheScope) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
   EXPECT_THAT(Render(facts),
               HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
                         "              (--ignore-process)\n"));
   facts.config.scope = abi::Scope::kLocal;
-  facts.own = {Address("10.0.0.5"), Address("2001:db8::5")};
+  facts.own = {inspect::Address("10.0.0.5"), inspect::Address("2001:db8::5")};
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
-  facts.policy = {MakePolicy("containerd", abi::OwnerVerdict::kGuarded)};
+  facts.policy = {inspect::MakePolicy("containerd", abi::OwnerVerdict::kGuarded)};
   EXPECT_THAT(Render(facts), HasSubstr("; 2\n              addresses besides loopback\n"));
   EXPECT_THAT(Render(facts), HasSubstr("  listeners   only those of containerd are guarded "
                                        "(--only-process)\n"));
@@ -81,22 +83,22 @@ TEST(StatusTest, ReportsThePolicyAndTheScope) {
 }
 
 TEST(StatusTest, ReportsConflictsOnOwnAddressesInScope) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3)};
-  facts.own = {Address("10.0.0.5")};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3)};
+  facts.own = {inspect::Address("10.0.0.5")};
   EXPECT_EQ(inspect::MakeStatus(facts).conflicts.size(), 1U);
 }
 
 // An owner without an entry gets the default verdict, as in the program.
 TEST(StatusTest, UsesTheDefaultVerdictWithoutAnEntry) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_FALSE(inspect::MakeStatus(facts).conflicts[0].ignored);
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
   EXPECT_TRUE(inspect::MakeStatus(facts).conflicts[0].ignored);
 }
 
 TEST(StatusTest, ReportsEachPartOfTheGuard) {
-  const std::string text = Render(MakeFacts());
+  const std::string text = Render(inspect::MakeFacts());
   for (const char* part :
        {"  controller  running, pid 4711\n",
         "  mode        enforce: ", "  programs    4 of 4 attached to /sys/fs/cgroup\n",
@@ -115,11 +117,12 @@ TEST(StatusTest, ReportsEachPartOfTheGuard) {
 }
 
 TEST(StatusTest, Fits80Columns) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nft = dataplane::NftTableState{true, 0, 168'000'000, 20'000, 10'000, 65'536};
   facts.controller = 0;
   facts.kube_proxy_nftables = true;
-  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes, "https://api.example:6443");
+  abi::SourceState& api =
+      inspect::AddSource(facts, abi::Source::kKubernetes, "https://api.example:6443");
   api.health_check_ports = api.skipped = 12345;
   api.resource_version = "18446744073709551615";
   for (auto& errors : api.errors) errors = 1'000'000;
@@ -129,7 +132,7 @@ TEST(StatusTest, Fits80Columns) {
 }
 
 TEST(StatusTest, WithoutConflictsReportsWhatWasChecked) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.clear();
   EXPECT_THAT(Render(facts),
               StartsWith("No conflicts: no process of this node listens on a NodePort (1 known), "
@@ -137,24 +140,24 @@ TEST(StatusTest, WithoutConflictsReportsWhatWasChecked) {
 }
 
 TEST(StatusTest, ListenersElsewhereAreNoConflict) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("10.0.0.5", 33589, "envoy", 3),
-                     MakeListener("127.0.0.1", 33590, "kubelet", 4),
-                     MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp)};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3),
+                     inspect::MakeListener("127.0.0.1", 33590, "kubelet", 4),
+                     inspect::MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp)};
   EXPECT_THAT(inspect::MakeStatus(facts).conflicts, IsEmpty());
 }
 
 TEST(StatusTest, MarksAnIgnoredOwner) {
-  GuardFacts facts = MakeFacts();
-  facts.listeners = {MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
   EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
 }
 
 TEST(StatusTest, NamesAnInvisibleOwnerFromTheMap) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner = {};
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 99);
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 99);
   EXPECT_THAT(Render(facts), HasSubstr("  containerd[99]  "));
   facts.classified.clear();
   facts.gaps.unreadable_processes = 12;
@@ -164,7 +167,7 @@ TEST(StatusTest, NamesAnInvisibleOwnerFromTheMap) {
 }
 
 TEST(StatusTest, WorksWithoutController) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.controller = 0;
   EXPECT_THAT(Render(facts),
               HasSubstr("  controller  not running: the guard uses the last known NodePorts\n"));
@@ -174,7 +177,7 @@ TEST(StatusTest, WorksWithoutController) {
 }
 
 TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.config.mode = abi::Mode::kObserve;
   EXPECT_THAT(Render(facts), HasSubstr("OBSERVED"));
   EXPECT_THAT(Render(facts), HasSubstr("containerd[812]         7  2m ago"));
@@ -182,7 +185,7 @@ TEST(StatusTest, ObserveModeShowsWhatWouldBeExempted) {
 }
 
 TEST(StatusTest, ProblemsComeFirst) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.controller = 0;
   facts.nft = dataplane::NftTableState{};
   facts.links.pop_back();
@@ -202,28 +205,29 @@ TEST(StatusTest, ProblemsComeFirst) {
 }
 
 TEST(StatusTest, ATableThatCannotBeReadIsAProblem) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nft = absl::PermissionDeniedError("read nft table: Operation not permitted");
   EXPECT_THAT(inspect::Problems(facts),
               ElementsAre(HasSubstr("cannot be read: read nft table: Operation not permitted")));
 }
 
 TEST(StatusTest, ReportsAGuardOfAPartOfTheNode) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("only processes")));
-  for (LinkFact& fact : facts.links) fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
+  for (inspect::LinkFact& fact : facts.links)
+    fact = {{fact.link.name, 1, 2, 77}, "/sys/fs/cgroup/part"};
   EXPECT_THAT(Render(facts), HasSubstr("4 of 4 attached to /sys/fs/cgroup/part; connects of"));
 }
 
 TEST(StatusTest, ProgramsOnDifferentCgroupsAreAProblem) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.links[1].cgroup = "/sys/fs/cgroup/other";
   EXPECT_THAT(inspect::Problems(facts),
               ElementsAre(HasSubstr("/sys/fs/cgroup, /sys/fs/cgroup/other")));
 }
 
 TEST(StatusTest, IgnoresListenersOfAnotherNamespace) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.same_netns = false;
   facts.nft = dataplane::NftTableState{};
   const inspect::Status report = inspect::MakeStatus(facts);
@@ -234,16 +238,16 @@ TEST(StatusTest, IgnoresListenersOfAnotherNamespace) {
 }
 
 TEST(StatusTest, AProcessNameCannotCommandTheTerminal) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner.comm = "\x1b[2Jx";
   EXPECT_THAT(Render(facts), HasSubstr("\\x1b[2Jx[812]"));
 }
 
 TEST(StatusTest, ReportsTheStateOfTheSources) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("\nSources")));  // pins of an older build
   abi::SourceState& api =
-      AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
+      inspect::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
   api.services = 9980;
   api.ports = 10002;
   api.health_check_ports = 1;
@@ -251,7 +255,7 @@ TEST(StatusTest, ReportsTheStateOfTheSources) {
   api.errors[abi::SourceError::kConnect] = 3;
   api.errors[abi::SourceError::kExpired] = 1;
   api.resource_version = "81234567";
-  AddSource(facts, abi::Source::kFile, "/etc/nodeports.yaml");
+  inspect::AddSource(facts, abi::Source::kFile, "/etc/nodeports.yaml");
   EXPECT_THAT(Render(facts),
               HasSubstr("\n\nSources\n"
                         "  kubernetes  connected for 1h\n"
@@ -269,25 +273,25 @@ TEST(StatusTest, ReportsTheStateOfTheSources) {
 }
 
 TEST(StatusTest, ADisconnectedSourceIsNoProblemOfTheGuard) {
-  GuardFacts facts = MakeFacts();
-  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes);
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  abi::SourceState& api = inspect::AddSource(facts, abi::Source::kKubernetes);
   api.connected = false;
-  api.since = absl::FromUnixSeconds(kNow - 300);
+  api.since = absl::FromUnixSeconds(inspect::kNow - 300);
   api.last_error = "connect to 10.96.0.1:443: Connection refused";
   EXPECT_THAT(inspect::MakeStatus(facts).problems, IsEmpty());
   EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 5m: connect to "
                                        "10.96.0.1:443: Connection refused\n"));
   EXPECT_THAT(Render(facts),
-              HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z and "
-                        "its last known ports stay guarded: connect to 10.96.0.1:443: Connection "
-                        "refused\n"));
+              HasSubstr("\nNote: source kubernetes is not connected since 2026-11-02T11:55:00Z "
+                        "(connect to 10.96.0.1:443: Connection refused); its last known ports "
+                        "stay guarded\n"));
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["healthy"], true);
 }
 
 TEST(StatusTest, ASourceWithoutAReadingYet) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   abi::SourceState state;
-  state.since = absl::FromUnixSeconds(kNow - 3);
+  state.since = absl::FromUnixSeconds(inspect::kNow - 3);
   facts.sources.emplace_back(abi::Source::kKubernetes, state);
   EXPECT_THAT(Render(facts), HasSubstr("  kubernetes  not connected for 3s: it has not answered "
                                        "yet\n"
@@ -296,10 +300,10 @@ TEST(StatusTest, ASourceWithoutAReadingYet) {
 }
 
 TEST(StatusTest, WithoutAControllerReportsTheLastStateOfTheSources) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.controller = 0;
-  AddSource(facts, abi::Source::kNetfilter);
-  abi::SourceState& file = AddSource(facts, abi::Source::kFile);
+  inspect::AddSource(facts, abi::Source::kNetfilter);
+  abi::SourceState& file = inspect::AddSource(facts, abi::Source::kFile);
   file.connected = false;
   file.last_error = "ports file /x: No such file or directory";
   EXPECT_THAT(Render(facts), HasSubstr("\nSources, as they were when the last controller ended\n"
@@ -310,8 +314,8 @@ TEST(StatusTest, WithoutAControllerReportsTheLastStateOfTheSources) {
 }
 
 TEST(StatusTest, AServerCannotCommandTheTerminal) {
-  GuardFacts facts = MakeFacts();
-  abi::SourceState& api = AddSource(facts, abi::Source::kKubernetes, "\x1b[2J");
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  abi::SourceState& api = inspect::AddSource(facts, abi::Source::kKubernetes, "\x1b[2J");
   api.connected = false;
   api.last_error = "\x1b[31m\xff";
   const std::string text = Render(facts);
@@ -321,14 +325,14 @@ TEST(StatusTest, AServerCannotCommandTheTerminal) {
 }
 
 TEST(StatusTest, JsonOfTheSources) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["sources"],
             nlohmann::ordered_json::array());
   abi::SourceState& api =
-      AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
+      inspect::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443, watch");
   api.errors[abi::SourceError::kThrottled] = 7;
   api.skipped = 1;
-  abi::SourceState& file = AddSource(facts, abi::Source::kFile);
+  abi::SourceState& file = inspect::AddSource(facts, abi::Source::kFile);
   file.connected = false;
   file.last_event = file.last_reading = absl::UnixEpoch();
   file.last_error = "is empty";
@@ -354,7 +358,7 @@ TEST(StatusTest, JsonOfTheSources) {
 }
 
 TEST(StatusTest, ReportsWhatKubeProxysNftablesModeHijacks) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Render(facts), Not(HasSubstr("nftables mode")));
   EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["kube_proxy"], nullptr);
 
@@ -378,10 +382,11 @@ TEST(StatusTest, ReportsWhatKubeProxysNftablesModeHijacks) {
 }
 
 TEST(StatusTest, JsonHasTheSame) {
-  GuardFacts facts = MakeFacts();
-  AddNodePort(facts, 30053, "", abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kNetfilter),
-              core::Protocol::kUdp);
-  facts.listeners.push_back(MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::AddNodePort(facts, 30053, "",
+                       abi::Bit(abi::Source::kFile) | abi::Bit(abi::Source::kNetfilter),
+                       core::Protocol::kUdp);
+  facts.listeners.push_back(inspect::MakeListener("::", 30053, "coredns", 9, core::Protocol::kUdp));
   facts.nft->ipvs_bypass = true;
   EXPECT_THAT(Render(facts), HasSubstr("\n  IPVS        bypass on: "));
   const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));
@@ -424,10 +429,11 @@ TEST(StatusTest, JsonHasTheSame) {
 }
 
 TEST(StatusTest, JsonHasTheSizesOfTheMaps) {
-  GuardFacts facts = MakeFacts();
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 812);
-  facts.own = {Address("10.0.0.5"), Address("10.0.0.6"), Address("2001:db8::5")};
-  facts.policy = {MakePolicy("postgres", abi::OwnerVerdict::kIgnored)};
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 812);
+  facts.own = {inspect::Address("10.0.0.5"), inspect::Address("10.0.0.6"),
+               inspect::Address("2001:db8::5")};
+  facts.policy = {inspect::MakePolicy("postgres", abi::OwnerVerdict::kIgnored)};
   ASSERT_FALSE(facts.stats.empty());
   const nlohmann::ordered_json maps = inspect::StatusJson(inspect::MakeStatus(facts))["maps"];
   EXPECT_EQ(maps["listeners"]["entries"], 1);
@@ -441,7 +447,7 @@ TEST(StatusTest, JsonHasTheSizesOfTheMaps) {
 }
 
 TEST(StatusTest, JsonOfABrokenGuard) {
-  GuardFacts facts = MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.links.clear();
   facts.nft = dataplane::NftTableState{};
   const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts));

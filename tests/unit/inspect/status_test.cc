@@ -10,7 +10,7 @@
 #include "absl/status/status.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::inspect::status_test {
 namespace {
@@ -23,8 +23,8 @@ ConflictState StateOf(GuardFacts facts) {
 }
 
 GuardFacts NodeWithListenerOn(const std::string& address, bool v6only = false) {
-  GuardFacts facts = cli::MakeFacts();
-  facts.listeners = {cli::MakeListener(address, 33589, "containerd", 812)};
+  GuardFacts facts = MakeFacts();
+  facts.listeners = {MakeListener(address, 33589, "containerd", 812)};
   facts.listeners[0].v6only = v6only;
   return facts;
 }
@@ -61,7 +61,7 @@ TEST(ConflictStateTest, NeedsTheProgramsOfTheFamiliesThatReachTheListener) {
 }
 
 TEST(ConflictStateTest, NeedsTheTable) {
-  GuardFacts facts = cli::MakeFacts();
+  GuardFacts facts = MakeFacts();
   facts.nft = dataplane::NftTableState{};
   EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
   facts.nft = absl::PermissionDeniedError("read the nft table: Operation not permitted");
@@ -70,17 +70,17 @@ TEST(ConflictStateTest, NeedsTheTable) {
 
 // What the administrator chose comes before what is broken.
 TEST(ConflictStateTest, ModeAndPolicyComeFirst) {
-  GuardFacts facts = cli::MakeFacts();
+  GuardFacts facts = MakeFacts();
   facts.nft = dataplane::NftTableState{};
   facts.config.mode = abi::Mode::kObserve;
   EXPECT_EQ(StateOf(facts), ConflictState::kObserved);
-  cli::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
+  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
   EXPECT_EQ(StateOf(facts), ConflictState::kIgnored);
 }
 
 // The server keeps a status for as long as it shows it.
 TEST(StatusTest, KeepsNoEntriesAndNoMemoryOfThem) {
-  GuardFacts facts = cli::MakeFacts();
+  GuardFacts facts = MakeFacts();
   facts.nodeports.reserve(10000);
   const Status status = MakeStatus(std::move(facts));
   EXPECT_EQ(status.nodeports.total, 1U);

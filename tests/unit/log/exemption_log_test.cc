@@ -161,7 +161,7 @@ TEST_F(ExemptionLogTest, IsBounded) {
   TenMinutesLater(std::nullopt);
   const auto lines = Lines();
   ASSERT_FALSE(lines.empty());
-  EXPECT_THAT(lines.back(), HasSubstr("4900 further exempted connects were not logged"));
+  EXPECT_THAT(lines.back(), HasSubstr("4900 further connects were not logged"));
   // It has no record of the earlier count of a port that it evicted.
   Note(ConnectTo(1), 3);
   Lines();

@@ -16,7 +16,7 @@
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "serve/metrics.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 // Inputs of the metrics. Their status is made from facts, as the command does.
 namespace npg::serve {
@@ -54,14 +54,15 @@ inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
 
 // One conflict, two sources of which one is not connected, and no counter at 0.
 inline inspect::GuardFacts TypicalFacts() {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   uint64_t count = 42;
   for (uint64_t& counter : facts.counters) counter = count++;
-  cli::AddSource(facts, abi::Source::kNetfilter);
-  abi::SourceState& api = cli::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
+  inspect::AddSource(facts, abi::Source::kNetfilter);
+  abi::SourceState& api =
+      inspect::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
   api.connected = false;
-  api.since = absl::FromUnixSeconds(cli::kNow - 300);
-  api.last_event = api.last_reading = absl::FromUnixSeconds(cli::kNow - 310);
+  api.since = absl::FromUnixSeconds(inspect::kNow - 300);
+  api.last_event = api.last_reading = absl::FromUnixSeconds(inspect::kNow - 310);
   api.health_check_ports = 1;
   api.skipped = 2;
   api.errors[abi::SourceError::kConnect] = 9;
@@ -72,14 +73,15 @@ inline MetricsInput TypicalInput() { return InputOf(TypicalFacts()); }
 
 // `count` conflicts; the one on port 20000 + i has i exemptions.
 inline inspect::GuardFacts FactsOfManyConflicts(size_t count) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nodeports.clear();
   facts.listeners.clear();
   facts.stats.clear();
   for (size_t i = 0; i < count; ++i) {
     const auto port = static_cast<uint16_t>(20000 + i);
-    cli::AddNodePort(facts, port, absl::StrCat("shop/web-", i), abi::Bit(abi::Source::kKubernetes));
-    facts.listeners.push_back(cli::MakeListener("127.0.0.1", port, "agent", 100));
+    inspect::AddNodePort(facts, port, absl::StrCat("shop/web-", i),
+                         abi::Bit(abi::Source::kKubernetes));
+    facts.listeners.push_back(inspect::MakeListener("127.0.0.1", port, "agent", 100));
     abi::PortStats stats;
     stats.exempted = i;
     facts.stats.emplace_back(core::PortKey{port, core::Protocol::kTcp}, stats);

@@ -27,7 +27,7 @@
 #include "inspect/guard_facts.h"
 #include "serve/node_view.h"
 #include "testing/command.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 #include "unit/serve/metrics_input.h"
 
 namespace npg::serve::metrics_test {
@@ -149,9 +149,9 @@ TEST(MetricsTest, Sources) {
   EXPECT_THAT(Typical("source_last_event_timestamp_seconds"),
               UnorderedElementsAre(
                   absl::StrCat(R"(source_last_event_timestamp_seconds{source="netfilter"} )",
-                               cli::kNow - 2),
+                               inspect::kNow - 2),
                   absl::StrCat(R"(source_last_event_timestamp_seconds{source="kubernetes"} )",
-                               cli::kNow - 310)));
+                               inspect::kNow - 310)));
   EXPECT_THAT(Typical("source_last_reading_timestamp_seconds"), SizeIs(2));
   EXPECT_THAT(Typical("source_services"), Contains(R"(source_services{source="kubernetes"} 2)"));
   EXPECT_THAT(Typical("source_health_check_ports"),
@@ -166,9 +166,9 @@ TEST(MetricsTest, Sources) {
 }
 
 TEST(MetricsTest, ASourceWithoutAReadingAgesFromItsStart) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   abi::SourceState state;
-  state.since = absl::FromUnixSeconds(cli::kNow - 30);
+  state.since = absl::FromUnixSeconds(inspect::kNow - 30);
   facts.sources.emplace_back(abi::Source::kFile, state);
   const std::string text = MetricsText(InputOf(facts));
   EXPECT_THAT(SeriesOf(text, "sync_age_seconds"),
@@ -185,7 +185,7 @@ TEST(MetricsTest, ConflictsByState) {
     }
     return std::string("none");
   };
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflicts"), SizeIs(8)) << "2 x 4, also at 0";
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="exempted"} 1)");
 
@@ -199,7 +199,7 @@ TEST(MetricsTest, ConflictsByState) {
   facts.nft = dataplane::NftTableState{};
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="unguarded"} 1)");
 
-  cli::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="ignored"} 1)");
 
   facts.listeners.clear();
@@ -220,22 +220,23 @@ TEST(MetricsTest, SeriesOfAConflict) {
   EXPECT_THAT(Typical("conflict_observed_connects_total"),
               UnorderedElementsAre(
                   absl::StrCat("conflict_observed_connects_total{", kTypicalConflict, "} 7")));
-  EXPECT_THAT(Typical("conflict_since_timestamp_seconds"),
-              UnorderedElementsAre(absl::StrCat("conflict_since_timestamp_seconds{",
-                                                kTypicalConflict, "} ", cli::kNow - 3 * 86400)));
+  EXPECT_THAT(
+      Typical("conflict_since_timestamp_seconds"),
+      UnorderedElementsAre(absl::StrCat("conflict_since_timestamp_seconds{", kTypicalConflict, "} ",
+                                        inspect::kNow - 3 * 86400)));
   EXPECT_THAT(Typical("conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 0"));
 }
 
 TEST(MetricsTest, NamesAProcessThatOnlyTheMapKnows) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner = {};
-  cli::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "crio", 9);
+  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "crio", 9);
   EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflict_info"),
               UnorderedElementsAre(::testing::HasSubstr(R"(process="crio")")));
 }
 
 TEST(MetricsTest, SocketsWithEqualLabelsShareASeries) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.push_back(facts.listeners[0]);
   const std::string text = MetricsText(InputOf(facts));
   EXPECT_THAT(SeriesOf(text, "conflict_info"), SizeIs(1));
@@ -262,7 +263,7 @@ TEST(MetricsTest, OnlyTheBusiestConflictsHaveSeries) {
 }
 
 TEST(MetricsTest, EscapesLabelsThatProcessesChoose) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner.comm = "a\xff\x1b\"\\\n\xc3\xa9";
   const std::string text = MetricsText(InputOf(facts));
   EXPECT_THAT(SeriesOf(text, "conflict_info"),
@@ -281,7 +282,7 @@ TEST(MetricsTest, SelfProbe) {
   EXPECT_THAT(Typical("self_probe_connect_duration_seconds"), Each(::testing::HasSubstr("e-05")));
   EXPECT_THAT(
       Typical("self_probe_last_timestamp_seconds"),
-      UnorderedElementsAre(absl::StrCat("self_probe_last_timestamp_seconds ", cli::kNow - 3)));
+      UnorderedElementsAre(absl::StrCat("self_probe_last_timestamp_seconds ", inspect::kNow - 3)));
   MetricsInput input = TypicalInput();
   input.health.probe->result = absl::FailedPreconditionError("counter did not move");
   EXPECT_THAT(SeriesOf(MetricsText(input), "self_probe_success"),
@@ -321,8 +322,9 @@ TEST(MetricsTest, ProcessAndBuild) {
               UnorderedElementsAre("process_virtual_memory_bytes 90000000"));
   EXPECT_THAT(Typical("process_open_fds"), UnorderedElementsAre("process_open_fds 31"));
   EXPECT_THAT(Typical("process_max_fds"), UnorderedElementsAre("process_max_fds 1024"));
-  EXPECT_THAT(Typical("process_start_time_seconds"),
-              UnorderedElementsAre(absl::StrCat("process_start_time_seconds ", cli::kNow - 7200)));
+  EXPECT_THAT(
+      Typical("process_start_time_seconds"),
+      UnorderedElementsAre(absl::StrCat("process_start_time_seconds ", inspect::kNow - 7200)));
   EXPECT_THAT(Typical("threads"), UnorderedElementsAre("threads 3"));
   MetricsInput input = TypicalInput();
   input.process->max_fds = std::numeric_limits<uint64_t>::max();

@@ -21,7 +21,7 @@
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "serve/html.h"
-#include "unit/cli/facts.h"
+#include "unit/inspect/facts.h"
 
 namespace npg::serve::status_page_test {
 namespace {
@@ -37,7 +37,7 @@ PageInput Input(const inspect::Status& status) {
   input.ready = {true, {"ok   programs: attached"}};
   input.node = "node-1";
   input.kernel = "6.12.48 x86_64";
-  input.now = absl::FromUnixSeconds(cli::kNow);
+  input.now = absl::FromUnixSeconds(inspect::kNow);
   return input;
 }
 
@@ -69,7 +69,7 @@ TEST(EscapeHtmlTest, EscapesMarkup) {
 }
 
 TEST(StatusPageTest, ShowsAConflict) {
-  const std::string page = Render(cli::MakeFacts());
+  const std::string page = Render(inspect::MakeFacts());
   for (const char* part :
        {"<th scope=\"row\"><span class=\"nowrap\">33589/tcp</span></th>", ">default/web<",
         "<code>127.0.0.1</code>", "<strong>containerd</strong> pid&nbsp;812",
@@ -83,8 +83,8 @@ TEST(StatusPageTest, ShowsAConflict) {
 }
 
 TEST(StatusPageTest, ConflictsComeFirst) {
-  inspect::GuardFacts facts = cli::MakeFacts();
-  cli::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
   const std::string page = Render(facts);
   size_t before = 0;
   for (const char* section : {"id=\"verdict\"", "id=\"conflicts\"", "id=\"health\"",
@@ -96,20 +96,20 @@ TEST(StatusPageTest, ConflictsComeFirst) {
 }
 
 TEST(StatusPageTest, ForeignNamesStayText) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   const std::string evil = "<script>x('\"&</script>";
   facts.nodeports.clear();
-  cli::AddNodePort(facts, 33589, "a/" + evil);
+  inspect::AddNodePort(facts, 33589, "a/" + evil);
   core::Owner& owner = facts.listeners[0].owner;
   owner.comm = evil;
   owner.executable = evil;
   owner.cgroup = evil;
   owner.workload = {evil, evil, evil, evil};
   facts.config.version = "<script>";
-  abi::SourceState& source = cli::AddSource(facts, abi::Source::kKubernetes, evil);
+  abi::SourceState& source = inspect::AddSource(facts, abi::Source::kKubernetes, evil);
   source.connected = false;
   source.last_error = evil;
-  for (cli::LinkFact& fact : facts.links) fact.cgroup = evil;
+  for (inspect::LinkFact& fact : facts.links) fact.cgroup = evil;
   facts.bpffs = evil;
   const inspect::Status status = inspect::MakeStatus(facts);
   PageInput input = Input(status);
@@ -126,7 +126,7 @@ TEST(StatusPageTest, ForeignNamesStayText) {
 }
 
 TEST(StatusPageTest, ShowsProblems) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nft = dataplane::NftTableState{};
   facts.links.pop_back();
   const std::string broken = Render(facts);
@@ -135,7 +135,7 @@ TEST(StatusPageTest, ShowsProblems) {
   EXPECT_THAT(broken, HasSubstr("missing: npg_post_bind6"));
   EXPECT_THAT(broken, HasSubstr("<title>Problem: "));
 
-  const inspect::Status status = inspect::MakeStatus(cli::MakeFacts());
+  const inspect::Status status = inspect::MakeStatus(inspect::MakeFacts());
   PageInput input = Input(status);
   input.ready = {false, {"FAIL source kubernetes: no answer yet"}};
   EXPECT_THAT(RenderStatusPage(input), HasSubstr("The guard is not ready yet"));
@@ -150,7 +150,7 @@ TEST(StatusPageTest, ShowsProblems) {
 }
 
 TEST(StatusPageTest, ShowsThatObserveModeExemptsNothing) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.config.mode = abi::Mode::kObserve;
   const std::string page = Render(facts);
   EXPECT_THAT(page, HasSubstr("Only observing 1 NodePort: nothing is exempted"));
@@ -159,7 +159,7 @@ TEST(StatusPageTest, ShowsThatObserveModeExemptsNothing) {
 }
 
 TEST(StatusPageTest, ShowsWhetherAConflictIsGuarded) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   const std::string guarded = " guarded</span>", unguarded = " unguarded</span>";
   EXPECT_THAT(Render(facts), AllOf(HasSubstr(guarded), Not(HasSubstr(unguarded))));
   facts.nft = absl::InternalError("read the nft table: Input/output error");
@@ -173,7 +173,7 @@ TEST(StatusPageTest, IsCompleteWithMissingFacts) {
   const std::string page = Render(inspect::GuardFacts());
   EXPECT_TRUE(absl::EndsWith(page, "</html>\n"));
   EXPECT_THAT(page, HasSubstr("The guard is broken")) << "no program is attached";
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.clear();
   EXPECT_THAT(Render(facts), HasSubstr("No conflicts"));
   facts.same_netns = false;
@@ -181,10 +181,10 @@ TEST(StatusPageTest, IsCompleteWithMissingFacts) {
 }
 
 TEST(StatusPageTest, StaysUsableWithManyConflicts) {
-  inspect::GuardFacts facts = cli::MakeFacts();
+  inspect::GuardFacts facts = inspect::MakeFacts();
   for (uint16_t port = 30000; port < 32000; ++port) {
-    cli::AddNodePort(facts, port, "default/web");
-    facts.listeners.push_back(cli::MakeListener("127.0.0.1", port, "many", 77));
+    inspect::AddNodePort(facts, port, "default/web");
+    facts.listeners.push_back(inspect::MakeListener("127.0.0.1", port, "many", 77));
   }
   const std::string page = Render(facts);
   EXPECT_THAT(page, HasSubstr("Conflicts: 2001 listeners on the port of a NodePort"));
@@ -206,7 +206,7 @@ std::string Sha256(const std::string& text) {
 }
 
 TEST(StatusPageTest, ThePolicyAllowsOnlyItsOwnStyleAndScript) {
-  const std::string page = Render(cli::MakeFacts());
+  const std::string page = Render(inspect::MakeFacts());
   const std::string policy = StatusPagePolicy();
   EXPECT_THAT(policy, HasSubstr("default-src 'none';"));
   EXPECT_THAT(policy,

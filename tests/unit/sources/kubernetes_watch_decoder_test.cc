@@ -194,13 +194,12 @@ TEST(WatchDecoderTest, NamesEventsThatItSkips) {
                Event("ADDED", "5") + Event("DELETED", R"({"metadata":{"resourceVersion":"6"}})") +
                Event("MODIFIED", "null") + R"({"type":7,"object":{}})" + "{}" +
                Event("added", kService) + Event("ADDED", kService)),
-      ElementsAre(
-          "unknown [event of type \"REPLACED\\n\", which is unknown]",
-          "unknown rv 4 [an object of kind \"Pod\", apiVersion \"\", is not a Service]",
-          "unknown [5 is not a Service]", "unknown rv 6 [Service without metadata.name]",
-          "unknown [MODIFIED without an object]", "unknown [event of type \"\", which is unknown]",
-          "unknown [event of type \"\", which is unknown]",
-          "unknown [event of type \"added\", which is unknown]", "added a/web rv 5 30080/tcp"));
+      ElementsAre("unknown [event of unknown type \"REPLACED\\n\"]",
+                  "unknown rv 4 [an object of kind \"Pod\", apiVersion \"\", is not a Service]",
+                  "unknown [5 is not a Service]", "unknown rv 6 [Service without metadata.name]",
+                  "unknown [MODIFIED without an object]", "unknown [event of unknown type \"\"]",
+                  "unknown [event of unknown type \"\"]",
+                  "unknown [event of unknown type \"added\"]", "added a/web rv 5 30080/tcp"));
 }
 
 TEST(WatchDecoderTest, AServiceWithBadPortsIsAppliedWithoutThem) {

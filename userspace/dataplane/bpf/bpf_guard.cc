@@ -211,7 +211,7 @@ absl::Status BpfGuard::FinishMigration() {
     if (bpf_map__name(skeleton_->maps.counters) != name) continue;
     const absl::StatusOr<bpf_map_info> info = DescribeMap(fd.get(), name);
     if (!info.ok()) return info.status();
-    // Not a counters map: nothing was copied.
+    // Another type or size of values: its counts cannot be added.
     if (info->type != BPF_MAP_TYPE_PERCPU_ARRAY || info->value_size != sizeof(uint64_t)) continue;
     for (const auto& row : abi::kCounters) {
       const auto index = static_cast<uint32_t>(row.value);
@@ -234,8 +234,8 @@ absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
     const absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
     if (!state.ok()) return state.status();
     if (state->cgroup_id == 0) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(attachment.name, " is not attached: another process detached its link"));
+      return absl::FailedPreconditionError(absl::StrCat(
+          attachment.name, " is not attached: its link was detached or its cgroup removed"));
     }
     if (state->cgroup_id != *cgroup_id) {
       return absl::FailedPreconditionError(absl::StrCat(attachment.name,

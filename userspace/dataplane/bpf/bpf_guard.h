@@ -93,14 +93,14 @@ class BpfGuard {
   absl::Status AddToCounter(abi::Counter counter, uint64_t amount);
 
   // Writes `config`, attaches the four programs to the cgroup and pins maps and
-  // links: all of it, or nothing. Replaces the program of a link that is pinned already
-  // in place (BPF_LINK_UPDATE), so that there is no moment without one. Removes links of
-  // another cgroup after the new ones are attached.
+  // links: all of it, or nothing. Updates links that are already pinned in place
+  // (BPF_LINK_UPDATE), so that no connect meets no program. Removes links of another
+  // cgroup after the new ones are attached.
   absl::Status Attach(int cgroup_fd, const abi::Config& config);
 
   // Call it some time after Attach(), when no connect still runs a program of an earlier
   // run. Adds what those counted since Load() copied their counters, and closes their maps.
-  // A count that is made while one is added is lost.
+  // A count that a program makes in the moment of the addition is lost.
   absl::Status FinishMigration();
 
   // FAILED_PRECONDITION, with the name of the program, when one is no longer attached to

@@ -10,8 +10,9 @@ namespace npg::dataplane {
 
 struct CgroupSocket {
   base::UniqueFd fd;
-  // OK when the socket belongs to the cgroup. Otherwise why not: this process created
-  // it, so it belongs to this process's cgroup.
+  // OK when the socket belongs to the cgroup (for the root of the hierarchy: to any cgroup).
+  // Otherwise why not: this process created the socket, so it belongs to this process's
+  // cgroup, which may be in or below that one or not.
   absl::Status entered;
 };
 

@@ -65,7 +65,7 @@ void NftBatch::Append() {
 
 void NftBatch::AddMarker(uint16_t type, std::optional<uint32_t> generation) {
   nlmsghdr* message = Start(type, AF_UNSPEC, 0);
-  // The header above has the type of an nf_tables message; batch messages have none.
+  // Start() adds the nf_tables subsystem to the type, which batch markers do not have.
   message->nlmsg_type = type;
   static_cast<nfgenmsg*>(mnl_nlmsg_get_payload(message))->res_id = htons(NFNL_SUBSYS_NFTABLES);
   if (generation.has_value()) mnl_attr_put_u32(message, NFNL_BATCH_GENID, htonl(*generation));

@@ -97,8 +97,8 @@ class Plan {
     return table;
   }
 
-  // The kernel adds an owner only to a table that was created with PERSIST, and changes
-  // no other flag. A dormant table has its hook chain unregistered; it is rebuilt, too.
+  // The kernel adds an owner only to a table that was created with PERSIST, and never
+  // changes PERSIST. A dormant table has its hook chain unregistered; it is rebuilt, too.
   bool FlagsFit() const {
     if (flags_ == 0) return now_.flags == 0;
     return (now_.flags | kTableFlagOwner) == kOwnedFlags;

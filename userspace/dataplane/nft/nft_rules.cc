@@ -20,8 +20,8 @@ namespace {
 
 constexpr uint32_t kLoopbackIfindex = 1;  // in every network namespace
 
-// 127.0.0.1 becomes 111.0.0.1, and ::1 becomes 1000::1. No unicast address becomes a
-// multicast one, and IPVS has no service of the node at the results.
+// 127.0.0.1 becomes 111.0.0.1, and ::1 becomes 1000::1. No address that a node normally has
+// becomes a multicast one, and IPVS has no service of the node at the results.
 constexpr uint8_t kBypassBits = 0x10;
 
 // The facts of one address family that the rules below need.

@@ -104,7 +104,7 @@ struct NftSetSpec {
     return use == NftSetUse::kFlows || use == NftSetUse::kHalfClosed ||
            use == NftSetUse::kDatagrams;
   }
-  // Packets, not the controller, add the entries, and they expire.
+  // True if rules add the entries, which expire; only the controller changes other sets.
   bool dynamic() const { return has_tuples() || use == NftSetUse::kPorts; }
   uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
   uint32_t size(uint32_t tuples) const { return has_ports_only() ? kPortsSize : tuples; }

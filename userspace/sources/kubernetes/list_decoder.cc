@@ -31,8 +31,8 @@ absl::Status InList(const absl::Status& status) {
 
 absl::Status Invalid(absl::string_view why) { return InList(absl::InvalidArgumentError(why)); }
 
-// A list without "items" may be empty, but unknown members could be misspelt items. A
-// ServiceList has no other members.
+// A list without "items" may be empty, but an unknown member could be misspelt items: a
+// ServiceList has only kind, apiVersion and metadata besides.
 absl::Status CheckItems(simdjson::dom::object envelope) {
   size_t found = 0;
   absl::Status strange;

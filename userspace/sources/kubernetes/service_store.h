@@ -22,13 +22,13 @@ namespace npg::sources {
 // The Services with NodePorts, as the API server last reported them, and their ports. The
 // cost of a change depends on the ports of its Service only.
 //
-// Two Services have the same port only while the API server moves it, but a watch may
-// show the new one before the old one is removed. The port then belongs to the Service
+// Two Services have the same port only while the API server moves it: a watch may show
+// the new one before the old one is removed. The port stays then, as that of the Service
 // whose name sorts first.
 class ServiceStore {
  public:
-  // Replaces the Service. Removes it if it has neither ports nor `skipped` lines. Of a
-  // Service without a name, keeps only the `skipped` lines.
+  // Replaces the Service. Keeps nothing of one that has no ports, no health check port
+  // and no `skipped` lines. Of a Service without a name, keeps only the `skipped` lines.
   void Put(ServicePorts service);
   void Remove(const core::ServiceRef& service);
 

@@ -120,7 +120,7 @@ absl::StatusOr<WatchEvent> DecodeEvent(simdjson::ondemand::document& document) {
   WatchEvent event;
   event.type = ParseType(type);
   if (event.type == Type::kUnknown) {
-    Skip(event, absl::StrCat("event of type \"", core::Printable(type), "\", which is unknown"));
+    Skip(event, absl::StrCat("event of unknown type \"", core::Printable(type), "\""));
     return event;
   }
   if (event.type != Type::kError && !has_object) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#ifndef NODEPORT_GUARD_TESTS_UNIT_CLI_FACTS_H_
-#define NODEPORT_GUARD_TESTS_UNIT_CLI_FACTS_H_
+#ifndef NODEPORT_GUARD_TESTS_UNIT_INSPECT_FACTS_H_
+#define NODEPORT_GUARD_TESTS_UNIT_INSPECT_FACTS_H_
 
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -20,10 +20,7 @@
 #include "inspect/guard_facts.h"
 
 // Facts of a node without a kernel, for tests of reports about them.
-namespace npg::cli {
-
-using inspect::GuardFacts;
-using inspect::LinkFact;
+namespace npg::inspect {
 
 inline constexpr int64_t kNow = 1'793'620'800;           // 2026-11-02T12:00:00Z
 inline constexpr uint64_t kNowBoot = 1'000'000'000'000;  // up for 1000 s
@@ -121,6 +118,6 @@ inline GuardFacts MakeFacts() {
   return facts;
 }
 
-}  // namespace npg::cli
+}  // namespace npg::inspect
 
-#endif  // NODEPORT_GUARD_TESTS_UNIT_CLI_FACTS_H_
+#endif  // NODEPORT_GUARD_TESTS_UNIT_INSPECT_FACTS_H_
