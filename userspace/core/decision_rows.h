@@ -74,7 +74,7 @@ inline constexpr std::array<DecisionRow, 8> kDecisionRows = {{
     {.number = 3,
      .asks = Question::kNodePort,
      .question = "a NodePort?",
-     .detail = "The port is allocated as a NodePort of that protocol.",
+     .detail = "A source reports the port for that protocol, as a NodePort or a hostPort.",
      .verdict = Verdict::kPassNotNodePort,
      .text = {"pass_not_nodeport", "the port is not allocated as a NodePort"},
      .counter = ""},
@@ -95,8 +95,9 @@ inline constexpr std::array<DecisionRow, 8> kDecisionRows = {{
     {.number = 6,
      .asks = Question::kOwner,
      .question = "is its owner guarded?",
-     .detail = "kube-proxy and ovnkube (--ignore-process) only hold ports and are ignored; with "
-               "--only-process, so is every process that it does not name.",
+     .detail =
+         "kube-proxy before 1.24 and ovnkube (--ignore-process) bind ports only to hold them and "
+         "are ignored; with --only-process, so is every process that it does not name.",
      .verdict = Verdict::kPassIgnoredOwner,
      .text = {"pass_ignored_owner", "the listener's owner is ignored"},
      .counter = "ignored_owner"},

@@ -71,10 +71,10 @@ std::vector<DocumentedRow> RowsOfReadme(const std::string& readme) {
   return rows;
 }
 
-// The numbered list of architecture.md: "3. **question** how it is answered. Counted as `counter`."
-// An item ends at the next one, or at an empty line.
+// The numbered list of architecture.md: "3. **question** how it is answered. If not: counted as
+// `counter`." An item ends at the next one, or at an empty line.
 std::vector<DocumentedRow> RowsOfArchitecture(const std::string& architecture) {
-  const std::string counted_as = "Counted as `";
+  const std::string counted_as = "counted as `";
   std::vector<std::string> items;
   bool inside = false;
   for (const std::string& line : Section(architecture, "## The decision")) {
