@@ -60,7 +60,7 @@ std::string TableText(const inspect::GuardFacts& facts) {
   if (facts.nft->owner_portid != 0) {
     absl::StrAppend(&text, "; no other process can remove it");
   } else if (facts.controller != 0) {
-    absl::StrAppend(&text, "; this kernel lets others remove it, the controller restores it");
+    absl::StrAppend(&text, "; other programs can remove it, the controller restores it");
   } else {
     absl::StrAppend(&text, "; while no controller runs, 'nft flush ruleset' would remove it");
   }

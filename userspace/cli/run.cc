@@ -84,6 +84,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;
+  guard.own_nft_table = options.nft_owner;
   const auto health = std::make_shared<log::Health>();
   const auto node =
       std::make_shared<serve::NodeView>([node = options.node] { return GatherNode(node); });

@@ -257,7 +257,7 @@ absl::Status Controller::Start() {
   std::optional<core::Mark> former_mark;
   if (before->mark_mask != 0) former_mark = core::Mark{before->mark, before->mark_mask};
   absl::StatusOr<std::unique_ptr<dataplane::NftTable>> table =
-      dataplane::NftTable::Install(options_.mark, former_mark);
+      dataplane::NftTable::Install(options_.mark, former_mark, options_.own_nft_table);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, desired_,

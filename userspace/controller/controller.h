@@ -28,6 +28,7 @@ struct Options {
   core::OwnerPolicy policy;  // names of at most 15 bytes
   std::string version;       // shown by `status`
   bool detach_on_exit = false;
+  bool own_nft_table = true;  // NftTable::Install()
   core::Intervals intervals;
   std::string page;  // URL of the status page, for the log; empty: there is none
   // Called after this controller has locked the pins, before it changes anything;

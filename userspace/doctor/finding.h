@@ -64,8 +64,9 @@ inline constexpr std::array<FindingKind, 30> kFindingKinds = {{
     {FindingId::kKernelNfTables, "kernel-nf-tables",
      "marked packets get past NAT by one nftables table with a notrack rule"},
     {FindingId::kKernelNftOwner, "kernel-nft-owner",
-     "an owned table survives 'nft flush ruleset'; without that the controller watches the table "
-     "and puts it back, so keep it running"},
+     "an owned table survives 'nft flush ruleset', and a saved rule set that contains it cannot be "
+     "loaded (run --nft-owner=off allows it); without an owner the controller watches the table "
+     "and restores it, so keep it running"},
     {FindingId::kKernelSockDiag, "kernel-sock-diag",
      "listeners and exempted connections are listed by it"},
     {FindingId::kCapabilities, "capabilities",

@@ -9,6 +9,7 @@
 #include <csignal>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -160,6 +161,45 @@ TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
   // The client has the old mark; the entries keep its flow exempt.
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
   NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
+}
+
+TEST_F(NftTableTest, WithoutAnOwnerASavedRuleSetCanBeLoaded) {
+  // From a table that an earlier run owned, with a flow.
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  const uint64_t counted = State().exempted_packets;
+  table.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}, std::nullopt, /*own=*/false));
+  EXPECT_TRUE(table->adopted());
+  EXPECT_FALSE(table->owned());
+  EXPECT_EQ(State().owner_portid, 0U);
+  NftSettings settings;
+  settings.own = false;
+  EXPECT_TRUE(Intact(settings, /*owned=*/false));
+  EXPECT_EQ(State().exempted_packets, counted);
+  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+
+  NPG_ASSERT_OK(RunCommand({"nft", "add", "table", "inet", "admin"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string saved, RunCommand({"nft", "list", "ruleset"}));
+  NPG_EXPECT_OK(RunCommand({"nft", "-f", "-"}, absl::StrCat("flush ruleset\n", saved)));
+  EXPECT_TRUE(State().present);
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  EXPECT_FALSE(State().present);
+
+  // A later run owns it again.
+  table.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
+  EXPECT_EQ(table->owned(), KernelProtects());
+}
+
+TEST_F(NftTableTest, ALoadOfASavedRuleSetIsRefusedWhileTheTableIsOwned) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  if (!table->owned()) GTEST_SKIP() << "this kernel lacks NFT_TABLE_F_PERSIST";
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string saved, RunCommand({"nft", "list", "ruleset"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto loaded, RunForResult({"nft", "-f", "-"}, saved));
+  EXPECT_NE(loaded.exit_code, 0);
+  EXPECT_THAT(loaded.err, HasSubstr("Operation not permitted"));
+  EXPECT_TRUE(Intact({}, /*owned=*/true));
 }
 
 TEST_F(NftTableTest, StaysWhenItsOwnerIsKilled) {

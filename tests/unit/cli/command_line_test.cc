@@ -156,7 +156,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
           "--mode observe "
           "--cgroup /cg --bpffs /bpf --mark 0x10 --mark-mask 0xf0 --ignore-process a,b "
           "--ignore-process c --detach-on-exit --log-level debug --log-format json "
-          "--kube-events off --node-name worker-1"));
+          "--kube-events off --node-name worker-1 --nft-owner off"));
   EXPECT_THAT(run.sources.sources, ElementsAre("netfilter", "file", "kubernetes"));
   EXPECT_EQ(run.sources.nodeports_file, "p.yaml");
   EXPECT_EQ(run.sources.kubeconfig, "k.yaml");
@@ -172,6 +172,7 @@ TEST(CommandLineTest, AllFlagsOfRun) {
   EXPECT_EQ(run.log_level, "debug");
   EXPECT_TRUE(run.log_json);
   EXPECT_FALSE(run.kube_events);
+  EXPECT_FALSE(run.nft_owner);
   EXPECT_EQ(run.node_name, "worker-1");
 }
 

@@ -273,6 +273,7 @@ void CommandLine::AddRun() {
   auto options = std::make_shared<RunOptions>();
   auto log_format = std::make_shared<std::string>();
   auto kube_events = std::make_shared<std::string>("on");
+  auto nft_owner = std::make_shared<std::string>("on");
   FlagSet& flags = command.flags;
   AddSourceFlags(flags, {options, &options->sources});
   flags.Add(
@@ -284,6 +285,12 @@ void CommandLine::AddRun() {
   const MarkBits mark = AddMarkFlags(flags, "0x1000");
   flags.Add(ScopeFlag({options, &options->scope}));
   AddOwnerFlags(flags, {options, &options->owners});
+  flags.Add(ChoiceFlag(
+      "nft-owner", "on|off",
+      "Whether the kernel (6.9 or later) lets no other program change or remove the guard's nft "
+      "table. A saved rule set that contains the table cannot be loaded then; with off it can, "
+      "and the controller restores what a load or a flush removes.",
+      "on", nft_owner));
   flags.Add(SwitchFlag("detach-on-exit", "Remove the guard when the controller ends.",
                        {options, &options->detach_on_exit}));
   flags.Add(HttpAddressFlag({options, &options->http}));
@@ -297,10 +304,11 @@ void CommandLine::AddRun() {
                "Read flags from a YAML file: names without the dashes as keys, lists where "
                "a flag can be repeated. The command line and the environment take precedence.",
                "", command.config_file));
-  command.finish = [options, log_format, mark,
-                    kube_events](const Environment& environment) -> absl::StatusOr<Options> {
+  command.finish = [options, log_format, mark, kube_events,
+                    nft_owner](const Environment& environment) -> absl::StatusOr<Options> {
     options->log_json = *log_format == "json";
     options->kube_events = *kube_events == "on";
+    options->nft_owner = *nft_owner == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
     const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);

@@ -51,6 +51,7 @@ struct RunOptions {
   core::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
+  bool nft_owner = true;  // the kernel lets no other program change the nft table, where it can
   // Status page, health, metrics; nullopt: off.
   std::optional<serve::HttpAddress> http = serve::HttpAddress{false, {127, 0, 0, 1}, 9829};
   std::string log_level = "info";  // trace, debug, info, warn, error

@@ -38,7 +38,8 @@ struct NftInstalled {
 // Adopts an existing table: replaces all rules, removes foreign chains, sets and
 // objects, and keeps the entries of our sets and the counter. Rebuilds, with a copy of
 // the entries, a set of another size and a table whose flags cannot be changed in place
-// (dormant; or without an owner on a kernel that can protect it, like a restored dump).
+// (dormant; without an owner on a kernel that can protect it, like a restored dump; or
+// with flags that `settings` does not want).
 // A set with another key type, of a build with another layout, starts empty: its flows
 // return with their next marked packet, or by Reconcile().
 absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket, const NftSettings& settings);

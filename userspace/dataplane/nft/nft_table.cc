@@ -251,8 +251,10 @@ absl::StatusOr<std::unique_ptr<NftTable>> InstallNftTable(const NftSettings& set
 }
 
 absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(core::Mark mark,
-                                                            std::optional<core::Mark> former) {
+                                                            std::optional<core::Mark> former,
+                                                            bool own) {
   NftSettings settings;
+  settings.own = own;
   settings.mark = mark;
   if (former != mark) settings.former_mark = former;
   return InstallNftTable(settings);

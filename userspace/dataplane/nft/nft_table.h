@@ -47,9 +47,11 @@ class NftTable {
   // NFT_TABLE_F_PERSIST) no other process can remove it while this object lives; it
   // stays after that. PERMISSION_DENIED without CAP_NET_ADMIN or when another process owns
   // the table, UNIMPLEMENTED if the kernel lacks nf_tables. Packets with the mark `former`
-  // are exempt, too: the attached programs set it until they are replaced.
+  // are exempt, too: the attached programs set it until they are replaced. Without `own`,
+  // other processes can change and remove the table on every kernel, so that a saved rule
+  // set that contains it can be loaded.
   static absl::StatusOr<std::unique_ptr<NftTable>> Install(
-      core::Mark mark, std::optional<core::Mark> former = std::nullopt);
+      core::Mark mark, std::optional<core::Mark> former = std::nullopt, bool own = true);
 
   virtual ~NftTable() = default;
 
