@@ -495,8 +495,10 @@ absl::Status Controller::FollowAll() {
                    " NodePorts from ", absl::StrJoin(names, ", "), " in cgroup ", options_.cgroup,
                    guard_->adopted() ? ", adopted from an earlier run" : "",
                    table_->owned() ? ""
-                                   : "; this kernel cannot protect the nft table from others, it "
-                                     "is watched instead",
+                   : options_.own_nft_table
+                       ? "; this kernel cannot protect the nft table from others, it is watched "
+                         "instead"
+                       : "; other programs can change the nft table, it is watched",
                    options_.page.empty() ? "" : "; status page: ", options_.page),
       log::Fields()
           .Add("event", "ready")

@@ -109,7 +109,11 @@ Finding JudgeHelpers(const Facts& facts) {
 Finding JudgeOwner(const Facts& facts) {
   const inspect::Trial& trial = facts.kernel.nft_owner;
   if (trial.error == 0) {
-    return {FindingId::kKernelNftOwner, Severity::kOk, absl::StrCat("can ", trial.what), ""};
+    return {FindingId::kKernelNftOwner, Severity::kOk,
+            absl::StrCat("can ", trial.what,
+                         "; a saved rule set that contains the guard's table is refused then, "
+                         "unless the guard runs with --nft-owner=off"),
+            ""};
   }
   if (IsRefusal(trial.error)) {
     return {FindingId::kKernelNftOwner, Severity::kNote,
