@@ -24,6 +24,7 @@ enum class FindingId {
   kBpffs,
   kNetworkNamespace,
   kCgroupAttachBlocked,
+  kCgroupExclusiveRefused,
   kCgroupForeignProgram,
   kCiliumSocketLb,
   kMarkCollision,
@@ -50,7 +51,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 30> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 31> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -83,12 +84,15 @@ inline constexpr std::array<FindingKind, 30> kFindingKinds = {{
      "be the node's"},
     {FindingId::kCgroupAttachBlocked, "cgroup-attach-blocked",
      "the kernel refuses another program where one is attached without BPF_F_ALLOW_MULTI"},
+    {FindingId::kCgroupExclusiveRefused, "cgroup-exclusive-refused",
+     "the kernel keeps one mode for all programs on a hook of a cgroup; the guard's programs share "
+     "the hook, so a program that wants it alone is refused, and its agent may not start"},
     {FindingId::kCgroupForeignProgram, "cgroup-foreign-program",
      "programs of others on the same hooks run beside the guard's, and may change where a connect "
      "goes or refuse it"},
     {FindingId::kCiliumSocketLb, "cilium-socket-lb",
-     "Cilium rewrites a connect to a NodePort in the socket, before any rule that the guard gets "
-     "past: what it takes cannot be given back"},
+     "a socket load balancer (Cilium, Calico, LoxiLB, Kmesh) rewrites a connect to a NodePort in "
+     "the socket, before any rule that the guard gets past: what it takes cannot be given back"},
     {FindingId::kMarkCollision, "mark-collision",
      "exempted packets carry the guard's bit of the mark, so a rule that matches this bit treats "
      "them as its own, and packets that it marks are exempted by mistake"},

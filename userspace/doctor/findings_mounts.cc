@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <linux/bpf.h>
 
+#include <algorithm>
+#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -64,12 +66,43 @@ std::string ProgramText(const node::AttachedPrograms::Program& program) {
                               : absl::StrCat(program.name, " (id ", program.id, ")");
 }
 
-// The names that Cilium's socket load balancer has; before 1.13, without the
-// prefix. The kernel cuts names at 15 bytes.
-bool IsCilium(absl::string_view program) {
-  return absl::StartsWith(program, "cil_") || program == "sock4_connect" ||
-         program == "sock6_connect" || absl::StartsWith(program, "sock4_post_bind") ||
-         absl::StartsWith(program, "sock6_post_bind");
+// Socket load balancers, by the names of their programs, which the kernel cuts at 15 bytes.
+struct SocketLb {
+  const char* name;
+  const char* program;  // prefix
+  const char* fix;      // how to have NodePorts handled elsewhere; empty where no setting does it
+};
+
+constexpr const char* kCiliumFix =
+    "Or let kube-proxy have them: helm upgrade cilium cilium/cilium --namespace kube-system "
+    "--reuse-values --set kubeProxyReplacement=false --set socketLB.enabled=false";
+constexpr const char* kCalicoFix =
+    "Or switch Calico's off: kubectl patch felixconfiguration default --type merge --patch "
+    R"('{"spec":{"bpfConnectTimeLoadBalancing":"Disabled"}}')";
+
+constexpr std::array<SocketLb, 12> kSocketLbs = {{
+    {"Cilium", "cil_", kCiliumFix},
+    // Before Cilium 1.13.
+    {"Cilium", "sock4_connect", kCiliumFix},
+    {"Cilium", "sock6_connect", kCiliumFix},
+    {"Cilium", "sock4_post_bind", kCiliumFix},
+    {"Cilium", "sock6_post_bind", kCiliumFix},
+    // calico_connect_v4, _v6, _v46; in older versions cali_ctlb_v4.
+    {"Calico", "calico_connect_", kCalicoFix},
+    {"Calico", "cali_ctlb_", kCalicoFix},
+    {"LoxiLB", "llb_connect_", ""},
+    {"LoxiLB", "llb_sock", ""},
+    // cgroup_connect4_prog, cut.
+    {"Kmesh", "cgroup_connect4", ""},
+    {"Kmesh", "cgroup_connect6", ""},
+    {"Kmesh", "kmesh_", ""},
+}};
+
+const SocketLb* FindSocketLb(absl::string_view program) {
+  const auto* const it =
+      std::find_if(kSocketLbs.begin(), kSocketLbs.end(),
+                   [program](const SocketLb& lb) { return absl::StartsWith(program, lb.program); });
+  return it == kSocketLbs.end() ? nullptr : it;
 }
 
 std::string FlagsText(uint32_t flags) {
@@ -115,15 +148,57 @@ void JudgeBlocked(const node::CgroupPrograms& programs, std::vector<Finding>& fi
   }
 }
 
+// The kernel refuses with EPERM to attach to a hook of a cgroup in another mode than what is
+// there (__cgroup_bpf_attach(); links are ALLOW_MULTI, kernel commit af6eea57437a). Cgroups
+// below and above are not concerned: a program below may be exclusive.
+void JudgeExclusive(const node::CgroupPrograms& programs, std::vector<Finding>& findings) {
+  absl::btree_map<std::string, std::vector<std::string>> occupied;  // cgroup to hooks
+  for (const node::AttachedPrograms& attached : programs.attached) {
+    if (std::any_of(attached.programs.begin(), attached.programs.end(),
+                    [](const node::AttachedPrograms::Program& program) { return program.ours; })) {
+      occupied[attached.cgroup].push_back(attached.hook);
+    }
+  }
+  if (occupied.empty()) {
+    findings.push_back({FindingId::kCgroupExclusiveRefused, Severity::kOk,
+                        "the guard is not attached, so no other program is refused because of it; "
+                        "once it is attached, programs without BPF_F_ALLOW_MULTI are refused on "
+                        "its hooks of its cgroup",
+                        ""});
+    return;
+  }
+  std::vector<std::string> places;
+  places.reserve(occupied.size());
+  for (const auto& [cgroup, hooks] : occupied) {
+    places.push_back(absl::StrCat(absl::StrJoin(hooks, ", "), " of ", cgroup));
+  }
+  findings.push_back(
+      {FindingId::kCgroupExclusiveRefused, Severity::kNote,
+       absl::StrCat("the guard's programs are attached at ", absl::StrJoin(places, "; "),
+                    ": an agent that attaches a program there without BPF_F_ALLOW_MULTI (bpftool "
+                    "cgroup attach without \"multi\", older socket load balancers) is refused with "
+                    "EPERM, Operation not permitted"),
+       "have that agent attach with BPF_F_ALLOW_MULTI (bpftool cgroup attach ... multi); where it "
+       "cannot: nodeport-guard unload, or guard another cgroup than the one it attaches to "
+       "(--cgroup)"});
+}
+
 void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
                   std::vector<Finding>& findings) {
-  absl::btree_set<std::string> foreign, cilium, overridden;
+  absl::btree_set<std::string> foreign, overridden, lb_names, lb_fixes;
+  std::vector<std::string> lbs;
   for (const node::AttachedPrograms& attached : programs.attached) {
     for (const node::AttachedPrograms::Program& program : attached.programs) {
       if (program.ours) continue;
       const std::string text = absl::StrCat(ProgramText(program), " at ", attached.hook, " of ",
                                             attached.cgroup, ", ", FlagsText(attached.flags));
-      (IsCilium(program.name) ? cilium : foreign).insert(text);
+      if (const SocketLb* lb = FindSocketLb(program.name); lb != nullptr) {
+        lbs.push_back(text);
+        lb_names.insert(lb->name);
+        if (*lb->fix != '\0') lb_fixes.insert(lb->fix);
+      } else {
+        foreign.insert(text);
+      }
       if (attached.relation == node::CgroupRelation::kAbove &&
           FlagsText(attached.flags) == "override") {
         overridden.insert(text);
@@ -148,20 +223,23 @@ void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
     findings.push_back({FindingId::kCgroupForeignProgram, Severity::kOk,
                         "no programs of others are on the same hooks", ""});
   }
-  if (cilium.empty()) {
+  if (lbs.empty()) {
     findings.push_back({FindingId::kCiliumSocketLb, Severity::kOk,
-                        "Cilium's socket load balancer is not here", ""});
+                        "no socket load balancer of Cilium, Calico, LoxiLB or Kmesh is attached",
+                        ""});
     return;
   }
+  std::string fix =
+      absl::StrCat("keep listeners off NodePorts (the cluster's --service-node-port-range): ",
+                   ReserveFix(ports.reserved, {core::kUsualNodePorts}));
+  for (const std::string& more : lb_fixes) absl::StrAppend(&fix, ". ", more);
   findings.push_back(
       {FindingId::kCiliumSocketLb, Severity::kWarn,
-       absl::StrCat("Cilium's socket load balancer answers NodePorts itself: ",
-                    absl::StrJoin(cilium, "; ")),
-       absl::StrCat("keep listeners off NodePorts (the cluster's --service-node-port-range): ",
-                    ReserveFix(ports.reserved, {core::kUsualNodePorts}),
-                    ". Or let kube-proxy have them: helm upgrade cilium cilium/cilium --namespace "
-                    "kube-system --reuse-values --set kubeProxyReplacement=false --set "
-                    "socketLB.enabled=false")});
+       absl::StrCat("the socket load balancer of ", absl::StrJoin(lb_names, " and of "),
+                    ", known by the names of its programs, answers NodePorts itself, and the guard "
+                    "does not cover what it takes: ",
+                    absl::StrJoin(lbs, "; ")),
+       fix});
 }
 
 }  // namespace
@@ -217,6 +295,7 @@ std::vector<Finding> JudgePrograms(const Facts& facts) {
   std::vector<Finding> findings;
   if (!facts.programs.ok()) return findings;  // reported as not-seen
   JudgeBlocked(*facts.programs, findings);
+  JudgeExclusive(*facts.programs, findings);
   JudgeForeign(*facts.programs, facts.ports, findings);
   return findings;
 }

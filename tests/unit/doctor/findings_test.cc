@@ -15,6 +15,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "core/port_ranges.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
@@ -143,6 +144,7 @@ TEST(DoctorTest, AMissingHelperIsNamed) {
 
 TEST(DoctorTest, AnUnownedTableIsOnlyANote) {
   Facts facts = GoodNode();
+  EXPECT_THAT(The(facts, FindingId::kKernelNftOwner).what, HasSubstr("--nft-owner=off"));
   facts.kernel.nft_owner.error = ENOSYS;
   EXPECT_FINDING(The(facts, FindingId::kKernelNftOwner), Severity::kNote, false, "restores it",
                  "6.9");
@@ -305,6 +307,68 @@ TEST(DoctorTest, ProgramsThatBlockAttaching) {
       EXPECT_THAT(finding.fix, AllOf(HasSubstr("bpftool cgroup detach"), HasSubstr("multi")));
     }
   }
+}
+
+TEST(DoctorTest, NamesTheHooksThatTheGuardKeepsExclusiveProgramsFrom) {
+  Facts facts = GoodNode();
+  const FindingId id = FindingId::kCgroupExclusiveRefused;
+  facts.programs = CgroupPrograms{
+      {OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "npg_connect4")}, 0};
+  EXPECT_EQ(The(facts, id).severity, Severity::kOk) << "not of this guard";
+  EXPECT_THAT(The(facts, id).what, HasSubstr("once it is attached"));
+
+  facts.programs->attached[0].programs[0].ours = true;
+  facts.programs->attached.push_back(facts.programs->attached[0]);
+  facts.programs->attached[1].hook = "post_bind4";
+  EXPECT_FINDING(The(facts, id), Severity::kNote, false,
+                 "at connect4, post_bind4 of /c:", "nodeport-guard unload");
+  EXPECT_THAT(The(facts, id).what, AllOf(HasSubstr("EPERM"), HasSubstr("BPF_F_ALLOW_MULTI")));
+  EXPECT_THAT(The(facts, id).fix, AllOf(HasSubstr("multi"), HasSubstr("--cgroup")));
+  EXPECT_FALSE(Prevented(Judge(facts)));
+  // Where the guard is in a cgroup below, that one is named.
+  facts.programs->attached[0].relation = facts.programs->attached[1].relation =
+      CgroupRelation::kBelow;
+  facts.programs->attached[0].cgroup = facts.programs->attached[1].cgroup = "/c/d";
+  EXPECT_THAT(The(facts, id).what, HasSubstr("of /c/d:"));
+}
+
+TEST(DoctorTest, SocketLoadBalancersAreNamed) {
+  struct Case {
+    const char* program;  // as the kernel cuts it
+    const char* name;     // null: none
+  };
+  for (const Case& each : {Case{"cil_sock4_conne", "Cilium"}, Case{"sock4_connect", "Cilium"},
+                           Case{"calico_connect_", "Calico"}, Case{"cali_ctlb_v4", "Calico"},
+                           Case{"llb_sock4_conn", "LoxiLB"}, Case{"llb_connect_v4_", "LoxiLB"},
+                           Case{"kmesh_connect4", "Kmesh"}, Case{"cgroup_connect4", "Kmesh"},
+                           Case{"spy", nullptr}, Case{"", nullptr}}) {
+    SCOPED_TRACE(each.program);
+    Facts facts = GoodNode();
+    facts.programs = CgroupPrograms{
+        {OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, each.program)}, 0};
+    const Finding lb = The(facts, FindingId::kCiliumSocketLb);
+    const Finding foreign = The(facts, FindingId::kCgroupForeignProgram);
+    if (each.name == nullptr) {
+      EXPECT_EQ(lb.severity, Severity::kOk);
+      EXPECT_EQ(foreign.severity, Severity::kNote);
+      continue;
+    }
+    EXPECT_EQ(foreign.severity, Severity::kOk);
+    EXPECT_FINDING(lb, Severity::kWarn, false,
+                   absl::StrCat("the socket load balancer of ", each.name, ", known by"),
+                   "ip_local_reserved_ports=30000-32767");
+    EXPECT_THAT(lb.what, HasSubstr(absl::StrCat(each.program, " (id 7) at connect4 of /c")));
+    // Only the switch of what is there.
+    EXPECT_EQ(lb.fix.find("helm upgrade") != std::string::npos, each.name == std::string("Cilium"));
+    EXPECT_EQ(lb.fix.find("bpfConnectTimeLoadBalancing") != std::string::npos,
+              each.name == std::string("Calico"));
+  }
+  Facts facts = GoodNode();
+  facts.programs = CgroupPrograms{
+      {OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "calico_connect_"),
+       OneProgram("/c", CgroupRelation::kBelow, BPF_F_ALLOW_MULTI, "kmesh_connect4")},
+      0};
+  EXPECT_THAT(The(facts, FindingId::kCiliumSocketLb).what, HasSubstr("of Calico and of Kmesh,"));
 }
 
 TEST(DoctorTest, ForeignPrograms) {
