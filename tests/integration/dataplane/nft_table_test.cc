@@ -6,11 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -185,11 +188,49 @@ TEST_F(NftTableTest, WithoutAnOwnerASavedRuleSetCanBeLoaded) {
   EXPECT_TRUE(State().present);
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
   EXPECT_FALSE(State().present);
+}
 
-  // A later run owns it again.
-  table.reset();
-  NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
-  EXPECT_EQ(table->owned(), KernelProtects());
+// A restart with the other setting, both ways: the table is there all the time, and
+// keeps the flows and the counter.
+TEST_F(NftTableTest, ARestartChangesWhetherItIsOwned) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
+  std::atomic<bool> stop = false;
+  int looks = 0, absent = 0;
+  std::thread watch([&] {
+    while (!stop) {
+      const auto state = ReadNftTable();
+      if (!state.ok()) continue;  // it changed while it was read
+      ++looks;
+      if (!state->present) ++absent;
+    }
+  });
+  for (const bool own : {false, true, false, true}) {
+    SCOPED_TRACE(own);
+    NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
+    const uint64_t counted = State().exempted_packets;
+    table.reset();
+    auto next = NftTable::Install({}, std::nullopt, own);
+    NPG_EXPECT_OK(next);
+    if (!next.ok()) break;
+    table = *std::move(next);
+    EXPECT_TRUE(table->adopted());
+    EXPECT_EQ(table->owned(), own && KernelProtects());
+    EXPECT_EQ(State().owner_portid != 0, own && KernelProtects());
+    NftSettings settings;
+    settings.own = own;
+    EXPECT_TRUE(Intact(settings, table->owned()));
+    EXPECT_GE(State().exempted_packets, counted);
+    EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+    EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+    EXPECT_EQ(EntryCount("ports"), 2U);
+    NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
+    EXPECT_EQ(Tracked(pair.flow.client_port), "");
+  }
+  stop = true;
+  watch.join();
+  EXPECT_GT(looks, 0);
+  EXPECT_EQ(absent, 0);
 }
 
 TEST_F(NftTableTest, ALoadOfASavedRuleSetIsRefusedWhileTheTableIsOwned) {

@@ -41,6 +41,7 @@ namespace {
 
 using base::ErrnoStatus;
 using base::UniqueFd;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::Not;
 using Json = nlohmann::json;
@@ -287,6 +288,14 @@ TEST_F(DoctorTest, ForeignProgramsOnTheCgroup) {
                              ForeignProgram::Attach(cgroup, "cil_sock4_conne", BPF_F_ALLOW_MULTI));
     EXPECT_THAT(Found("cilium-socket-lb"), HasSubstr("warn: "));
   }
+  for (const auto& [name, product] :
+       {std::pair{"calico_connect_", "of Calico,"}, std::pair{"llb_sock4_conn", "of LoxiLB,"},
+        std::pair{"kmesh_connect4", "of Kmesh,"}}) {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto program,
+                             ForeignProgram::Attach(cgroup, name, BPF_F_ALLOW_MULTI));
+    EXPECT_THAT(Found("cilium-socket-lb"), HasSubstr(product));
+    EXPECT_EQ(Found("cgroup-foreign-program"), "");
+  }
   EXPECT_EQ(Found("cgroup-foreign-program"), "");
   EXPECT_EQ(Found("cilium-socket-lb"), "");
   NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node().cgroup().MakeChild("child"));
@@ -324,6 +333,32 @@ TEST_F(DoctorTest, AForeignProgramThatBlocksAttaching) {
       }
     }
   }
+}
+
+// doctor says where the kernel refuses others because of the guard.
+TEST_F(DoctorTest, TheGuardKeepsExclusiveProgramsFromItsHooks) {
+  const std::string cgroup = node().cgroup().path();
+  EXPECT_EQ(Found("cgroup-exclusive-refused"), "");
+  NPG_ASSERT_OK(ForeignProgram::Attach(cgroup, "alone", 0).status());
+  NPG_ASSERT_OK_AND_ASSIGN(auto guard,
+                           GuardProcess::Start(node(), {"--source", "file", "--nodeports-file",
+                                                        node().File("nodeports.json")}));
+  EXPECT_THAT(
+      Found("cgroup-exclusive-refused"),
+      AllOf(HasSubstr("note: "), HasSubstr("connect4, connect6, post_bind4, post_bind6 of "),
+            HasSubstr(cgroup), HasSubstr("EPERM")));
+  for (const uint32_t flags : {uint32_t{0}, uint32_t{BPF_F_ALLOW_OVERRIDE}}) {
+    EXPECT_TRUE(absl::IsPermissionDenied(ForeignProgram::Attach(cgroup, "alone", flags).status()));
+  }
+  NPG_EXPECT_OK(ForeignProgram::Attach(cgroup, "beside", BPF_F_ALLOW_MULTI).status());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node().cgroup().MakeChild("child"));
+  NPG_EXPECT_OK(ForeignProgram::Attach(child, "alone", 0).status());
+  // Without a controller the programs are still there.
+  NPG_ASSERT_OK(guard.Stop());
+  EXPECT_THAT(Found("cgroup-exclusive-refused"), HasSubstr("note: "));
+  NPG_ASSERT_OK(RunCommand(GuardCommand(node(), {"unload"})));
+  EXPECT_EQ(Found("cgroup-exclusive-refused"), "");
+  NPG_EXPECT_OK(ForeignProgram::Attach(cgroup, "alone", 0).status());
 }
 
 TEST_F(DoctorTest, KubeProxyInEachMode) {

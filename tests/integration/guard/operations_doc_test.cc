@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <filesystem>
@@ -64,6 +65,12 @@ std::vector<Block> ShellBlocks(const std::string& path) {
   return blocks;
 }
 
+std::vector<std::string> Sorted(absl::string_view lines) {
+  std::vector<std::string> sorted = absl::StrSplit(lines, '\n');
+  std::sort(sorted.begin(), sorted.end());
+  return sorted;
+}
+
 class OperationsDocTest : public GuardTest {
  protected:
   static constexpr absl::string_view kUninstall = "Uninstall without the tool";
@@ -98,6 +105,24 @@ TEST_P(OperationsDocTest, EveryCommandOfTheDocumentWorks) {
   NPG_ASSERT_OK(StartNetfilterGuard());
   ASSERT_EQ(Ask({"127.0.0.1", kPort}), kHost);
 
+  // Tables of the administrator, which the document's commands keep.
+  NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(
+    table inet admin {
+      set blocked { type ipv4_addr; elements = { 192.0.2.1 }; }
+      chain in {
+        type filter hook input priority 0; policy accept;
+        ip saddr @blocked drop
+      }
+    }
+    table ip local {
+      chain in { tcp dport 4444 drop; }
+    })"));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string admin,
+                           RunCommand({"nft", "list", "table", "inet", "admin"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string local,
+                           RunCommand({"nft", "list", "table", "ip", "local"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string all, RunCommand({"nft", "list", "tables"}));
+
   std::string printed;
   {
     // Makes the events that `events` waits for.
@@ -119,6 +144,10 @@ TEST_P(OperationsDocTest, EveryCommandOfTheDocumentWorks) {
   EXPECT_THAT(printed, HasSubstr("33589/tcp"));
   EXPECT_THAT(printed, HasSubstr("ok   self-probe"));
   EXPECT_THAT(printed, HasSubstr("table inet nodeport_guard"));
+
+  EXPECT_EQ(RunCommand({"nft", "list", "table", "inet", "admin"}).value_or(""), admin);
+  EXPECT_EQ(RunCommand({"nft", "list", "table", "ip", "local"}).value_or(""), local);
+  EXPECT_EQ(Sorted(RunCommand({"nft", "list", "tables"}).value_or("")), Sorted(all));
 
   NPG_ASSERT_OK(guard().Stop());
   int uninstalling = 0;
