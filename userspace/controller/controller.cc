@@ -40,6 +40,7 @@
 #include "controller/self_probe.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
+#include "controller/until_done.h"
 #include "core/desired_state.h"
 #include "core/flow.h"
 #include "core/listener.h"
@@ -66,14 +67,15 @@ constexpr absl::Duration kMaintenance = absl::Seconds(10);
 constexpr int kRoundsToFull = 6;
 // From the first new NodePort until its listeners are classified.
 constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
-// From the start until FinishTakeover().
+// From the start until the first FinishTakeover().
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
 class Controller {
  public:
+  // `lock` and `health` outlive it.
   Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources,
-             log::Health& health)
-      : options_(std::move(options)), health_(health), sources_(std::move(sources)) {}
+             dataplane::ControllerLock& lock, log::Health& health)
+      : options_(std::move(options)), lock_(lock), health_(health), sources_(std::move(sources)) {}
 
   absl::Status Start();
   // Starts the periodic work. On an error it removes the guard again, unless that was
@@ -104,13 +106,15 @@ class Controller {
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
   void FollowExemptions();
-  void FinishTakeover();
+  absl::Status FinishTakeover();
+  absl::Status RenewLock();
   void RepairLinks();
   void CountRepairs(uint64_t repairs);
   void Maintain();
   std::vector<core::Flow> LiveFlows();
 
   Options options_;
+  dataplane::ControllerLock& lock_;
   log::Health& health_;
   std::unique_ptr<base::EventLoop> loop_;  // declared before everything that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
@@ -135,7 +139,9 @@ class Controller {
   log::RepeatedFault apply_fault_{"apply the NodePorts"};
   log::RepeatedFault classify_fault_{"classify listeners"};
   log::RepeatedFault states_fault_{"write the state of the sources"};
-  log::RepeatedFault takeover_fault_{"finish the takeover from the earlier run"};
+  log::RepeatedFault lock_fault_{"keep the lock on the pins"};
+  UntilDone takeover_{"finish the takeover from the earlier run",
+                      [this] { return FinishTakeover(); }};
   log::RepeatedFault repair_fault_{"repair the BPF links"};
   log::RepeatedFault flows_fault_{"list the exempted connections"};
   log::RepeatedFault reconcile_fault_{"reconcile the flow entries"};
@@ -390,6 +396,7 @@ absl::Status Controller::ReconcileFlows(bool full) {
 void Controller::StartHealth() {
   probe_.emplace(*guard_, *table_, options_.mark, options_.mode);
   HealthKeeper::Questions questions;
+  questions.lock = [this] { return RenewLock(); };
   questions.programs = [this] { return guard_->CheckLinks(cgroup_.get()); };
   questions.table = [this] { return table_->ExemptedPackets().status(); };
   questions.probe = [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); };
@@ -403,7 +410,23 @@ void Controller::StartHealth() {
   health_keeper_->Start();
 }
 
+// The lock is on the pin folder: when another process removed that, and a repair or another
+// process created it again, the lock is on nothing that has a name.
+absl::Status Controller::RenewLock() {
+  const absl::StatusOr<bool> renewed = lock_.Renew();
+  lock_fault_.Note(renewed.status());
+  if (renewed.ok() && *renewed) {
+    spdlog::warn("repaired: the pin folder {} was removed; the lock is on the new one",
+                 options_.pins.Root());
+    CountRepairs(1);
+  }
+  return renewed.status();
+}
+
 void Controller::RepairLinks() {
+  // The pins belong to the process that has the lock. Other errors (no bpf file system) do not
+  // keep the programs from being attached again.
+  if (absl::IsUnavailable(RenewLock())) return;
   // A cgroup that was removed and created again under the same name is another one.
   struct stat open_one {
   }, named_one{};
@@ -425,6 +448,7 @@ void Controller::CountRepairs(uint64_t repairs) {
 
 void Controller::Maintain() {
   RepairLinks();
+  takeover_.Try();
   FollowExemptions();
   apply_fault_.Note(ApplyDesired().status());
   states_fault_.Note(WriteStates());
@@ -451,11 +475,10 @@ void Controller::FollowExemptions() {
 }
 
 // By now, every connect that ran a program of the earlier run has returned.
-void Controller::FinishTakeover() {
+absl::Status Controller::FinishTakeover() {
   absl::Status finished = table_->ForgetFormerMark();
   finished.Update(guard_->FinishMigration());
-  takeover_fault_.Note(finished);
-  base::ReleaseUnusedMemory();
+  return finished;
 }
 
 absl::Status Controller::Follow() {
@@ -510,7 +533,11 @@ absl::Status Controller::FollowAll() {
     spdlog::warn("{}", std::string(notified.message()));
   }
   loop_->After(kMaintenance, [this] { Maintain(); });
-  loop_->After(kStarted, [this] { FinishTakeover(); });
+  // Maintenance tries it again if it fails.
+  loop_->After(kStarted, [this] {
+    takeover_.Try();
+    base::ReleaseUnusedMemory();
+  });
   return absl::OkStatus();
 }
 
@@ -525,7 +552,7 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     absl::StatusOr<std::shared_ptr<void>> served = std::shared_ptr<void>();
     if (options.serve) served = options.serve();
     if (!served.ok()) return served.status();
-    Controller controller(options, std::move(sources), health);
+    Controller controller(options, std::move(sources), *lock, health);
     NPG_RETURN_IF_ERROR(controller.Start());
     if (const absl::Status status = base::DropStartCapabilities(); !status.ok()) {
       spdlog::warn("give up capabilities: {}", std::string(status.message()));

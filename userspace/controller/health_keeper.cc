@@ -35,6 +35,7 @@ HealthKeeper::HealthKeeper(log::Health& health, base::EventLoop& loop, const Sou
 void HealthKeeper::Start() {
   health_.Update([this](log::HealthState& state) {
     state.loop_turn = absl::Now();
+    state.lock = questions_.lock();
     state.attached = questions_.programs();
     state.table = questions_.table();
     state.sources = Readiness();
@@ -68,12 +69,14 @@ std::vector<log::SourceReadiness> HealthKeeper::Readiness() const {
 }
 
 void HealthKeeper::Turn() {
+  const absl::Status lock = questions_.lock();
   const absl::Status programs = questions_.programs();
   const absl::Status table = questions_.table();
   const absl::StatusOr<absl::Duration> latency = questions_.probe();
   fault_.Note(latency.status());
   health_.Update([&](log::HealthState& state) {
     state.loop_turn = absl::Now();
+    state.lock = lock;
     state.attached = programs;
     state.table = table;
     state.probe = {state.loop_turn, latency.status(), latency.value_or(absl::ZeroDuration()),

@@ -28,6 +28,7 @@ class HealthKeeper {
 
   // Callbacks to the controller. All outlive this.
   struct Questions {
+    std::function<absl::Status()> lock;      // whether this controller has it; may take it
     std::function<absl::Status()> programs;  // whether all are attached
     std::function<absl::Status()> table;     // whether it is in place
     std::function<absl::StatusOr<absl::Duration>()> probe;

@@ -105,6 +105,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   GuardFacts facts;
   facts.bpffs = place.bpffs;
   facts.config = state->config();
+  facts.lacks = state->lacks();
   NPG_RETURN_IF_ERROR(ReadLinks(place.cgroup, *state, facts));
   NPG_RETURN_IF_ERROR(ReadMaps(*state, facts));
   NPG_RETURN_IF_ERROR(Take(dataplane::ControllerPid(pins), facts.controller));

@@ -33,6 +33,8 @@ struct LinkFact {
 struct GuardFacts {
   std::string bpffs;
   abi::Config config;
+  // What the pins lack, as they are of an earlier ABI version: GuardState::lacks().
+  std::vector<std::string> lacks;
   pid_t controller = 0;            // 0: none runs; -1: it runs in a pid namespace out of sight
   std::optional<bool> same_netns;  // as the guarded one; nullopt: no SO_NETNS_COOKIE
   std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;

@@ -46,8 +46,25 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
   return notes;
 }
 
+// The guard was loaded by a build with an earlier layout of the pins.
+std::optional<std::string> VersionNote(const GuardFacts& facts) {
+  if (facts.config.abi_version == 0 || facts.config.abi_version == abi::kVersion) {
+    return std::nullopt;
+  }
+  const bool lacks = !facts.lacks.empty();
+  return absl::StrCat(
+      "the guard was loaded by version ",
+      facts.config.version.empty() ? "unknown" : base::Printable(facts.config.version),
+      " with ABI version ", facts.config.abi_version, ", this program has ", abi::kVersion,
+      lacks ? "; that one does not have " : "", absl::StrJoin(facts.lacks, ", "),
+      lacks ? ", shown as 0 or empty" : "", "; 'nodeport-guard run' of this version takes it over");
+}
+
 std::vector<std::string> Notes(const Status& status) {
   std::vector<std::string> notes = SourceNotes(status.facts);
+  if (std::optional<std::string> note = VersionNote(status.facts)) {
+    notes.insert(notes.begin(), *std::move(note));
+  }
   size_t unknown = 0;
   for (const Conflict& conflict : status.conflicts) {
     if (conflict.listener.owner.pid == 0) ++unknown;

@@ -63,6 +63,8 @@ HealthAnswer Liveness(const HealthState& state, absl::Time now) {
 
 HealthAnswer Readiness(const HealthState& state) {
   HealthAnswer answer{true, {}};
+  // Only when it is lost, which takes another process that removes the pins.
+  if (!state.lock.ok()) Add(answer, false, "lock on the pins", state.lock.message());
   Add(answer, state.attached.ok(), "programs",
       state.attached.ok() ? "attached" : state.attached.message());
   Add(answer, state.table.ok(), "nft table", state.table.ok() ? "in place" : state.table.message());

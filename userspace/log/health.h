@@ -37,6 +37,8 @@ struct SourceReadiness {
 struct HealthState {
   absl::Time started = absl::Now();
   absl::Time loop_turn = absl::Now();  // the last turn of its main loop
+  // OK: the controller has the lock on the pins. Otherwise why not.
+  absl::Status lock;
   absl::Status attached = absl::UnavailableError("not attached yet");
   absl::Status table = absl::UnavailableError("not installed yet");
   std::vector<SourceReadiness> sources;
@@ -55,8 +57,9 @@ struct HealthAnswer {
 // because restarting the controller does not repair it.
 HealthAnswer Liveness(const HealthState& state, absl::Time now);
 
-// Whether the node is guarded as configured: programs attached, nft table in place, the
-// first reading of every source applied.
+// Whether the node is guarded as configured, by this controller: it has the lock on the
+// pins, programs are attached, the nft table is in place, the first reading of every source
+// is applied.
 HealthAnswer Readiness(const HealthState& state);
 
 // The state that the controller's thread writes and other threads read.

@@ -3,13 +3,17 @@
 // at a restart, and what it repairs.
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
+#include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <linux/bpf.h>
+#include <linux/capability.h>
 #include <netinet/in.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <array>
@@ -53,6 +57,7 @@ using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr uint16_t kPort = 33589;
 
@@ -126,6 +131,74 @@ class DataplaneTest : public ::testing::Test {
     const absl::StatusOr<abi::Counters> counters = state->Counters();
     if (!counters.ok()) return counters.status();
     return (*counters)[abi::Counter::kExempted];
+  }
+
+  // Makes the second program of the guard impossible to attach: another program is attached
+  // exclusively in its place.
+  void BlockConnect6() {
+    {
+      NPG_ASSERT_OK_AND_ASSIGN(const base::UniqueFd link, OpenPin(pins_.Link("npg_connect6")));
+      ASSERT_EQ(bpf_link_detach(link.get()), 0);
+    }
+    ASSERT_EQ(unlink(pins_.Link("npg_connect6").c_str()), 0);
+    // r0 = 1; exit: proceed.
+    const std::array<bpf_insn, 2> proceed = {
+        {{BPF_ALU64 | BPF_MOV | BPF_K, 0, 0, 0, 1}, {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}}};
+    LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_CGROUP_INET6_CONNECT);
+    const base::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "foreign", "GPL",
+                                               proceed.data(), proceed.size(), &options));
+    ASSERT_TRUE(program);
+    ASSERT_EQ(bpf_prog_attach(program.get(), cgroup_fd_.get(), BPF_CGROUP_INET6_CONNECT, 0), 0);
+  }
+
+  // The error of a start with mode observe, in a process with the capabilities of the service,
+  // or with all.
+  std::string StartInVain(bool service) {
+    const absl::StatusOr<std::string> failure = testing::RunInFork([this, service] {
+      if (service && !KeepServiceCapabilities()) return std::string("capset failed");
+      const auto guard = BpfGuard::Load(pins_, abi::Scope::kLoopback);
+      if (!guard.ok()) return absl::StrCat("load: ", guard.status().message());
+      abi::Config other = Config();
+      other.mode = abi::Mode::kObserve;
+      return std::string((*guard)->Attach(cgroup_fd_.get(), other).message());
+    });
+    NPG_EXPECT_OK(failure);
+    return failure.value_or("");
+  }
+
+  static uint32_t ProgramId(const std::string& pin) {
+    const absl::StatusOr<base::UniqueFd> fd = OpenPin(pin);
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (!fd.ok() || bpf_obj_get_info_by_fd(fd->get(), &info, &size) != 0) return 0;
+    return info.id;
+  }
+
+  uint32_t AttachedConnect4() const {
+    const auto fd = OpenPin(pins_.Link("npg_connect4"));
+    if (!fd.ok()) return 0;
+    const auto link = DescribeLink(fd->get(), "npg_connect4");
+    return link.ok() ? link->program_id : 0;
+  }
+
+  uint32_t MapId(const char* name) const {
+    const auto fd = OpenPin(pins_.Map(name));
+    if (!fd.ok()) return 0;
+    const auto info = DescribeMap(fd->get(), name);
+    return info.ok() ? info->id : 0;
+  }
+
+  // CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON, which some kernels require. Not
+  // CAP_SYS_ADMIN, with which programs can be opened by id.
+  static bool KeepServiceCapabilities() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, 2> data{};
+    for (const int capability : {CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON}) {
+      auto& word = data[CAP_TO_INDEX(capability)];
+      word.effective |= CAP_TO_MASK(capability);
+      word.permitted |= CAP_TO_MASK(capability);
+    }
+    return syscall(SYS_capset, &header, data.data()) == 0;
   }
 
   std::unique_ptr<testing::TestNode> node_;
@@ -222,6 +295,50 @@ TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardUnchanged) {
   Connect(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
   EXPECT_EQ(exempted, 1);
+}
+
+TEST_F(DataplaneTest, AFailedRestartRestoresTheProgramsFromTheirPins) {
+  const base::UniqueFd listener = Listen(kPort);
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  const uint32_t before = AttachedConnect4();
+  ASSERT_NE(before, 0);
+  EXPECT_EQ(ProgramId(pins_.Program("npg_connect4")), before);
+  ASSERT_NO_FATAL_FAILURE(BlockConnect6());
+  for (const bool service : {true, false}) {
+    SCOPED_TRACE(service ? "with the capabilities of the service" : "with all capabilities");
+    const std::string failure = StartInVain(service);
+    EXPECT_THAT(failure, HasSubstr("attach npg_connect6"));
+    EXPECT_THAT(failure, Not(HasSubstr("restored")));
+    EXPECT_EQ(AttachedConnect4(), before);
+    EXPECT_EQ(ProgramId(pins_.Program("npg_connect4")), before);
+    NPG_ASSERT_OK_AND_ASSIGN(const uint64_t counted, Exempted());
+    Connect(kPort);
+    NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+    EXPECT_EQ(exempted, counted + 1) << "the mode is the former one";
+  }
+}
+
+// Guards of builds that pinned no programs.
+TEST_F(DataplaneTest, AFailedRestartNamesTheProgramsThatItCannotRestore) {
+  const base::UniqueFd listener = Listen(kPort);
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  for (const char* name : kLinkNames) ASSERT_EQ(unlink(pins_.Program(name).c_str()), 0);
+  ASSERT_EQ(rmdir(pins_.Programs().c_str()), 0);
+  const uint32_t before = AttachedConnect4();
+  ASSERT_NO_FATAL_FAILURE(BlockConnect6());
+
+  EXPECT_THAT(StartInVain(/*service=*/false), Not(HasSubstr("restored")))
+      << "CAP_SYS_ADMIN opens them by id";
+  EXPECT_EQ(AttachedConnect4(), before);
+  const std::string failure = StartInVain(/*service=*/true);
+  EXPECT_THAT(failure, HasSubstr("attach npg_connect6"));
+  EXPECT_THAT(failure, HasSubstr("the former programs of npg_connect4 could not be restored"));
+  EXPECT_THAT(failure, Not(HasSubstr("\n")));
+  EXPECT_NE(AttachedConnect4(), before);
+  EXPECT_FALSE(std::filesystem::exists(pins_.Programs())) << "as it was";
+  Connect(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 1) << "the new program guards with the former settings";
 }
 
 // Pins a map in the place of one of the guard, as another build left it.
@@ -379,6 +496,61 @@ TEST_F(DataplaneTest, ReadsNoSourcesOfAnotherLayout) {
   EXPECT_EQ(ports.size(), 1);
 }
 
+// The programs of another layout use the maps of that layout.
+TEST_F(DataplaneTest, AFailedRestartPinsTheFormerMapsAgain) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  ASSERT_EQ(unlink(pins_.Map("nodeports").c_str()), 0);
+  const base::UniqueFd old = PinMap(pins_, "nodeports", sizeof(npg_port_key), 24);
+  ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
+  const uint32_t before = MapId("nodeports");
+  ASSERT_NE(before, 0);
+  ASSERT_NO_FATAL_FAILURE(BlockConnect6());
+  EXPECT_THAT(StartInVain(/*service=*/true), HasSubstr("attach npg_connect6"));
+  EXPECT_EQ(MapId("nodeports"), before);
+  EXPECT_FALSE(std::filesystem::exists(pins_.Map("sources"))) << "it was added by the start";
+  EXPECT_TRUE(std::filesystem::exists(pins_.Map("counters")));
+}
+
+TEST_F(DataplaneTest, AddsTheCountsOfAnOlderLayoutOnce) {
+  // A counter less than this build has.
+  std::filesystem::create_directories(pins_.Maps());
+  const base::UniqueFd old(bpf_map_create(BPF_MAP_TYPE_PERCPU_ARRAY, "counters", sizeof(uint32_t),
+                                          sizeof(uint64_t), NPG_COUNTER_MAX - 1, nullptr));
+  ASSERT_TRUE(old);
+  ASSERT_EQ(bpf_obj_pin(old.get(), pins_.Map("counters").c_str()), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t cpus, PossibleCpus());
+  std::vector<uint64_t> values(cpus);
+  const auto count = [&](uint64_t sum) {
+    const uint32_t index = NPG_COUNTER_EXEMPTED;
+    values[0] = sum;
+    ASSERT_EQ(bpf_map_update_elem(old.get(), &index, values.data(), BPF_ANY), 0);
+  };
+  count(5);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  count(7);
+  for (int again = 0; again < 2; ++again) {
+    NPG_EXPECT_OK(guard->FinishMigration());
+    NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+    EXPECT_EQ(exempted, 7);
+  }
+}
+
+TEST_F(DataplaneTest, RepairsRemovedPinsOfPrograms) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  ASSERT_EQ(unlink(pins_.Program("npg_connect6").c_str()), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(std::vector<std::string> repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, ElementsAre(HasSubstr("the pin of program npg_connect6")));
+  EXPECT_NE(ProgramId(pins_.Program("npg_connect6")), 0);
+  std::filesystem::remove_all(pins_.Root());
+  NPG_ASSERT_OK(guard->Repair(cgroup_fd_.get()));
+  for (const char* name : kLinkNames) {
+    EXPECT_NE(ProgramId(pins_.Program(name)), 0) << name;
+    EXPECT_TRUE(std::filesystem::exists(pins_.Link(name))) << name;
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, IsEmpty());
+}
+
 TEST_F(DataplaneTest, RepairsDetachedLinksAndRemovedPins) {
   const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
@@ -444,6 +616,7 @@ TEST_F(DataplaneTest, RemovingPinsDetaches) {
   NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> removed, RemovePins(pins_));
   EXPECT_THAT(removed, Contains("npg_connect4"));
   EXPECT_THAT(removed, Contains("nodeports"));
+  EXPECT_TRUE(std::filesystem::is_empty(pins_.Root()));
   NPG_ASSERT_OK_AND_ASSIGN(
       const std::string attached,
       testing::RunCommand({"bpftool", "cgroup", "show", node_->cgroup().path()}));
@@ -484,6 +657,37 @@ TEST_F(DataplaneTest, TheLockNamesItsHolderAndEndsWithIt) {
   NPG_ASSERT_OK_AND_ASSIGN(pid, ControllerPid(pins_));
   EXPECT_EQ(pid, 0);
   NPG_EXPECT_OK(ControllerLock::Acquire(pins_));
+}
+
+TEST_F(DataplaneTest, TheLockFollowsTheNameOfTheFolder) {
+  NPG_ASSERT_OK_AND_ASSIGN(ControllerLock lock, ControllerLock::Acquire(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(bool renewed, lock.Renew());
+  EXPECT_FALSE(renewed);
+  for (const bool recreated : {false, true}) {
+    SCOPED_TRACE(recreated ? "removed and created again" : "removed");
+    ASSERT_EQ(rmdir(pins_.Root().c_str()), 0);
+    if (recreated) {
+      ASSERT_EQ(mkdir(pins_.Root().c_str(), 0700), 0);
+    }
+    NPG_ASSERT_OK_AND_ASSIGN(pid_t pid, ControllerPid(pins_));
+    EXPECT_EQ(pid, 0) << "nothing that has the name is locked";
+    NPG_ASSERT_OK_AND_ASSIGN(renewed, lock.Renew());
+    EXPECT_TRUE(renewed);
+    NPG_ASSERT_OK_AND_ASSIGN(pid, ControllerPid(pins_));
+    EXPECT_EQ(pid, getpid());
+  }
+
+  ASSERT_EQ(rmdir(pins_.Root().c_str()), 0);
+  {
+    // Locks of two descriptions of a file exclude each other within a process, too.
+    NPG_ASSERT_OK_AND_ASSIGN(const ControllerLock other, ControllerLock::Acquire(pins_));
+    const absl::Status refused = lock.Renew().status();
+    EXPECT_TRUE(absl::IsUnavailable(refused)) << refused;
+    EXPECT_THAT(std::string(refused.message()), HasSubstr(" controls "));
+    { const ControllerLock ends = std::move(lock); }
+    EXPECT_TRUE(std::filesystem::exists(pins_.Root())) << "it is that of the other";
+  }
+  EXPECT_FALSE(std::filesystem::exists(pins_.Root()));
 }
 
 TEST_F(DataplaneTest, RefusesAFolderThatIsNoBpffs) {

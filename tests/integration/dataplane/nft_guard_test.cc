@@ -19,6 +19,7 @@
 #include "base/unique_fd.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
+#include "core/mark.h"
 #include "dataplane/nft/nft_install.h"
 #include "dataplane/nft/nft_table.h"
 #include "integration/dataplane/nft_fixture.h"
@@ -215,6 +216,87 @@ TEST_F(NftGuardTest, RestoresATableThatWasDamagedBefore) {
   }));
   Run();
   EXPECT_TRUE(Intact(Unprotected(), false));
+}
+
+// `unload` and a new start: the table is new and has no entries of connections that live.
+class NftLiveFlowsTest : public NftGuardTest,
+                         public ::testing::WithParamInterface<testing::Transport> {};
+
+TEST_P(NftLiveFlowsTest, AreEnteredAtTheStartWithoutAReport) {
+  const bool tcp = GetParam() == testing::Transport::kTcp;
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("127.0.0.1", kPort, GetParam()));
+  testing::Dial dial{"127.0.0.1", kPort, GetParam()};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  NPG_ASSERT_OK(RemoveNftTable());
+  NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  const std::string set = tcp ? "tcp4" : "udp4";
+  ASSERT_EQ(EntryCount(set), 0U);
+
+  int reports = 0;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    ++reports;
+    loop_->Stop();
+  }));
+  Then([&] { Then([&] { loop_->Stop(); }); });
+  Run();
+  EXPECT_EQ(reports, 0) << "no other process changed the table";
+  const size_t entries = EntryCount(set);
+  EXPECT_EQ(entries, tcp ? 2U : 1U);
+  EXPECT_GT(EntryCount("ports"), 0U);
+  if (tcp) {
+    NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
+  }
+
+  // A change by another process is still one.
+  Then([&] {
+    NPG_EXPECT_OK(RunCommand({"nft", absl::StrCat("flush set inet nodeport_guard ", set)}));
+  });
+  Run();
+  EXPECT_EQ(reports, 1);
+  EXPECT_EQ(EntryCount(set), entries);
+}
+
+TEST_P(NftLiveFlowsTest, AChangeBeforeTheFirstVerificationIsReported) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("127.0.0.1", kPort, GetParam()));
+  testing::Dial dial{"127.0.0.1", kPort, GetParam()};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  const std::string set = GetParam() == testing::Transport::kTcp ? "tcp4" : "udp4";
+  int reports = 0;
+  NPG_ASSERT_OK(Guard([&](const absl::Status& status) {
+    NPG_EXPECT_OK(status);
+    ++reports;
+    loop_->Stop();
+  }));
+  NPG_EXPECT_OK(RunCommand({"nft", absl::StrCat("flush set inet nodeport_guard ", set)}));
+  Run();
+  EXPECT_EQ(reports, 1);
+  EXPECT_GT(EntryCount(set), 0U);
+}
+
+INSTANTIATE_TEST_SUITE_P(Transports, NftLiveFlowsTest,
+                         ::testing::Values(testing::Transport::kTcp, testing::Transport::kUdp),
+                         [](const auto& shown) {
+                           return std::string(shown.param == testing::Transport::kTcp ? "tcp"
+                                                                                      : "udp");
+                         });
+
+// The controller calls it again until it succeeds.
+TEST_F(NftGuardTest, ForgetsTheFormerMarkAfterAFailure) {
+  if (!KernelProtects()) GTEST_SKIP() << "this kernel protects no table";
+  NftSettings settings = Unprotected();
+  settings.former_mark = core::Mark{0x2000, 0x2000};
+  NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(settings));
+  NPG_ASSERT_OK(RemoveNftTable());
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto stranger, NftTable::Install({}));
+    EXPECT_FALSE(table_->ForgetFormerMark().ok());
+    EXPECT_FALSE(table_->ForgetFormerMark().ok());
+  }
+  NPG_EXPECT_OK(table_->ForgetFormerMark());
+  EXPECT_TRUE(Intact(Unprotected(), false)) << "without the rules for the former mark";
 }
 
 TEST_F(NftGuardTest, IgnoresOtherTables) {

@@ -7,6 +7,7 @@
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -15,6 +16,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,6 +28,8 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "dataplane/bpf/controller_lock.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -335,6 +339,101 @@ TEST_P(GuardLifecycleTest, StartThatFailsLeavesAnAdoptedGuardAsItWas) {
   for (int i = 0; i < 20; ++i) EXPECT_EQ(Ask(Tcp()), kHost);
   NPG_ASSERT_OK(StartGuard());
   EXPECT_EQ(Ask(Tcp()), kHost);
+}
+
+// Some programs are replaced before the start fails. The service cannot open the former ones
+// by id, which needs CAP_SYS_ADMIN.
+TEST_P(GuardLifecycleTest, StartThatFailsRestoresTheReplacedPrograms) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t before, maps().LinkProgramId("npg_connect4"));
+  const std::string connect6 = maps().root() + "/links/npg_connect6";
+  NPG_ASSERT_OK(RunCommand({"bpftool", "link", "detach", "pinned", connect6}));
+  ASSERT_TRUE(std::filesystem::remove(connect6));
+  NPG_ASSERT_OK(AttachForeignProgram(node().cgroup().path(), 0));
+  const std::vector<std::string> start = WithCapabilities(
+      GuardCommand(node(), {"run", "--source", "file", "--nodeports-file",
+                            node().File("nodeports.json"), "--mark=0x2000", "--mode=observe"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult failed, RunForResult(start));
+  EXPECT_EQ(failed.exit_code, 4) << failed.err;
+  EXPECT_THAT(failed.err, HasSubstr("npg_connect6"));
+  EXPECT_THAT(failed.err, Not(HasSubstr("restored")));
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t after, maps().LinkProgramId("npg_connect4"));
+  EXPECT_EQ(after, before);
+  EXPECT_EQ(Ask(Tcp()), kHost);
+
+  // A guard of an older version has no pins of programs.
+  std::filesystem::remove_all(maps().root() + "/programs");
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult older, RunForResult(start));
+  EXPECT_EQ(older.exit_code, 4) << older.err;
+  EXPECT_THAT(older.err, HasSubstr("npg_connect4 could not be restored"));
+  EXPECT_EQ(Lines(older.err), 1U) << older.err;
+  EXPECT_EQ(Ask(Tcp()), kHost) << "with the former settings";
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());
+  EXPECT_EQ(unloaded.exit_code, 0) << unloaded.err;
+  EXPECT_FALSE(std::filesystem::exists(maps().root()));
+}
+
+// A guard that ran without its lock would let `unload`, and another controller, work on it.
+TEST_P(GuardLifecycleTest, TakesTheLockAgainWhenThePinsAreRemoved) {
+  NPG_ASSERT_OK(StartGuard());
+  std::filesystem::remove_all(maps().root());
+  const std::string link = maps().root() + "/links/npg_connect4";
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] { return std::filesystem::exists(link); }))
+      << guard().Log();
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult refused, Unload());
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr(absl::StrCat(guard().pid())));
+  EXPECT_EQ(Ask(Tcp()), kHost);
+}
+
+TEST_P(GuardLifecycleTest, NamesTheProcessThatTookTheLock) {
+  NPG_ASSERT_OK(StartGuard({"--http-address", "127.0.0.1:9829"}));
+  const dataplane::PinPaths pins(node().bpffs());
+  {
+    std::optional<dataplane::ControllerLock> other;
+    EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] {
+      std::filesystem::remove_all(maps().root());
+      auto lock = dataplane::ControllerLock::Acquire(pins);
+      if (!lock.ok()) return false;  // the guard was faster
+      other.emplace(*std::move(lock));
+      return true;
+    }));
+    ASSERT_TRUE(other.has_value());
+    const std::string fault = absl::StrCat("another nodeport-guard (pid ", getpid(), ") controls");
+    EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] {
+      return absl::StrContains(guard().Log(), fault);
+    })) << guard().Log();
+    EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] {
+      const auto ready = RunForResult({"curl", "-sS", "http://127.0.0.1:9829/readyz"});
+      return ready.ok() && absl::StrContains(ready->out, "FAIL lock on the pins: " + fault);
+    }));
+    EXPECT_EQ(Ask(Tcp()), kHost);
+  }
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] {
+    return std::filesystem::exists(pins.Link("npg_connect4"));
+  })) << guard().Log();
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult refused, Unload());
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.err, HasSubstr(absl::StrCat(guard().pid())));
+}
+
+// The entries of the live flows go into a new table: no other process changed it.
+TEST_P(GuardLifecycleTest, UnloadAndStartKeepLiveFlowsWithoutAWarning) {
+  for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
+    SCOPED_TRACE(transport == Transport::kTcp ? "tcp" : "udp");
+    NPG_ASSERT_OK(StartGuard());
+    NPG_ASSERT_OK_AND_ASSIGN(const auto stream, Stream::Open({"127.0.0.1", kPort, transport}));
+    NPG_EXPECT_OK(stream->Exchange(1000));
+    NPG_ASSERT_OK(GuardTest::Unload());
+    NPG_ASSERT_OK(StartGuard());
+    // By then, the table is verified.
+    EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] { return Counted(NPG_COUNTER_PROBED) > 0; }));
+    NPG_EXPECT_OK(stream->Exchange(1000));
+    EXPECT_THAT(guard().Log(), Not(HasSubstr("by another process")));
+    EXPECT_EQ(Counted(NPG_COUNTER_RULES_RESTORED), 0U);
+    NPG_ASSERT_OK(GuardTest::Unload());
+  }
 }
 
 TEST_P(GuardLifecycleTest, WorksBesideForeignPrograms) {

@@ -12,6 +12,7 @@
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -192,6 +193,63 @@ TEST_P(GuardUpgradeTest, FromThePreviousAbi) {
 }
 
 TEST_P(GuardUpgradeTest, FromTheFirstAbi) { Upgrade(1); }
+
+// The commands of this build show the guard of an earlier one: what is there, and what that
+// version does not have.
+TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
+  constexpr int kConnects = 3;
+  for (uint32_t abi = 1; abi < NPG_ABI_VERSION; ++abi) {
+    SCOPED_TRACE(absl::StrCat("ABI version ", abi));
+    NPG_ASSERT_OK(LeaveGuardOfAbi(abi));
+    for (int i = 0; i < kConnects; ++i) EXPECT_EQ(Ask(Tcp()), kHost);
+    const std::string versions =
+        absl::StrCat("ABI version ", abi, ", this program has ", NPG_ABI_VERSION);
+
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult text,
+                             RunForResult(GuardCommand(node(), {"status"})));
+    EXPECT_EQ(text.exit_code, 0) << text.err;
+    EXPECT_THAT(text.out, HasSubstr(versions));
+    EXPECT_THAT(text.out, HasSubstr("4 of 4 attached"));
+    EXPECT_THAT(text.out, HasSubstr("web/old"));
+
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult json,
+                             RunForResult(GuardCommand(node(), {"status", "-o", "json"})));
+    EXPECT_EQ(json.exit_code, 0) << json.err;
+    const auto status = nlohmann::json::parse(json.out, nullptr, /*allow_exceptions=*/false);
+    ASSERT_TRUE(status.is_object()) << json.out;
+    EXPECT_EQ(status["counters"]["exempted"], kConnects);
+    EXPECT_EQ(status["counters"]["probed"], 0) << "a counter that it does not have";
+    EXPECT_EQ(status["guard"]["scope"], "loopback");
+    EXPECT_TRUE(status["guard"]["own_addresses"].empty()) << "a map that it may not have";
+    ASSERT_EQ(status["conflicts"].size(), 1U);
+    EXPECT_EQ(status["conflicts"][0]["exempted"], kConnects);
+    EXPECT_THAT(status["notes"].dump(), HasSubstr(versions));
+    EXPECT_THAT(status["notes"].dump(), HasSubstr("counter probed"));
+    EXPECT_EQ(absl::StrContains(status["notes"].dump(), "map local_addresses"), abi == 1);
+
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult explained,
+                             RunForResult(GuardCommand(node(), {"explain", absl::StrCat(kPort)})));
+    EXPECT_EQ(explained.exit_code, 0) << explained.err;
+    EXPECT_THAT(explained.out, HasSubstr("web/old"));
+
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult findings,
+                             RunForResult(GuardCommand(node(), {"doctor"})));
+    EXPECT_THAT(findings.out, HasSubstr(absl::StrCat("with the pins' layout ", abi)));
+    EXPECT_THAT(findings.out, HasSubstr("a guard is loaded"));
+
+    NPG_ASSERT_OK_AND_ASSIGN(auto events,
+                             ChildProcess::Start(GuardCommand(node(), {"events", "--count", "1"})));
+    EXPECT_TRUE(WaitUntil(absl::Seconds(30), [&] {
+      return !events.Running() || absl::StrContains(events.Err(), "waiting for connects");
+    }));
+    EXPECT_EQ(Ask(Tcp()), kHost);
+    NPG_ASSERT_OK_AND_ASSIGN(const CommandResult shown, events.Wait());
+    EXPECT_EQ(shown.exit_code, 0) << shown.err;
+    EXPECT_THAT(shown.out, HasSubstr(absl::StrCat(kPort)));
+
+    NPG_ASSERT_OK(RunCommand(GuardCommand(node(), {"unload"})));
+  }
+}
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardUpgradeTest, ::testing::ValuesIn(RuleShapes()), RuleShapeName);
 

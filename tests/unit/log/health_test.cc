@@ -118,6 +118,15 @@ TEST(Readiness, FailsWhenAProgramIsDetached) {
   EXPECT_THAT(answer.lines, Contains("FAIL programs: npg_connect6 is not attached"));
 }
 
+TEST(Readiness, FailsWhenAnotherProcessHasTheLock) {
+  HealthState state = Well();
+  state.lock = absl::UnavailableError("another nodeport-guard (pid 7) controls /sys/fs/bpf");
+  const HealthAnswer answer = Readiness(state);
+  EXPECT_FALSE(answer.ok);
+  EXPECT_THAT(answer.lines, Contains(HasSubstr("FAIL lock on the pins: another nodeport-guard")));
+  EXPECT_TRUE(Liveness(state, kNow).ok) << "a restart would end with the same error";
+}
+
 TEST(Readiness, FailsWhenTheTableCannotBeRestored) {
   HealthState state = Well();
   state.table = absl::PermissionDeniedError("another process owns it");

@@ -14,6 +14,7 @@
 #include <numeric>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "dataplane/bpf/guard_state.h"
@@ -64,6 +67,22 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, a
   NPG_RETURN_IF_ERROR(guard->MigrateEntries());
   return guard;
 }
+
+namespace {
+
+// Opens the program with this id by its pin, or else by the id; errno on failure.
+base::UniqueFd OpenProgram(const std::string& pin, uint32_t id) {
+  if (absl::StatusOr<base::UniqueFd> program = OpenPin(pin); program.ok()) {
+    bpf_prog_info info{};
+    uint32_t size = sizeof(info);
+    if (bpf_obj_get_info_by_fd(program->get(), &info, &size) == 0 && info.id == id) {
+      return *std::move(program);
+    }
+  }
+  return base::UniqueFd(bpf_prog_get_fd_by_id(id));
+}
+
+}  // namespace
 
 // Excludes constants, and maps that only a live controller needs.
 bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
@@ -126,6 +145,9 @@ absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& 
     absl::StatusOr<LinkState> state = DescribeLink(pinned->get(), attachment.name);
     if (!state.ok()) return state.status();
     if (state->cgroup_id == cgroup_id) {
+      // Before the update: that frees a program that nothing else refers to.
+      attachment.former_program = OpenProgram(pins_.Program(attachment.name), state->program_id);
+      attachment.former_error = attachment.former_program ? 0 : errno;
       if (bpf_link_update(pinned->get(), program_fd, nullptr) != 0) {
         return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
       }
@@ -148,17 +170,71 @@ absl::Status BpfGuard::AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& 
   return absl::OkStatus();
 }
 
-void BpfGuard::UndoAttach() {
+absl::Status BpfGuard::UndoAttach(absl::Status failure) {
+  std::vector<absl::string_view> kept;
+  int error = 0;
   for (Attachment& attachment : attachments_) {
     if (attachment.replaced_program != 0) {
-      const base::UniqueFd program(bpf_prog_get_fd_by_id(attachment.replaced_program));
-      // Without the right to open a program by id, the new one stays: it uses the same
-      // maps.
-      if (program) bpf_link_update(attachment.link.get(), program.get(), nullptr);
+      const base::UniqueFd program = std::move(attachment.former_program);
+      // Where this fails the new program stays, which guards, too.
+      if (!program) {
+        error = attachment.former_error;
+        kept.emplace_back(attachment.name);
+      } else if (bpf_link_update(attachment.link.get(), program.get(), nullptr) != 0) {
+        error = errno;
+        kept.emplace_back(attachment.name);
+      }
     }
     attachment.link.Reset();  // detaches, unless it is pinned
+    attachment.former_program.Reset();
     attachment.replaced_program = 0;
   }
+  if (kept.empty()) return failure;
+  return {failure.code(),
+          absl::StrCat(failure.message(), "; the former programs of ", absl::StrJoin(kept, ", "),
+                       " could not be restored (no pin has them, as with older versions; open by "
+                       "id: ",
+                       std::generic_category().message(error),
+                       "; that needs CAP_SYS_ADMIN), so the new ones stay attached")};
+}
+
+absl::StatusOr<BpfGuard::FormerPins> BpfGuard::ReadFormerPins() const {
+  FormerPins former;
+  for (const Attachment& attachment : attachments_) {
+    absl::StatusOr<base::UniqueFd> program = OpenPin(pins_.Program(attachment.name));
+    if (absl::IsNotFound(program.status())) continue;
+    if (!program.ok()) return program.status();
+    former.programs.emplace_back(attachment.name, *std::move(program));
+  }
+  former.maps = access(pins_.Maps().c_str(), F_OK) == 0;
+  const bpf_map* map = nullptr;
+  bpf_object__for_each_map(map, skeleton_->obj) {
+    if (!IsPinned(skeleton_, map)) continue;
+    std::string name = bpf_map__name(map);
+    if (access(pins_.Map(name).c_str(), F_OK) != 0) former.new_maps.push_back(std::move(name));
+  }
+  return former;
+}
+
+// As far as possible: the caller already has an error to report.
+void BpfGuard::RestorePins(const FormerPins& former) {
+  const auto publish = [](const std::string& folder, const auto& objects) {
+    std::vector<Pin> pins;
+    for (const auto& [name, fd] : objects) pins.push_back({name, fd.get()});
+    PublishPins(folder, pins).IgnoreError();
+  };
+  if (former.programs.empty()) {
+    RemovePinFolder(pins_.Programs()).status().IgnoreError();
+  } else {
+    publish(pins_.Programs(), former.programs);
+  }
+  if (!former.maps) {
+    RemovePinFolder(pins_.Maps()).status().IgnoreError();
+    return;
+  }
+  // The restored programs use the maps of their own layout.
+  if (!outdated_maps_.empty()) publish(pins_.Maps(), outdated_maps_);
+  for (const std::string& name : former.new_maps) unlink(pins_.Map(name).c_str());
 }
 
 absl::Status BpfGuard::PinMaps() {
@@ -168,6 +244,14 @@ absl::Status BpfGuard::PinMaps() {
     if (IsPinned(skeleton_, map)) pins.push_back({bpf_map__name(map), bpf_map__fd(map)});
   }
   return PublishPins(pins_.Maps(), pins);
+}
+
+absl::Status BpfGuard::PinPrograms() {
+  std::vector<Pin> pins;
+  for (const Attachment& attachment : attachments_) {
+    pins.push_back({attachment.name, bpf_program__fd(attachment.program)});
+  }
+  return PublishPins(pins_.Programs(), pins);
 }
 
 absl::Status BpfGuard::PinLinks() {
@@ -183,25 +267,29 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   if (!cgroup_id.ok()) return cgroup_id.status();
   const absl::StatusOr<abi::Config> before = Config();
   if (!before.ok()) return before.status();
-  const bool maps_were_pinned = access(pins_.Maps().c_str(), F_OK) == 0;
+  const absl::StatusOr<FormerPins> former = ReadFormerPins();
+  if (!former.ok()) return former.status();
   const int config_fd = bpf_map__fd(skeleton_->maps.config);
 
   // The maps first: a pinned link must never be without its maps.
-  NPG_RETURN_IF_ERROR(PinMaps());
-  absl::Status status = PutElement(config_fd, "config", uint32_t{0}, abi::ToC(config));
+  absl::Status status = PinMaps();
+  if (status.ok()) status = PutElement(config_fd, "config", uint32_t{0}, abi::ToC(config));
   for (Attachment& attachment : attachments_) {
     if (!status.ok()) break;
     status = AttachOne(cgroup_fd, *cgroup_id, attachment);
   }
+  // The programs before the links: a guard whose links are pinned has them.
+  if (status.ok()) status = PinPrograms();
   if (status.ok()) status = PinLinks();
-  if (!status.ok()) {
-    UndoAttach();
-    if (maps_were_pinned) {
-      PutElement(config_fd, "config", uint32_t{0}, abi::ToC(*before)).IgnoreError();
-    } else {
-      RemovePinFolder(pins_.Maps()).status().IgnoreError();
-    }
+  if (status.ok()) {
+    for (Attachment& attachment : attachments_) attachment.former_program.Reset();
+    return status;
   }
+  status = UndoAttach(status);
+  if (former->maps) {
+    PutElement(config_fd, "config", uint32_t{0}, abi::ToC(*before)).IgnoreError();
+  }
+  RestorePins(*former);
   return status;
 }
 
@@ -219,11 +307,14 @@ absl::Status BpfGuard::FinishMigration() {
       const auto values = PerCpuValues(fd.get(), name, index);
       if (!values.ok()) return values.status();
       const uint64_t sum = std::accumulate(values->begin(), values->end(), uint64_t{0});
-      const uint64_t carried = carried_counters_[row.value];
-      if (sum != carried) result.Update(AddToCounter(row.value, sum - carried));
+      uint64_t& carried = carried_counters_[row.value];
+      if (sum == carried) continue;
+      const absl::Status added = AddToCounter(row.value, sum - carried);
+      result.Update(added);
+      if (added.ok()) carried = sum;
     }
   }
-  outdated_maps_.clear();
+  if (result.ok()) outdated_maps_.clear();
   return result;
 }
 
@@ -262,6 +353,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
     if (state->cgroup_id != *cgroup_id) {
       // On failure the dead link stays, and the next call finds it again.
       const absl::Status attached = AttachOne(cgroup_fd, *cgroup_id, attachment);
+      attachment.former_program.Reset();  // a repair is not undone
       failed.Update(attached);
       if (!attached.ok()) continue;
       repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
@@ -283,10 +375,17 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
     map_lost = true;
     repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is restored"));
   }
+  bool program_lost = false;
+  for (const Attachment& attachment : attachments_) {
+    if (access(pins_.Program(attachment.name).c_str(), F_OK) == 0) continue;
+    program_lost = true;
+    repaired.push_back(absl::StrCat("the pin of program ", attachment.name, " is restored"));
+  }
   if (mkdir(pins_.Root().c_str(), 0700) != 0 && errno != EEXIST) {
     return base::ErrnoStatus(errno, absl::StrCat("create ", pins_.Root()));
   }
   if (map_lost) NPG_RETURN_IF_ERROR(PinMaps());
+  if (program_lost) NPG_RETURN_IF_ERROR(PinPrograms());
   if (!repaired.empty()) NPG_RETURN_IF_ERROR(PinLinks());
   if (!failed.ok()) return failed;
   return repaired;
@@ -305,6 +404,8 @@ absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
 absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins) {
   absl::StatusOr<std::vector<std::string>> removed = RemoveLinkPins(pins);
   if (!removed.ok()) return removed;
+  // Their names are those of the links.
+  NPG_RETURN_IF_ERROR(RemovePinFolder(pins.Programs()).status());
   absl::StatusOr<std::vector<std::string>> maps = RemovePinFolder(pins.Maps());
   if (!maps.ok()) return maps;
   removed->insert(removed->end(), maps->begin(), maps->end());

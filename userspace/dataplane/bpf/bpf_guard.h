@@ -92,15 +92,21 @@ class BpfGuard {
   // Adds to a counter that the programs do not write.
   absl::Status AddToCounter(abi::Counter counter, uint64_t amount);
 
-  // Writes `config`, attaches the four programs to the cgroup and pins maps and
+  // Writes `config`, attaches the four programs to the cgroup and pins maps, programs and
   // links: all of it, or nothing. Updates links that are already pinned in place
   // (BPF_LINK_UPDATE), so that no connect meets no program. Removes links of another
   // cgroup after the new ones are attached.
+  //
+  // On an error the links run the programs of the earlier run again, which it opened from
+  // their pins before. An earlier build pinned no programs: they are then opened by id,
+  // which needs CAP_SYS_ADMIN (bpf_prog_get_fd_by_id() in kernel/bpf/syscall.c). Where that
+  // is refused, the error names the programs that were not restored.
   absl::Status Attach(int cgroup_fd, const abi::Config& config);
 
   // Call it some time after Attach(), when no connect still runs a program of an earlier
   // run. Adds what those counted since Load() copied their counters, and closes their maps.
-  // A count that a program makes in the moment of the addition is lost.
+  // A count that a program makes in the moment of the addition is lost. After an error, call
+  // it again: it adds what is left.
   absl::Status FinishMigration();
 
   // FAILED_PRECONDITION, with the name of the program, when one is no longer attached to
@@ -117,6 +123,8 @@ class BpfGuard {
     bpf_program* program = nullptr;
     uint32_t program_id = 0;
     base::UniqueFd link;
+    base::UniqueFd former_program;  // of the earlier run, while Attach() may need it
+    int former_error = 0;           // why that could not be opened
     uint32_t replaced_program = 0;  // id; 0 when the link is new
   };
 
@@ -125,8 +133,19 @@ class BpfGuard {
   absl::Status ReuseMaps();
   absl::Status MigrateEntries();
   absl::Status AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment);
-  void UndoAttach();
+  // Returns `failure`, with the names of the programs that it could not restore.
+  absl::Status UndoAttach(absl::Status failure);
+  // What was pinned before Attach().
+  struct FormerPins {
+    std::vector<std::pair<std::string, base::UniqueFd>> programs;
+    std::vector<std::string> new_maps;  // those that were not
+    bool maps = false;                  // there were pinned maps
+  };
+  absl::StatusOr<FormerPins> ReadFormerPins() const;
+  // Pins again what Attach() replaced, and removes the pins that it added.
+  void RestorePins(const FormerPins& former);
   absl::Status PinMaps();
+  absl::Status PinPrograms();
   absl::Status PinLinks();
 
   static bool IsPinned(const Skeleton& skeleton, const bpf_map* map);
@@ -143,8 +162,8 @@ class BpfGuard {
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 
-// Removes the pins, links first, and with their last reference the programs and
-// maps. Returns the names of the removed pins. Not an error when there are none.
+// Removes the pins, links first, then programs, then maps, and with their last reference
+// the programs and maps. Returns the names of the removed pins. Not an error when there are none.
 absl::StatusOr<std::vector<std::string>> RemovePins(const PinPaths& pins);
 
 // Removes only the links: from then on no connect is exempted.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bpf/cgroup_socket.h"
 
+#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,16 +10,19 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "node/cgroups.h"
 
@@ -76,6 +80,41 @@ void Reap(pid_t child, int pidfd) {
   }
 }
 
+// Closes all descriptors of the calling thread but two, in a table of its own: the other
+// threads keep theirs. Without close_range(2) (a seccomp profile that does not know it), the
+// thread keeps all.
+void KeepOnly(int one, int other) {
+  const auto low = static_cast<unsigned>(std::min(one, other));
+  const auto high = static_cast<unsigned>(std::max(one, other));
+  // Nothing may be closed in the shared table, so the call that unshares comes first.
+  if (syscall(SYS_close_range, high + 1, ~0U, CLOSE_RANGE_UNSHARE) != 0) return;
+  if (low + 1 < high) syscall(SYS_close_range, low + 1, high - 1, 0);
+  if (low > 0) syscall(SYS_close_range, 0, low - 1, 0);
+}
+
+// Starts the child and waits for its end; 0, or the errno of clone3(2). Runs on a thread of
+// its own.
+//
+// A child that is stopped or frozen can outlive this process, and would keep open what it
+// inherits: the lock on the pin folder, the links, the socket that owns the nft table, the
+// HTTP port. The kernel copies the table of the thread that calls clone3(2), so that thread
+// gives up all else before: a child that never runs an instruction has no more either.
+int StartAndReap(int cgroup_fd, int channel, int family, int type) {
+  KeepOnly(cgroup_fd, channel);
+  int pidfd = -1;
+  clone_args arguments{};
+  arguments.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;
+  arguments.pidfd = reinterpret_cast<uint64_t>(&pidfd);
+  arguments.exit_signal = SIGCHLD;
+  arguments.cgroup = static_cast<uint64_t>(cgroup_fd);
+  const auto child = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+  if (child == 0) MakeAndPassOn(channel, family, type);
+  if (child < 0) return errno;
+  const base::UniqueFd ended(pidfd);
+  Reap(child, ended.get());
+  return 0;
+}
+
 absl::StatusOr<CgroupSocket> Receive(int channel) {
   Message message;
   if (recvmsg(channel, &message.header, MSG_DONTWAIT | MSG_CMSG_CLOEXEC) !=
@@ -102,23 +141,18 @@ absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type)
   }
   const base::UniqueFd reader(channel[0]);
   const base::UniqueFd writer(channel[1]);
-  int pidfd = -1;
-  clone_args arguments{};
-  arguments.flags = CLONE_INTO_CGROUP | CLONE_PIDFD;
-  arguments.pidfd = reinterpret_cast<uint64_t>(&pidfd);
-  arguments.exit_signal = SIGCHLD;
-  arguments.cgroup = static_cast<uint64_t>(cgroup_fd);
-  const auto child = static_cast<pid_t>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
-  if (child == 0) MakeAndPassOn(writer.get(), family, type);
-  if (child < 0) {
-    if (errno == ENODEV) {
-      return absl::NotFoundError("create a socket in the guarded cgroup: it was removed");
-    }
-    return SocketHere(family, type,
-                      base::ErrnoStatus(errno, "start a process in the guarded cgroup"));
+  int error = 0;
+  absl::StatusOr<std::thread> starter = base::StartThread(
+      "npg-cgroup", [&] { error = StartAndReap(cgroup_fd, writer.get(), family, type); });
+  if (!starter.ok()) return SocketHere(family, type, starter.status());
+  starter->join();
+  if (error == ENODEV) {
+    return absl::NotFoundError("create a socket in the guarded cgroup: it was removed");
   }
-  const base::UniqueFd ended(pidfd);
-  Reap(child, ended.get());
+  if (error != 0) {
+    return SocketHere(family, type,
+                      base::ErrnoStatus(error, "start a process in the guarded cgroup"));
+  }
   return Receive(reader.get());
 }
 

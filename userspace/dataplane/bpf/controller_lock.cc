@@ -56,9 +56,19 @@ absl::StatusOr<base::UniqueFd> OpenRoot(const PinPaths& pins) {
   return fd;
 }
 
+// True when `fd` is the folder that has the name now.
+bool IsNamed(int fd, const PinPaths& pins) {
+  struct stat held {};
+  struct stat named {};
+  return fstat(fd, &held) == 0 && stat(pins.Root().c_str(), &named) == 0 &&
+         held.st_ino == named.st_ino && held.st_dev == named.st_dev;
+}
+
 // By default every user can write to a bpf file system, so another user may have created
 // the folder first. That user could then replace the pins.
-absl::Status CheckOwner(const PinPaths& pins, const struct stat& folder) {
+absl::Status CheckOwner(const PinPaths& pins, int fd) {
+  struct stat folder {};
+  if (fstat(fd, &folder) != 0) return base::ErrnoStatus(errno, absl::StrCat("stat ", pins.Root()));
   if (folder.st_uid == geteuid() && (folder.st_mode & (S_IWGRP | S_IWOTH)) == 0) {
     return absl::OkStatus();
   }
@@ -75,7 +85,9 @@ ControllerLock::ControllerLock(PinPaths pins, base::UniqueFd fd)
     : pins_(std::move(pins)), fd_(std::move(fd)) {}
 
 ControllerLock::~ControllerLock() {
-  if (fd_) rmdir(pins_.Root().c_str());  // fails, as it should, while anything is pinned
+  // Not a folder that another process made after this one was removed. rmdir() fails, as it
+  // should, while anything is pinned.
+  if (fd_ && IsNamed(fd_.get(), pins_)) rmdir(pins_.Root().c_str());
 }
 
 absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
@@ -109,16 +121,21 @@ absl::StatusOr<ControllerLock> ControllerLock::Acquire(const PinPaths& pins) {
           pid.ok() && *pid > 0 ? absl::StrCat("pid ", *pid) : "in another pid namespace",
           ") controls ", pins.Root(), "; stop it first"));
     }
-    struct stat held {};
-    struct stat named {};
-    if (fstat(fd->get(), &held) == 0 && stat(pins.Root().c_str(), &named) == 0 &&
-        held.st_ino == named.st_ino && held.st_dev == named.st_dev) {
-      NPG_RETURN_IF_ERROR(CheckOwner(pins, held));
+    if (IsNamed(fd->get(), pins)) {
+      NPG_RETURN_IF_ERROR(CheckOwner(pins, fd->get()));
       return ControllerLock(pins, *std::move(fd));
     }
   }
   return absl::UnavailableError(
       absl::StrCat("lock ", pins.Root(), ": another process keeps removing it"));
+}
+
+absl::StatusOr<bool> ControllerLock::Renew() {
+  if (IsNamed(fd_.get(), pins_)) return false;
+  absl::StatusOr<ControllerLock> fresh = Acquire(pins_);
+  if (!fresh.ok()) return fresh.status();
+  fd_ = std::move(fresh->fd_);
+  return true;
 }
 
 absl::StatusOr<pid_t> ControllerPid(const PinPaths& pins) {

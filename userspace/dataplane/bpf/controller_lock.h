@@ -23,7 +23,13 @@ class ControllerLock {
   ControllerLock& operator=(ControllerLock&&) = default;
   ControllerLock(const ControllerLock&) = delete;
   ControllerLock& operator=(const ControllerLock&) = delete;
-  // Removes the folder if it is empty: a failed start leaves nothing.
+  // Takes the lock on the folder that now has the name, if that is not the one that this
+  // lock is on: someone removed it, and perhaps created it again. Creates it if needed.
+  // Errors as Acquire(): this lock then keeps the removed folder, so call it again later.
+  // True when it took one.
+  absl::StatusOr<bool> Renew();
+
+  // Removes the locked folder if it is empty: a failed start leaves nothing.
   ~ControllerLock();
 
  private:

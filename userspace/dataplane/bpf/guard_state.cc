@@ -11,6 +11,7 @@
 #include <cstring>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -20,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
@@ -31,12 +33,55 @@
 namespace npg::dataplane {
 namespace {
 
+// The value at `key`, of `size` bytes, with zeroes for the fields that it lacks; nullopt
+// when there is none.
+template <typename Value, typename Key>
+absl::StatusOr<std::optional<Value>> LookupShort(int fd, uint32_t size, absl::string_view name,
+                                                 const Key& key) {
+  static_assert(std::is_trivially_copyable_v<Value>);
+  if (size == sizeof(Value)) return LookupElement<Key, Value>(fd, name, key);
+  std::string bytes(size, '\0');
+  if (bpf_map_lookup_elem(fd, &key, bytes.data()) != 0) {
+    if (errno == ENOENT) return std::optional<Value>();
+    return base::ErrnoStatus(errno, absl::StrCat("look up an entry of map ", name));
+  }
+  Value value{};
+  std::memcpy(&value, bytes.data(), std::min(bytes.size(), sizeof(value)));
+  return value;
+}
+
+// As AllElements(), for shorter values.
+template <typename Key, typename Value>
+absl::StatusOr<std::vector<std::pair<Key, Value>>> AllShort(int fd, uint32_t size,
+                                                            uint32_t max_entries,
+                                                            absl::string_view name) {
+  if (size == sizeof(Value)) return AllElements<Key, Value>(fd, name);
+  std::vector<std::pair<Key, Value>> entries;
+  // Bounded: the kernel restarts the walk when the key that it is at is removed.
+  Key key{};
+  for (const Key* at = nullptr; entries.size() < max_entries; at = &key) {
+    Key next{};
+    if (bpf_map_get_next_key(fd, at, &next) != 0) {
+      if (errno == ENOENT) break;
+      return base::ErrnoStatus(errno, absl::StrCat("read map ", name));
+    }
+    key = next;
+    const absl::StatusOr<std::optional<Value>> value = LookupShort<Value>(fd, size, name, key);
+    if (!value.ok()) return value.status();
+    if (*value) entries.emplace_back(key, **value);  // not removed meanwhile
+  }
+  return entries;
+}
+
+}  // namespace
+
 // Every entry of a hash map as C++ types, sorted by key.
 template <typename Key, typename Value>
-auto SortedEntries(int fd, absl::string_view map) {
+auto GuardState::SortedEntries(const OpenMap& map, absl::string_view name) {
   using Entry = std::pair<decltype(abi::FromC(Key{})), decltype(abi::FromC(Value{}))>;
   using Entries = std::vector<Entry>;
-  const auto elements = AllElements<Key, Value>(fd, map);
+  if (!map.fd) return absl::StatusOr<Entries>(Entries());
+  const auto elements = AllShort<Key, Value>(map.fd.get(), map.value_size, map.max_entries, name);
   if (!elements.ok()) return absl::StatusOr<Entries>(elements.status());
   Entries entries;
   entries.reserve(elements->size());
@@ -50,29 +95,13 @@ auto SortedEntries(int fd, absl::string_view map) {
 
 // The entry of `key`; nullopt when there is none.
 template <typename Value, typename Key>
-auto FindEntry(int fd, absl::string_view map, const Key& key) {
+auto GuardState::FindEntry(const OpenMap& map, absl::string_view name, const Key& key) {
   using Entry = std::optional<decltype(abi::FromC(Value{}))>;
-  const auto element = LookupElement<Key, Value>(fd, map, key);
+  if (!map.fd) return absl::StatusOr<Entry>(std::nullopt);
+  const auto element = LookupShort<Value>(map.fd.get(), map.value_size, name, key);
   if (!element.ok()) return absl::StatusOr<Entry>(element.status());
   return absl::StatusOr<Entry>(*element ? Entry(abi::FromC(**element)) : std::nullopt);
 }
-
-// The map is newer than the others, and its value may grow without a new ABI version:
-// omit it if it cannot be read, because the guard works without.
-absl::StatusOr<base::UniqueFd> OpenSources(const PinPaths& pins) {
-  const std::string pin = pins.Map("sources");
-  absl::StatusOr<base::UniqueFd> fd = OpenPin(pin);
-  if (absl::IsNotFound(fd.status())) return base::UniqueFd();
-  if (!fd.ok()) return fd;
-  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), pin);
-  if (!info.ok()) return info.status();
-  if (info->key_size != sizeof(npg_source_key) || info->value_size != sizeof(npg_source_state)) {
-    return base::UniqueFd();
-  }
-  return fd;
-}
-
-}  // namespace
 
 absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins) {
   const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("config"));
@@ -102,66 +131,90 @@ absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   }
   GuardState state;
   state.pins_ = pins;
-  absl::StatusOr<base::UniqueFd> config = OpenPin(pins.Map("config"));
+  const absl::StatusOr<abi::Config> config = ReadConfig(pins);
   if (!config.ok()) return config.status();
-  const absl::StatusOr<bpf_map_info> info = DescribeMap(config->get(), pins.Map("config"));
-  if (!info.ok()) return info.status();
-  // The version is the first word of every layout.
-  uint32_t version = 0;
-  if (info->value_size == sizeof(npg_config)) {
-    absl::StatusOr<std::optional<npg_config>> entry =
-        LookupElement<uint32_t, npg_config>(config->get(), "config", 0);
-    if (!entry.ok()) return entry.status();
-    state.config_ = abi::FromC(entry->value_or(npg_config{}));
-    version = state.config_.abi_version;
-  }
-  if (version != abi::kVersion) {
+  state.config_ = *config;
+  const uint32_t version = config->abi_version;
+  if (version == 0 || version > abi::kVersion) {
     return absl::FailedPreconditionError(absl::StrCat(
         "the pins in ", pins.Root(), " have ABI version ", version, ", this program has ",
         abi::kVersion, "; use the nodeport-guard that loaded them, or run this one over them"));
   }
-  using Member = base::UniqueFd GuardState::*;
-  const std::array<std::pair<const char*, Member>, 6> maps = {{
-      {"nodeports", &GuardState::nodeports_},
-      {"listeners", &GuardState::listeners_},
-      {"counters", &GuardState::counters_},
-      {"port_stats", &GuardState::port_stats_},
-      {"owner_policy", &GuardState::owner_policy_},
-      {"local_addresses", &GuardState::local_addresses_},
-  }};
-  for (const auto& [name, member] : maps) {
-    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map(name));
-    if (!fd.ok()) return fd.status();
-    state.*member = *std::move(fd);
-  }
-  absl::StatusOr<base::UniqueFd> sources = OpenSources(pins);
-  if (!sources.ok()) return sources.status();
-  state.sources_ = *std::move(sources);
+  NPG_RETURN_IF_ERROR(state.OpenMaps());
   return state;
 }
 
+absl::Status GuardState::OpenMaps() {
+  struct Known {
+    const char* name;
+    OpenMap GuardState::*map;
+    uint32_t key_size, value_size;
+  };
+  const std::array<Known, 7> maps = {{
+      {"nodeports", &GuardState::nodeports_, sizeof(npg_port_key), sizeof(npg_nodeport)},
+      {"listeners", &GuardState::listeners_, sizeof(npg_listener_key), sizeof(npg_listener)},
+      {"counters", &GuardState::counters_, sizeof(uint32_t), sizeof(uint64_t)},
+      {"port_stats", &GuardState::port_stats_, sizeof(npg_port_key), sizeof(npg_port_stats)},
+      {"owner_policy", &GuardState::owner_policy_, sizeof(npg_policy_key), sizeof(npg_policy)},
+      {"local_addresses", &GuardState::local_addresses_, sizeof(npg_address),
+       sizeof(npg_local_address)},
+      {"sources", &GuardState::sources_, sizeof(npg_source_key), sizeof(npg_source_state)},
+  }};
+  const bool earlier = config_.abi_version < abi::kVersion;
+  for (const Known& known : maps) {
+    // No program uses it, it is newer than its ABI version, and its values may grow without a
+    // new one.
+    const bool optional = known.map == &GuardState::sources_;
+    absl::StatusOr<base::UniqueFd> fd = OpenPin(pins_.Map(known.name));
+    if (absl::IsNotFound(fd.status()) && (earlier || optional)) {
+      if (earlier) lacks_.push_back(absl::StrCat("map ", known.name));
+      continue;
+    }
+    if (!fd.ok()) return fd.status();
+    const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), known.name);
+    if (!info.ok()) return info.status();
+    if (info->key_size != known.key_size || info->value_size > known.value_size) {
+      if (optional) continue;
+      return absl::FailedPreconditionError(
+          absl::StrCat("map ", known.name, " in ", pins_.Root(), " has keys of ", info->key_size,
+                       " and values of ", info->value_size, " bytes, which ABI version ",
+                       config_.abi_version, " does not have: another program pinned it"));
+    }
+    this->*known.map = {*std::move(fd), info->value_size, info->max_entries};
+  }
+  if (!counters_.fd) return absl::OkStatus();
+  for (const auto& row : abi::kCounters) {
+    if (static_cast<uint32_t>(row.value) < counters_.max_entries) continue;
+    lacks_.push_back(absl::StrCat("counter ", row.name));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::vector<std::pair<core::PortKey, abi::NodePort>>> GuardState::NodePorts() const {
-  return SortedEntries<npg_port_key, npg_nodeport>(nodeports_.get(), "nodeports");
+  return SortedEntries<npg_port_key, npg_nodeport>(nodeports_, "nodeports");
 }
 
 absl::StatusOr<std::optional<abi::NodePort>> GuardState::NodePort(const core::PortKey& key) const {
-  return FindEntry<npg_nodeport>(nodeports_.get(), "nodeports", abi::ToC(key));
+  return FindEntry<npg_nodeport>(nodeports_, "nodeports", abi::ToC(key));
 }
 
 absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> GuardState::Listeners()
     const {
-  return SortedEntries<npg_listener_key, npg_listener>(listeners_.get(), "listeners");
+  return SortedEntries<npg_listener_key, npg_listener>(listeners_, "listeners");
 }
 
 absl::StatusOr<std::optional<abi::Listener>> GuardState::Listener(
     const abi::ListenerKey& key) const {
-  return FindEntry<npg_listener>(listeners_.get(), "listeners", abi::ToC(key));
+  return FindEntry<npg_listener>(listeners_, "listeners", abi::ToC(key));
 }
 
 absl::StatusOr<abi::Counters> GuardState::Counters() const {
   abi::Counters sums;
+  if (!counters_.fd) return sums;
   for (const auto& row : abi::kCounters) {
-    const auto values = PerCpuValues(counters_.get(), "counters", static_cast<uint32_t>(row.value));
+    const auto index = static_cast<uint32_t>(row.value);
+    if (index >= counters_.max_entries) continue;
+    const auto values = PerCpuValues(counters_.fd.get(), "counters", index);
     if (!values.ok()) return values.status();
     for (const uint64_t value : *values) sums[row.value] += value;
   }
@@ -170,22 +223,23 @@ absl::StatusOr<abi::Counters> GuardState::Counters() const {
 
 absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> GuardState::PortStats()
     const {
-  return SortedEntries<npg_port_key, npg_port_stats>(port_stats_.get(), "port_stats");
+  return SortedEntries<npg_port_key, npg_port_stats>(port_stats_, "port_stats");
 }
 
 absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> GuardState::Sources() const {
-  if (!sources_) return std::vector<std::pair<abi::Source, abi::SourceState>>();
-  return SortedEntries<npg_source_key, npg_source_state>(sources_.get(), "sources");
+  return SortedEntries<npg_source_key, npg_source_state>(sources_, "sources");
 }
 
 absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> GuardState::OwnerPolicy()
     const {
-  return SortedEntries<npg_policy_key, npg_policy>(owner_policy_.get(), "owner_policy");
+  return SortedEntries<npg_policy_key, npg_policy>(owner_policy_, "owner_policy");
 }
 
 absl::StatusOr<std::vector<core::LocalAddress>> GuardState::LocalAddresses() const {
-  const auto elements =
-      AllElements<npg_address, npg_local_address>(local_addresses_.get(), "local_addresses");
+  if (!local_addresses_.fd) return std::vector<core::LocalAddress>();
+  const auto elements = AllShort<npg_address, npg_local_address>(
+      local_addresses_.fd.get(), local_addresses_.value_size, local_addresses_.max_entries,
+      "local_addresses");
   if (!elements.ok()) return elements.status();
   std::vector<core::LocalAddress> addresses;
   addresses.reserve(elements->size());

@@ -11,7 +11,9 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -39,10 +41,13 @@ absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
 absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins);
 
 // Reads the pinned maps and links, with or without a controller. Changes nothing.
+//
+// Reads pins of earlier ABI versions, too: as those only lack fields and counters at the end
+// and whole maps, what they lack is 0 or empty.
 class GuardState {
  public:
   // NOT_FOUND when no guard is pinned there, PERMISSION_DENIED without the
-  // rights, FAILED_PRECONDITION when the pins are of another ABI version.
+  // rights, FAILED_PRECONDITION when the pins are of a later ABI version.
   static absl::StatusOr<GuardState> Open(const PinPaths& pins);
 
   GuardState(GuardState&&) = default;
@@ -53,6 +58,10 @@ class GuardState {
 
   const abi::Config& config() const { return config_; }
 
+  // What the pins of an earlier ABI version lack: maps ("map local_addresses") and counters
+  // ("counter probed"). Empty when they are of this version.
+  const std::vector<std::string>& lacks() const { return lacks_; }
+
   // Sorted by port, then protocol.
   absl::StatusOr<std::vector<std::pair<core::PortKey, abi::NodePort>>> NodePorts() const;
   absl::StatusOr<std::optional<abi::NodePort>> NodePort(const core::PortKey& key) const;
@@ -62,7 +71,7 @@ class GuardState {
   absl::StatusOr<abi::Counters> Counters() const;
   absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> PortStats() const;
   // The state of each source as the controller last wrote it, by bit. Empty if the build
-  // that made the pins did not write it, or wrote it in a layout that this one cannot read.
+  // that made the pins did not write it, or wrote it in a longer layout.
   absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> Sources() const;
   // The names that have a policy, sorted, and their verdicts.
   absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> OwnerPolicy() const;
@@ -72,12 +81,25 @@ class GuardState {
   absl::StatusOr<std::vector<LinkState>> Links() const;
 
  private:
+  // A map as it is pinned. Its values may be shorter than those of this version.
+  struct OpenMap {
+    base::UniqueFd fd;  // empty: the pins lack the map
+    uint32_t value_size = 0;
+    uint32_t max_entries = 0;
+  };
+
   GuardState() = default;
+
+  absl::Status OpenMaps();
+  template <typename Key, typename Value>
+  static auto SortedEntries(const OpenMap& map, absl::string_view name);
+  template <typename Value, typename Key>
+  static auto FindEntry(const OpenMap& map, absl::string_view name, const Key& key);
 
   PinPaths pins_{PinPaths::kDefaultBpffs};
   abi::Config config_;
-  base::UniqueFd nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_;
-  base::UniqueFd sources_;  // invalid when there is no readable map
+  std::vector<std::string> lacks_;
+  OpenMap nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_, sources_;
 };
 
 }  // namespace npg::dataplane

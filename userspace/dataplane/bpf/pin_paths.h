@@ -22,8 +22,10 @@ class PinPaths {
   std::string Root() const { return bpffs_ + "/nodeport-guard"; }
   std::string Maps() const { return Root() + "/maps"; }
   std::string Links() const { return Root() + "/links"; }
+  std::string Programs() const { return Root() + "/programs"; }
   std::string Map(absl::string_view name) const { return absl::StrCat(Maps(), "/", name); }
   std::string Link(absl::string_view name) const { return absl::StrCat(Links(), "/", name); }
+  std::string Program(absl::string_view name) const { return absl::StrCat(Programs(), "/", name); }
 
  private:
   std::string bpffs_;

@@ -50,6 +50,7 @@ absl::StatusOr<std::unique_ptr<NftKeeper>> NftKeeper::Start(base::EventLoop& loo
                                              kQueueBytes, std::move(handler));
   if (!monitor.ok()) return monitor.status();
   keeper->monitor_ = *std::move(monitor);
+  keeper->entries_lost_ = !keeper->actions_.begin().ok();
   // Changes between the installation and now were not seen.
   keeper->CheckAfter(absl::ZeroDuration());
   return keeper;

@@ -24,6 +24,10 @@ namespace npg::dataplane {
 class NftKeeper {
  public:
   struct Actions {
+    // Called once, when the keeper already sees changes: enters what the table lacks at the
+    // start, which is no repair. After an error, the first verification looks for lost
+    // entries.
+    std::function<absl::Status()> begin;
     // Verifies the table and restores what is wrong or missing; true if something was.
     // `entries_lost`: entries may be missing although all else is right.
     std::function<absl::StatusOr<bool>(bool entries_lost)> repair;
@@ -55,7 +59,7 @@ class NftKeeper {
   const uint32_t own_port_id_;
   const Actions actions_;
   bool touched_ = true;
-  bool entries_lost_ = true;
+  bool entries_lost_ = false;
   std::string failure_;                 // that was reported last; empty after a success
   std::deque<uint64_t> repairs_;        // boot times in ns, of the last second
   base::EventLoop::TimerId timer_ = 0;  // 0: none is armed

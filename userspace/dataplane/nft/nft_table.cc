@@ -85,6 +85,8 @@ absl::Status InstalledTable::Guard(base::EventLoop& loop,
                                    std::function<void(const absl::Status&)> restored) {
   NftKeeper::Actions actions;
   live_flows_ = std::move(live_flows);
+  // A new table has no entries of the connections that outlived the former one.
+  actions.begin = [this] { return Compare(Extent::kAdd, live_flows_(), {}).status(); };
   actions.repair = [this](bool entries_lost) { return Repair(entries_lost); };
   actions.repaired = std::move(restored);
   auto keeper = NftKeeper::Start(loop, socket_.port_id(), std::move(actions));

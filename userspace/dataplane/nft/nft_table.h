@@ -65,9 +65,10 @@ class NftTable {
   // exempting the connections that have it.
   virtual absl::Status ForgetFormerMark() = 0;
 
-  // Watches the table, and restores it as soon as another process changes or removes it,
-  // with the entries of the flows that `live_flows` returns. Calls `restored` with OK
-  // after each repair, or with its error.
+  // Adds the missing entries of the flows that `live_flows` returns, which `restored` does
+  // not report. Then watches the table, and restores it as soon as another process changes or
+  // removes it, with the entries of these flows. Calls `restored` with OK after each repair, or
+  // with its error.
   virtual absl::Status Guard(base::EventLoop& loop,
                              std::function<std::vector<core::Flow>()> live_flows,
                              std::function<void(const absl::Status&)> restored) = 0;
