@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string>
@@ -32,6 +33,7 @@
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/mark.h"
+#include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
@@ -42,12 +44,12 @@
 #include "doctor/findings.h"
 #include "inspect/guard_facts.h"
 #include "inspect/kernel_probe.h"
+#include "inspect/local_addresses.h"
 #include "inspect/nft_probe.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
 #include "node/cgroup_programs.h"
 #include "node/cgroups.h"
-#include "node/node_addresses.h"
 #include "node/node_files.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
@@ -57,6 +59,8 @@ namespace npg::cli {
 namespace {
 
 constexpr const char* kKubeProxy = "kube-proxy";
+// In IPVS mode, each Service has an address on the node.
+constexpr size_t kMaxLeftOut = 5;
 
 doctor::KernelFacts TryKernel(abi::Scope scope) {
   doctor::KernelFacts kernel;
@@ -137,14 +141,12 @@ std::string ListenerText(const core::Listener& listener) {
                       inspect::OwnerText(listener, nullptr));
 }
 
-absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& ports) {
+absl::Status AddListeners(const core::PortEntries& entries, const core::AddressSet& own,
+                          doctor::PortFacts& ports) {
   auto found =
       node::ListListenersOn([&entries](const core::PortKey& key) { return entries.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   node::FillOwners(found->listeners);
-  const auto addresses = node::ListNodeAddresses();
-  if (!addresses.ok()) return addresses.status();
-  const core::AddressSet own = node::ToSet(*addresses);
   const core::OwnerPolicy policy = DefaultOwnerPolicy();
   for (const core::Conflict& conflict : core::FindConflicts(
            entries, found->listeners, own, {}, [&policy](const core::Listener& listener) {
@@ -163,7 +165,8 @@ absl::Status AddListeners(const core::PortEntries& entries, doctor::PortFacts& p
   return absl::OkStatus();
 }
 
-absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options) {
+absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options,
+                                            const core::AddressSet& own) {
   doctor::PortFacts ports;
   ports.local = node::ReadLocalPortRange(kProc);
   ports.reserved = node::ReadReservedPorts(kProc);
@@ -182,7 +185,7 @@ absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options) {
       ports.allocated.push_back(key.port);
     }
   }
-  if (const absl::Status status = AddListeners(read.ports, ports); !status.ok()) {
+  if (const absl::Status status = AddListeners(read.ports, own, ports); !status.ok()) {
     ports.source_errors.emplace_back(status.message());
   }
   return ports;
@@ -196,14 +199,20 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   doctor::Facts facts;
   facts.version = std::string(Version());
   facts.abi_version = abi::kVersion;
-  absl::StatusOr<doctor::PortFacts> ports = ReadPorts(options.sources);
+  const auto addresses = inspect::ReadLocalAddresses(options.node.bpffs, options.local_addresses);
+  absl::StatusOr<doctor::PortFacts> ports =
+      ReadPorts(options.sources, addresses.ok() ? addresses->own : core::AddressSet());
   if (!ports.ok()) return ports.status();
+  if (!addresses.ok()) ports->source_errors.emplace_back(addresses.status().message());
   facts.ports = *std::move(ports);
   facts.capabilities = node::ReadEffectiveCapabilities(kProc).value_or(0);
 
   std::vector<uint32_t> own_programs;
   facts.guard = ReadGuard(options.node, own_programs);
   facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
+  if (addresses.ok()) {
+    facts.left_out_addresses = core::LeftOutText(addresses->left_out, kMaxLeftOut);
+  }
   facts.mark = options.mark.value_or(facts.guard.mark.value_or(core::Mark{}));
   facts.kernel = TryKernel(facts.local_scope ? abi::Scope::kLocal : abi::Scope::kLoopback);
   facts.mounts = ReadMounts(options.node, std::move(cgroup));

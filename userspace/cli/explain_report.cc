@@ -26,6 +26,7 @@
 #include "core/decision.h"
 #include "core/decision_rows.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
@@ -135,10 +136,23 @@ std::string DestinationFact(const inspect::GuardFacts& facts, const Address& des
                           : " (--scope local guards the node's addresses, too)");
 }
 
+// null where the address is guarded, or not one of this node.
+const core::LeftOutAddress* LeftOut(const inspect::GuardFacts& facts, const Address& address) {
+  const auto left_out =
+      std::find_if(facts.left_out.begin(), facts.left_out.end(),
+                   [&](const core::LeftOutAddress& other) { return other.address == address; });
+  return left_out == facts.left_out.end() ? nullptr : &*left_out;
+}
+
 std::string OwnAddressFact(const inspect::GuardFacts& facts, const Address& destination) {
-  return absl::StrCat(core::AddressText(destination),
-                      facts.own.contains(destination) ? ", an address of this node"
-                                                      : ", which is not an address of this node");
+  const std::string text = core::AddressText(destination);
+  if (facts.own.contains(destination)) return absl::StrCat(text, ", an address of this node");
+  if (const core::LeftOutAddress* left_out = LeftOut(facts, destination); left_out != nullptr) {
+    return absl::StrCat(text, ", an address of this node on ", left_out->interface,
+                        " that is left out (", core::Meaning(left_out->role),
+                        "); --local-address +", inspect::AddressValue(destination), " adds it");
+  }
+  return absl::StrCat(text, ", which is not an address of this node");
 }
 
 std::string MarkFact(const inspect::GuardFacts& facts) {
@@ -284,7 +298,9 @@ std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::Por
       facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
   std::vector<Walk> walks;
   for (const core::Listener& listener : listeners) {
-    if (!core::ReachableOverLoopbackOr(facts.own, listener) || !IsLookedUp(listener)) continue;
+    const bool reachable = core::ReachableOverLoopbackOr(facts.own, listener) ||
+                           LeftOut(facts, listener.address) != nullptr;
+    if (!reachable || !IsLookedUp(listener)) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) have the same result.
     if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));

@@ -18,6 +18,7 @@
 #include "base/short_duration.h"
 #include "base/text.h"
 #include "cli/table.h"
+#include "core/node_address.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/status.h"
@@ -26,6 +27,9 @@
 
 namespace npg::cli {
 namespace {
+
+// In IPVS mode, each Service has an address on the node.
+constexpr size_t kMaxLeftOut = 5;
 
 size_t AttachedPrograms(const inspect::GuardFacts& facts) {
   return static_cast<size_t>(absl::c_count_if(
@@ -85,6 +89,9 @@ std::string ScopeText(const inspect::GuardFacts& facts) {
   if (inspect::GuardsNodeAddresses(facts)) {
     absl::StrAppend(&text, "; ", facts.own.size(),
                     facts.own.size() == 1 ? " address" : " addresses", " besides loopback");
+  }
+  if (!facts.left_out.empty()) {
+    absl::StrAppend(&text, "; left out: ", core::LeftOutText(facts.left_out, kMaxLeftOut));
   }
   return text;
 }

@@ -81,6 +81,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.mode = options.mode;
   guard.mark = options.mark;
   guard.scope = options.scope;
+  guard.local_addresses = options.local_addresses;
   guard.policy = options.owners;
   guard.version = std::string(Version());
   guard.detach_on_exit = options.detach_on_exit;

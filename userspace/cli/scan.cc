@@ -30,8 +30,8 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/local_addresses.h"
 #include "inspect/scan.h"
-#include "node/node_addresses.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 #include "sources/source.h"
@@ -75,9 +75,9 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
   if (options.scope == abi::Scope::kLocal) {
-    const auto addresses = node::ListNodeAddresses();
+    auto addresses = inspect::ReadLocalAddresses(options.node.bpffs, options.local_addresses);
     if (!addresses.ok()) return addresses.status();
-    facts.own = node::ToSet(*addresses);
+    facts.own = std::move(addresses->own);
   }
   facts.gaps = node::FillOwners(facts.candidates);
   // Whether links are pinned; `status` reports whether they are valid.

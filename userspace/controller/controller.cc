@@ -267,7 +267,8 @@ absl::Status Controller::Start() {
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, desired_,
-                NodeFollower::Settings{options_.mode, options_.scope, options_.policy});
+                NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses,
+                                       options_.policy});
 
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "core/intervals.h"
 #include "core/mark.h"
+#include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "log/health.h"
@@ -25,8 +26,9 @@ struct Options {
   abi::Mode mode = abi::Mode::kEnforce;
   core::Mark mark;
   abi::Scope scope = abi::Scope::kLoopback;
-  core::OwnerPolicy policy;  // names of at most 15 bytes
-  std::string version;       // shown by `status`
+  core::AddressChoice local_addresses;  // for Scope::kLocal
+  core::OwnerPolicy policy;             // names of at most 15 bytes
+  std::string version;                  // shown by `status`
   bool detach_on_exit = false;
   bool own_nft_table = true;  // NftTable::Install()
   core::Intervals intervals;

@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/node_follower.h"
 
+#include <spdlog/spdlog.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 #include <vector>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
@@ -16,8 +21,11 @@
 #include "controller/ipvs_bypass.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
+#include "log/fields.h"
+#include "log/log.h"
 #include "node/node_addresses.h"
 
 namespace npg::controller {
@@ -28,6 +36,8 @@ namespace {
 constexpr absl::Duration kSettle = absl::Milliseconds(2);
 // The minimum interval between two reads, for processes that bind and close sockets in a loop.
 constexpr absl::Duration kMinInterval = absl::Milliseconds(40);
+// In IPVS mode, each Service has an address on the node.
+constexpr size_t kMaxLeftOutLogged = 10;
 
 }  // namespace
 
@@ -64,12 +74,32 @@ void NodeFollower::Maintain() {
 }
 
 absl::Status NodeFollower::SyncAddresses() {
-  const absl::StatusOr<std::vector<core::LocalAddress>> addresses = node::ListNodeAddresses();
+  const absl::StatusOr<std::vector<core::NodeAddress>> addresses = node::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
   addresses_ = node::ToSet(*addresses);
   if (settings_.scope != abi::Scope::kLocal) return guard_.SetLocalAddresses({});
-  guarded_ = addresses_;
-  return guard_.SetLocalAddresses(*addresses);
+  const core::JudgedAddresses judged = core::JudgeAddresses(*addresses, settings_.local_addresses);
+  guarded_ = node::ToSet(judged.own);
+  LogLeftOut(judged.left_out);
+  return guard_.SetLocalAddresses(judged.own);
+}
+
+// Services come and go with addresses: info at the start, debug for changes.
+void NodeFollower::LogLeftOut(const std::vector<core::LeftOutAddress>& left_out) {
+  std::string text = core::LeftOutText(left_out, kMaxLeftOutLogged);
+  if (text == left_out_) return;
+  left_out_ = std::move(text);
+  const auto level = left_out_logged_ ? spdlog::level::debug : spdlog::level::info;
+  left_out_logged_ = true;
+  if (left_out.empty()) {
+    log::Log(level, "--scope local leaves out no address of this node any more",
+             log::Fields().Add("event", "addresses_left_out").Add("addresses", 0));
+    return;
+  }
+  log::Log(level,
+           absl::StrCat("--scope local leaves out ", left_out_,
+                        "; '--local-address +ADDRESS' guards one nevertheless"),
+           log::Fields().Add("event", "addresses_left_out").Add("addresses", left_out.size()));
 }
 
 // In mode observe, the table exempts no datagrams.

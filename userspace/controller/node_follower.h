@@ -6,6 +6,8 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
@@ -14,6 +16,7 @@
 #include "controller/datagram_keeper.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
@@ -30,6 +33,7 @@ class NodeFollower {
   struct Settings {
     abi::Mode mode = abi::Mode::kEnforce;
     abi::Scope scope = abi::Scope::kLoopback;
+    core::AddressChoice local_addresses;
     core::OwnerPolicy policy;
   };
 
@@ -57,6 +61,7 @@ class NodeFollower {
 
  private:
   absl::Status SyncAddresses();
+  void LogLeftOut(const std::vector<core::LeftOutAddress>& left_out);
   absl::Status SyncDatagrams();
   void AddressesSoon();
   absl::Duration Settle() const;
@@ -69,6 +74,8 @@ class NodeFollower {
 
   core::AddressSet addresses_;
   core::AddressSet guarded_;  // the guarded ones among them
+  std::string left_out_;      // the rest, as last logged
+  bool left_out_logged_ = false;
   std::optional<DatagramKeeper> datagrams_;
   std::unique_ptr<base::NetlinkMonitor> address_watch_;
   base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed

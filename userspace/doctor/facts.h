@@ -75,6 +75,8 @@ struct Facts {
   absl::StatusOr<node::CgroupPrograms> programs = node::CgroupPrograms();
   core::Mark mark;           // that is or would be used
   bool local_scope = false;  // the scope that is or would be used
+  // What --scope local leaves out: the first of them as text, and why; empty: nothing.
+  std::string left_out_addresses;
   node::RulesSeen rules;
   bool legacy_tables = false;  // ip_tables has some
   PortFacts ports;

@@ -94,6 +94,14 @@ Finding JudgeLocalhost(const Facts& facts) {
 }
 
 Finding JudgeNodeAddresses(const Facts& facts) {
+  if (facts.local_scope && !facts.left_out_addresses.empty()) {
+    return {FindingId::kNodeAddressesUnguarded, Severity::kNote,
+            absl::StrCat("the node's addresses are guarded, too (--scope local), but for those "
+                         "that may belong to Services: ",
+                         facts.left_out_addresses),
+            "nothing, unless the node's own clients use one of them: nodeport-guard run "
+            "--local-address +ADDRESS guards it, too"};
+  }
   if (facts.local_scope || facts.ports.exposed_listeners.empty()) {
     return {FindingId::kNodeAddressesUnguarded, Severity::kOk,
             facts.local_scope ? "the node's addresses are guarded, too (--scope local)"

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 #include "core/port.h"
 #include "core/workload.h"
 #include "dataplane/bpf/controller_lock.h"
@@ -29,6 +30,7 @@
 #include "inspect/text.h"
 #include "node/cgroups.h"
 #include "node/kube_proxy_table.h"
+#include "node/node_addresses.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 
@@ -111,6 +113,11 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   NPG_RETURN_IF_ERROR(Take(dataplane::ControllerPid(pins), facts.controller));
   if (const absl::StatusOr<uint64_t> cookie = dataplane::AskNetnsCookie(); cookie.ok()) {
     facts.same_netns = *cookie == facts.config.netns_cookie;
+  }
+  if (facts.config.scope == abi::Scope::kLocal && facts.same_netns != false) {
+    std::vector<core::NodeAddress> addresses;
+    NPG_RETURN_IF_ERROR(Take(node::ListNodeAddresses(), addresses));
+    facts.left_out = core::LeftOutOf(addresses, facts.own);
   }
   facts.nft = dataplane::ReadNftTable();
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);

@@ -16,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
@@ -42,6 +43,8 @@ struct GuardFacts {
   std::vector<std::pair<core::PortKey, abi::PortStats>> stats;
   std::vector<std::pair<std::string, abi::OwnerVerdict>> policy;  // by the owner's name
   core::AddressSet own;  // addresses besides loopback that are guarded
+  // Other addresses of this node, with --scope local; empty in another network namespace.
+  std::vector<core::LeftOutAddress> left_out;
   abi::Counters counters;
   // As the controller last wrote them: when it ended, if none runs.
   std::vector<std::pair<abi::Source, abi::SourceState>> sources;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect/json.h"
 
+#include <cstddef>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/mark.h"
+#include "core/node_address.h"
 #include "core/port.h"
 #include "core/workload.h"
 #include "inspect/guard_facts.h"
@@ -24,6 +26,9 @@
 
 namespace npg::inspect {
 namespace {
+
+// In IPVS mode, each Service has an address on the node.
+constexpr size_t kMaxLeftOut = 100;
 
 Json TimeJson(absl::Time time) {
   return abi::IsNever(time) ? Json(nullptr) : Json(base::UtcTime(time));
@@ -110,6 +115,17 @@ Json ConflictJson(const Conflict& conflict) {
   return entry;
 }
 
+Json LeftOutJson(const GuardFacts& facts) {
+  Json json = Json::array();
+  for (size_t i = 0; i < facts.left_out.size() && i < kMaxLeftOut; ++i) {
+    const core::LeftOutAddress& left_out = facts.left_out[i];
+    json.push_back({{"address", AddressValue(left_out.address)},
+                    {"interface", left_out.interface},
+                    {"reason", std::string(core::Meaning(left_out.role))}});
+  }
+  return json;
+}
+
 Json GuardJson(const Status& status) {
   const GuardFacts& facts = status.facts;
   Json json;
@@ -122,6 +138,8 @@ Json GuardJson(const Status& status) {
   json["mark_mask"] = core::HexText(facts.config.mark_mask);
   json["scope"] = std::string(abi::Name(facts.config.scope));
   json["own_addresses"] = OwnAddresses(facts);
+  json["left_out_addresses"] = LeftOutJson(facts);
+  json["left_out_addresses_total"] = facts.left_out.size();
   json["only_process"] = PolicyNames(facts, abi::OwnerVerdict::kGuarded);
   json["ignore_process"] = PolicyNames(facts, abi::OwnerVerdict::kIgnored);
   json["pins"] = PinsText(facts);

@@ -10,17 +10,16 @@
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
 #include "core/listener.h"
+#include "core/node_address.h"
 
 namespace npg::node {
 
-// The addresses of this network namespace besides loopback, by NETLINK_ROUTE.
-// Sorted. Needs no privilege. Left out are
-// - IPv6 link-local addresses: they need an interface, which a program at connect() does
-//   not know;
-// - addresses on kube-ipvs0, where kube-proxy's IPVS mode puts the addresses of Services:
-//   they belong to the Services, also if a process of the node listens there.
-absl::StatusOr<std::vector<core::LocalAddress>> ListNodeAddresses();
+// The addresses of this network namespace besides loopback, with what core::JudgeAddresses()
+// needs to know of them and their interfaces, by NETLINK_ROUTE. In the kernel's order. Needs no
+// privilege.
+absl::StatusOr<std::vector<core::NodeAddress>> ListNodeAddresses();
 
+core::AddressSet ToSet(const std::vector<core::NodeAddress>& addresses);
 core::AddressSet ToSet(const std::vector<core::LocalAddress>& addresses);
 
 // Calls back, on the loop, after an address was added to or removed from an

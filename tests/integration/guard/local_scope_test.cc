@@ -19,6 +19,7 @@
 #include "testing/datagram_client.h"
 #include "testing/echo_server.h"
 #include "testing/guard_fixture.h"
+#include "testing/kube_proxy_rules.h"
 #include "testing/net_namespace.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
@@ -29,6 +30,7 @@ namespace npg::testing::local_scope_test {
 namespace {
 
 constexpr uint16_t kPort = 33589;
+constexpr uint16_t kDbPort = 8081;
 constexpr const char* kNodeAddress = "10.244.1.1";
 constexpr const char* kOtherAddress = "192.0.2.7";
 
@@ -122,11 +124,11 @@ TEST_P(GuardLocalScopeTest, FollowsAddresses) {
   const Dial dial{kOtherAddress, kPort};
   for (int round = 0; round < 2; ++round) {
     SCOPED_TRACE(round);
-    NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/32 dev pod0")));
+    NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", kOtherAddress, "/24 dev pod0")));
     EXPECT_TRUE(WaitUntil(kPatience, [&] { return Ask(dial) == kHost; }));
     EXPECT_TRUE(WaitUntil(kPatience, [&] { return AskByDatagram(kOtherAddress, kPort) == kHost; }));
     NPG_ASSERT_OK_AND_ASSIGN(const std::string with, LocalAddresses());
-    NPG_ASSERT_OK(Ip(absl::StrCat("addr del ", kOtherAddress, "/32 dev pod0")));
+    NPG_ASSERT_OK(Ip(absl::StrCat("addr del ", kOtherAddress, "/24 dev pod0")));
     EXPECT_TRUE(WaitUntil(kPatience, [&] { return LocalAddresses().value_or(with) != with; }))
         << with;
   }
@@ -143,6 +145,69 @@ TEST_P(GuardLocalScopeTest, LeavesTheAddressesOfServicesAlone) {
   EXPECT_EQ(Ask({kNodeAddress, kPort}), kHost);
   EXPECT_EQ(Ask({kOtherAddress, kPort}), Hijacked());
   EXPECT_EQ(AskByDatagram(kOtherAddress, kPort), Hijacked());
+}
+
+// A rule of kube-proxy for a port of a Service on its own address: before the NodePorts.
+absl::Status AddServiceAddress(IptablesVariant variant, const std::string& address) {
+  const std::string program =
+      variant == IptablesVariant::kLegacy ? "iptables-legacy" : "iptables-nft";
+  for (const char* protocol : {"tcp", "udp"}) {
+    for (const std::vector<std::string>& target : std::vector<std::vector<std::string>>{
+             {"DNAT", "--to-destination", absl::StrCat(TestNode::kPod, ":", kDbPort)},
+             {"KUBE-MARK-MASQ"}}) {
+      std::vector<std::string> command = {
+          program, "-w",    "-t", "nat",    "-I",      "KUBE-SERVICES",
+          "-d",    address, "-p", protocol, "--dport", absl::StrCat(kPort),
+          "-j"};
+      command.insert(command.end(), target.begin(), target.end());
+      if (const auto added = RunCommand(command); !added.ok()) return added.status();
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Other programs put ClusterIPs and VIPs on interfaces. The port of the Service there is also
+// the NodePort of another Service, on which a process of the node listens.
+TEST_P(GuardLocalScopeTest, AddressesOfServicesReachTheirServices) {
+  struct Place {
+    std::string address;
+    std::string interface;
+  };
+  const std::vector<Place> places = {{"10.96.7.7", "kube-dummy-if"},  // kube-router
+                                     {"192.0.2.77", "lo"},            // kube-vip, BGP
+                                     {"10.244.1.77", "pod0"}};        // kube-vip, ARP
+  NPG_ASSERT_OK(Ip("link add kube-dummy-if type veth peer name peer0"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto db,
+                           EchoServer::Start("db",
+                                             {{TestNode::kPod, kDbPort, Transport::kTcp},
+                                              {TestNode::kPod, kDbPort, Transport::kUdp}},
+                                             &node().pod()));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(On("0.0.0.0")));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  for (const Place& place : places) {
+    NPG_ASSERT_OK(Ip(absl::StrCat("addr add ", place.address, "/32 dev ", place.interface)));
+    NPG_ASSERT_OK(AddServiceAddress(GetParam().variant, place.address));
+    ExpectAll(Ways(place.address), "db");
+  }
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  for (const Place& place : places) {
+    SCOPED_TRACE(place.interface);
+    ExpectAll(Ways(place.address), "db");
+    EXPECT_EQ(AskByDatagram(place.address, kPort), "db");
+  }
+  ExpectAll(Ways(kNodeAddress), kHost);
+  ExpectAll(Ways("127.0.0.1"), kHost);
+  NPG_ASSERT_OK(guard().Stop());
+
+  NPG_ASSERT_OK(StartGuard({"--scope", "local", "--local-address", "+192.0.2.0/24"}));
+  ExpectAll(Ways("192.0.2.77"), kHost);
+  ExpectAll(Ways("10.244.1.77"), "db");
+  ExpectAll(Ways(kNodeAddress), kHost);
+  NPG_ASSERT_OK(guard().Stop());
+
+  NPG_ASSERT_OK(StartGuard({"--scope", "local", "--local-address", "192.0.2.77"}));
+  ExpectAll(Ways("192.0.2.77"), kHost);
+  ExpectAll(Ways(kNodeAddress), Hijacked());
 }
 
 TEST_P(GuardLocalScopeTest, LeavesConnectsToPodsAlone) {

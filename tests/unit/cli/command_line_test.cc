@@ -287,6 +287,30 @@ TEST(CommandLineTest, RefusesABadApiServerUrlFromAnyOrigin) {
               HasSubstr(": kube-api-server: \"https://fd00::1:6443\" has an IPv6 address without"));
 }
 
+TEST(CommandLineTest, LocalAddresses) {
+  for (const std::string command : {"run", "scan", "doctor"}) {
+    EXPECT_EQ(Refused(command + " --local-address 192.0.2.7"),
+              "--local-address: is not used without --scope local");
+    EXPECT_EQ(Refused(command + " --scope local --local-address 192.0.2.7/40"),
+              "--local-address: \"192.0.2.7/40\" has no prefix length from 0 to 32");
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions none, ParseAs<RunOptions>("run --scope local"));
+  EXPECT_FALSE(none.local_addresses.given);
+  EXPECT_TRUE(none.local_addresses.add);
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions run,
+      ParseAs<RunOptions>("run --scope local --local-address 192.0.2.7,2001:db8::/64 "
+                          "--local-address 192.0.2.8"));
+  EXPECT_TRUE(run.local_addresses.given);
+  EXPECT_FALSE(run.local_addresses.add);
+  EXPECT_EQ(run.local_addresses.ranges.size(), 3U);
+  const ConfigFile config("scope: local\nlocal-address: [+192.0.2.7, 2001:db8::7]\n");
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions configured,
+                           ParseAs<RunOptions>("run --config " + config.path()));
+  EXPECT_TRUE(configured.local_addresses.add);
+  EXPECT_EQ(configured.local_addresses.ranges.size(), 2U);
+}
+
 TEST(CommandLineTest, AnEmptyIgnoreListIsPossible) {
   CommandLine command_line;
   NPG_ASSERT_OK_AND_ASSIGN(const Options run,

@@ -275,6 +275,21 @@ TEST(ExplainTest, AnOwnAddressInScope) {
   EXPECT_THAT(Numbers(OnlyWalk(facts, kTcp)), ElementsAre(2, 1, 3, 4, 5, 6, 7, 8));
 }
 
+TEST(ExplainTest, AnAddressOfTheNodeThatIsLeftOut) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("192.0.2.77", 33589, "envoy", 3)};
+  facts.config.scope = abi::Scope::kLocal;
+  facts.own = {inspect::Address("10.0.0.5")};
+  facts.left_out = {{inspect::Address("192.0.2.77"), "lo", core::AddressRole::kLoopback}};
+  const Walk walk = OnlyWalk(facts, kTcp);
+  EXPECT_NE(walk.verdict, core::Verdict::kExempt);
+  EXPECT_THAT(walk.destination, HasSubstr("192.0.2.77"));
+  EXPECT_EQ(walk.rows[3].fact,
+            "192.0.2.77, an address of this node on lo that is left out (the interface is lo); "
+            "--local-address +192.0.2.77 adds it");
+  EXPECT_EQ(walk.rows[3].yes, false);
+}
+
 // In the order of npg_decide(), then the rows that it did not reach.
 TEST(ExplainTest, RowsAreInTheOrderInWhichTheyAreAsked) {
   inspect::GuardFacts facts = inspect::MakeFacts();

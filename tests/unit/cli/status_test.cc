@@ -82,6 +82,28 @@ TEST(StatusTest, ReportsThePolicyAndTheScope) {
   EXPECT_TRUE(json["ignore_process"].empty());
 }
 
+TEST(StatusTest, NamesAddressesThatAreLeftOut) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.config.scope = abi::Scope::kLocal;
+  facts.own = {inspect::Address("10.0.0.5")};
+  EXPECT_THAT(Render(facts), Not(HasSubstr("left out")));
+  facts.left_out = {{inspect::Address("192.0.2.77"), "lo", core::AddressRole::kLoopback}};
+  EXPECT_THAT(Render(facts), HasSubstr("left out: 192.0.2.77 on lo"));
+  nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"];
+  EXPECT_EQ(json["left_out_addresses_total"], 1);
+  EXPECT_EQ(
+      json["left_out_addresses"][0],
+      (nlohmann::ordered_json{
+          {"address", "192.0.2.77"}, {"interface", "lo"}, {"reason", "the interface is lo"}}));
+  // As kube-proxy's mode ipvs has them.
+  facts.left_out.assign(
+      10000, {inspect::Address("10.96.0.1"), "kube-ipvs0", core::AddressRole::kServiceInterface});
+  EXPECT_LT(Render(facts).size(), 4000U);
+  json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"];
+  EXPECT_EQ(json["left_out_addresses_total"], 10000);
+  EXPECT_EQ(json["left_out_addresses"].size(), 100U);
+}
+
 TEST(StatusTest, ReportsConflictsOnOwnAddressesInScope) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3)};

@@ -512,6 +512,13 @@ TEST(DoctorTest, Listeners) {
                  "--scope local");
   facts.local_scope = true;
   EXPECT_EQ(The(facts, FindingId::kNodeAddressesUnguarded).severity, Severity::kOk);
+  facts.left_out_addresses = "192.0.2.77 on lo (the interface is lo)";
+  EXPECT_FINDING(The(facts, FindingId::kNodeAddressesUnguarded), Severity::kNote, false,
+                 "192.0.2.77 on lo", "--local-address +ADDRESS");
+  // With scope loopback, what local would leave out does not matter.
+  facts.local_scope = false;
+  EXPECT_EQ(The(facts, FindingId::kNodeAddressesUnguarded).severity, Severity::kWarn);
+  facts.local_scope = true;
 
   facts.ports.kube_proxy = {"33589/tcp 127.0.0.1 kube-proxy[9]"};
   EXPECT_FINDING(The(facts, FindingId::kKubeProxyListens), Severity::kNote, false, "kube-proxy[9]",

@@ -30,6 +30,7 @@
 #include "cli/args/source_flags.h"
 #include "cli/exit_code.h"
 #include "core/mark.h"
+#include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "serve/http_address.h"
@@ -210,6 +211,26 @@ Flag ScopeFlag(std::shared_ptr<abi::Scope> target) {
       std::move(target));
 }
 
+Flag LocalAddressFlag(std::shared_ptr<core::AddressChoice> target) {
+  return {"local-address",
+          "[+]ADDRESS|CIDR",
+          "With --scope local: the addresses of the node that are guarded, of those that it has, "
+          "instead of the ones that are found to be its own; can be repeated. A list that begins "
+          "with + adds to those.",
+          "the node's own: no VIP and no other address of a Service",
+          true,
+          [target = std::move(target)](const Values& values) {
+            const absl::StatusOr<core::AddressChoice> choice = core::ParseAddressChoice(values);
+            if (choice.ok()) *target = *choice;
+            return choice.status();
+          }};
+}
+
+absl::Status CheckLocalAddresses(const core::AddressChoice& choice, abi::Scope scope) {
+  if (!choice.given || scope == abi::Scope::kLocal) return absl::OkStatus();
+  return UsageError("--local-address: is not used without --scope local");
+}
+
 Flag HttpAddressFlag(std::shared_ptr<std::optional<serve::HttpAddress>> target) {
   std::string fallback = serve::ToString(**target);
   return {"http-address",
@@ -284,6 +305,7 @@ void CommandLine::AddRun() {
                "Guard the processes in this cgroup2 folder and below it.");
   const MarkBits mark = AddMarkFlags(flags, "0x1000");
   flags.Add(ScopeFlag({options, &options->scope}));
+  flags.Add(LocalAddressFlag({options, &options->local_addresses}));
   AddOwnerFlags(flags, {options, &options->owners});
   flags.Add(ChoiceFlag(
       "nft-owner", "on|off",
@@ -311,6 +333,7 @@ void CommandLine::AddRun() {
     options->nft_owner = *nft_owner == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
     const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
@@ -392,11 +415,13 @@ void CommandLine::AddScan() {
   command.flags.Add(OutputFlag({options, &options->output}));
   AddSourceFlags(command.flags, {options, &options->sources});
   command.flags.Add(ScopeFlag({options, &options->scope}));
+  command.flags.Add(LocalAddressFlag({options, &options->local_addresses}));
   AddOwnerFlags(command.flags, {options, &options->owners});
   AddNodeFlags(command.flags, {options, &options->node},
                "Accepted because every command takes it; a scan covers all cgroups.");
   command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
     NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };
@@ -419,6 +444,7 @@ void CommandLine::AddDoctor() {
   AddSourceFlags(command.flags, {options, &options->sources});
   const MarkBits mark = AddMarkFlags(command.flags, "that of the guard that is loaded, or 0x1000");
   command.flags.Add(ScopeFlag({options, &options->scope}));
+  command.flags.Add(LocalAddressFlag({options, &options->local_addresses}));
   AddNodeFlags(command.flags, {options, &options->node},
                "The cgroup2 folder that is or would be guarded.");
   command.finish = [options, mark](const Environment& environment) -> absl::StatusOr<Options> {
@@ -427,6 +453,7 @@ void CommandLine::AddDoctor() {
       if (!combined.ok()) return combined.status();
       options->mark = *combined;
     }
+    NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;
   };

@@ -13,6 +13,7 @@
 #include "absl/strings/string_view.h"
 #include "core/intervals.h"
 #include "core/mark.h"
+#include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "serve/http_address.h"
@@ -48,6 +49,7 @@ struct RunOptions {
   SourceOptions sources;
   abi::Mode mode = abi::Mode::kEnforce;
   abi::Scope scope = abi::Scope::kLoopback;
+  core::AddressChoice local_addresses;  // for --scope local
   core::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
@@ -86,6 +88,7 @@ struct ScanOptions {
   SourceOptions sources;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   abi::Scope scope = abi::Scope::kLoopback;
+  core::AddressChoice local_addresses;  // for --scope local
   OutputFormat output = OutputFormat::kTable;
 };
 
@@ -94,6 +97,7 @@ struct DoctorOptions {
   SourceOptions sources;
   std::optional<core::Mark> mark;  // nullopt: the one of a guard that is loaded, or the default
   abi::Scope scope = abi::Scope::kLoopback;
+  core::AddressChoice local_addresses;  // for --scope local
   OutputFormat output = OutputFormat::kTable;
 };
 
