@@ -193,7 +193,7 @@ class DataplaneTest : public ::testing::Test {
   static bool KeepServiceCapabilities() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     std::array<__user_cap_data_struct, 2> data{};
-    for (const int capability : {CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON}) {
+    for (const unsigned capability : std::array<unsigned, 3>{CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON}) {
       auto& word = data[CAP_TO_INDEX(capability)];
       word.effective |= CAP_TO_MASK(capability);
       word.permitted |= CAP_TO_MASK(capability);

@@ -220,6 +220,7 @@ absl::StatusOr<BpfGuard::FormerPins> BpfGuard::ReadFormerPins() const {
 void BpfGuard::RestorePins(const FormerPins& former) {
   const auto publish = [](const std::string& folder, const auto& objects) {
     std::vector<Pin> pins;
+    pins.reserve(objects.size());
     for (const auto& [name, fd] : objects) pins.push_back({name, fd.get()});
     PublishPins(folder, pins).IgnoreError();
   };
