@@ -129,6 +129,8 @@ absl::string_view Meaning(AddressRole role) {
 }
 
 bool AddressRange::Contains(const Bytes& other) const {
+  // ::/0 is every IPv6 address, not the IPv4 ones that are mapped into IPv6.
+  if (IsV4Mapped(address) != IsV4Mapped(other)) return false;
   constexpr uint8_t kBitsOfByte = 8;
   const size_t whole = prefix / kBitsOfByte;
   if (std::memcmp(address.data(), other.data(), whole) != 0) return false;

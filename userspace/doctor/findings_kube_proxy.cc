@@ -100,7 +100,7 @@ Finding JudgeNodeAddresses(const Facts& facts) {
                          "that may belong to Services: ",
                          facts.left_out_addresses),
             "nothing, unless the node's own clients use one of them: nodeport-guard run "
-            "--local-address +ADDRESS guards it, too"};
+            "--scope local --local-address +ADDRESS guards it, too"};
   }
   if (facts.local_scope || facts.ports.exposed_listeners.empty()) {
     return {FindingId::kNodeAddressesUnguarded, Severity::kOk,

@@ -221,6 +221,9 @@ TEST(AddressRangeTest, Contains) {
   EXPECT_FALSE(contains("192.0.2.0/23", "192.0.4.0"));
   EXPECT_TRUE(contains("0.0.0.0/0", "203.0.113.9"));
   EXPECT_FALSE(contains("0.0.0.0/0", "2001:db8::1"));
+  EXPECT_TRUE(contains("::/0", "2001:db8::1"));
+  EXPECT_FALSE(contains("::/0", "192.0.2.7"));
+  EXPECT_FALSE(contains("::/64", "192.0.2.7"));
   EXPECT_TRUE(contains("2001:db8::/33", "2001:db8:7fff::1"));
   EXPECT_FALSE(contains("2001:db8::/33", "2001:db8:8000::1"));
   EXPECT_TRUE(contains("::ffff:192.0.2.7", "192.0.2.7"));

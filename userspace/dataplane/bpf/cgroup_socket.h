@@ -22,7 +22,8 @@ struct CgroupSocket {
 // NOT_FOUND when the cgroup was removed. Takes at most half a second.
 //
 // A child process that starts in the cgroup creates it (CLONE_INTO_CGROUP, kernel commit
-// ef2c41cf38a7, 5.7). It has no other descriptor of this process than those it needs.
+// ef2c41cf38a7, 5.7). It has no other descriptor of this process than those it
+// needs, where the kernel has close_range(2) (5.9) and a seccomp profile permits it.
 absl::StatusOr<CgroupSocket> SocketInCgroup(int cgroup_fd, int family, int type);
 
 }  // namespace npg::dataplane

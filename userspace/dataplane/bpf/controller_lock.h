@@ -24,7 +24,7 @@ class ControllerLock {
   ControllerLock(const ControllerLock&) = delete;
   ControllerLock& operator=(const ControllerLock&) = delete;
   // Takes the lock on the folder that now has the name, if that is not the one that this
-  // lock is on: someone removed it, and perhaps created it again. Creates it if needed.
+  // lock is on: another process removed it, and perhaps created it again. Creates it if needed.
   // Errors as Acquire(): this lock then keeps the removed folder, so call it again later.
   // True when it took one.
   absl::StatusOr<bool> Renew();
