@@ -20,10 +20,12 @@
  * Incremented when the layout of a pinned map grows. Fields, enumerators and maps are only added,
  * at the end, and none changes its meaning: a new meaning needs a new map. See docs/upgrade.md.
  */
-#define NPG_ABI_VERSION 3
+#define NPG_ABI_VERSION 4
 
 #define NPG_MAX_NODEPORTS 65536
-#define NPG_MAX_LISTENERS 65536
+#define NPG_MAX_EARLIER	  65536
+#define NPG_MAX_UIDS	  256
+#define NPG_MAX_CGROUPS	  16384
 #define NPG_MAX_POLICIES  256
 #define NPG_MAX_STATS	  8192
 #define NPG_MAX_SOURCES	  32
@@ -61,9 +63,27 @@ struct npg_nodeport {
 enum npg_owner_verdict {
 	NPG_OWNER_GUARDED = 0,
 	NPG_OWNER_IGNORED = 1,
+	/* Ignored on the number that a socket asked for: it may only hold that. Elsewhere guarded.
+	 */
+	NPG_OWNER_HOLDER = 2,
 };
 
-/* Key of listeners: the address a socket is bound to. */
+/*
+ * Value of socket_owners, the storage of a socket: the task that bound it, as of its last
+ * bind(). Sockets that were bound while the programs were not attached have none, nor have
+ * those that the kernel bound by itself (connect, sendto or listen without bind): no hook
+ * runs for these.
+ */
+struct npg_socket_owner {
+	__u64 cgroup_id; /* cgroup2 id of the task; 0 when the controller could not learn it */
+	__u32 uid;	 /* real user id in the initial user namespace */
+	__u32 pid;	 /* thread group id in the initial pid namespace; 0: not known */
+	char comm[NPG_COMM_LEN]; /* of the thread, or of its process once the controller saw it */
+	__u32 asked_port;	 /* the port passed to bind(); 0: any */
+	__u32 reserved;
+};
+
+/* Key of earlier_sockets: the address a socket is bound to. */
 struct npg_listener_key {
 	__u8 address[16];
 	__u16 port;
@@ -71,19 +91,24 @@ struct npg_listener_key {
 	__u8 reserved;
 };
 
-/* Value of listeners: the process that bound the socket, and the verdict on it. */
-struct npg_listener {
-	__u32 verdict; /* enum npg_owner_verdict */
-	__u32 pid;     /* thread group id in the initial pid namespace */
+/* Key of guard_uids: a user whose listeners are guarded. The value is 1. */
+struct npg_uid_key {
 	__u32 uid;
-	__u32 reserved;
-	char comm[NPG_COMM_LEN];
-	__u64 cgroup_id; /* cgroup2 id of the task; 0 when the controller could not learn it */
+};
+
+/* Key of guard_cgroups: a cgroup whose listeners are guarded, whatever their user. The value is 1.
+ */
+struct npg_cgroup_key {
+	__u64 id;
+};
+
+/* Value of guard_uids and guard_cgroups. */
+struct npg_member {
+	__u32 present; /* 1 */
 };
 
 /*
  * Key of owner_policy: a process name as the kernel truncates it, NUL padded.
- * At bind(), the programs look up the name of the binding thread.
  */
 struct npg_policy_key {
 	char comm[NPG_COMM_LEN];
@@ -92,6 +117,9 @@ struct npg_policy_key {
 /* Value of owner_policy. A name that is not in the map has npg_config.default_verdict. */
 struct npg_policy {
 	__u32 verdict; /* enum npg_owner_verdict */
+	/* Larger than in ABI 3, whose programs do not know NPG_OWNER_HOLDER: they keep their map.
+	 */
+	__u32 reserved;
 };
 
 /* Key of local_addresses. */
@@ -124,6 +152,7 @@ enum npg_counter {
 	NPG_COUNTER_EVENTS_LOST,       /* ring buffer full: no reader kept up */
 	NPG_COUNTER_RULES_RESTORED,    /* only the controller writes it */
 	NPG_COUNTER_PROBED,	       /* connects to the canary; no other counter has them */
+	NPG_COUNTER_UNTRUSTED_OWNER,
 	NPG_COUNTER_MAX,
 };
 
@@ -134,6 +163,7 @@ enum npg_verdict {
 	NPG_PASS_NOT_NODEPORT,
 	NPG_PASS_FOREIGN_NETNS,
 	NPG_PASS_NO_LISTENER,
+	NPG_PASS_UNTRUSTED_OWNER,
 	NPG_PASS_IGNORED_OWNER,
 	NPG_PASS_OBSERVED,
 	NPG_PASS_MARK_FAILED,
@@ -166,6 +196,7 @@ struct npg_event {
 	__u8 protocol;
 	__u8 observed; /* 1: the mode is observe, the connect was not exempted */
 	__u32 reserved;
+	struct npg_socket_owner owner; /* of the listener */
 };
 
 /* Why a source could not be read or followed: index of npg_source_state.errors. */
@@ -237,6 +268,8 @@ struct npg_config {
 	char version[32];   /* of that controller, NUL padded */
 	__u32 scope;	    /* enum npg_scope; a constant of the loaded programs */
 	__u32 default_verdict; /* enum npg_owner_verdict: of owners that no policy names */
+	__u32 any_uid;	       /* 1: the listeners of every user are guarded */
+	__u32 reserved;
 };
 
 #endif /* NODEPORT_GUARD_ABI_H */

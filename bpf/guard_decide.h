@@ -45,9 +45,10 @@ static __always_inline int npg_env_guarded_netns(struct npg_env *env);
 /* Row 5. Fills in the address that the listener is bound to. */
 static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
 					    struct npg_listener_key *listener);
-/* Row 6, negated: true when the listener's owner is ignored. */
-static __always_inline int npg_env_ignored(struct npg_env *env,
-					   const struct npg_listener_key *listener);
+/* Row 6: does the administrator answer for the process that bound the listener? */
+static __always_inline int npg_env_trusted(struct npg_env *env, const struct npg_port_key *key);
+/* Row 6 again, negated: true when the listener's owner is ignored. */
+static __always_inline int npg_env_ignored(struct npg_env *env, const struct npg_port_key *key);
 /* Row 7. */
 static __always_inline int npg_env_enforce(struct npg_env *env);
 /* Row 8. Sets the mark; true when it is set. */
@@ -138,8 +139,11 @@ static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 pr
 	/* Without a listener, localhost:NodePort reaches its Service. */
 	if (!npg_env_listener(env, key, listener))
 		return NPG_PASS_NO_LISTENER;
+	/* Any local user may listen on a NodePort: connects to the Service are not theirs. */
+	if (!npg_env_trusted(env, key))
+		return NPG_PASS_UNTRUSTED_OWNER;
 	/* A socket that only holds the port (kube-proxy before 1.24) is no listener. */
-	if (npg_env_ignored(env, listener))
+	if (npg_env_ignored(env, key))
 		return NPG_PASS_IGNORED_OWNER;
 	if (!npg_env_enforce(env))
 		return NPG_PASS_OBSERVED;

@@ -47,12 +47,36 @@ struct {
 } nodeports SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct npg_socket_owner);
+} socket_owners SEC(".maps");
+
+/* Sockets without a storage, as the controller found them. Only the controller writes it. */
+struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, NPG_MAX_LISTENERS);
+	__uint(max_entries, NPG_MAX_EARLIER);
 	__type(key, struct npg_listener_key);
-	__type(value, struct npg_listener);
-} listeners SEC(".maps");
+	__type(value, struct npg_socket_owner);
+} earlier_sockets SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_UIDS);
+	__type(key, struct npg_uid_key);
+	__type(value, struct npg_member);
+} guard_uids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_CGROUPS);
+	__type(key, struct npg_cgroup_key);
+	__type(value, struct npg_member);
+} guard_cgroups SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -99,13 +123,22 @@ struct {
 } events SEC(".maps");
 
 /*
- * Notifies the controller that a UDP socket was bound to a NodePort: a struct
- * npg_port_key each. Not pinned: a starting controller lists the sockets itself.
+ * Notifies the controller that a UDP socket of a trusted owner was bound to a NodePort, or that
+ * a connect met a listener without a storage: a struct npg_port_key each. Not pinned: a starting
+ * controller lists the sockets itself.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, NPG_BINDS_BYTES);
 } binds SEC(".maps");
+
+/* When the last listener without a storage was reported. Not pinned. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, __u64); /* CLOCK_BOOTTIME */
+} last_unknown SEC(".maps");
 
 /*
  * Sockets whose mark the programs set. A socket may connect again (UDP, or TCP
@@ -130,7 +163,8 @@ struct npg_env {
 	struct bpf_sock_tuple *tuple;
 	__u32 tuple_size;
 	struct npg_address *destination;
-	int probe; /* 1: the port is the controller's canary */
+	const struct npg_socket_owner *owner; /* of the listener; NULL: not known */
+	int probe;			      /* 1: the port is the controller's canary */
 };
 
 static __always_inline void count(__u32 counter)
@@ -177,6 +211,22 @@ static __always_inline int npg_env_guarded_netns(struct npg_env *env)
 	return env->config && bpf_get_netns_cookie(env->ctx) == env->config->netns_cookie;
 }
 
+/*
+ * Asks the controller to look for the owner of a listener that has no storage. At most ten
+ * times a second: any process may cause it.
+ */
+static __always_inline void report_unknown(const struct npg_port_key *key)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	__u32 zero = 0;
+	__u64 *last = bpf_map_lookup_elem(&last_unknown, &zero);
+
+	if (!last || now - *last < NSEC_PER_SEC / 10)
+		return;
+	*last = now;
+	bpf_ringbuf_output(&binds, (void *)key, sizeof(*key), 0);
+}
+
 /* Looks up the kernel's own socket table at the time of the connect: a copy could be stale. */
 static __always_inline int npg_env_listener(struct npg_env *env, const struct npg_port_key *key,
 					    struct npg_listener_key *listener)
@@ -184,6 +234,7 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 	struct bpf_sock *sk;
 	int live;
 
+	env->owner = NULL;
 	if (key->protocol == IPPROTO_TCP)
 		sk = bpf_sk_lookup_tcp(env->ctx, env->tuple, env->tuple_size, BPF_F_CURRENT_NETNS,
 				       0);
@@ -209,22 +260,64 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 		listener->port = key->port;
 		listener->protocol = key->protocol;
 		listener->reserved = 0;
+		env->owner = bpf_sk_storage_get(&socket_owners, sk, NULL, 0);
+		if (!env->owner)
+			env->owner = bpf_map_lookup_elem(&earlier_sockets, listener);
 	}
 	bpf_sk_release(sk);
+	/*
+	 * The kernel also gives a number to a UDP socket that only sends, such as the one on
+	 * which a DNS forwarder waits for an answer.
+	 */
+	if (live && key->protocol == IPPROTO_UDP && !env->probe) {
+		if (!env->owner)
+			report_unknown(key);
+		live = env->owner && env->owner->asked_port == key->port;
+	}
 	return live;
 }
 
-static __always_inline int npg_env_ignored(struct npg_env *env,
-					   const struct npg_listener_key *listener)
+/* Is the owner one that --guard-uid or --guard-cgroup names? */
+static __always_inline int named(const struct npg_config *cfg, const struct npg_socket_owner *owner)
 {
-	const struct npg_listener *entry;
+	struct npg_uid_key uid = { .uid = owner->uid };
+	struct npg_cgroup_key cgroup = { .id = owner->cgroup_id };
 
-	/* The controller owns the canary; the policy for its name does not apply. */
+	return cfg->any_uid || bpf_map_lookup_elem(&guard_uids, &uid) ||
+	       bpf_map_lookup_elem(&guard_cgroups, &cgroup);
+}
+
+static __always_inline int npg_env_trusted(struct npg_env *env, const struct npg_port_key *key)
+{
+	/* The controller owns the canary; no policy applies to it. */
+	if (env->probe)
+		return 1;
+	if (!env->owner) {
+		report_unknown(key);
+		return env->config->any_uid != 0;
+	}
+	/*
+	 * A record of another bind(): that one failed, or the socket was disconnected
+	 * (AF_UNSPEC) and has a number of the kernel since, which no hook sees.
+	 */
+	if (env->owner->asked_port && env->owner->asked_port != key->port)
+		return env->config->any_uid != 0;
+	return named(env->config, env->owner);
+}
+
+static __always_inline int npg_env_ignored(struct npg_env *env, const struct npg_port_key *key)
+{
+	const struct npg_policy *policy;
+	__u32 verdict;
+
 	if (env->probe)
 		return 0;
-	entry = bpf_map_lookup_elem(&listeners, listener);
-	/* Owners with the default verdict need no entry. */
-	return (entry ? entry->verdict : env->config->default_verdict) == NPG_OWNER_IGNORED;
+	if (!env->owner)
+		return env->config->default_verdict == NPG_OWNER_IGNORED;
+	policy = bpf_map_lookup_elem(&owner_policy, (void *)env->owner->comm);
+	verdict = policy ? policy->verdict : env->config->default_verdict;
+	return verdict == NPG_OWNER_IGNORED ||
+	       (verdict == NPG_OWNER_HOLDER && env->owner->asked_port == key->port);
 }
 
 static __always_inline int npg_env_enforce(struct npg_env *env)
@@ -323,6 +416,11 @@ static __always_inline void publish(struct npg_env *env, const struct npg_port_k
 	event->protocol = key->protocol;
 	event->observed = (__u8)observed;
 	event->reserved = 0;
+	/* Without an owner the connect was not exempt. */
+	if (env->owner)
+		event->owner = *env->owner;
+	else
+		__builtin_memset(&event->owner, 0, sizeof(event->owner));
 	/*
 	 * Not BPF_RB_FORCE_WAKEUP, which costs ten times the rest of an
 	 * exemption. The kernel wakes the readers when one of them has caught
@@ -354,6 +452,9 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 		break;
 	case NPG_PASS_NO_LISTENER:
 		count(NPG_COUNTER_NO_LISTENER);
+		break;
+	case NPG_PASS_UNTRUSTED_OWNER:
+		count(NPG_COUNTER_UNTRUSTED_OWNER);
 		break;
 	case NPG_PASS_IGNORED_OWNER:
 		count(NPG_COUNTER_IGNORED_OWNER);
@@ -470,65 +571,75 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 }
 
 /*
- * Classifies the owner of a socket at bind(), so that a process that only holds
- * ports never counts as a listener. Writes an entry if the owner's verdict is not
- * the default, if the address already has an entry, or if the port is a NodePort.
- * Other sockets get no entry, which keeps the map small.
+ * For a socket that got no storage, which its process can bring about (optmem_max): what the
+ * controller knows of an earlier socket on the same address must not speak for it.
  */
-static __always_inline int classify(struct bpf_sock *ctx, struct npg_listener_key *key)
+static __always_inline void forget_earlier(struct bpf_sock_addr *ctx,
+					   const struct npg_port_key *key, int v6)
 {
-	struct npg_listener value = {};
-	struct npg_port_key port = {};
-	struct npg_policy_key comm = {};
-	const struct npg_policy *policy;
+	struct npg_listener_key at = { .port = key->port, .protocol = key->protocol };
+
+	if (v6) {
+		__u32 words[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
+				   ctx->user_ip6[3] };
+
+		__builtin_memcpy(at.address, words, 16);
+	} else {
+		map_v4(at.address, ctx->user_ip4);
+	}
+	bpf_map_delete_elem(&earlier_sockets, &at);
+	report_unknown(key);
+}
+
+/*
+ * Notes on the socket who binds it, for the connects to come. These hooks run before the bind:
+ * only they see whether the process asked for a number. The note of a bind that fails stays
+ * until the next bind().
+ */
+static __always_inline int note_bind(struct bpf_sock_addr *ctx, int v6)
+{
+	struct npg_port_key key = {};
+	struct npg_socket_owner *owner;
 	const struct npg_config *cfg;
 	__u32 zero = 0;
-	int allocated;
 
-	key->protocol = npg_protocol(ctx->protocol);
-	key->port = (__u16)ctx->src_port;
-	if (!key->protocol || !key->port)
+	key.protocol = npg_protocol(ctx->protocol);
+	if (!key.protocol)
 		return PROCEED;
 	cfg = bpf_map_lookup_elem(&config, &zero);
 	if (!cfg || bpf_get_netns_cookie(ctx) != cfg->netns_cookie)
 		return PROCEED;
-	bpf_get_current_comm(comm.comm, sizeof(comm.comm));
-	policy = bpf_map_lookup_elem(&owner_policy, &comm);
-	value.verdict = policy ? policy->verdict : cfg->default_verdict;
-	port.port = key->port;
-	port.protocol = key->protocol;
-	allocated = bpf_map_lookup_elem(&nodeports, &port) != NULL;
-	if (value.verdict == cfg->default_verdict && !allocated &&
-	    !bpf_map_lookup_elem(&listeners, key))
+	/* A second bind() fails; the first one decides. */
+	if (ctx->sk->src_port)
 		return PROCEED;
-	value.pid = bpf_get_current_pid_tgid() >> 32;
-	value.uid = (__u32)bpf_get_current_uid_gid();
-	value.cgroup_id = bpf_get_current_cgroup_id();
-	__builtin_memcpy(value.comm, comm.comm, sizeof(value.comm));
-	bpf_map_update_elem(&listeners, key, &value, BPF_ANY);
+	key.port = bpf_ntohs((__u16)ctx->user_port);
+	owner = bpf_sk_storage_get(&socket_owners, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
+	if (!owner) {
+		forget_earlier(ctx, &key, v6);
+		return PROCEED;
+	}
+	owner->cgroup_id = bpf_get_current_cgroup_id();
+	owner->uid = (__u32)bpf_get_current_uid_gid();
+	owner->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(owner->comm, sizeof(owner->comm));
+	owner->asked_port = key.port;
 	/* If the ring is full, the controller has notifications that it has yet to read. */
-	if (allocated && key->protocol == IPPROTO_UDP)
-		bpf_ringbuf_output(&binds, &port, sizeof(port), 0);
+	if (key.protocol == IPPROTO_UDP && key.port && bpf_map_lookup_elem(&nodeports, &key) &&
+	    named(cfg, owner))
+		bpf_ringbuf_output(&binds, &key, sizeof(key), 0);
 	return PROCEED;
 }
 
-SEC("cgroup/post_bind4")
-int npg_post_bind4(struct bpf_sock *ctx)
+SEC("cgroup/bind4")
+int npg_bind4(struct bpf_sock_addr *ctx)
 {
-	struct npg_listener_key key = {};
-
-	map_v4(key.address, ctx->src_ip4);
-	return classify(ctx, &key);
+	return note_bind(ctx, 0);
 }
 
-SEC("cgroup/post_bind6")
-int npg_post_bind6(struct bpf_sock *ctx)
+SEC("cgroup/bind6")
+int npg_bind6(struct bpf_sock_addr *ctx)
 {
-	struct npg_listener_key key = {};
-	__u32 words[4] = { ctx->src_ip6[0], ctx->src_ip6[1], ctx->src_ip6[2], ctx->src_ip6[3] };
-
-	__builtin_memcpy(key.address, words, 16);
-	return classify(ctx, &key);
+	return note_bind(ctx, 1);
 }
 
 /*

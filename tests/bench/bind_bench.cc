@@ -57,7 +57,7 @@ absl::StatusOr<std::vector<Comparison>> BindComparisons(Programs& programs) {
   std::vector<Comparison> comparisons;
   const auto add = [&](const std::string& what, const std::string& address, Transport transport,
                        uint16_t first) {
-    comparisons.push_back({"bind", what, programs.Variants(Programs::Hook::kPostBind, [=] {
+    comparisons.push_back({"bind", what, programs.Variants(Programs::Hook::kBind, [=] {
                              return Bind(address, transport, first);
                            })});
   };

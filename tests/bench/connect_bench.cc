@@ -111,6 +111,8 @@ absl::StatusOr<double> Handshake(int listener, const SocketAddress& to) {
 // The listeners of the host; they exist as long as the comparisons.
 class Hosts {
  public:
+  explicit Hosts(Programs& programs) : programs_(programs) {}
+
   absl::StatusOr<int> Listen(Transport transport, uint16_t port) {
     const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", port);
     if (!at.ok()) return at.status();
@@ -121,11 +123,13 @@ class Hosts {
     if (transport != Transport::kUdp && listen(socket->get(), 1024) != 0) {
       return base::ErrnoStatus(errno, what);
     }
+    NPG_RETURN_IF_ERROR(programs_.Own(socket->get(), port));
     sockets_.push_back(*std::move(socket));
     return sockets_.back().get();
   }
 
  private:
+  Programs& programs_;
   std::vector<base::UniqueFd> sockets_;
 };
 
@@ -161,7 +165,7 @@ class Builder {
 
 absl::StatusOr<std::vector<Comparison>> ConnectComparisons(Programs& programs) {
   Builder builder(programs);
-  const auto hosts = std::make_shared<Hosts>();
+  const auto hosts = std::make_shared<Hosts>(programs);
   std::vector<SocketAddress> many;
   for (size_t i = 0; i < kHostPorts; ++i) {
     const auto port = static_cast<uint16_t>(kHostPort + i);

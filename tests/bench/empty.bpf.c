@@ -10,10 +10,10 @@ int empty_connect4(struct bpf_sock_addr* ctx) { return 1; }
 SEC("cgroup/connect6")
 int empty_connect6(struct bpf_sock_addr* ctx) { return 1; }
 
-SEC("cgroup/post_bind4")
-int empty_post_bind4(struct bpf_sock* ctx) { return 1; }
+SEC("cgroup/bind4")
+int empty_bind4(struct bpf_sock_addr* ctx) { return 1; }
 
-SEC("cgroup/post_bind6")
-int empty_post_bind6(struct bpf_sock* ctx) { return 1; }
+SEC("cgroup/bind6")
+int empty_bind6(struct bpf_sock_addr* ctx) { return 1; }
 
 char _license[] SEC("license") = "Dual BSD/GPL";

@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstddef>
@@ -73,6 +74,7 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const std::string& cgro
 Programs::~Programs() { Detach(); }
 
 absl::Status Programs::Fill(const nodeport_guard* guard) {
+  NPG_RETURN_IF_ERROR(Put(guard->maps.guard_uids, npg_uid_key{getuid()}, npg_member{1}));
   npg_nodeport value{};
   value.sources = NPG_SOURCE_KUBERNETES;
   for (uint32_t port = kFirstNodePort; port <= kLastNodePort; ++port) {
@@ -89,6 +91,15 @@ absl::Status Programs::SetForeign(bool foreign) {
   if (foreign) config.netns_cookie = ~config.netns_cookie;
   NPG_RETURN_IF_ERROR(Put(guard_->maps.config, uint32_t{0}, config));
   return Put(local_->maps.config, uint32_t{0}, config);
+}
+
+absl::Status Programs::Own(int socket, uint16_t port) {
+  npg_socket_owner owner{};
+  owner.uid = getuid();
+  owner.pid = static_cast<uint32_t>(getpid());
+  owner.asked_port = port;
+  NPG_RETURN_IF_ERROR(Put(guard_->maps.socket_owners, socket, owner));
+  return Put(local_->maps.socket_owners, socket, owner);
 }
 
 absl::Status Programs::AllowEvents() {
@@ -132,9 +143,9 @@ std::vector<Variant> Programs::Variants(Hook hook,
                                         const std::function<absl::StatusOr<double>()>& batch) {
   std::vector<bpf_program*> guard = {guard_->progs.npg_connect4, guard_->progs.npg_connect6};
   std::vector<bpf_program*> empty = {empty_->progs.empty_connect4, empty_->progs.empty_connect6};
-  if (hook == Hook::kPostBind) {
-    guard = {guard_->progs.npg_post_bind4, guard_->progs.npg_post_bind6};
-    empty = {empty_->progs.empty_post_bind4, empty_->progs.empty_post_bind6};
+  if (hook == Hook::kBind) {
+    guard = {guard_->progs.npg_bind4, guard_->progs.npg_bind6};
+    empty = {empty_->progs.empty_bind4, empty_->progs.empty_bind6};
   }
   const auto leave = [this] { Detach(); };
   std::vector<Variant> variants = {

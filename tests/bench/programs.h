@@ -36,7 +36,7 @@ class Programs {
   Programs(const Programs&) = delete;
   Programs& operator=(const Programs&) = delete;
 
-  enum class Hook : uint8_t { kConnect, kPostBind };
+  enum class Hook : uint8_t { kConnect, kBind };
 
   // "no program", "empty program", "guard", and, for connects, "guard, scope
   // local": `batch` with each of them attached
@@ -45,6 +45,8 @@ class Programs {
 
   // Makes another namespace the guarded one, or this one again.
   absl::Status SetForeign(bool foreign);
+  // Notes that this process bound a socket to this port: none of the programs saw it.
+  absl::Status Own(int socket, uint16_t port);
   // Clears the records of published events, so that every port may publish again.
   absl::Status AllowEvents();
 

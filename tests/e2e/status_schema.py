@@ -75,9 +75,9 @@ for name, text in documents.items():
         assert not validator.is_valid(more), f"{name}: {path} with one more is accepted"
         changes += 1
     if url:
-        assert len(document["conflicts"]) == 2, document["conflicts"]
+        assert len(document["conflicts"]) == 3, document["conflicts"]
         verdicts = [conflict["verdict"] for conflict in document["conflicts"]]
-        assert verdicts == ["guarded", "ignored"], verdicts
+        assert verdicts == ["guarded", "ignored", "untrusted"], verdicts
         assert document["healthy"] is True, document["problems"]
     else:
         assert document["healthy"] is False

@@ -7,21 +7,24 @@ schema=$2
 # shellcheck source=tests/e2e/private_node.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/private_node.sh"
 
-# A conflict, a port without a listener, and an ignored owner.
-printf '["33589/tcp", "33590/udp", "33591/tcp"]\n' >"$folder/ports.json"
-# listen PORT COMM
+# A conflict, a port without a listener, an ignored owner, and an untrusted one.
+printf '["33589/tcp", "33590/udp", "33591/tcp", "33592/tcp"]\n' >"$folder/ports.json"
+# listen PORT COMM [COMMAND...]: with COMMAND, that runs the listener.
 listen() {
-  /usr/bin/python3 -c '
+  local port=$1 comm=$2
+  shift 2
+  "$@" /usr/bin/python3 -c '
 import socket, sys
 with open("/proc/self/comm", "w") as comm:
     comm.write(sys.argv[2])
 server = socket.create_server(("127.0.0.1", int(sys.argv[1])))
 print("listening", flush=True)
-server.accept()' "$@" >"$folder/listening-$1" &
-  wait_for 10 grep -q listening "$folder/listening-$1"
+server.accept()' "$port" "$comm" >"$folder/listening-$port" &
+  wait_for 10 grep -q listening "$folder/listening-$port"
 }
 listen 33589 victim
 listen 33591 holder
+listen 33592 victim setpriv --reuid 65534 --regid 65534 --clear-groups
 
 start_guard --source file --nodeports-file "$folder/ports.json" --ignore-process holder
 /usr/bin/python3 "$(dirname -- "${BASH_SOURCE[0]}")/status_schema.py" "$schema" \

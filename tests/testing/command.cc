@@ -2,6 +2,7 @@
 #include "testing/command.h"
 
 #include <fcntl.h>
+#include <grp.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/types.h>
@@ -206,6 +207,16 @@ absl::StatusOr<std::string> RunInFork(const std::function<std::string()>& functi
     return absl::InternalError(absl::StrCat("forked process ended with status ", wait_status));
   }
   return ReadAll(answer.get());
+}
+
+absl::Status BecomeNobody() {
+  if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
+      setresuid(kNobody, kNobody, kNobody) != 0) {
+    return ErrnoStatus(errno, "become nobody");
+  }
+  // As after exec(); otherwise root would still own /proc/PID.
+  if (prctl(PR_SET_DUMPABLE, 1) != 0) return ErrnoStatus(errno, "prctl");
+  return absl::OkStatus();
 }
 
 }  // namespace npg::testing

@@ -135,16 +135,19 @@ absl::StatusOr<std::optional<npg_nodeport>> GuardMaps::NodePort(uint16_t port,
   return Lookup<npg_port_key, npg_nodeport>(root_ + "/maps/nodeports", KeyOf(port, transport));
 }
 
-absl::StatusOr<std::optional<npg_listener>> GuardMaps::Listener(const std::string& address,
-                                                                uint16_t port,
-                                                                Transport transport) const {
+absl::StatusOr<std::optional<npg_socket_owner>> GuardMaps::OwnerOn(int socket) const {
+  return Lookup<int, npg_socket_owner>(root_ + "/maps/socket_owners", socket);
+}
+
+absl::StatusOr<std::optional<npg_socket_owner>> GuardMaps::EarlierSocket(
+    const std::string& address, uint16_t port, Transport transport) const {
   npg_listener_key key{};
   if (inet_pton(AF_INET6, absl::StrCat("::ffff:", address).c_str(), key.address) != 1) {
     return absl::InvalidArgumentError(absl::StrCat("no IPv4 address: ", address));
   }
   key.port = port;
   key.protocol = NodePortProtocol(transport);
-  return Lookup<npg_listener_key, npg_listener>(root_ + "/maps/listeners", key);
+  return Lookup<npg_listener_key, npg_socket_owner>(root_ + "/maps/earlier_sockets", key);
 }
 
 absl::StatusOr<std::optional<npg_port_stats>> GuardMaps::Stats(uint16_t port,
@@ -154,7 +157,8 @@ absl::StatusOr<std::optional<npg_port_stats>> GuardMaps::Stats(uint16_t port,
 
 absl::StatusOr<std::string> GuardMaps::Everything() const {
   std::string all;
-  for (const char* name : {"nodeports", "listeners", "owner_policy", "counters", "port_stats"}) {
+  for (const char* name : {"nodeports", "earlier_sockets", "guard_uids", "guard_cgroups",
+                           "owner_policy", "counters", "port_stats"}) {
     const auto entries = Entries(root_ + "/maps", name);
     if (!entries.ok()) return entries.status();
     absl::StrAppend(&all, name, ":\n", *entries);
@@ -187,8 +191,9 @@ absl::StatusOr<int> AttachedPrograms(const std::string& cgroup) {
   const UniqueFd fd(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!fd) return ErrnoStatus(errno, absl::StrCat("open ", cgroup));
   int all = 0;
-  for (const bpf_attach_type type : {BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT,
-                                     BPF_CGROUP_INET4_POST_BIND, BPF_CGROUP_INET6_POST_BIND}) {
+  for (const bpf_attach_type type :
+       {BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET4_BIND,
+        BPF_CGROUP_INET6_BIND, BPF_CGROUP_INET4_POST_BIND, BPF_CGROUP_INET6_POST_BIND}) {
     uint32_t count = 0;
     if (bpf_prog_query(fd.get(), type, 0, nullptr, nullptr, &count) != 0) {
       return ErrnoStatus(errno, absl::StrCat("query the programs of ", cgroup));

@@ -27,9 +27,12 @@ class GuardMaps {
   // Summed over the CPUs.
   absl::StatusOr<Counters> ReadCounters() const;
   absl::StatusOr<std::optional<npg_nodeport>> NodePort(uint16_t port, Transport transport) const;
-  // The entry of the IPv4 address that a socket is bound to.
-  absl::StatusOr<std::optional<npg_listener>> Listener(const std::string& address, uint16_t port,
-                                                       Transport transport) const;
+  // The record on a socket of this process.
+  absl::StatusOr<std::optional<npg_socket_owner>> OwnerOn(int socket) const;
+  // The entry of the IPv4 address that a socket without such a record is bound to.
+  absl::StatusOr<std::optional<npg_socket_owner>> EarlierSocket(const std::string& address,
+                                                                uint16_t port,
+                                                                Transport transport) const;
   absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
 
   // Everything that connects and binds can change, as text: the entries of all maps, and
@@ -46,8 +49,8 @@ class GuardMaps {
   std::string root_;
 };
 
-// How many programs are attached to a cgroup's connect4, connect6, post_bind4
-// and post_bind6 hooks together.
+// How many programs are attached to a cgroup's hooks for connect, bind and, as earlier versions
+// had it, post_bind together.
 absl::StatusOr<int> AttachedPrograms(const std::string& cgroup);
 
 }  // namespace npg::testing

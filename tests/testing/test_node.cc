@@ -81,6 +81,8 @@ absl::StatusOr<std::unique_ptr<TestNode>> TestNode::Create() {
   std::unique_ptr<TestNode> node(new TestNode(*std::move(home), *std::move(pod)));
   // As kube-proxy does to make NodePorts work on localhost.
   NPG_RETURN_IF_ERROR(SetSysctl("net/ipv4/conf/all/route_localnet", "1"));
+  // Without the usual ports of the tests, which count as given: see core::GuessBinder().
+  NPG_RETURN_IF_ERROR(SetSysctl("net/ipv4/ip_local_port_range", "40000 60999"));
   NPG_RETURN_IF_ERROR(ConnectPod(node->pod_));
   auto server = EchoServer::Start(
       "pod", {{kPod, kPodPort, Transport::kTcp}, {kPod, kPodPort, Transport::kUdp}}, &node->pod_);

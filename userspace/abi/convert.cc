@@ -50,9 +50,14 @@ ListenerKey FromC(const npg_listener_key& key) {
   return {{key.port, static_cast<core::Protocol>(key.protocol)}, std::to_array(key.address)};
 }
 
-Listener FromC(const npg_listener& value) {
-  return {static_cast<OwnerVerdict>(value.verdict), value.pid, value.uid,
-          std::string(FieldText(value.comm)), value.cgroup_id};
+core::Binder FromC(const npg_socket_owner& value) {
+  core::Binder binder;
+  binder.pid = static_cast<pid_t>(value.pid);
+  binder.comm = std::string(FieldText(value.comm));
+  binder.uid = value.uid;
+  binder.cgroup_id = value.cgroup_id;
+  binder.asked_port = static_cast<uint16_t>(value.asked_port);
+  return binder;
 }
 
 std::string FromC(const npg_policy_key& key) { return std::string(FieldText(key.comm)); }
@@ -73,6 +78,7 @@ Event FromC(const npg_event& event) {
   result.port = {event.port, static_cast<core::Protocol>(event.protocol)};
   result.address = std::to_array(event.address);
   result.listener_address = std::to_array(event.listener_address);
+  result.owner = FromC(event.owner);
   result.observed = event.observed != 0;
   return result;
 }
@@ -109,6 +115,7 @@ Config FromC(const npg_config& value) {
   config.version = std::string(FieldText(value.version));
   config.scope = static_cast<Scope>(value.scope);
   config.default_verdict = static_cast<OwnerVerdict>(value.default_verdict);
+  config.any_uid = value.any_uid != 0;
   return config;
 }
 
@@ -128,13 +135,13 @@ npg_listener_key ToC(const ListenerKey& key) {
   return result;
 }
 
-npg_listener ToC(const Listener& value) {
-  npg_listener result{};
-  result.verdict = static_cast<uint32_t>(value.verdict);
-  result.pid = value.pid;
-  result.uid = value.uid;
-  SetField(result.comm, value.comm);
+npg_socket_owner ToC(const core::Binder& value) {
+  npg_socket_owner result{};
   result.cgroup_id = value.cgroup_id;
+  result.uid = value.uid;
+  result.pid = static_cast<uint32_t>(value.pid);
+  SetField(result.comm, value.comm);
+  result.asked_port = value.asked_port;
   return result;
 }
 
@@ -176,6 +183,7 @@ npg_config ToC(const Config& config) {
   SetField(result.version, config.version);
   result.scope = static_cast<uint32_t>(config.scope);
   result.default_verdict = static_cast<uint32_t>(config.default_verdict);
+  result.any_uid = config.any_uid ? 1 : 0;
   return result;
 }
 

@@ -32,7 +32,7 @@ void SetField(std::span<char> field, absl::string_view text);
 core::PortKey FromC(const npg_port_key& key);
 NodePort FromC(const npg_nodeport& value);
 ListenerKey FromC(const npg_listener_key& key);
-Listener FromC(const npg_listener& value);
+core::Binder FromC(const npg_socket_owner& value);
 std::string FromC(const npg_policy_key& key);
 OwnerVerdict FromC(const npg_policy& value);
 PortStats FromC(const npg_port_stats& value);
@@ -44,7 +44,7 @@ core::LocalAddress FromC(const npg_address& key, const npg_local_address& value)
 
 npg_port_key ToC(const core::PortKey& key);
 npg_listener_key ToC(const ListenerKey& key);
-npg_listener ToC(const Listener& value);
+npg_socket_owner ToC(const core::Binder& value);
 npg_policy_key PolicyKeyOf(absl::string_view comm);
 npg_source_key ToC(Source source);
 // Times in whole seconds, before the epoch is never; truncates texts.
@@ -58,12 +58,13 @@ npg_config ToC(const Config& config);
 // require.
 template <typename T>
 requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
-         std::is_same_v<T, npg_listener_key> || std::is_same_v<T, npg_listener> ||
-         std::is_same_v<T, npg_policy_key> || std::is_same_v<T, npg_policy> ||
-         std::is_same_v<T, npg_port_stats> || std::is_same_v<T, npg_event> ||
-         std::is_same_v<T, npg_source_key> || std::is_same_v<T, npg_source_state> ||
-         std::is_same_v<T, npg_address> || std::is_same_v<T, npg_local_address> ||
-         std::is_same_v<T, npg_config>) bool
+         std::is_same_v<T, npg_listener_key> || std::is_same_v<T, npg_socket_owner> ||
+         std::is_same_v<T, npg_uid_key> || std::is_same_v<T, npg_cgroup_key> ||
+         std::is_same_v<T, npg_member> || std::is_same_v<T, npg_policy_key> ||
+         std::is_same_v<T, npg_policy> || std::is_same_v<T, npg_port_stats> ||
+         std::is_same_v<T, npg_event> || std::is_same_v<T, npg_source_key> ||
+         std::is_same_v<T, npg_source_state> || std::is_same_v<T, npg_address> ||
+         std::is_same_v<T, npg_local_address> || std::is_same_v<T, npg_config>) bool
 operator==(const T& a, const T& b) {
   static_assert(std::has_unique_object_representations_v<T>);
   return std::memcmp(&a, &b, sizeof(T)) == 0;

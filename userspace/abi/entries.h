@@ -11,6 +11,7 @@
 
 #include "abi/names.h"
 #include "absl/time/time.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "guard_abi.h"
 
@@ -23,7 +24,9 @@ inline constexpr uint32_t kVersion = NPG_ABI_VERSION;
 
 // Entries that the maps can hold.
 inline constexpr size_t kMaxNodePorts = NPG_MAX_NODEPORTS;
-inline constexpr size_t kMaxListeners = NPG_MAX_LISTENERS;
+inline constexpr size_t kMaxEarlierSockets = NPG_MAX_EARLIER;
+inline constexpr size_t kMaxUids = NPG_MAX_UIDS;
+inline constexpr size_t kMaxCgroups = NPG_MAX_CGROUPS;
 inline constexpr size_t kMaxPolicies = NPG_MAX_POLICIES;
 inline constexpr size_t kMaxPortStats = NPG_MAX_STATS;
 inline constexpr size_t kMaxLocalAddresses = NPG_MAX_ADDRESSES;
@@ -79,17 +82,6 @@ struct ListenerKey {
   }
 };
 
-// Of the map listeners: the process that bound the socket, and the verdict on it.
-struct Listener {
-  OwnerVerdict verdict = OwnerVerdict::kGuarded;
-  uint32_t pid = 0;  // in the initial pid namespace; 0: not known
-  uint32_t uid = 0;
-  std::string comm;
-  uint64_t cgroup_id = 0;  // 0: not known
-
-  bool operator==(const Listener&) const = default;
-};
-
 // Of the map port_stats, by core::PortKey.
 struct PortStats {
   uint64_t exempted = 0;
@@ -110,6 +102,7 @@ struct Event {
   Address address{};           // as passed to connect()
   Address listener_address{};  // the one that the listener is bound to
   bool observed = false;       // mode observe: not exempted
+  core::Binder owner;          // of the listener
 
   bool operator==(const Event&) const = default;
 };
@@ -146,6 +139,7 @@ struct Config {
   std::string version;        // of that controller
   Scope scope = Scope::kLoopback;
   OwnerVerdict default_verdict = OwnerVerdict::kGuarded;  // of owners that no policy names
+  bool any_uid = false;                                   // the listeners of every user are guarded
 
   bool operator==(const Config&) const = default;
 };

@@ -14,7 +14,7 @@
 #define NPG_FIELD(type, field, offset, size) \
   static_assert(offsetof(type, field) == (offset) && sizeof(type::field) == (size))
 
-static_assert(NPG_ABI_VERSION == 3);
+static_assert(NPG_ABI_VERSION == 4);
 
 NPG_LAYOUT(npg_port_key, 4);
 NPG_FIELD(npg_port_key, port, 0, 2);
@@ -33,18 +33,21 @@ NPG_FIELD(npg_listener_key, port, 16, 2);
 NPG_FIELD(npg_listener_key, protocol, 18, 1);
 NPG_FIELD(npg_listener_key, reserved, 19, 1);
 
-NPG_LAYOUT(npg_listener, 40);
-NPG_FIELD(npg_listener, verdict, 0, 4);
-NPG_FIELD(npg_listener, pid, 4, 4);
-NPG_FIELD(npg_listener, uid, 8, 4);
-NPG_FIELD(npg_listener, reserved, 12, 4);
-NPG_FIELD(npg_listener, comm, 16, 16);
-NPG_FIELD(npg_listener, cgroup_id, 32, 8);
+NPG_LAYOUT(npg_socket_owner, 40);
+NPG_FIELD(npg_socket_owner, cgroup_id, 0, 8);
+NPG_FIELD(npg_socket_owner, uid, 8, 4);
+NPG_FIELD(npg_socket_owner, pid, 12, 4);
+NPG_FIELD(npg_socket_owner, comm, 16, 16);
+NPG_FIELD(npg_socket_owner, asked_port, 32, 4);
+
+NPG_LAYOUT(npg_uid_key, 4);
+NPG_LAYOUT(npg_cgroup_key, 8);
+NPG_LAYOUT(npg_member, 4);
 
 NPG_LAYOUT(npg_policy_key, 16);
 NPG_FIELD(npg_policy_key, comm, 0, 16);
 
-NPG_LAYOUT(npg_policy, 4);
+NPG_LAYOUT(npg_policy, 8);
 NPG_FIELD(npg_policy, verdict, 0, 4);
 
 NPG_LAYOUT(npg_port_stats, 40);
@@ -55,7 +58,7 @@ NPG_FIELD(npg_port_stats, window, 24, 8);
 NPG_FIELD(npg_port_stats, window_events, 32, 4);
 NPG_FIELD(npg_port_stats, reserved, 36, 4);
 
-NPG_LAYOUT(npg_event, 80);
+NPG_LAYOUT(npg_event, 120);
 NPG_FIELD(npg_event, time, 0, 8);
 NPG_FIELD(npg_event, cgroup_id, 8, 8);
 NPG_FIELD(npg_event, pid, 16, 4);
@@ -75,7 +78,7 @@ NPG_LAYOUT(npg_local_address, 8);
 NPG_FIELD(npg_local_address, ifindex, 0, 4);
 NPG_FIELD(npg_local_address, reserved, 4, 4);
 
-NPG_LAYOUT(npg_config, 72);
+NPG_LAYOUT(npg_config, 80);
 NPG_FIELD(npg_config, abi_version, 0, 4);
 NPG_FIELD(npg_config, mode, 4, 4);
 NPG_FIELD(npg_config, mark, 8, 4);
@@ -85,6 +88,7 @@ NPG_FIELD(npg_config, started, 24, 8);
 NPG_FIELD(npg_config, version, 32, 32);
 NPG_FIELD(npg_config, scope, 64, 4);
 NPG_FIELD(npg_config, default_verdict, 68, 4);
+NPG_FIELD(npg_config, any_uid, 72, 4);
 
 NPG_LAYOUT(npg_source_key, 4);
 NPG_FIELD(npg_source_key, source, 0, 4);

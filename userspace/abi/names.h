@@ -71,6 +71,7 @@ enum class Counter : uint32_t {
   kEventsLost = NPG_COUNTER_EVENTS_LOST,
   kRulesRestored = NPG_COUNTER_RULES_RESTORED,
   kProbed = NPG_COUNTER_PROBED,
+  kUntrustedOwner = NPG_COUNTER_UNTRUSTED_OWNER,
 };
 
 // What a counter counts, which determines the name of its metric.
@@ -114,17 +115,24 @@ inline constexpr auto kCounters = std::to_array<CounterRow>({
     {Counter::kProbed, "probed",
      "self-probes of the controller that the programs would have exempted", Counted::kConnects,
      "Connects of the controller's self-probes that the programs counted."},
+    {Counter::kUntrustedOwner, "untrusted_owner",
+     "connects left to the Service: --guard-uid and --guard-cgroup do not name the listener's "
+     "owner",
+     Counted::kPassedConnects, ""},
 });
 
 // The verdict on the owner of a listener.
 enum class OwnerVerdict : uint32_t {
   kGuarded = NPG_OWNER_GUARDED,
   kIgnored = NPG_OWNER_IGNORED,
+  kHolder = NPG_OWNER_HOLDER,
 };
 
 inline constexpr auto kOwnerVerdicts = std::to_array<Row<OwnerVerdict>>({
     {OwnerVerdict::kGuarded, "guarded", "counts as a listener"},
-    {OwnerVerdict::kIgnored, "ignored", "only holds the port, counts as no listener"},
+    {OwnerVerdict::kIgnored, "ignored", "connects are left to the Service"},
+    {OwnerVerdict::kHolder, "holder",
+     "ignored on the number that a socket asked for, a listener elsewhere"},
 });
 
 enum class Mode : uint32_t {

@@ -138,7 +138,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
 
 std::string ListenerText(const core::Listener& listener) {
   return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
-                      inspect::OwnerText(listener, nullptr));
+                      inspect::OwnerText(listener));
 }
 
 absl::Status AddListeners(const core::PortEntries& entries, const core::AddressSet& own,
@@ -147,13 +147,20 @@ absl::Status AddListeners(const core::PortEntries& entries, const core::AddressS
       node::ListListenersOn([&entries](const core::PortKey& key) { return entries.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   node::FillOwners(found->listeners);
-  const core::OwnerPolicy policy = DefaultOwnerPolicy();
-  for (const core::Conflict& conflict : core::FindConflicts(
-           entries, found->listeners, own, {}, [&policy](const core::Listener& listener) {
-             return listener.owner.pid != 0 && policy.Ignores(listener.owner.comm);
-           })) {
+  const core::OwnerRules rules{DefaultOwnerPolicy(), {}};
+  const core::PortRange automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
+  for (const core::Conflict& conflict :
+       core::FindConflicts(entries, found->listeners, own, {}, [&](core::Listener listener) {
+         listener.binder = core::GuessBinder(listener, automatic);
+         return rules.Judge(listener);
+       })) {
     const core::Listener& listener = conflict.listener;
-    if (conflict.ignored) {
+    if (conflict.owner_verdict == core::OwnerVerdict::kUntrusted) {
+      ports.untrusted.push_back(
+          absl::StrCat(ListenerText(listener), " (", inspect::FlagsThatTrust(listener), ")"));
+      continue;
+    }
+    if (conflict.owner_verdict == core::OwnerVerdict::kIgnored) {
       if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
       continue;
     }

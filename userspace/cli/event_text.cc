@@ -42,9 +42,10 @@ std::string EventText(const EventFacts& facts) {
       core::ToString(event.port), Action(event),
       Process(event.comm, event.pid, facts.client_cgroup), core::AddressText(event.address));
   const std::string bound = core::AddressText(event.listener_address);
-  if (facts.listener && facts.listener->pid != 0) {
+  const core::Binder& owner = event.owner;
+  if (owner.pid != 0) {
     absl::StrAppend(&line, "  ",
-                    Process(facts.listener->comm, facts.listener->pid, facts.listener_cgroup),
+                    Process(owner.comm, static_cast<uint32_t>(owner.pid), facts.listener_cgroup),
                     " on ", bound);
   } else {
     absl::StrAppend(&line, "  listener on ", bound);
@@ -71,10 +72,10 @@ std::string EventJson(const EventFacts& facts) {
   inspect::AddWorkload(core::ParseCgroupPath(facts.client_cgroup), json["client"]);
   Json listener;
   listener["address"] = inspect::AddressValue(event.listener_address);
-  if (facts.listener && facts.listener->pid != 0) {
-    listener["pid"] = facts.listener->pid;
-    listener["uid"] = facts.listener->uid;
-    listener["comm"] = facts.listener->comm;
+  if (event.owner.pid != 0) {
+    listener["pid"] = event.owner.pid;
+    listener["uid"] = event.owner.uid;
+    listener["comm"] = event.owner.comm;
   } else {
     listener["pid"] = nullptr;
     listener["uid"] = nullptr;

@@ -17,7 +17,6 @@ struct EventFacts {
   std::string client_cgroup;              // of the client, below the root; empty when unknown
   std::string listener_cgroup;            // of the listener's owner, the same
   std::optional<abi::NodePort> nodeport;  // the port's entry, if it still has one
-  std::optional<abi::Listener> listener;  // the listener's entry, if it has one
 };
 
 // "12:34:56.789  33589/tcp  exempted  kubelet[712] -> 127.0.0.1  containerd[812] on 127.0.0.1

@@ -93,13 +93,11 @@ class Follower {
     facts.time = base::TimeFromBoot(event.boot_ns);
     // An event whose entries were removed meanwhile is shown without them.
     facts.nodeport = state_.NodePort(event.port).value_or(std::nullopt);
-    facts.listener = state_.Listener({event.port, event.listener_address}).value_or(std::nullopt);
     facts.client_cgroup = PathOf(event.cgroup_id);
-    if (facts.listener) {
+    if (event.owner.pid != 0) {
       // Entries that the controller wrote may have no cgroup id.
-      facts.listener_cgroup = facts.listener->cgroup_id != 0
-                                  ? PathOf(facts.listener->cgroup_id)
-                                  : node::CgroupOf(static_cast<pid_t>(facts.listener->pid));
+      facts.listener_cgroup = event.owner.cgroup_id != 0 ? PathOf(event.owner.cgroup_id)
+                                                         : node::CgroupOf(event.owner.pid);
     }
     return facts;
   }

@@ -12,7 +12,6 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -27,6 +26,7 @@
 #include "core/decision_rows.h"
 #include "core/listener.h"
 #include "core/node_address.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
@@ -94,37 +94,33 @@ std::string NetnsFact(const inspect::GuardFacts& facts) {
   return absl::StrCat(guarded, *facts.same_netns ? ", which is this one" : ", this is another");
 }
 
+// Why the listener does not count.
+std::string WhyNot(const inspect::GuardFacts& facts, const core::Listener& listener) {
+  if (listener.ifindex != 0)
+    return ", bound to a device, where the kernel's lookup does not see it";
+  if (!core::ReachableOverLoopbackOr(facts.own, listener)) return ", not reachable over loopback";
+  return ", a UDP socket that asked for no port";
+}
+
 std::string ListenerFact(const inspect::GuardFacts& facts, const Walk& walk,
                          const std::vector<core::Listener>& all) {
   if (walk.listener) {
-    return absl::StrCat(
-        inspect::OwnerText(*walk.listener, inspect::Classified(facts, *walk.listener)), " on ",
-        core::AddressText(walk.listener->address), " (", inspect::OwnerDetails(*walk.listener),
-        ")");
+    return absl::StrCat(inspect::OwnerText(*walk.listener), " on ",
+                        core::AddressText(walk.listener->address), " (",
+                        inspect::OwnerDetails(*walk.listener), ")");
   }
   std::vector<std::string> elsewhere;
   elsewhere.reserve(all.size());
   for (const core::Listener& listener : all) {
-    elsewhere.push_back(absl::StrCat(
-        inspect::OwnerText(listener, inspect::Classified(facts, listener)), " on ",
-        core::AddressText(listener.address),
-        listener.ifindex != 0 ? ", bound to a device, where the kernel's lookup does not see it"
-                              : ""));
+    elsewhere.push_back(absl::StrCat(inspect::OwnerText(listener), " on ",
+                                     core::AddressText(listener.address), WhyNot(facts, listener)));
   }
   if (elsewhere.empty()) return "none";
-  return absl::StrCat("none over loopback; only ", absl::StrJoin(elsewhere, ", "));
+  return absl::StrCat("none; only ", absl::StrJoin(elsewhere, ", "));
 }
 
-// Uses the name in the map, because the programs match that one.
 std::string OwnerFact(const inspect::GuardFacts& facts, const Walk& walk) {
-  if (!walk.listener) return "-";
-  const abi::Listener* classified = inspect::Classified(facts, *walk.listener);
-  const std::string name = classified != nullptr ? classified->comm : walk.listener->owner.comm;
-  std::string rule = inspect::PolicyRule(facts, name);
-  const auto verdict = classified != nullptr ? classified->verdict : facts.config.default_verdict;
-  if (absl::StartsWith(rule, abi::Name(verdict))) return rule;
-  return absl::StrCat(abi::Name(verdict), ", as noted for ", name.empty() ? "it" : name, "; to be ",
-                      rule);
+  return walk.listener ? inspect::PolicyRule(inspect::Rules(facts), *walk.listener) : "-";
 }
 
 std::string DestinationFact(const inspect::GuardFacts& facts, const Address& destination) {
@@ -162,17 +158,15 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
-std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
-                     const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
+std::string Sentence(const Walk& walk, const abi::NodePort* nodeport,
+                     const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
   const std::string connect =
       absl::StrCat(udp ? "A UDP connect to " : "A connect to ", walk.destination);
   const std::string name = core::ToString(walk.key);
   const std::string service =
       ServiceOf(nodeport).empty() ? "the Service that has the NodePort" : ServiceOf(nodeport);
-  const std::string owner =
-      walk.listener ? inspect::OwnerText(*walk.listener, inspect::Classified(facts, *walk.listener))
-                    : "";
+  const std::string owner = walk.listener ? inspect::OwnerText(*walk.listener) : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
       return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort.");
@@ -183,6 +177,10 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
     case core::Verdict::kPassNoListener:
       return absl::StrCat(connect, " is left to ", service, ": no process of this node listens on ",
                           name, " there.");
+    case core::Verdict::kPassUntrustedOwner:
+      return absl::StrCat(connect, " is left to ", service, ": ",
+                          inspect::UntrustedText(*walk.listener), "; to guard it, run with ",
+                          inspect::FlagsThatTrust(*walk.listener), ".");
     case core::Verdict::kPassIgnoredOwner:
       return absl::StrCat(connect, " is left to ", service, ": ", owner,
                           " listens there and is ignored.");
@@ -212,8 +210,11 @@ core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::
   // If the kernel does not report cookies, assume that this namespace is the guarded one.
   connect.guarded_netns = facts.same_netns != false;
   connect.listener = listener != nullptr;
-  connect.owner_guarded =
-      listener == nullptr || !inspect::IsIgnored(facts, inspect::Classified(facts, *listener));
+  if (listener != nullptr) {
+    const core::OwnerVerdict verdict = inspect::Rules(facts).Judge(*listener);
+    connect.owner_trusted = verdict != core::OwnerVerdict::kUntrusted;
+    connect.owner_ignored = verdict == core::OwnerVerdict::kIgnored;
+  }
   connect.enforce = facts.config.mode == abi::Mode::kEnforce;
   connect.mark_set = true;  // only an attempt could show a failure
   return connect;
@@ -236,6 +237,7 @@ std::string FactText(const inspect::GuardFacts& facts, const Walk& walk,
     case core::Question::kListener:
       return ListenerFact(facts, walk, all);
     case core::Question::kOwner:
+    case core::Question::kHolder:
       return OwnerFact(facts, walk);
     case core::Question::kMode:
       return std::string(abi::Name(facts.config.mode));
@@ -253,12 +255,14 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   walk.destination = absl::StrCat(core::AddressText(destination), ":", key.port);
   if (listener != nullptr) {
     walk.listener = *listener;
-    walk.owner = inspect::NameOf(*listener, inspect::Classified(facts, *listener));
+    walk.owner = inspect::NameOf(*listener);
   }
   const core::Decision decision = core::Decide(FactsOfConnect(facts, key, destination, listener));
   walk.verdict = decision.verdict;
   const auto add = [&](core::Question question, std::optional<bool> yes) {
     const core::DecisionRow& row = core::RowOf(question);
+    // Both questions of row 6 have one fact: the last answer counts.
+    if (question == core::Question::kHolder) walk.rows.pop_back();
     walk.rows.push_back({row.number, std::string(row.question),
                          FactText(facts, walk, all, destination, question), yes});
   };
@@ -272,7 +276,7 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   const std::optional<std::string> obstacle =
       walk.verdict == core::Verdict::kExempt ? inspect::Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence = Sentence(facts, walk, inspect::FindNodePort(facts, key), obstacle);
+  walk.sentence = Sentence(walk, inspect::FindNodePort(facts, key), obstacle);
   return walk;
 }
 
@@ -296,11 +300,13 @@ std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::Por
   // Outside the guarded namespace, the sockets of this one are irrelevant.
   const std::vector<core::Listener> listeners =
       facts.same_netns == false ? std::vector<core::Listener>{} : ListenersOn(facts, key);
+  const core::OwnerRules rules = inspect::Rules(facts);
   std::vector<Walk> walks;
   for (const core::Listener& listener : listeners) {
     const bool reachable = core::ReachableOverLoopbackOr(facts.own, listener) ||
                            LeftOut(facts, listener.address) != nullptr;
     if (!reachable || !IsLookedUp(listener)) continue;
+    if (rules.Judge(listener) == core::OwnerVerdict::kNoListener) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) have the same result.
     if (walks.empty() || walks.back().sentence != walk.sentence) walks.push_back(std::move(walk));

@@ -71,18 +71,6 @@ std::string TableText(const inspect::GuardFacts& facts) {
   return text;
 }
 
-std::string PolicyText(const inspect::GuardFacts& facts) {
-  if (facts.config.default_verdict == abi::OwnerVerdict::kIgnored) {
-    return absl::StrCat(
-        "only those of ",
-        inspect::NamesText(inspect::PolicyNames(facts, abi::OwnerVerdict::kGuarded)),
-        " are guarded (--only-process)");
-  }
-  return absl::StrCat("all are guarded but those of ",
-                      inspect::NamesText(inspect::PolicyNames(facts, abi::OwnerVerdict::kIgnored)),
-                      " (--ignore-process)");
-}
-
 std::string ScopeText(const inspect::GuardFacts& facts) {
   std::string text =
       absl::StrCat(abi::Name(facts.config.scope), ": ", abi::Meaning(facts.config.scope));
@@ -171,7 +159,7 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   table.AddRow({"programs", {ProgramsText(facts), broken_programs ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"scope", ScopeText(facts)});
-  table.AddRow({"listeners", PolicyText(facts)});
+  table.AddRow({"listeners", inspect::PolicyText(inspect::Rules(facts))});
   if (const auto seen = inspect::VisibleTable(facts); seen && seen->present) {
     table.AddRow({"IPVS", seen->ipvs_bypass ? "bypass on: exempted packets go past its services"
                                             : "bypass off"});

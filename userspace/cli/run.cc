@@ -77,6 +77,11 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   controller::Options guard;
   guard.intervals = options.intervals;
   guard.cgroup = *cgroup;
+  if (!options.owners.cgroups.empty()) {
+    absl::StatusOr<std::string> root = FindCgroup2Root();
+    if (!root.ok()) return base::Annotate(root.status(), "--guard-cgroup");
+    guard.cgroup_root = *std::move(root);
+  }
   guard.pins = dataplane::PinPaths(options.node.bpffs);
   guard.mode = options.mode;
   guard.mark = options.mark;

@@ -6,7 +6,9 @@
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -25,13 +27,17 @@
 #include "cli/table.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
+#include "core/port_ranges.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/local_addresses.h"
 #include "inspect/scan.h"
+#include "node/cgroup_watch.h"
+#include "node/node_files.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 #include "sources/source.h"
@@ -54,6 +60,26 @@ core::PortHistories ReadHistories(const NodeOptions& node) {
   return inspect::Histories(facts);
 }
 
+// With the records of a loaded guard, if any.
+absl::StatusOr<node::ListenersOn> ListListeners(
+    const NodeOptions& node, absl::FunctionRef<bool(const core::PortKey&)> wanted) {
+  const auto state = dataplane::GuardState::Open(dataplane::PinPaths(node.bpffs));
+  if (!state.ok()) return node::ListListenersOn(wanted);
+  auto found = state->Records().ListListenersOn(wanted);
+  return found.ok() ? std::move(found) : node::ListListenersOn(wanted);
+}
+
+absl::StatusOr<core::OwnerRules> RulesOf(const core::OwnerPolicy& policy) {
+  core::OwnerRules rules{policy, {}};
+  if (policy.cgroups.empty()) return rules;
+  const absl::StatusOr<std::string> root = FindCgroup2Root();
+  if (!root.ok()) return base::Annotate(root.status(), "--guard-cgroup");
+  auto ids = node::ListCgroups(*root, policy.cgroups, abi::kMaxCgroups);
+  if (!ids.ok()) return ids.status();
+  rules.served_cgroups = *std::move(ids);
+  return rules;
+}
+
 }  // namespace
 
 absl::StatusOr<int> Execute(const ScanOptions& options) {
@@ -69,8 +95,9 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.failed_sources = std::move(read.failed);
   facts.skipped = std::move(read.skipped);
 
-  absl::StatusOr<node::ListenersOn> found = node::ListListenersOn(
-      [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
+  facts.automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
+  absl::StatusOr<node::ListenersOn> found = ListListeners(
+      options.node, [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
@@ -85,7 +112,9 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.now = absl::Now();
   if (facts.guarded) facts.histories = ReadHistories(options.node);
 
-  const inspect::ScanReport report = inspect::MakeScanReport(facts, options.owners);
+  const absl::StatusOr<core::OwnerRules> rules = RulesOf(options.owners);
+  if (!rules.ok()) return rules.status();
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, *rules);
   NPG_RETURN_IF_ERROR(WriteOut(options.output == OutputFormat::kTable
                                    ? RenderScan(report, StyleOfStdout())
                                    : ToDocument(inspect::ScanJson(report), options.output)));

@@ -50,7 +50,7 @@ std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
     std::vector<Cell> row = {
         core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
         abi::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
-        inspect::OwnerText(conflict.owner, conflict.listener.uid)};
+        inspect::OwnerText(conflict.owner, inspect::UidOf(conflict.listener))};
     if (facts.guarded) {
       row.emplace_back(absl::StrCat(conflict.history.exempted));
       row.emplace_back(ago(conflict.history.last, "never"));
@@ -82,6 +82,16 @@ std::string RenderScan(const inspect::ScanReport& report, const Style& style) {
   if (!report.ignored.empty()) {
     absl::StrAppend(&out, "\nIgnored, by --ignore-process or --only-process:\n",
                     TableOf(report.ignored, *report.facts, style));
+  }
+  if (!report.untrusted.empty()) {
+    absl::StrAppend(&out,
+                    "\nLeft to the Service, because --guard-uid and --guard-cgroup do not name "
+                    "the owner:\n",
+                    TableOf(report.untrusted, *report.facts, style));
+    for (const inspect::Conflict& conflict : report.untrusted) {
+      absl::StrAppend(&out, "To guard ", core::ToString(conflict.key), ", run with ",
+                      base::Printable(inspect::FlagsThatTrust(conflict.listener)), ".\n");
+    }
   }
   if (!report.notes.empty()) absl::StrAppend(&out, "\n");
   for (const std::string& note : report.notes) {

@@ -56,9 +56,9 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
     const core::PortHistory& history = conflict.history;
     table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
                   core::AddressText(conflict.listener.address),
-                  inspect::OwnerText(conflict.owner, conflict.listener.uid),
-                  conflict.ignored
-                      ? Cell("ignored", Tone::kWarn)
+                  inspect::OwnerText(conflict.owner, inspect::UidOf(conflict.listener)),
+                  conflict.owner_verdict != core::OwnerVerdict::kGuarded
+                      ? Cell(std::string(core::Name(conflict.owner_verdict)), Tone::kWarn)
                       : Cell(absl::StrCat(observe ? history.observed : history.exempted)),
                   history.last ? Ago(facts, *history.last) : "never",
                   history.since ? Ago(facts, *history.since) : "-"});

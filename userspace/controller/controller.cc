@@ -28,6 +28,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/capabilities.h"
+#include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
@@ -35,8 +36,8 @@
 #include "base/unique_fd.h"
 #include "controller/exemption_follower.h"
 #include "controller/health_keeper.h"
-#include "controller/listener_classifier.h"
 #include "controller/node_follower.h"
+#include "controller/owner_keeper.h"
 #include "controller/self_probe.h"
 #include "controller/source_states.h"
 #include "controller/unload.h"
@@ -65,8 +66,10 @@ constexpr absl::Duration kMaintenance = absl::Seconds(10);
 // Listing sockets costs milliseconds, because the kernel walks its whole hash table.
 // Without a reason it is done once in this many rounds.
 constexpr int kRoundsToFull = 6;
-// From the first new NodePort until its listeners are classified.
-constexpr absl::Duration kClassifyDelay = absl::Milliseconds(100);
+// From the first sign of a listener without a record until OwnerKeeper::Sync(). Any process can
+// cause such signs without end: each Sync() that changes nothing doubles the interval.
+constexpr absl::Duration kOwnersDelay = absl::Milliseconds(5);
+constexpr absl::Duration kMaxOwnersDelay = absl::Seconds(5);
 // From the start until the first FinishTakeover().
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
@@ -101,7 +104,8 @@ class Controller {
   absl::StatusOr<Applied> ApplyDesired();
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
-  void ClassifySoon();
+  void SyncOwners();
+  void SyncOwnersSoon();
   absl::Status WriteStates();
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
@@ -126,8 +130,10 @@ class Controller {
 
   core::DesiredState desired_;
   absl::Status applied_;  // OK: the map has all of it
-  std::optional<ListenerClassifier> classifier_;
-  base::EventLoop::TimerId classify_timer_ = 0;  // 0 = not armed
+  std::optional<OwnerKeeper> owners_;
+  base::EventLoop::TimerId owners_timer_ = 0;  // 0 = not armed
+  uint64_t owners_synced_ = 0;                 // CLOCK_BOOTTIME
+  absl::Duration owners_delay_ = kOwnersDelay;
   std::optional<NodeFollower> node_;
   std::optional<SourceStates> states_;
   std::optional<SelfProbe> probe_;
@@ -137,7 +143,7 @@ class Controller {
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
   absl::flat_hash_map<std::string, log::RepeatedFault> source_faults_;
   log::RepeatedFault apply_fault_{"apply the NodePorts"};
-  log::RepeatedFault classify_fault_{"classify listeners"};
+  log::RepeatedFault owners_fault_{"look up the owners of listeners"};
   log::RepeatedFault states_fault_{"write the state of the sources"};
   log::RepeatedFault lock_fault_{"keep the lock on the pins"};
   UntilDone takeover_{"finish the takeover from the earlier run",
@@ -212,20 +218,29 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   // After an error the next reading or maintenance tries all of it again.
   const absl::StatusOr<size_t> fresh = guard_->ApplyNodePorts(difference);
   applied_ = fresh.status();
-  if (!fresh.ok() || *fresh > 0) ClassifySoon();
+  if (owners_ && (!fresh.ok() || *fresh > 0)) SyncOwnersSoon();
   if (!fresh.ok()) return fresh.status();
   desired_.MarkApplied();
   if (node_) node_->PortsChanged();
   return Applied{difference.put.size(), difference.remove.size()};
 }
 
-// Delayed, so that a burst of changes causes one classification.
-void Controller::ClassifySoon() {
-  if (classify_timer_ != 0) return;
-  classify_timer_ = loop_->After(kClassifyDelay, [this] {
-    classify_timer_ = 0;
-    classify_fault_.Note(classifier_->Enter(desired_.Entries()));
-    node_->ListenersClassified();
+void Controller::SyncOwners() {
+  const uint64_t before = owners_->changes();
+  owners_fault_.Note(owners_->Sync(desired_.Entries()));
+  node_->OwnersChanged();
+  owners_synced_ = base::BootNanoseconds();
+  owners_delay_ =
+      owners_->changes() == before ? std::min(2 * owners_delay_, kMaxOwnersDelay) : kOwnersDelay;
+}
+
+void Controller::SyncOwnersSoon() {
+  if (owners_timer_ != 0) return;
+  const auto since =
+      absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - owners_synced_));
+  owners_timer_ = loop_->After(std::max(kOwnersDelay, owners_delay_ - since), [this] {
+    owners_timer_ = 0;
+    SyncOwners();
   });
 }
 
@@ -257,8 +272,8 @@ absl::Status Controller::Start() {
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
   absl::StatusOr<abi::Config> before = guard_->Config();
   if (!before.ok()) return before.status();
-  const absl::StatusOr<core::OwnerPolicy> policy_before = guard_->OwnerPolicy();
-  if (!policy_before.ok()) return policy_before.status();
+  const absl::StatusOr<dataplane::BpfGuard::FormerMaps> maps_before = guard_->ReadFormerMaps();
+  if (!maps_before.ok()) return maps_before.status();
   // An adopted guard sets its own mark until its programs are replaced.
   std::optional<core::Mark> former_mark;
   if (before->mark_mask != 0) former_mark = core::Mark{before->mark, before->mark_mask};
@@ -267,8 +282,9 @@ absl::Status Controller::Start() {
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, desired_,
-                NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses,
-                                       options_.policy});
+                NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses});
+  owners_.emplace(*loop_, *guard_, options_.policy, options_.cgroup_root,
+                  [this] { SyncOwnersSoon(); });
 
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();
@@ -276,14 +292,13 @@ absl::Status Controller::Start() {
     // An adopted guard keeps its former settings. The table accepts both marks.
     if (!table_->adopted()) table_->Remove().IgnoreError();
     if (guard_->adopted()) {
-      guard_->SetOwnerPolicy(*policy_before).IgnoreError();
-      guard_->JudgeListeners(*policy_before).IgnoreError();
+      guard_->WriteFormerMaps(*maps_before).IgnoreError();
     }
     return attached;
   }
-  // Again, for sockets that were bound under the former default.
-  classify_fault_.Note(guard_->JudgeListeners(options_.policy));
-  node_->Begin();
+  // Again, for sockets that were bound before the programs were attached.
+  owners_fault_.Note(owners_->Prepare(desired_.Entries()));
+  node_->Begin(owners_->rules());
   states_.emplace([this](abi::Source source, const abi::SourceState& state) {
     return guard_->SetSourceState(source, state);
   });
@@ -297,13 +312,11 @@ absl::Status Controller::Start() {
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
-  classifier_.emplace(*guard_, options_.policy);
-  absl::Status entered = classifier_->EnterAll(desired_.Entries());
-  entered.Update(classifier_->Refresh(desired_.Entries()));
-  // A full map does not end the start: maintenance removes stale entries.
-  if (!entered.ok() && !absl::IsResourceExhausted(entered)) return entered;
-  classify_fault_.Note(entered);
-  return guard_->JudgeListeners(options_.policy);
+  absl::Status prepared = owners_->Prepare(desired_.Entries());
+  // A full map does not end the start: the other listeners are guarded.
+  if (!prepared.ok() && !absl::IsResourceExhausted(prepared)) return prepared;
+  owners_fault_.Note(prepared);
+  return absl::OkStatus();
 }
 
 absl::Status Controller::Attach() {
@@ -316,6 +329,7 @@ absl::Status Controller::Attach() {
   config.scope = options_.scope;
   config.default_verdict = options_.policy.IgnoresByDefault() ? abi::OwnerVerdict::kIgnored
                                                               : abi::OwnerVerdict::kGuarded;
+  config.any_uid = options_.policy.any_uid;
   config.started = absl::Now();
   config.version = options_.version;
   return guard_->Attach(cgroup_.get(), config);
@@ -425,9 +439,10 @@ absl::Status Controller::RenewLock() {
 }
 
 void Controller::RepairLinks() {
-  // The pins belong to the process that has the lock. Other errors (no bpf file system) do not
-  // keep the programs from being attached again.
-  if (absl::IsUnavailable(RenewLock())) return;
+  const absl::Status locked = RenewLock();
+  // Another process has the lock, and repairs its own. Other errors (no bpf file system, a
+  // folder of another user) do not keep the programs from being attached again.
+  if (absl::IsUnavailable(locked)) return;
   // A cgroup that was removed and created again under the same name is another one.
   struct stat open_one {
   }, named_one{};
@@ -435,7 +450,8 @@ void Controller::RepairLinks() {
       open_one.st_ino != named_one.st_ino) {
     repair_fault_.Note(OpenCgroup());
   }
-  absl::StatusOr<std::vector<std::string>> repaired = guard_->Repair(cgroup_.get());
+  absl::StatusOr<std::vector<std::string>> repaired =
+      guard_->Repair(cgroup_.get(), /*pins=*/locked.ok());
   repair_fault_.Note(repaired.status());
   if (repaired.ok()) {
     for (const std::string& line : *repaired) spdlog::warn("repaired: {}", line);
@@ -455,12 +471,9 @@ void Controller::Maintain() {
   states_fault_.Note(WriteStates());
   for (auto& [name, fault] : source_faults_) fault.Remind();
   const bool full = ++round_ % kRoundsToFull == 0;
-  if (full) {
-    absl::Status status = classifier_->Enter(desired_.Entries());
-    status.Update(classifier_->Refresh(desired_.Entries()));
-    status.Update(classifier_->Prune());
-    classify_fault_.Note(status);
-  }
+  owners_->Maintain();
+  if (full) owners_->RetryUnknown();
+  if (full || owners_->NeedsCare(desired_.Entries())) SyncOwners();
   node_->Maintain();
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
@@ -495,6 +508,11 @@ absl::Status Controller::FollowAll() {
   StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(node_->Follow());
+  NPG_RETURN_IF_ERROR(owners_->Follow());
+  NPG_RETURN_IF_ERROR(guard_->WatchBinds(*loop_, [this] {
+    node_->BindNoted();
+    SyncOwnersSoon();
+  }));
   FollowExemptions();
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return LiveFlows(); },

@@ -21,7 +21,8 @@
 namespace npg::controller {
 
 struct Options {
-  std::string cgroup;  // folder of the cgroup2 to guard
+  std::string cgroup;       // folder of the cgroup2 to guard
+  std::string cgroup_root;  // folder of the root of its hierarchy; for policy.cgroups
   dataplane::PinPaths pins{dataplane::PinPaths::kDefaultBpffs};
   abi::Mode mode = abi::Mode::kEnforce;
   core::Mark mark;

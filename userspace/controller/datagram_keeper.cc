@@ -4,11 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <utility>
-#include <vector>
 
-#include "abi/entries.h"
-#include "abi/names.h"
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
@@ -17,7 +13,6 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "node/sock_diag.h"
 #include "node/udp_close_watch.h"
 
 namespace npg::controller {
@@ -28,19 +23,12 @@ absl::StatusOr<core::DatagramTargets> DatagramKeeper::Find(const core::PortEntri
     return entry.first.protocol == core::Protocol::kUdp;
   });
   if (!any) return core::DatagramTargets{};
-  const absl::StatusOr<std::vector<core::Listener>> found = node::ListUdpListeners();
+  const auto found = guard_.Records().ListUdpListenersOn(
+      [&ports](const core::PortKey& key) { return ports.contains(key); });
   if (!found.ok()) return found.status();
-  const auto entries = guard_.Listeners();
-  if (!entries.ok()) return entries.status();
-  absl::flat_hash_map<abi::ListenerKey, bool> ignored;
-  for (const auto& [key, value] : *entries) {
-    if (key.port.protocol != core::Protocol::kUdp) continue;
-    ignored[key] = value.verdict == abi::OwnerVerdict::kIgnored;
-  }
-  return core::FindDatagramTargets(ports, *found, own, [&](const core::Listener& listener) {
-    const auto it = ignored.find({listener.key, listener.address});
-    return it == ignored.end() ? policy_.IgnoresByDefault() : it->second;
-  });
+  return core::FindDatagramTargets(
+      ports, found->listeners, own,
+      [this](const core::Listener& listener) { return rules_.Judge(listener); });
 }
 
 absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {

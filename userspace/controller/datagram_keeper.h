@@ -28,8 +28,8 @@ class DatagramKeeper {
   // All of these outlive this. `closed` is called when a target's listener may have
   // been closed; it should cause a Sync().
   DatagramKeeper(base::EventLoop& loop, dataplane::BpfGuard& guard, dataplane::NftTable& table,
-                 const core::OwnerPolicy& policy, std::function<void()> closed)
-      : loop_(loop), guard_(guard), table_(table), policy_(policy), closed_(std::move(closed)) {}
+                 const core::OwnerRules& rules, std::function<void()> closed)
+      : loop_(loop), guard_(guard), table_(table), rules_(rules), closed_(std::move(closed)) {}
 
   // Lists the UDP sockets, which takes about a millisecond; does nothing when no
   // port of `ports` is UDP.
@@ -43,7 +43,7 @@ class DatagramKeeper {
   base::EventLoop& loop_;
   dataplane::BpfGuard& guard_;
   dataplane::NftTable& table_;
-  const core::OwnerPolicy& policy_;
+  const core::OwnerRules& rules_;
   std::function<void()> closed_;
   absl::flat_hash_set<uint16_t> ports_;  // of the targets
   std::unique_ptr<base::NetlinkMonitor> watch_;

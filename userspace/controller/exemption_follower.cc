@@ -117,10 +117,9 @@ log::Exemption ExemptionFollower::FactsOf(const abi::Event& event) const {
   exemption.event = event;
   const auto nodeport = state_.NodePort(event.port);
   if (nodeport.ok() && nodeport->has_value()) exemption.service = (*nodeport)->service;
-  const auto listener = state_.Listener({event.port, event.listener_address});
-  if (listener.ok() && listener->has_value() && (*listener)->pid != 0) {
-    exemption.owner.pid = static_cast<pid_t>((*listener)->pid);
-    exemption.owner.comm = (*listener)->comm;
+  if (event.owner.pid != 0) {
+    exemption.owner.pid = event.owner.pid;
+    exemption.owner.comm = event.owner.comm;
     exemption.owner.workload = core::ParseCgroupPath(node::CgroupOf(exemption.owner.pid));
   }
   return exemption;

@@ -52,13 +52,12 @@ absl::Status NodeFollower::Prepare() {
   return absl::OkStatus();
 }
 
-void NodeFollower::Begin() {
-  datagrams_.emplace(loop_, guard_, table_, settings_.policy, [this] { PortsChanged(); });
+void NodeFollower::Begin(const core::OwnerRules& rules) {
+  datagrams_.emplace(loop_, guard_, table_, rules, [this] { PortsChanged(); });
   datagrams_fault_.Note(SyncDatagrams());
 }
 
 absl::Status NodeFollower::Follow() {
-  NPG_RETURN_IF_ERROR(guard_.WatchBinds(loop_, [this] { PortsChanged(); }));
   if (settings_.scope != abi::Scope::kLocal) return absl::OkStatus();
   auto watch = node::WatchAddresses(loop_, [this] { AddressesSoon(); });
   if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
@@ -132,6 +131,16 @@ void NodeFollower::PortsChanged() {
   });
 }
 
-void NodeFollower::ListenersClassified() { datagrams_fault_.Note(SyncDatagrams()); }
+void NodeFollower::BindNoted() {
+  PortsChanged();
+  // The program runs before the bind: a task that was preempted there binds later.
+  if (later_timer_ != 0) return;
+  later_timer_ = loop_.After(kMinInterval, [this] {
+    later_timer_ = 0;
+    PortsChanged();
+  });
+}
+
+void NodeFollower::OwnersChanged() { datagrams_fault_.Note(SyncDatagrams()); }
 
 }  // namespace npg::controller

@@ -34,7 +34,6 @@ class NodeFollower {
     abi::Mode mode = abi::Mode::kEnforce;
     abi::Scope scope = abi::Scope::kLoopback;
     core::AddressChoice local_addresses;
-    core::OwnerPolicy policy;
   };
 
   // All outlive this; `ports` returns the guarded ports.
@@ -46,12 +45,14 @@ class NodeFollower {
   // For a start, in this order: before the programs are attached, after it, and
   // when the loop is about to run. An error of the first and the last ends it.
   absl::Status Prepare();
-  void Begin();
+  void Begin(const core::OwnerRules& rules);  // which outlives this
   absl::Status Follow();
 
-  // The ports, or listeners on them, have changed.
+  // The ports, or UDP listeners on them, have changed.
   void PortsChanged();
-  void ListenersClassified();
+  // A bind is about to happen, or has.
+  void BindNoted();
+  void OwnersChanged();
 
   void Maintain();
 
@@ -79,6 +80,7 @@ class NodeFollower {
   std::optional<DatagramKeeper> datagrams_;
   std::unique_ptr<base::NetlinkMonitor> address_watch_;
   base::EventLoop::TimerId datagrams_timer_ = 0;  // 0 = not armed
+  base::EventLoop::TimerId later_timer_ = 0;
   base::EventLoop::TimerId addresses_timer_ = 0;
   uint64_t last_look_ = 0;  // at UDP listeners or addresses; CLOCK_BOOTTIME
   log::RepeatedFault datagrams_fault_{"exempt datagrams of sockets that are not connected"};

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 
 namespace npg::core {
@@ -29,20 +30,20 @@ using PortHistories = absl::flat_hash_map<PortKey, PortHistory>;
 // connects to the listener go to the Service.
 struct Conflict {
   PortKey key;
-  uint32_t sources = 0;  // as in PortEntry
-  std::string service;   // "namespace/name", may be empty
-  Listener listener;     // with its owner, if found
-  bool ignored = false;  // the owner only holds the port
-  PortHistory history;   // empty without a guard
+  uint32_t sources = 0;                                 // as in PortEntry
+  std::string service;                                  // "namespace/name", may be empty
+  Listener listener;                                    // with its owner, if found
+  OwnerVerdict owner_verdict = OwnerVerdict::kGuarded;  // never kNoListener
+  PortHistory history;                                  // empty without a guard
 };
 
 // The listeners on `ports` that are reachable over loopback, or over one of the node's `own`
-// addresses that are in scope. One conflict per listener, including those for which
-// `ignores` is true; sorted by port, protocol, address.
+// addresses that are in scope. One conflict per listener, including those that `judge` does not
+// guard, but for kNoListener; sorted by port, protocol, address.
 std::vector<Conflict> FindConflicts(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,
                                     const PortHistories& histories,
-                                    absl::FunctionRef<bool(const Listener&)> ignores);
+                                    absl::FunctionRef<OwnerVerdict(const Listener&)> judge);
 
 }  // namespace npg::core
 

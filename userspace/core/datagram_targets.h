@@ -11,6 +11,7 @@
 #include "absl/functional/function_ref.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 
 namespace npg::core {
 
@@ -27,14 +28,13 @@ struct DatagramTargets {
 };
 
 // The destinations at which a guarded UDP listener on a NodePort of `ports` would receive
-// the datagram: on loopback, and on the node's `own` addresses, if given. `ignored` returns
-// whether a listener's owner is ignored.
-//
-// If a socket on an address of a port is ignored and the one on its wildcard is not, only
-// sockets that are bound to an address are targets.
+// the datagram: on loopback, and on the node's `own` addresses, if given.
+// If a socket on an address of a port is not guarded and the one on its wildcard is, only
+// sockets that are bound to an address are targets. A socket that `judge` calls no listener
+// counts like one that is not guarded, because the kernel would give the datagram to it.
 DatagramTargets FindDatagramTargets(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,
-                                    absl::FunctionRef<bool(const Listener&)> ignored);
+                                    absl::FunctionRef<OwnerVerdict(const Listener&)> judge);
 
 }  // namespace npg::core
 

@@ -17,6 +17,7 @@ static_assert(NPG_PASS_PROTOCOL == static_cast<int>(Verdict::kPassProtocol) &&
               NPG_PASS_NOT_NODEPORT == static_cast<int>(Verdict::kPassNotNodePort) &&
               NPG_PASS_FOREIGN_NETNS == static_cast<int>(Verdict::kPassForeignNetns) &&
               NPG_PASS_NO_LISTENER == static_cast<int>(Verdict::kPassNoListener) &&
+              NPG_PASS_UNTRUSTED_OWNER == static_cast<int>(Verdict::kPassUntrustedOwner) &&
               NPG_PASS_IGNORED_OWNER == static_cast<int>(Verdict::kPassIgnoredOwner) &&
               NPG_PASS_OBSERVED == static_cast<int>(Verdict::kPassObserved) &&
               NPG_PASS_MARK_FAILED == static_cast<int>(Verdict::kPassMarkFailed) &&
@@ -75,9 +76,15 @@ static int npg_env_listener(npg_env* env, const npg_port_key* /*key*/,
       npg::core::Ask(env, npg::core::Question::kListener, &npg::core::ConnectFacts::listener));
 }
 
-static int npg_env_ignored(npg_env* env, const npg_listener_key* /*listener*/) {
+static int npg_env_trusted(npg_env* env, const npg_port_key* /*key*/) {
   return static_cast<int>(
-      !npg::core::Ask(env, npg::core::Question::kOwner, &npg::core::ConnectFacts::owner_guarded));
+      npg::core::Ask(env, npg::core::Question::kOwner, &npg::core::ConnectFacts::owner_trusted));
+}
+
+static int npg_env_ignored(npg_env* env, const npg_port_key* /*key*/) {
+  npg::core::Recording& recording = npg::core::Recording::Of(env);
+  return static_cast<int>(
+      !recording.Ask(npg::core::Question::kHolder, !recording.facts.owner_ignored));
 }
 
 static int npg_env_enforce(npg_env* env) {

@@ -22,7 +22,8 @@ struct ConnectFacts {
   bool nodeport = false;              // the port is allocated
   bool guarded_netns = false;
   bool listener = false;  // a live listener would receive the connect
-  bool owner_guarded = false;
+  bool owner_trusted = false;
+  bool owner_ignored = false;
   bool enforce = false;
   bool mark_set = false;  // setting the mark succeeds
 };

@@ -6,27 +6,47 @@
 namespace npg::core {
 namespace {
 
-// The verdicts are in the order of the rows, and so an index.
+// Each verdict but kExempt is at the end of one row, in the order of the rows.
 constexpr bool RowsMatchVerdicts() {
-  for (size_t i = 0; i < kDecisionRows.size(); ++i) {
-    if (static_cast<size_t>(kDecisionRows[i].verdict) != i) return false;
+  size_t next = 0;
+  for (const DecisionRow& row : kDecisionRows) {
+    for (const DecisionEnd& end : {row.end, row.second_end}) {
+      if (end.verdict == Verdict::kExempt) continue;
+      if (static_cast<size_t>(end.verdict) != next++) return false;
+    }
   }
-  return static_cast<size_t>(Verdict::kExempt) == kDecisionRows.size();
+  return static_cast<size_t>(Verdict::kExempt) == next;
 }
 static_assert(RowsMatchVerdicts());
+
+Question FirstOfRow(Question question) {
+  switch (question) {
+    case Question::kOwnAddress:
+      return Question::kDestination;
+    case Question::kHolder:
+      return Question::kOwner;
+    default:
+      return question;
+  }
+}
 
 }  // namespace
 
 const DecisionRow& RowOf(Question question) {
-  const Question first = question == Question::kOwnAddress ? Question::kDestination : question;
+  const Question first = FirstOfRow(question);
   size_t index = 0;
   while (kDecisionRows.at(index).asks != first) ++index;
   return kDecisionRows.at(index);
 }
 
 const VerdictText& TextOf(Verdict verdict) {
-  return verdict == Verdict::kExempt ? kExemptText
-                                     : kDecisionRows.at(static_cast<size_t>(verdict)).text;
+  for (const DecisionRow& row : kDecisionRows) {
+    if (row.end.verdict == verdict) return row.end.text;
+    if (verdict != Verdict::kExempt && row.second_end.verdict == verdict) {
+      return row.second_end.text;
+    }
+  }
+  return kExemptText;
 }
 
 }  // namespace npg::core

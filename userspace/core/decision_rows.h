@@ -21,6 +21,7 @@ enum class Question : uint8_t {
   kNetns,
   kListener,
   kOwner,
+  kHolder,  // row 6 again
   kMode,
   kMark,
 };
@@ -32,6 +33,7 @@ enum class Verdict : uint8_t {
   kPassNotNodePort,
   kPassForeignNetns,
   kPassNoListener,
+  kPassUntrustedOwner,
   kPassIgnoredOwner,
   kPassObserved,
   kPassMarkFailed,
@@ -43,14 +45,20 @@ struct VerdictText {
   absl::string_view meaning;  // a clause, without a full stop
 };
 
+// Where connects end for which the answer to a row is no.
+struct DecisionEnd {
+  Verdict verdict = Verdict::kExempt;
+  VerdictText text;           // of that verdict
+  absl::string_view counter;  // of the connects that end here; empty: none counts them
+};
+
 struct DecisionRow {
   int number = 0;
   Question asks = Question::kProtocol;
   absl::string_view question;  // at most 21 characters, the width of its column in `explain`
   absl::string_view detail;    // for the README
-  Verdict verdict = Verdict::kExempt;  // when the answer is no
-  VerdictText text;                    // of that verdict
-  absl::string_view counter;           // of the connects that end here; empty: none counts them
+  DecisionEnd end;
+  DecisionEnd second_end = {};  // of a row with two questions; else its verdict is kExempt
 };
 
 // By number, which is not the order of npg_decide(): it asks row 2 first, because a comparison
@@ -60,61 +68,69 @@ inline constexpr std::array<DecisionRow, 8> kDecisionRows = {{
      .asks = Question::kProtocol,
      .question = "TCP, UDP or MPTCP?",
      .detail = "MPTCP counts as TCP.",
-     .verdict = Verdict::kPassProtocol,
-     .text = {"pass_protocol", "the protocol is not TCP, UDP or MPTCP"},
-     .counter = ""},
+     .end = {Verdict::kPassProtocol,
+             {"pass_protocol", "the protocol is not TCP, UDP or MPTCP"},
+             ""}},
     {.number = 2,
      .asks = Question::kDestination,
      .question = "to a guarded address?",
      .detail = "Loopback: 127.0.0.0/8, 0.0.0.0, ::1, ::, or the IPv4 ones mapped into IPv6. With "
                "--scope local, also an address of the node itself.",
-     .verdict = Verdict::kPassOutOfScope,
-     .text = {"pass_out_of_scope", "the destination is not loopback, nor an own address in scope"},
-     .counter = ""},
+     .end = {Verdict::kPassOutOfScope,
+             {"pass_out_of_scope", "the destination is not loopback, nor an own address in scope"},
+             ""}},
     {.number = 3,
      .asks = Question::kNodePort,
      .question = "a NodePort?",
      .detail = "A source reports the port for that protocol, as a NodePort or a hostPort.",
-     .verdict = Verdict::kPassNotNodePort,
-     .text = {"pass_not_nodeport", "the port is not allocated as a NodePort"},
-     .counter = ""},
+     .end = {Verdict::kPassNotNodePort,
+             {"pass_not_nodeport", "the port is not allocated as a NodePort"},
+             ""}},
     {.number = 4,
      .asks = Question::kNetns,
      .question = "in the guarded netns?",
      .detail = "The socket is in the guarded network namespace, which is the node's own.",
-     .verdict = Verdict::kPassForeignNetns,
-     .text = {"pass_foreign_netns", "the socket is in another network namespace"},
-     .counter = "foreign_netns"},
+     .end = {Verdict::kPassForeignNetns,
+             {"pass_foreign_netns", "the socket is in another network namespace"},
+             "foreign_netns"}},
     {.number = 5,
      .asks = Question::kListener,
      .question = "is there a listener?",
-     .detail = "The kernel's socket table has a live listener that would receive the connect.",
-     .verdict = Verdict::kPassNoListener,
-     .text = {"pass_no_listener", "no live listener would receive the connect"},
-     .counter = "no_listener"},
+     .detail =
+         "The kernel's socket table has a live listener that would receive the connect. A UDP "
+         "socket that did not ask for its port is none.",
+     .end = {Verdict::kPassNoListener,
+             {"pass_no_listener", "no live listener would receive the connect"},
+             "no_listener"}},
     {.number = 6,
      .asks = Question::kOwner,
      .question = "is its owner guarded?",
      .detail =
-         "kube-proxy before 1.24 and ovnkube (--ignore-process) bind ports only to hold them and "
-         "are ignored; with --only-process, so is every process that it does not name.",
-     .verdict = Verdict::kPassIgnoredOwner,
-     .text = {"pass_ignored_owner", "the listener's owner is ignored"},
-     .counter = "ignored_owner"},
+         "Its user is one of --guard-uid (default 0), or its cgroup is below a --guard-cgroup. "
+         "Processes that bind a given port only to hold it (--ignore-process: kube-proxy before "
+         "1.24, CRI-O, …) are ignored; with --only-process, so is every process that it does not "
+         "name.",
+     .end = {Verdict::kPassUntrustedOwner,
+             {"pass_untrusted_owner",
+              "neither --guard-uid nor --guard-cgroup names the listener's owner"},
+             "untrusted_owner"},
+     .second_end = {Verdict::kPassIgnoredOwner,
+                    {"pass_ignored_owner", "the listener's owner is ignored"},
+                    "ignored_owner"}},
     {.number = 7,
      .asks = Question::kMode,
      .question = "is the mode enforce?",
      .detail = "With --mode observe, the connect is counted and nothing else is done.",
-     .verdict = Verdict::kPassObserved,
-     .text = {"pass_observed", "the mode is observe: counted, nothing done"},
-     .counter = "observed"},
+     .end = {Verdict::kPassObserved,
+             {"pass_observed", "the mode is observe: counted, nothing done"},
+             "observed"}},
     {.number = 8,
      .asks = Question::kMark,
      .question = "can it be marked?",
      .detail = "The kernel lets the program set the bit in the socket's mark.",
-     .verdict = Verdict::kPassMarkFailed,
-     .text = {"pass_mark_failed", "the mark could not be set"},
-     .counter = "mark_failed"},
+     .end = {Verdict::kPassMarkFailed,
+             {"pass_mark_failed", "the mark could not be set"},
+             "mark_failed"}},
 }};
 
 // Where every row says yes.

@@ -7,6 +7,7 @@
 #include <array>
 #include <compare>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,17 @@ struct Owner {
   std::vector<pid_t> holders;  // all known holders of the socket, ascending
 };
 
+// The task that bound a socket, as of its bind().
+struct Binder {
+  pid_t pid = 0;            // thread group, in the initial pid namespace; 0: not known
+  std::string comm;         // of the thread, truncated by the kernel (15 bytes)
+  uint32_t uid = 0;         // real user id in the initial user namespace
+  uint64_t cgroup_id = 0;   // on cgroup2; 0: not known
+  uint16_t asked_port = 0;  // host order, as passed to bind(); 0: any
+
+  bool operator==(const Binder&) const = default;
+};
+
 // A socket that receives connects or datagrams to a local port: a TCP socket in LISTEN,
 // or a bound, unconnected UDP socket.
 struct Listener {
@@ -38,7 +50,13 @@ struct Listener {
   uint32_t ifindex = 0;  // SO_BINDTODEVICE; 0 = any
   uint32_t uid = 0;
   uint64_t inode = 0;  // of the socket; 0 for a socket without a file (MPTCP subflow)
+  // On cgroup2, of the process that created the socket; 0: not known (before Linux 5.8).
+  uint64_t cgroup_id = 0;
   Owner owner;
+  // As the programs noted it on the socket, or as the controller found it for a socket that was
+  // bound without them; nullopt when neither has a record of it.
+  std::optional<Binder> binder;
+  bool noted = false;  // `binder` is on the socket itself
 };
 
 // Addresses of the node, network order, IPv4 as v4-mapped IPv6.

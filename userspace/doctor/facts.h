@@ -49,6 +49,8 @@ struct PortFacts {
   std::vector<std::string> listeners;          // that connects to loopback reach
   std::vector<std::string> exposed_listeners;  // that connects to a node address reach
   std::vector<std::string> kube_proxy;         // of kube-proxy itself
+  // Of users that --guard-uid does not name by default, each with the flags that name it.
+  std::vector<std::string> untrusted;
 };
 
 struct GuardFacts {

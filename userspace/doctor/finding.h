@@ -31,6 +31,7 @@ enum class FindingId {
   kPortRangeAllocated,
   kPortRangeUsual,
   kListenerConflict,
+  kListenerUntrusted,
   kKubeProxyMode,
   kKubeProxyLeftovers,
   kKubeProxyLocalhost,
@@ -51,7 +52,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 31> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 32> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -103,6 +104,10 @@ inline constexpr std::array<FindingKind, 31> kFindingKinds = {{
      "a port that a listener got from the kernel can become a NodePort later"},
     {FindingId::kListenerConflict, "listener-conflict",
      "without a guard, this node's own connects to them can end up in a pod or be refused"},
+    {FindingId::kListenerUntrusted, "listener-untrusted",
+     "any user can listen on a NodePort; the guard leads the node's connects only to listeners of "
+     "users and cgroups that --guard-uid and --guard-cgroup select, and the others' go on to the "
+     "Service"},
     {FindingId::kKubeProxyMode, "kube-proxy-mode",
      "it decides which connects to a NodePort are taken away from the host"},
     {FindingId::kKubeProxyLeftovers, "kube-proxy-leftovers",

@@ -109,6 +109,24 @@ std::vector<Finding> JudgeMarks(const Facts& facts) {
            absl::StrCat("no rule that was seen uses the mark ", core::ToString(facts.mark)), ""}};
 }
 
+namespace {
+
+Finding JudgeUntrusted(const PortFacts& ports) {
+  if (ports.untrusted.empty()) {
+    return {FindingId::kListenerUntrusted, Severity::kOk,
+            "no listener on a NodePort is of a user that is not trusted", ""};
+  }
+  return {FindingId::kListenerUntrusted, Severity::kNote,
+          absl::StrCat(
+              "the node's connects to the NodePorts of ", ports.untrusted.size(),
+              ports.untrusted.size() == 1 ? " listener" : " listeners",
+              " go to the Service, since its user is not trusted: ", Listed(ports.untrusted, ", ")),
+          "nothing, unless the node's connects should reach them: nodeport-guard run with the "
+          "flag in parentheses"};
+}
+
+}  // namespace
+
 std::vector<Finding> JudgePorts(const Facts& facts) {
   const PortFacts& ports = facts.ports;
   std::vector<Finding> findings;
@@ -129,6 +147,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
                       " the port of a NodePort: ", Listed(ports.listeners, ", ")),
          guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
   }
+  findings.push_back(JudgeUntrusted(ports));
   std::vector<std::string> broken = ports.source_errors;
   broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
   if (broken.empty()) {

@@ -19,7 +19,9 @@
 #include "base/errno_status.h"
 #include "core/listener.h"
 #include "core/node_address.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
+#include "core/port_ranges.h"
 #include "core/workload.h"
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/guard_state.h"
@@ -31,6 +33,7 @@
 #include "node/cgroups.h"
 #include "node/kube_proxy_table.h"
 #include "node/node_addresses.h"
+#include "node/node_files.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 
@@ -50,7 +53,9 @@ absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   std::erase_if(facts.nodeports, [](const auto& entry) {
     return entry.second.sources == abi::Bit(abi::Source::kProbe);  // the canary, not a NodePort
   });
-  NPG_RETURN_IF_ERROR(Take(state.Listeners(), facts.classified));
+  NPG_RETURN_IF_ERROR(Take(state.CountEarlierSockets(), facts.earlier_sockets));
+  NPG_RETURN_IF_ERROR(Take(state.GuardUids(), facts.guard_uids));
+  NPG_RETURN_IF_ERROR(Take(state.GuardCgroups(), facts.guard_cgroups));
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
   NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));
   NPG_RETURN_IF_ERROR(Take(state.OwnerPolicy(), facts.policy));
@@ -73,14 +78,51 @@ absl::Status ReadLinks(const std::string& cgroup, const dataplane::GuardState& s
   return absl::OkStatus();
 }
 
+// A guard with an ABI version below kFirstAbiWithUids has no records on sockets. Call it after
+// the owners are known: where its map of listeners has no entry, its programs apply the default,
+// and its controller judged by the name of the process.
+absl::Status AddFormerRecords(const dataplane::PinPaths& pins, GuardFacts& facts) {
+  if (facts.config.abi_version >= dataplane::kFirstAbiWithUids) return absl::OkStatus();
+  const auto records = dataplane::ReadFormerRecords(pins);
+  if (!records.ok()) return records.status();
+  for (core::Listener& listener : facts.listeners) {
+    const auto record = records->find(abi::ListenerKey{listener.key, listener.address});
+    if (record != records->end()) {
+      listener.binder = record->second;
+      continue;
+    }
+    core::Binder binder;
+    binder.pid = listener.owner.pid;
+    binder.comm = listener.owner.comm;
+    binder.uid = listener.uid;
+    binder.cgroup_id = listener.cgroup_id;
+    binder.asked_port = listener.key.port;
+    listener.binder = std::move(binder);
+  }
+  return absl::OkStatus();
+}
+
+// The kernel does not list the notes on UDP sockets, and the controller keeps those of trusted
+// ones only. Whether one of another user asked for its port is told by the range of automatic
+// ports; the programs know.
+void GuessUntrusted(GuardFacts& facts) {
+  const core::OwnerRules rules = Rules(facts);
+  const absl::StatusOr<core::PortRange> automatic = node::ReadLocalPortRange("/proc");
+  if (!automatic.ok()) return;
+  for (core::Listener& listener : facts.listeners) {
+    if (listener.binder || listener.key.protocol != core::Protocol::kUdp) continue;
+    if (rules.Trusts(listener.uid, listener.cgroup_id)) continue;
+    listener.binder = core::GuessBinder(listener, *automatic);
+  }
+}
+
 // For owners whose /proc could not be read, the programs recorded the cgroup.
 void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
   for (core::Listener& listener : facts.listeners) {
-    const abi::Listener* classified = Classified(facts, listener);
-    if (!listener.owner.cgroup.empty() || classified == nullptr || classified->cgroup_id == 0) {
+    if (!listener.owner.cgroup.empty() || !listener.binder || listener.binder->cgroup_id == 0) {
       continue;
     }
-    listener.owner.cgroup = node::CgroupBelowRoot(cgroup, classified->cgroup_id);
+    listener.owner.cgroup = node::CgroupBelowRoot(cgroup, listener.binder->cgroup_id);
     listener.owner.workload = core::ParseCgroupPath(listener.owner.cgroup);
   }
 }
@@ -124,11 +166,13 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
 
   absl::flat_hash_set<core::PortKey> nodeports;
   for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);
-  auto found = node::ListListenersOn(
+  auto found = state->Records().ListListenersOn(
       [&](const core::PortKey& key) { return interesting(key, nodeports.contains(key)); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = std::move(found->listeners);
   facts.gaps = node::FillOwners(facts.listeners);
+  NPG_RETURN_IF_ERROR(AddFormerRecords(pins, facts));
+  GuessUntrusted(facts);
   if (!place.cgroup.empty()) NameCgroups(place.cgroup, facts);
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();

@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -13,6 +14,7 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "core/listener.h"
@@ -39,9 +41,11 @@ struct GuardFacts {
   pid_t controller = 0;            // 0: none runs; -1: it runs in a pid namespace out of sight
   std::optional<bool> same_netns;  // as the guarded one; nullopt: no SO_NETNS_COOKIE
   std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;
-  std::vector<std::pair<abi::ListenerKey, abi::Listener>> classified;
+  size_t earlier_sockets = 0;  // records of sockets that were bound without the programs
   std::vector<std::pair<core::PortKey, abi::PortStats>> stats;
   std::vector<std::pair<std::string, abi::OwnerVerdict>> policy;  // by the owner's name
+  std::vector<uint32_t> guard_uids;                               // sorted
+  absl::flat_hash_set<uint64_t> guard_cgroups;                    // ids
   core::AddressSet own;  // addresses besides loopback that are guarded
   // Other addresses of this node, with --scope local; empty in another network namespace.
   std::vector<core::LeftOutAddress> left_out;
@@ -51,7 +55,7 @@ struct GuardFacts {
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
-  std::vector<core::Listener> listeners;  // on ports of interest only, with their owners
+  std::vector<core::Listener> listeners;  // on ports of interest only, with owners and records
   node::OwnerGaps gaps;
   absl::Time now;            // when this was read, and
   uint64_t now_boot_ns = 0;  // the same instant on CLOCK_BOOTTIME

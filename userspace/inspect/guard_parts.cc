@@ -18,6 +18,7 @@
 #include "absl/time/time.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
@@ -48,7 +49,7 @@ std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
 
 std::vector<Program> Programs(const GuardFacts& facts) {
   std::vector<Program> programs;
-  for (const char* name : dataplane::kLinkNames) {
+  for (const char* name : dataplane::LinkNames(facts.config.abi_version)) {
     const LinkFact* fact = FindLink(facts, name);
     if (fact == nullptr || fact->link.cgroup_id == 0) {
       programs.push_back({name, false, 0, ""});
@@ -76,7 +77,7 @@ std::optional<NftTable> VisibleTable(const GuardFacts& facts) {
 
 std::array<MapFill, 5> Maps(const GuardFacts& facts) {
   return {{{"nodeports", facts.nodeports.size(), abi::kMaxNodePorts},
-           {"listeners", facts.classified.size(), abi::kMaxListeners},
+           {"earlier_sockets", facts.earlier_sockets, abi::kMaxEarlierSockets},
            {"local_addresses", facts.own.size(), abi::kMaxLocalAddresses},
            {"owner_policy", facts.policy.size(), abi::kMaxPolicies},
            {"port_stats", facts.stats.size(), abi::kMaxPortStats}}};
@@ -155,21 +156,6 @@ bool SeesKubeProxyNftables(const GuardFacts& facts) {
   return facts.kube_proxy_nftables && facts.same_netns != false;
 }
 
-std::vector<std::string> PolicyNames(const GuardFacts& facts, abi::OwnerVerdict verdict) {
-  std::vector<std::string> names;
-  for (const auto& [name, of_name] : facts.policy) {
-    if (of_name == verdict) names.push_back(name);
-  }
-  return names;
-}
-
-const abi::Listener* Classified(const GuardFacts& facts, const core::Listener& listener) {
-  for (const auto& [key, value] : facts.classified) {
-    if (key.port == listener.key && key.address == listener.address) return &value;
-  }
-  return nullptr;
-}
-
 const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key) {
   for (const auto& [candidate, nodeport] : facts.nodeports) {
     if (candidate == key) return &nodeport;
@@ -177,9 +163,17 @@ const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& 
   return nullptr;
 }
 
-bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified) {
-  return (classified != nullptr ? classified->verdict : facts.config.default_verdict) ==
-         abi::OwnerVerdict::kIgnored;
+core::OwnerRules Rules(const GuardFacts& facts) {
+  core::OwnerRules rules;
+  const bool only = facts.config.default_verdict == abi::OwnerVerdict::kIgnored;
+  for (const auto& [name, verdict] : facts.policy) {
+    if (verdict != abi::OwnerVerdict::kGuarded) rules.policy.ignored.push_back(name);
+    if (verdict != abi::OwnerVerdict::kIgnored && only) rules.policy.only.push_back(name);
+  }
+  rules.policy.uids = facts.guard_uids;
+  rules.policy.any_uid = facts.config.any_uid;
+  rules.served_cgroups = facts.guard_cgroups;
+  return rules;
 }
 
 core::PortHistories Histories(const GuardFacts& facts) {

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "inspect/guard_facts.h"
 
@@ -80,16 +81,11 @@ bool GuardsNodeAddresses(const GuardFacts& facts);
 // Whether kube-proxy's nftables mode has rules in the guarded network namespace.
 bool SeesKubeProxyNftables(const GuardFacts& facts);
 
-// The process names for which the policy has this verdict.
-std::vector<std::string> PolicyNames(const GuardFacts& facts, abi::OwnerVerdict verdict);
-
-// The entry for the listener, or for the port; null when there is none.
-const abi::Listener* Classified(const GuardFacts& facts, const core::Listener& listener);
+// The entry for the port; null when there is none.
 const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key);
 
-// Whether connects to the listener go to the Service because its owner is ignored, as the
-// programs decide it. `classified` may be null.
-bool IsIgnored(const GuardFacts& facts, const abi::Listener* classified);
+// The policy for owners, as the programs apply it; the patterns of cgroups are not recorded.
+core::OwnerRules Rules(const GuardFacts& facts);
 
 // The counts and times that the guard has of each NodePort.
 core::PortHistories Histories(const GuardFacts& facts);

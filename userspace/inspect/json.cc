@@ -82,7 +82,7 @@ Json OwnerJson(const core::Listener& listener, const OwnerName& name) {
   const core::Owner& owner = listener.owner;
   json["pid"] = name.pid != 0 ? Json(name.pid) : Json(nullptr);
   json["comm"] = name.pid != 0 ? Json(name.comm) : Json(nullptr);
-  json["uid"] = listener.uid;
+  json["uid"] = UidOf(listener);
   json["executable"] = TextOrNull(owner.executable);
   json["cgroup"] = TextOrNull(owner.cgroup);
   AddWorkload(owner.workload, json);
@@ -106,8 +106,7 @@ Json ConflictJson(const Conflict& conflict) {
   entry["sources"] = SourcesJson(conflict.sources);
   entry["listener"] = AddressValue(conflict.listener.address);
   entry["owner"] = OwnerJson(conflict.listener, conflict.owner);
-  entry["verdict"] = std::string(
-      abi::Name(conflict.ignored ? abi::OwnerVerdict::kIgnored : abi::OwnerVerdict::kGuarded));
+  entry["verdict"] = std::string(core::Name(conflict.owner_verdict));
   entry["exempted"] = history.exempted;
   entry["observed"] = history.observed;
   entry["last"] = history.last ? Json(base::UtcTime(*history.last)) : Json(nullptr);
@@ -138,10 +137,13 @@ Json GuardJson(const Status& status) {
   json["mark_mask"] = core::HexText(facts.config.mark_mask);
   json["scope"] = std::string(abi::Name(facts.config.scope));
   json["own_addresses"] = OwnAddresses(facts);
+  const core::OwnerRules rules = Rules(facts);
+  json["guard_uid"] = rules.policy.any_uid ? Json("any") : Json(rules.policy.uids);
+  json["guard_cgroups"] = rules.served_cgroups.size();
   json["left_out_addresses"] = LeftOutJson(facts);
   json["left_out_addresses_total"] = facts.left_out.size();
-  json["only_process"] = PolicyNames(facts, abi::OwnerVerdict::kGuarded);
-  json["ignore_process"] = PolicyNames(facts, abi::OwnerVerdict::kIgnored);
+  json["only_process"] = rules.policy.only;
+  json["ignore_process"] = rules.policy.ignored;
   json["pins"] = PinsText(facts);
   json["same_network_namespace"] = facts.same_netns ? Json(*facts.same_netns) : Json(nullptr);
   json["programs"] = Json::array();

@@ -26,20 +26,32 @@ Json ConflictsJson(const std::vector<Conflict>& conflicts) {
 
 }  // namespace
 
-ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& policy) {
+ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules) {
   ScanReport report;
   report.facts = &facts;
   size_t unknown = 0;
-  // A listener with an unknown owner may be affected: report it.
-  const auto ignores = [&](const core::Listener& listener) {
-    return listener.owner.pid != 0 && policy.Ignores(listener.owner.comm);
+  // Of a listener with an unknown owner the name does not decide: it may be affected.
+  const auto judge = [&](core::Listener listener) {
+    if (!listener.binder) listener.binder = core::GuessBinder(listener, facts.automatic);
+    const core::OwnerVerdict verdict = rules.Judge(listener);
+    const bool by_name = verdict == core::OwnerVerdict::kIgnored;
+    return by_name && listener.binder->comm.empty() ? core::OwnerVerdict::kGuarded : verdict;
   };
   for (core::Conflict& found :
-       core::FindConflicts(facts.ports, facts.candidates, facts.own, facts.histories, ignores)) {
+       core::FindConflicts(facts.ports, facts.candidates, facts.own, facts.histories, judge)) {
     if (found.listener.owner.pid == 0) ++unknown;
     Conflict conflict{std::move(found), {}};
-    conflict.owner = NameOf(conflict.listener, nullptr);
-    (conflict.ignored ? report.ignored : report.conflicts).push_back(std::move(conflict));
+    conflict.owner = NameOf(conflict.listener);
+    switch (conflict.owner_verdict) {
+      case core::OwnerVerdict::kIgnored:
+        report.ignored.push_back(std::move(conflict));
+        break;
+      case core::OwnerVerdict::kUntrusted:
+        report.untrusted.push_back(std::move(conflict));
+        break;
+      default:
+        report.conflicts.push_back(std::move(conflict));
+    }
   }
   for (const std::string& line : facts.failed_sources) {
     report.notes.push_back(absl::StrCat("not read: ", line));
@@ -58,6 +70,7 @@ Json ScanJson(const ScanReport& report) {
   Json json;
   json["conflicts"] = ConflictsJson(report.conflicts);
   json["ignored"] = ConflictsJson(report.ignored);
+  json["untrusted"] = ConflictsJson(report.untrusted);
   json["nodeports"]["total"] = report.facts->ports.size();
   for (const auto& [name, count] : report.facts->sources) json["nodeports"][name] = count;
   json["listeners"] = report.facts->listeners;

@@ -12,6 +12,7 @@
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
+#include "core/port_ranges.h"
 #include "inspect/json.h"
 #include "inspect/status.h"
 #include "node/owners.h"
@@ -30,18 +31,20 @@ struct ScanFacts {
   size_t listeners = 0;                    // all that were listed
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   node::OwnerGaps gaps;
-  bool guarded = false;  // a guard is pinned on this node
+  bool guarded = false;       // a guard is pinned on this node
+  core::PortRange automatic;  // net.ipv4.ip_local_port_range
 };
 
 struct ScanReport {
   const ScanFacts* facts = nullptr;
   std::vector<Conflict> conflicts;
-  std::vector<Conflict> ignored;   // of processes that only hold the port
-  std::vector<std::string> notes;  // what could not be read, one line each
+  std::vector<Conflict> ignored;    // of processes that only hold the port
+  std::vector<Conflict> untrusted;  // of users and cgroups that the policy does not name
+  std::vector<std::string> notes;   // what could not be read, one line each
 };
 
 // `facts` outlives the report.
-ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerPolicy& policy);
+ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules);
 
 Json ScanJson(const ScanReport& report);
 

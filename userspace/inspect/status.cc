@@ -19,6 +19,7 @@
 #include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "inspect/guard_facts.h"
@@ -79,11 +80,19 @@ std::vector<std::string> Notes(const Status& status) {
                   " could not be read; run it as root")
             : "it may run in a pid namespace that cannot be seen from here"));
   }
+  for (const GuardedConflict& conflict : status.conflicts) {
+    if (conflict.state != ConflictState::kUntrusted) continue;
+    notes.push_back(absl::StrCat(core::ToString(conflict.key), ": ",
+                                 UntrustedText(conflict.listener),
+                                 ", so connects go to the Service; to guard it, run with ",
+                                 FlagsThatTrust(conflict.listener)));
+  }
   return notes;
 }
 
 ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts) {
-  if (conflict.ignored) return ConflictState::kIgnored;
+  if (conflict.owner_verdict == core::OwnerVerdict::kIgnored) return ConflictState::kIgnored;
+  if (conflict.owner_verdict == core::OwnerVerdict::kUntrusted) return ConflictState::kUntrusted;
   if (facts.config.mode == abi::Mode::kObserve) return ConflictState::kObserved;
   return CanExempt(facts, conflict.listener) ? ConflictState::kExempted : ConflictState::kUnguarded;
 }
@@ -95,14 +104,13 @@ std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
   for (const auto& [key, nodeport] : facts.nodeports) {
     ports[key] = {nodeport.sources, nodeport.service};
   }
+  const core::OwnerRules rules = Rules(facts);
   std::vector<GuardedConflict> conflicts;
-  for (core::Conflict& found :
-       core::FindConflicts(ports, facts.listeners, facts.own, Histories(facts),
-                           [&](const core::Listener& listener) {
-                             return IsIgnored(facts, Classified(facts, listener));
-                           })) {
+  for (core::Conflict& found : core::FindConflicts(
+           ports, facts.listeners, facts.own, Histories(facts),
+           [&rules](const core::Listener& listener) { return rules.Judge(listener); })) {
     GuardedConflict conflict{{std::move(found), {}}, ConflictState::kUnguarded};
-    conflict.owner = NameOf(conflict.listener, Classified(facts, conflict.listener));
+    conflict.owner = NameOf(conflict.listener);
     conflict.state = StateOf(conflict, facts);
     conflicts.push_back(std::move(conflict));
   }
@@ -119,6 +127,8 @@ absl::string_view Name(ConflictState state) {
       return "observed";
     case ConflictState::kIgnored:
       return "ignored";
+    case ConflictState::kUntrusted:
+      return "untrusted";
     case ConflictState::kUnguarded:
       break;
   }
@@ -127,7 +137,7 @@ absl::string_view Name(ConflictState state) {
 
 std::vector<std::string> Problems(const GuardFacts& facts) {
   std::vector<std::string> problems;
-  for (const char* program : dataplane::kLinkNames) {
+  for (const char* program : dataplane::LinkNames(facts.config.abi_version)) {
     if (const std::optional<std::string> problem = ProgramProblem(facts, program)) {
       problems.push_back(absl::StrCat(*problem, "; ", Repair(facts)));
     }
@@ -158,7 +168,6 @@ Status MakeStatus(GuardFacts facts) {
   // Assigning {} would clear them and keep their memory.
   GuardFacts& rest = status.facts;
   std::exchange(rest.nodeports, {});
-  std::exchange(rest.classified, {});
   std::exchange(rest.stats, {});
   std::exchange(rest.listeners, {});
   return status;

@@ -21,10 +21,12 @@ enum class ConflictState {
   kExempted,
   kObserved,   // mode observe: counted, and left to the Service
   kIgnored,    // its owner is ignored
+  kUntrusted,  // the administrator does not answer for its owner
   kUnguarded,  // a part of the guard that a connect needs is missing
 };
 inline constexpr std::array kConflictStates = {ConflictState::kExempted, ConflictState::kObserved,
-                                               ConflictState::kIgnored, ConflictState::kUnguarded};
+                                               ConflictState::kIgnored, ConflictState::kUntrusted,
+                                               ConflictState::kUnguarded};
 // "exempted", ...: the label of metrics.
 absl::string_view Name(ConflictState state);
 

@@ -16,6 +16,7 @@
 #include "base/text.h"
 #include "core/listener.h"
 #include "core/mark.h"
+#include "core/owner_policy.h"
 #include "core/workload.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
@@ -30,23 +31,29 @@ std::string AddressValue(const std::array<uint8_t, 16>& address) {
   return text;
 }
 
-OwnerName NameOf(const core::Listener& listener, const abi::Listener* noted) {
+OwnerName NameOf(const core::Listener& listener) {
   if (listener.owner.pid != 0) return {listener.owner.pid, listener.owner.comm};
-  if (noted != nullptr && noted->pid != 0) return {static_cast<pid_t>(noted->pid), noted->comm};
+  if (listener.binder && listener.binder->pid != 0) {
+    return {listener.binder->pid, listener.binder->comm};
+  }
   return {};
+}
+
+uint32_t UidOf(const core::Listener& listener) {
+  return listener.binder ? listener.binder->uid : listener.uid;
 }
 
 std::string OwnerText(const OwnerName& owner, uint32_t uid) {
   return owner.pid == 0 ? absl::StrCat("uid ", uid) : core::ProcessText(owner.comm, owner.pid);
 }
 
-std::string OwnerText(const core::Listener& listener, const abi::Listener* noted) {
-  return OwnerText(NameOf(listener, noted), listener.uid);
+std::string OwnerText(const core::Listener& listener) {
+  return OwnerText(NameOf(listener), UidOf(listener));
 }
 
 std::string OwnerDetails(const core::Listener& listener) {
   const core::Owner& owner = listener.owner;
-  std::vector<std::string> parts = {absl::StrCat("uid ", listener.uid)};
+  std::vector<std::string> parts = {absl::StrCat("uid ", UidOf(listener))};
   if (!owner.executable.empty()) parts.push_back(owner.executable);
   if (!owner.workload.empty()) {
     parts.push_back(core::ToString(owner.workload));
@@ -94,17 +101,89 @@ std::string NamesText(const std::vector<std::string>& names) {
   return names.empty() ? "none" : absl::StrJoin(names, ", ");
 }
 
-std::string PolicyRule(const GuardFacts& facts, absl::string_view comm) {
-  const bool only = facts.config.default_verdict == abi::OwnerVerdict::kIgnored;
-  const abi::OwnerVerdict special =
-      only ? abi::OwnerVerdict::kGuarded : abi::OwnerVerdict::kIgnored;
-  const std::vector<std::string> names = PolicyNames(facts, special);
-  const bool named = std::find(names.begin(), names.end(), comm) != names.end();
-  const abi::OwnerVerdict verdict = named ? special : facts.config.default_verdict;
-  const std::string who = comm.empty() ? "an unknown owner" : std::string(comm);
-  return absl::StrCat(abi::Name(verdict), ": ", only ? "--only-process" : "--ignore-process",
-                      named ? " names " : " does not name ", who,
-                      named ? "" : absl::StrCat(" (", NamesText(names), ")"));
+namespace {
+
+bool In(const std::vector<std::string>& names, const std::string& name) {
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+std::string WhyTrusted(const core::OwnerRules& rules, const core::Binder& binder) {
+  const std::vector<uint32_t>& uids = rules.policy.uids;
+  if (rules.policy.any_uid) return "--guard-uid any";
+  if (std::find(uids.begin(), uids.end(), binder.uid) != uids.end()) {
+    return absl::StrCat("--guard-uid names ", binder.uid);
+  }
+  return "--guard-cgroup selects its cgroup";
+}
+
+std::string UidsText(const core::OwnerPolicy& policy) {
+  if (policy.any_uid) return "any";
+  return policy.uids.empty() ? "none" : absl::StrJoin(policy.uids, ", ");
+}
+
+}  // namespace
+
+std::string PolicyRule(const core::OwnerRules& rules, const core::Listener& listener) {
+  const core::OwnerVerdict verdict = rules.Judge(listener);
+  if (verdict == core::OwnerVerdict::kNoListener) return "no listener: it asked for no port";
+  if (!listener.binder) return "untrusted: the guard has no record of who bound it";
+  const core::Binder& binder = *listener.binder;
+  if (verdict == core::OwnerVerdict::kUntrusted && binder.asked_port != 0 &&
+      binder.asked_port != listener.key.port) {
+    return absl::StrCat("untrusted: its last bind() asked for port ", binder.asked_port,
+                        ", so the guard does not know who made it listen on this one");
+  }
+  if (verdict == core::OwnerVerdict::kUntrusted) {
+    return absl::StrCat("untrusted: neither --guard-uid (", UidsText(rules.policy),
+                        ") nor --guard-cgroup names uid ", binder.uid);
+  }
+  const core::OwnerPolicy& policy = rules.policy;
+  const std::string who = binder.comm.empty() ? "an unknown owner" : binder.comm;
+  if (verdict == core::OwnerVerdict::kIgnored) {
+    const bool holder = In(policy.ignored, binder.comm) && binder.asked_port == listener.key.port;
+    return holder ? absl::StrCat("ignored: --ignore-process names ", who)
+                  : absl::StrCat("ignored: --only-process does not name ", who, " (",
+                                 NamesText(policy.only), ")");
+  }
+  std::string name = absl::StrCat("--ignore-process does not name ", who);
+  if (In(policy.ignored, binder.comm)) {
+    name = absl::StrCat("--ignore-process names ", who, ", but it asked for any port");
+  } else if (!policy.only.empty()) {
+    name = absl::StrCat("--only-process names ", who);
+  }
+  return absl::StrCat("guarded: ", WhyTrusted(rules, binder), ", ", name);
+}
+
+std::string PolicyText(const core::OwnerRules& rules) {
+  const core::OwnerPolicy& policy = rules.policy;
+  std::string text = policy.any_uid ? "of every user (--guard-uid any)"
+                                    : absl::StrCat("of uid ", UidsText(policy), " (--guard-uid)");
+  if (!rules.served_cgroups.empty()) {
+    absl::StrAppend(&text, " or in ", base::Count(rules.served_cgroups.size(), "cgroup"),
+                    " (--guard-cgroup)");
+  }
+  if (!policy.only.empty()) {
+    absl::StrAppend(&text, ", only those of ", NamesText(policy.only), " (--only-process)");
+  }
+  if (!policy.ignored.empty()) {
+    absl::StrAppend(&text, ", not the ports held by ", NamesText(policy.ignored),
+                    " (--ignore-process)");
+  }
+  return text;
+}
+
+std::string UntrustedText(const core::Listener& listener) {
+  const OwnerName owner = NameOf(listener);
+  return owner.pid == 0 ? absl::StrCat("its listener's uid ", UidOf(listener), " is not trusted")
+                        : absl::StrCat(core::ProcessText(owner.comm, owner.pid), ", uid ",
+                                       UidOf(listener), ", is not trusted");
+}
+
+std::string FlagsThatTrust(const core::Listener& listener) {
+  const std::string uid = absl::StrCat("--guard-uid +", UidOf(listener));
+  return listener.owner.cgroup.empty() || listener.owner.cgroup == "/"
+             ? uid
+             : absl::StrCat(uid, " or --guard-cgroup ", listener.owner.cgroup);
 }
 
 }  // namespace npg::inspect

@@ -12,6 +12,7 @@
 #include "abi/entries.h"
 #include "absl/strings/string_view.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 
@@ -31,12 +32,15 @@ struct OwnerName {
 // "127.0.0.1", "::1": as core::AddressText(), without the brackets.
 std::string AddressValue(const std::array<uint8_t, 16>& address);
 
-// From /proc, or if not found there, as recorded at bind(). `noted` may be null.
-OwnerName NameOf(const core::Listener& listener, const abi::Listener* noted);
+// From /proc, or if not found there, as recorded at bind().
+OwnerName NameOf(const core::Listener& listener);
+
+// The user that the policy compares: as recorded at bind(), or else of the socket.
+uint32_t UidOf(const core::Listener& listener);
 
 // "containerd[812]"; "uid 0" where no process is known.
 std::string OwnerText(const OwnerName& owner, uint32_t uid);
-std::string OwnerText(const core::Listener& listener, const abi::Listener* noted);
+std::string OwnerText(const core::Listener& listener);
 
 // Details of the owner: "uid 0, /usr/bin/containerd, containerd.service".
 std::string OwnerDetails(const core::Listener& listener);
@@ -62,9 +66,20 @@ std::string ErrorsText(const abi::SourceState& state);
 // "kube-proxy, ovnkube"; "none" for an empty list.
 std::string NamesText(const std::vector<std::string>& names);
 
-// The verdict on an owner of this name, and the flag that decides it: "guarded:
-// --ignore-process does not name containerd (kube-proxy, ovnkube)".
-std::string PolicyRule(const GuardFacts& facts, absl::string_view comm);
+// The verdict on the owner of a listener, and the flags that decide it: "guarded: --guard-uid
+// names uid 0, --ignore-process does not name containerd".
+std::string PolicyRule(const core::OwnerRules& rules, const core::Listener& listener);
+
+// The policy in words: "of uid 0 (--guard-uid), not the ports held by kube-proxy
+// (--ignore-process)".
+std::string PolicyText(const core::OwnerRules& rules);
+
+// "agent[812], uid 1000, is not trusted".
+std::string UntrustedText(const core::Listener& listener);
+
+// The flags that would guard an untrusted listener: "--guard-uid +1000 or --guard-cgroup
+// /system.slice/agent.service".
+std::string FlagsThatTrust(const core::Listener& listener);
 
 }  // namespace npg::inspect
 

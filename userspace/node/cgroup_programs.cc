@@ -32,8 +32,8 @@ namespace fs = std::filesystem;
 constexpr std::array<std::pair<bpf_attach_type, const char*>, 4> kHooks = {{
     {BPF_CGROUP_INET4_CONNECT, "connect4"},
     {BPF_CGROUP_INET6_CONNECT, "connect6"},
-    {BPF_CGROUP_INET4_POST_BIND, "post_bind4"},
-    {BPF_CGROUP_INET6_POST_BIND, "post_bind6"},
+    {BPF_CGROUP_INET4_BIND, "bind4"},
+    {BPF_CGROUP_INET6_BIND, "bind6"},
 }};
 
 // Far more than a node has; a tree without an end is not walked for ever.

@@ -3,6 +3,8 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -19,11 +21,16 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
+#include "base/errno_status.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
@@ -92,19 +99,48 @@ std::optional<core::Owner> ReadOwner(int process, pid_t pid) {
   return owner;
 }
 
+// The first number of "Uid:" in the text of /proc/PID/status; nullopt when there is none.
+std::optional<uint32_t> RealUid(absl::string_view status) {
+  for (absl::string_view line : absl::StrSplit(status, '\n')) {
+    if (!absl::ConsumePrefix(&line, "Uid:")) continue;
+    const std::vector<absl::string_view> ids =
+        absl::StrSplit(line, absl::ByAnyChar(" \t"), absl::SkipEmpty());
+    uint32_t uid = 0;
+    if (ids.empty() || !absl::SimpleAtoi(ids.front(), &uid)) return std::nullopt;
+    return uid;
+  }
+  return std::nullopt;
+}
+
+// The path on cgroup2 in the text of /proc/PID/cgroup; empty when there is none.
+std::string Cgroup2Path(absl::string_view cgroups) {
+  for (absl::string_view line : absl::StrSplit(cgroups, '\n')) {
+    if (absl::ConsumePrefix(&line, "0::")) return std::string(line);
+  }
+  return "";
+}
+
 bool Denied() { return errno == EACCES || errno == EPERM; }
 
-// Reads the folders /proc/PID/fd of every process on the node. That is a system call for
-// each descriptor, so each must cost little more.
+// Reads folders /proc/PID/fd, within a budget. That is a system call for each descriptor, so
+// each must cost little more.
 class FdReader {
  public:
-  enum class Result : uint8_t { kRead, kDenied };
+  enum class Result : uint8_t { kRead, kDenied, kCut };
 
-  // The inodes that are open in the folder, of those in `wanted`, a set or a map.
-  // A process that ends meanwhile has none.
-  template <typename Inodes>
-  Result Find(int folder, const Inodes& wanted, absl::flat_hash_set<uint64_t>& found) {
+  explicit FdReader(const OwnerBudget& budget)
+      : budget_(budget),
+        deadline_(base::BootNanoseconds() +
+                  static_cast<uint64_t>(absl::ToInt64Nanoseconds(budget.time))),
+        left_(budget.descriptors) {}
+
+  // Calls `visit` with the name and the inode of each socket that is open in the folder, until
+  // it returns false. A process that ends meanwhile has none.
+  template <typename Visit>
+  Result Read(int folder, Visit visit) {
+    size_t left = std::min(left_, budget_.descriptors_of_process);
     for (;;) {
+      if (Ended()) return Result::kCut;
       const ssize_t size = getdents64(folder, buffer_.data(), buffer_.size());
       if (size <= 0) return size < 0 && Denied() ? Result::kDenied : Result::kRead;
       for (size_t at = 0; at < static_cast<size_t>(size);) {
@@ -114,6 +150,9 @@ class FdReader {
         const char* const name = entry + offsetof(dirent64, d_name);
         at += length;
         if (*name == '.') continue;
+        if (left == 0) return Result::kCut;
+        --left;
+        --left_;
         // A longer target is truncated, and is not a socket.
         std::array<char, sizeof("socket:[18446744073709551615]")> target;
         const ssize_t read = readlinkat(folder, name, target.data(), target.size());
@@ -123,74 +162,126 @@ class FdReader {
           continue;  // closed meanwhile
         }
         const uint64_t inode = SocketInode({target.data(), static_cast<size_t>(read)});
-        if (inode != 0 && wanted.contains(inode)) found.insert(inode);
-        if (found.size() == wanted.size()) return Result::kRead;
+        if (inode != 0 && !visit(name, inode)) return Result::kRead;
       }
     }
   }
 
  private:
+  bool Ended() const {
+    return (budget_.stop != nullptr && budget_.stop->load()) || base::BootNanoseconds() > deadline_;
+  }
+
+  const OwnerBudget& budget_;
+  const uint64_t deadline_;  // CLOCK_BOOTTIME
+  size_t left_;              // descriptors
   std::vector<char> buffer_ = std::vector<char>(size_t{32} << 10);
 };
 
+// The listeners without an owner, by inode.
+using WantedSockets = absl::flat_hash_map<uint64_t, std::vector<size_t>>;
+
+void AddHolder(core::Owner& known, const core::Owner& owner) {
+  constexpr pid_t kInit = 1;
+  std::vector<pid_t> holders = std::move(known.holders);
+  holders.insert(std::upper_bound(holders.begin(), holders.end(), owner.pid), owner.pid);
+  const bool better =
+      known.pid == 0 || known.pid == kInit || (owner.pid < known.pid && owner.pid != kInit);
+  if (better) known = owner;
+  known.holders = std::move(holders);
+}
+
+// Reads one process.
+void FillFrom(FdReader& reader, int proc, pid_t pid, const WantedSockets& wanted,
+              std::vector<core::Listener>& listeners, OwnerGaps& gaps, Holders* holders) {
+  const base::UniqueFd fds(OpenFolder(proc, absl::StrCat(pid, "/fd")));
+  if (!fds) {
+    if (Denied()) ++gaps.unreadable_processes;
+    return;  // otherwise it ended meanwhile
+  }
+  absl::flat_hash_map<uint64_t, int> found;  // descriptors by inode
+  const FdReader::Result result = reader.Read(fds.get(), [&](const char* name, uint64_t inode) {
+    int descriptor = -1;
+    if (wanted.contains(inode) && absl::SimpleAtoi(name, &descriptor)) {
+      found.try_emplace(inode, descriptor);
+    }
+    return found.size() < wanted.size();
+  });
+  if (result == FdReader::Result::kDenied) ++gaps.unreadable_processes;
+  if (result == FdReader::Result::kCut) ++gaps.skipped_processes;
+  if (found.empty()) return;
+  // Relative to the open folder, because the kernel may have reused the pid.
+  const base::UniqueFd process(OpenFolder(fds.get(), ".."));
+  const std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
+  if (!owner) return;
+  Holder holder;
+  holder.pid = pid;
+  if (holders != nullptr) {
+    holder.uid = RealUid(ReadOf(process.get(), "status"));
+    holder.cgroup = Cgroup2Path(ReadOf(process.get(), "cgroup"));
+  }
+  for (const auto& [inode, descriptor] : found) {
+    for (const size_t i : wanted.at(inode)) AddHolder(listeners[i].owner, *owner);
+    if (holders == nullptr) continue;
+    holder.descriptor = descriptor;
+    (*holders)[inode].push_back(holder);
+  }
+}
+
 }  // namespace
 
-OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& proc_root) {
+OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& proc_root,
+                     const OwnerBudget& budget, Holders* holders) {
   OwnerGaps gaps;
-  absl::flat_hash_map<uint64_t, std::vector<size_t>> wanted;
+  WantedSockets wanted;
+  std::vector<pid_t> binders;
   for (size_t i = 0; i < listeners.size(); ++i) {
-    if (listeners[i].inode != 0 && listeners[i].owner.pid == 0) {
-      wanted[listeners[i].inode].push_back(i);
+    if (listeners[i].inode == 0 || listeners[i].owner.pid != 0) continue;
+    wanted[listeners[i].inode].push_back(i);
+    if (listeners[i].binder && listeners[i].binder->pid > 0) {
+      binders.push_back(listeners[i].binder->pid);
     }
   }
   if (wanted.empty()) return gaps;
   const DirPtr proc = OpenDir(proc_root);
   if (!proc) return gaps;
-  constexpr pid_t kInit = 1;
-  FdReader reader;
-  // All processes, because a socket may have several holders. Ascending, so that the first
-  // one found has the lowest pid.
+  std::sort(binders.begin(), binders.end());
+  binders.erase(std::unique(binders.begin(), binders.end()), binders.end());
+  FdReader reader(budget);
+  for (const pid_t pid : binders) {
+    FillFrom(reader, dirfd(proc.get()), pid, wanted, listeners, gaps, holders);
+  }
+  // All others, too, because a socket may have several holders.
   for (const pid_t pid : ListPids(proc.get())) {
-    const base::UniqueFd fds(OpenFolder(dirfd(proc.get()), absl::StrCat(pid, "/fd")));
-    if (!fds) {
-      if (Denied()) ++gaps.unreadable_processes;
-      continue;  // otherwise it ended meanwhile
-    }
-    absl::flat_hash_set<uint64_t> found;
-    if (reader.Find(fds.get(), wanted, found) == FdReader::Result::kDenied) {
-      ++gaps.unreadable_processes;
-    }
-    if (found.empty()) continue;
-    // Relative to the open folder, because the kernel may have reused the pid.
-    const base::UniqueFd process(OpenFolder(fds.get(), ".."));
-    const std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
-    if (!owner) continue;
-    for (const uint64_t inode : found) {
-      for (const size_t i : wanted[inode]) {
-        core::Owner& known = listeners[i].owner;
-        std::vector<pid_t> holders = std::move(known.holders);
-        if (known.pid == 0 || known.pid == kInit) known = *owner;
-        known.holders = std::move(holders);
-        known.holders.push_back(pid);
-      }
-    }
+    if (std::binary_search(binders.begin(), binders.end(), pid)) continue;
+    FillFrom(reader, dirfd(proc.get()), pid, wanted, listeners, gaps, holders);
   }
   return gaps;
 }
 
-std::optional<Holding> LookAt(pid_t pid, const absl::flat_hash_set<uint64_t>& wanted,
-                              const std::string& proc_root) {
-  const base::UniqueFd fds = OpenFolder(AT_FDCWD, absl::StrCat(proc_root, "/", pid, "/fd"));
-  if (!fds) return std::nullopt;
-  Holding holding;
-  if (FdReader().Find(fds.get(), wanted, holding.inodes) == FdReader::Result::kDenied) {
-    return std::nullopt;
+std::string CommOf(pid_t pid, const std::string& proc_root) {
+  const base::UniqueFd process = OpenFolder(AT_FDCWD, absl::StrCat(proc_root, "/", pid));
+  std::string comm = process ? ReadOf(process.get(), "comm") : "";
+  if (!comm.empty()) comm.pop_back();  // the line feed
+  return comm;
+}
+
+absl::StatusOr<base::UniqueFd> DuplicateSocket(pid_t pid, int descriptor, uint64_t inode) {
+  const base::UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  if (!process && errno == ESRCH) {
+    return absl::NotFoundError(absl::StrCat("open process ", pid, ": it has ended"));
   }
-  const base::UniqueFd process(OpenFolder(fds.get(), ".."));
-  std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
-  if (!owner) return std::nullopt;
-  holding.owner = *std::move(owner);
-  return holding;
+  if (!process) return base::ErrnoStatus(errno, absl::StrCat("open process ", pid));
+  base::UniqueFd socket(static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), descriptor, 0)));
+  const int error = socket ? 0 : errno;
+  const std::string what = absl::StrCat("duplicate descriptor ", descriptor, " of process ", pid);
+  if (!socket && error != EBADF && error != ESRCH) return base::ErrnoStatus(error, what);
+  // The process may have used the number again, for another file.
+  struct stat now {};
+  if (!socket || fstat(socket.get(), &now) != 0 || !S_ISSOCK(now.st_mode) || now.st_ino != inode) {
+    return absl::NotFoundError(absl::StrCat(what, ": the descriptor was closed meanwhile"));
+  }
+  return socket;
 }
 
 std::string CgroupOf(pid_t pid, const std::string& proc_root) {

@@ -57,57 +57,98 @@ struct MarkFilter {
 };
 static_assert(sizeof(MarkFilter) == 12);
 
+// At most one of the two attributes follows.
+struct MarkAttribute {
+  nlattr header;
+  MarkFilter filter;
+};
+struct StorageAttribute {
+  nlattr header;
+  nlattr map_header;
+  int32_t map_fd;
+};
 struct DiagRequest {
   nlmsghdr header;
   inet_diag_req_v2 diag;
-  nlattr attribute;
-  MarkFilter filter;
+  union {
+    MarkAttribute mark;
+    StorageAttribute storage;
+  };
 };
-static_assert(offsetof(DiagRequest, attribute) == NLMSG_ALIGN(offsetof(DiagRequest, attribute)));
+static_assert(offsetof(DiagRequest, mark) == NLMSG_ALIGN(offsetof(DiagRequest, mark)));
 
 // A socket as the kernel lists it.
 struct Socket {
   inet_diag_msg message;
   std::optional<bool> v6only;
+  uint64_t cgroup_id = 0;
+  absl::string_view storage;  // empty: none
 };
 
-// Calls `start`, then `visit` for each socket; repeats both when the request is repeated.
-absl::Status List(base::NetlinkSocket& netlink, int family, int protocol, uint32_t states,
-                  const core::Mark* mark, absl::FunctionRef<void()> start,
-                  absl::FunctionRef<void(const Socket&)> visit) {
+// The sockets to list.
+struct Query {
+  int family = AF_INET;
+  int protocol = IPPROTO_TCP;
+  uint32_t states = 0;
+  const core::Mark* mark = nullptr;
+  const SocketStorage* storage = nullptr;
+};
+
+DiagRequest ToRequest(const Query& query) {
   DiagRequest request{};
-  request.header.nlmsg_len = offsetof(DiagRequest, attribute);
+  request.header.nlmsg_len = offsetof(DiagRequest, mark);
   request.header.nlmsg_type = SOCK_DIAG_BY_FAMILY;
   request.header.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-  request.diag.sdiag_family = static_cast<uint8_t>(family);
-  request.diag.sdiag_protocol = static_cast<uint8_t>(protocol);
-  request.diag.idiag_states = states;
-  if (mark != nullptr) {
-    request.header.nlmsg_len = sizeof(request);
-    request.attribute.nla_len = sizeof(request.attribute) + sizeof(request.filter);
-    request.attribute.nla_type = INET_DIAG_REQ_BYTECODE;
-    request.filter.op.code = INET_DIAG_BC_MARK_COND;
-    request.filter.op.yes = sizeof(request.filter);
-    request.filter.op.no = sizeof(request.filter) + sizeof(inet_diag_bc_op);
-    request.filter.condition = {mark->value, mark->mask};
+  request.diag.sdiag_family = static_cast<uint8_t>(query.family);
+  request.diag.sdiag_protocol = static_cast<uint8_t>(query.protocol);
+  request.diag.idiag_states = query.states;
+  if (query.mark != nullptr) {
+    MarkAttribute& mark = request.mark;
+    request.header.nlmsg_len += sizeof(mark);
+    mark.header = {sizeof(mark), INET_DIAG_REQ_BYTECODE};
+    mark.filter.op.code = INET_DIAG_BC_MARK_COND;
+    mark.filter.op.yes = sizeof(mark.filter);
+    mark.filter.op.no = sizeof(mark.filter) + sizeof(inet_diag_bc_op);
+    mark.filter.condition = {query.mark->value, query.mark->mask};
+  } else if (query.storage != nullptr) {
+    StorageAttribute& storage = request.storage;
+    request.header.nlmsg_len += sizeof(storage);
+    storage.header = {sizeof(storage), INET_DIAG_REQ_SK_BPF_STORAGES};
+    storage.map_header = {sizeof(nlattr) + sizeof(int32_t), SK_DIAG_BPF_STORAGE_REQ_MAP_FD};
+    storage.map_fd = query.storage->map_fd;
   }
+  return request;
+}
+
+// The value of the only storage that was requested.
+absl::string_view StorageOf(absl::string_view attributes) {
+  const absl::string_view storages = base::FindAttribute(attributes, INET_DIAG_SK_BPF_STORAGES);
+  const absl::string_view storage = base::FindAttribute(storages, SK_DIAG_BPF_STORAGE);
+  return base::FindAttribute(storage, SK_DIAG_BPF_STORAGE_MAP_VALUE);
+}
+
+// Calls `start`, then `visit` for each socket; repeats both when the request is repeated.
+absl::Status List(base::NetlinkSocket& netlink, const Query& query, absl::FunctionRef<void()> start,
+                  absl::FunctionRef<void(const Socket&)> visit) {
+  const bool tcp = query.protocol == IPPROTO_TCP;
   const auto read = [&visit](const nlmsghdr& message) {
     const absl::string_view payload = base::ViewOf(message).payload;
     const auto header = base::HeaderOf<inet_diag_msg>(payload);
     if (message.nlmsg_type != SOCK_DIAG_BY_FAMILY || !header) return;
-    Socket socket{*header, std::nullopt};
-    const absl::string_view v6only =
-        base::FindAttribute(base::AttributesBehind<inet_diag_msg>(payload), INET_DIAG_SKV6ONLY);
+    const absl::string_view attributes = base::AttributesBehind<inet_diag_msg>(payload);
+    Socket socket{*header, std::nullopt, 0, StorageOf(attributes)};
+    const absl::string_view v6only = base::FindAttribute(attributes, INET_DIAG_SKV6ONLY);
     if (!v6only.empty()) socket.v6only = v6only.front() != 0;
+    socket.cgroup_id =
+        base::ValueOf<uint64_t>(base::FindAttribute(attributes, INET_DIAG_CGROUP_ID)).value_or(0);
     visit(socket);
   };
+  DiagRequest request = ToRequest(query);
   absl::Status status = netlink.AskForEach(
-      request.header, absl::StrCat("list ", protocol == IPPROTO_TCP ? "TCP" : "UDP", " sockets"),
-      start, read);
+      request.header, absl::StrCat("list ", tcp ? "TCP" : "UDP", " sockets"), start, read);
   if (absl::IsNotFound(status)) {
-    return absl::UnimplementedError(
-        absl::StrCat(status.message(), "; this kernel lacks module ",
-                     protocol == IPPROTO_TCP ? "tcp_diag" : "udp_diag"));
+    return absl::UnimplementedError(absl::StrCat(status.message(), "; this kernel lacks module ",
+                                                 tcp ? "tcp_diag" : "udp_diag"));
   }
   return status;
 }
@@ -145,6 +186,7 @@ core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
   listener.ifindex = message.id.idiag_if;
   listener.uid = message.idiag_uid;
   listener.inode = message.idiag_inode;
+  listener.cgroup_id = socket.cgroup_id;
   return listener;
 }
 
@@ -162,7 +204,7 @@ absl::StatusOr<std::vector<core::Flow>> ListFlows(
       const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
       const size_t before = flows.size();
       NPG_RETURN_IF_ERROR(List(
-          *netlink, family, protocol, states, mark, [&] { flows.resize(before); },
+          *netlink, {family, protocol, states, mark, nullptr}, [&] { flows.resize(before); },
           [&](const Socket& socket) {
             const core::Flow flow = ToFlow(socket, protocol);
             if (wanted(flow)) flows.push_back(flow);
@@ -180,13 +222,15 @@ bool All(const core::PortKey& /*key*/) { return true; }
 
 // Adds the sockets of one family.
 absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol protocol,
-                       Wanted wanted, ListenersOn& found) {
+                       Wanted wanted, const SocketStorage* storage, KeepListener keep,
+                       ListenersOn& found) {
   const bool tcp = protocol == core::Protocol::kTcp;
   const size_t listeners = found.listeners.size();
   const size_t all = found.all;
+  const Query query = {family, tcp ? IPPROTO_TCP : IPPROTO_UDP,
+                       StateBit(tcp ? TCP_LISTEN : TCP_CLOSE), nullptr, storage};
   return List(
-      netlink, family, tcp ? IPPROTO_TCP : IPPROTO_UDP, StateBit(tcp ? TCP_LISTEN : TCP_CLOSE),
-      nullptr,
+      netlink, query,
       [&] {
         found.listeners.resize(listeners);
         found.all = all;
@@ -197,13 +241,18 @@ absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol 
         if (id.idiag_sport == 0 || id.idiag_dport != 0) return;
         ++found.all;
         const core::PortKey key = {ntohs(id.idiag_sport), protocol};
-        if (wanted(key)) found.listeners.push_back(ToListener(socket, key));
+        if (!wanted(key)) return;
+        core::Listener listener = ToListener(socket, key);
+        if (!socket.storage.empty()) storage->read(socket.storage, listener);
+        if (keep(listener)) found.listeners.push_back(std::move(listener));
       });
 }
 
-absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, ListenersOn& found) {
+absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, const SocketStorage* storage,
+                     KeepListener keep, ListenersOn& found) {
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(ListBound(netlink, family, core::Protocol::kUdp, wanted, found));
+    NPG_RETURN_IF_ERROR(
+        ListBound(netlink, family, core::Protocol::kUdp, wanted, storage, keep, found));
   }
   return absl::OkStatus();
 }
@@ -218,33 +267,35 @@ void Sort(std::vector<core::Listener>& listeners) {
 
 }  // namespace
 
-absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted) {
+absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted, const SocketStorage* storage,
+                                            KeepListener keep) {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
-  NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, found));
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, storage, keep, found));
   // TCP's list has an MPTCP listener as its first subflow, with the inode of the
   // process's socket; MPTCP's own list would repeat it.
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(ListBound(*netlink, family, core::Protocol::kTcp, wanted, found));
+    NPG_RETURN_IF_ERROR(
+        ListBound(*netlink, family, core::Protocol::kTcp, wanted, storage, keep, found));
   }
   Sort(found.listeners);
   return found;
 }
 
-absl::StatusOr<std::vector<core::Listener>> ListListeners() {
-  absl::StatusOr<ListenersOn> found = ListListenersOn(All);
+absl::StatusOr<std::vector<core::Listener>> ListListeners(const SocketStorage* storage) {
+  absl::StatusOr<ListenersOn> found = ListListenersOn(All, storage);
   if (!found.ok()) return found.status();
   return std::move(found->listeners);
 }
 
-absl::StatusOr<std::vector<core::Listener>> ListUdpListeners() {
+absl::StatusOr<ListenersOn> ListUdpListenersOn(Wanted wanted, const SocketStorage* storage) {
   auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
-  NPG_RETURN_IF_ERROR(ListUdp(*netlink, All, found));
+  NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, storage, KeepAny, found));
   Sort(found.listeners);
-  return std::move(found.listeners);
+  return found;
 }
 
 absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,

@@ -3,10 +3,12 @@
 #define NODEPORT_GUARD_NODE_SOCK_DIAG_H_
 
 #include <cstddef>
+#include <functional>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -14,21 +16,38 @@
 
 namespace npg::node {
 
+// What is read of a BPF socket storage, beside each listed socket (1ed4d92458a9, since 5.7).
+// Needs CAP_BPF.
+struct SocketStorage {
+  int map_fd = -1;  // of a BPF_MAP_TYPE_SK_STORAGE; stays the caller's
+  // Called for each listener that has one, with its value, of the map's size.
+  std::function<void(absl::string_view value, core::Listener& listener)> read;
+};
+
 // The listening TCP (MPTCP included) and bound, unconnected UDP sockets of this
 // network namespace, by NETLINK_SOCK_DIAG. Owners are not filled in; see
 // owners.h. Needs no privilege. Sorted by port, protocol, address.
-absl::StatusOr<std::vector<core::Listener>> ListListeners();
+absl::StatusOr<std::vector<core::Listener>> ListListeners(const SocketStorage* storage = nullptr);
 
-// Those of them that `wanted` selects, and the total number. Cheaper if few of many are
-// wanted.
+// Asked of a listener once its storage was read. One that is not kept takes no memory: a user may
+// have a million of them. The kernel may interrupt a list, which then starts again, so that it
+// is asked twice.
+using KeepListener = absl::FunctionRef<bool(const core::Listener&)>;
+inline bool KeepAny(const core::Listener& /*listener*/) { return true; }
+
+// Those of them that `wanted` and `keep` select, and the total number. Cheaper if few of many
+// are wanted.
 struct ListenersOn {
   std::vector<core::Listener> listeners;
   size_t all = 0;
 };
-absl::StatusOr<ListenersOn> ListListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted);
+absl::StatusOr<ListenersOn> ListListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
+                                            const SocketStorage* storage = nullptr,
+                                            KeepListener keep = KeepAny);
 
 // Only the UDP ones.
-absl::StatusOr<std::vector<core::Listener>> ListUdpListeners();
+absl::StatusOr<ListenersOn> ListUdpListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
+                                               const SocketStorage* storage = nullptr);
 
 // The TCP and connected UDP sockets to a loopback address, or to one of the
 // node's `own` that are in scope, that carry the mark:

@@ -48,6 +48,7 @@ std::string OwnerText(const KubeEventSubject& subject) {
   if (subject.owner.pid == 0) return absl::StrCat("a process of uid ", subject.uid);
   const std::string workload = core::ToString(subject.owner.workload);
   return absl::StrCat(base::Printable(subject.owner.comm), " (pid ", subject.owner.pid,
+                      subject.trusted ? "" : absl::StrCat(", uid ", subject.uid),
                       workload.empty() ? "" : ", ", base::Printable(workload), ")");
 }
 
@@ -61,13 +62,19 @@ std::string Cut(std::string text, size_t most) {
 
 std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
                  uint64_t earlier) {
-  std::string note = absl::StrCat(
-      "Node ", reporter.node, ": ", OwnerText(subject), " listens on ", subject.listener, " port ",
-      core::ToString(subject.key), ", which is a NodePort of this Service. ",
-      reporter.enforcing
-          ? "nodeport-guard lets the node's own connects reach that process."
-          : "nodeport-guard only observes: the node's own connects to that process go to the "
-            "Service.");
+  std::string outcome = "nodeport-guard lets the node's own connects reach that process.";
+  if (!subject.trusted) {
+    outcome = absl::StrCat(
+        "The node's own connects go to the Service: nodeport-guard does not guard listeners of "
+        "uid ",
+        subject.uid, " (--guard-uid +", subject.uid, " would).");
+  } else if (!reporter.enforcing) {
+    outcome =
+        "nodeport-guard only observes: the node's own connects to that process go to the Service.";
+  }
+  std::string note = absl::StrCat("Node ", reporter.node, ": ", OwnerText(subject), " listens on ",
+                                  subject.listener, " port ", core::ToString(subject.key),
+                                  ", which is a NodePort of this Service. ", outcome);
   if (earlier > 0) absl::StrAppend(&note, " This is Event ", earlier + 1, " of it.");
   return Cut(std::move(note), kMaxKubeEventNote);
 }
@@ -92,18 +99,27 @@ std::optional<ServiceName> ParseServiceName(absl::string_view text) {
 }
 
 std::string KubeEventSubject::Identity() const {
-  const std::string who = owner.pid == 0
-                              ? absl::StrCat("uid ", uid)
-                              : absl::StrCat(owner.comm, "\n", LastingWorkload(owner.workload));
+  std::string who = absl::StrCat("uid ", uid);
+  if (!trusted) {
+    absl::StrAppend(&who, ", not trusted");
+  } else if (owner.pid != 0) {
+    who = absl::StrCat(owner.comm, "\n", LastingWorkload(owner.workload));
+  }
   return absl::StrCat(service.ns, "/", service.name, "\n", core::ToString(key), "\n", who);
 }
 
 std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
-  if (conflict.ignored) return std::nullopt;
+  const bool trusted = conflict.owner_verdict == core::OwnerVerdict::kGuarded;
+  if (!trusted && conflict.owner_verdict != core::OwnerVerdict::kUntrusted) return std::nullopt;
   std::optional<ServiceName> service = ParseServiceName(conflict.service);
   if (!service) return std::nullopt;
-  return KubeEventSubject{*std::move(service), conflict.key, conflict.listener.owner,
-                          core::AddressText(conflict.listener.address), conflict.listener.uid};
+  const core::Listener& listener = conflict.listener;
+  return KubeEventSubject{*std::move(service),
+                          conflict.key,
+                          listener.owner,
+                          core::AddressText(listener.address),
+                          listener.binder ? listener.binder->uid : listener.uid,
+                          trusted};
 }
 
 std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node) {
@@ -121,7 +137,9 @@ std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReport
   json["eventTime"] = MicroTime(now);
   json["reportingController"] = std::string(kController);
   json["reportingInstance"] = reporter.node.substr(0, kMaxKubeEventInstance);
-  json["action"] = reporter.enforcing ? "ExemptLocalConnects" : "ObserveLocalConnects";
+  json["action"] = !subject.trusted     ? "LeaveLocalConnects"
+                   : reporter.enforcing ? "ExemptLocalConnects"
+                                        : "ObserveLocalConnects";
   json["reason"] = "NodePortConflict";
   json["type"] = "Warning";
   json["regarding"] = {{"apiVersion", "v1"},

@@ -32,10 +32,12 @@ struct KubeEventSubject {
   core::PortKey key;
   core::Owner owner;     // pid 0: not found
   std::string listener;  // "127.0.0.1"
-  uint32_t uid = 0;      // of the listener's socket
+  uint32_t uid = 0;      // of who bound it, or else of the listener's socket
+  bool trusted = true;   // --guard-uid or --guard-cgroup selects it
 
   // Equal for equal conflicts: Service, port, protocol, and owner. Has no pid, because a
-  // restarted process is the same owner.
+  // restarted process is the same owner. Where the owner is not trusted it has the uid alone:
+  // any user can give a process new names without end.
   std::string Identity() const;
 };
 

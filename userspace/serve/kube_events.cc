@@ -105,8 +105,11 @@ void KubeEvents::Observe(const std::vector<inspect::GuardedConflict>& conflicts,
       fresh.push_back(*std::move(subject));
     }
   }
+  // Any user can cause conflicts of untrusted listeners, which must not take the room of others.
+  std::stable_partition(fresh.begin(), fresh.end(), [](const auto& one) { return one.trusted; });
   // After the loop above has found conflicts that ended and can make room.
   for (KubeEventSubject& subject : fresh) {
+    if (!subject.trusted && known_.size() >= options_.most_known / 2) break;
     std::string identity = subject.Identity();
     if (!known_.contains(identity) && !MakeRoom()) continue;
     const auto it = known_.try_emplace(std::move(identity)).first;

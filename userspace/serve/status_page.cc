@@ -140,6 +140,8 @@ std::string StateBadge(const inspect::GuardFacts& facts, inspect::ConflictState 
   switch (state) {
     case inspect::ConflictState::kIgnored:
       return Badge("warn", "ignored");
+    case inspect::ConflictState::kUntrusted:
+      return Badge("warn", "untrusted");
     case inspect::ConflictState::kObserved:
       return Badge("warn", "observed");
     case inspect::ConflictState::kUnguarded:
@@ -302,13 +304,7 @@ std::string RenderGuard(const PageInput& input) {
   if (table && table->ipvs_bypass) facts.Add("IPVS bypass", "on");
   facts.Add("NodePorts", EscapeHtml(inspect::NodePortsText(input.status->nodeports)));
   facts.Add("kube-proxy", KubeProxyText(guard));
-  const auto only = inspect::PolicyNames(guard, abi::OwnerVerdict::kGuarded);
-  const auto ignored = inspect::PolicyNames(guard, abi::OwnerVerdict::kIgnored);
-  if (!only.empty()) {
-    facts.Add("Listeners", absl::StrCat("only those of ", List(only)));
-  } else if (!ignored.empty()) {
-    facts.Add("Listeners", absl::StrCat("all but those of ", List(ignored)));
-  }
+  facts.Add("Listeners", EscapeHtml(inspect::PolicyText(inspect::Rules(guard))));
   facts.Add("Mark", Code(inspect::MarkText(guard.config)));
   facts.Add("Pins", Code(inspect::PinsText(guard)));
   facts.Add("Version", EscapeHtml(guard.config.version));

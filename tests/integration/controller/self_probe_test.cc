@@ -183,7 +183,9 @@ TEST_F(SelfProbeTest, NeedsNeitherMarkNorTableInObserveMode) {
 
 TEST_F(SelfProbeTest, WorksIfThePolicyIgnoresTheController) {
   config_.default_verdict = abi::OwnerVerdict::kIgnored;
-  NPG_ASSERT_OK(guard_->SetOwnerPolicy({{}, {"containerd"}}));
+  core::OwnerPolicy policy;
+  policy.only = {"containerd"};
+  NPG_ASSERT_OK(guard_->SetOwnerPolicy(policy));
   NPG_EXPECT_OK(Probe().status());
 }
 

@@ -19,9 +19,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <memory>
+#include <numeric>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -35,6 +38,7 @@
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/bpf/controller_lock.h"
@@ -96,6 +100,7 @@ class DataplaneTest : public ::testing::Test {
     absl::StatusOr<std::unique_ptr<BpfGuard>> guard = BpfGuard::Load(pins_, abi::Scope::kLoopback);
     if (!guard.ok()) return guard;
     absl::Status status = (*guard)->ApplyNodePorts(Ports(ports)).status();
+    if (status.ok()) status = (*guard)->SetOwnerPolicy({});
     if (status.ok()) status = (*guard)->Attach(cgroup_fd_.get(), Config());
     if (!status.ok()) return status;
     return guard;
@@ -109,7 +114,8 @@ class DataplaneTest : public ::testing::Test {
     return address;
   }
 
-  // UDP, because a connect runs the hook and sends no packet.
+  // UDP, because a connect runs the hook and sends no packet. After the programs are attached:
+  // no controller adds records of earlier sockets.
   static base::UniqueFd Listen(uint16_t port) {
     base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
     const sockaddr_in address = Loopback(port);
@@ -174,10 +180,10 @@ class DataplaneTest : public ::testing::Test {
     return info.id;
   }
 
-  uint32_t AttachedConnect4() const {
-    const auto fd = OpenPin(pins_.Link("npg_connect4"));
+  uint32_t Attached(const std::string& program) const {
+    const auto fd = OpenPin(pins_.Link(program));
     if (!fd.ok()) return 0;
-    const auto link = DescribeLink(fd->get(), "npg_connect4");
+    const auto link = DescribeLink(fd->get(), program);
     return link.ok() ? link->program_id : 0;
   }
 
@@ -258,8 +264,6 @@ TEST_F(DataplaneTest, AStartThatFailsLeavesNothing) {
 }
 
 TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndKeepsCounters) {
-  const base::UniqueFd listener = Listen(kPort);
-  ASSERT_TRUE(listener);
   std::vector<LinkState> before;
   {
     NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
@@ -267,6 +271,8 @@ TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndKeepsCounters) {
     NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
     NPG_ASSERT_OK_AND_ASSIGN(before, state.Links());
   }
+  const base::UniqueFd listener = Listen(kPort);
+  ASSERT_TRUE(listener);
   Connect(kPort);  // while no controller runs
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
   EXPECT_TRUE(guard->adopted());
@@ -284,8 +290,8 @@ TEST_F(DataplaneTest, ARestartReplacesProgramsInPlaceAndKeepsCounters) {
 }
 
 TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardUnchanged) {
-  const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard,
                            BpfGuard::Load(pins_, abi::Scope::kLoopback));
   const base::UniqueFd not_a_cgroup(open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -298,19 +304,19 @@ TEST_F(DataplaneTest, AFailedRestartLeavesTheFormerGuardUnchanged) {
 }
 
 TEST_F(DataplaneTest, AFailedRestartRestoresTheProgramsFromTheirPins) {
-  const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
-  const uint32_t before = AttachedConnect4();
+  const base::UniqueFd listener = Listen(kPort);
+  const uint32_t before = Attached("npg_bind4");
   ASSERT_NE(before, 0);
-  EXPECT_EQ(ProgramId(pins_.Program("npg_connect4")), before);
+  EXPECT_EQ(ProgramId(pins_.Program("npg_bind4")), before);
   ASSERT_NO_FATAL_FAILURE(BlockConnect6());
   for (const bool service : {true, false}) {
     SCOPED_TRACE(service ? "with the capabilities of the service" : "with all capabilities");
     const std::string failure = StartInVain(service);
     EXPECT_THAT(failure, HasSubstr("attach npg_connect6"));
     EXPECT_THAT(failure, Not(HasSubstr("restored")));
-    EXPECT_EQ(AttachedConnect4(), before);
-    EXPECT_EQ(ProgramId(pins_.Program("npg_connect4")), before);
+    EXPECT_EQ(Attached("npg_bind4"), before);
+    EXPECT_EQ(ProgramId(pins_.Program("npg_bind4")), before);
     NPG_ASSERT_OK_AND_ASSIGN(const uint64_t counted, Exempted());
     Connect(kPort);
     NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
@@ -320,21 +326,22 @@ TEST_F(DataplaneTest, AFailedRestartRestoresTheProgramsFromTheirPins) {
 
 // Guards of builds that pinned no programs.
 TEST_F(DataplaneTest, AFailedRestartNamesTheProgramsThatItCannotRestore) {
-  const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  const base::UniqueFd listener = Listen(kPort);
   for (const char* name : kLinkNames) ASSERT_EQ(unlink(pins_.Program(name).c_str()), 0);
   ASSERT_EQ(rmdir(pins_.Programs().c_str()), 0);
-  const uint32_t before = AttachedConnect4();
+  const uint32_t before = Attached("npg_bind4");
   ASSERT_NO_FATAL_FAILURE(BlockConnect6());
 
   EXPECT_THAT(StartInVain(/*service=*/false), Not(HasSubstr("restored")))
       << "CAP_SYS_ADMIN opens them by id";
-  EXPECT_EQ(AttachedConnect4(), before);
+  EXPECT_EQ(Attached("npg_bind4"), before);
   const std::string failure = StartInVain(/*service=*/true);
   EXPECT_THAT(failure, HasSubstr("attach npg_connect6"));
-  EXPECT_THAT(failure, HasSubstr("the former programs of npg_connect4 could not be restored"));
+  EXPECT_THAT(failure,
+              HasSubstr("the former programs of npg_bind4, npg_bind6 could not be restored"));
   EXPECT_THAT(failure, Not(HasSubstr("\n")));
-  EXPECT_NE(AttachedConnect4(), before);
+  EXPECT_NE(Attached("npg_bind4"), before);
   EXPECT_FALSE(std::filesystem::exists(pins_.Programs())) << "as it was";
   Connect(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
@@ -459,8 +466,8 @@ TEST_F(DataplaneTest, SourcesAreReadableWithoutAController) {
 
 // Pins of a build that did not have this map, which came without a new ABI version.
 TEST_F(DataplaneTest, AdoptsPinsWithoutTheMapOfSources) {
-  const base::UniqueFd listener = Listen(kPort);
   { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  const base::UniqueFd listener = Listen(kPort);
   Connect(kPort);
   ASSERT_EQ(unlink(pins_.Map("sources").c_str()), 0);
   {
@@ -511,6 +518,107 @@ TEST_F(DataplaneTest, AFailedRestartPinsTheFormerMapsAgain) {
   EXPECT_TRUE(std::filesystem::exists(pins_.Map("counters")));
 }
 
+// Moves a pin of this build to the name that ABI versions below 4 have.
+void RenamePin(const std::string& from, const std::string& to) {
+  EXPECT_EQ(std::rename(from.c_str(), to.c_str()), 0) << from;
+}
+
+// A start over the guard of an earlier ABI version, which has other programs at bind(), fails
+// after it has pinned all programs and all links but the last one.
+TEST_F(DataplaneTest, AFailedStartRemovesThePinsThatItAdded) {
+  { NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard()); }
+  RenamePin(pins_.Program("npg_bind4"), pins_.Program("npg_post_bind4"));
+  RenamePin(pins_.Program("npg_bind6"), pins_.Program("npg_post_bind6"));
+  RenamePin(pins_.Link("npg_bind4"), pins_.Link("npg_post_bind4"));
+  RenamePin(pins_.Link("npg_bind6"), pins_.Link("npg_post_bind6"));
+  const uint32_t before = Attached("npg_connect4");
+  ASSERT_NE(before, 0);
+
+  // A link of another cgroup is replaced, but the kernel refuses to rename over a mount point.
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string child, node_->cgroup().MakeChild("elsewhere"));
+  const base::UniqueFd child_fd(open(child.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  NPG_ASSERT_OK_AND_ASSIGN(const base::UniqueFd program, OpenPin(pins_.Program("npg_post_bind6")));
+  const base::UniqueFd other(
+      bpf_link_create(program.get(), child_fd.get(), BPF_CGROUP_INET6_BIND, nullptr));
+  ASSERT_TRUE(other);
+  const std::string last = pins_.Link("npg_bind6");
+  ASSERT_EQ(bpf_obj_pin(other.get(), last.c_str()), 0);
+  ASSERT_EQ(mount(last.c_str(), last.c_str(), nullptr, MS_BIND, nullptr), 0);
+  EXPECT_THAT(StartInVain(/*service=*/false), HasSubstr(absl::StrCat("publish ", last)));
+  ASSERT_EQ(umount2(last.c_str(), MNT_DETACH), 0);
+
+  EXPECT_EQ(Attached("npg_connect4"), before);
+  EXPECT_EQ(ProgramId(pins_.Program("npg_connect4")), before);
+  for (const char* name : {"npg_bind4", "npg_bind6"}) {
+    EXPECT_FALSE(std::filesystem::exists(pins_.Program(name))) << name;
+  }
+  for (const char* name : kFormerLinkNames) {
+    EXPECT_TRUE(std::filesystem::exists(pins_.Program(name))) << name;
+    EXPECT_TRUE(std::filesystem::exists(pins_.Link(name))) << name;
+  }
+  EXPECT_FALSE(std::filesystem::exists(pins_.Link("npg_bind4")));
+  EXPECT_TRUE(std::filesystem::exists(last)) << "it is of the other cgroup";
+  for (const bpf_attach_type hook : {BPF_CGROUP_INET4_BIND, BPF_CGROUP_INET6_BIND}) {
+    uint32_t attached = 0;
+    ASSERT_EQ(bpf_prog_query(cgroup_fd_.get(), hook, 0, nullptr, nullptr, &attached), 0);
+    EXPECT_EQ(attached, 1) << "those of the earlier guard, hook " << hook;
+  }
+}
+
+TEST_F(DataplaneTest, WritesBackTheMapsThatAdoptedProgramsRead) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  const core::LocalAddress former{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 1}, 2};
+  const core::LocalAddress other{{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 2}, 3};
+  NPG_ASSERT_OK(guard->SetLocalAddresses({former}));
+  NPG_ASSERT_OK(guard->SetServedCgroups({uint64_t{42}}));
+  NPG_ASSERT_OK_AND_ASSIGN(const BpfGuard::FormerMaps before, guard->ReadFormerMaps());
+  NPG_ASSERT_OK(guard->SetLocalAddresses({other}));
+  NPG_ASSERT_OK(guard->SetServedCgroups({}));
+  NPG_ASSERT_OK(guard->WriteFormerMaps(before));
+  NPG_ASSERT_OK_AND_ASSIGN(const GuardState state, GuardState::Open(pins_));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto addresses, state.LocalAddresses());
+  ASSERT_EQ(addresses.size(), 1);
+  EXPECT_EQ(addresses[0].address, former.address);
+  EXPECT_EQ(addresses[0].ifindex, former.ifindex);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto cgroups, state.GuardCgroups());
+  EXPECT_THAT(cgroups, ElementsAre(uint64_t{42}));
+}
+
+TEST_F(DataplaneTest, ReadsTheRecordsOfEarlierAbiVersions) {
+  NPG_ASSERT_OK_AND_ASSIGN(auto records, ReadFormerRecords(pins_));
+  EXPECT_THAT(records, IsEmpty()) << "no guard";
+  struct Value {
+    uint32_t verdict, pid, uid, reserved;
+    std::array<char, NPG_COMM_LEN> comm;
+    uint64_t cgroup_id;
+  };
+  const base::UniqueFd map = PinMap(pins_, "listeners", sizeof(npg_listener_key), sizeof(Value));
+  const auto put = [&map](uint8_t protocol, uint32_t verdict) {
+    npg_listener_key key{};
+    key.port = kPort;
+    key.protocol = protocol;
+    const Value value{verdict, 812, 7, 0, {'a', 'g', 'e', 'n', 't'}, 42};
+    return bpf_map_update_elem(map.get(), &key, &value, BPF_ANY);
+  };
+  ASSERT_EQ(put(IPPROTO_TCP, NPG_OWNER_GUARDED), 0);
+  ASSERT_EQ(put(IPPROTO_UDP, NPG_OWNER_GUARDED), 0);
+  core::Binder binder;
+  binder.pid = 812;
+  binder.comm = "agent";
+  binder.uid = 7;
+  binder.cgroup_id = 42;
+  const abi::ListenerKey tcp{{kPort, core::Protocol::kTcp}, {}};
+  const abi::ListenerKey udp{{kPort, core::Protocol::kUdp}, {}};
+  NPG_ASSERT_OK_AND_ASSIGN(records, ReadFormerRecords(pins_));
+  ASSERT_EQ(records.size(), 2);
+  EXPECT_EQ(records[tcp], binder) << "it may have asked for any port";
+  binder.asked_port = kPort;
+  EXPECT_EQ(records[udp], binder) << "every UDP socket was a listener";
+  ASSERT_EQ(put(IPPROTO_TCP, NPG_OWNER_IGNORED), 0);
+  NPG_ASSERT_OK_AND_ASSIGN(records, ReadFormerRecords(pins_));
+  EXPECT_EQ(records[tcp], binder) << "it holds the port";
+}
+
 TEST_F(DataplaneTest, AddsTheCountsOfAnOlderLayoutOnce) {
   // A counter less than this build has.
   std::filesystem::create_directories(pins_.Maps());
@@ -552,24 +660,74 @@ TEST_F(DataplaneTest, RepairsRemovedPinsOfPrograms) {
 }
 
 TEST_F(DataplaneTest, RepairsDetachedLinksAndRemovedPins) {
-  const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(std::vector<std::string> repaired, guard->Repair(cgroup_fd_.get()));
   EXPECT_THAT(repaired, IsEmpty());
 
   NPG_ASSERT_OK_AND_ASSIGN(const base::UniqueFd link, OpenPin(pins_.Link("npg_connect4")));
   ASSERT_EQ(bpf_link_detach(link.get()), 0);
-  ASSERT_EQ(unlink(pins_.Link("npg_post_bind6").c_str()), 0);
+  ASSERT_EQ(unlink(pins_.Link("npg_bind6").c_str()), 0);
   ASSERT_EQ(unlink(pins_.Map("counters").c_str()), 0);
   Connect(kPort);  // the detached program does not see it
   NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
-  EXPECT_THAT(repaired, ElementsAre(HasSubstr("npg_connect4 was detached"),
-                                    HasSubstr("npg_post_bind6"), HasSubstr("counters")));
+  EXPECT_THAT(repaired, ElementsAre(HasSubstr("npg_connect4 was detached"), HasSubstr("npg_bind6"),
+                                    HasSubstr("counters")));
   Connect(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
   EXPECT_EQ(exempted, 1);
   NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
   EXPECT_THAT(repaired, IsEmpty());
+}
+
+TEST_F(DataplaneTest, ARecordOfTheControllerReplacesNoneOfABind) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  const base::UniqueFd listener = Listen(kPort);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::optional<core::Binder> note, guard->NoteOf(listener.get()));
+  ASSERT_TRUE(note.has_value());
+  EXPECT_EQ(note->asked_port, kPort);
+  core::Binder other = *note;
+  other.uid = 65534;
+  EXPECT_TRUE(absl::IsAlreadyExists(guard->NoteOnSocket(listener.get(), other)));
+  EXPECT_TRUE(absl::IsAborted(guard->RenameOnSocket(listener.get(), other, "other")));
+  NPG_ASSERT_OK_AND_ASSIGN(std::optional<core::Binder> now, guard->NoteOf(listener.get()));
+  EXPECT_EQ(now, note);
+
+  NPG_EXPECT_OK(guard->RenameOnSocket(listener.get(), *note, "process"));
+  NPG_ASSERT_OK_AND_ASSIGN(now, guard->NoteOf(listener.get()));
+  ASSERT_TRUE(now.has_value());
+  EXPECT_EQ(now->comm, "process");
+  EXPECT_EQ(now->uid, note->uid);
+}
+
+// Another guard had pinned its objects there before it gave the lock away.
+TEST_F(DataplaneTest, RepairsPinsOfOtherObjects) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  const auto replace = [](const std::string& pin, const std::string& by) {
+    const base::UniqueFd other(bpf_obj_get(by.c_str()));
+    return other && unlink(pin.c_str()) == 0 && bpf_obj_pin(other.get(), pin.c_str()) == 0;
+  };
+  ASSERT_TRUE(replace(pins_.Link("npg_bind4"), pins_.Link("npg_bind6")));
+  ASSERT_TRUE(replace(pins_.Map("guard_uids"), pins_.Map("guard_cgroups")));
+  ASSERT_TRUE(replace(pins_.Program("npg_connect6"), pins_.Program("npg_bind6")));
+  NPG_ASSERT_OK_AND_ASSIGN(std::vector<std::string> repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, ElementsAre(HasSubstr("link npg_bind4"), HasSubstr("map guard_uids"),
+                                    HasSubstr("program npg_connect6")));
+  NPG_ASSERT_OK_AND_ASSIGN(repaired, guard->Repair(cgroup_fd_.get()));
+  EXPECT_THAT(repaired, IsEmpty());
+}
+
+// The pins are another process's while this one does not have the lock.
+TEST_F(DataplaneTest, RepairsLinksAndLeavesPinsWithoutTheLock) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  NPG_ASSERT_OK_AND_ASSIGN(base::UniqueFd link, OpenPin(pins_.Link("npg_connect4")));
+  ASSERT_EQ(bpf_link_detach(link.get()), 0);
+  std::filesystem::remove_all(pins_.Root());
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<std::string> repaired,
+                           guard->Repair(cgroup_fd_.get(), /*pins=*/false));
+  EXPECT_THAT(repaired, ElementsAre(HasSubstr("npg_connect4 was detached")));
+  EXPECT_FALSE(std::filesystem::exists(pins_.Root()));
+  NPG_EXPECT_OK(guard->CheckLinks(cgroup_fd_.get()));
 }
 
 // Nothing can be attached while the cgroup is gone, but the next repair must try again.
@@ -702,8 +860,8 @@ TEST_F(DataplaneTest, LearnsTheNetnsCookieFromAProgram) {
 }
 
 TEST_F(DataplaneTest, EachReaderReceivesAllEvents) {
-  const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  const base::UniqueFd listener = Listen(kPort);
   NPG_ASSERT_OK_AND_ASSIGN(const auto first, EventsReader::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto second, EventsReader::Open(pins_));
   for (int i = 0; i < 3; ++i) Connect(kPort);
@@ -721,14 +879,14 @@ TEST_F(DataplaneTest, EachReaderReceivesAllEvents) {
 TEST_F(DataplaneTest, ASlowReaderCountsLostEvents) {
   constexpr uint16_t kFirst = 20000;
   constexpr int kPorts = 600;
-  std::vector<uint16_t> ports;
+  std::vector<uint16_t> ports(kPorts);
+  std::iota(ports.begin(), ports.end(), kFirst);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard(ports));
   std::vector<base::UniqueFd> listeners;
-  for (int i = 0; i < kPorts; ++i) {
-    ports.push_back(static_cast<uint16_t>(kFirst + i));
-    listeners.push_back(Listen(ports.back()));
+  for (const uint16_t port : ports) {
+    listeners.push_back(Listen(port));
     ASSERT_TRUE(listeners.back());
   }
-  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard(ports));
   NPG_ASSERT_OK_AND_ASSIGN(const auto slow, EventsReader::Open(pins_));
   NPG_ASSERT_OK_AND_ASSIGN(const auto quick, EventsReader::Open(pins_));
   uint64_t read = 0;

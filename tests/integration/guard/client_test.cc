@@ -183,7 +183,6 @@ TEST_P(GuardClientTest, UnprivilegedClient) {
                                                   {"127.0.0.1", kPort, Transport::kUdp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   const auto as_nobody = [](Transport transport) -> std::string {
-    constexpr uid_t kNobody = 65534;
     const auto answer = RunInFork([transport]() -> std::string {
       // The change of the user id drops the capabilities.
       if (setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0) {

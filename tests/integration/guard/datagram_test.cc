@@ -7,20 +7,25 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cerrno>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
 #include "testing/client.h"
 #include "testing/command.h"
 #include "testing/datagram_client.h"
 #include "testing/echo_server.h"
 #include "testing/guard_fixture.h"
+#include "testing/socket_of_fork.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
 #include "testing/transport.h"
@@ -147,9 +152,20 @@ TEST_P(GuardDatagramTest, FollowsNodePorts) {
 TEST_P(GuardDatagramTest, LeavesTheSocketOfAnIgnoredOwnerAlone) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard({"--ignore-process", "holder"}));
-  prctl(PR_SET_NAME, "holder");
-  NPG_ASSERT_OK_AND_ASSIGN(const auto holder, Host(On("0.0.0.0")));
-  prctl(PR_SET_NAME, "victim");
+  // Of a process of its own: the name of one that has the socket open would be looked up again.
+  auto held = SocketOfFork([]() -> absl::StatusOr<base::UniqueFd> {
+    prctl(PR_SET_NAME, "holder");
+    auto socket = OpenSocket(AF_INET, Transport::kUdp);
+    const auto address = MakeAddress("0.0.0.0", kPort);
+    if (!socket.ok() || !address.ok()) return absl::InternalError("make a socket or an address");
+    if (bind(socket->get(), address->get(), address->size) != 0) {
+      return base::ErrnoStatus(errno, "bind");
+    }
+    return socket;
+  });
+  NPG_ASSERT_OK(held);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto holder,
+                           EchoServer::Adopt(kHost, Transport::kUdp, *std::move(held)));
   NPG_ASSERT_OK_AND_ASSIGN(const auto victim, Host(On("0.0.0.0", kServicePort)));
   // Once this one is exempt, the controller has also seen the other.
   EXPECT_TRUE(BecomesHost("127.0.0.1", kServicePort));

@@ -343,10 +343,9 @@ TEST_F(DoctorTest, TheGuardKeepsExclusiveProgramsFromItsHooks) {
   NPG_ASSERT_OK_AND_ASSIGN(auto guard,
                            GuardProcess::Start(node(), {"--source", "file", "--nodeports-file",
                                                         node().File("nodeports.json")}));
-  EXPECT_THAT(
-      Found("cgroup-exclusive-refused"),
-      AllOf(HasSubstr("note: "), HasSubstr("connect4, connect6, post_bind4, post_bind6 of "),
-            HasSubstr(cgroup), HasSubstr("EPERM")));
+  EXPECT_THAT(Found("cgroup-exclusive-refused"),
+              AllOf(HasSubstr("note: "), HasSubstr("connect4, connect6, bind4, bind6 of "),
+                    HasSubstr(cgroup), HasSubstr("EPERM")));
   for (const uint32_t flags : {uint32_t{0}, uint32_t{BPF_F_ALLOW_OVERRIDE}}) {
     EXPECT_TRUE(absl::IsPermissionDenied(ForeignProgram::Attach(cgroup, "alone", flags).status()));
   }

@@ -50,8 +50,8 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 
 constexpr uint16_t kPort = 33589;
-constexpr std::array<const char*, 4> kPrograms = {"npg_connect4", "npg_connect6", "npg_post_bind4",
-                                                  "npg_post_bind6"};
+constexpr std::array<const char*, 4> kPrograms = {"npg_connect4", "npg_connect6", "npg_bind4",
+                                                  "npg_bind6"};
 
 Dial Tcp(const std::string& destination = "127.0.0.1") {
   return {destination, kPort, Transport::kTcp};
@@ -346,7 +346,7 @@ TEST_P(GuardLifecycleTest, StartThatFailsLeavesAnAdoptedGuardAsItWas) {
 TEST_P(GuardLifecycleTest, StartThatFailsRestoresTheReplacedPrograms) {
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK(guard().Stop());
-  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t before, maps().LinkProgramId("npg_connect4"));
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t before, maps().LinkProgramId("npg_bind4"));
   const std::string connect6 = maps().root() + "/links/npg_connect6";
   NPG_ASSERT_OK(RunCommand({"bpftool", "link", "detach", "pinned", connect6}));
   ASSERT_TRUE(std::filesystem::remove(connect6));
@@ -358,7 +358,7 @@ TEST_P(GuardLifecycleTest, StartThatFailsRestoresTheReplacedPrograms) {
   EXPECT_EQ(failed.exit_code, 4) << failed.err;
   EXPECT_THAT(failed.err, HasSubstr("npg_connect6"));
   EXPECT_THAT(failed.err, Not(HasSubstr("restored")));
-  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t after, maps().LinkProgramId("npg_connect4"));
+  NPG_ASSERT_OK_AND_ASSIGN(const uint32_t after, maps().LinkProgramId("npg_bind4"));
   EXPECT_EQ(after, before);
   EXPECT_EQ(Ask(Tcp()), kHost);
 
@@ -366,7 +366,7 @@ TEST_P(GuardLifecycleTest, StartThatFailsRestoresTheReplacedPrograms) {
   std::filesystem::remove_all(maps().root() + "/programs");
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult older, RunForResult(start));
   EXPECT_EQ(older.exit_code, 4) << older.err;
-  EXPECT_THAT(older.err, HasSubstr("npg_connect4 could not be restored"));
+  EXPECT_THAT(older.err, HasSubstr("npg_bind4, npg_bind6 could not be restored"));
   EXPECT_EQ(Lines(older.err), 1U) << older.err;
   EXPECT_EQ(Ask(Tcp()), kHost) << "with the former settings";
   NPG_ASSERT_OK_AND_ASSIGN(const CommandResult unloaded, Unload());

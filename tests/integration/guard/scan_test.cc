@@ -2,7 +2,6 @@
 // `nodeport-guard scan`, as a black box: which owners it names, and with which privileges.
 #include <fcntl.h>
 #include <gmock/gmock.h>
-#include <grp.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -53,18 +52,6 @@ using Json = nlohmann::json;
 constexpr uint16_t kPort = 33589;
 constexpr uint16_t kOtherPort = 33590;
 constexpr const char* kComm = "victim";
-constexpr uid_t kNobody = 65534;
-
-// Drops all privileges for good.
-absl::Status BecomeNobody() {
-  if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
-      setresuid(kNobody, kNobody, kNobody) != 0) {
-    return ErrnoStatus(errno, "become nobody");
-  }
-  // As after exec(); otherwise root would still own /proc/PID.
-  if (prctl(PR_SET_DUMPABLE, 1) != 0) return ErrnoStatus(errno, "prctl");
-  return absl::OkStatus();
-}
 
 // Forks a child that keeps the descriptors of this process until this process ends. In a
 // new pid namespace the child cannot watch its parent's pid, so it waits on a pipe.
@@ -223,7 +210,7 @@ TEST_F(ScanTest, NamesTheOwner) {
 }
 
 // Without privileges and without a bpf file system, `scan` finds the same conflicts, and
-// the names of the user's own processes.
+// the names of the user's own processes. --guard-uid does not name the user.
 TEST_F(ScanTest, AsAnotherUser) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto roots, Process::Start(Listens("127.0.0.1")));
   NPG_ASSERT_OK_AND_ASSIGN(const auto own,
@@ -233,8 +220,11 @@ TEST_F(ScanTest, AsAnotherUser) {
                            }));
   NPG_ASSERT_OK_AND_ASSIGN(const auto as_root, Scan());
   ASSERT_EQ(as_root.exit_code, 3) << as_root.text;
-  ASSERT_THAT(as_root.json["conflicts"], SizeIs(2));
+  ASSERT_THAT(as_root.json["conflicts"], SizeIs(1));
   EXPECT_EQ(as_root.json["conflicts"][0]["owner"]["pid"], roots->pid());
+  ASSERT_THAT(as_root.json["untrusted"], SizeIs(1));
+  EXPECT_EQ(as_root.json["untrusted"][0]["verdict"], "untrusted");
+  EXPECT_EQ(as_root.json["untrusted"][0]["owner"]["pid"], own->pid());
   EXPECT_THAT(as_root.json["notes"], IsEmpty());
 
   // Other users may not have access to the build folder.
@@ -254,17 +244,26 @@ TEST_F(ScanTest, AsAnotherUser) {
   ASSERT_EQ(said.substr(0, 2), "3 ") << said;
   const Json json = Json::parse(said.substr(2), nullptr, /*allow_exceptions=*/false);
   ASSERT_TRUE(json.is_object()) << said;
-  ASSERT_THAT(json["conflicts"], SizeIs(2)) << said;
+  ASSERT_THAT(json["conflicts"], SizeIs(1)) << said;
   EXPECT_EQ(json["conflicts"][0]["port"], kPort);
   EXPECT_TRUE(json["conflicts"][0]["owner"]["pid"].is_null()) << said;
   EXPECT_EQ(json["conflicts"][0]["owner"]["uid"], 0);
-  EXPECT_EQ(json["conflicts"][1]["port"], kOtherPort);
-  EXPECT_EQ(json["conflicts"][1]["owner"]["pid"], own->pid());
-  EXPECT_EQ(json["conflicts"][1]["owner"]["comm"], kComm);
-  EXPECT_EQ(json["conflicts"][1]["owner"]["uid"], kNobody);
+  ASSERT_THAT(json["untrusted"], SizeIs(1)) << said;
+  EXPECT_EQ(json["untrusted"][0]["port"], kOtherPort);
+  EXPECT_EQ(json["untrusted"][0]["owner"]["pid"], own->pid());
+  EXPECT_EQ(json["untrusted"][0]["owner"]["comm"], kComm);
+  EXPECT_EQ(json["untrusted"][0]["owner"]["uid"], kNobody);
   EXPECT_EQ(json["guarded"], false);
   EXPECT_THAT(json["notes"], ElementsAre("no process was found for 1 listener; run it as root to "
                                          "see those of other users"));
+
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, Scan({}));
+  EXPECT_THAT(table.text, HasSubstr("To guard 33590/tcp, run with --guard-uid +65534"));
+  for (const char* uid : {"+65534", "any"}) {
+    NPG_ASSERT_OK_AND_ASSIGN(const auto trusting, Scan({"--guard-uid", uid, "-o", "json"}));
+    EXPECT_THAT(trusting.json["conflicts"], SizeIs(2)) << uid;
+    EXPECT_THAT(trusting.json["untrusted"], IsEmpty()) << uid;
+  }
 }
 
 TEST_F(ScanTest, OwnerInAnotherPidNamespace) {

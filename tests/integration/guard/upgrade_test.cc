@@ -7,7 +7,10 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/prctl.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
@@ -16,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include "abi/convert.h"
 #include "absl/status/status.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -136,6 +140,35 @@ class GuardUpgradeTest : public GuardTest {
     NPG_ASSERT_OK_AND_ASSIGN(const dataplane::GuardState state,
                              dataplane::GuardState::Open(dataplane::PinPaths(node().bpffs())));
     EXPECT_EQ(state.config().abi_version, NPG_ABI_VERSION);
+    // The takeover ends by removing what only the earlier versions had.
+    const std::vector<std::string> former = {maps().root() + "/links/npg_post_bind4",
+                                             maps().root() + "/links/npg_post_bind6",
+                                             maps().root() + "/maps/listeners"};
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&former] {
+      return std::none_of(former.begin(), former.end(),
+                          [](const std::string& pin) { return std::filesystem::exists(pin); });
+    }));
+    NPG_ASSERT_OK_AND_ASSIGN(const int attached, AttachedPrograms(node().cgroup().path()));
+    EXPECT_EQ(attached, 4);
+  }
+
+  // A listener that the programs of the previous ABI saw: `answer` before and after the upgrade.
+  void UpgradeWithListenerOf(const char* name, const std::string& answer) {
+    host_.reset();
+    NPG_ASSERT_OK(LeaveGuardOfAbi(NPG_ABI_VERSION - 1));
+    prctl(PR_SET_NAME, name);
+    NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+    EXPECT_EQ(Ask(Tcp()), answer) << "with the earlier programs";
+    NPG_ASSERT_OK(StartGuard());
+    EXPECT_EQ(Ask(Tcp()), answer);
+    // Also once the earlier records are gone.
+    EXPECT_TRUE(WaitUntil(absl::Seconds(10), [this] {
+      return !std::filesystem::exists(maps().root() + "/maps/listeners");
+    }));
+    EXPECT_EQ(Ask(Tcp()), answer);
+    NPG_ASSERT_OK(guard().Stop());
+    NPG_ASSERT_OK(StartGuard());
+    EXPECT_EQ(Ask(Tcp()), answer);
   }
 
  private:
@@ -153,7 +186,14 @@ class GuardUpgradeTest : public GuardTest {
     nodeport.sources = NPG_SOURCE_FILE;
     nodeport.since = kSince;
     std::memcpy(nodeport.service, "web/old", 8);
-    NPG_RETURN_IF_ERROR(Put(object, "nodeports", npg_port_key{kPort, IPPROTO_TCP, 0}, nodeport));
+    for (const uint8_t protocol : {uint8_t{IPPROTO_TCP}, uint8_t{IPPROTO_UDP}}) {
+      NPG_RETURN_IF_ERROR(Put(object, "nodeports", npg_port_key{kPort, protocol, 0}, nodeport));
+    }
+    // The default of those versions.
+    for (const char* name : {"kube-proxy", "ovnkube"}) {
+      NPG_RETURN_IF_ERROR(
+          Put(object, "owner_policy", abi::PolicyKeyOf(name), npg_policy{NPG_OWNER_IGNORED, 0}));
+    }
     // The table outlives the process that made it, as it did with that build.
     return dataplane::NftTable::Install(core::Mark{}).status();
   }
@@ -171,7 +211,8 @@ class GuardUpgradeTest : public GuardTest {
         return base::ErrnoStatus(errno, absl::StrCat("pin map ", name));
       }
     }
-    for (const char* name : dataplane::kLinkNames) {
+    // Of all versions before 4.
+    for (const char* name : {"npg_connect4", "npg_connect6", "npg_post_bind4", "npg_post_bind6"}) {
       const bpf_program* program = bpf_object__find_program_by_name(object.get(), name);
       if (program == nullptr) return absl::NotFoundError(absl::StrCat("no program ", name));
       const std::unique_ptr<bpf_link, int (*)(bpf_link*)> link(
@@ -188,19 +229,34 @@ class GuardUpgradeTest : public GuardTest {
 };
 
 TEST_P(GuardUpgradeTest, FromThePreviousAbi) {
-  static_assert(NPG_ABI_VERSION == 3, "testdata/abi/README.md: keep the object of the one before");
+  static_assert(NPG_ABI_VERSION == 4, "testdata/abi/README.md: keep the object of the one before");
   Upgrade(NPG_ABI_VERSION - 1);
 }
 
 TEST_P(GuardUpgradeTest, FromTheFirstAbi) { Upgrade(1); }
 
+// That version guarded every listener of CRI-O. This one takes a socket of CRI-O on a given port
+// for a hostPort that is only held, and cannot see which port the earlier one asked for.
+TEST_P(GuardUpgradeTest, KeepsAListenerOfCrioGuarded) { UpgradeWithListenerOf("crio", kHost); }
+
+TEST_P(GuardUpgradeTest, KeepsAPortHolderIgnored) {
+  UpgradeWithListenerOf("kube-proxy", Hijacked());
+}
+
 // The commands of this build show the guard of an earlier one: what is there, and what that
-// version does not have.
+// version does not have. They judge listeners as its programs do.
 TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
   constexpr int kConnects = 3;
+  // Bound before the programs were attached: the earlier guard has no entry for it.
+  NPG_ASSERT_OK_AND_ASSIGN(const auto udp, Host({{"127.0.0.1", kPort, Transport::kUdp}}));
   for (uint32_t abi = 1; abi < NPG_ABI_VERSION; ++abi) {
     SCOPED_TRACE(absl::StrCat("ABI version ", abi));
     NPG_ASSERT_OK(LeaveGuardOfAbi(abi));
+    // The entry has the name that the process had at bind().
+    prctl(PR_SET_NAME, "kube-proxy");
+    NPG_ASSERT_OK_AND_ASSIGN(const auto holder, Host({{"127.0.0.2", kPort, Transport::kTcp}}));
+    prctl(PR_SET_NAME, "upgrade_test");
+    EXPECT_EQ(Ask({"127.0.0.2", kPort, Transport::kTcp}), Hijacked());
     for (int i = 0; i < kConnects; ++i) EXPECT_EQ(Ask(Tcp()), kHost);
     const std::string versions =
         absl::StrCat("ABI version ", abi, ", this program has ", NPG_ABI_VERSION);
@@ -221,16 +277,27 @@ TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
     EXPECT_EQ(status["counters"]["probed"], 0) << "a counter that it does not have";
     EXPECT_EQ(status["guard"]["scope"], "loopback");
     EXPECT_TRUE(status["guard"]["own_addresses"].empty()) << "a map that it may not have";
-    ASSERT_EQ(status["conflicts"].size(), 1U);
-    EXPECT_EQ(status["conflicts"][0]["exempted"], kConnects);
+    const auto& conflicts = status["conflicts"];
+    ASSERT_EQ(conflicts.size(), 3U) << conflicts;
+    EXPECT_EQ(conflicts[0]["exempted"], kConnects);
+    EXPECT_EQ(conflicts[0]["verdict"], "guarded");
+    EXPECT_EQ(conflicts[1]["listener"], "127.0.0.2");
+    EXPECT_EQ(conflicts[1]["verdict"], "ignored");
+    EXPECT_EQ(conflicts[2]["protocol"], "udp");
+    EXPECT_EQ(conflicts[2]["verdict"], "guarded");
     EXPECT_THAT(status["notes"].dump(), HasSubstr(versions));
-    EXPECT_THAT(status["notes"].dump(), HasSubstr("counter probed"));
+    EXPECT_EQ(absl::StrContains(status["notes"].dump(), "counter probed"), abi < 3);
+    EXPECT_THAT(status["notes"].dump(), HasSubstr("counter untrusted_owner"));
     EXPECT_EQ(absl::StrContains(status["notes"].dump(), "map local_addresses"), abi == 1);
 
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult explained,
                              RunForResult(GuardCommand(node(), {"explain", absl::StrCat(kPort)})));
     EXPECT_EQ(explained.exit_code, 0) << explained.err;
     EXPECT_THAT(explained.out, HasSubstr("web/old"));
+    EXPECT_THAT(explained.out, HasSubstr(absl::StrCat("127.0.0.1:", kPort, " is exempted")));
+    EXPECT_THAT(explained.out,
+                HasSubstr(absl::StrCat("UDP connect to 127.0.0.1:", kPort, " is exempted")));
+    EXPECT_THAT(explained.out, HasSubstr("listens there and is ignored"));
 
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult findings,
                              RunForResult(GuardCommand(node(), {"doctor"})));
@@ -245,7 +312,8 @@ TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
     EXPECT_EQ(Ask(Tcp()), kHost);
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult shown, events.Wait());
     EXPECT_EQ(shown.exit_code, 0) << shown.err;
-    EXPECT_THAT(shown.out, HasSubstr(absl::StrCat(kPort)));
+    EXPECT_THAT(shown.out, HasSubstr(absl::StrCat(kPort, "/tcp")));
+    EXPECT_THAT(shown.out, HasSubstr("listener on 127.0.0.1")) << "without its owner";
 
     NPG_ASSERT_OK(RunCommand(GuardCommand(node(), {"unload"})));
   }

@@ -24,7 +24,7 @@ namespace {
 constexpr Address kSome = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 TEST(AbiFields, EndAtTheirFirstNulOrAtTheirEnd) {
-  npg_listener listener{};
+  npg_socket_owner listener{};
   EXPECT_EQ(FieldText(listener.comm), "");
   std::memcpy(listener.comm, "containerd\0junk", 15);
   EXPECT_EQ(FieldText(listener.comm), "containerd");
@@ -43,9 +43,10 @@ TEST(AbiFields, AreSetWithANulAndPadded) {
 template <typename T>
 class AbiEquality : public ::testing::Test {};
 
-using Structs = ::testing::Types<npg_port_key, npg_nodeport, npg_listener_key, npg_listener,
-                                 npg_policy_key, npg_policy, npg_port_stats, npg_event, npg_config,
-                                 npg_source_key, npg_source_state>;
+using Structs =
+    ::testing::Types<npg_port_key, npg_nodeport, npg_listener_key, npg_socket_owner, npg_policy_key,
+                     npg_policy, npg_port_stats, npg_event, npg_config, npg_source_key,
+                     npg_source_state, npg_uid_key, npg_cgroup_key, npg_member>;
 TYPED_TEST_SUITE(AbiEquality, Structs);
 
 // Every byte is compared, as the kernel does.
@@ -66,11 +67,11 @@ TEST(Abi, LongestServiceNameFits) { EXPECT_EQ(NPG_SERVICE_LEN, 63 + 1 + 63 + 1);
 
 TEST(AbiConversion, ZeroesAreTheDefaults) {
   EXPECT_EQ(FromC(npg_nodeport{}), NodePort());
-  EXPECT_EQ(FromC(npg_listener{}), Listener());
+  EXPECT_EQ(FromC(npg_socket_owner{}), core::Binder());
   EXPECT_EQ(FromC(npg_port_stats{}), PortStats());
   EXPECT_EQ(FromC(npg_source_state{}), SourceState());
   EXPECT_EQ(FromC(npg_config{}), Config());
-  EXPECT_TRUE(ToC(Listener()) == npg_listener{});
+  EXPECT_TRUE(ToC(core::Binder()) == npg_socket_owner{});
   EXPECT_TRUE(ToC(SourceState()) == npg_source_state{});
   EXPECT_TRUE(ToC(Config()) == npg_config{});
   EXPECT_TRUE(IsNever(FromC(npg_nodeport{}).since));
@@ -102,15 +103,15 @@ TEST(AbiConversion, NodePortsAndStats) {
   EXPECT_EQ(FromC(stats), (PortStats{1, 2, 3}));
 }
 
-TEST(AbiConversion, Listeners) {
-  const Listener listener{OwnerVerdict::kIgnored, 812, 1000, "containerd", 4242};
-  const npg_listener value = ToC(listener);
-  EXPECT_EQ(value.verdict, uint32_t{NPG_OWNER_IGNORED});
+TEST(AbiConversion, SocketOwners) {
+  const core::Binder binder{812, "containerd", 1000, 4242, 33589};
+  const npg_socket_owner value = ToC(binder);
   EXPECT_EQ(value.pid, 812U);
   EXPECT_EQ(value.uid, 1000U);
   EXPECT_EQ(FieldText(value.comm), "containerd");
   EXPECT_EQ(value.cgroup_id, 4242U);
-  EXPECT_EQ(FromC(value), listener);
+  EXPECT_EQ(value.asked_port, 33589U);
+  EXPECT_EQ(FromC(value), binder);
 }
 
 TEST(AbiConversion, Addresses) {

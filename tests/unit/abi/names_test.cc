@@ -105,7 +105,7 @@ TEST(Names, OfSeveralSources) {
 TEST(Names, ValuesOfANewerBuildAreUnknown) {
   EXPECT_EQ(Name(Source{0}), "unknown");
   EXPECT_EQ(Name(Source{3}), "unknown");
-  EXPECT_EQ(Name(OwnerVerdict{2}), "unknown");
+  EXPECT_EQ(Name(OwnerVerdict{3}), "unknown");
   EXPECT_EQ(Name(OwnerVerdict{UINT32_MAX}), "unknown");
   EXPECT_EQ(Name(Mode{2}), "unknown");
   EXPECT_EQ(Name(Scope{2}), "unknown");

@@ -26,6 +26,7 @@
 namespace npg::cli::command_line_test {
 namespace {
 
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -91,7 +92,11 @@ TEST(CommandLineTest, DefaultsOfRun) {
   EXPECT_EQ(run.mode, abi::Mode::kEnforce);
   EXPECT_EQ(run.mark.value, 0x1000U);
   EXPECT_EQ(run.mark.mask, 0x1000U);
-  EXPECT_THAT(run.owners.ignored, ElementsAre("kube-proxy", "ovnkube"));
+  EXPECT_THAT(run.owners.ignored,
+              ElementsAre("kube-proxy", "ovnkube", "k3s-server", "k3s-agent", "kubelite",
+                          "hyperkube", "crio", "dockerd", "conmon", "antrea-agent"));
+  EXPECT_THAT(run.owners.uids, ElementsAre(0));
+  EXPECT_THAT(run.owners.cgroups, IsEmpty());
   EXPECT_FALSE(run.detach_on_exit);
   ASSERT_TRUE(run.http.has_value());
   EXPECT_EQ(serve::ToString(*run.http), "127.0.0.1:9829");
@@ -247,6 +252,15 @@ TEST(CommandLineTest, ValuesAreChecked) {
   EXPECT_EQ(Refused("run --ignore-process kube-controller-manager"),
             "--ignore-process: \"kube-controller-manager\" is longer than the 15 bytes that the "
             "kernel keeps of a name; write \"kube-controller\" if that is meant");
+  EXPECT_EQ(Refused("run --guard-uid nobody"),
+            "--guard-uid: \"nobody\" is neither a user id nor 'any'; see 'id -u NAME'");
+  EXPECT_EQ(Refused("run --guard-uid 4294967295"),
+            "--guard-uid: \"4294967295\" is neither a user id nor 'any'; see 'id -u NAME'");
+  EXPECT_EQ(Refused("run --guard-cgroup system.slice"),
+            "--guard-cgroup: \"system.slice\" is not the path of a cgroup; it begins with '/', as "
+            "in /system.slice/**");
+  EXPECT_EQ(Refused("run --guard-cgroup /"),
+            "--guard-cgroup: \"/\" selects every cgroup; write --guard-uid any if that is meant");
   EXPECT_EQ(Refused("status -o xml"), "--output: \"xml\" is not one of table, json, yaml");
   EXPECT_EQ(Refused("events -o yaml"), "--output: \"yaml\" is not one of text, json");
   EXPECT_EQ(Refused("events --count -1"), "--count: \"-1\" is not a number");
@@ -320,6 +334,42 @@ TEST(CommandLineTest, AnEmptyIgnoreListIsPossible) {
   NPG_ASSERT_OK_AND_ASSIGN(const RunOptions configured,
                            ParseAs<RunOptions>("run --config " + config.path()));
   EXPECT_THAT(configured.owners.ignored, IsEmpty());
+}
+
+TEST(CommandLineTest, APlusAddsToTheDefault) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions standard, ParseAs<RunOptions>("run"));
+  std::vector<std::string> names = standard.owners.ignored;
+  EXPECT_THAT(names, Contains("crio"));
+  names.emplace_back("holder");
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions added,
+                           ParseAs<RunOptions>("run --ignore-process +holder"));
+  EXPECT_EQ(added.owners.ignored, names);
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions replaced,
+                           ParseAs<RunOptions>("run --ignore-process holder"));
+  EXPECT_THAT(replaced.owners.ignored, ElementsAre("holder"));
+
+  EXPECT_THAT(standard.owners.uids, ElementsAre(0));
+  EXPECT_FALSE(standard.owners.any_uid);
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions more,
+                           ParseAs<RunOptions>("run --guard-uid +1000 --guard-uid +65534"));
+  EXPECT_THAT(more.owners.uids, ElementsAre(0, 1000, 65534));
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions other, ParseAs<RunOptions>("run --guard-uid 1000"));
+  EXPECT_THAT(other.owners.uids, ElementsAre(1000)) << "without root";
+  NPG_ASSERT_OK_AND_ASSIGN(const ScanOptions any, ParseAs<ScanOptions>("scan --guard-uid any"));
+  EXPECT_TRUE(any.owners.any_uid);
+}
+
+TEST(CommandLineTest, OnlyProcessLeavesTheDefaultOfIgnoreProcess) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run --only-process crio"));
+  EXPECT_THAT(run.owners.ignored, Not(Contains("crio")));
+  EXPECT_THAT(run.owners.ignored, Contains("kube-proxy"));
+}
+
+TEST(CommandLineTest, CgroupsOfListeners) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions run,
+      ParseAs<RunOptions>("run --guard-cgroup /system.slice/** --guard-cgroup /kubepods/*/crio-*"));
+  EXPECT_THAT(run.owners.cgroups, ElementsAre("/system.slice/**", "/kubepods/*/crio-*"));
 }
 
 TEST(CommandLineTest, ASwitchCanBeTurnedOff) {

@@ -27,9 +27,8 @@ EventFacts MakeEvent() {
   facts.listener_cgroup = "/system.slice/containerd.service";
   facts.nodeport.emplace();
   facts.nodeport->service = "default/web";
-  facts.listener.emplace();
-  facts.listener->pid = 812;
-  facts.listener->comm = "containerd";
+  facts.event.owner.pid = 812;
+  facts.event.owner.comm = "containerd";
   return facts;
 }
 
@@ -42,7 +41,7 @@ TEST(EventTextTest, IsALineForPeople) {
 TEST(EventTextTest, OmitsUnknownFields) {
   EventFacts facts = MakeEvent();
   facts.nodeport.reset();
-  facts.listener.reset();
+  facts.event.owner = {};
   facts.client_cgroup = "/";
   facts.event.observed = true;
   facts.event.port.protocol = core::Protocol::kUdp;

@@ -68,22 +68,23 @@ RandomNode MakeRandomNode(std::mt19937& random) {
       {"10.0.0.5", NPG_DST_ELSEWHERE4}, {"2001:db8::5", NPG_DST_ELSEWHERE6}};
   node.env.listener = yes() && node.env.guarded_netns;
   node.facts.listeners.clear();
-  node.facts.config.default_verdict =
-      yes() ? abi::OwnerVerdict::kGuarded : abi::OwnerVerdict::kIgnored;
   if (node.env.listener) {
     const auto& [address, destination] =
         addresses[std::uniform_int_distribution<size_t>(0, addresses.size() - 1)(random)];
     node.destination = destination;
-    const core::Listener listener =
+    core::Listener listener =
         inspect::MakeListener(address, kPort, "containerd", 812, node.key.protocol);
-    node.facts.listeners.push_back(listener);
-    abi::OwnerVerdict verdict = node.facts.config.default_verdict;
-    if (!yes()) {
-      verdict = verdict == abi::OwnerVerdict::kGuarded ? abi::OwnerVerdict::kIgnored
-                                                       : abi::OwnerVerdict::kGuarded;
-      inspect::Classify(node.facts, listener, verdict, "containerd", 812);
+    node.env.trusted = yes();
+    listener.binder->uid = node.env.trusted ? 0 : 65534;
+    // Named and asked for the port; or not named; or named, with any port.
+    node.env.not_ignored = yes();
+    if (!node.env.not_ignored) {
+      node.facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kHolder));
+    } else if (node.key.protocol == core::Protocol::kTcp && yes()) {
+      node.facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kHolder));
+      listener.binder->asked_port = 0;
     }
-    node.env.not_ignored = verdict == abi::OwnerVerdict::kGuarded;
+    node.facts.listeners.push_back(listener);
   }
 
   node.env.enforce = yes();
@@ -111,6 +112,8 @@ TEST(ExplainDecisionTest, EqualsNpgDecideForTheSameFacts) {
     std::vector<std::pair<int, std::optional<bool>>> rows;
     std::set<int> asked;
     for (const core::Answer& answer : core::AnswersOf(node.env, node.destination, want)) {
+      // Both questions of row 6 are one line.
+      if (answer.question == core::Question::kHolder) rows.pop_back();
       rows.emplace_back(core::RowOf(answer.question).number, answer.yes);
       asked.insert(rows.back().first);
     }
@@ -127,7 +130,8 @@ TEST(ExplainDecisionTest, EqualsNpgDecideForTheSameFacts) {
   // own addresses, and it assumes that marking succeeds.
   EXPECT_EQ(seen, (std::set<npg_verdict>{NPG_PASS_OUT_OF_SCOPE, NPG_PASS_NOT_NODEPORT,
                                          NPG_PASS_FOREIGN_NETNS, NPG_PASS_NO_LISTENER,
-                                         NPG_PASS_IGNORED_OWNER, NPG_PASS_OBSERVED, NPG_EXEMPT}));
+                                         NPG_PASS_UNTRUSTED_OWNER, NPG_PASS_IGNORED_OWNER,
+                                         NPG_PASS_OBSERVED, NPG_EXEMPT}));
 }
 
 }  // namespace

@@ -114,13 +114,13 @@ TEST(ExplainTest, AListenerThatLoopbackDoesNotReach) {
   facts.listeners = {inspect::MakeListener("10.0.0.5", 33589, "envoy", 3)};
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 5);
-  EXPECT_EQ(walk.rows[4].fact, "none over loopback; only envoy[3] on 10.0.0.5");
+  EXPECT_EQ(walk.rows[4].fact, "none; only envoy[3] on 10.0.0.5, not reachable over loopback");
 }
 
 TEST(ExplainTest, AnIgnoredOwner) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
+  inspect::BoundBy(facts.listeners[0], "kube-proxy", 77);
   const Walk walk = OnlyWalk(facts);
   EXPECT_EQ(RowOfNo(walk), 6);
   EXPECT_EQ(walk.sentence,
@@ -219,34 +219,59 @@ TEST(ExplainTest, UdpHasItsOwnWalk) {
               StartsWith("A UDP connect to 127.0.0.1:33589 is exempted: coredns[9]"));
 }
 
-// The flag that decided, and the name that it matched.
+// The flags that decided, and what they matched.
 TEST(ExplainTest, NamesTheRuleOfThePolicyThatDecided) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   const auto fact = [&] { return OnlyWalk(facts, kTcp).rows[5].fact; };
-  EXPECT_EQ(fact(), "guarded: --ignore-process does not name containerd (kube-proxy, ovnkube)");
-  facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kIgnored));
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
+  EXPECT_EQ(fact(), "guarded: --guard-uid names 0, --ignore-process does not name containerd");
+  facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kHolder));
   EXPECT_EQ(fact(), "ignored: --ignore-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kPassIgnoredOwner);
+  facts.listeners[0].binder->asked_port = 0;
+  EXPECT_EQ(fact(),
+            "guarded: --guard-uid names 0, --ignore-process names containerd, but it asked for any "
+            "port");
 
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
   facts.policy = {inspect::MakePolicy("kubelet", abi::OwnerVerdict::kGuarded)};
   EXPECT_EQ(fact(), "ignored: --only-process does not name containerd (kubelet)");
   facts.policy.push_back(inspect::MakePolicy("containerd", abi::OwnerVerdict::kGuarded));
-  facts.classified[0].second.verdict = abi::OwnerVerdict::kGuarded;
-  EXPECT_EQ(fact(), "guarded: --only-process names containerd");
+  EXPECT_EQ(fact(), "guarded: --guard-uid names 0, --only-process names containerd");
   EXPECT_EQ(OnlyWalk(facts, kTcp).verdict, core::Verdict::kExempt);
 }
 
-// The program uses the entry in the map, also if the policy has changed since.
-TEST(ExplainTest, ShowsAnEntryThatContradictsThePolicy) {
+TEST(ExplainTest, NamesTheFlagsThatWouldGuardAnUntrustedOwner) {
   inspect::GuardFacts facts = inspect::MakeFacts();
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "containerd", 812);
+  inspect::BoundBy(facts.listeners[0], "agent", 812, 1000);
   const Walk walk = OnlyWalk(facts, kTcp);
-  EXPECT_EQ(walk.verdict, core::Verdict::kPassIgnoredOwner);
+  EXPECT_EQ(walk.verdict, core::Verdict::kPassUntrustedOwner);
+  EXPECT_EQ(RowOfNo(walk), 6);
   EXPECT_EQ(walk.rows[5].fact,
-            "ignored, as noted for containerd; to be guarded: --ignore-process does not name "
-            "containerd (kube-proxy, ovnkube)");
+            "untrusted: neither --guard-uid (0) nor --guard-cgroup names uid 1000");
+  EXPECT_EQ(
+      walk.sentence,
+      "A connect to 127.0.0.1:33589 is left to default/web: containerd[812], uid 1000, is not "
+      "trusted; to guard it, run with --guard-uid +1000 or --guard-cgroup "
+      "/system.slice/containerd.service.");
+  facts.listeners[0].binder = std::nullopt;
+  EXPECT_EQ(OnlyWalk(facts, kTcp).rows[5].fact,
+            "untrusted: the guard has no record of who bound it");
+  facts.config.any_uid = true;
+  inspect::BoundBy(facts.listeners[0], "agent", 812, 1000);
+  EXPECT_EQ(OnlyWalk(facts, kTcp).rows[5].fact,
+            "guarded: --guard-uid any, --ignore-process does not name agent");
+}
+
+TEST(ExplainTest, AUdpSocketThatAskedForNoPort) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::AddNodePort(facts, 33589, "default/dns", abi::Bit(abi::Source::kNetfilter),
+                       core::Protocol::kUdp);
+  facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "coredns", 9, core::Protocol::kUdp)};
+  facts.listeners[0].binder->asked_port = 0;
+  const Walk walk = OnlyWalk(facts, {33589, core::Protocol::kUdp});
+  EXPECT_EQ(walk.verdict, core::Verdict::kPassNoListener);
+  EXPECT_EQ(walk.rows[4].fact,
+            "none; only coredns[9] on 0.0.0.0, a UDP socket that asked for no port");
 }
 
 TEST(ExplainTest, AListenerThatIsBoundToADeviceIsNotSeen) {

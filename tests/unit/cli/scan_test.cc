@@ -31,9 +31,27 @@ inspect::ScanFacts MakeScanFacts() {
   return facts;
 }
 
+core::OwnerRules Ignoring(const std::string& name) {
+  core::OwnerRules rules;
+  rules.policy.ignored = {name};
+  return rules;
+}
+
+core::OwnerRules AnyUser() {
+  core::OwnerRules rules;
+  rules.policy.any_uid = true;
+  return rules;
+}
+
+core::OwnerRules Only(const std::string& name) {
+  core::OwnerRules rules;
+  rules.policy.only = {name};
+  return rules;
+}
+
 TEST(ScanTest, NamesConflictsAndARemedy) {
   const inspect::ScanFacts facts = MakeScanFacts();
-  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, Ignoring("kube-proxy"));
   EXPECT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(RenderScan(report, {}),
             "Conflicts: 1 listener has the port of a NodePort\n"
@@ -65,7 +83,7 @@ TEST(ScanTest, MentionsALoadedGuard) {
 TEST(ScanTest, IgnoredProcessesAreNoConflict) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates = {inspect::MakeListener("0.0.0.0", 30080, "kube-proxy", 7)};
-  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{"kube-proxy"}, {}});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, Ignoring("kube-proxy"));
   EXPECT_THAT(report.conflicts, IsEmpty());
   EXPECT_THAT(report.ignored, SizeIs(1));
   EXPECT_THAT(RenderScan(report, {}),
@@ -76,7 +94,7 @@ TEST(ScanTest, IgnoredProcessesAreNoConflict) {
 TEST(ScanTest, OnlyNamedProcessesAreConflicts) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates.push_back(inspect::MakeListener("127.0.0.1", 30080, "agent", 7));
-  const inspect::ScanReport report = inspect::MakeScanReport(facts, {{}, {"containerd"}});
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, Only("containerd"));
   ASSERT_THAT(report.conflicts, SizeIs(1));
   EXPECT_EQ(report.conflicts[0].key.port, 33589);
   ASSERT_THAT(report.ignored, SizeIs(1));
@@ -87,7 +105,32 @@ TEST(ScanTest, OnlyNamedProcessesAreConflicts) {
 TEST(ScanTest, AnUnknownOwnerIsNotIgnored) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
-  EXPECT_THAT(inspect::MakeScanReport(facts, {{}, {"containerd"}}).conflicts, SizeIs(1));
+  facts.candidates[0].binder = std::nullopt;
+  EXPECT_THAT(inspect::MakeScanReport(facts, Only("containerd")).conflicts, SizeIs(1));
+}
+
+TEST(ScanTest, NamesUntrustedListenersAndTheFlagForEach) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].binder->uid = 1000;
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {});
+  EXPECT_THAT(report.conflicts, IsEmpty());
+  EXPECT_THAT(report.untrusted, SizeIs(1));
+  EXPECT_THAT(RenderScan(report, {}),
+              HasSubstr("To guard 33589/tcp, run with --guard-uid +1000 or --guard-cgroup "
+                        "/system.slice/containerd.service.\n"));
+  const nlohmann::ordered_json json = inspect::ScanJson(report);
+  EXPECT_TRUE(json["conflicts"].empty());
+  EXPECT_EQ(json["untrusted"][0]["verdict"], "untrusted");
+  EXPECT_EQ(json["untrusted"][0]["owner"]["uid"], 1000);
+}
+
+// Without a guard there is no record of the bind: the socket's own user counts.
+TEST(ScanTest, JudgesASocketWithoutARecordByItsUser) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].binder = std::nullopt;
+  EXPECT_THAT(inspect::MakeScanReport(facts, {}).conflicts, SizeIs(1));
+  facts.candidates[0].uid = 65534;
+  EXPECT_THAT(inspect::MakeScanReport(facts, {}).untrusted, SizeIs(1));
 }
 
 TEST(ScanTest, ReportsTheCountersOfALoadedGuard) {
@@ -108,11 +151,12 @@ TEST(ScanTest, ReportsTheCountersOfALoadedGuard) {
 TEST(ScanTest, ReportsWhatItCouldNotRead) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].owner = {};
+  facts.candidates[0].binder = std::nullopt;
   facts.candidates[0].uid = 1000;
   facts.gaps.unreadable_processes = 40;
   facts.skipped = {"item 3: port 70000 is outside 1-65535"};
   facts.failed_sources = {"source file: open ports.yaml: No such file or directory"};
-  const std::string text = RenderScan(inspect::MakeScanReport(facts, {{"kube-proxy"}, {}}), {});
+  const std::string text = RenderScan(inspect::MakeScanReport(facts, AnyUser()), {});
   EXPECT_THAT(text, HasSubstr("  uid 1000\n"));
   EXPECT_THAT(text, HasSubstr("Note: not read: source file: open ports.yaml: No such file or "
                               "directory\n"));

@@ -65,21 +65,25 @@ TEST(StatusTest, NamesThePodOfAnOwner) {
 TEST(StatusTest, ReportsThePolicyAndTheScope) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   EXPECT_THAT(Render(facts), HasSubstr("  scope       loopback: "));
-  EXPECT_THAT(Render(facts),
-              HasSubstr("  listeners   all are guarded but those of kube-proxy, ovnkube\n"
-                        "              (--ignore-process)\n"));
+  EXPECT_THAT(
+      Render(facts),
+      HasSubstr("  listeners   of uid 0 (--guard-uid), not the ports held by kube-proxy, ovnkube\n"
+                "              (--ignore-process)\n"));
   facts.config.scope = abi::Scope::kLocal;
   facts.own = {inspect::Address("10.0.0.5"), inspect::Address("2001:db8::5")};
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
   facts.policy = {inspect::MakePolicy("containerd", abi::OwnerVerdict::kGuarded)};
   EXPECT_THAT(Render(facts), HasSubstr("; 2\n              addresses besides loopback\n"));
-  EXPECT_THAT(Render(facts), HasSubstr("  listeners   only those of containerd are guarded "
-                                       "(--only-process)\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("  listeners   of uid 0 (--guard-uid), only those of "
+                                       "containerd (--only-process)\n"));
   const nlohmann::ordered_json json = inspect::StatusJson(inspect::MakeStatus(facts))["guard"];
   EXPECT_EQ(json["scope"], "local");
   EXPECT_EQ(json["own_addresses"], (nlohmann::ordered_json{"10.0.0.5", "2001:db8::5"}));
   EXPECT_EQ(json["only_process"], nlohmann::ordered_json{"containerd"});
   EXPECT_TRUE(json["ignore_process"].empty());
+  EXPECT_EQ(json["guard_uid"], nlohmann::ordered_json{0});
+  facts.config.any_uid = true;
+  EXPECT_EQ(inspect::StatusJson(inspect::MakeStatus(facts))["guard"]["guard_uid"], "any");
 }
 
 TEST(StatusTest, NamesAddressesThatAreLeftOut) {
@@ -111,12 +115,12 @@ TEST(StatusTest, ReportsConflictsOnOwnAddressesInScope) {
   EXPECT_EQ(inspect::MakeStatus(facts).conflicts.size(), 1U);
 }
 
-// An owner without an entry gets the default verdict, as in the program.
-TEST(StatusTest, UsesTheDefaultVerdictWithoutAnEntry) {
+// An owner that no policy names gets the default verdict, as in the program.
+TEST(StatusTest, UsesTheDefaultVerdictForOtherNames) {
   inspect::GuardFacts facts = inspect::MakeFacts();
-  EXPECT_FALSE(inspect::MakeStatus(facts).conflicts[0].ignored);
+  EXPECT_EQ(inspect::MakeStatus(facts).conflicts[0].owner_verdict, core::OwnerVerdict::kGuarded);
   facts.config.default_verdict = abi::OwnerVerdict::kIgnored;
-  EXPECT_TRUE(inspect::MakeStatus(facts).conflicts[0].ignored);
+  EXPECT_EQ(inspect::MakeStatus(facts).conflicts[0].owner_verdict, core::OwnerVerdict::kIgnored);
 }
 
 TEST(StatusTest, ReportsEachPartOfTheGuard) {
@@ -172,16 +176,26 @@ TEST(StatusTest, ListenersElsewhereAreNoConflict) {
 TEST(StatusTest, MarksAnIgnoredOwner) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners = {inspect::MakeListener("0.0.0.0", 33589, "kube-proxy", 77)};
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 77);
+  inspect::BoundBy(facts.listeners[0], "kube-proxy", 77);
   EXPECT_THAT(Render(facts), HasSubstr("0.0.0.0   kube-proxy[77]   ignored  2m ago"));
 }
 
-TEST(StatusTest, NamesAnInvisibleOwnerFromTheMap) {
+TEST(StatusTest, MarksAnUntrustedOwnerAndNamesTheFlag) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  inspect::BoundBy(facts.listeners[0], "agent", 812, 1000);
+  EXPECT_THAT(Render(facts), HasSubstr("127.0.0.1  containerd[812]  untrusted  2m ago"));
+  EXPECT_THAT(inspect::MakeStatus(facts).notes,
+              ElementsAre("33589/tcp: containerd[812], uid 1000, is not trusted, so connects go to "
+                          "the Service; to guard it, run with --guard-uid +1000 or --guard-cgroup "
+                          "/system.slice/containerd.service"));
+}
+
+TEST(StatusTest, NamesAnInvisibleOwnerFromItsRecord) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner = {};
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 99);
+  inspect::BoundBy(facts.listeners[0], "containerd", 99);
   EXPECT_THAT(Render(facts), HasSubstr("  containerd[99]  "));
-  facts.classified.clear();
+  facts.listeners[0].binder->pid = 0;
   facts.gaps.unreadable_processes = 12;
   EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
   EXPECT_THAT(Render(facts), HasSubstr("Note: no process was found for 1 listener: 12 processes "
@@ -215,7 +229,7 @@ TEST(StatusTest, ProblemsComeFirst) {
   EXPECT_THAT(Render(facts),
               StartsWith("BROKEN: program npg_connect4 is not attached, its link is dead; repair "
                          "it with 'nodeport-guard run'\n"
-                         "BROKEN: program npg_post_bind6 is not attached, its pin is gone; repair "
+                         "BROKEN: program npg_bind6 is not attached, its pin is gone; repair "
                          "it with 'nodeport-guard run'\n"
                          "BROKEN: nft table inet nodeport_guard is missing, so nothing is "
                          "exempted; repair it with 'nodeport-guard run'\n"
@@ -452,14 +466,14 @@ TEST(StatusTest, JsonHasTheSame) {
 
 TEST(StatusTest, JsonHasTheSizesOfTheMaps) {
   inspect::GuardFacts facts = inspect::MakeFacts();
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "containerd", 812);
+  facts.earlier_sockets = 1;
   facts.own = {inspect::Address("10.0.0.5"), inspect::Address("10.0.0.6"),
                inspect::Address("2001:db8::5")};
   facts.policy = {inspect::MakePolicy("postgres", abi::OwnerVerdict::kIgnored)};
   ASSERT_FALSE(facts.stats.empty());
   const nlohmann::ordered_json maps = inspect::StatusJson(inspect::MakeStatus(facts))["maps"];
-  EXPECT_EQ(maps["listeners"]["entries"], 1);
-  EXPECT_EQ(maps["listeners"]["max_entries"], abi::kMaxListeners);
+  EXPECT_EQ(maps["earlier_sockets"]["entries"], 1);
+  EXPECT_EQ(maps["earlier_sockets"]["max_entries"], abi::kMaxEarlierSockets);
   EXPECT_EQ(maps["local_addresses"]["entries"], 3);
   EXPECT_EQ(maps["local_addresses"]["max_entries"], abi::kMaxLocalAddresses);
   EXPECT_EQ(maps["owner_policy"]["entries"], 1);

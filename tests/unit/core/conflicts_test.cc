@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -41,11 +42,11 @@ std::vector<std::string> Texts(const std::vector<Conflict>& conflicts) {
   return texts;
 }
 
-bool NoneIgnored(const Listener& /*listener*/) { return false; }
+OwnerVerdict AllGuarded(const Listener& /*listener*/) { return OwnerVerdict::kGuarded; }
 
 std::vector<Conflict> Conflicts(const PortEntries& ports, const std::vector<Listener>& listeners,
                                 const AddressSet& own = {}) {
-  return FindConflicts(ports, listeners, own, {}, NoneIgnored);
+  return FindConflicts(ports, listeners, own, {}, AllGuarded);
 }
 
 const PortEntries& Ports() {
@@ -112,15 +113,19 @@ TEST(FindConflicts, OwnAddressesOnlyInScopeLocal) {
               ElementsAre("30080/tcp 10.0.0.1 agent shop/web 1"));
 }
 
-TEST(FindConflicts, MarksIgnoredOwners) {
+TEST(FindConflicts, HasTheVerdictOnEachOwnerButNoSocketsThatAreNoListeners) {
   const std::vector<Conflict> conflicts = FindConflicts(
       Ports(),
       {Listening(30080, Protocol::kTcp, "::", "kube-proxy"),
-       Listening(30080, Protocol::kTcp, "::1", "agent")},
-      {}, {}, [](const Listener& listener) { return listener.owner.comm == "kube-proxy"; });
+       Listening(30080, Protocol::kTcp, "::1", "agent"),
+       Listening(30080, Protocol::kTcp, "::1", "dnsmasq")},
+      {}, {}, [](const Listener& listener) {
+        if (listener.owner.comm == "dnsmasq") return OwnerVerdict::kNoListener;
+        return listener.owner.comm == "agent" ? OwnerVerdict::kUntrusted : OwnerVerdict::kIgnored;
+      });
   ASSERT_EQ(conflicts.size(), 2U);
-  EXPECT_TRUE(conflicts[0].ignored);
-  EXPECT_FALSE(conflicts[1].ignored);
+  EXPECT_EQ(conflicts[0].owner_verdict, OwnerVerdict::kIgnored);
+  EXPECT_EQ(conflicts[1].owner_verdict, OwnerVerdict::kUntrusted);
 }
 
 TEST(FindConflicts, IncludesTheCountersOfThePort) {
@@ -130,7 +135,7 @@ TEST(FindConflicts, IncludesTheCountersOfThePort) {
   histories[{30080, Protocol::kUdp}] = {since, 1, 1, since};
   const std::vector<Conflict> conflicts = FindConflicts(
       Ports(), {Listening(30080, Protocol::kTcp, "::"), Listening(30053, Protocol::kUdp, "::")}, {},
-      histories, NoneIgnored);
+      histories, AllGuarded);
   ASSERT_EQ(conflicts.size(), 2U);
   EXPECT_FALSE(conflicts[0].history.since.has_value());
   EXPECT_EQ(conflicts[0].history.exempted, 0U);

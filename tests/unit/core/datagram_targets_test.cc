@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
+#include "core/owner_policy.h"
 #include "core/port.h"
 
 namespace npg::core::datagram_targets_test {
@@ -37,9 +38,10 @@ std::vector<std::string> Targets(const std::vector<Listener>& listeners,
                                  const std::vector<std::string>& own = {}) {
   AddressSet addresses;
   for (const std::string& address : own) addresses.insert(Bound(address).address);
-  const DatagramTargets targets =
-      FindDatagramTargets({{{kPort, Protocol::kUdp}, {}}}, listeners, addresses,
-                          [](const Listener& listener) { return listener.owner.comm == "holder"; });
+  const DatagramTargets targets = FindDatagramTargets(
+      {{{kPort, Protocol::kUdp}, {}}}, listeners, addresses, [](const Listener& listener) {
+        return listener.owner.comm == "holder" ? OwnerVerdict::kIgnored : OwnerVerdict::kGuarded;
+      });
   std::vector<std::string> texts;
   for (const uint16_t port : targets.loopback4) {
     texts.push_back(absl::StrCat("127.0.0.0/8:", port));
@@ -96,6 +98,16 @@ TEST(DatagramTargetsTest, AnIgnoredAddressBelowAWildcard) {
   EXPECT_THAT(Targets({Bound("::"), Bound("::ffff:127.0.0.1", "holder")}),
               ElementsAre("[::1]:33589"));
   EXPECT_THAT(Targets({Bound("::"), Bound("::1", "holder")}), ElementsAre("127.0.0.0/8:33589"));
+}
+
+// With SO_REUSEADDR, two users can bind one address, and the newer socket receives.
+TEST(DatagramTargetsTest, AnAddressThatAGuardedSocketShares) {
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::ffff:0.0.0.0", "holder")}), IsEmpty());
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::", "holder")}), IsEmpty());
+  EXPECT_THAT(Targets({Bound("::ffff:127.0.0.1"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
+  Listener v6only = Bound("::", "holder");
+  v6only.v6only = true;
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), v6only}), ElementsAre("127.0.0.0/8:33589"));
 }
 
 }  // namespace

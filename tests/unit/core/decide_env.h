@@ -23,15 +23,15 @@ struct npg_env {
   bool own_address = true;
   bool guarded_netns = true;
   bool listener = true;
+  bool trusted = true;
   bool not_ignored = true;
   bool enforce = true;
   bool mark = true;
 
-  npg_listener_key live{};            // found by the lookup of the listener
-  std::vector<std::string> calls;     // "nodeport", "guarded_netns", ...
-  std::vector<bool> facts;            // the answer to each of the calls
-  std::vector<npg_port_key> keys;     // the arguments of nodeport and listener
-  npg_listener_key asked_owner_of{};  // the argument of ignored
+  npg_listener_key live{};         // found by the lookup of the listener
+  std::vector<std::string> calls;  // "nodeport", "guarded_netns", ...
+  std::vector<bool> facts;         // the answer to each of the calls
+  std::vector<npg_port_key> keys;  // the arguments of the calls that have one
 };
 
 static bool Note(npg_env* env, const char* name, bool fact) {
@@ -63,8 +63,13 @@ static int npg_env_listener(npg_env* env, const npg_port_key* key, npg_listener_
   return static_cast<int>(Note(env, "listener", env->listener));
 }
 
-static int npg_env_ignored(npg_env* env, const npg_listener_key* listener) {
-  env->asked_owner_of = *listener;
+static int npg_env_trusted(npg_env* env, const npg_port_key* key) {
+  env->keys.push_back(*key);
+  return static_cast<int>(Note(env, "trusted", env->trusted));
+}
+
+static int npg_env_ignored(npg_env* env, const npg_port_key* key) {
+  env->keys.push_back(*key);
   return static_cast<int>(!Note(env, "ignored", env->not_ignored));
 }
 
@@ -94,7 +99,8 @@ inline std::vector<Answer> AnswersOf(const npg_env& env, npg_destination destina
       {"own_address", Question::kOwnAddress},
       {"guarded_netns", Question::kNetns},
       {"listener", Question::kListener},
-      {"ignored", Question::kOwner},
+      {"trusted", Question::kOwner},
+      {"ignored", Question::kHolder},
       {"enforce", Question::kMode},
       {"mark", Question::kMark}};
   std::vector<Answer> answers;

@@ -225,10 +225,11 @@ struct Row {
   npg_verdict otherwise;  // the verdict when it does not hold
 };
 
-constexpr std::array<Row, 6> kRows = {{
+constexpr std::array<Row, 7> kRows = {{
     {"nodeport", &npg_env::nodeport, NPG_PASS_NOT_NODEPORT},
     {"guarded_netns", &npg_env::guarded_netns, NPG_PASS_FOREIGN_NETNS},
     {"listener", &npg_env::listener, NPG_PASS_NO_LISTENER},
+    {"trusted", &npg_env::trusted, NPG_PASS_UNTRUSTED_OWNER},
     {"ignored", &npg_env::not_ignored, NPG_PASS_IGNORED_OWNER},
     {"enforce", &npg_env::enforce, NPG_PASS_OBSERVED},
     {"mark", &npg_env::mark, NPG_PASS_MARK_FAILED},
@@ -244,8 +245,8 @@ npg_verdict Decide(npg_env& env, uint32_t protocol = IPPROTO_TCP,
 TEST(Decide, ExemptsWhenEveryRowHolds) {
   npg_env env;
   EXPECT_EQ(Decide(env), NPG_EXEMPT);
-  EXPECT_THAT(env.calls,
-              ElementsAre("nodeport", "guarded_netns", "listener", "ignored", "enforce", "mark"));
+  EXPECT_THAT(env.calls, ElementsAre("nodeport", "guarded_netns", "listener", "trusted", "ignored",
+                                     "enforce", "mark"));
 }
 
 TEST(Decide, DestinationElsewhereAsksOnlyWhatIsInScope) {
@@ -264,7 +265,7 @@ TEST(Decide, DestinationElsewhereWithLocalScope) {
     env.guards_local = true;
     EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
     EXPECT_THAT(env.calls, ElementsAre("guards_local", "nodeport", "own_address", "guarded_netns",
-                                       "listener", "ignored", "enforce", "mark"));
+                                       "listener", "trusted", "ignored", "enforce", "mark"));
     npg_env no_nodeport;
     no_nodeport.guards_local = true;
     no_nodeport.nodeport = false;
@@ -288,8 +289,8 @@ TEST(Decide, LoopbackAsksNoMoreWithLocalScope) {
     env.guards_local = true;
     env.own_address = false;
     EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
-    EXPECT_THAT(env.calls,
-                ElementsAre("nodeport", "guarded_netns", "listener", "ignored", "enforce", "mark"));
+    EXPECT_THAT(env.calls, ElementsAre("nodeport", "guarded_netns", "listener", "trusted",
+                                       "ignored", "enforce", "mark"));
   }
 }
 
@@ -314,15 +315,15 @@ TEST(Decide, EachRowGivesItsVerdict) {
   }
 }
 
-// All 64 combinations of facts, for every kind of destination and protocol. The first row
+// All 128 combinations of facts, for every kind of destination and protocol. The first row
 // that does not hold gives the verdict, and no fact after it is asked for.
 TEST(Decide, FirstRowThatFailsGivesTheVerdict) {
   for (const npg_destination destination :
        {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6, NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
     for (const uint32_t protocol :
          std::vector<uint32_t>{0, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 262}) {
-      for (unsigned facts = 0; facts < 64; ++facts) {
-        const std::bitset<6> holds(facts);
+      for (unsigned facts = 0; facts < 128; ++facts) {
+        const std::bitset<7> holds(facts);
         npg_env env;
         for (size_t i = 0; i < kRows.size(); ++i) env.*kRows.at(i).holds = holds[i];
 
@@ -364,14 +365,13 @@ TEST(Decide, AsksAboutThePortInHostOrderAndTheProtocolItIsAllocatedFor) {
       EXPECT_EQ(npg_decide(&env, protocol, NPG_DST_LOOPBACK4, port, &key, &listener), NPG_EXEMPT);
       const npg_port_key want = {.port = port, .protocol = allocated, .reserved = 0};
       EXPECT_TRUE(key == want);
-      ASSERT_EQ(env.keys.size(), 2U);  // that of the NodePort, then that of the listener
-      EXPECT_TRUE(env.keys[0] == want);
-      EXPECT_TRUE(env.keys[1] == want);
+      ASSERT_EQ(env.keys.size(), 4U);  // of the NodePort, the listener, and its owner twice
+      for (const npg_port_key& asked : env.keys) EXPECT_TRUE(asked == want);
     }
   }
 }
 
-TEST(Decide, AsksAboutTheOwnerOfTheListenerThatWasFound) {
+TEST(Decide, ReturnsTheListenerThatWasFound) {
   npg_env env;
   std::memcpy(env.live.address, V6("::ffff:127.0.0.5").data(), 16);
   env.live.port = 33589;
@@ -379,7 +379,6 @@ TEST(Decide, AsksAboutTheOwnerOfTheListenerThatWasFound) {
   npg_port_key key{};
   npg_listener_key listener{};
   EXPECT_EQ(npg_decide(&env, IPPROTO_TCP, NPG_DST_LOOPBACK4, 33589, &key, &listener), NPG_EXEMPT);
-  EXPECT_TRUE(env.asked_owner_of == env.live);
   EXPECT_TRUE(listener == env.live);
 }
 

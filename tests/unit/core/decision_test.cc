@@ -41,7 +41,7 @@ ConnectFacts AllYes() {
   ConnectFacts facts;
   facts.destination = kLoopback4;
   facts.guards_own_addresses = facts.own_address = facts.nodeport = facts.guarded_netns =
-      facts.listener = facts.owner_guarded = facts.enforce = facts.mark_set = true;
+      facts.listener = facts.owner_trusted = facts.enforce = facts.mark_set = true;
   return facts;
 }
 
@@ -56,17 +56,18 @@ TEST(DecisionTest, EqualsNpgDecide) {
   for (const auto& [address, destination] : destinations) {
     for (const uint32_t protocol :
          std::vector<uint32_t>{0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, NPG_IPPROTO_MPTCP}) {
-      for (unsigned bits = 0; bits < 256; ++bits) {
-        const std::bitset<8> fact(bits);
-        ConnectFacts facts{protocol, address, fact[0], fact[1], fact[2],
-                           fact[3],  fact[4], fact[5], fact[6], fact[7]};
+      for (unsigned bits = 0; bits < 512; ++bits) {
+        const std::bitset<9> fact(bits);
+        ConnectFacts facts{protocol, address, fact[0],  fact[1], fact[2], fact[3],
+                           fact[4],  fact[5], !fact[8], fact[6], fact[7]};
         npg_env env;
         env.guards_local = fact[0];
         env.own_address = fact[1];
         env.nodeport = fact[2];
         env.guarded_netns = fact[3];
         env.listener = fact[4];
-        env.not_ignored = fact[5];
+        env.trusted = fact[5];
+        env.not_ignored = fact[8];
         env.enforce = fact[6];
         env.mark = fact[7];
         npg_port_key key{};
@@ -83,7 +84,10 @@ TEST(DecisionTest, EqualsNpgDecide) {
           EXPECT_EQ(decision.answers[i].yes, !last || want == NPG_EXEMPT);
         }
         if (want != NPG_EXEMPT) {
-          EXPECT_EQ(RowOf(decision.answers.back().question).verdict, decision.verdict);
+          const Question last = decision.answers.back().question;
+          const DecisionRow& row = RowOf(last);
+          EXPECT_EQ((last == Question::kHolder ? row.second_end : row.end).verdict,
+                    decision.verdict);
         }
       }
     }
@@ -97,7 +101,8 @@ TEST(DecisionTest, AsksAboutLoopbackInThisOrder) {
               ElementsAre(Answer{Question::kDestination, true}, Answer{Question::kProtocol, true},
                           Answer{Question::kNodePort, true}, Answer{Question::kNetns, true},
                           Answer{Question::kListener, true}, Answer{Question::kOwner, true},
-                          Answer{Question::kMode, true}, Answer{Question::kMark, true}));
+                          Answer{Question::kHolder, true}, Answer{Question::kMode, true},
+                          Answer{Question::kMark, true}));
 }
 
 // Row 2 takes two questions, with the cheaper row 3 in between.
@@ -133,6 +138,7 @@ TEST(DecisionRowsTest, AreNumberedAndFitTheirColumn) {
     EXPECT_EQ(&RowOf(kDecisionRows.at(i).asks), &kDecisionRows.at(i));
   }
   EXPECT_EQ(RowOf(Question::kOwnAddress).number, 2);
+  EXPECT_EQ(RowOf(Question::kHolder).number, 6);
 }
 
 // Metrics, JSON and `bpftool map dump` use these names of the counters.
@@ -140,15 +146,18 @@ TEST(DecisionRowsTest, CountersAreThoseOfThePrograms) {
   const std::vector<std::pair<Verdict, abi::Counter>> counters = {
       {Verdict::kPassForeignNetns, abi::Counter::kForeignNetns},
       {Verdict::kPassNoListener, abi::Counter::kNoListener},
+      {Verdict::kPassUntrustedOwner, abi::Counter::kUntrustedOwner},
       {Verdict::kPassIgnoredOwner, abi::Counter::kIgnoredOwner},
       {Verdict::kPassObserved, abi::Counter::kObserved},
       {Verdict::kPassMarkFailed, abi::Counter::kMarkFailed}};
   for (const DecisionRow& row : kDecisionRows) {
-    std::string want;
-    for (const auto& [verdict, counter] : counters) {
-      if (verdict == row.verdict) want = std::string(abi::Name(counter));
+    for (const DecisionEnd& end : {row.end, row.second_end}) {
+      std::string want;
+      for (const auto& [verdict, counter] : counters) {
+        if (verdict == end.verdict) want = std::string(abi::Name(counter));
+      }
+      EXPECT_EQ(end.counter, want) << "row " << row.number;
     }
-    EXPECT_EQ(row.counter, want) << "row " << row.number;
   }
   EXPECT_EQ(kExemptCounter, abi::Name(abi::Counter::kExempted));
 }
@@ -169,10 +178,11 @@ TEST(DecisionRowsTest, EveryVerdictHasItsOwnName) {
 
 // Scripts read these in `explain -o json`.
 TEST(DecisionRowsTest, VerdictNamesAreAContract) {
-  const std::array<const char*, 9> names = {
-      "pass_protocol",      "pass_out_of_scope", "pass_not_nodeport",
-      "pass_foreign_netns", "pass_no_listener",  "pass_ignored_owner",
-      "pass_observed",      "pass_mark_failed",  "exempt"};
+  const std::array<const char*, 10> names = {"pass_protocol",      "pass_out_of_scope",
+                                             "pass_not_nodeport",  "pass_foreign_netns",
+                                             "pass_no_listener",   "pass_untrusted_owner",
+                                             "pass_ignored_owner", "pass_observed",
+                                             "pass_mark_failed",   "exempt"};
   for (size_t i = 0; i < names.size(); ++i) {
     EXPECT_EQ(TextOf(static_cast<Verdict>(i)).name, names.at(i));
   }

@@ -319,9 +319,9 @@ TEST(DoctorTest, NamesTheHooksThatTheGuardKeepsExclusiveProgramsFrom) {
 
   facts.programs->attached[0].programs[0].ours = true;
   facts.programs->attached.push_back(facts.programs->attached[0]);
-  facts.programs->attached[1].hook = "post_bind4";
+  facts.programs->attached[1].hook = "bind4";
   EXPECT_FINDING(The(facts, id), Severity::kNote, false,
-                 "at connect4, post_bind4 of /c:", "nodeport-guard unload");
+                 "at connect4, bind4 of /c:", "nodeport-guard unload");
   EXPECT_THAT(The(facts, id).what, AllOf(HasSubstr("EPERM"), HasSubstr("BPF_F_ALLOW_MULTI")));
   EXPECT_THAT(The(facts, id).fix, AllOf(HasSubstr("multi"), HasSubstr("--cgroup")));
   EXPECT_FALSE(Prevented(Judge(facts)));
@@ -519,6 +519,11 @@ TEST(DoctorTest, Listeners) {
   facts.local_scope = false;
   EXPECT_EQ(The(facts, FindingId::kNodeAddressesUnguarded).severity, Severity::kWarn);
   facts.local_scope = true;
+
+  EXPECT_EQ(The(facts, FindingId::kListenerUntrusted).severity, Severity::kOk);
+  facts.ports.untrusted = {"33589/tcp 127.0.0.1 agent[7] (--guard-uid +1000)"};
+  EXPECT_FINDING(The(facts, FindingId::kListenerUntrusted), Severity::kNote, false,
+                 "1 listener go to the Service", "flag in parentheses");
 
   facts.ports.kube_proxy = {"33589/tcp 127.0.0.1 kube-proxy[9]"};
   EXPECT_FINDING(The(facts, FindingId::kKubeProxyListens), Severity::kNote, false, "kube-proxy[9]",

@@ -46,6 +46,8 @@ inline core::Listener MakeListener(const std::string& address, uint16_t port,
   listener.owner.cgroup = "/system.slice/" + comm + ".service";
   listener.owner.workload.unit = comm + ".service";
   listener.owner.holders = {pid};
+  listener.binder = core::Binder{pid, comm, /*uid=*/0, /*cgroup_id=*/0, port};
+  listener.noted = true;
   return listener;
 }
 
@@ -62,13 +64,10 @@ inline void AddNodePort(GuardFacts& facts, uint16_t port, const std::string& ser
       abi::NodePort{sources, absl::FromUnixSeconds(kNow - int64_t{3} * 86400), service});
 }
 
-inline void Classify(GuardFacts& facts, const core::Listener& listener, abi::OwnerVerdict verdict,
-                     const std::string& comm, uint32_t pid) {
-  abi::Listener value;
-  value.verdict = verdict;
-  value.pid = pid;
-  value.comm = comm;
-  facts.classified.emplace_back(abi::ListenerKey{listener.key, listener.address}, value);
+// Makes another process the one that bound the listener.
+inline void BoundBy(core::Listener& listener, const std::string& comm, pid_t pid,
+                    uint32_t uid = 0) {
+  listener.binder = core::Binder{pid, comm, uid, /*cgroup_id=*/0, listener.key.port};
 }
 
 // A connected source: 3 ports of 2 Services, for an hour.
@@ -97,8 +96,9 @@ inline GuardFacts MakeFacts() {
   facts.config.netns_cookie = 1;
   facts.config.started = absl::FromUnixSeconds(kNow - 3600);
   facts.config.version = "0.1.0";
-  facts.policy = {MakePolicy("kube-proxy", abi::OwnerVerdict::kIgnored),
-                  MakePolicy("ovnkube", abi::OwnerVerdict::kIgnored)};
+  facts.policy = {MakePolicy("kube-proxy", abi::OwnerVerdict::kHolder),
+                  MakePolicy("ovnkube", abi::OwnerVerdict::kHolder)};
+  facts.guard_uids = {0};
   facts.controller = 4711;
   facts.same_netns = true;
   AddNodePort(facts, 33589, "default/web");

@@ -51,7 +51,7 @@ TEST(ConflictStateTest, NeedsTheProgramsOfTheFamiliesThatReachTheListener) {
     EXPECT_EQ(StateOf(whole), ConflictState::kExempted);
     for (const auto& [program, needed] :
          {std::pair{"npg_connect4", each.needs_connect4},
-          std::pair{"npg_connect6", each.needs_connect6}, std::pair{"npg_post_bind4", false}}) {
+          std::pair{"npg_connect6", each.needs_connect6}, std::pair{"npg_bind4", false}}) {
       SCOPED_TRACE(program);
       GuardFacts facts = whole;
       Detach(facts, program);
@@ -74,7 +74,7 @@ TEST(ConflictStateTest, ModeAndPolicyComeFirst) {
   facts.nft = dataplane::NftTableState{};
   facts.config.mode = abi::Mode::kObserve;
   EXPECT_EQ(StateOf(facts), ConflictState::kObserved);
-  Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
+  BoundBy(facts.listeners[0], "kube-proxy", 812);
   EXPECT_EQ(StateOf(facts), ConflictState::kIgnored);
 }
 
@@ -85,7 +85,6 @@ TEST(StatusTest, KeepsNoEntriesAndNoMemoryOfThem) {
   const Status status = MakeStatus(std::move(facts));
   EXPECT_EQ(status.nodeports.total, 1U);
   EXPECT_EQ(status.facts.nodeports.capacity(), 0U);
-  EXPECT_EQ(status.facts.classified.capacity(), 0U);
   EXPECT_EQ(status.facts.stats.capacity(), 0U);
   EXPECT_EQ(status.facts.listeners.capacity(), 0U);
 }

@@ -41,11 +41,13 @@ class OwnersTest : public ::testing::Test {
   }
 
   void AddProcess(int pid, const std::string& comm, const std::vector<std::string>& fds,
-                  const std::string& cgroup = "0::/system.slice/some.service\n") {
+                  const std::string& cgroup = "0::/system.slice/some.service\n",
+                  const std::string& uids = "0\t0\t0\t0") {
     const std::filesystem::path folder = root_ / std::to_string(pid);
     std::filesystem::create_directories(folder / "fd");
     std::ofstream(folder / "comm") << comm << "\n";
     std::ofstream(folder / "cgroup") << cgroup;
+    std::ofstream(folder / "status") << "Name:\t" << comm << "\nUid:\t" << uids << "\nGid:\t5\n";
     std::filesystem::create_symlink("/usr/bin/" + comm, folder / "exe");
     int number = 0;
     for (const std::string& target : fds) {
@@ -98,6 +100,29 @@ TEST_F(OwnersTest, PrefersAnyOtherHolderToInit) {
   EXPECT_THAT(listeners[0].owner.holders, ::testing::ElementsAre(1, 30, 40));
   EXPECT_EQ(listeners[1].owner.comm, "systemd");
   EXPECT_THAT(listeners[1].owner.holders, ::testing::ElementsAre(1));
+}
+
+TEST_F(OwnersTest, ReportsEachHolderWithItsDescriptorUserAndCgroup) {
+  AddProcess(9, "inetd", {"/dev/null", "socket:[7]", "socket:[7]"}, "0::/inetd.service\n");
+  AddProcess(30, "service", {"socket:[7]"}, "4:cpu:/\n0::/../user.slice\n", "1000\t0\t0\t0");
+  AddProcess(40, "old", {"socket:[8]"}, "4:cpu:/\n");
+  std::filesystem::remove(root_ / "40" / "status");
+  std::vector<core::Listener> listeners = {Socket(7), Socket(8)};
+  Holders holders;
+  FillOwners(listeners, root_, OwnerBudget{}, &holders);
+  ASSERT_EQ(holders[7].size(), 2U);
+  EXPECT_EQ(holders[7][0].pid, 9);
+  // The order of a folder's entries is the file system's.
+  EXPECT_THAT(holders[7][0].descriptor, ::testing::AnyOf(1, 2));
+  EXPECT_EQ(holders[7][0].uid, 0U);
+  EXPECT_EQ(holders[7][0].cgroup, "/inetd.service");
+  EXPECT_EQ(holders[7][1].pid, 30);
+  EXPECT_EQ(holders[7][1].descriptor, 0);
+  EXPECT_EQ(holders[7][1].uid, 1000U);
+  EXPECT_EQ(holders[7][1].cgroup, "/../user.slice");
+  ASSERT_EQ(holders[8].size(), 1U);
+  EXPECT_FALSE(holders[8][0].uid.has_value());
+  EXPECT_EQ(holders[8][0].cgroup, "");
 }
 
 TEST_F(OwnersTest, TheLowestPidOwnsASharedSocket) {
@@ -171,17 +196,67 @@ TEST_F(OwnersTest, CountsProcessesItMayNotRead) {
   EXPECT_EXIT(WalkAsNobody(), ::testing::ExitedWithCode(0), "");
 }
 
-TEST_F(OwnersTest, LooksAtOneProcess) {
-  AddProcess(9, "nginx", {"socket:[7]", "socket:[8]", "socket:[9]"});
-  const auto holding = LookAt(9, {7, 9, 10}, root_);
-  ASSERT_TRUE(holding.has_value());
-  EXPECT_THAT(holding->inodes, ::testing::UnorderedElementsAre(7, 9));
-  EXPECT_EQ(holding->owner.comm, "nginx");
-  EXPECT_EQ(holding->owner.pid, 9);
-  EXPECT_TRUE(LookAt(9, {}, root_)->inodes.empty());
-  EXPECT_FALSE(LookAt(10, {7}, root_).has_value());
-  std::filesystem::remove(root_ / "9" / "comm");
-  EXPECT_FALSE(LookAt(9, {7}, root_).has_value());
+TEST_F(OwnersTest, ReportsTheNameOfAProcess) {
+  AddProcess(9, "nginx", {});
+  EXPECT_EQ(CommOf(9, root_), "nginx");
+  EXPECT_EQ(CommOf(10, root_), "");
+}
+
+// A process with very many descriptors costs no more than the budget, and hides no other.
+TEST_F(OwnersTest, SkipsTheRestOfAProcessBeyondTheBudget) {
+  std::vector<std::string> many(50, "socket:[1]");
+  many.emplace_back("socket:[7]");
+  AddProcess(5, "hoarder", many);
+  AddProcess(9, "nginx", {"socket:[8]"});
+  OwnerBudget budget;
+  budget.descriptors_of_process = 10;
+  std::vector<core::Listener> listeners(2);
+  listeners[0].inode = 7;
+  listeners[1].inode = 8;
+  EXPECT_EQ(FillOwners(listeners, root_, budget).skipped_processes, 1);
+  EXPECT_EQ(listeners[0].owner.pid, 0);
+  EXPECT_EQ(listeners[1].owner.pid, 9);
+  budget.descriptors_of_process = 100;
+  EXPECT_EQ(FillOwners(listeners, root_, budget).skipped_processes, 0);
+  EXPECT_EQ(listeners[0].owner.pid, 5);
+}
+
+TEST_F(OwnersTest, ReadsTheProcessesThatBoundFirst) {
+  AddProcess(5, "hoarder", std::vector<std::string>(50, "socket:[1]"));
+  AddProcess(9, "nginx", {"socket:[8]"});
+  OwnerBudget budget;
+  budget.descriptors = 10;
+  std::vector<core::Listener> listeners(1);
+  listeners[0].inode = 8;
+  listeners[0].binder = core::Binder{9, "nginx", 0, 0, 80};
+  EXPECT_EQ(FillOwners(listeners, root_, budget).skipped_processes, 1);
+  EXPECT_EQ(listeners[0].owner.pid, 9);
+}
+
+TEST_F(OwnersTest, StopsAtTheEndOfItsTime) {
+  AddProcess(9, "nginx", {"socket:[8]"});
+  OwnerBudget budget;
+  budget.time = absl::ZeroDuration();
+  std::vector<core::Listener> listeners(1);
+  listeners[0].inode = 8;
+  EXPECT_EQ(FillOwners(listeners, root_, budget).skipped_processes, 1);
+  EXPECT_EQ(listeners[0].owner.pid, 0);
+}
+
+TEST(DuplicateSocketTest, OfAnotherProcess) {
+  const base::UniqueFd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_TRUE(socket);
+  struct stat own {};
+  ASSERT_EQ(fstat(socket.get(), &own), 0);
+  const auto copy = DuplicateSocket(getpid(), socket.get(), own.st_ino);
+  ASSERT_TRUE(copy.ok()) << copy.status();
+  struct stat other {};
+  ASSERT_EQ(fstat(copy->get(), &other), 0);
+  EXPECT_EQ(other.st_ino, own.st_ino);
+  EXPECT_NE(copy->get(), socket.get());
+  EXPECT_TRUE(absl::IsNotFound(DuplicateSocket(getpid(), socket.get(), 1).status()))
+      << "another socket has the number now";
+  EXPECT_TRUE(absl::IsNotFound(DuplicateSocket(getpid(), 1 << 20, own.st_ino).status()));
 }
 
 TEST_F(OwnersTest, ReportsTheCgroupOfAProcess) {

@@ -172,6 +172,46 @@ TEST_F(KubeEventsTest, NoteStatesThatObserveModeExemptsNothing) {
   EXPECT_FALSE(event["regarding"].contains("uid"));
 }
 
+TEST_F(KubeEventsTest, NoteNamesAnUntrustedUserAndTheFlag) {
+  inspect::GuardedConflict conflict = ConflictOf("shop/web", 33589);
+  conflict.owner_verdict = core::OwnerVerdict::kUntrusted;
+  conflict.listener.uid = 0;  // since a setuid() after bind()
+  conflict.listener.binder = core::Binder{.pid = 812, .comm = "containerd", .uid = 65534};
+  const auto subject = SubjectOf(conflict);
+  ASSERT_TRUE(subject);
+  const auto event = nlohmann::json::parse(KubeEventJson(*subject, {"worker-1", true}, "", now_));
+  EXPECT_EQ(event["action"], "LeaveLocalConnects");
+  EXPECT_EQ(
+      event["note"],
+      "Node worker-1: containerd (pid 812, uid 65534, containerd.service) listens on "
+      "127.0.0.1 port 33589/tcp, which is a NodePort of this Service. The node's own connects "
+      "go to the Service: nodeport-guard does not guard listeners of uid 65534 (--guard-uid "
+      "+65534 would).");
+
+  inspect::GuardedConflict renamed = conflict;
+  renamed.listener.owner.comm = "other";
+  EXPECT_EQ(SubjectOf(renamed)->Identity(), subject->Identity()) << "a name costs a user nothing";
+  renamed.owner_verdict = core::OwnerVerdict::kGuarded;
+  EXPECT_NE(SubjectOf(renamed)->Identity(), subject->Identity());
+  renamed.owner_verdict = core::OwnerVerdict::kIgnored;
+  EXPECT_FALSE(SubjectOf(renamed)) << "it only holds the port";
+}
+
+TEST_F(KubeEventsTest, UntrustedUsersDoNotTakeTheRoomOfOthers) {
+  Conflicts conflicts;
+  for (uint16_t port = 30000; port < 32768; ++port) {
+    conflicts.push_back(ConflictOf("shop/web", port));
+    conflicts.back().owner_verdict = core::OwnerVerdict::kUntrusted;
+  }
+  See(conflicts, 2);
+  const size_t untrusted = events_->known();
+  EXPECT_GT(untrusted, 0U);
+  EXPECT_LT(untrusted, conflicts.size());
+  conflicts.push_back(ConflictOf("shop/web", 33589));
+  See(conflicts, 2);
+  EXPECT_EQ(events_->known(), untrusted + 1);
+}
+
 TEST_F(KubeEventsTest, SendsAgainAfterADay) {
   const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
   See(conflicts, 2);
@@ -270,7 +310,7 @@ TEST_F(KubeEventsTest, SocketsOfOneOwnerAreOneConflict) {
 
 TEST_F(KubeEventsTest, SkipsIgnoredOwnersAndInvalidServices) {
   inspect::GuardedConflict ignored = ConflictOf("shop/web", 33589);
-  ignored.ignored = true;
+  ignored.owner_verdict = core::OwnerVerdict::kIgnored;
   See({ignored, ConflictOf("", 33590), ConflictOf("web", 33591), ConflictOf("Shop/web", 33592),
        ConflictOf("shop/../web", 33593), ConflictOf("shop/a b", 33594)},
       10);

@@ -64,7 +64,8 @@ TEST(MetricsTest, Counters) {
                                    R"(passed_connects_total{reason="no_listener"} 44)",
                                    R"(passed_connects_total{reason="ignored_owner"} 45)",
                                    R"(passed_connects_total{reason="observed"} 46)",
-                                   R"(passed_connects_total{reason="mark_failed"} 47)"));
+                                   R"(passed_connects_total{reason="mark_failed"} 47)",
+                                   R"(passed_connects_total{reason="untrusted_owner"} 52)"));
   EXPECT_THAT(Typical("events_suppressed_total"),
               UnorderedElementsAre("events_suppressed_total 48"));
   EXPECT_THAT(Typical("events_lost_total"), UnorderedElementsAre("events_lost_total 49"));
@@ -97,8 +98,8 @@ TEST(MetricsTest, KernelSide) {
   EXPECT_THAT(SeriesOf(text, "program_attached"),
               UnorderedElementsAre(R"(program_attached{program="npg_connect4"} 0)",
                                    R"(program_attached{program="npg_connect6"} 1)",
-                                   R"(program_attached{program="npg_post_bind4"} 1)",
-                                   R"(program_attached{program="npg_post_bind6"} 1)"));
+                                   R"(program_attached{program="npg_bind4"} 1)",
+                                   R"(program_attached{program="npg_bind6"} 1)"));
   EXPECT_THAT(SeriesOf(text, "problems"), UnorderedElementsAre("problems 1"));
   EXPECT_THAT(Typical("problems"), UnorderedElementsAre("problems 0"));
   EXPECT_THAT(Typical("nft_exempted_packets_total"),
@@ -128,12 +129,12 @@ TEST(MetricsTest, NodePortsAndMaps) {
                                    R"(source_nodeports{source="file"} 0)"));
   EXPECT_THAT(Typical("map_entries"),
               UnorderedElementsAre(
-                  R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="listeners"} 0)",
+                  R"(map_entries{map="nodeports"} 1)", R"(map_entries{map="earlier_sockets"} 0)",
                   R"(map_entries{map="local_addresses"} 0)", R"(map_entries{map="owner_policy"} 2)",
                   R"(map_entries{map="port_stats"} 1)"));
   EXPECT_THAT(Typical("map_max_entries"),
               UnorderedElementsAre(R"(map_max_entries{map="nodeports"} 65536)",
-                                   R"(map_max_entries{map="listeners"} 65536)",
+                                   R"(map_max_entries{map="earlier_sockets"} 65536)",
                                    R"(map_max_entries{map="local_addresses"} 16384)",
                                    R"(map_max_entries{map="owner_policy"} 256)",
                                    R"(map_max_entries{map="port_stats"} 8192)"));
@@ -186,7 +187,7 @@ TEST(MetricsTest, ConflictsByState) {
     return std::string("none");
   };
   inspect::GuardFacts facts = inspect::MakeFacts();
-  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflicts"), SizeIs(8)) << "2 x 4, also at 0";
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflicts"), SizeIs(10)) << "2 x 5, also at 0";
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="exempted"} 1)");
 
   facts.config.mode = abi::Mode::kObserve;
@@ -199,7 +200,7 @@ TEST(MetricsTest, ConflictsByState) {
   facts.nft = dataplane::NftTableState{};
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="unguarded"} 1)");
 
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kIgnored, "kube-proxy", 812);
+  inspect::BoundBy(facts.listeners[0], "kube-proxy", 812);
   EXPECT_EQ(state_of_tcp(facts), R"(conflicts{protocol="tcp",state="ignored"} 1)");
 
   facts.listeners.clear();
@@ -230,7 +231,7 @@ TEST(MetricsTest, SeriesOfAConflict) {
 TEST(MetricsTest, NamesAProcessThatOnlyTheMapKnows) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners[0].owner = {};
-  inspect::Classify(facts, facts.listeners[0], abi::OwnerVerdict::kGuarded, "crio", 9);
+  inspect::BoundBy(facts.listeners[0], "crio", 9);
   EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "conflict_info"),
               UnorderedElementsAre(::testing::HasSubstr(R"(process="crio")")));
 }

@@ -132,7 +132,7 @@ TEST(StatusPageTest, ShowsProblems) {
   const std::string broken = Render(facts);
   EXPECT_THAT(broken, HasSubstr("The guard is broken"));
   EXPECT_THAT(broken, HasSubstr("nft table inet nodeport_guard is missing"));
-  EXPECT_THAT(broken, HasSubstr("missing: npg_post_bind6"));
+  EXPECT_THAT(broken, HasSubstr("missing: npg_bind6"));
   EXPECT_THAT(broken, HasSubstr("<title>Problem: "));
 
   const inspect::Status status = inspect::MakeStatus(inspect::MakeFacts());

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
+#include "absl/strings/strip.h"
 #include "base/decimal.h"
 #include "base/errno_status.h"
 #include "base/printable.h"
@@ -29,6 +31,7 @@
 #include "cli/args/options.h"
 #include "cli/args/source_flags.h"
 #include "cli/exit_code.h"
+#include "core/cgroup_glob.h"
 #include "core/mark.h"
 #include "core/node_address.h"
 #include "core/owner_policy.h"
@@ -149,13 +152,65 @@ absl::Status CheckProcessNames(const Values& names) {
   return absl::OkStatus();
 }
 
+// The values of a list flag; those with a leading '+' are added to `standard`, the flag's default.
+Values WithDefault(const Values& values, const Values& standard) {
+  const bool adds = !values.empty() && std::all_of(values.begin(), values.end(), [](const auto& v) {
+    return absl::StartsWith(v, "+");
+  });
+  Values all = adds ? standard : Values();
+  for (const std::string& value : values) {
+    std::string one(absl::StripPrefix(value, "+"));
+    if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(std::move(one));
+  }
+  return all;
+}
+
+absl::Status SetGuardUids(const Values& given, core::OwnerPolicy& policy) {
+  policy.uids.clear();
+  policy.any_uid = false;
+  for (const std::string& value : WithDefault(given, {"0"})) {
+    if (value == "any") {
+      policy.any_uid = true;
+      continue;
+    }
+    const std::optional<uint32_t> uid = base::ParseDecimal<uint32_t>(value);
+    // The kernel uses the highest number for "no user".
+    if (!uid || *uid == std::numeric_limits<uint32_t>::max()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(base::Quoted(value), " is neither a user id nor 'any'; see 'id -u NAME'"));
+    }
+    policy.uids.push_back(*uid);
+  }
+  if (policy.uids.size() > abi::kMaxUids) {
+    return absl::InvalidArgumentError(absl::StrCat("names more than ", abi::kMaxUids, " users"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SetGuardCgroups(const Values& globs, core::OwnerPolicy& policy) {
+  policy.cgroups = globs;
+  for (const std::string& glob : globs) NPG_RETURN_IF_ERROR(core::CheckCgroupGlob(glob));
+  return absl::OkStatus();
+}
+
 void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& policy) {
+  const Values ignored = policy->ignored;
+  flags.Add({"guard-uid", "UID",
+             "A user whose listeners are protected, as the initial user namespace numbers it, or "
+             "'any'; can be repeated; +UID adds to the default.",
+             "0", true, [policy](const Values& values) { return SetGuardUids(values, *policy); }});
+  flags.Add({"guard-cgroup", "GLOB",
+             "Protect also the listeners of every user in these cgroups and below, by path from "
+             "the root of the hierarchy, such as /system.slice/**; can be repeated.",
+             "", true,
+             [policy](const Values& values) { return SetGuardCgroups(values, *policy); }});
   flags.Add({"ignore-process", "NAME",
-             "A process whose sockets only hold ports and are not to be protected, by the name "
-             "that ps -o comm shows; can be repeated, and replaces the default ('' for none).",
-             "kube-proxy,ovnkube", true, [policy](const Values& values) {
-               policy->ignored = values;
-               return CheckProcessNames(values);
+             "A process whose sockets on given ports only hold these and are not to be protected, "
+             "by the name that ps -o comm shows; can be repeated; +NAME adds to the default, NAME "
+             "replaces it ('' for none).",
+             absl::StrJoin(ignored, ","), true, [policy, ignored](const Values& values) {
+               policy->ignored = WithDefault(values, ignored);
+               return CheckProcessNames(policy->ignored);
              }});
   flags.Add({"only-process", "NAME",
              "Protect the sockets of processes of this name and of no others, by the name that ps "
@@ -166,8 +221,14 @@ void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& pol
              }});
 }
 
-// Checks the two flags against each other.
-absl::Status CheckOwnerPolicy(const core::OwnerPolicy& policy) {
+// Settles the two flags with each other: what the one names is not ignored by default.
+absl::Status SettleOwnerPolicy(core::OwnerPolicy& policy) {
+  if (policy.ignored == DefaultOwnerPolicy().ignored) {
+    std::erase_if(policy.ignored, [&policy](const std::string& name) {
+      return std::find(policy.only.begin(), policy.only.end(), name) != policy.only.end();
+    });
+    return absl::OkStatus();
+  }
   for (const std::string& name : policy.only) {
     if (std::find(policy.ignored.begin(), policy.ignored.end(), name) != policy.ignored.end()) {
       return UsageError(absl::StrCat("--only-process ", name, ": --ignore-process names it, too"));
@@ -332,7 +393,7 @@ void CommandLine::AddRun() {
     options->kube_events = *kube_events == "on";
     options->nft_owner = *nft_owner == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
-    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(SettleOwnerPolicy(options->owners));
     NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
     const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();
@@ -420,7 +481,7 @@ void CommandLine::AddScan() {
   AddNodeFlags(command.flags, {options, &options->node},
                "Accepted because every command takes it; a scan covers all cgroups.");
   command.finish = [options](const Environment& environment) -> absl::StatusOr<Options> {
-    NPG_RETURN_IF_ERROR(CheckOwnerPolicy(options->owners));
+    NPG_RETURN_IF_ERROR(SettleOwnerPolicy(options->owners));
     NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
     NPG_RETURN_IF_ERROR(SettleSources(options->sources, environment));
     return *options;

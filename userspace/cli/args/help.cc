@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "cli/args/text.h"
@@ -116,7 +117,9 @@ std::string HelpText(const CLI::App& app) {
   for (const CLI::Option* flag : Flags(app)) {
     std::string text = flag->get_description();
     if (!flag->get_default_str().empty()) {
-      absl::StrAppend(&text, " [default: ", flag->get_default_str(), "]");
+      // Spaces, so that a long list can be wrapped.
+      absl::StrAppend(
+          &text, " [default: ", absl::StrReplaceAll(flag->get_default_str(), {{",", ", "}}), "]");
     }
     AppendEntry(out, OptionSyntax(*flag), text);
   }

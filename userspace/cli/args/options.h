@@ -40,9 +40,15 @@ struct SourceOptions {
   bool in_cluster = false;                      // detected: in a pod with a service account
 };
 
-// The processes that bind NodePorts only to keep others from binding them: kube-proxy
-// before Kubernetes 1.24, and OVN-Kubernetes.
-inline core::OwnerPolicy DefaultOwnerPolicy() { return {{"kube-proxy", "ovnkube"}, {}}; }
+// The processes that bind given ports only to keep others from binding them: kube-proxy before
+// Kubernetes 1.24, alone and within others, OVN-Kubernetes, and what publishes ports of containers.
+// docs/design/owners.md has the source of each.
+inline core::OwnerPolicy DefaultOwnerPolicy() {
+  core::OwnerPolicy policy;
+  policy.ignored = {"kube-proxy", "ovnkube", "k3s-server", "k3s-agent", "kubelite",
+                    "hyperkube",  "crio",    "dockerd",    "conmon",    "antrea-agent"};
+  return policy;
+}
 
 struct RunOptions {
   NodeOptions node;

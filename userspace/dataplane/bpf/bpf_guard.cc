@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -42,8 +43,8 @@ namespace npg::dataplane {
 BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
     : pins_(std::move(pins)), skeleton_(std::move(skeleton)) {
   const std::array<bpf_program*, kLinkNames.size()> programs = {
-      skeleton_->progs.npg_connect4, skeleton_->progs.npg_connect6, skeleton_->progs.npg_post_bind4,
-      skeleton_->progs.npg_post_bind6};
+      skeleton_->progs.npg_connect4, skeleton_->progs.npg_connect6, skeleton_->progs.npg_bind4,
+      skeleton_->progs.npg_bind6};
   for (size_t i = 0; i < programs.size(); ++i) {
     attachments_[i].name = kLinkNames[i];
     attachments_[i].program = programs[i];
@@ -82,12 +83,25 @@ base::UniqueFd OpenProgram(const std::string& pin, uint32_t id) {
   return base::UniqueFd(bpf_prog_get_fd_by_id(id));
 }
 
+// True when the object that is pinned there is that of the descriptor.
+template <typename Info>
+bool IsPinnedAt(const std::string& path, int fd, uint32_t Info::*id) {
+  const base::UniqueFd pinned(bpf_obj_get(path.c_str()));
+  if (!pinned) return false;
+  Info there{};
+  Info here{};
+  uint32_t size = sizeof(there);
+  if (bpf_obj_get_info_by_fd(pinned.get(), &there, &size) != 0) return false;
+  size = sizeof(here);
+  return bpf_obj_get_info_by_fd(fd, &here, &size) == 0 && there.*id == here.*id;
+}
+
 }  // namespace
 
 // Excludes constants, and maps that only a live controller needs.
 bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
   return map != skeleton->maps.learned_cookie && map != skeleton->maps.binds &&
-         !bpf_map__is_internal(map);
+         map != skeleton->maps.last_unknown && !bpf_map__is_internal(map);
 }
 
 absl::Status BpfGuard::ReuseMaps() {
@@ -184,8 +198,14 @@ absl::Status BpfGuard::UndoAttach(absl::Status failure) {
         error = errno;
         kept.emplace_back(attachment.name);
       }
+    } else if (attachment.link) {
+      // A link that PinLinks() has pinned stays attached when its descriptor is closed. The pin
+      // may still be that of a link to another cgroup, which is the earlier run's.
+      bpf_link_detach(attachment.link.get());
+      const std::string pin = pins_.Link(attachment.name);
+      if (IsPinnedAt(pin, attachment.link.get(), &bpf_link_info::id)) unlink(pin.c_str());
     }
-    attachment.link.Reset();  // detaches, unless it is pinned
+    attachment.link.Reset();
     attachment.former_program.Reset();
     attachment.replaced_program = 0;
   }
@@ -202,7 +222,10 @@ absl::StatusOr<BpfGuard::FormerPins> BpfGuard::ReadFormerPins() const {
   FormerPins former;
   for (const Attachment& attachment : attachments_) {
     absl::StatusOr<base::UniqueFd> program = OpenPin(pins_.Program(attachment.name));
-    if (absl::IsNotFound(program.status())) continue;
+    if (absl::IsNotFound(program.status())) {
+      former.new_programs.emplace_back(attachment.name);
+      continue;
+    }
     if (!program.ok()) return program.status();
     former.programs.emplace_back(attachment.name, *std::move(program));
   }
@@ -228,6 +251,7 @@ void BpfGuard::RestorePins(const FormerPins& former) {
     RemovePinFolder(pins_.Programs()).status().IgnoreError();
   } else {
     publish(pins_.Programs(), former.programs);
+    for (const std::string& name : former.new_programs) unlink(pins_.Program(name).c_str());
   }
   if (!former.maps) {
     RemovePinFolder(pins_.Maps()).status().IgnoreError();
@@ -275,9 +299,10 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   // The maps first: a pinned link must never be without its maps.
   absl::Status status = PinMaps();
   if (status.ok()) status = PutElement(config_fd, "config", uint32_t{0}, abi::ToC(config));
-  for (Attachment& attachment : attachments_) {
-    if (!status.ok()) break;
-    status = AttachOne(cgroup_fd, *cgroup_id, attachment);
+  // Those at bind() first: a socket that is bound from then on has a record when a new
+  // connect program looks for it.
+  for (size_t i = attachments_.size(); i-- > 0 && status.ok();) {
+    status = AttachOne(cgroup_fd, *cgroup_id, attachments_[i]);
   }
   // The programs before the links: a guard whose links are pinned has them.
   if (status.ok()) status = PinPrograms();
@@ -294,7 +319,20 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   return status;
 }
 
+// The links and maps of an earlier run that had others. Nothing decides by them any more.
+void BpfGuard::RemoveObsoletePins() {
+  for (const char* name : kFormerLinkNames) {
+    const base::UniqueFd link(bpf_obj_get(pins_.Link(name).c_str()));
+    if (!link) continue;
+    bpf_link_detach(link.get());
+    unlink(pins_.Link(name).c_str());
+    unlink(pins_.Program(name).c_str());
+  }
+  for (const char* name : kFormerMapNames) unlink(pins_.Map(name).c_str());
+}
+
 absl::Status BpfGuard::FinishMigration() {
+  RemoveObsoletePins();
   absl::Status result;
   for (const auto& [name, fd] : outdated_maps_) {
     if (bpf_map__name(skeleton_->maps.counters) != name) continue;
@@ -343,10 +381,11 @@ absl::Status BpfGuard::CheckLinks(int cgroup_fd) const {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
+absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd, bool pins) {
   absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup_fd);
   if (!cgroup_id.ok()) return cgroup_id.status();
   std::vector<std::string> repaired;
+  std::vector<absl::string_view> reattached;
   absl::Status failed;  // of one link, which does not stop the others
   for (Attachment& attachment : attachments_) {
     absl::StatusOr<LinkState> state = DescribeLink(attachment.link.get(), attachment.name);
@@ -357,6 +396,7 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
       attachment.former_program.Reset();  // a repair is not undone
       failed.Update(attached);
       if (!attached.ok()) continue;
+      reattached.emplace_back(attachment.name);
       repaired.push_back(absl::StrCat(attachment.name, " was detached and is attached again"));
     } else if (state->program_id != attachment.program_id) {
       if (bpf_link_update(attachment.link.get(), bpf_program__fd(attachment.program), nullptr) !=
@@ -364,41 +404,64 @@ absl::StatusOr<std::vector<std::string>> BpfGuard::Repair(int cgroup_fd) {
         return base::ErrnoStatus(errno, absl::StrCat("update link ", attachment.name));
       }
       repaired.push_back(absl::StrCat(attachment.name, " was replaced and runs again"));
-    } else if (access(pins_.Link(attachment.name).c_str(), F_OK) != 0) {
-      repaired.push_back(absl::StrCat("the pin of link ", attachment.name, " is restored"));
     }
   }
+  if (pins) failed.Update(RepairPins(reattached, repaired));
+  if (!failed.ok()) return failed;
+  return repaired;
+}
+
+absl::Status BpfGuard::RepairPins(const std::vector<absl::string_view>& reattached,
+                                  std::vector<std::string>& repaired) {
+  std::vector<std::string> lost;
+  for (const Attachment& attachment : attachments_) {
+    // A link that was just attached again has no pin yet, and needs no second line.
+    if (std::find(reattached.begin(), reattached.end(), attachment.name) != reattached.end()) {
+      continue;
+    }
+    if (IsPinnedAt(pins_.Link(attachment.name), attachment.link.get(), &bpf_link_info::id)) {
+      continue;
+    }
+    lost.push_back(absl::StrCat("link ", attachment.name));
+  }
   bpf_map* map = nullptr;
-  bool map_lost = false;
+  const size_t links_lost = lost.size();
   bpf_object__for_each_map(map, skeleton_->obj) {
     if (!IsPinned(skeleton_, map)) continue;
-    if (access(pins_.Map(bpf_map__name(map)).c_str(), F_OK) == 0) continue;
-    map_lost = true;
-    repaired.push_back(absl::StrCat("the pin of map ", bpf_map__name(map), " is restored"));
+    if (IsPinnedAt(pins_.Map(bpf_map__name(map)), bpf_map__fd(map), &bpf_map_info::id)) continue;
+    lost.push_back(absl::StrCat("map ", bpf_map__name(map)));
   }
-  bool program_lost = false;
+  const bool map_lost = lost.size() > links_lost;
+  const size_t maps_lost = lost.size();
   for (const Attachment& attachment : attachments_) {
-    if (access(pins_.Program(attachment.name).c_str(), F_OK) == 0) continue;
-    program_lost = true;
-    repaired.push_back(absl::StrCat("the pin of program ", attachment.name, " is restored"));
+    if (IsPinnedAt(pins_.Program(attachment.name), bpf_program__fd(attachment.program),
+                   &bpf_prog_info::id)) {
+      continue;
+    }
+    lost.push_back(absl::StrCat("program ", attachment.name));
   }
+  const bool program_lost = lost.size() > maps_lost;
+  for (const std::string& name : lost) {
+    repaired.push_back(absl::StrCat("the pin of ", name, " is restored"));
+  }
+  if (repaired.empty()) return absl::OkStatus();
   if (mkdir(pins_.Root().c_str(), 0700) != 0 && errno != EEXIST) {
     return base::ErrnoStatus(errno, absl::StrCat("create ", pins_.Root()));
   }
   if (map_lost) NPG_RETURN_IF_ERROR(PinMaps());
   if (program_lost) NPG_RETURN_IF_ERROR(PinPrograms());
-  if (!repaired.empty()) NPG_RETURN_IF_ERROR(PinLinks());
-  if (!failed.ok()) return failed;
-  return repaired;
+  return PinLinks();
 }
 
 absl::StatusOr<std::vector<std::string>> RemoveLinkPins(const PinPaths& pins) {
   // Detach first: unlinking a pin only drops a reference, and the kernel detaches the program
   // later, from a work item (bpf_link_put() in kernel/bpf/syscall.c).
-  for (const absl::string_view name : kLinkNames) {
+  const auto detach = [&pins](absl::string_view name) {
     const base::UniqueFd link(bpf_obj_get(pins.Link(name).c_str()));
     if (link) bpf_link_detach(link.get());
-  }
+  };
+  for (const absl::string_view name : kLinkNames) detach(name);
+  for (const absl::string_view name : kFormerLinkNames) detach(name);
   return RemovePinFolder(pins.Links());
 }
 

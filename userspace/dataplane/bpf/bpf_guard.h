@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +14,7 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
@@ -24,6 +26,7 @@
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/skeleton.h"
+#include "dataplane/bpf/socket_records.h"
 
 namespace npg::dataplane {
 
@@ -55,29 +58,46 @@ class BpfGuard {
   // entry keeps its `since`. Returns the number of new ports.
   absl::StatusOr<size_t> ApplyNodePorts(const core::Difference& difference);
 
-  // Replaces owner_policy by the names of `policy`, each at most 15 bytes. All others
-  // have Config::default_verdict, which Attach() writes.
+  // Replaces owner_policy and guard_uids by the names and users of `policy`, each name at most
+  // 15 bytes. Attach() writes the rest: the verdict on all other names, and whether every user
+  // is guarded.
   absl::Status SetOwnerPolicy(const core::OwnerPolicy& policy);
-  // The present policy; of an adopted guard, that of the earlier run.
-  absl::StatusOr<core::OwnerPolicy> OwnerPolicy() const;
+  // Replaces guard_cgroups.
+  absl::Status SetServedCgroups(const absl::flat_hash_set<uint64_t>& ids);
 
-  // Enters the owners of sockets that were bound before the programs were attached;
-  // entries that the programs wrote at bind() stay.
-  absl::Status AddListeners(const std::vector<core::Listener>& listeners,
-                            const core::OwnerPolicy& policy);
-  // Corrects an entry, unless it has changed since it was read (`known`).
-  absl::Status CorrectListener(const abi::ListenerKey& key, const abi::Listener& known,
-                               const core::Listener& listener, const core::OwnerPolicy& policy);
-  // Sets the verdict of every entry of `listeners` to that of `policy` for its owner.
-  absl::Status JudgeListeners(const core::OwnerPolicy& policy);
-  absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> Listeners() const;
-  absl::Status RemoveListener(const abi::ListenerKey& key);
+  // The node's listeners with the records of who bound them.
+  SocketRecords Records() const;
+  // Replaces the records of sockets that were bound without the programs. RESOURCE_EXHAUSTED
+  // when the map is full.
+  using EarlierSockets = std::map<abi::ListenerKey, core::Binder>;
+  absl::Status SetEarlierSockets(const EarlierSockets& sockets);
+  // The settings that adopted programs read at once, as the earlier run left them. A start that
+  // fails writes them back.
+  struct FormerMaps {
+    core::OwnerPolicy policy;
+    absl::flat_hash_set<uint64_t> served_cgroups;
+    EarlierSockets earlier_sockets;
+    std::vector<core::LocalAddress> local_addresses;
+  };
+  absl::StatusOr<FormerMaps> ReadFormerMaps() const;
+  absl::Status WriteFormerMaps(const FormerMaps& maps);
+  // Writes the record on a socket, given by its descriptor. ALREADY_EXISTS when it has one: that
+  // of a bind() since the socket was listed. UNIMPLEMENTED for MPTCP.
+  absl::Status NoteOnSocket(int socket, const core::Binder& binder);
+  // The record on a socket; nullopt: it has none.
+  absl::StatusOr<std::optional<core::Binder>> NoteOf(int socket) const;
+  // Replaces the name in the record `noted` that a socket has. ABORTED when it has another one
+  // now: that of a later bind().
+  absl::Status RenameOnSocket(int socket, const core::Binder& noted, const std::string& comm);
+  // The records of an earlier run with an ABI version below 4, which kept them by address.
+  absl::StatusOr<EarlierSockets> FormerRecords() const;
 
   // Replaces the entries of local_addresses.
   absl::Status SetLocalAddresses(const std::vector<core::LocalAddress>& addresses);
 
-  // Calls back, on `loop`, soon after a UDP socket was bound to a NodePort in
-  // the guarded network namespace. Once, and after Attach().
+  // Calls back, on `loop`, soon after a UDP socket of a trusted owner was bound to a
+  // NodePort in the guarded network namespace, or after a connect met a listener that has no
+  // record. Once, and after Attach().
   absl::Status WatchBinds(base::EventLoop& loop, std::function<void()> bound);
 
   // Writes the state of a source. No program reads it; `status` does, also while no
@@ -113,9 +133,10 @@ class BpfGuard {
   // the cgroup or its link runs another program.
   absl::Status CheckLinks(int cgroup_fd) const;
 
-  // Checks that links and pins are as Attach() left them, and restores what is missing.
+  // Checks that links are as Attach() left them, and with `pins` the pins, too, and restores
+  // what is missing. The pins belong to the process that has the lock: without it, leave them.
   // Returns one line for each repair. After an error, the caller may try again later.
-  absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd);
+  absl::StatusOr<std::vector<std::string>> Repair(int cgroup_fd, bool pins = true);
 
  private:
   struct Attachment {
@@ -138,8 +159,8 @@ class BpfGuard {
   // What was pinned before Attach().
   struct FormerPins {
     std::vector<std::pair<std::string, base::UniqueFd>> programs;
-    std::vector<std::string> new_maps;  // those that were not
-    bool maps = false;                  // there were pinned maps
+    std::vector<std::string> new_programs, new_maps;  // names that were not pinned
+    bool maps = false;                                // there were pinned maps
   };
   absl::StatusOr<FormerPins> ReadFormerPins() const;
   // Pins again what Attach() replaced, and removes the pins that it added.
@@ -147,6 +168,10 @@ class BpfGuard {
   absl::Status PinMaps();
   absl::Status PinPrograms();
   absl::Status PinLinks();
+  // Adds a line for each pin; the links in `reattached` have none yet.
+  absl::Status RepairPins(const std::vector<absl::string_view>& reattached,
+                          std::vector<std::string>& repaired);
+  void RemoveObsoletePins();
 
   static bool IsPinned(const Skeleton& skeleton, const bpf_map* map);
 

@@ -2,6 +2,7 @@
 // What BpfGuard reads from and writes into its maps.
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -32,24 +33,42 @@
 #include "core/port.h"
 #include "dataplane/bpf/binds_reader.h"
 #include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pinned_map.h"
+#include "dataplane/bpf/socket_records.h"
 #include "guard_abi.h"
 
 namespace npg::dataplane {
 namespace {
 
-abi::OwnerVerdict VerdictOf(const core::OwnerPolicy& policy, absl::string_view comm) {
-  return policy.Ignores(comm) ? abi::OwnerVerdict::kIgnored : abi::OwnerVerdict::kGuarded;
+abi::OwnerVerdict VerdictOf(const core::OwnerPolicy& policy, const std::string& comm) {
+  const auto in = [&comm](const std::vector<std::string>& names) {
+    return std::find(names.begin(), names.end(), comm) != names.end();
+  };
+  if (!policy.only.empty() && !in(policy.only)) return abi::OwnerVerdict::kIgnored;
+  return in(policy.ignored) ? abi::OwnerVerdict::kHolder : abi::OwnerVerdict::kGuarded;
 }
 
-// The map entry of a listener whose owner was found in /proc.
-npg_listener EntryOf(const core::Listener& listener, const core::OwnerPolicy& policy) {
-  abi::Listener entry;
-  entry.verdict = VerdictOf(policy, listener.owner.comm);
-  entry.pid = static_cast<uint32_t>(listener.owner.pid);
-  entry.uid = listener.uid;
-  entry.comm = listener.owner.comm;
-  return abi::ToC(entry);
+constexpr int kMptcp = 262;  // IPPROTO_MPTCP, absent from older headers
+
+// Makes the keys of a map those of `wanted`, whose values never change.
+template <typename Key, typename Value>
+absl::Status SetMembers(int fd, absl::string_view map, const std::vector<Key>& wanted,
+                        const Value& value) {
+  const auto present = AllElements<Key, Value>(fd, map);
+  if (!present.ok()) return present.status();
+  const auto bytes = [](const Key& key) {
+    return std::string(reinterpret_cast<const char*>(&key), sizeof(Key));
+  };
+  absl::flat_hash_set<std::string> missing;
+  for (const Key& key : wanted) missing.insert(bytes(key));
+  for (const auto& [key, ignored] : *present) {
+    if (missing.erase(bytes(key)) == 0) NPG_RETURN_IF_ERROR(RemoveElement(fd, map, key));
+  }
+  for (const Key& key : wanted) {
+    if (missing.contains(bytes(key))) NPG_RETURN_IF_ERROR(PutElement(fd, map, key, value));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -97,7 +116,7 @@ absl::Status BpfGuard::SetOwnerPolicy(const core::OwnerPolicy& policy) {
   absl::flat_hash_set<std::string> named;
   for (const std::vector<std::string>* names : {&policy.ignored, &policy.only}) {
     for (const std::string& comm : *names) {
-      const npg_policy value{static_cast<uint32_t>(VerdictOf(policy, comm))};
+      const npg_policy value{static_cast<uint32_t>(VerdictOf(policy, comm)), 0};
       NPG_RETURN_IF_ERROR(PutElement(fd, "owner_policy", abi::PolicyKeyOf(comm), value));
       named.insert(comm);
     }
@@ -107,68 +126,127 @@ absl::Status BpfGuard::SetOwnerPolicy(const core::OwnerPolicy& policy) {
       NPG_RETURN_IF_ERROR(RemoveElement(fd, "owner_policy", key));
     }
   }
-  return absl::OkStatus();
+  std::vector<npg_uid_key> uids;
+  for (const uint32_t uid : policy.uids) uids.push_back({uid});
+  return SetMembers(bpf_map__fd(skeleton_->maps.guard_uids), "guard_uids", uids, npg_member{1});
 }
 
-absl::StatusOr<core::OwnerPolicy> BpfGuard::OwnerPolicy() const {
+absl::Status BpfGuard::SetServedCgroups(const absl::flat_hash_set<uint64_t>& ids) {
+  std::vector<npg_cgroup_key> keys;
+  for (const uint64_t id : ids) keys.push_back({id});
+  return SetMembers(bpf_map__fd(skeleton_->maps.guard_cgroups), "guard_cgroups", keys,
+                    npg_member{1});
+}
+
+absl::StatusOr<BpfGuard::FormerMaps> BpfGuard::ReadFormerMaps() const {
   auto present = AllElements<npg_policy_key, npg_policy>(bpf_map__fd(skeleton_->maps.owner_policy),
                                                          "owner_policy");
   if (!present.ok()) return present.status();
-  core::OwnerPolicy policy;
+  const absl::StatusOr<abi::Config> config = Config();
+  if (!config.ok()) return config.status();
+  const bool only = config->default_verdict == abi::OwnerVerdict::kIgnored;
+  FormerMaps maps;
+  core::OwnerPolicy& policy = maps.policy;
   for (const auto& [key, value] : *present) {
-    const bool ignored = abi::FromC(value) == abi::OwnerVerdict::kIgnored;
-    (ignored ? policy.ignored : policy.only).push_back(abi::FromC(key));
+    const abi::OwnerVerdict verdict = abi::FromC(value);
+    if (verdict != abi::OwnerVerdict::kGuarded) policy.ignored.push_back(abi::FromC(key));
+    if (verdict != abi::OwnerVerdict::kIgnored && only) policy.only.push_back(abi::FromC(key));
   }
-  return policy;
+  policy.any_uid = config->any_uid;
+  const auto uids =
+      AllElements<npg_uid_key, npg_member>(bpf_map__fd(skeleton_->maps.guard_uids), "guard_uids");
+  if (!uids.ok()) return uids.status();
+  policy.uids.clear();
+  for (const auto& [key, value] : *uids) policy.uids.push_back(key.uid);
+  const auto cgroups = AllElements<npg_cgroup_key, npg_member>(
+      bpf_map__fd(skeleton_->maps.guard_cgroups), "guard_cgroups");
+  if (!cgroups.ok()) return cgroups.status();
+  for (const auto& [key, value] : *cgroups) maps.served_cgroups.insert(key.id);
+  const auto earlier = AllElements<npg_listener_key, npg_socket_owner>(
+      bpf_map__fd(skeleton_->maps.earlier_sockets), "earlier_sockets");
+  if (!earlier.ok()) return earlier.status();
+  for (const auto& [key, value] : *earlier)
+    maps.earlier_sockets[abi::FromC(key)] = abi::FromC(value);
+  const auto addresses = AllElements<npg_address, npg_local_address>(
+      bpf_map__fd(skeleton_->maps.local_addresses), "local_addresses");
+  if (!addresses.ok()) return addresses.status();
+  for (const auto& [key, value] : *addresses)
+    maps.local_addresses.push_back(abi::FromC(key, value));
+  return maps;
 }
 
-absl::Status BpfGuard::AddListeners(const std::vector<core::Listener>& listeners,
-                                    const core::OwnerPolicy& policy) {
-  const int fd = bpf_map__fd(skeleton_->maps.listeners);
-  for (const core::Listener& listener : listeners) {
-    const npg_listener_key key = abi::ToC(abi::ListenerKey{listener.key, listener.address});
-    const npg_listener value = EntryOf(listener, policy);
-    // NOEXIST: an entry that a program wrote at bind() is more reliable.
-    absl::Status put = PutElement(fd, "listeners", key, value, BPF_NOEXIST);
-    if (put.ok() || absl::IsAlreadyExists(put)) continue;
-    if (absl::IsResourceExhausted(put)) {
-      return absl::ResourceExhaustedError(
-          absl::StrCat("map listeners is full (", abi::kMaxListeners, " entries)"));
+absl::Status BpfGuard::WriteFormerMaps(const FormerMaps& maps) {
+  // Each as far as possible: the maps do not depend on each other.
+  absl::Status result = SetOwnerPolicy(maps.policy);
+  result.Update(SetServedCgroups(maps.served_cgroups));
+  result.Update(SetEarlierSockets(maps.earlier_sockets));
+  result.Update(SetLocalAddresses(maps.local_addresses));
+  return result;
+}
+
+SocketRecords BpfGuard::Records() const {
+  return {bpf_map__fd(skeleton_->maps.socket_owners), bpf_map__fd(skeleton_->maps.earlier_sockets)};
+}
+
+absl::Status BpfGuard::SetEarlierSockets(const EarlierSockets& sockets) {
+  const int fd = bpf_map__fd(skeleton_->maps.earlier_sockets);
+  const auto present = AllElements<npg_listener_key, npg_socket_owner>(fd, "earlier_sockets");
+  if (!present.ok()) return present.status();
+  // First remove, so that a map that is nearly full has room.
+  EarlierSockets missing = sockets;
+  for (const auto& [key, value] : *present) {
+    const auto wanted = missing.find(abi::FromC(key));
+    if (wanted == missing.end()) {
+      NPG_RETURN_IF_ERROR(RemoveElement(fd, "earlier_sockets", key));
+    } else if (abi::ToC(wanted->second) == value) {
+      missing.erase(wanted);
     }
-    return put;
+  }
+  for (const auto& [key, binder] : missing) {
+    absl::Status put = PutElement(fd, "earlier_sockets", abi::ToC(key), abi::ToC(binder));
+    if (absl::IsResourceExhausted(put)) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "map earlier_sockets is full (", abi::kMaxEarlierSockets,
+          " entries): other sockets that were bound before the guard started are not guarded"));
+    }
+    if (!put.ok()) return put;
   }
   return absl::OkStatus();
 }
 
-absl::Status BpfGuard::CorrectListener(const abi::ListenerKey& key, const abi::Listener& known,
-                                       const core::Listener& listener,
-                                       const core::OwnerPolicy& policy) {
-  const int fd = bpf_map__fd(skeleton_->maps.listeners);
-  auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", abi::ToC(key));
+absl::Status BpfGuard::NoteOnSocket(int socket, const core::Binder& binder) {
+  // The programs find the first subflow of an MPTCP listener, which has no descriptor.
+  int protocol = 0;
+  socklen_t size = sizeof(protocol);
+  if (getsockopt(socket, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) == 0 && protocol == kMptcp) {
+    return absl::UnimplementedError("an MPTCP socket has its storage on a subflow");
+  }
+  return PutElement(bpf_map__fd(skeleton_->maps.socket_owners), "socket_owners", socket,
+                    abi::ToC(binder), BPF_NOEXIST);
+}
+
+absl::StatusOr<std::optional<core::Binder>> BpfGuard::NoteOf(int socket) const {
+  const auto value = LookupElement<int, npg_socket_owner>(
+      bpf_map__fd(skeleton_->maps.socket_owners), "socket_owners", socket);
+  if (!value.ok()) return value.status();
+  return *value ? std::optional<core::Binder>(abi::FromC(**value)) : std::nullopt;
+}
+
+absl::Status BpfGuard::RenameOnSocket(int socket, const core::Binder& noted,
+                                      const std::string& comm) {
+  absl::StatusOr<std::optional<core::Binder>> now = NoteOf(socket);
   if (!now.ok()) return now.status();
-  // Another socket was bound to the address meanwhile; its entry is newer.
-  if (!now->has_value() || abi::FromC(**now) != known) return absl::OkStatus();
-  absl::Status put =
-      PutElement(fd, "listeners", abi::ToC(key), EntryOf(listener, policy), BPF_EXIST);
-  return absl::IsNotFound(put) ? absl::OkStatus() : put;
+  if (!*now || (*now)->pid != noted.pid || (*now)->uid != noted.uid ||
+      (*now)->asked_port != noted.asked_port) {
+    return absl::AbortedError("the socket was bound again meanwhile");
+  }
+  (*now)->comm = comm;
+  return PutElement(bpf_map__fd(skeleton_->maps.socket_owners), "socket_owners", socket,
+                    abi::ToC(**now), BPF_EXIST);
 }
 
-absl::Status BpfGuard::JudgeListeners(const core::OwnerPolicy& policy) {
-  const int fd = bpf_map__fd(skeleton_->maps.listeners);
-  auto entries = AllElements<npg_listener_key, npg_listener>(fd, "listeners");
-  if (!entries.ok()) return entries.status();
-  for (auto& [key, value] : *entries) {
-    const auto verdict = static_cast<uint32_t>(VerdictOf(policy, abi::FieldText(value.comm)));
-    if (value.verdict == verdict) continue;
-    // Do not overwrite the entry of a socket that was bound meanwhile.
-    auto now = LookupElement<npg_listener_key, npg_listener>(fd, "listeners", key);
-    if (!now.ok()) return now.status();
-    if (!now->has_value() || !(**now == value)) continue;
-    value.verdict = verdict;
-    absl::Status put = PutElement(fd, "listeners", key, value, BPF_EXIST);
-    if (!put.ok() && !absl::IsNotFound(put)) return put;
-  }
-  return absl::OkStatus();
+absl::StatusOr<BpfGuard::EarlierSockets> BpfGuard::FormerRecords() const {
+  return ReadFormerRecords(pins_);
 }
 
 absl::Status BpfGuard::SetLocalAddresses(const std::vector<core::LocalAddress>& addresses) {
@@ -198,23 +276,6 @@ absl::Status BpfGuard::WatchBinds(base::EventLoop& loop, std::function<void()> b
   if (!reader.ok()) return reader.status();
   binds_ = *std::move(reader);
   return absl::OkStatus();
-}
-
-absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> BpfGuard::Listeners()
-    const {
-  const auto elements = AllElements<npg_listener_key, npg_listener>(
-      bpf_map__fd(skeleton_->maps.listeners), "listeners");
-  if (!elements.ok()) return elements.status();
-  std::vector<std::pair<abi::ListenerKey, abi::Listener>> entries;
-  entries.reserve(elements->size());
-  for (const auto& [key, value] : *elements) {
-    entries.emplace_back(abi::FromC(key), abi::FromC(value));
-  }
-  return entries;
-}
-
-absl::Status BpfGuard::RemoveListener(const abi::ListenerKey& key) {
-  return RemoveElement(bpf_map__fd(skeleton_->maps.listeners), "listeners", abi::ToC(key));
 }
 
 absl::StatusOr<uint64_t> BpfGuard::Counter(abi::Counter counter) const {

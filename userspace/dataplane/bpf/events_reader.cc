@@ -31,9 +31,15 @@ namespace {
 // the sample, padded to 8 bytes.
 constexpr uint64_t kHeaderBytes = 8;
 
+// The sample of a guard with ABI version 3 or below, whose records do not name the owner.
+constexpr uint32_t kShortestSample = offsetof(npg_event, owner);
+
+uint32_t SampleBytes(uint32_t header) {
+  return header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
+}
+
 uint64_t RecordBytes(uint32_t header) {
-  const uint64_t length = header & ~(BPF_RINGBUF_BUSY_BIT | BPF_RINGBUF_DISCARD_BIT);
-  return (length + kHeaderBytes + 7) / 8 * 8;
+  return (uint64_t{SampleBytes(header)} + kHeaderBytes + 7) / 8 * 8;
 }
 
 std::atomic_ref<uint64_t> Position(void* page) {
@@ -105,8 +111,9 @@ std::vector<abi::Event> EventsReader::Drain(uint64_t* lost) {
     const uint32_t header = std::atomic_ref<uint32_t>(*reinterpret_cast<uint32_t*>(record))
                                 .load(std::memory_order_acquire);
     npg_event event{};
-    const bool whole = RecordBytes(header) == RecordBytes(sizeof(event));
-    if (whole) std::memcpy(&event, record + kHeaderBytes, sizeof(event));
+    const uint32_t length = SampleBytes(header);
+    const bool known = length >= kShortestSample && length <= sizeof(event);
+    if (known) std::memcpy(&event, record + kHeaderBytes, length);
     // The copy is valid only if the kernel cannot have overwritten it meanwhile: it
     // reserves at most one buffer past the shared consumer position, which may be
     // ahead of ours. The fence orders the copy before the second load of the position.
@@ -117,7 +124,7 @@ std::vector<abi::Event> EventsReader::Drain(uint64_t* lost) {
       break;
     }
     if ((header & BPF_RINGBUF_BUSY_BIT) != 0) break;  // still being written
-    if (whole && (header & BPF_RINGBUF_DISCARD_BIT) == 0) events.push_back(abi::FromC(event));
+    if (known && (header & BPF_RINGBUF_DISCARD_BIT) == 0) events.push_back(abi::FromC(event));
     position_ += RecordBytes(header);
   }
   AdvanceConsumer(position_);

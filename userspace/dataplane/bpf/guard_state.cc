@@ -2,13 +2,17 @@
 #include "dataplane/bpf/guard_state.h"
 
 #include <bpf/bpf.h>
+#include <netinet/in.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -18,6 +22,7 @@
 #include "abi/convert.h"
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -73,6 +78,16 @@ absl::StatusOr<std::vector<std::pair<Key, Value>>> AllShort(int fd, uint32_t siz
   return entries;
 }
 
+// The value of map listeners, which ABI versions 1 to 3 had.
+struct FormerListener {
+  uint32_t verdict;
+  uint32_t pid;
+  uint32_t uid;
+  uint32_t reserved;
+  char comm[NPG_COMM_LEN];  // NOLINT(modernize-avoid-c-arrays): as the C struct has it
+  uint64_t cgroup_id;
+};
+
 }  // namespace
 
 // Every entry of a hash map as C++ types, sorted by key.
@@ -80,8 +95,7 @@ template <typename Key, typename Value>
 auto GuardState::SortedEntries(const OpenMap& map, absl::string_view name) {
   using Entry = std::pair<decltype(abi::FromC(Key{})), decltype(abi::FromC(Value{}))>;
   using Entries = std::vector<Entry>;
-  if (!map.fd) return absl::StatusOr<Entries>(Entries());
-  const auto elements = AllShort<Key, Value>(map.fd.get(), map.value_size, map.max_entries, name);
+  const auto elements = Elements<Key, Value>(map, name);
   if (!elements.ok()) return absl::StatusOr<Entries>(elements.status());
   Entries entries;
   entries.reserve(elements->size());
@@ -93,6 +107,14 @@ auto GuardState::SortedEntries(const OpenMap& map, absl::string_view name) {
   return absl::StatusOr<Entries>(std::move(entries));
 }
 
+// Every entry of a map; none if the pins lack it.
+template <typename Key, typename Value>
+absl::StatusOr<std::vector<std::pair<Key, Value>>> GuardState::Elements(const OpenMap& map,
+                                                                        absl::string_view name) {
+  if (!map.fd) return std::vector<std::pair<Key, Value>>();
+  return AllShort<Key, Value>(map.fd.get(), map.value_size, map.max_entries, name);
+}
+
 // The entry of `key`; nullopt when there is none.
 template <typename Value, typename Key>
 auto GuardState::FindEntry(const OpenMap& map, absl::string_view name, const Key& key) {
@@ -101,6 +123,11 @@ auto GuardState::FindEntry(const OpenMap& map, absl::string_view name, const Key
   const auto element = LookupShort<Value>(map.fd.get(), map.value_size, name, key);
   if (!element.ok()) return absl::StatusOr<Entry>(element.status());
   return absl::StatusOr<Entry>(*element ? Entry(abi::FromC(**element)) : std::nullopt);
+}
+
+std::array<const char*, 4> LinkNames(uint32_t abi_version) {
+  if (abi_version >= kFirstAbiWithUids) return kLinkNames;
+  return {kLinkNames[0], kLinkNames[1], kFormerLinkNames[0], kFormerLinkNames[1]};
 }
 
 absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins) {
@@ -116,7 +143,38 @@ absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins) {
   }
   npg_config config{};
   std::memcpy(&config, value.data(), std::min(value.size(), sizeof(config)));
-  return abi::FromC(config);
+  abi::Config result = abi::FromC(config);
+  // Earlier versions guard the listeners of every user.
+  if (result.abi_version < kFirstAbiWithUids) result.any_uid = true;
+  return result;
+}
+
+absl::StatusOr<std::map<abi::ListenerKey, core::Binder>> ReadFormerRecords(const PinPaths& pins) {
+  std::map<abi::ListenerKey, core::Binder> records;
+  const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("listeners"));
+  if (absl::IsNotFound(fd.status())) return records;
+  if (!fd.ok()) return fd.status();
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), "listeners");
+  if (!info.ok()) return info.status();
+  // Of another layout: the sockets count as those that no guard has seen.
+  if (info->key_size != sizeof(npg_listener_key) || info->value_size != sizeof(FormerListener)) {
+    return records;
+  }
+  const auto entries = AllElements<npg_listener_key, FormerListener>(fd->get(), "listeners");
+  if (!entries.ok()) return entries.status();
+  for (const auto& [key, value] : *entries) {
+    core::Binder binder;
+    binder.pid = static_cast<pid_t>(value.pid);
+    binder.comm = std::string(abi::FieldText(value.comm));
+    binder.uid = value.uid;
+    binder.cgroup_id = value.cgroup_id;
+    // Those versions guarded what asked for any port, too: keep it guarded. Every UDP socket
+    // was a listener, and an ignored owner held its port.
+    const bool asked = value.verdict == NPG_OWNER_IGNORED || key.protocol == IPPROTO_UDP;
+    binder.asked_port = asked ? key.port : 0;
+    records[abi::FromC(key)] = binder;
+  }
+  return records;
 }
 
 absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
@@ -150,9 +208,13 @@ absl::Status GuardState::OpenMaps() {
     OpenMap GuardState::*map;
     uint32_t key_size, value_size;
   };
-  const std::array<Known, 7> maps = {{
+  const std::array<Known, 10> maps = {{
       {"nodeports", &GuardState::nodeports_, sizeof(npg_port_key), sizeof(npg_nodeport)},
-      {"listeners", &GuardState::listeners_, sizeof(npg_listener_key), sizeof(npg_listener)},
+      {"socket_owners", &GuardState::socket_owners_, sizeof(int), sizeof(npg_socket_owner)},
+      {"earlier_sockets", &GuardState::earlier_sockets_, sizeof(npg_listener_key),
+       sizeof(npg_socket_owner)},
+      {"guard_uids", &GuardState::guard_uids_, sizeof(npg_uid_key), sizeof(npg_member)},
+      {"guard_cgroups", &GuardState::guard_cgroups_, sizeof(npg_cgroup_key), sizeof(npg_member)},
       {"counters", &GuardState::counters_, sizeof(uint32_t), sizeof(uint64_t)},
       {"port_stats", &GuardState::port_stats_, sizeof(npg_port_key), sizeof(npg_port_stats)},
       {"owner_policy", &GuardState::owner_policy_, sizeof(npg_policy_key), sizeof(npg_policy)},
@@ -198,14 +260,28 @@ absl::StatusOr<std::optional<abi::NodePort>> GuardState::NodePort(const core::Po
   return FindEntry<npg_nodeport>(nodeports_, "nodeports", abi::ToC(key));
 }
 
-absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> GuardState::Listeners()
-    const {
-  return SortedEntries<npg_listener_key, npg_listener>(listeners_, "listeners");
+absl::StatusOr<size_t> GuardState::CountEarlierSockets() const {
+  const auto entries =
+      Elements<npg_listener_key, npg_socket_owner>(earlier_sockets_, "earlier_sockets");
+  if (!entries.ok()) return entries.status();
+  return entries->size();
 }
 
-absl::StatusOr<std::optional<abi::Listener>> GuardState::Listener(
-    const abi::ListenerKey& key) const {
-  return FindEntry<npg_listener>(listeners_, "listeners", abi::ToC(key));
+absl::StatusOr<std::vector<uint32_t>> GuardState::GuardUids() const {
+  const auto entries = Elements<npg_uid_key, npg_member>(guard_uids_, "guard_uids");
+  if (!entries.ok()) return entries.status();
+  std::vector<uint32_t> uids;
+  for (const auto& [key, value] : *entries) uids.push_back(key.uid);
+  std::sort(uids.begin(), uids.end());
+  return uids;
+}
+
+absl::StatusOr<absl::flat_hash_set<uint64_t>> GuardState::GuardCgroups() const {
+  const auto entries = Elements<npg_cgroup_key, npg_member>(guard_cgroups_, "guard_cgroups");
+  if (!entries.ok()) return entries.status();
+  absl::flat_hash_set<uint64_t> ids;
+  for (const auto& [key, value] : *entries) ids.insert(key.id);
+  return ids;
 }
 
 absl::StatusOr<abi::Counters> GuardState::Counters() const {
@@ -236,10 +312,8 @@ absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> GuardStat
 }
 
 absl::StatusOr<std::vector<core::LocalAddress>> GuardState::LocalAddresses() const {
-  if (!local_addresses_.fd) return std::vector<core::LocalAddress>();
-  const auto elements = AllShort<npg_address, npg_local_address>(
-      local_addresses_.fd.get(), local_addresses_.value_size, local_addresses_.max_entries,
-      "local_addresses");
+  const auto elements =
+      Elements<npg_address, npg_local_address>(local_addresses_, "local_addresses");
   if (!elements.ok()) return elements.status();
   std::vector<core::LocalAddress> addresses;
   addresses.reserve(elements->size());
@@ -249,7 +323,7 @@ absl::StatusOr<std::vector<core::LocalAddress>> GuardState::LocalAddresses() con
 
 absl::StatusOr<std::vector<LinkState>> GuardState::Links() const {
   std::vector<LinkState> links;
-  for (const char* name : kLinkNames) {
+  for (const char* name : LinkNames(config_.abi_version)) {
     const std::string path = pins_.Link(name);
     absl::StatusOr<base::UniqueFd> fd = OpenPin(path);
     if (absl::IsNotFound(fd.status())) continue;

@@ -3,7 +3,9 @@
 #define NODEPORT_GUARD_DATAPLANE_BPF_GUARD_STATE_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -11,6 +13,7 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -18,6 +21,7 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
+#include "dataplane/bpf/socket_records.h"
 
 namespace npg::dataplane {
 
@@ -31,7 +35,18 @@ struct LinkState {
 
 // The pins in links/, which are named after the programs.
 inline constexpr std::array<const char*, 4> kLinkNames = {"npg_connect4", "npg_connect6",
-                                                          "npg_post_bind4", "npg_post_bind6"};
+                                                          "npg_bind4", "npg_bind6"};
+
+// Links and maps that earlier versions pinned and this one does not use.
+inline constexpr std::array<const char*, 2> kFormerLinkNames = {"npg_post_bind4", "npg_post_bind6"};
+inline constexpr std::array<const char*, 1> kFormerMapNames = {"listeners"};
+
+// The first ABI version that decides by the user who bound a listener. Those before it attach
+// kFormerLinkNames instead of the programs at bind().
+inline constexpr uint32_t kFirstAbiWithUids = 4;
+
+// The links of a guard of that ABI version.
+std::array<const char*, 4> LinkNames(uint32_t abi_version);
 
 // Describes an open cgroup link. FAILED_PRECONDITION when it is of another kind.
 absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
@@ -39,6 +54,12 @@ absl::StatusOr<LinkState> DescribeLink(int fd, const std::string& name);
 // The settings of a pinned guard of any ABI version; fields that its version lacks are
 // 0. NOT_FOUND when there is none.
 absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins);
+
+// What a guard with an ABI version below kFirstAbiWithUids noted of those who bound listeners, by
+// the address of the socket. It did not note the port that they asked for: that is guessed so
+// that core::OwnerRules judge as the programs of that guard do. It has no entry for a listener to
+// which its default applies. Empty for guards of later versions.
+absl::StatusOr<std::map<abi::ListenerKey, core::Binder>> ReadFormerRecords(const PinPaths& pins);
 
 // Reads the pinned maps and links, with or without a controller. Changes nothing.
 //
@@ -65,8 +86,13 @@ class GuardState {
   // Sorted by port, then protocol.
   absl::StatusOr<std::vector<std::pair<core::PortKey, abi::NodePort>>> NodePorts() const;
   absl::StatusOr<std::optional<abi::NodePort>> NodePort(const core::PortKey& key) const;
-  absl::StatusOr<std::vector<std::pair<abi::ListenerKey, abi::Listener>>> Listeners() const;
-  absl::StatusOr<std::optional<abi::Listener>> Listener(const abi::ListenerKey& key) const;
+  // The node's listeners with the records of who bound them.
+  SocketRecords Records() const { return {socket_owners_.fd.get(), earlier_sockets_.fd.get()}; }
+  // How many sockets without the programs' record the controller knows.
+  absl::StatusOr<size_t> CountEarlierSockets() const;
+  // The users, and the ids of the cgroups, whose listeners are guarded.
+  absl::StatusOr<std::vector<uint32_t>> GuardUids() const;
+  absl::StatusOr<absl::flat_hash_set<uint64_t>> GuardCgroups() const;
   // Summed over the CPUs.
   absl::StatusOr<abi::Counters> Counters() const;
   absl::StatusOr<std::vector<std::pair<core::PortKey, abi::PortStats>>> PortStats() const;
@@ -93,13 +119,17 @@ class GuardState {
   absl::Status OpenMaps();
   template <typename Key, typename Value>
   static auto SortedEntries(const OpenMap& map, absl::string_view name);
+  template <typename Key, typename Value>
+  static absl::StatusOr<std::vector<std::pair<Key, Value>>> Elements(const OpenMap& map,
+                                                                     absl::string_view name);
   template <typename Value, typename Key>
   static auto FindEntry(const OpenMap& map, absl::string_view name, const Key& key);
 
   PinPaths pins_{PinPaths::kDefaultBpffs};
   abi::Config config_;
   std::vector<std::string> lacks_;
-  OpenMap nodeports_, listeners_, counters_, port_stats_, owner_policy_, local_addresses_, sources_;
+  OpenMap nodeports_, counters_, port_stats_, owner_policy_, local_addresses_, sources_;
+  OpenMap socket_owners_, earlier_sockets_, guard_uids_, guard_cgroups_;
 };
 
 }  // namespace npg::dataplane
