@@ -210,8 +210,8 @@ absl::StatusOr<std::string> RunInFork(const std::function<std::string()>& functi
 }
 
 absl::Status BecomeNobody() {
-  if (setgroups(0, nullptr) != 0 || setresgid(kNobody, kNobody, kNobody) != 0 ||
-      setresuid(kNobody, kNobody, kNobody) != 0) {
+  if (setgroups(0, nullptr) != 0 || setresgid(kNobodyUid, kNobodyUid, kNobodyUid) != 0 ||
+      setresuid(kNobodyUid, kNobodyUid, kNobodyUid) != 0) {
     return ErrnoStatus(errno, "become nobody");
   }
   // As after exec(); otherwise root would still own /proc/PID.

@@ -77,9 +77,9 @@ absl::StatusOr<std::string> RunCommand(const std::vector<std::string>& argv,
 // that a process cannot undo (its user, its cgroup).
 absl::StatusOr<std::string> RunInFork(const std::function<std::string()>& function);
 
-inline constexpr uid_t kNobody = 65534;
+inline constexpr uid_t kNobodyUid = 65534;
 
-// Makes this process one of kNobody, without privileges, for good.
+// Makes this process one of kNobodyUid, without privileges, for good.
 absl::Status BecomeNobody();
 
 }  // namespace npg::testing

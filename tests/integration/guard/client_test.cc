@@ -185,7 +185,8 @@ TEST_P(GuardClientTest, UnprivilegedClient) {
   const auto as_nobody = [](Transport transport) -> std::string {
     const auto answer = RunInFork([transport]() -> std::string {
       // The change of the user id drops the capabilities.
-      if (setresgid(kNobody, kNobody, kNobody) != 0 || setresuid(kNobody, kNobody, kNobody) != 0) {
+      if (setresgid(kNobodyUid, kNobodyUid, kNobodyUid) != 0 ||
+          setresuid(kNobodyUid, kNobodyUid, kNobodyUid) != 0) {
         return "cannot change the user";
       }
       return Ask({"127.0.0.1", kPort, transport});

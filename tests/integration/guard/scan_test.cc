@@ -252,7 +252,7 @@ TEST_F(ScanTest, AsAnotherUser) {
   EXPECT_EQ(json["untrusted"][0]["port"], kOtherPort);
   EXPECT_EQ(json["untrusted"][0]["owner"]["pid"], own->pid());
   EXPECT_EQ(json["untrusted"][0]["owner"]["comm"], kComm);
-  EXPECT_EQ(json["untrusted"][0]["owner"]["uid"], kNobody);
+  EXPECT_EQ(json["untrusted"][0]["owner"]["uid"], kNobodyUid);
   EXPECT_EQ(json["guarded"], false);
   EXPECT_THAT(json["notes"], ElementsAre("no process was found for 1 listener; run it as root to "
                                          "see those of other users"));

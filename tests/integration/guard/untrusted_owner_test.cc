@@ -105,12 +105,12 @@ absl::StatusOr<UniqueFd> BoundAfter(const Become& become, Transport transport) {
   });
 }
 
-// Root, in a user namespace that kNobody made.
+// Root, in a user namespace that kNobodyUid made.
 absl::Status BecomeMappedRoot() {
   NPG_RETURN_IF_ERROR(BecomeNobody());
   if (unshare(CLONE_NEWUSER) != 0) return ErrnoStatus(errno, "unshare(CLONE_NEWUSER)");
   std::ofstream map("/proc/self/uid_map");
-  map << "0 " << kNobody << " 1" << std::flush;
+  map << "0 " << kNobodyUid << " 1" << std::flush;
   if (!map) return ErrnoStatus(errno, "write /proc/self/uid_map");
   if (getuid() != 0) return absl::InternalError("is not root of its user namespace");
   return absl::OkStatus();
@@ -177,7 +177,7 @@ class GuardUntrustedOwnerTest : public GuardTest {
     const Json status = JsonOf({"status"});
     ASSERT_THAT(status["conflicts"], SizeIs(1)) << status;
     EXPECT_EQ(status["conflicts"][0]["verdict"], "untrusted");
-    EXPECT_EQ(status["conflicts"][0]["owner"]["uid"], kNobody);
+    EXPECT_EQ(status["conflicts"][0]["owner"]["uid"], kNobodyUid);
     EXPECT_THAT(status["notes"].dump(), HasSubstr("run with --guard-uid +65534"));
     EXPECT_EQ(status["healthy"], true) << status["problems"];
   }
@@ -203,7 +203,7 @@ TEST_P(GuardUntrustedOwnerTest, AnotherUserWhileTheGuardRuns) {
               "untrusted: neither --guard-uid (0) nor --guard-cgroup names uid 65534");
     NPG_ASSERT_OK_AND_ASSIGN(const auto owner, maps().OwnerOn(host.socket.get()));
     ASSERT_TRUE(owner.has_value());
-    EXPECT_EQ(owner->uid, kNobody);
+    EXPECT_EQ(owner->uid, kNobodyUid);
     EXPECT_EQ(owner->asked_port, kPort);
 
     // The record stays; the policy changes.
@@ -296,7 +296,7 @@ TEST_P(GuardUntrustedOwnerTest, RootOfAUserNamespace) {
 // A setuid program of root counts as the user who started it.
 TEST_P(GuardUntrustedOwnerTest, TheRealUserCounts) {
   const Become setuid_program = [] {
-    return setresuid(kNobody, 0, 0) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "setresuid");
+    return setresuid(kNobodyUid, 0, 0) == 0 ? absl::OkStatus() : ErrnoStatus(errno, "setresuid");
   };
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   for (const Transport transport : kTransports) {
@@ -383,7 +383,7 @@ TEST_P(GuardUntrustedOwnerTest, ABindOfABoundSocketChangesNothing) {
       EXPECT_FALSE(BindTo(theirs.socket.get(), kOtherPort).ok());
       NPG_ASSERT_OK_AND_ASSIGN(const auto after, maps().OwnerOn(theirs.socket.get()));
       ASSERT_TRUE(after.has_value());
-      EXPECT_EQ(after->uid, kNobody);
+      EXPECT_EQ(after->uid, kNobodyUid);
       EXPECT_EQ(after->pid, before->pid);
       EXPECT_EQ(after->asked_port, kPort);
       ExpectLeftAlone(transport);
@@ -561,12 +561,12 @@ TEST_P(GuardUntrustedOwnerTest, BesideAListenerOfRoot) {
   }
 }
 
-// Sockets of kNobody on kPort, each on an address of its own. They belong to a thread that has
+// Sockets of kNobodyUid on kPort, each on an address of its own. They belong to a thread that has
 // this user; the process is root's.
 std::vector<UniqueFd> ManyOfNobody(size_t count, Transport transport) {
   std::vector<UniqueFd> sockets;
   std::thread([&] {
-    if (syscall(SYS_setresuid, kNobody, kNobody, kNobody) != 0) return;
+    if (syscall(SYS_setresuid, kNobodyUid, kNobodyUid, kNobodyUid) != 0) return;
     for (size_t i = 0; i < count; ++i) {
       auto socket = OpenSocket(AF_INET, transport);
       const auto address = MakeAddress(absl::StrCat("127.1.", i / 256, ".", i % 256), kPort);
