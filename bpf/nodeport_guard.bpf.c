@@ -578,14 +578,30 @@ static __always_inline void forget_earlier(struct bpf_sock_addr *ctx,
 					   const struct npg_port_key *key, int v6)
 {
 	struct npg_listener_key at = { .port = key->port, .protocol = key->protocol };
+	struct bpf_sock_tuple tuple = {};
+	__u32 size = sizeof(tuple.ipv4);
+	struct bpf_sock *sk;
 
 	if (v6) {
 		__u32 words[4] = { ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2],
 				   ctx->user_ip6[3] };
 
 		__builtin_memcpy(at.address, words, 16);
+		__builtin_memcpy(tuple.ipv6.daddr, words, 16);
+		tuple.ipv6.dport = bpf_htons(key->port);
+		size = sizeof(tuple.ipv6);
 	} else {
 		map_v4(at.address, ctx->user_ip4);
+		tuple.ipv4.daddr = ctx->user_ip4;
+		tuple.ipv4.dport = bpf_htons(key->port);
+	}
+	/* While a socket listens there this bind() will fail, and the record is that socket's. */
+	if (key->protocol == IPPROTO_TCP) {
+		sk = bpf_sk_lookup_tcp(ctx, &tuple, size, BPF_F_CURRENT_NETNS, 0);
+		if (sk) {
+			bpf_sk_release(sk);
+			return;
+		}
 	}
 	bpf_map_delete_elem(&earlier_sockets, &at);
 	report_unknown(key);

@@ -43,6 +43,7 @@
 #include "doctor/finding.h"
 #include "doctor/findings.h"
 #include "inspect/guard_facts.h"
+#include "inspect/guard_parts.h"
 #include "inspect/kernel_probe.h"
 #include "inspect/local_addresses.h"
 #include "inspect/nft_probe.h"
@@ -110,7 +111,9 @@ doctor::MountFacts ReadMounts(const NodeOptions& node, absl::StatusOr<std::strin
 }
 
 // What is known of the guard; `programs` gets the ids of its programs.
-doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& programs) {
+// Replaces `rules` by those of a loaded guard.
+doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& programs,
+                             core::OwnerRules& rules) {
   doctor::GuardFacts guard;
   if (const absl::StatusOr<abi::Config> config =
           dataplane::ReadConfig(dataplane::PinPaths(node.bpffs));
@@ -133,6 +136,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
   guard.same_netns = facts->same_netns;
   guard.problems = inspect::Problems(*facts);
   for (const inspect::LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
+  rules = inspect::Rules(*facts);
   return guard;
 }
 
@@ -142,12 +146,11 @@ std::string ListenerText(const core::Listener& listener) {
 }
 
 absl::Status AddListeners(const core::PortEntries& entries, const core::AddressSet& own,
-                          doctor::PortFacts& ports) {
+                          const core::OwnerRules& rules, doctor::PortFacts& ports) {
   auto found =
       node::ListListenersOn([&entries](const core::PortKey& key) { return entries.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   node::FillOwners(found->listeners);
-  const core::OwnerRules rules{DefaultOwnerPolicy(), {}};
   const core::PortRange automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
   for (const core::Conflict& conflict :
        core::FindConflicts(entries, found->listeners, own, {}, [&](core::Listener listener) {
@@ -173,7 +176,8 @@ absl::Status AddListeners(const core::PortEntries& entries, const core::AddressS
 }
 
 absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options,
-                                            const core::AddressSet& own) {
+                                            const core::AddressSet& own,
+                                            const core::OwnerRules& rules) {
   doctor::PortFacts ports;
   ports.local = node::ReadLocalPortRange(kProc);
   ports.reserved = node::ReadReservedPorts(kProc);
@@ -192,7 +196,7 @@ absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options,
       ports.allocated.push_back(key.port);
     }
   }
-  if (const absl::Status status = AddListeners(read.ports, own, ports); !status.ok()) {
+  if (const absl::Status status = AddListeners(read.ports, own, rules, ports); !status.ok()) {
     ports.source_errors.emplace_back(status.message());
   }
   return ports;
@@ -207,15 +211,16 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   facts.version = std::string(Version());
   facts.abi_version = abi::kVersion;
   const auto addresses = inspect::ReadLocalAddresses(options.node.bpffs, options.local_addresses);
+  std::vector<uint32_t> own_programs;
+  core::OwnerRules rules{DefaultOwnerPolicy(), {}};
+  facts.guard = ReadGuard(options.node, own_programs, rules);
   absl::StatusOr<doctor::PortFacts> ports =
-      ReadPorts(options.sources, addresses.ok() ? addresses->own : core::AddressSet());
+      ReadPorts(options.sources, addresses.ok() ? addresses->own : core::AddressSet(), rules);
   if (!ports.ok()) return ports.status();
   if (!addresses.ok()) ports->source_errors.emplace_back(addresses.status().message());
   facts.ports = *std::move(ports);
   facts.capabilities = node::ReadEffectiveCapabilities(kProc).value_or(0);
 
-  std::vector<uint32_t> own_programs;
-  facts.guard = ReadGuard(options.node, own_programs);
   facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
   if (addresses.ok()) {
     facts.left_out_addresses = core::LeftOutText(addresses->left_out, kMaxLeftOut);

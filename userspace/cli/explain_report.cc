@@ -179,8 +179,8 @@ std::string Sentence(const Walk& walk, const abi::NodePort* nodeport,
                           name, " there.");
     case core::Verdict::kPassUntrustedOwner:
       return absl::StrCat(connect, " is left to ", service, ": ",
-                          inspect::UntrustedText(*walk.listener), "; to guard it, run with ",
-                          inspect::FlagsThatTrust(*walk.listener), ".");
+                          inspect::UntrustedText(*walk.listener), "; ",
+                          inspect::RemedyOfUntrusted(*walk.listener), ".");
     case core::Verdict::kPassIgnoredOwner:
       return absl::StrCat(connect, " is left to ", service, ": ", owner,
                           " listens there and is ignored.");

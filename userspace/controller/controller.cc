@@ -70,6 +70,7 @@ constexpr int kRoundsToFull = 6;
 // cause such signs without end: each Sync() that changes nothing doubles the interval.
 constexpr absl::Duration kOwnersDelay = absl::Milliseconds(5);
 constexpr absl::Duration kMaxOwnersDelay = absl::Seconds(5);
+constexpr absl::Duration kOwnersAgain = absl::Milliseconds(200);
 // From the start until the first FinishTakeover().
 constexpr absl::Duration kStarted = absl::Seconds(1);
 
@@ -132,7 +133,8 @@ class Controller {
   absl::Status applied_;  // OK: the map has all of it
   std::optional<OwnerKeeper> owners_;
   base::EventLoop::TimerId owners_timer_ = 0;  // 0 = not armed
-  uint64_t owners_synced_ = 0;                 // CLOCK_BOOTTIME
+  base::EventLoop::TimerId owners_again_ = 0;
+  uint64_t owners_synced_ = 0;  // CLOCK_BOOTTIME
   absl::Duration owners_delay_ = kOwnersDelay;
   std::optional<NodeFollower> node_;
   std::optional<SourceStates> states_;
@@ -512,6 +514,12 @@ absl::Status Controller::FollowAll() {
   NPG_RETURN_IF_ERROR(guard_->WatchBinds(*loop_, [this] {
     node_->BindNoted();
     SyncOwnersSoon();
+    // The program runs before the bind: a task that was preempted there binds later.
+    if (owners_again_ != 0) return;
+    owners_again_ = loop_->After(kOwnersAgain, [this] {
+      owners_again_ = 0;
+      SyncOwnersSoon();
+    });
   }));
   FollowExemptions();
   NPG_RETURN_IF_ERROR(table_->Guard(

@@ -85,6 +85,7 @@ OwnerKeeper::~OwnerKeeper() {
   stop_ = true;
   if (walk_.joinable()) walk_.join();
   if (done_) loop_.RemoveFd(done_.get());
+  loop_.Cancel(walk_timer_);
 }
 
 OwnerKeeper::Socket OwnerKeeper::SocketOf(const core::Listener& listener) {
@@ -136,13 +137,10 @@ absl::StatusOr<OwnerKeeper::Listeners> OwnerKeeper::List(const core::PortEntries
 // A guard of this ABI has noted every bind() since it was attached, so a socket without a note
 // may have become a listener under it. Those it has a record of by address were judged before.
 void OwnerKeeper::KnowEarlier(const std::vector<core::Listener>& listeners) {
-  const absl::StatusOr<abi::Config> config = guard_.Config();
-  const bool guarded =
-      guard_.adopted() && (!config.ok() || config->abi_version >= dataplane::kFirstAbiWithUids);
   for (const core::Listener& listener : listeners) {
     if (listener.noted) continue;
     const std::optional<core::Binder>& binder = listener.binder;
-    if (!guarded) {
+    if (!guarded_before_) {
       earlier_[SocketOf(listener)] = 0;
     } else if (binder && binder->uid == listener.uid && binder->cgroup_id == listener.cgroup_id) {
       earlier_[SocketOf(listener)] = binder->pid;
@@ -205,6 +203,16 @@ core::Binder OwnerKeeper::RecordOf(const core::Listener& listener,
     known.owner.comm = process->second.comm;
   }
   core::Binder binder = core::GuessBinder(known, automatic);
+  // The record outlives the policy: of root's socket that another user has, it names that user.
+  if (binder.uid == 0 && process != processes_.end() && !earlier_.contains(SocketOf(listener))) {
+    const std::vector<Holder>& holders = process->second.holders;
+    const auto other = std::find_if(holders.begin(), holders.end(),
+                                    [](const Holder& one) { return one.uid && *one.uid != 0; });
+    if (other != holders.end()) {
+      binder.uid = *other->uid;
+      binder.cgroup_id = other->cgroup_id;
+    }
+  }
   // With socket activation, the process that bound it is one holder, and the owner another.
   const auto holds = [&](pid_t pid) {
     return pid == binder.pid ||
@@ -281,6 +289,7 @@ void OwnerKeeper::NoteOne(core::Listener& listener, pid_t pid, const core::PortR
     }
     return absl::AlreadyExistsError("noted at bind()");
   });
+  if (absl::IsAborted(noted)) processes_[listener.inode].no_note = true;
   if (!noted.ok() && !absl::IsAlreadyExists(noted)) return;
   if (datagrams) {
     datagram_owners_[SocketOf(listener)] = std::move(binder);
@@ -301,6 +310,7 @@ void OwnerKeeper::NoteEarlier(std::vector<core::Listener>& listeners) {
     if (datagram_owners_.contains(SocketOf(listener))) continue;
     const auto process = processes_.find(listener.inode);
     if (process == processes_.end() || process->second.pid == 0 || process->second.retry) continue;
+    if (process->second.no_note) continue;
     NoteOne(listener, process->second.pid, automatic);
     if (base::BootNanoseconds() > deadline) {
       changed_();
@@ -419,7 +429,13 @@ absl::Status OwnerKeeper::Prepare(const core::PortEntries& ports) {
   }
   auto listeners = List(ports);
   if (!listeners.ok()) return listeners.status();
-  if (first) KnowEarlier(listeners->list);
+  if (first) {
+    const absl::StatusOr<abi::Config> config = guard_.Config();
+    guarded_before_ =
+        guard_.adopted() && (!config.ok() || config->abi_version >= dataplane::kFirstAbiWithUids);
+  }
+  // Again after the programs were attached: until then none saw a bind().
+  if (first || !guarded_before_) KnowEarlier(listeners->list);
   DropOtherDatagrams(ports, listeners->list);
   Walk walk;
   walk.sockets = Unknown(listeners->list);
@@ -518,7 +534,8 @@ bool OwnerKeeper::NeedsCare(const core::PortEntries& ports) const {
 }
 
 void OwnerKeeper::RetryUnknown() {
-  for (auto& [inode, process] : processes_) process.retry = process.pid == 0 || process.refused;
+  for (auto& [inode, process] : processes_)
+    process.retry = process.pid == 0 || process.refused || process.no_note;
   absl::erase_if(untouchable_, [this](const auto& entry) {
     const auto& [inode, code] = entry;
     if (code == absl::StatusCode::kUnimplemented) return false;  // MPTCP stays as it is
@@ -560,6 +577,17 @@ void OwnerKeeper::CorrectNames(const core::PortEntries& ports,
 
 void OwnerKeeper::StartWalk(std::vector<core::Listener> unknown) {
   if (unknown.empty() || walk_.joinable()) return;
+  const uint64_t now = base::BootNanoseconds();
+  if (now < next_walk_) {
+    if (walk_timer_ == 0) {
+      walk_timer_ = loop_.After(absl::Nanoseconds(static_cast<int64_t>(next_walk_ - now)), [this] {
+        walk_timer_ = 0;
+        changed_();
+      });
+    }
+    return;
+  }
+  walk_began_ = now;
   walked_ = {};
   walked_.sockets = std::move(unknown);
   absl::StatusOr<std::thread> thread = base::StartThread("npg-owners", [this] {
@@ -577,12 +605,16 @@ void OwnerKeeper::StartWalk(std::vector<core::Listener> unknown) {
     return;
   }
   walk_ = *std::move(thread);
+  ++changes_;  // what it finds must not wait as long as a Sync() that found nothing
 }
 
 void OwnerKeeper::FinishWalk() {
   uint64_t count = 0;
   if (read(done_.get(), &count, sizeof(count)) != sizeof(count)) return;
   walk_.join();
+  // Sockets that come and go may not keep it busy: at most a tenth of a processor.
+  const uint64_t now = base::BootNanoseconds();
+  next_walk_ = now + 9 * (now - walk_began_);
   Learn(walked_);
   walked_ = {};
   changed_();

@@ -103,6 +103,7 @@ class OwnerKeeper {
     std::vector<Holder> holders;
     bool complete = false;  // no process was left out to save time
     bool refused = false;   // a holder is not trusted
+    bool no_note = false;   // nor was one noted at bind()
     bool retry = false;     // look for it again, but use this meanwhile
   };
   // Inode and address: a socket that listens elsewhere later is another one.
@@ -179,6 +180,9 @@ class OwnerKeeper {
   // The notes on UDP sockets.
   absl::flat_hash_map<Socket, core::Binder> datagram_owners_;
   uint64_t changes_ = 0;
+  uint64_t walk_began_ = 0;                  // CLOCK_BOOTTIME
+  uint64_t next_walk_ = 0;                   // not before that
+  base::EventLoop::TimerId walk_timer_ = 0;  // 0: not armed
   // Sockets on which nothing could be noted, by inode, and why.
   absl::flat_hash_map<uint64_t, absl::StatusCode> untouchable_;
   // The thread, while it runs; it alone uses walked_ then, and ends with a write to done_.
@@ -187,6 +191,7 @@ class OwnerKeeper {
   base::UniqueFd done_;
   std::atomic<bool> stop_ = false;
   bool prepared_ = false;
+  bool guarded_before_ = false;   // a guard with records on sockets was adopted
   bool cgroups_written_ = false;  // guard_cgroups is as rules_ has it
   bool watching_ = false;         // all folders that the patterns concern
   bool refusal_logged_ = false;

@@ -106,7 +106,8 @@ inline constexpr std::array<DecisionRow, 8> kDecisionRows = {{
      .asks = Question::kOwner,
      .question = "is its owner guarded?",
      .detail =
-         "Its user is one of --guard-uid (default 0), or its cgroup is below a --guard-cgroup. "
+         "Its user is one of --guard-uid (default 0), or its cgroup is one that --guard-cgroup "
+         "selects. "
          "Processes that bind a given port only to hold it (--ignore-process: kube-proxy before "
          "1.24, CRI-O, …) are ignored; with --only-process, so is every process that it does not "
          "name.",

@@ -82,10 +82,9 @@ std::vector<std::string> Notes(const Status& status) {
   }
   for (const GuardedConflict& conflict : status.conflicts) {
     if (conflict.state != ConflictState::kUntrusted) continue;
-    notes.push_back(absl::StrCat(core::ToString(conflict.key), ": ",
-                                 UntrustedText(conflict.listener),
-                                 ", so connects go to the Service; to guard it, run with ",
-                                 FlagsThatTrust(conflict.listener)));
+    notes.push_back(
+        absl::StrCat(core::ToString(conflict.key), ": ", UntrustedText(conflict.listener),
+                     ", so connects go to the Service; ", RemedyOfUntrusted(conflict.listener)));
   }
   return notes;
 }

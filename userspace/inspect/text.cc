@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -172,8 +173,17 @@ std::string PolicyText(const core::OwnerRules& rules) {
   return text;
 }
 
+bool HasRecord(const core::Listener& listener) {
+  const std::optional<core::Binder>& binder = listener.binder;
+  const bool noted = binder && (binder->asked_port == 0 || binder->asked_port == listener.key.port);
+  return noted || UidOf(listener) != 0;
+}
+
 std::string UntrustedText(const core::Listener& listener) {
   const OwnerName owner = NameOf(listener);
+  if (!HasRecord(listener)) {
+    return absl::StrCat("the guard has no record of the bind() of ", OwnerText(listener));
+  }
   return owner.pid == 0 ? absl::StrCat("its listener's uid ", UidOf(listener), " is not trusted")
                         : absl::StrCat(core::ProcessText(owner.comm, owner.pid), ", uid ",
                                        UidOf(listener), ", is not trusted");
@@ -181,9 +191,16 @@ std::string UntrustedText(const core::Listener& listener) {
 
 std::string FlagsThatTrust(const core::Listener& listener) {
   const std::string uid = absl::StrCat("--guard-uid +", UidOf(listener));
-  return listener.owner.cgroup.empty() || listener.owner.cgroup == "/"
-             ? uid
-             : absl::StrCat(uid, " or --guard-cgroup ", listener.owner.cgroup);
+  const core::Owner& owner = listener.owner;
+  // The path of a container has ids that change when it restarts.
+  const bool lasts =
+      !owner.cgroup.empty() && owner.cgroup != "/" && owner.workload.container_id.empty();
+  return lasts ? absl::StrCat(uid, " or --guard-cgroup ", owner.cgroup) : uid;
+}
+
+std::string RemedyOfUntrusted(const core::Listener& listener) {
+  if (!HasRecord(listener)) return "restart its process, so that it binds the port again";
+  return absl::StrCat("to guard it, run with ", FlagsThatTrust(listener));
 }
 
 }  // namespace npg::inspect

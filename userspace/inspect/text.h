@@ -74,12 +74,19 @@ std::string PolicyRule(const core::OwnerRules& rules, const core::Listener& list
 // (--ignore-process)".
 std::string PolicyText(const core::OwnerRules& rules);
 
+// False for a listener of root that is not trusted, since the guard does not know who bound it: no
+// flag changes that.
+bool HasRecord(const core::Listener& listener);
+
 // "agent[812], uid 1000, is not trusted".
 std::string UntrustedText(const core::Listener& listener);
 
 // The flags that would guard an untrusted listener: "--guard-uid +1000 or --guard-cgroup
 // /system.slice/agent.service".
 std::string FlagsThatTrust(const core::Listener& listener);
+
+// "to guard it, run with --guard-uid +1000".
+std::string RemedyOfUntrusted(const core::Listener& listener);
 
 }  // namespace npg::inspect
 

@@ -20,6 +20,7 @@
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/workload.h"
+#include "inspect/text.h"
 
 namespace npg::serve {
 namespace {
@@ -63,7 +64,11 @@ std::string Cut(std::string text, size_t most) {
 std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
                  uint64_t earlier) {
   std::string outcome = "nodeport-guard lets the node's own connects reach that process.";
-  if (!subject.trusted) {
+  if (!subject.recorded) {
+    outcome =
+        "The node's own connects go to the Service: nodeport-guard has no record of who bound this "
+        "socket.";
+  } else if (!subject.trusted) {
     outcome = absl::StrCat(
         "The node's own connects go to the Service: nodeport-guard does not guard listeners of "
         "uid ",
@@ -119,7 +124,8 @@ std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
                           listener.owner,
                           core::AddressText(listener.address),
                           listener.binder ? listener.binder->uid : listener.uid,
-                          trusted};
+                          trusted,
+                          trusted || inspect::HasRecord(listener)};
 }
 
 std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node) {

@@ -34,6 +34,7 @@ struct KubeEventSubject {
   std::string listener;  // "127.0.0.1"
   uint32_t uid = 0;      // of who bound it, or else of the listener's socket
   bool trusted = true;   // --guard-uid or --guard-cgroup selects it
+  bool recorded = true;  // the guard knows who bound it
 
   // Equal for equal conflicts: Service, port, protocol, and owner. Has no pid, because a
   // restarted process is the same owner. Where the owner is not trusted it has the uid alone:

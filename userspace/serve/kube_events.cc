@@ -143,7 +143,9 @@ bool KubeEvents::MakeRoom() {
 }
 
 void KubeEvents::Enqueue(const std::string& identity, Known& known, absl::Time now) {
-  if (pending_.size() >= options_.most_pending) {
+  const size_t most =
+      known.subject.trusted ? options_.most_pending : (options_.most_pending + 1) / 2;
+  if (pending_.size() >= most) {
     ++suppressed_;
     known.quiet_until = now + options_.pause;
     return;

@@ -256,6 +256,12 @@ TEST(CommandLineTest, ValuesAreChecked) {
             "--guard-uid: \"nobody\" is neither a user id nor 'any'; see 'id -u NAME'");
   EXPECT_EQ(Refused("run --guard-uid 4294967295"),
             "--guard-uid: \"4294967295\" is neither a user id nor 'any'; see 'id -u NAME'");
+  EXPECT_EQ(Refused("run --guard-uid +1000,1001"),
+            "--guard-uid: has values with and without '+'; begin each with '+' to add to the "
+            "default, or none to replace it");
+  EXPECT_EQ(Refused("run --ignore-process a --ignore-process +b"),
+            "--ignore-process: has values with and without '+'; begin each with '+' to add to the "
+            "default, or none to replace it");
   EXPECT_EQ(Refused("run --guard-cgroup system.slice"),
             "--guard-cgroup: \"system.slice\" is not the path of a cgroup; it begins with '/', as "
             "in /system.slice/**");

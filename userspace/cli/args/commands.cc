@@ -152,6 +152,17 @@ absl::Status CheckProcessNames(const Values& names) {
   return absl::OkStatus();
 }
 
+// Values that replace a flag's default and values that add to it do not go together.
+absl::Status CheckAdded(const Values& values) {
+  const auto added = std::count_if(values.begin(), values.end(), [](const std::string& value) {
+    return absl::StartsWith(value, "+");
+  });
+  if (added == 0 || static_cast<size_t>(added) == values.size()) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      "has values with and without '+'; begin each with '+' to add to the default, or none to "
+      "replace it");
+}
+
 // The values of a list flag; those with a leading '+' are added to `standard`, the flag's default.
 Values WithDefault(const Values& values, const Values& standard) {
   const bool adds = !values.empty() && std::all_of(values.begin(), values.end(), [](const auto& v) {
@@ -166,6 +177,7 @@ Values WithDefault(const Values& values, const Values& standard) {
 }
 
 absl::Status SetGuardUids(const Values& given, core::OwnerPolicy& policy) {
+  NPG_RETURN_IF_ERROR(CheckAdded(given));
   policy.uids.clear();
   policy.any_uid = false;
   for (const std::string& value : WithDefault(given, {"0"})) {
@@ -197,7 +209,8 @@ void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& pol
   const Values ignored = policy->ignored;
   flags.Add({"guard-uid", "UID",
              "A user whose listeners are protected, as the initial user namespace numbers it, or "
-             "'any'; can be repeated; +UID adds to the default.",
+             "'any'; can be repeated. The values replace the default; if each begins with + "
+             "(+1000,+1001), they are added to it.",
              "0", true, [policy](const Values& values) { return SetGuardUids(values, *policy); }});
   flags.Add({"guard-cgroup", "GLOB",
              "Protect also the listeners of every user in these cgroups and below, by path from "
@@ -206,9 +219,10 @@ void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& pol
              [policy](const Values& values) { return SetGuardCgroups(values, *policy); }});
   flags.Add({"ignore-process", "NAME",
              "A process whose sockets on given ports only hold these and are not to be protected, "
-             "by the name that ps -o comm shows; can be repeated; +NAME adds to the default, NAME "
-             "replaces it ('' for none).",
+             "by the name that ps -o comm shows; can be repeated. The values replace the default "
+             "('' for none); if each begins with + (+A,+B), they are added to it.",
              absl::StrJoin(ignored, ","), true, [policy, ignored](const Values& values) {
+               NPG_RETURN_IF_ERROR(CheckAdded(values));
                policy->ignored = WithDefault(values, ignored);
                return CheckProcessNames(policy->ignored);
              }});
