@@ -212,7 +212,7 @@ absl::StatusOr<std::string> RunInFork(const std::function<std::string()>& functi
 absl::Status BecomeNobody() {
   if (setgroups(0, nullptr) != 0 || setresgid(kNobodyUid, kNobodyUid, kNobodyUid) != 0 ||
       setresuid(kNobodyUid, kNobodyUid, kNobodyUid) != 0) {
-    return ErrnoStatus(errno, "become nobody");
+    return ErrnoStatus(errno, "change to uid 65534");
   }
   // As after exec(); otherwise root would still own /proc/PID.
   if (prctl(PR_SET_DUMPABLE, 1) != 0) return ErrnoStatus(errno, "prctl");

@@ -81,8 +81,8 @@ class OwnerKeeper {
   // new cgroups.
   bool NeedsCare(const core::PortEntries& ports) const;
 
-  // How often what the programs know of sockets was changed. Cgroups do not count: whoever may
-  // create one could keep Sync() busy.
+  // The number of changes to the records of sockets. Changes of cgroups do not count, because a
+  // user who may create cgroups could cause them without end.
   uint64_t changes() const { return changes_; }
 
   // Forgets which owners were not found, to look for them again.

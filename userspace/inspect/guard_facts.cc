@@ -102,9 +102,9 @@ absl::Status AddFormerRecords(const dataplane::PinPaths& pins, GuardFacts& facts
   return absl::OkStatus();
 }
 
-// The kernel does not list the notes on UDP sockets, and the controller keeps those of trusted
-// ones only. Whether one of another user asked for its port is told by the range of automatic
-// ports; the programs know.
+// The kernel does not list the records on UDP sockets, and the controller keeps only those of
+// trusted users. For other users, the range of automatic ports tells whether the socket asked for
+// its port. It is for display: the programs decide by the record.
 void GuessUntrusted(GuardFacts& facts) {
   const core::OwnerRules rules = Rules(facts);
   const absl::StatusOr<core::PortRange> automatic = node::ReadLocalPortRange("/proc");

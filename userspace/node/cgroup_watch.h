@@ -25,8 +25,8 @@ absl::StatusOr<absl::flat_hash_set<uint64_t>> ListCgroups(const std::string& roo
                                                           size_t max);
 
 // Calls back, on the loop, some milliseconds after a cgroup was created or removed in a folder
-// that the patterns concern (inotify); several times a second at most, because whoever may
-// create a cgroup there may do it in a loop, and each time costs a walk of the folders.
+// that the patterns concern (inotify). At most several times a second: each call costs a walk of
+// the folders, and a user who may create cgroups there could create them in a loop.
 class CgroupWatch {
  public:
   // Called with the status of watching the folders that are new.
