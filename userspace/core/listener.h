@@ -52,6 +52,10 @@ struct Listener {
   uint64_t inode = 0;  // of the socket; 0 for a socket without a file (MPTCP subflow)
   // On cgroup2, of the process that created the socket; 0: not known (before Linux 5.8).
   uint64_t cgroup_id = 0;
+  // TCP only, 0 otherwise: connections that wait to be accepted, and the limit on them, which is
+  // the backlog of listen(), at most net.core.somaxconn.
+  uint32_t accept_queue = 0;
+  uint32_t accept_limit = 0;
   Owner owner;
   // As the programs noted it on the socket, or as the controller found it for a socket that was
   // bound without them; nullopt when neither has a record of it.

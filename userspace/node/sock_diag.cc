@@ -187,6 +187,11 @@ core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
   listener.uid = message.idiag_uid;
   listener.inode = message.idiag_inode;
   listener.cgroup_id = socket.cgroup_id;
+  if (key.protocol == core::Protocol::kTcp) {
+    // Of a socket in LISTEN: tcp_diag_get_info() in net/ipv4/tcp_diag.c.
+    listener.accept_queue = message.idiag_rqueue;
+    listener.accept_limit = message.idiag_wqueue;
+  }
   return listener;
 }
 
@@ -257,6 +262,17 @@ absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, const SocketSt
   return absl::OkStatus();
 }
 
+// TCP's list has an MPTCP listener as its first subflow, with the inode of the process's socket;
+// MPTCP's own list would repeat it.
+absl::Status ListTcp(base::NetlinkSocket& netlink, Wanted wanted, const SocketStorage* storage,
+                     KeepListener keep, ListenersOn& found) {
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(
+        ListBound(netlink, family, core::Protocol::kTcp, wanted, storage, keep, found));
+  }
+  return absl::OkStatus();
+}
+
 void Sort(std::vector<core::Listener>& listeners) {
   std::sort(listeners.begin(), listeners.end(),
             [](const core::Listener& a, const core::Listener& b) {
@@ -273,12 +289,7 @@ absl::StatusOr<ListenersOn> ListListenersOn(Wanted wanted, const SocketStorage* 
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
   NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, storage, keep, found));
-  // TCP's list has an MPTCP listener as its first subflow, with the inode of the
-  // process's socket; MPTCP's own list would repeat it.
-  for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(
-        ListBound(*netlink, family, core::Protocol::kTcp, wanted, storage, keep, found));
-  }
+  NPG_RETURN_IF_ERROR(ListTcp(*netlink, wanted, storage, keep, found));
   Sort(found.listeners);
   return found;
 }
@@ -294,6 +305,16 @@ absl::StatusOr<ListenersOn> ListUdpListenersOn(Wanted wanted, const SocketStorag
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
   NPG_RETURN_IF_ERROR(ListUdp(*netlink, wanted, storage, KeepAny, found));
+  Sort(found.listeners);
+  return found;
+}
+
+absl::StatusOr<ListenersOn> ListTcpListenersOn(Wanted wanted, const SocketStorage* storage,
+                                               KeepListener keep) {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  ListenersOn found;
+  NPG_RETURN_IF_ERROR(ListTcp(*netlink, wanted, storage, keep, found));
   Sort(found.listeners);
   return found;
 }

@@ -49,6 +49,11 @@ absl::StatusOr<ListenersOn> ListListenersOn(absl::FunctionRef<bool(const core::P
 absl::StatusOr<ListenersOn> ListUdpListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
                                                const SocketStorage* storage = nullptr);
 
+// Only the TCP ones. The kernel walks its table of listeners for it, and not that of connections.
+absl::StatusOr<ListenersOn> ListTcpListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
+                                               const SocketStorage* storage = nullptr,
+                                               KeepListener keep = KeepAny);
+
 // The TCP and connected UDP sockets to a loopback address, or to one of the
 // node's `own` that are in scope, that carry the mark:
 // the flows the guard exempts now, seen from the client. TCP in every state from

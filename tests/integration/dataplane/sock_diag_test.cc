@@ -27,6 +27,7 @@
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
+#include "testing/wait_until.h"
 
 namespace npg::node::sock_diag_test {
 namespace {
@@ -169,6 +170,34 @@ TEST_F(SockDiagTest, ListsAnMptcpListenerOnceWithTheInodeOfItsDescriptor) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto listeners, ListListeners());
   EXPECT_EQ(listeners[0].inode, InodeOf(v4.get()));
   EXPECT_EQ(listeners[1].inode, InodeOf(v6.get()));
+}
+
+TEST_F(SockDiagTest, ReportsTheAcceptQueue) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto tcp, Listening("127.0.0.1", kPort, Transport::kTcp));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto udp, Listening("127.0.0.1", kPort, Transport::kUdp));
+  ASSERT_EQ(listen(tcp.get(), 5), 0);
+  const auto waiting = [] {
+    const auto found = ListTcpListenersOn([](const core::PortKey&) { return true; });
+    return found.ok() && found->listeners.size() == 1 ? found->listeners[0].accept_queue : 99U;
+  };
+  EXPECT_EQ(waiting(), 0U);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto one, testing::Connect(Dial("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(auto other, testing::Connect(Dial("127.0.0.1")));
+  // The kernel queues a connection when the last packet of the handshake arrives.
+  EXPECT_TRUE(testing::WaitUntil(testing::kPatience, [&] { return waiting() == 2U; }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listeners, ListListeners());
+  ASSERT_EQ(listeners.size(), 2U);
+  EXPECT_EQ(listeners[0].key.protocol, core::Protocol::kTcp);
+  EXPECT_EQ(listeners[0].accept_queue, 2U);
+  EXPECT_EQ(listeners[0].accept_limit, 5U);
+  EXPECT_EQ(listeners[1].accept_queue, 0U);
+  EXPECT_EQ(listeners[1].accept_limit, 0U) << "UDP has no backlog";
+  // A client that closes does not make it shorter.
+  other.Reset();
+  EXPECT_EQ(waiting(), 2U);
+  const base::UniqueFd accepted(accept(tcp.get(), nullptr, nullptr));
+  ASSERT_TRUE(accepted);
+  EXPECT_EQ(waiting(), 1U);
 }
 
 TEST_F(SockDiagTest, FindsManyListeners) {
