@@ -34,6 +34,7 @@
 #include "base/memory.h"
 #include "base/service_manager.h"
 #include "base/unique_fd.h"
+#include "controller/accept_queue_watch.h"
 #include "controller/exemption_follower.h"
 #include "controller/health_keeper.h"
 #include "controller/node_follower.h"
@@ -140,6 +141,7 @@ class Controller {
   std::optional<SourceStates> states_;
   std::optional<SelfProbe> probe_;
   std::optional<HealthKeeper> health_keeper_;
+  std::optional<AcceptQueueWatch> accept_queues_;
   std::unique_ptr<ExemptionFollower> exemptions_;
   int round_ = 0;  // of maintenance
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;
@@ -301,6 +303,7 @@ absl::Status Controller::Start() {
   // Again, for sockets that were bound before the programs were attached.
   owners_fault_.Note(owners_->Prepare(desired_.Entries()));
   node_->Begin(owners_->rules());
+  accept_queues_.emplace(*guard_, owners_->rules(), health_);
   states_.emplace([this](abi::Source source, const abi::SourceState& state) {
     return guard_->SetSourceState(source, state);
   });
@@ -477,6 +480,7 @@ void Controller::Maintain() {
   if (full) owners_->RetryUnknown();
   if (full || owners_->NeedsCare(desired_.Entries())) SyncOwners();
   node_->Maintain();
+  accept_queues_->Look(desired_.Entries(), node_->guarded_addresses());
   reconcile_fault_.Note(ReconcileFlows(full));
   loop_->After(kMaintenance, [this] { Maintain(); });
 }

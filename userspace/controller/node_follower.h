@@ -59,6 +59,8 @@ class NodeFollower {
   // All addresses of the node besides loopback, whatever the scope: connections to
   // them may be exempt since an earlier run.
   const core::AddressSet& addresses() const { return addresses_; }
+  // Those of them that are guarded.
+  const core::AddressSet& guarded_addresses() const { return guarded_; }
 
  private:
   absl::Status SyncAddresses();

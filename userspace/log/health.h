@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_LOG_HEALTH_H_
 #define NODEPORT_GUARD_LOG_HEALTH_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <mutex>
 #include <optional>
@@ -45,6 +46,9 @@ struct HealthState {
   std::optional<Probe> probe;  // nullopt until the first one is done
   uint64_t probes_succeeded = 0;
   uint64_t probes_failed = 0;
+  // Guarded listeners that do not accept; nullopt before the first look, and when they cannot be
+  // listed.
+  std::optional<size_t> not_accepting;
 };
 
 // The body and the status code of an endpoint: one line for each check.

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/algorithm/container.h"
 #include "absl/container/btree_map.h"
-#include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -24,6 +24,7 @@ namespace {
 struct Series {
   const inspect::GuardedConflict* conflict;
   Labels labels;
+  uint64_t waiting = 0;  // in the accept queues of all its sockets
 };
 
 Labels LabelsOf(const inspect::GuardedConflict& conflict) {
@@ -48,17 +49,14 @@ std::vector<Series> BusiestSeries(const inspect::Status& status, size_t& omitted
   };
   absl::c_stable_sort(order, [&](size_t a, size_t b) { return connects(a) > connects(b); });
   std::vector<Series> series;
-  absl::btree_set<Labels> seen;
-  omitted = 0;
+  absl::btree_map<Labels, size_t> seen;  // the index in `series`; behind its end: omitted
   for (const size_t i : order) {
-    Labels labels = LabelsOf(status.conflicts[i]);
-    if (!seen.insert(labels).second) continue;
-    if (series.size() < kMaxConflictSeries) {
-      series.push_back({&status.conflicts[i], std::move(labels)});
-    } else {
-      ++omitted;
-    }
+    const inspect::GuardedConflict& conflict = status.conflicts[i];
+    const auto [at, fresh] = seen.emplace(LabelsOf(conflict), seen.size());
+    if (fresh && at->second < kMaxConflictSeries) series.push_back({&conflict, at->first});
+    if (at->second < series.size()) series[at->second].waiting += conflict.listener.accept_queue;
   }
+  omitted = seen.size() - series.size();
   return series;
 }
 
@@ -80,6 +78,9 @@ void AddCounts(const inspect::Status& status, MetricFamilies& out) {
 }  // namespace
 
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
+  out.Gauge("conflicts_not_accepting",
+            "Guarded TCP listeners whose accept queue has not become shorter for a minute.");
+  if (input.health.not_accepting) out.Add(static_cast<double>(*input.health.not_accepting));
   if (!input.node.ok() || *input.node == nullptr) return;
   const inspect::Status& status = **input.node;
   AddCounts(status, out);
@@ -109,6 +110,12 @@ void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
             "When the guard first knew that the port of the conflict is a NodePort.");
   for (const Series& one : series) {
     if (one.conflict->history.since) out.AddTime(*one.conflict->history.since, one.labels);
+  }
+  out.Gauge("accept_queue",
+            "Connections that wait to be accepted by the listener of the conflict; TCP only.");
+  for (const Series& one : series) {
+    if (one.conflict->key.protocol != core::Protocol::kTcp) continue;
+    out.Add(static_cast<double>(one.waiting), one.labels);
   }
 }
 

@@ -15,7 +15,7 @@
 
 namespace npg::serve {
 
-// Conflicts that have their own series: four for each.
+// Conflicts that have their own series: five for each, four for UDP.
 inline constexpr size_t kMaxConflictSeries = 100;
 
 struct BuildInfo {

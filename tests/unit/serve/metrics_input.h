@@ -38,6 +38,7 @@ inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
       log::Probe{facts.now - absl::Seconds(3), absl::OkStatus(), absl::Microseconds(80)};
   input.health.probes_succeeded = 1440;
   input.health.probes_failed = 2;
+  input.health.not_accepting = 0;
   ProcessUsage usage;
   usage.cpu = absl::Milliseconds(1500);
   usage.resident_bytes = 12'000'000;

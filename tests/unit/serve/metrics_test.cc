@@ -23,6 +23,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/port.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "serve/node_view.h"
@@ -246,6 +247,37 @@ TEST(MetricsTest, SocketsWithEqualLabelsShareASeries) {
   EXPECT_THAT(SeriesOf(text, "conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 0"));
 }
 
+TEST(MetricsTest, AcceptQueues) {
+  EXPECT_THAT(Typical("accept_queue"),
+              UnorderedElementsAre(absl::StrCat("accept_queue{", kTypicalConflict, "} 0")));
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners[0].accept_queue = 3;
+  facts.listeners.push_back(facts.listeners[0]);
+  facts.listeners[1].accept_queue = 4;
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(facts)), "accept_queue"),
+              UnorderedElementsAre(absl::StrCat("accept_queue{", kTypicalConflict, "} 7")))
+      << "sockets with equal labels are one series";
+  facts.listeners.resize(1);
+  facts.listeners[0].key.protocol = core::Protocol::kUdp;
+  inspect::AddNodePort(facts, 33589, "kube-system/dns", abi::Bit(abi::Source::kNetfilter),
+                       core::Protocol::kUdp);
+  const std::string udp = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(udp, "conflict_info"), SizeIs(1));
+  EXPECT_THAT(SeriesOf(udp, "accept_queue"), IsEmpty());
+}
+
+// It is the controller's, which needs several looks.
+TEST(MetricsTest, ConflictsThatDoNotAccept) {
+  EXPECT_THAT(Typical("conflicts_not_accepting"),
+              UnorderedElementsAre("conflicts_not_accepting 0"));
+  MetricsInput input = TypicalInput();
+  input.health.not_accepting = 2;
+  EXPECT_THAT(SeriesOf(MetricsText(input), "conflicts_not_accepting"),
+              UnorderedElementsAre("conflicts_not_accepting 2"));
+  input.health.not_accepting.reset();
+  EXPECT_THAT(SeriesOf(MetricsText(input), "conflicts_not_accepting"), IsEmpty()) << "not known";
+}
+
 TEST(MetricsTest, OnlyTheBusiestConflictsHaveSeries) {
   const std::string text = MetricsText(InputOf(FactsOfManyConflicts(250)));
   EXPECT_THAT(SeriesOf(text, "conflicts_omitted"), UnorderedElementsAre("conflicts_omitted 150"));
@@ -253,7 +285,7 @@ TEST(MetricsTest, OnlyTheBusiestConflictsHaveSeries) {
               Contains(R"(conflicts{protocol="tcp",state="exempted"} 250)"));
   for (const char* family :
        {"conflict_info", "conflict_exempted_connects_total", "conflict_since_timestamp_seconds",
-        "conflict_observed_connects_total"}) {
+        "conflict_observed_connects_total", "accept_queue"}) {
     const std::vector<std::string> series = SeriesOf(text, family);
     EXPECT_THAT(series, SizeIs(kMaxConflictSeries)) << family;
     std::set<std::string> ports;

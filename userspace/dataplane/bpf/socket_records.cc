@@ -63,4 +63,13 @@ absl::StatusOr<node::ListenersOn> SocketRecords::ListUdpListenersOn(Wanted wante
   return found;
 }
 
+absl::StatusOr<node::ListenersOn> SocketRecords::ListTcpListenersOn(Wanted wanted,
+                                                                    node::KeepListener keep) const {
+  const node::SocketStorage storage = Storage();
+  auto found = node::ListTcpListenersOn(wanted, socket_owners_ < 0 ? nullptr : &storage, keep);
+  if (!found.ok()) return found;
+  NPG_RETURN_IF_ERROR(AddEarlier(*found));
+  return found;
+}
+
 }  // namespace npg::dataplane

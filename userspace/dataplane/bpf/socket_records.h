@@ -25,6 +25,9 @@ class SocketRecords {
                                                     node::KeepListener keep = node::KeepAny) const;
   // Only the UDP ones.
   absl::StatusOr<node::ListenersOn> ListUdpListenersOn(Wanted wanted) const;
+  // Only the TCP ones.
+  absl::StatusOr<node::ListenersOn> ListTcpListenersOn(
+      Wanted wanted, node::KeepListener keep = node::KeepAny) const;
 
  private:
   node::SocketStorage Storage() const;
