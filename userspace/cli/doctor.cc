@@ -30,6 +30,7 @@
 #include "cli/output.h"
 #include "cli/read_sources.h"
 #include "cli/table.h"
+#include "core/accept_queue.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -54,7 +55,6 @@
 #include "node/node_files.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
-#include "node/sock_diag.h"
 
 namespace npg::cli {
 namespace {
@@ -145,18 +145,20 @@ std::string ListenerText(const core::Listener& listener) {
                       inspect::OwnerText(listener));
 }
 
-absl::Status AddListeners(const core::PortEntries& entries, const core::AddressSet& own,
-                          const core::OwnerRules& rules, doctor::PortFacts& ports) {
+absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entries,
+                          const core::AddressSet& own, const core::OwnerRules& rules,
+                          doctor::PortFacts& ports) {
   auto found =
-      node::ListListenersOn([&entries](const core::PortKey& key) { return entries.contains(key); });
+      ListListeners(node, [&entries](const core::PortKey& key) { return entries.contains(key); });
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   node::FillOwners(found->listeners);
   const core::PortRange automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
-  for (const core::Conflict& conflict :
-       core::FindConflicts(entries, found->listeners, own, {}, [&](core::Listener listener) {
-         listener.binder = core::GuessBinder(listener, automatic);
-         return rules.Judge(listener);
-       })) {
+  for (core::Listener& listener : found->listeners) {
+    if (!listener.binder) listener.binder = core::GuessBinder(listener, automatic);
+  }
+  for (const core::Conflict& conflict : core::FindConflicts(
+           entries, found->listeners, own, {},
+           [&rules](const core::Listener& listener) { return rules.Judge(listener); })) {
     const core::Listener& listener = conflict.listener;
     if (conflict.owner_verdict == core::OwnerVerdict::kUntrusted) {
       ports.untrusted.push_back(
@@ -167,6 +169,11 @@ absl::Status AddListeners(const core::PortEntries& entries, const core::AddressS
       if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
       continue;
     }
+    if (core::HasLongAcceptQueue(listener)) {
+      ports.not_accepting.push_back(absl::StrCat(ListenerText(listener), ", ",
+                                                 core::AcceptQueueText(listener), " (",
+                                                 core::HowToIgnore(listener, rules.policy), ")"));
+    }
     if (core::ReachableOverLoopback(listener)) ports.listeners.push_back(ListenerText(listener));
     if (!core::IsLoopback(listener.address)) {
       ports.exposed_listeners.push_back(ListenerText(listener));
@@ -175,7 +182,7 @@ absl::Status AddListeners(const core::PortEntries& entries, const core::AddressS
   return absl::OkStatus();
 }
 
-absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options,
+absl::StatusOr<doctor::PortFacts> ReadPorts(const NodeOptions& node, const SourceOptions& options,
                                             const core::AddressSet& own,
                                             const core::OwnerRules& rules) {
   doctor::PortFacts ports;
@@ -196,7 +203,7 @@ absl::StatusOr<doctor::PortFacts> ReadPorts(const SourceOptions& options,
       ports.allocated.push_back(key.port);
     }
   }
-  if (const absl::Status status = AddListeners(read.ports, own, rules, ports); !status.ok()) {
+  if (const absl::Status status = AddListeners(node, read.ports, own, rules, ports); !status.ok()) {
     ports.source_errors.emplace_back(status.message());
   }
   return ports;
@@ -214,8 +221,8 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   std::vector<uint32_t> own_programs;
   core::OwnerRules rules{DefaultOwnerPolicy(), {}};
   facts.guard = ReadGuard(options.node, own_programs, rules);
-  absl::StatusOr<doctor::PortFacts> ports =
-      ReadPorts(options.sources, addresses.ok() ? addresses->own : core::AddressSet(), rules);
+  absl::StatusOr<doctor::PortFacts> ports = ReadPorts(
+      options.node, options.sources, addresses.ok() ? addresses->own : core::AddressSet(), rules);
   if (!ports.ok()) return ports.status();
   if (!addresses.ok()) ports->source_errors.emplace_back(addresses.status().message());
   facts.ports = *std::move(ports);

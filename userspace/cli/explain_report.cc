@@ -22,6 +22,7 @@
 #include "cli/args/options.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
+#include "core/accept_queue.h"
 #include "core/decision.h"
 #include "core/decision_rows.h"
 #include "core/listener.h"
@@ -105,9 +106,11 @@ std::string WhyNot(const inspect::GuardFacts& facts, const core::Listener& liste
 std::string ListenerFact(const inspect::GuardFacts& facts, const Walk& walk,
                          const std::vector<core::Listener>& all) {
   if (walk.listener) {
+    const bool waiting = walk.listener->accept_queue > 0;
     return absl::StrCat(inspect::OwnerText(*walk.listener), " on ",
                         core::AddressText(walk.listener->address), " (",
-                        inspect::OwnerDetails(*walk.listener), ")");
+                        inspect::OwnerDetails(*walk.listener), ")", waiting ? "; " : "",
+                        waiting ? core::AcceptQueueText(*walk.listener) : "");
   }
   std::vector<std::string> elsewhere;
   elsewhere.reserve(all.size());
@@ -158,7 +161,7 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
-std::string Sentence(const Walk& walk, const abi::NodePort* nodeport,
+std::string Sentence(const Walk& walk, const core::OwnerRules& rules, const abi::NodePort* nodeport,
                      const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
   const std::string connect =
@@ -191,8 +194,12 @@ std::string Sentence(const Walk& walk, const abi::NodePort* nodeport,
       if (obstacle) {
         return absl::StrCat(connect, " should be exempted and is not: ", *obstacle, ".");
       }
-      return absl::StrCat(connect, " is exempted: ", owner, " listens there and ", service,
-                          ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.");
+      return absl::StrCat(
+          connect, " is exempted: ", owner, " listens there and ", service,
+          ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.",
+          core::HasLongAcceptQueue(*walk.listener)
+              ? absl::StrCat(" But ", inspect::LongQueueText(rules, *walk.listener), ".")
+              : "");
     default:
       return absl::StrCat(connect, " is left alone: ", core::TextOf(walk.verdict).meaning, ".");
   }
@@ -276,7 +283,8 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   const std::optional<std::string> obstacle =
       walk.verdict == core::Verdict::kExempt ? inspect::Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence = Sentence(walk, inspect::FindNodePort(facts, key), obstacle);
+  walk.sentence =
+      Sentence(walk, inspect::Rules(facts), inspect::FindNodePort(facts, key), obstacle);
   return walk;
 }
 

@@ -4,10 +4,12 @@
 
 #include <functional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "cli/args/options.h"
 #include "core/port.h"
 #include "inspect/guard_facts.h"
+#include "node/sock_diag.h"
 
 namespace npg::cli {
 
@@ -16,6 +18,11 @@ namespace npg::cli {
 absl::StatusOr<inspect::GuardFacts> Gather(
     const NodeOptions& options,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting);
+
+// The listeners of this network namespace that are `wanted`, with the records of a loaded guard,
+// if any. Owners are not filled in.
+absl::StatusOr<node::ListenersOn> ListListeners(
+    const NodeOptions& options, absl::FunctionRef<bool(const core::PortKey&)> wanted);
 
 }  // namespace npg::cli
 

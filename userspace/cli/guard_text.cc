@@ -18,7 +18,10 @@
 #include "base/short_duration.h"
 #include "base/text.h"
 #include "cli/table.h"
+#include "core/accept_queue.h"
+#include "core/listener.h"
 #include "core/node_address.h"
+#include "core/port.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/status.h"
@@ -136,12 +139,20 @@ std::string RenderProblems(const std::vector<std::string>& problems, const Style
 void OwnersTable::Add(const inspect::Conflict& conflict) {
   std::string owner = inspect::OwnerText(conflict.owner, conflict.listener.uid);
   std::string details = inspect::OwnerDetails(conflict.listener);
-  if (details == owner || !shown_.insert(owner).second) return;
-  table_.AddRow({std::move(owner), std::move(details)});
+  if (details != owner && shown_.insert(owner).second) {
+    table_.AddRow({owner, std::move(details)});
+    empty_ = false;
+  }
+  if (conflict.listener.accept_queue == 0) return;
+  // Each listener has its own.
+  table_.AddRow({std::move(owner), absl::StrCat(core::ToString(conflict.key), " ",
+                                                core::AddressText(conflict.listener.address), ": ",
+                                                core::AcceptQueueText(conflict.listener))});
+  empty_ = false;
 }
 
 std::string OwnersTable::Render(const Style& style) const {
-  return shown_.empty() ? "" : absl::StrCat("\n", table_.Render(style, "  "));
+  return empty_ ? "" : absl::StrCat("\n", table_.Render(style, "  "));
 }
 
 std::string RenderGuard(const inspect::Status& status, const Style& style) {

@@ -17,7 +17,8 @@ namespace npg::cli {
 // "BROKEN: ..." for each.
 std::string RenderProblems(const std::vector<std::string>& problems, const Style& style);
 
-// The owners of conflicts with their details, each once.
+// The owners of conflicts with their details, each once, and the accept queues in which connections
+// wait.
 class OwnersTable {
  public:
   OwnersTable() : table_({{"OWNER"}, {"", false, true}}) {}
@@ -30,6 +31,7 @@ class OwnersTable {
  private:
   Table table_;
   absl::btree_set<std::string> shown_;
+  bool empty_ = true;
 };
 
 // The guard's parts and their state.

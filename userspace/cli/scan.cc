@@ -8,7 +8,6 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -19,6 +18,7 @@
 #include "cli/args/options.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
+#include "cli/gather.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
@@ -58,15 +58,6 @@ core::PortHistories ReadHistories(const NodeOptions& node) {
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();
   return inspect::Histories(facts);
-}
-
-// With the records of a loaded guard, if any.
-absl::StatusOr<node::ListenersOn> ListListeners(
-    const NodeOptions& node, absl::FunctionRef<bool(const core::PortKey&)> wanted) {
-  const auto state = dataplane::GuardState::Open(dataplane::PinPaths(node.bpffs));
-  if (!state.ok()) return node::ListListenersOn(wanted);
-  auto found = state->Records().ListListenersOn(wanted);
-  return found.ok() ? std::move(found) : node::ListListenersOn(wanted);
 }
 
 absl::StatusOr<core::OwnerRules> RulesOf(const core::OwnerPolicy& policy) {

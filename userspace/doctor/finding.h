@@ -32,6 +32,7 @@ enum class FindingId {
   kPortRangeUsual,
   kListenerConflict,
   kListenerUntrusted,
+  kListenerNotAccepting,
   kKubeProxyMode,
   kKubeProxyLeftovers,
   kKubeProxyLocalhost,
@@ -52,7 +53,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 32> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 33> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -108,6 +109,9 @@ inline constexpr std::array<FindingKind, 32> kFindingKinds = {{
      "any user can listen on a NodePort; the guard leads the node's connects only to listeners of "
      "users and cgroups that --guard-uid and --guard-cgroup select, and the others' go on to the "
      "Service"},
+    {FindingId::kListenerNotAccepting, "listener-not-accepting",
+     "a process may bind a port only to hold it and never accept a connection; once the guard "
+     "leads the node's connects there, they hang"},
     {FindingId::kKubeProxyMode, "kube-proxy-mode",
      "it decides which connects to a NodePort are taken away from the host"},
     {FindingId::kKubeProxyLeftovers, "kube-proxy-leftovers",

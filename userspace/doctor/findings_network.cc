@@ -125,6 +125,19 @@ Finding JudgeUntrusted(const PortFacts& ports) {
           "flag in parentheses"};
 }
 
+Finding JudgeNotAccepting(const PortFacts& ports, bool guarded) {
+  const size_t count = ports.not_accepting.size();
+  if (count == 0) {
+    return {FindingId::kListenerNotAccepting, Severity::kOk,
+            "no guarded listener on a NodePort has a long accept queue", ""};
+  }
+  return {FindingId::kListenerNotAccepting, guarded ? Severity::kWarn : Severity::kNote,
+          absl::StrCat(count, count == 1 ? " listener" : " listeners",
+                       " on a NodePort may not accept: ", Listed(ports.not_accepting, "; ")),
+          "nodeport-guard status shows whether the queue becomes shorter; if it never does, change "
+          "the flags of nodeport-guard run as in parentheses"};
+}
+
 }  // namespace
 
 std::vector<Finding> JudgePorts(const Facts& facts) {
@@ -148,6 +161,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
          guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
   }
   findings.push_back(JudgeUntrusted(ports));
+  findings.push_back(JudgeNotAccepting(ports, facts.guard.state == GuardFacts::State::kLoaded));
   std::vector<std::string> broken = ports.source_errors;
   broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
   if (broken.empty()) {

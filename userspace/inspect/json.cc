@@ -73,6 +73,12 @@ Json SourceStatesJson(const GuardFacts& facts) {
   return list;
 }
 
+// Null for UDP, which has none.
+Json AcceptQueueJson(const core::Listener& listener) {
+  if (listener.key.protocol != core::Protocol::kTcp) return nullptr;
+  return {{"waiting", listener.accept_queue}, {"limit", listener.accept_limit}};
+}
+
 }  // namespace
 
 Json TextOrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
@@ -106,6 +112,7 @@ Json ConflictJson(const Conflict& conflict) {
   entry["sources"] = SourcesJson(conflict.sources);
   entry["listener"] = AddressValue(conflict.listener.address);
   entry["owner"] = OwnerJson(conflict.listener, conflict.owner);
+  entry["accept_queue"] = AcceptQueueJson(conflict.listener);
   entry["verdict"] = std::string(core::Name(conflict.owner_verdict));
   entry["exempted"] = history.exempted;
   entry["observed"] = history.observed;

@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "base/printable.h"
 #include "base/text.h"
+#include "core/accept_queue.h"
 #include "core/conflicts.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
@@ -61,6 +62,21 @@ std::optional<std::string> VersionNote(const GuardFacts& facts) {
       lacks ? ", shown as 0 or empty" : "", "; 'nodeport-guard run' of this version takes it over");
 }
 
+// Connects to a listener that is not guarded do not end in its queue.
+void AddQueueNotes(const Status& status, std::vector<std::string>& notes) {
+  const core::OwnerRules rules = Rules(status.facts);
+  for (const GuardedConflict& conflict : status.conflicts) {
+    if (conflict.owner_verdict != core::OwnerVerdict::kGuarded ||
+        !core::HasLongAcceptQueue(conflict.listener)) {
+      continue;
+    }
+    notes.push_back(absl::StrCat(core::ToString(conflict.key), ": ",
+                                 OwnerText(conflict.owner, UidOf(conflict.listener)), " on ",
+                                 core::AddressText(conflict.listener.address), ": ",
+                                 LongQueueText(rules, conflict.listener)));
+  }
+}
+
 std::vector<std::string> Notes(const Status& status) {
   std::vector<std::string> notes = SourceNotes(status.facts);
   if (std::optional<std::string> note = VersionNote(status.facts)) {
@@ -86,6 +102,7 @@ std::vector<std::string> Notes(const Status& status) {
         absl::StrCat(core::ToString(conflict.key), ": ", UntrustedText(conflict.listener),
                      ", so connects go to the Service; ", RemedyOfUntrusted(conflict.listener)));
   }
+  AddQueueNotes(status, notes);
   return notes;
 }
 

@@ -18,6 +18,7 @@
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "base/text.h"
+#include "core/accept_queue.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -131,6 +132,9 @@ std::string OwnerCell(const inspect::Conflict& conflict) {
   }
   if (owner.holders.size() > 1) {
     details.push_back(absl::StrCat("shared by ", owner.holders.size(), " processes"));
+  }
+  if (conflict.listener.accept_queue > 0) {
+    details.push_back(core::AcceptQueueText(conflict.listener));
   }
   return absl::StrCat(OwnerHeading(conflict), details.empty() ? "" : "<br><span class=\"soft\">",
                       absl::StrJoin(details, ", "), details.empty() ? "" : "</span>");

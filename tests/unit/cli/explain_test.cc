@@ -65,6 +65,21 @@ TEST(ExplainTest, AnExemptedConnect) {
             "default/web owns the NodePort.");
 }
 
+TEST(ExplainTest, AListenerThatMayNotAccept) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners[0].accept_queue = 3;
+  facts.listeners[0].accept_limit = 128;
+  Walk walk = OnlyWalk(facts);
+  EXPECT_THAT(walk.rows[4].fact, EndsWith("; 3 connections wait to be accepted (backlog 128)"));
+  EXPECT_THAT(walk.sentence, EndsWith("default/web owns the NodePort."));
+  facts.listeners[0].accept_queue = 129;
+  walk = OnlyWalk(facts);
+  EXPECT_THAT(walk.sentence,
+              EndsWith("default/web owns the NodePort. But 129 connections wait to be accepted "
+                       "(backlog 128); if there are never fewer, the process only holds the port, "
+                       "and connects to it hang: run with --ignore-process +containerd."));
+}
+
 TEST(ExplainTest, ANodePortWithoutAServiceName) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.nodeports.clear();

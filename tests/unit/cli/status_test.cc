@@ -44,6 +44,26 @@ TEST(StatusTest, ConflictsComeFirst) {
                  "\nGuard\n"));
 }
 
+// An owner has one line of details, and one for each queue in which connections wait.
+TEST(StatusTest, ShowsTheQueuesInWhichConnectionsWait) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners[0].accept_queue = 1;
+  facts.listeners[0].accept_limit = 128;
+  inspect::AddNodePort(facts, 33590, "default/other");
+  facts.listeners.push_back(inspect::MakeListener("127.0.0.1", 33590, "containerd", 812));
+  facts.listeners[1].accept_queue = 3;
+  facts.listeners[1].accept_limit = 4096;
+  EXPECT_THAT(
+      Render(facts),
+      HasSubstr("\n  OWNER\n"
+                "  containerd[812]  uid 0, /usr/bin/containerd, containerd.service\n"
+                "  containerd[812]  33589/tcp 127.0.0.1: 1 connection waits to be accepted\n"
+                "                   (backlog 128)\n"
+                "  containerd[812]  33590/tcp 127.0.0.1: 3 connections wait to be accepted\n"
+                "                   (backlog 4096)\n"
+                "\nGuard\n"));
+}
+
 TEST(StatusTest, NamesThePodOfAnOwner) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   core::Owner& owner = facts.listeners[0].owner;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "inspect/status.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -8,12 +9,21 @@
 
 #include "abi/names.h"
 #include "absl/status/status.h"
+#include "core/listener.h"
+#include "core/port.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
+#include "inspect/json.h"
 #include "unit/inspect/facts.h"
 
 namespace npg::inspect::status_test {
 namespace {
+
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
 
 // Of the only conflict of a node.
 ConflictState StateOf(GuardFacts facts) {
@@ -76,6 +86,58 @@ TEST(ConflictStateTest, ModeAndPolicyComeFirst) {
   EXPECT_EQ(StateOf(facts), ConflictState::kObserved);
   BoundBy(facts.listeners[0], "kube-proxy", 812);
   EXPECT_EQ(StateOf(facts), ConflictState::kIgnored);
+}
+
+TEST(StatusTest, ANotePointsAtALongAcceptQueue) {
+  GuardFacts facts = MakeFacts();
+  core::Listener& listener = facts.listeners[0];
+  listener.accept_limit = 4096;
+  listener.accept_queue = 7;
+  EXPECT_THAT(MakeStatus(facts).notes, IsEmpty());
+  listener.accept_queue = 8;
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre("33589/tcp: containerd[812] on 127.0.0.1: 8 connections wait to be "
+                          "accepted (backlog 4096); if there are never fewer, the process only "
+                          "holds the port, and connects to it hang: run with --ignore-process "
+                          "+containerd"));
+  // Full, which is one more than the limit.
+  listener.accept_queue = 2;
+  listener.accept_limit = 2;
+  EXPECT_THAT(MakeStatus(facts).notes, IsEmpty());
+  listener.accept_limit = 1;
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre(HasSubstr("2 connections wait to be accepted (backlog 1)")));
+}
+
+// Connects to a listener that is not guarded do not end there.
+TEST(StatusTest, NoNoteOnTheQueueOfAnIgnoredOwner) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].accept_queue = 100;
+  BoundBy(facts.listeners[0], "kube-proxy", 812);
+  EXPECT_THAT(MakeStatus(facts).notes, IsEmpty());
+}
+
+// --ignore-process does not select a socket that asked for any port.
+TEST(StatusTest, TheFlagIsOneThatSelectsTheListener) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].accept_queue = 100;
+  facts.listeners[0].binder->asked_port = 0;
+  EXPECT_THAT(MakeStatus(facts).notes, ElementsAre(AllOf(HasSubstr("run with --only-process"),
+                                                         Not(HasSubstr("--ignore-process")))));
+}
+
+TEST(StatusTest, TheJsonOfAConflictHasTheQueueOfTcp) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].accept_queue = 3;
+  facts.listeners[0].accept_limit = 128;
+  AddNodePort(facts, 33589, "kube-system/dns", abi::Bit(abi::Source::kNetfilter),
+              core::Protocol::kUdp);
+  facts.listeners.push_back(MakeListener("127.0.0.1", 33589, "coredns", 5, core::Protocol::kUdp));
+  const Json json = StatusJson(MakeStatus(facts))["conflicts"];
+  ASSERT_EQ(json.size(), 2U);
+  EXPECT_EQ(json[0]["accept_queue"], (Json{{"waiting", 3}, {"limit", 128}}));
+  EXPECT_EQ(json[1]["protocol"], "udp");
+  EXPECT_EQ(json[1]["accept_queue"], nullptr);
 }
 
 // The server keeps a status for as long as it shows it.

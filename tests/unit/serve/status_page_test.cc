@@ -82,6 +82,14 @@ TEST(StatusPageTest, ShowsAConflict) {
   EXPECT_THAT(page, HasSubstr("<title>1 conflict: node-1: NodePort Guard</title>"));
 }
 
+TEST(StatusPageTest, ShowsAQueueInWhichConnectionsWait) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  EXPECT_THAT(Render(facts), Not(HasSubstr("to be accepted")));
+  facts.listeners[0].accept_queue = 3;
+  facts.listeners[0].accept_limit = 128;
+  EXPECT_THAT(Render(facts), HasSubstr("3 connections wait to be accepted (backlog 128)"));
+}
+
 TEST(StatusPageTest, ConflictsComeFirst) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   inspect::AddSource(facts, abi::Source::kKubernetes, "https://10.96.0.1:443");
