@@ -30,6 +30,7 @@
 #define NPG_MAX_STATS	  8192
 #define NPG_MAX_SOURCES	  32
 #define NPG_MAX_ADDRESSES 16384
+#define NPG_MAX_TARGETS	  4096
 #define NPG_EVENTS_BYTES  (256 * 1024)
 #define NPG_BINDS_BYTES	  (64 * 1024)
 
@@ -83,7 +84,10 @@ struct npg_socket_owner {
 	__u32 reserved;
 };
 
-/* Key of earlier_sockets: the address a socket is bound to. */
+/*
+ * Key of earlier_sockets: the address a socket is bound to. Key of datagram_targets, which is not
+ * pinned: a destination.
+ */
 struct npg_listener_key {
 	__u8 address[16];
 	__u16 port;
@@ -102,7 +106,7 @@ struct npg_cgroup_key {
 	__u64 id;
 };
 
-/* Value of guard_uids and guard_cgroups. */
+/* Value of guard_uids, guard_cgroups and datagram_targets. */
 struct npg_member {
 	__u32 present; /* 1 */
 };

@@ -51,7 +51,7 @@ static __always_inline int npg_env_trusted(struct npg_env *env, const struct npg
 static __always_inline int npg_env_ignored(struct npg_env *env, const struct npg_port_key *key);
 /* Row 7. */
 static __always_inline int npg_env_enforce(struct npg_env *env);
-/* Row 8. Sets the mark; true when it is set. */
+/* Row 8. Sets the mark, unless the table exempts the destination without it; false: it failed. */
 static __always_inline int npg_env_mark(struct npg_env *env);
 
 /* Not htonl(), which BPF programs do not have. */

@@ -123,6 +123,20 @@ struct {
 } events SEC(".maps");
 
 /*
+ * Destinations to which the table exempts every datagram, as the controller last wrote them into
+ * its sets; the address ::ffff:0.0.0.0 stands for all of 127.0.0.0/8. A UDP socket that connects
+ * to one of them needs no mark. Not pinned: the programs of a starting controller find none until
+ * it has written the sets, and mark these sockets meanwhile.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_TARGETS);
+	__type(key, struct npg_listener_key);
+	__type(value, struct npg_member);
+} datagram_targets SEC(".maps");
+
+/*
  * Notifies the controller that a UDP socket of a trusted owner was bound to a NodePort, or that
  * a connect met a listener without a storage: a struct npg_port_key each. Not pinned: a starting
  * controller lists the sockets itself.
@@ -141,8 +155,9 @@ struct {
 } last_unknown SEC(".maps");
 
 /*
- * Sockets whose mark the programs set. A socket may connect again (UDP, or TCP
- * after a failure). If that connect is not exempt, the guard's bit must be
+ * Sockets whose mark the programs set, and the bits that they set. A socket may
+ * connect again (UDP, or TCP after a failure or a disconnect). If that connect
+ * needs no mark, or another one since --mark was changed, these bits must be
  * removed, but a bit that the application set must stay.
  */
 struct {
@@ -165,6 +180,7 @@ struct npg_env {
 	struct npg_address *destination;
 	const struct npg_socket_owner *owner; /* of the listener; NULL: not known */
 	int probe;			      /* 1: the port is the controller's canary */
+	int loopback4;			      /* 1: the destination is in 127.0.0.0/8 */
 };
 
 static __always_inline void count(__u32 counter)
@@ -325,20 +341,60 @@ static __always_inline int npg_env_enforce(struct npg_env *env)
 	return env->config->mode == NPG_MODE_ENFORCE;
 }
 
+/* Does the table exempt all datagrams to this destination? */
+static __always_inline int exempt_by_destination(struct npg_env *env)
+{
+	struct npg_listener_key target = {};
+
+	if (env->ctx->protocol != IPPROTO_UDP)
+		return 0;
+	__builtin_memcpy(target.address, env->destination->address, 16);
+	target.port = bpf_ntohs((__u16)env->ctx->user_port);
+	target.protocol = IPPROTO_UDP;
+	if (bpf_map_lookup_elem(&datagram_targets, &target))
+		return 1;
+	if (!env->loopback4)
+		return 0;
+	map_v4(target.address, 0);
+	return bpf_map_lookup_elem(&datagram_targets, &target) != NULL;
+}
+
+/*
+ * A mark is on every packet of the socket, also on those that a UDP socket sends elsewhere with
+ * sendto(), or after connect(AF_UNSPEC), for which no program runs. Therefore it is set only if
+ * the table does not know the destination: TCP, and a UDP listener that the controller has yet
+ * to see.
+ */
 static __always_inline int npg_env_mark(struct npg_env *env)
 {
-	__u32 mark = env->ctx->sk->mark;
-	__u32 mask = env->config->mark_mask;
-	__u32 bits = env->config->mark;
+	struct bpf_sock_addr *ctx = env->ctx;
+	__u32 before = ctx->sk->mark;
+	__u32 mark = before;
+	__u32 bits = 0;
+	__u32 *ours = NULL;
 
-	/* Set by the application, or by an earlier connect. */
-	if ((mark & mask) == bits)
-		return 1;
-	mark = (mark & ~mask) | bits;
-	if (bpf_setsockopt(env->ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
+	/* The bits of an earlier connect, perhaps of another --mark. */
+	if (before)
+		ours = bpf_sk_storage_get(&marked_sockets, ctx->sk, NULL, 0);
+	if (ours)
+		mark &= ~*ours;
+	/* What is left was set by the application. */
+	if (!exempt_by_destination(env) && (mark & env->config->mark_mask) != env->config->mark) {
+		bits = env->config->mark;
+		mark = (mark & ~env->config->mark_mask) | bits;
+	}
+	if (mark != before && bpf_setsockopt(ctx, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)))
 		return 0;
+	if (!bits) {
+		if (ours)
+			bpf_sk_storage_delete(&marked_sockets, ctx->sk);
+		return 1;
+	}
 	/* If the allocation fails, the mark only outlives this connect. */
-	bpf_sk_storage_get(&marked_sockets, env->ctx->sk, &bits, BPF_SK_STORAGE_GET_F_CREATE);
+	ours = bpf_sk_storage_get(&marked_sockets, ctx->sk, &bits, BPF_SK_STORAGE_GET_F_CREATE);
+	/* A storage that existed keeps its value. */
+	if (ours)
+		*ours = bits;
 	return 1;
 }
 
@@ -492,6 +548,7 @@ static __always_inline int guard_v4(struct bpf_sock_addr *ctx, enum npg_destinat
 		.tuple = &tuple,
 		.tuple_size = sizeof(tuple.ipv4),
 		.destination = &own,
+		.loopback4 = destination == NPG_DST_LOOPBACK4,
 	};
 
 	/* The source address that the kernel gives to an unbound client. */

@@ -30,6 +30,7 @@ inline constexpr size_t kMaxCgroups = NPG_MAX_CGROUPS;
 inline constexpr size_t kMaxPolicies = NPG_MAX_POLICIES;
 inline constexpr size_t kMaxPortStats = NPG_MAX_STATS;
 inline constexpr size_t kMaxLocalAddresses = NPG_MAX_ADDRESSES;
+inline constexpr size_t kMaxDatagramTargets = NPG_MAX_TARGETS;
 
 // Bytes of a process name, without the NUL.
 inline constexpr size_t kMaxComm = NPG_COMM_LEN - 1;

@@ -391,6 +391,7 @@ absl::Status Controller::FollowSources() {
   return absl::OkStatus();
 }
 
+// Without the unmarked ones: their entries may be missing although no other process removed them.
 std::vector<core::Flow> Controller::LiveFlows() {
   absl::StatusOr<std::vector<core::Flow>> flows =
       node::ListMarkedFlows(options_.mark, node_->addresses());
@@ -405,12 +406,12 @@ absl::Status Controller::ReconcileFlows(bool full) {
     if (*quiet) return absl::OkStatus();
   }
   // An error does not mean that no connection is open: remove nothing then.
-  absl::StatusOr<std::vector<core::Flow>> marked =
-      node::ListMarkedFlows(options_.mark, node_->addresses());
-  if (!marked.ok()) return marked.status();
+  absl::StatusOr<std::vector<core::Flow>> exempt =
+      node::ListExemptFlows(options_.mark, node_->datagram_targets(), node_->addresses());
+  if (!exempt.ok()) return exempt.status();
   absl::StatusOr<std::vector<core::Flow>> connected = node::ListLocalFlows(node_->addresses());
   if (!connected.ok()) return connected.status();
-  return table_->Reconcile(*marked, *connected);
+  return table_->Reconcile(*exempt, *connected);
 }
 
 void Controller::StartHealth() {

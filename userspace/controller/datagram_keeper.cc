@@ -52,8 +52,13 @@ absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
 absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::AddressSet& own) {
   const absl::StatusOr<core::DatagramTargets> targets = Find(ports, own);
   if (!targets.ok()) return targets.status();
-  absl::Status status = table_.SetDatagramTargets(*targets);
-  status.Update(Watch(*targets));
+  targets_ = *targets;
+  // A socket is left unmarked only while the table exempts its destination: the programs forget a
+  // target first, and learn of it last.
+  absl::Status status = guard_.KeepDatagramTargets(targets_);
+  status.Update(table_.SetDatagramTargets(targets_));
+  if (status.ok()) status = guard_.SetDatagramTargets(targets_);
+  status.Update(Watch(targets_));
   return status;
 }
 

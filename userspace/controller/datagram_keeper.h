@@ -20,9 +20,10 @@
 
 namespace npg::controller {
 
-// Keeps the nft table's datagram targets equal to the node's UDP listeners.
+// Keeps the datagram targets of the nft table and the programs equal to the node's UDP listeners.
 // Datagrams of sockets that are not connected run no connect program, so the table
-// must have their destinations before they are sent.
+// must have their destinations before they are sent. Sockets that connect to a target need no
+// mark, which they would also give to what they send elsewhere.
 class DatagramKeeper {
  public:
   // All of these outlive this. `closed` is called when a target's listener may have
@@ -35,6 +36,9 @@ class DatagramKeeper {
   // port of `ports` is UDP.
   absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own);
 
+  // As the last Sync() found them.
+  const core::DatagramTargets& targets() const { return targets_; }
+
  private:
   absl::StatusOr<core::DatagramTargets> Find(const core::PortEntries& ports,
                                              const core::AddressSet& own) const;
@@ -45,6 +49,7 @@ class DatagramKeeper {
   dataplane::NftTable& table_;
   const core::OwnerRules& rules_;
   std::function<void()> closed_;
+  core::DatagramTargets targets_;
   absl::flat_hash_set<uint16_t> ports_;  // of the targets
   std::unique_ptr<base::NetlinkMonitor> watch_;
 };

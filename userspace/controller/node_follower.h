@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "controller/datagram_keeper.h"
+#include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/node_address.h"
@@ -61,6 +62,11 @@ class NodeFollower {
   const core::AddressSet& addresses() const { return addresses_; }
   // Those of them that are guarded.
   const core::AddressSet& guarded_addresses() const { return guarded_; }
+
+  // The destinations to which datagrams are exempt.
+  core::DatagramTargets datagram_targets() const {
+    return datagrams_ ? datagrams_->targets() : core::DatagramTargets();
+  }
 
  private:
   absl::Status SyncAddresses();

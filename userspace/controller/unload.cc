@@ -17,6 +17,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -44,11 +45,12 @@ void ReportFlows(const UnloadOptions& options, const std::vector<core::Flow>& fl
 
 // Waits up to `options.drain` for the exempted connections to end; returns the rest.
 absl::StatusOr<std::vector<core::Flow>> Drain(const UnloadOptions& options, core::Mark mark,
+                                              const core::DatagramTargets& targets,
                                               const core::AddressSet& own) {
   const absl::Time deadline = absl::Now() + options.drain;
   absl::Time next_report = absl::InfinitePast();
   for (;;) {
-    absl::StatusOr<std::vector<core::Flow>> flows = node::ListMarkedFlows(mark, own);
+    absl::StatusOr<std::vector<core::Flow>> flows = node::ListExemptFlows(mark, targets, own);
     if (!flows.ok() || flows->empty() || absl::Now() >= deadline) return flows;
     if (absl::Now() >= next_report) {
       options.report(
@@ -98,7 +100,8 @@ absl::Status Unload(const UnloadOptions& options) {
   if (!links->empty()) options.report(absl::StrCat("detached ", absl::StrJoin(*links, ", ")));
 
   if (known.here && table->present) {
-    absl::StatusOr<std::vector<core::Flow>> flows = Drain(options, known.mark, known.own);
+    absl::StatusOr<std::vector<core::Flow>> flows =
+        Drain(options, known.mark, table->targets, known.own);
     if (!flows.ok()) return base::Annotate(flows.status(), "list the exempted connections");
     if (!flows->empty()) {
       options.report(absl::StrCat(flows->size(),

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "absl/container/btree_set.h"
@@ -39,6 +40,11 @@ void AddWildcard(const Listener& listener, const AddressSet& own, const Passed& 
 }
 
 }  // namespace
+
+bool DatagramTargets::Contains(const Address& address, uint16_t port) const {
+  if (addresses.contains(std::pair(address, port))) return true;
+  return IsV4Mapped(address) && IsLoopback(address) && loopback4.contains(port);
+}
 
 DatagramTargets FindDatagramTargets(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,

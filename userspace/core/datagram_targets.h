@@ -15,8 +15,8 @@
 
 namespace npg::core {
 
-// The destinations to which datagrams of unconnected sockets are exempt. Such a socket
-// never runs the programs at connect(), so its destinations must be known in advance.
+// The destinations to which all datagrams are exempt, those of unconnected sockets, too. Such a
+// socket never runs the programs at connect(), so its destinations must be known in advance.
 struct DatagramTargets {
   // Address (network order, IPv4 v4-mapped) and port (host order).
   absl::btree_set<std::pair<std::array<uint8_t, 16>, uint16_t>> addresses;
@@ -24,6 +24,7 @@ struct DatagramTargets {
   absl::btree_set<uint16_t> loopback4;
 
   bool empty() const { return addresses.empty() && loopback4.empty(); }
+  bool Contains(const std::array<uint8_t, 16>& address, uint16_t port) const;
   bool operator==(const DatagramTargets&) const = default;
 };
 

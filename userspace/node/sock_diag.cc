@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -28,6 +29,7 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 #include "base/netlink_view.h"
+#include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -198,6 +200,7 @@ core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
 constexpr std::array<int, 2> kFamilies{AF_INET, AF_INET6};
 constexpr std::array<int, 2> kProtocols{IPPROTO_TCP, IPPROTO_UDP};
 
+// No TCP sockets if `tcp_states` is 0. Sorted, each once.
 absl::StatusOr<std::vector<core::Flow>> ListFlows(
     uint32_t tcp_states, const core::Mark* mark,
     absl::FunctionRef<bool(const core::Flow&)> wanted) {
@@ -207,6 +210,7 @@ absl::StatusOr<std::vector<core::Flow>> ListFlows(
   for (const int family : kFamilies) {
     for (const int protocol : kProtocols) {
       const uint32_t states = protocol == IPPROTO_TCP ? tcp_states : StateBit(TCP_ESTABLISHED);
+      if (states == 0) continue;
       const size_t before = flows.size();
       NPG_RETURN_IF_ERROR(List(
           *netlink, {family, protocol, states, mark, nullptr}, [&] { flows.resize(before); },
@@ -326,6 +330,22 @@ absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
   return ListFlows(kClientStates, &mark, [&own](const core::Flow& flow) {
     return core::IsLoopback(flow.server_address) || own.contains(flow.server_address);
   });
+}
+
+absl::StatusOr<std::vector<core::Flow>> ListExemptFlows(core::Mark mark,
+                                                        const core::DatagramTargets& targets,
+                                                        const core::AddressSet& own) {
+  absl::StatusOr<std::vector<core::Flow>> marked = ListMarkedFlows(mark, own);
+  if (!marked.ok() || targets.empty()) return marked;
+  const absl::StatusOr<std::vector<core::Flow>> others =
+      ListFlows(/*tcp_states=*/0, nullptr, [&targets](const core::Flow& flow) {
+        return targets.Contains(flow.server_address, flow.server_port);
+      });
+  if (!others.ok()) return others.status();
+  std::vector<core::Flow> all;
+  std::set_union(marked->begin(), marked->end(), others->begin(), others->end(),
+                 std::back_inserter(all));
+  return all;
 }
 
 absl::StatusOr<std::vector<core::Flow>> ListLocalFlows(const core::AddressSet& own) {

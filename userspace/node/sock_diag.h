@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
@@ -55,13 +56,18 @@ absl::StatusOr<ListenersOn> ListTcpListenersOn(absl::FunctionRef<bool(const core
                                                KeepListener keep = KeepAny);
 
 // The TCP and connected UDP sockets to a loopback address, or to one of the
-// node's `own` that are in scope, that carry the mark:
-// the flows the guard exempts now, seen from the client. TCP in every state from
+// node's `own` that are in scope, that carry the mark: flows that the guard
+// exempts now, seen from the client. TCP in every state from
 // SYN_SENT to LAST_ACK: half-closed and orphaned connections still have packets
 // to send; TIME_WAIT is over. The subflows of an MPTCP socket are TCP sockets
 // and carry the mark themselves. PERMISSION_DENIED without CAP_NET_ADMIN, which
 // the kernel requires for marks.
 absl::StatusOr<std::vector<core::Flow>> ListMarkedFlows(core::Mark mark,
+                                                        const core::AddressSet& own = {});
+
+// Those, and the connected UDP sockets to a destination among `targets`, which carry no mark.
+absl::StatusOr<std::vector<core::Flow>> ListExemptFlows(core::Mark mark,
+                                                        const core::DatagramTargets& targets,
                                                         const core::AddressSet& own = {});
 
 // Every TCP connection and connected UDP socket over loopback or between `own` addresses, marked or

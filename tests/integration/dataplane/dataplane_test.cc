@@ -37,6 +37,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -582,6 +583,51 @@ TEST_F(DataplaneTest, WritesBackTheMapsThatAdoptedProgramsRead) {
   EXPECT_EQ(addresses[0].ifindex, former.ifindex);
   NPG_ASSERT_OK_AND_ASSIGN(const auto cgroups, state.GuardCgroups());
   EXPECT_THAT(cgroups, ElementsAre(uint64_t{42}));
+}
+
+TEST_F(DataplaneTest, MarksUdpSocketsOnlyWhereTheTableDoesNotKnowTheDestination) {
+  constexpr std::array<uint8_t, 16> kLoopback4{0, 0, 0,    0,    0,   0, 0, 0,
+                                               0, 0, 0xff, 0xff, 127, 0, 0, 1};
+  const auto mark_of_connect = [] {
+    const base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    const sockaddr_in address = Loopback(kPort);
+    EXPECT_EQ(connect(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    uint32_t mark = 0;
+    socklen_t size = sizeof(mark);
+    EXPECT_EQ(getsockopt(fd.get(), SOL_SOCKET, SO_MARK, &mark, &size), 0);
+    return mark;
+  };
+  NPG_ASSERT_OK_AND_ASSIGN(std::unique_ptr<BpfGuard> guard, Guard());
+  const base::UniqueFd listener = Listen(kPort);
+  ASSERT_TRUE(listener);
+  EXPECT_EQ(mark_of_connect(), 0x1000U);
+  core::DatagramTargets one;
+  one.addresses.emplace(kLoopback4, kPort);
+  NPG_ASSERT_OK(guard->SetDatagramTargets(one));
+  EXPECT_EQ(mark_of_connect(), 0U);
+  core::DatagramTargets range;
+  range.loopback4.insert(kPort);
+  NPG_ASSERT_OK(guard->KeepDatagramTargets(range));
+  EXPECT_EQ(mark_of_connect(), 0x1000U) << "it adds none";
+  NPG_ASSERT_OK(guard->SetDatagramTargets(range));
+  EXPECT_EQ(mark_of_connect(), 0U);
+  NPG_ASSERT_OK(guard->KeepDatagramTargets(range));
+  EXPECT_EQ(mark_of_connect(), 0U);
+  guard.reset();
+  NPG_ASSERT_OK_AND_ASSIGN(guard, Guard());
+  EXPECT_EQ(mark_of_connect(), 0x1000U) << "the controller that starts has written none yet";
+  NPG_ASSERT_OK_AND_ASSIGN(const uint64_t exempted, Exempted());
+  EXPECT_EQ(exempted, 6U);
+}
+
+TEST_F(DataplaneTest, TooManyDatagramTargetsAreNoted) {
+  NPG_ASSERT_OK_AND_ASSIGN(const std::unique_ptr<BpfGuard> guard, Guard());
+  core::DatagramTargets targets;
+  for (uint16_t i = 0; i <= abi::kMaxDatagramTargets; ++i) targets.loopback4.insert(i);
+  const absl::Status full = guard->SetDatagramTargets(targets);
+  EXPECT_TRUE(absl::IsResourceExhausted(full)) << full;
+  targets.loopback4.erase(0);
+  NPG_EXPECT_OK(guard->SetDatagramTargets(targets));
 }
 
 TEST_F(DataplaneTest, ReadsTheRecordsOfEarlierAbiVersions) {

@@ -18,7 +18,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -241,6 +243,33 @@ TEST_F(SockDiagTest, MarkedFlowsAreThoseOfMarkedClients) {
   EXPECT_THAT(connections, ::testing::IsSupersetOf(expected));
   EXPECT_THAT(connections, ::testing::Contains(other.flow));
   EXPECT_THAT(connections, ::testing::Contains(Turned(other.flow)));
+}
+
+TEST_F(SockDiagTest, ExemptFlowsAreAlsoThoseOfUdpSocketsToATarget) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto tcp, Listening("::", kPort, Transport::kTcp));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto udp, Listening("::", kPort, Transport::kUdp));
+  std::vector<Pair> pairs;
+  std::vector<Flow> expected;
+  core::DatagramTargets targets;
+  for (const char* destination : {"127.0.0.1", "::1", "::ffff:127.0.0.5", "127.0.0.9"}) {
+    for (const bool marked : {true, false}) {
+      for (const Transport transport : {Transport::kTcp, Transport::kUdp}) {
+        testing::Dial dial = Dial(destination, transport);
+        if (!marked) dial.mark = 0;
+        NPG_ASSERT_OK_AND_ASSIGN(
+            Pair pair, Connected(dial, transport == Transport::kTcp ? tcp.get() : udp.get()));
+        const bool target = destination != absl::string_view("127.0.0.9");
+        if (target) targets.addresses.emplace(pair.flow.server_address, kPort);
+        if (marked || (target && transport == Transport::kUdp)) expected.push_back(pair.flow);
+        pairs.push_back(std::move(pair));
+      }
+    }
+  }
+  std::sort(expected.begin(), expected.end());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto exempt, ListExemptFlows({}, targets));
+  EXPECT_EQ(exempt, expected);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto without_targets, ListExemptFlows({}, {}));
+  EXPECT_EQ(without_targets, Marked());
 }
 
 TEST_F(SockDiagTest, MarkedFlowsLiveUntilBothEndsHaveClosed) {

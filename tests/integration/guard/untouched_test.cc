@@ -101,10 +101,12 @@ TEST_P(GuardUntouchedTest, ListenerClosedAndClientPortUsedAgain) {
 TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainElsewhereLosesTheMark) {
   constexpr uint16_t kServicePort = 33590;
   constexpr uint16_t kOrdinaryPort = 33591;
-  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kUdp},
-                                                  {"127.0.0.1", kOrdinaryPort, Transport::kUdp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard());
+  // The programs mark a UDP socket only if no controller has entered its destination.
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kUdp},
+                                                  {"127.0.0.1", kOrdinaryPort, Transport::kUdp}}));
   for (const char* address : {"127.0.0.1", "::ffff:127.0.0.1"}) {
     for (const uint32_t own : {0x0U, 0x42U, 0x42U | kGuardMark}) {
       SCOPED_TRACE(::testing::Message() << address << ", mark of its own " << own);
@@ -131,9 +133,10 @@ TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainElsewhereLosesTheMark) {
 
 // For other sockets the programs return right after the check of the address.
 TEST_P(GuardUntouchedTest, UdpSocketConnectedAgainBeyondLoopbackLosesTheMark) {
-  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(OnPort(kPort)));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host(OnPort(kPort)));
   struct Way {
     const char* near;
     const char* far;

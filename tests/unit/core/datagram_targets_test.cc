@@ -66,6 +66,26 @@ TEST(DatagramTargetsTest, AWildcardIsAllOfLoopback) {
   EXPECT_THAT(Targets({v6only}), ElementsAre("[::1]:33589"));
 }
 
+TEST(DatagramTargetsTest, ContainsWhatItsAddressesAndRangesCover) {
+  const auto contains = [](const DatagramTargets& targets, const std::string& address,
+                           uint16_t port = kPort) {
+    return targets.Contains(Bound(address).address, port);
+  };
+  DatagramTargets targets;
+  EXPECT_FALSE(contains(targets, "::ffff:127.0.0.1"));
+  targets.addresses.emplace(Bound("::1").address, kPort);
+  targets.addresses.emplace(Bound("::ffff:10.0.0.5").address, kPort);
+  EXPECT_TRUE(contains(targets, "::1"));
+  EXPECT_TRUE(contains(targets, "::ffff:10.0.0.5"));
+  EXPECT_FALSE(contains(targets, "::1", kPort + 1));
+  EXPECT_FALSE(contains(targets, "::ffff:127.0.0.1"));
+  targets.loopback4.insert(kPort + 1);
+  EXPECT_TRUE(contains(targets, "::ffff:127.0.0.1", kPort + 1));
+  EXPECT_TRUE(contains(targets, "::ffff:127.255.255.254", kPort + 1));
+  EXPECT_FALSE(contains(targets, "::1", kPort + 1));
+  EXPECT_FALSE(contains(targets, "::ffff:10.0.0.5", kPort + 1));
+}
+
 TEST(DatagramTargetsTest, OwnAddressesOnlyInScopeLocal) {
   EXPECT_THAT(Targets({Bound("::ffff:10.0.0.5")}), IsEmpty());
   const std::vector<std::string> own = {"::ffff:10.0.0.5", "2001:db8::5"};

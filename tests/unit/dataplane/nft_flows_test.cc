@@ -57,6 +57,21 @@ TEST(CompareTargetsTest, KeysOfEachSet) {
   EXPECT_THAT(Added("target_ports"), ElementsAre("8335", "8336", "8337"));
 }
 
+TEST(AddTargetsTest, ReadsWhatCompareTargetsAdds) {
+  core::DatagramTargets targets;
+  for (const NftSetSpec& set : kNftSets) {
+    if (!set.dynamic()) AddTargets(set, CompareTargets(set, {}, Targets()).add, targets);
+  }
+  EXPECT_EQ(targets, Targets());
+}
+
+TEST(AddTargetsTest, PassesOverKeysThatAreTooShort) {
+  core::DatagramTargets targets;
+  AddTargets(Set("targets4"), {{absl::HexStringToBytes("0a000005"), 0, 0}}, targets);
+  AddTargets(Set("targets_any4"), {{"", 0, 0}}, targets);
+  EXPECT_TRUE(targets.empty());
+}
+
 TEST(CompareTargetsTest, OnlyTheDifference) {
   const std::string there = absl::HexStringToBytes("8335");
   const std::string stale = absl::HexStringToBytes("0035");

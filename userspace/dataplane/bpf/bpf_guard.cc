@@ -101,7 +101,8 @@ bool IsPinnedAt(const std::string& path, int fd, uint32_t Info::*id) {
 // Excludes constants, and maps that only a live controller needs.
 bool BpfGuard::IsPinned(const Skeleton& skeleton, const bpf_map* map) {
   return map != skeleton->maps.learned_cookie && map != skeleton->maps.binds &&
-         map != skeleton->maps.last_unknown && !bpf_map__is_internal(map);
+         map != skeleton->maps.last_unknown && map != skeleton->maps.datagram_targets &&
+         !bpf_map__is_internal(map);
 }
 
 absl::Status BpfGuard::ReuseMaps() {

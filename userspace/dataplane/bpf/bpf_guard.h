@@ -19,6 +19,7 @@
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
@@ -94,6 +95,14 @@ class BpfGuard {
 
   // Replaces the entries of local_addresses.
   absl::Status SetLocalAddresses(const std::vector<core::LocalAddress>& addresses);
+
+  // Makes the programs leave sockets unmarked that connect to `targets`, and mark those to all
+  // other destinations. Call it only with targets that the table exempts (NftTable::
+  // SetDatagramTargets). Load() starts without any. RESOURCE_EXHAUSTED if not all fit; sockets
+  // that connect to the others are marked.
+  absl::Status SetDatagramTargets(const core::DatagramTargets& targets);
+  // Removes those that are not among `targets`, before the table does. Adds none.
+  absl::Status KeepDatagramTargets(const core::DatagramTargets& targets);
 
   // Calls back, on `loop`, soon after a UDP socket of a trusted owner was bound to a
   // NodePort in the guarded network namespace, or after a connect met a listener that has no

@@ -11,6 +11,7 @@
 #include <functional>
 #include <numeric>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,6 +28,7 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
@@ -50,6 +52,20 @@ abi::OwnerVerdict VerdictOf(const core::OwnerPolicy& policy, const std::string& 
 }
 
 constexpr int kMptcp = 262;  // IPPROTO_MPTCP, absent from older headers
+
+// The keys of the map datagram_targets.
+std::vector<npg_listener_key> TargetKeys(const core::DatagramTargets& targets) {
+  // Stands for all of 127.0.0.0/8; no datagram has this destination.
+  constexpr abi::Address kAnyLoopback4{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+  std::vector<npg_listener_key> keys;
+  for (const uint16_t port : targets.loopback4) {
+    keys.push_back(abi::ToC(abi::ListenerKey{{port, core::Protocol::kUdp}, kAnyLoopback4}));
+  }
+  for (const auto& [address, port] : targets.addresses) {
+    keys.push_back(abi::ToC(abi::ListenerKey{{port, core::Protocol::kUdp}, address}));
+  }
+  return keys;
+}
 
 // Makes the keys of a map those of `wanted`, whose values never change.
 template <typename Key, typename Value>
@@ -269,6 +285,30 @@ absl::Status BpfGuard::SetLocalAddresses(const std::vector<core::LocalAddress>& 
     }
   }
   return result;
+}
+
+absl::Status BpfGuard::SetDatagramTargets(const core::DatagramTargets& targets) {
+  absl::Status status = SetMembers(bpf_map__fd(skeleton_->maps.datagram_targets),
+                                   "datagram_targets", TargetKeys(targets), npg_member{1});
+  if (!absl::IsResourceExhausted(status)) return status;
+  return absl::ResourceExhaustedError(absl::StrCat(
+      "map datagram_targets is full (", abi::kMaxDatagramTargets,
+      " entries): UDP sockets that connect to other listeners are marked, also where they send to "
+      "another destination"));
+}
+
+absl::Status BpfGuard::KeepDatagramTargets(const core::DatagramTargets& targets) {
+  const int fd = bpf_map__fd(skeleton_->maps.datagram_targets);
+  const auto present = AllElements<npg_listener_key, npg_member>(fd, "datagram_targets");
+  if (!present.ok()) return present.status();
+  std::set<abi::ListenerKey> wanted;
+  for (const npg_listener_key& key : TargetKeys(targets)) wanted.insert(abi::FromC(key));
+  for (const auto& [key, ignored] : *present) {
+    if (!wanted.contains(abi::FromC(key))) {
+      NPG_RETURN_IF_ERROR(RemoveElement(fd, "datagram_targets", key));
+    }
+  }
+  return absl::OkStatus();
 }
 
 absl::Status BpfGuard::WatchBinds(base::EventLoop& loop, std::function<void()> bound) {

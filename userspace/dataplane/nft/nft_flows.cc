@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <utility>
 #include <vector>
@@ -193,6 +194,27 @@ NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>
   }
   for (const std::string& key : missing) change.add.push_back({key, 0, 0});
   return change;
+}
+
+void AddTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
+                core::DatagramTargets& targets) {
+  const bool pairs = set.use == NftSetUse::kTargets;
+  if (!pairs && set.use != NftSetUse::kLoopbackTargets) return;
+  size_t size = 0;  // of the address, which comes first
+  if (pairs) size = set.family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr);
+  for (const NftElement& element : elements) {
+    if (element.key.size() < size + sizeof(in_port_t)) continue;
+    in_port_t port = 0;
+    std::memcpy(&port, element.key.data() + size, sizeof(port));
+    if (!pairs) {
+      targets.loopback4.insert(ntohs(port));
+      continue;
+    }
+    Address address{};
+    if (set.family == IpFamily::kIpv4) address[10] = address[11] = 0xff;
+    std::memcpy(address.data() + (address.size() - size), element.key.data(), size);
+    targets.addresses.emplace(address, ntohs(port));
+  }
 }
 
 absl::Status ApplyChange(base::NetlinkSocket& socket, const NftSetSpec& set,

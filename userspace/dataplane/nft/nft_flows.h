@@ -63,6 +63,11 @@ std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple);
 NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
                             const core::DatagramTargets& targets);
 
+// Adds the targets that the entries of a controller-owned set stand for. The set of all their
+// ports adds none.
+void AddTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,
+                core::DatagramTargets& targets);
+
 // Applies it in transactions of bounded size. NOT_FOUND when an entry to remove no
 // longer exists, which rolls the transaction back.
 absl::Status ApplyChange(base::NetlinkSocket& socket, const NftSetSpec& set,

@@ -278,22 +278,29 @@ absl::StatusOr<NftTableState> ReadNftTable() {
       snapshot->chains.contains(kBypassChain) && snapshot->chains.contains(kBypassBackChain);
   const auto counter = snapshot->objects.find(kExemptedCounter);
   if (counter != snapshot->objects.end()) state.exempted_packets = counter->second.packets;
+  // A connected socket may have entries in both sets of its address family.
+  absl::flat_hash_set<std::string> udp;
   for (const NftSetSpec& set : kNftSets) {
     const bool flows = set.use == NftSetUse::kFlows || set.use == NftSetUse::kDatagrams;
-    const bool ports = set.use == NftSetUse::kTargetPorts;
-    if ((!flows && !ports) || !snapshot->sets.contains(set.name)) continue;
+    if ((!flows && set.dynamic()) || !snapshot->sets.contains(set.name)) continue;
     const auto elements = ReadNftElements(*socket, set.name);
     if (absl::IsNotFound(elements.status())) continue;  // the table is being removed
     if (!elements.ok()) return elements.status();
     const auto count = static_cast<uint32_t>(elements->size());
-    if (ports) {
-      state.datagram_ports = count;
+    if (!flows) {
+      if (set.use == NftSetUse::kTargetPorts) state.datagram_ports = count;
+      AddTargets(set, *elements, state.targets);
       continue;
     }
     state.flow_entries += count;
     // TCP has entries for both directions, UDP only for replies.
-    state.flows += set.protocol == IPPROTO_TCP ? (count + 1) / 2 : count;
+    if (set.protocol == IPPROTO_TCP) {
+      state.flows += (count + 1) / 2;
+    } else {
+      for (const NftElement& element : *elements) udp.insert(element.key);
+    }
   }
+  state.flows += static_cast<uint32_t>(udp.size());
   return state;
 }
 

@@ -29,13 +29,14 @@ inline constexpr uint32_t kFlowsPerSet = 32768;
 
 // The table in the kernel, read without owning it.
 struct NftTableState {
-  bool present = false;           // the table and its hook chain exist
-  uint32_t owner_portid = 0;      // netlink port id of the owner; 0 = none
-  uint64_t exempted_packets = 0;  // of the counter "exempted"
-  uint32_t flow_entries = 0;      // elements in the flow sets
-  uint32_t flows = 0;             // connections and UDP exchanges with these entries
-  uint32_t datagram_ports = 0;    // to which datagrams of unconnected sockets are exempt
-  bool ipvs_bypass = false;       // see NftTable::SetIpvsBypass()
+  bool present = false;             // the table and its hook chain exist
+  uint32_t owner_portid = 0;        // netlink port id of the owner; 0 = none
+  uint64_t exempted_packets = 0;    // of the counter "exempted"
+  uint32_t flow_entries = 0;        // elements in the flow sets
+  uint32_t flows = 0;               // connections and UDP exchanges with these entries
+  uint32_t datagram_ports = 0;      // to which all datagrams are exempt
+  bool ipvs_bypass = false;         // see NftTable::SetIpvsBypass()
+  core::DatagramTargets targets{};  // see NftTable::SetDatagramTargets()
 };
 
 // Builds, owns and maintains the table inet nodeport_guard of this network namespace.
@@ -74,7 +75,7 @@ class NftTable {
                              std::function<void(const absl::Status&)> restored) = 0;
 
   // Makes the flow sets agree with the sockets: adds missing entries of `live`
-  // (node::ListMarkedFlows), and removes those that no socket of `live` or `connected`
+  // (node::ListExemptFlows), and removes those that no socket of `live` or `connected`
   // (node::ListLocalFlows: a client may have lost its mark since) uses any more. The
   // rules do both for most packets; this handles what they cannot see (a full set that has
   // room again, a UDP client that closed, a restored table). Keeps entries younger than a
@@ -83,9 +84,10 @@ class NftTable {
   virtual absl::Status Reconcile(const std::vector<core::Flow>& live,
                                  const std::vector<core::Flow>& connected) = 0;
 
-  // Exempts the datagrams of unconnected sockets to `targets`, and no others. Holds until
-  // the next call, also when another process empties the sets and when the table is
-  // restored. Until the first call, an adopted table keeps its targets.
+  // Exempts all datagrams to `targets`, whether the socket is connected, marked, or neither, and
+  // by their destination no others. Holds until the next call, also when another process empties
+  // the sets and when the table is restored. Until the first call, an adopted table keeps its
+  // targets.
   virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
 
   // Gives exempt packets another destination while they pass the hooks of IPVS, which
