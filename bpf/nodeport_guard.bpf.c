@@ -5,7 +5,7 @@
  * on the bit are in the nft table inet nodeport_guard.
  *
  * Every connect on the node runs these programs. They always return "proceed".
- * A connect that is out of scope ends after one comparison (with
+ * A connect that is out of scope ends after two comparisons (with
  * NPG_SCOPE_LOCAL, after the lookup of its port). The decision uses no fact of
  * the connecting task: io_uring connects from a worker thread.
  *
@@ -137,9 +137,9 @@ struct {
 } datagram_targets SEC(".maps");
 
 /*
- * Notifies the controller that a UDP socket of a trusted owner was bound to a NodePort, or that
- * a connect met a listener without a storage: a struct npg_port_key each. Not pinned: a starting
- * controller lists the sockets itself.
+ * Notifies the controller that a UDP socket of a trusted owner was bound to a NodePort, or
+ * connected from one, or that a connect met a listener without a storage: a struct npg_port_key
+ * each. Not pinned: a starting controller lists the sockets itself.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
@@ -578,6 +578,35 @@ static __always_inline int guard_v6(struct bpf_sock_addr *ctx, enum npg_destinat
 	return guard(&env, destination, address);
 }
 
+/*
+ * Notifies the controller of a UDP listener on a NodePort that connects: it then receives from
+ * its peer only, and is no target any more. Ends after one comparison for TCP, and after two for
+ * a UDP client that is not bound.
+ */
+static __always_inline void note_connect(struct bpf_sock_addr *ctx)
+{
+	const struct npg_socket_owner *owner;
+	const struct npg_config *cfg;
+	struct npg_port_key key = {};
+	__u32 zero = 0;
+
+	if (ctx->protocol != IPPROTO_UDP || !ctx->sk->src_port)
+		return;
+	key.port = (__u16)ctx->sk->src_port;
+	key.protocol = IPPROTO_UDP;
+	if (!bpf_map_lookup_elem(&nodeports, &key))
+		return;
+	cfg = bpf_map_lookup_elem(&config, &zero);
+	if (!cfg || bpf_get_netns_cookie(ctx) != cfg->netns_cookie)
+		return;
+	owner = bpf_sk_storage_get(&socket_owners, ctx->sk, NULL, 0);
+	/* Without a storage, earlier_sockets may have its record, and any user can cause this. */
+	if (!owner)
+		report_unknown(&key);
+	else if (named(cfg, owner))
+		bpf_ringbuf_output(&binds, &key, sizeof(key), 0);
+}
+
 /* Out of scope; the bit of an earlier connect must not stay on the socket. */
 static __always_inline int leave(struct bpf_sock_addr *ctx)
 {
@@ -592,6 +621,7 @@ int npg_connect4(struct bpf_sock_addr *ctx)
 	__u32 daddr = ctx->user_ip4;
 	__u8 address[16];
 
+	note_connect(ctx);
 	/* Only a connect to 0.0.0.0 loads its source. */
 	destination = npg_destination4(&daddr, daddr ? 0 : ctx->sk->src_ip4);
 	if (destination == NPG_DST_ELSEWHERE4 && scope == NPG_SCOPE_LOOPBACK)
@@ -609,6 +639,7 @@ int npg_connect6(struct bpf_sock_addr *ctx)
 	__u32 source[4];
 	__u8 address[16];
 
+	note_connect(ctx);
 	/* Nearly every IPv6 address is out of scope here, v4-mapped ones below. */
 	if ((daddr[0] || daddr[1]) && scope == NPG_SCOPE_LOOPBACK)
 		return leave(ctx);

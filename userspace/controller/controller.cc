@@ -519,7 +519,7 @@ absl::Status Controller::FollowAll() {
   NPG_RETURN_IF_ERROR(guard_->WatchBinds(*loop_, [this] {
     node_->BindNoted();
     SyncOwnersSoon();
-    // The program runs before the bind: a task that was preempted there binds later.
+    // The program runs before the bind or connect: a task that was preempted there does it later.
     if (owners_again_ != 0) return;
     owners_again_ = loop_->After(kOwnersAgain, [this] {
       owners_again_ = 0;

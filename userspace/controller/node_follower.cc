@@ -133,7 +133,7 @@ void NodeFollower::PortsChanged() {
 
 void NodeFollower::BindNoted() {
   PortsChanged();
-  // The program runs before the bind: a task that was preempted there binds later.
+  // The program runs before the bind or connect: a task that was preempted there does it later.
   if (later_timer_ != 0) return;
   later_timer_ = loop_.After(kMinInterval, [this] {
     later_timer_ = 0;

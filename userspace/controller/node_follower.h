@@ -51,7 +51,7 @@ class NodeFollower {
 
   // The ports, or UDP listeners on them, have changed.
   void PortsChanged();
-  // A bind is about to happen, or has.
+  // A bind is about to happen, or has; or a connect of a bound UDP socket.
   void BindNoted();
   void OwnersChanged();
 

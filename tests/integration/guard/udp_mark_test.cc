@@ -59,6 +59,15 @@ absl::Status SendTo(int fd, const std::string& destination, uint16_t port) {
   return base::ErrnoStatus(errno, "sendto");
 }
 
+absl::StatusOr<base::UniqueFd> BoundTo(const std::string& text, uint16_t port) {
+  const auto address = MakeAddress(text, port);
+  if (!address.ok()) return address.status();
+  auto fd = OpenSocket(address->family(), Transport::kUdp);
+  if (!fd.ok()) return fd;
+  if (bind(fd->get(), address->get(), address->size) == 0) return fd;
+  return base::ErrnoStatus(errno, absl::StrCat("bind ", text));
+}
+
 class GuardUdpMarkTest : public GuardTest {
  protected:
   // Counts the datagrams that the rules have translated to the pod's address.
@@ -239,6 +248,35 @@ TEST_P(GuardUdpMarkTest, AChangeOfTheMarkLeavesNoBitBehind) {
   }
 }
 
+// Its datagrams are for its peer only: what others send must reach the Service.
+TEST_P(GuardUdpMarkTest, AListenerThatConnectsIsNoTarget) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  for (const bool earlier : {false, true}) {
+    SCOPED_TRACE(earlier ? "bound before the guard" : "bound under the guard");
+    absl::StatusOr<base::UniqueFd> v4;
+    absl::StatusOr<base::UniqueFd> v6;
+    const auto bind_both = [&] {
+      v4 = BoundTo("127.0.0.1", kPort);
+      v6 = BoundTo("::1", kPort);
+    };
+    if (earlier) bind_both();
+    NPG_ASSERT_OK(StartGuard());
+    if (!earlier) bind_both();
+    NPG_ASSERT_OK(v4);
+    NPG_ASSERT_OK(v6);
+    ASSERT_TRUE(WaitUntil(kPatience, [] {
+      return IsTarget("targets4", "127.0.0.1") && IsTarget("targets6", "::1");
+    }));
+    NPG_ASSERT_OK(ConnectAgain(v4->get(), "127.0.0.1", kOrdinaryPort));
+    EXPECT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets4", "127.0.0.1"); }));
+    EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), "pod");
+    EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kUdp}), "pod");
+    NPG_ASSERT_OK(ConnectAgain(v6->get(), "::1", kOrdinaryPort));
+    EXPECT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets6", "::1"); }));
+    NPG_ASSERT_OK(Unload());
+  }
+}
+
 TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceInAPod) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard());
@@ -249,7 +287,7 @@ TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceInAPod) {
 
 // A limit (docs/design/nft-table.md): the answer of an endpoint that is reached over lo has the
 // listener as its destination, is exempt like any datagram to it, and therefore keeps the source
-// address of the endpoint.
+// address of the endpoint. A listener that connects is no target, and gets it from the Service.
 TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceOverLoopback) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto endpoint, AllocateIpv6());
   NPG_ASSERT_OK(StartGuard());
@@ -259,6 +297,10 @@ TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceOverLoopback) {
   ASSERT_TRUE(WaitUntil(kPatience, [] { return IsTarget("targets6", "::1"); }));
   EXPECT_EQ(listener.Ask("::1", kServicePort),
             absl::StrCat("an answer from elsewhere, port ", kTarget6));
+
+  NPG_ASSERT_OK(ConnectAgain(listener.fd(), "::1", kServicePort));
+  ASSERT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets6", "::1"); }));
+  EXPECT_EQ(AskWho(listener.fd(), Transport::kUdp), "pod");
 }
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardUdpMarkTest,

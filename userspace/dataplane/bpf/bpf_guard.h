@@ -105,8 +105,8 @@ class BpfGuard {
   absl::Status KeepDatagramTargets(const core::DatagramTargets& targets);
 
   // Calls back, on `loop`, soon after a UDP socket of a trusted owner was bound to a
-  // NodePort in the guarded network namespace, or after a connect met a listener that has no
-  // record. Once, and after Attach().
+  // NodePort in the guarded network namespace, or connected from one, or after a connect met a
+  // listener that has no record. Once, and after Attach().
   absl::Status WatchBinds(base::EventLoop& loop, std::function<void()> bound);
 
   // Writes the state of a source. No program reads it; `status` does, also while no
