@@ -157,10 +157,11 @@ enum npg_counter {
 	NPG_COUNTER_RULES_RESTORED,    /* only the controller writes it */
 	NPG_COUNTER_PROBED,	       /* connects to the canary; no other counter has them */
 	NPG_COUNTER_UNTRUSTED_OWNER,
+	NPG_COUNTER_STANDING_ASIDE,
 	NPG_COUNTER_MAX,
 };
 
-/* One per row of the decision table, in its order. */
+/* In the order of the rows of the decision table; row 7 has two. */
 enum npg_verdict {
 	NPG_PASS_PROTOCOL,
 	NPG_PASS_OUT_OF_SCOPE,
@@ -170,6 +171,7 @@ enum npg_verdict {
 	NPG_PASS_UNTRUSTED_OWNER,
 	NPG_PASS_IGNORED_OWNER,
 	NPG_PASS_OBSERVED,
+	NPG_PASS_STANDING_ASIDE,
 	NPG_PASS_MARK_FAILED,
 	NPG_EXEMPT,
 };
@@ -261,6 +263,18 @@ enum npg_scope {
 	NPG_SCOPE_LOCAL = 1, /* loopback and the node's own addresses */
 };
 
+/*
+ * Bits of npg_config.standing_aside: the traffic for which the guard stands aside. The rules of
+ * this node would track or drop its packets although the table has exempted them from tracking.
+ * By the family of the packets: a connect to a v4-mapped address is IPv4.
+ */
+enum npg_traffic {
+	NPG_TRAFFIC_TCP4 = 1 << 0,
+	NPG_TRAFFIC_UDP4 = 1 << 1,
+	NPG_TRAFFIC_TCP6 = 1 << 2,
+	NPG_TRAFFIC_UDP6 = 1 << 3,
+};
+
 /* The only entry of config: the settings of the programs. */
 struct npg_config {
 	__u32 abi_version;
@@ -273,7 +287,7 @@ struct npg_config {
 	__u32 scope;	    /* enum npg_scope; a constant of the loaded programs */
 	__u32 default_verdict; /* enum npg_owner_verdict: of owners that no policy names */
 	__u32 any_uid;	       /* 1: the listeners of every user are guarded */
-	__u32 reserved;
+	__u32 standing_aside;  /* enum npg_traffic bits; connects to the canary are exempt anyway */
 };
 
 #endif /* NODEPORT_GUARD_ABI_H */

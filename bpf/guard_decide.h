@@ -51,6 +51,8 @@ static __always_inline int npg_env_trusted(struct npg_env *env, const struct npg
 static __always_inline int npg_env_ignored(struct npg_env *env, const struct npg_port_key *key);
 /* Row 7. */
 static __always_inline int npg_env_enforce(struct npg_env *env);
+/* Row 7 again: does the guard stand aside for this traffic (one bit of enum npg_traffic)? */
+static __always_inline int npg_env_stands_aside(struct npg_env *env, __u32 traffic);
 /* Row 8. Sets the mark, unless the table exempts the destination without it; false: it failed. */
 static __always_inline int npg_env_mark(struct npg_env *env);
 
@@ -111,6 +113,14 @@ static __always_inline enum npg_destination npg_destination6(__u32 addr[4], cons
 	return NPG_DST_LOOPBACK6;
 }
 
+/* The bit of enum npg_traffic; protocol is that of npg_protocol(), not 0. */
+static __always_inline __u32 npg_traffic(__u8 protocol, enum npg_destination destination)
+{
+	if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_ELSEWHERE4)
+		return protocol == IPPROTO_TCP ? NPG_TRAFFIC_TCP4 : NPG_TRAFFIC_UDP4;
+	return protocol == IPPROTO_TCP ? NPG_TRAFFIC_TCP6 : NPG_TRAFFIC_UDP6;
+}
+
 /*
  * The decision for one connect. port is in host order. On a verdict past
  * NPG_PASS_NO_LISTENER, *listener is the listener that would receive it.
@@ -147,6 +157,9 @@ static __always_inline enum npg_verdict npg_decide(struct npg_env *env, __u32 pr
 		return NPG_PASS_IGNORED_OWNER;
 	if (!npg_env_enforce(env))
 		return NPG_PASS_OBSERVED;
+	/* Where rules would break an exempt connection, the connect is left to the Service. */
+	if (npg_env_stands_aside(env, npg_traffic(key->protocol, destination)))
+		return NPG_PASS_STANDING_ASIDE;
 	if (!npg_env_mark(env))
 		return NPG_PASS_MARK_FAILED;
 	return NPG_EXEMPT;

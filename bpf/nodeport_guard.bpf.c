@@ -341,6 +341,12 @@ static __always_inline int npg_env_enforce(struct npg_env *env)
 	return env->config->mode == NPG_MODE_ENFORCE;
 }
 
+static __always_inline int npg_env_stands_aside(struct npg_env *env, __u32 traffic)
+{
+	/* The self-probe must see what an exempt connection would meet. */
+	return !env->probe && (env->config->standing_aside & traffic);
+}
+
 /* Does the table exempt all datagrams to this destination? */
 static __always_inline int exempt_by_destination(struct npg_env *env)
 {
@@ -522,6 +528,9 @@ static __always_inline int guard(struct npg_env *env, enum npg_destination desti
 		}
 		count(NPG_COUNTER_OBSERVED);
 		publish(env, &key, &listener, address, 1);
+		break;
+	case NPG_PASS_STANDING_ASIDE:
+		count(NPG_COUNTER_STANDING_ASIDE);
 		break;
 	case NPG_PASS_MARK_FAILED:
 		count(NPG_COUNTER_MARK_FAILED);

@@ -116,6 +116,7 @@ Config FromC(const npg_config& value) {
   config.scope = static_cast<Scope>(value.scope);
   config.default_verdict = static_cast<OwnerVerdict>(value.default_verdict);
   config.any_uid = value.any_uid != 0;
+  config.standing_aside = value.standing_aside;
   return config;
 }
 
@@ -184,6 +185,7 @@ npg_config ToC(const Config& config) {
   result.scope = static_cast<uint32_t>(config.scope);
   result.default_verdict = static_cast<uint32_t>(config.default_verdict);
   result.any_uid = config.any_uid ? 1 : 0;
+  result.standing_aside = config.standing_aside;
   return result;
 }
 

@@ -89,6 +89,7 @@ NPG_FIELD(npg_config, version, 32, 32);
 NPG_FIELD(npg_config, scope, 64, 4);
 NPG_FIELD(npg_config, default_verdict, 68, 4);
 NPG_FIELD(npg_config, any_uid, 72, 4);
+NPG_FIELD(npg_config, standing_aside, 76, 4);
 
 NPG_LAYOUT(npg_source_key, 4);
 NPG_FIELD(npg_source_key, source, 0, 4);

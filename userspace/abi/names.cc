@@ -63,6 +63,7 @@ absl::string_view Name(Counter counter) { return TextOf(kCounters, counter).name
 absl::string_view Name(OwnerVerdict verdict) { return TextOf(kOwnerVerdicts, verdict).name; }
 absl::string_view Name(Mode mode) { return TextOf(kModes, mode).name; }
 absl::string_view Name(Scope scope) { return TextOf(kScopes, scope).name; }
+absl::string_view Name(Traffic traffic) { return TextOf(kTraffic, traffic).name; }
 absl::string_view Name(SourceError error) { return TextOf(kSourceErrors, error).name; }
 
 absl::string_view Meaning(Source source) { return SourceTextOf(source).meaning; }
@@ -70,6 +71,7 @@ absl::string_view Meaning(Counter counter) { return TextOf(kCounters, counter).m
 absl::string_view Meaning(OwnerVerdict verdict) { return TextOf(kOwnerVerdicts, verdict).meaning; }
 absl::string_view Meaning(Mode mode) { return TextOf(kModes, mode).meaning; }
 absl::string_view Meaning(Scope scope) { return TextOf(kScopes, scope).meaning; }
+absl::string_view Meaning(Traffic traffic) { return TextOf(kTraffic, traffic).meaning; }
 absl::string_view Meaning(SourceError error) { return TextOf(kSourceErrors, error).meaning; }
 
 std::vector<absl::string_view> SourceNames(SourceBits sources) {
@@ -78,6 +80,15 @@ std::vector<absl::string_view> SourceNames(SourceBits sources) {
     names.push_back(Name(static_cast<Source>(rest & (~rest + 1))));
   }
   return names;
+}
+
+std::string TrafficText(TrafficBits traffic) {
+  if ((traffic & AllTraffic()) == AllTraffic()) return "all connects";
+  std::vector<absl::string_view> meanings;
+  for (const auto& row : kTraffic) {
+    if ((traffic & Bit(row.value)) != 0) meanings.push_back(row.meaning);
+  }
+  return absl::StrJoin(meanings, " and ");
 }
 
 std::string SourcesText(SourceBits sources) { return absl::StrJoin(SourceNames(sources), ","); }

@@ -72,6 +72,7 @@ enum class Counter : uint32_t {
   kRulesRestored = NPG_COUNTER_RULES_RESTORED,
   kProbed = NPG_COUNTER_PROBED,
   kUntrustedOwner = NPG_COUNTER_UNTRUSTED_OWNER,
+  kStandingAside = NPG_COUNTER_STANDING_ASIDE,
 };
 
 // What a counter counts, which determines the name of its metric.
@@ -119,6 +120,10 @@ inline constexpr auto kCounters = std::to_array<CounterRow>({
      "connects left to the Service: --guard-uid and --guard-cgroup do not name the listener's "
      "owner",
      Counted::kPassedConnects, ""},
+    {Counter::kStandingAside, "standing_aside",
+     "connects left to the Service: the guard stands aside, because rules of this node would break "
+     "an exempt connection",
+     Counted::kPassedConnects, ""},
 });
 
 // The verdict on the owner of a listener.
@@ -155,6 +160,36 @@ inline constexpr auto kScopes = std::to_array<Row<Scope>>({
     {Scope::kLoopback, "loopback", "connects to loopback addresses"},
     {Scope::kLocal, "local", "connects to loopback and to the node's own addresses"},
 });
+
+// The traffic for which the guard can stand aside, by the family of the packets.
+enum class Traffic : uint32_t {
+  kTcp4 = NPG_TRAFFIC_TCP4,
+  kUdp4 = NPG_TRAFFIC_UDP4,
+  kTcp6 = NPG_TRAFFIC_TCP6,
+  kUdp6 = NPG_TRAFFIC_UDP6,
+};
+
+// The bits of several.
+using TrafficBits = uint32_t;
+constexpr TrafficBits Bit(Traffic traffic) { return static_cast<TrafficBits>(traffic); }
+
+inline constexpr auto kTraffic = std::to_array<Row<Traffic>>({
+    {Traffic::kTcp4, "tcp4", "TCP over IPv4"},
+    {Traffic::kUdp4, "udp4", "UDP over IPv4"},
+    {Traffic::kTcp6, "tcp6", "TCP over IPv6"},
+    {Traffic::kUdp6, "udp6", "UDP over IPv6"},
+});
+
+constexpr TrafficBits AllTraffic() {
+  TrafficBits bits = 0;
+  for (const auto& row : kTraffic) bits |= Bit(row.value);
+  return bits;
+}
+
+constexpr Traffic TrafficOf(bool tcp, bool v4) {
+  if (v4) return tcp ? Traffic::kTcp4 : Traffic::kUdp4;
+  return tcp ? Traffic::kTcp6 : Traffic::kUdp6;
+}
 
 // Why a source could not be read or followed.
 enum class SourceError : uint32_t {
@@ -193,6 +228,7 @@ absl::string_view Name(Counter counter);
 absl::string_view Name(OwnerVerdict verdict);
 absl::string_view Name(Mode mode);
 absl::string_view Name(Scope scope);
+absl::string_view Name(Traffic traffic);
 absl::string_view Name(SourceError error);
 
 absl::string_view Meaning(Source source);
@@ -200,12 +236,16 @@ absl::string_view Meaning(Counter counter);
 absl::string_view Meaning(OwnerVerdict verdict);
 absl::string_view Meaning(Mode mode);
 absl::string_view Meaning(Scope scope);
+absl::string_view Meaning(Traffic traffic);
 absl::string_view Meaning(SourceError error);
 
 // The names of several sources, lowest bit first.
 std::vector<absl::string_view> SourceNames(SourceBits sources);
 // The same as "kubernetes,file"; "" for none.
 std::string SourcesText(SourceBits sources);
+
+// "TCP over IPv4 and UDP over IPv4"; "all connects", and "" for none.
+std::string TrafficText(TrafficBits traffic);
 
 // The row of a table with this name; null if there is none.
 template <typename R, size_t N>

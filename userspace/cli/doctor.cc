@@ -55,6 +55,7 @@
 #include "node/node_files.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::cli {
 namespace {
@@ -135,6 +136,7 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
   guard.controller = facts->controller;
   guard.same_netns = facts->same_netns;
   guard.problems = inspect::Problems(*facts);
+  guard.standing_aside = inspect::AsideProblem(*facts).value_or("");
   for (const inspect::LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
   rules = inspect::Rules(*facts);
   return guard;
@@ -240,6 +242,7 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
     facts.programs = node::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
   }
   facts.rules = node::ReadRules(kProc, std::string(dataplane::kNftTableName));
+  facts.obstacles = node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName));
   facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);
   facts.route_localnet = node::ReadRouteLocalnet(kProc);
 

@@ -161,8 +161,8 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
-std::string Sentence(const Walk& walk, const core::OwnerRules& rules, const abi::NodePort* nodeport,
-                     const std::optional<std::string>& obstacle) {
+std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
+                     const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
   const std::string connect =
       absl::StrCat(udp ? "A UDP connect to " : "A connect to ", walk.destination);
@@ -190,6 +190,9 @@ std::string Sentence(const Walk& walk, const core::OwnerRules& rules, const abi:
     case core::Verdict::kPassObserved:
       return absl::StrCat(connect, " is counted and left to ", service, ": ", owner,
                           " listens there, but the mode is observe.");
+    case core::Verdict::kPassStandingAside:
+      return absl::StrCat(connect, " is left to ", service, ": ", owner, " listens there, but ",
+                          inspect::AsideProblem(facts).value_or("the guard stands aside"), ".");
     case core::Verdict::kExempt:
       if (obstacle) {
         return absl::StrCat(connect, " should be exempted and is not: ", *obstacle, ".");
@@ -198,7 +201,7 @@ std::string Sentence(const Walk& walk, const core::OwnerRules& rules, const abi:
           connect, " is exempted: ", owner, " listens there and ", service,
           ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.",
           core::HasLongAcceptQueue(*walk.listener)
-              ? absl::StrCat(" But ", inspect::LongQueueText(rules, *walk.listener), ".")
+              ? absl::StrCat(" But ", inspect::LongQueueText(inspect::Rules(facts), *walk.listener), ".")
               : "");
     default:
       return absl::StrCat(connect, " is left alone: ", core::TextOf(walk.verdict).meaning, ".");
@@ -223,6 +226,7 @@ core::ConnectFacts FactsOfConnect(const inspect::GuardFacts& facts, const core::
     connect.owner_ignored = verdict == core::OwnerVerdict::kIgnored;
   }
   connect.enforce = facts.config.mode == abi::Mode::kEnforce;
+  connect.stands_aside = inspect::StandsAside(facts, key.protocol, destination);
   connect.mark_set = true;  // only an attempt could show a failure
   return connect;
 }
@@ -247,7 +251,10 @@ std::string FactText(const inspect::GuardFacts& facts, const Walk& walk,
     case core::Question::kHolder:
       return OwnerFact(facts, walk);
     case core::Question::kMode:
-      return std::string(abi::Name(facts.config.mode));
+      return absl::StrCat(abi::Name(facts.config.mode),
+                          inspect::StandsAside(facts, walk.key.protocol, destination)
+                              ? ", but the guard stands aside"
+                              : "");
     case core::Question::kMark:
       return MarkFact(facts);
   }
@@ -283,8 +290,7 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   const std::optional<std::string> obstacle =
       walk.verdict == core::Verdict::kExempt ? inspect::Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence =
-      Sentence(walk, inspect::Rules(facts), inspect::FindNodePort(facts, key), obstacle);
+  walk.sentence = Sentence(facts, walk, inspect::FindNodePort(facts, key), obstacle);
   return walk;
 }
 

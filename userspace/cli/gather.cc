@@ -2,8 +2,10 @@
 #include "cli/gather.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
@@ -14,15 +16,18 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "inspect/guard_facts.h"
 #include "node/sock_diag.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::cli {
 
 absl::StatusOr<inspect::GuardFacts> Gather(
     const NodeOptions& options,
-    const std::function<bool(const core::PortKey&, bool nodeport)>& interesting) {
+    const std::function<bool(const core::PortKey&, bool nodeport)>& interesting,
+    std::optional<std::vector<node::UntrackedObstacle>> obstacles) {
   const absl::StatusOr<std::string> cgroup = ResolveCgroup(options);
   if (!cgroup.ok() && !options.cgroup.empty()) return cgroup.status();
-  return inspect::GatherGuardFacts({options.bpffs, cgroup.value_or("")}, interesting);
+  return inspect::GatherGuardFacts({options.bpffs, cgroup.value_or(""), std::move(obstacles)},
+                                   interesting);
 }
 
 absl::StatusOr<node::ListenersOn> ListListeners(

@@ -164,9 +164,15 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   const bool observe = facts.config.mode == abi::Mode::kObserve;
   table.AddRow(
       {"controller", {ControllerText(facts), facts.controller == 0 ? Tone::kWarn : Tone::kPlain}});
+  const bool aside = facts.config.standing_aside != 0;
   table.AddRow({"mode",
-                {absl::StrCat(abi::Name(facts.config.mode), ": ", abi::Meaning(facts.config.mode)),
-                 observe ? Tone::kWarn : Tone::kPlain}});
+                {absl::StrCat(abi::Name(facts.config.mode), ": ", abi::Meaning(facts.config.mode),
+                              aside ? absl::StrCat("; stands aside for ",
+                                                   abi::TrafficText(facts.config.standing_aside))
+                                    : ""),
+                 aside     ? Tone::kBad
+                 : observe ? Tone::kWarn
+                           : Tone::kPlain}});
   table.AddRow({"programs", {ProgramsText(facts), broken_programs ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"nft table", {TableText(facts), broken_table ? Tone::kBad : Tone::kPlain}});
   table.AddRow({"scope", ScopeText(facts)});

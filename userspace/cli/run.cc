@@ -31,6 +31,7 @@
 #include "inspect/status.h"
 #include "log/health.h"
 #include "log/log.h"
+#include "node/untracked_obstacles.h"
 #include "serve/endpoints.h"
 #include "serve/http_address.h"
 #include "serve/kube_event_counts.h"
@@ -41,9 +42,10 @@ namespace npg::cli {
 namespace {
 
 // The node as `status` shows it.
-absl::StatusOr<inspect::Status> GatherNode(const NodeOptions& options) {
-  absl::StatusOr<inspect::GuardFacts> facts =
-      Gather(options, [](const core::PortKey&, bool nodeport) { return nodeport; });
+absl::StatusOr<inspect::Status> GatherNode(const NodeOptions& options,
+                                           const node::LastObstacles& obstacles) {
+  absl::StatusOr<inspect::GuardFacts> facts = Gather(
+      options, [](const core::PortKey&, bool nodeport) { return nodeport; }, obstacles.Get());
   if (!facts.ok()) return facts.status();
   return inspect::MakeStatus(*std::move(facts));
 }
@@ -92,8 +94,10 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.detach_on_exit = options.detach_on_exit;
   guard.own_nft_table = options.nft_owner;
   const auto health = std::make_shared<log::Health>();
-  const auto node =
-      std::make_shared<serve::NodeView>([node = options.node] { return GatherNode(node); });
+  // A scrape reads no rules: the controller knows them.
+  guard.obstacles = std::make_shared<node::LastObstacles>();
+  const auto node = std::make_shared<serve::NodeView>(
+      [node = options.node, obstacles = guard.obstacles] { return GatherNode(node, *obstacles); });
   const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
   if (options.http) {
     serve::Endpoints endpoints{health, node, {}};

@@ -41,6 +41,7 @@
 #include "controller/owner_keeper.h"
 #include "controller/self_probe.h"
 #include "controller/source_states.h"
+#include "controller/standing_aside.h"
 #include "controller/unload.h"
 #include "controller/until_done.h"
 #include "core/desired_state.h"
@@ -112,6 +113,7 @@ class Controller {
   absl::Status ReconcileFlows(bool full);
   void StartHealth();
   void FollowExemptions();
+  void ReportReady();
   absl::Status FinishTakeover();
   absl::Status RenewLock();
   void RepairLinks();
@@ -126,6 +128,11 @@ class Controller {
   std::vector<std::unique_ptr<sources::Source>> sources_;
   base::UniqueFd cgroup_;
   uint64_t netns_cookie_ = 0;
+  // The traffic that may not be exempted before the first self-probe.
+  abi::TrafficBits aside_before_ = abi::AllTraffic();
+  bool aside_known_ = false;  // an earlier run left it
+  bool following_ = false;    // FollowAll() has done its work
+  bool probed_ = false;       // the first self-probe has ended
   std::unique_ptr<dataplane::BpfGuard> guard_;
   std::unique_ptr<dataplane::NftTable> table_;
   base::UniqueFd signals_;
@@ -140,6 +147,7 @@ class Controller {
   std::optional<NodeFollower> node_;
   std::optional<SourceStates> states_;
   std::optional<SelfProbe> probe_;
+  std::optional<StandingAside> aside_;
   std::optional<HealthKeeper> health_keeper_;
   std::optional<AcceptQueueWatch> accept_queues_;
   std::unique_ptr<ExemptionFollower> exemptions_;
@@ -276,6 +284,8 @@ absl::Status Controller::Start() {
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
   absl::StatusOr<abi::Config> before = guard_->Config();
   if (!before.ok()) return before.status();
+  aside_known_ = before->abi_version != 0 && before->mode == abi::Mode::kEnforce;
+  aside_before_ = aside_known_ ? before->standing_aside : abi::AllTraffic();
   const absl::StatusOr<dataplane::BpfGuard::FormerMaps> maps_before = guard_->ReadFormerMaps();
   if (!maps_before.ok()) return maps_before.status();
   // An adopted guard sets its own mark until its programs are replaced.
@@ -287,6 +297,7 @@ absl::Status Controller::Start() {
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, desired_,
                 NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses});
+  if (options_.mode == abi::Mode::kEnforce) node_->SetStandingAside(aside_before_);
   owners_.emplace(*loop_, *guard_, options_.policy, options_.cgroup_root,
                   [this] { SyncOwnersSoon(); });
 
@@ -337,6 +348,9 @@ absl::Status Controller::Attach() {
   config.any_uid = options_.policy.any_uid;
   config.started = absl::Now();
   config.version = options_.version;
+  // Nothing is exempted before a self-probe has shown that rules of this node let it through.
+  // An adopted guard keeps what the earlier run knew.
+  if (options_.mode == abi::Mode::kEnforce) config.standing_aside = aside_before_;
   return guard_->Attach(cgroup_.get(), config);
 }
 
@@ -416,11 +430,27 @@ absl::Status Controller::ReconcileFlows(bool full) {
 
 void Controller::StartHealth() {
   probe_.emplace(*guard_, *table_, options_.mark, options_.mode);
+  if (options_.mode == abi::Mode::kEnforce) {
+    aside_.emplace(*loop_, *guard_, aside_before_, aside_known_, options_.obstacles, [this] {
+      node_->SetStandingAside(aside_->traffic());
+      node_->OwnersChanged();
+      health_keeper_->AsideChanged();
+    });
+  }
   HealthKeeper::Questions questions;
   questions.lock = [this] { return RenewLock(); };
   questions.programs = [this] { return guard_->CheckLinks(cgroup_.get()); };
   questions.table = [this] { return table_->ExemptedPackets().status(); };
-  questions.probe = [this] { return probe_->Run(cgroup_.get(), desired_.Entries()); };
+  questions.probe = [this] {
+    std::optional<SelfProbe::Result> result = probe_->Run(cgroup_.get(), desired_.Entries());
+    if (result && aside_) aside_->Note(result->status(), probe_->tested(), probe_->broken());
+    return result;
+  };
+  questions.probed = [this] {
+    probed_ = true;
+    if (following_) ReportReady();
+  };
+  questions.aside = [this] { return aside_ ? aside_->text() : std::string(); };
   questions.applied = [this] { return applied_; };
   questions.repair = [this] { RepairLinks(); };
   health_keeper_.emplace(health_, *loop_, sources_, options_.mode == abi::Mode::kObserve,
@@ -541,6 +571,19 @@ absl::Status Controller::FollowAll() {
                  log::Fields().Add("event", "rules_restored"));
         CountRepairs(1);
       }));
+  following_ = true;
+  if (probed_) ReportReady();
+  loop_->After(kMaintenance, [this] { Maintain(); });
+  // Maintenance tries it again if it fails.
+  loop_->After(kStarted, [this] {
+    takeover_.Try();
+    base::ReleaseUnusedMemory();
+  });
+  return absl::OkStatus();
+}
+
+// Once it is known whether the guard may exempt connects.
+void Controller::ReportReady() {
   std::vector<std::string> names;
   for (const auto& source : sources_) names.emplace_back(source->name());
   const bool enforcing = options_.mode == abi::Mode::kEnforce;
@@ -564,13 +607,6 @@ absl::Status Controller::FollowAll() {
   if (const absl::Status notified = base::NotifyServiceManager("READY=1"); !notified.ok()) {
     spdlog::warn("{}", std::string(notified.message()));
   }
-  loop_->After(kMaintenance, [this] { Maintain(); });
-  // Maintenance tries it again if it fails.
-  loop_->After(kStarted, [this] {
-    takeover_.Try();
-    base::ReleaseUnusedMemory();
-  });
-  return absl::OkStatus();
 }
 
 }  // namespace

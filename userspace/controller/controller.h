@@ -16,6 +16,7 @@
 #include "core/owner_policy.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "log/health.h"
+#include "node/untracked_obstacles.h"
 #include "sources/source.h"
 
 namespace npg::controller {
@@ -37,6 +38,8 @@ struct Options {
   // Called after this controller has locked the pins, before it changes anything;
   // the result is kept until the pins are unlocked. May be empty.
   std::function<absl::StatusOr<std::shared_ptr<void>>()> serve;
+  // Gets the rules for which the guard stands aside; may be null.
+  std::shared_ptr<node::LastObstacles> obstacles;
 };
 
 // Loads or adopts the guard, keeps the map `nodeports` equal to the union of the

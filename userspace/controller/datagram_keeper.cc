@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <utility>
 
+#include "abi/names.h"
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/errno_status.h"
@@ -49,10 +51,15 @@ absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
   return absl::OkStatus();
 }
 
-absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::AddressSet& own) {
-  const absl::StatusOr<core::DatagramTargets> targets = Find(ports, own);
+absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::AddressSet& own,
+                                  bool v4, bool v6) {
+  absl::StatusOr<core::DatagramTargets> targets = Find(ports, own);
   if (!targets.ok()) return targets.status();
-  targets_ = *targets;
+  if (!v4) targets->loopback4.clear();
+  absl::erase_if(targets->addresses, [v4, v6](const auto& target) {
+    return core::IsV4Mapped(target.first) ? !v4 : !v6;
+  });
+  targets_ = *std::move(targets);
   // A socket is left unmarked only while the table exempts its destination: the programs forget a
   // target first, and learn of it last.
   absl::Status status = guard_.KeepDatagramTargets(targets_);

@@ -33,8 +33,8 @@ class DatagramKeeper {
       : loop_(loop), guard_(guard), table_(table), rules_(rules), closed_(std::move(closed)) {}
 
   // Lists the UDP sockets, which takes about a millisecond; does nothing when no
-  // port of `ports` is UDP.
-  absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own);
+  // port of `ports` is UDP. Exempts datagrams of IPv4 and IPv6 as `v4` and `v6` say.
+  absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own, bool v4, bool v6);
 
   // As the last Sync() found them.
   const core::DatagramTargets& targets() const { return targets_; }

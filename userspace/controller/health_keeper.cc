@@ -2,6 +2,7 @@
 #include "controller/health_keeper.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -18,8 +19,8 @@
 namespace npg::controller {
 namespace {
 
-// The first self-probe waits until the start is over.
-constexpr absl::Duration kFirstProbe = absl::Milliseconds(20);
+// Between two turns of a probe that has to wait for something.
+constexpr absl::Duration kProbeTurn = absl::Milliseconds(10);
 
 }  // namespace
 
@@ -38,9 +39,15 @@ void HealthKeeper::Start() {
     state.lock = questions_.lock();
     state.attached = questions_.programs();
     state.table = questions_.table();
+    state.standing_aside = questions_.aside();
     state.sources = Readiness();
   });
-  loop_.After(kFirstProbe, [this] { Turn(); });
+  // At once: a guard that has just been attached exempts nothing before its first probe.
+  Turn();
+}
+
+void HealthKeeper::AsideChanged() {
+  health_.Update([this](log::HealthState& state) { state.standing_aside = questions_.aside(); });
 }
 
 void HealthKeeper::SourceRead(absl::string_view source) {
@@ -69,10 +76,15 @@ std::vector<log::SourceReadiness> HealthKeeper::Readiness() const {
 }
 
 void HealthKeeper::Turn() {
+  const std::optional<absl::StatusOr<absl::Duration>> probed = questions_.probe();
+  if (!probed) {
+    loop_.After(kProbeTurn, [this] { Turn(); });
+    return;
+  }
+  const absl::StatusOr<absl::Duration>& latency = *probed;
   const absl::Status lock = questions_.lock();
   const absl::Status programs = questions_.programs();
   const absl::Status table = questions_.table();
-  const absl::StatusOr<absl::Duration> latency = questions_.probe();
   fault_.Note(latency.status());
   health_.Update([&](log::HealthState& state) {
     state.loop_turn = absl::Now();
@@ -81,11 +93,14 @@ void HealthKeeper::Turn() {
     state.table = table;
     state.probe = {state.loop_turn, latency.status(), latency.value_or(absl::ZeroDuration()),
                    observing_};
+    state.standing_aside = questions_.aside();
     ++(latency.ok() ? state.probes_succeeded : state.probes_failed);
     state.sources = Readiness();
   });
   // A part that is repaired now stays bad until the next probe succeeds.
   if (!latency.ok() || !programs.ok()) questions_.repair();
+  if (!probed_) questions_.probed();
+  probed_ = true;
   loop_.After(between_, [this] { Turn(); });
 }
 

@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -31,7 +32,12 @@ class HealthKeeper {
     std::function<absl::Status()> lock;      // whether this controller has it; may take it
     std::function<absl::Status()> programs;  // whether all are attached
     std::function<absl::Status()> table;     // whether it is in place
-    std::function<absl::StatusOr<absl::Duration>()> probe;
+    // Begins a probe, or goes on with it; nullopt: it is to be called again soon.
+    std::function<std::optional<absl::StatusOr<absl::Duration>>()> probe;
+    // Called once, when the first probe has ended.
+    std::function<void()> probed;
+    // Why the guard stands aside; empty when it does not.
+    std::function<std::string()> aside;
     // OK when the maps have the desired state; otherwise why not.
     std::function<absl::Status()> applied;
     // Called when the probe failed or a program is not attached; may repair the fault
@@ -43,8 +49,11 @@ class HealthKeeper {
   HealthKeeper(log::Health& health, base::EventLoop& loop, const Sources& sources, bool observing,
                absl::Duration between, Questions questions);
 
-  // Starts to probe. Call it once the guard is attached and its table in place.
+  // Probes, and goes on with it. Call it once the guard is attached and its table in place.
   void Start();
+
+  // The answer to `aside` has changed.
+  void AsideChanged();
 
   // The source has reported its full set of ports.
   void SourceRead(absl::string_view source);
@@ -60,6 +69,7 @@ class HealthKeeper {
   const absl::Duration between_;
   const Questions questions_;
   absl::flat_hash_set<std::string> read_;
+  bool probed_ = false;
   log::RepeatedFault fault_{"self-probe"};
 };
 

@@ -104,7 +104,8 @@ void NodeFollower::LogLeftOut(const std::vector<core::LeftOutAddress>& left_out)
 // In mode observe, the table exempts no datagrams.
 absl::Status NodeFollower::SyncDatagrams() {
   if (settings_.mode != abi::Mode::kEnforce) return table_.SetDatagramTargets({});
-  return datagrams_->Sync(ports_.Entries(), guarded_);
+  return datagrams_->Sync(ports_.Entries(), guarded_, (aside_ & abi::Bit(abi::Traffic::kUdp4)) == 0,
+                          (aside_ & abi::Bit(abi::Traffic::kUdp6)) == 0);
 }
 
 void NodeFollower::AddressesSoon() {
@@ -141,6 +142,8 @@ void NodeFollower::BindNoted() {
   });
 }
 
-void NodeFollower::OwnersChanged() { datagrams_fault_.Note(SyncDatagrams()); }
+void NodeFollower::OwnersChanged() {
+  if (datagrams_) datagrams_fault_.Note(SyncDatagrams());
+}
 
 }  // namespace npg::controller

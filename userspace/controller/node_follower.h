@@ -55,6 +55,10 @@ class NodeFollower {
   void BindNoted();
   void OwnersChanged();
 
+  // The traffic for which the guard stands aside: its datagrams are not exempted either, from
+  // the next change or OwnersChanged() on.
+  void SetStandingAside(abi::TrafficBits traffic) { aside_ = traffic; }
+
   void Maintain();
 
   // All addresses of the node besides loopback, whatever the scope: connections to
@@ -80,6 +84,7 @@ class NodeFollower {
   dataplane::NftTable& table_;
   const core::DesiredState& ports_;
   const Settings settings_;
+  abi::TrafficBits aside_ = 0;
 
   core::AddressSet addresses_;
   core::AddressSet guarded_;  // the guarded ones among them

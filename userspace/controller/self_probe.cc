@@ -2,17 +2,28 @@
 #include "controller/self_probe.h"
 
 #include <arpa/inet.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sys/random.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "abi/names.h"
 #include "absl/cleanup/cleanup.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -21,18 +32,31 @@
 #include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "controller/obstacle_search.h"
 #include "core/desired_state.h"
+#include "core/flow.h"
 #include "core/mark.h"
 #include "core/port.h"
 #include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
+#include "node/conntrack_watch.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::controller {
 namespace {
 
-constexpr absl::string_view kCanary = "nodeport-guard/self-probe";
-constexpr int kConnectMilliseconds = 500;
+constexpr absl::string_view kCanaryName = "nodeport-guard/self-probe";
 constexpr int kMaxPorts = 8;  // attempts to get a port that is no NodePort
+// Probes with the same ports. Whoever knows them can send between them, while no probe runs: if
+// conntrack tracks that and would track the probe's packets alike, those meet an entry, and none
+// is new.
+constexpr int kSamePorts = 12;
+constexpr size_t kNonceBytes = 16;
+constexpr int kMaxMessages = 64;  // that one socket takes at a time
+// For an answer over loopback. A busy node may be slow; what was broken the last time is
+// expected to be broken still, and the loop must go on.
+constexpr absl::Duration kAnswer = absl::Seconds(1);
+constexpr absl::Duration kAnswerWhenBroken = absl::Milliseconds(200);
 
 absl::string_view ProgramOf(int family) {
   return family == AF_INET ? "npg_connect4" : "npg_connect6";
@@ -42,54 +66,127 @@ struct Address {
   sockaddr_storage storage{};
   socklen_t size = 0;
 
+  sockaddr* get() { return reinterpret_cast<sockaddr*>(&storage); }
   const sockaddr* get() const { return reinterpret_cast<const sockaddr*>(&storage); }
 };
 
-// 127.0.0.1, v4-mapped for an IPv6 socket. That runs connect6 also on a node
-// without an IPv6 address.
-Address Loopback(int family, uint16_t port) {
+// The loopback address for packets of IPv4 or IPv6. On an IPv6 socket, that of IPv4 is
+// v4-mapped, which runs connect6 also on a node without an IPv6 address.
+Address Loopback(int family, bool v4, uint16_t port) {
   Address address;
   if (family == AF_INET) {
-    sockaddr_in v4{};
-    v4.sin_family = AF_INET;
-    v4.sin_port = htons(port);
-    v4.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    std::memcpy(&address.storage, &v4, sizeof(v4));
-    address.size = sizeof(v4);
+    sockaddr_in in{};
+    in.sin_family = AF_INET;
+    in.sin_port = htons(port);
+    in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    std::memcpy(&address.storage, &in, sizeof(in));
+    address.size = sizeof(in);
   } else {
-    sockaddr_in6 v6{};
-    v6.sin6_family = AF_INET6;
-    v6.sin6_port = htons(port);
-    v6.sin6_addr.s6_addr[10] = v6.sin6_addr.s6_addr[11] = 0xff;
-    const in_addr_t loopback = htonl(INADDR_LOOPBACK);
-    std::memcpy(&v6.sin6_addr.s6_addr[12], &loopback, sizeof(loopback));
-    std::memcpy(&address.storage, &v6, sizeof(v6));
-    address.size = sizeof(v6);
+    sockaddr_in6 in{};
+    in.sin6_family = AF_INET6;
+    in.sin6_port = htons(port);
+    in.sin6_addr = in6addr_loopback;
+    if (v4) {
+      in.sin6_addr = in6_addr{};
+      in.sin6_addr.s6_addr[10] = in.sin6_addr.s6_addr[11] = 0xff;
+      const in_addr_t loopback = htonl(INADDR_LOOPBACK);
+      std::memcpy(&in.sin6_addr.s6_addr[12], &loopback, sizeof(loopback));
+    }
+    std::memcpy(&address.storage, &in, sizeof(in));
+    address.size = sizeof(in);
   }
   return address;
 }
 
-// Binds to `port` if that is free, or else to any port, and stores its number.
-absl::Status BindTo(int fd, int family, uint16_t& port) {
-  constexpr int kOn = 1;
-  setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &kOn, sizeof(kOn));
-  const Address wanted = Loopback(family, port);
-  const bool bound_as_wanted = bind(fd, wanted.get(), wanted.size) == 0;
-  if (bound_as_wanted && port != 0) return absl::OkStatus();
-  const Address any = Loopback(family, 0);
-  if (!bound_as_wanted && (port == 0 || bind(fd, any.get(), any.size) != 0)) {
-    return base::ErrnoStatus(errno, "bind to 127.0.0.1");
+// IPv4 v4-mapped; ports in host order.
+struct End {
+  std::array<uint8_t, 16> address{};
+  uint16_t port = 0;
+
+  bool operator==(const End&) const = default;
+};
+
+End EndOf(const Address& address) {
+  End end;
+  if (address.storage.ss_family == AF_INET) {
+    sockaddr_in in{};
+    std::memcpy(&in, &address.storage, sizeof(in));
+    end.address[10] = end.address[11] = 0xff;
+    std::memcpy(&end.address[12], &in.sin_addr, sizeof(in.sin_addr));
+    end.port = ntohs(in.sin_port);
+  } else {
+    sockaddr_in6 in{};
+    std::memcpy(&in, &address.storage, sizeof(in));
+    std::memcpy(end.address.data(), &in.sin6_addr, sizeof(in.sin6_addr));
+    end.port = ntohs(in.sin6_port);
   }
-  sockaddr_storage bound{};
-  socklen_t size = sizeof(bound);
-  if (getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+  return end;
+}
+
+absl::StatusOr<uint16_t> BoundPort(int fd) {
+  Address bound;
+  bound.size = sizeof(bound.storage);
+  if (getsockname(fd, bound.get(), &bound.size) != 0) {
     return base::ErrnoStatus(errno, "getsockname");
   }
-  // At the same place in both families.
-  sockaddr_in v4{};
-  std::memcpy(&v4, &bound, sizeof(v4));
-  port = ntohs(v4.sin_port);
-  return absl::OkStatus();
+  return EndOf(bound).port;
+}
+
+absl::Status CannotTell(const absl::Status& status) {
+  if (status.ok() || absl::IsUnavailable(status)) return status;
+  return absl::UnavailableError(status.message());
+}
+
+// Lets an IPv6 socket use v4-mapped addresses, whatever net.ipv6.bindv6only is.
+void AllowMapped(int fd, int family) {
+  constexpr int kOff = 0;
+  if (family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &kOff, sizeof(kOff));
+}
+
+// Whether the kernel dropped packets that had reached the socket: its queue was full, or the
+// memory for all sockets of the protocol. Rules of nftables drop them before they are counted here.
+bool LostPackets(int fd) {
+  std::array<uint32_t, SK_MEMINFO_VARS> info{};
+  socklen_t size = sizeof(info);
+  return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info.data(), &size) == 0 &&
+         info[SK_MEMINFO_DROPS] > 0;
+}
+
+// Binds to a loopback port that is no NodePort: to `port` if that is free, or else to one that
+// the kernel picks, and stores its number. Without SO_REUSEADDR and SO_REUSEPORT, so that no
+// other socket can have the port as well. NOT_FOUND when the node does not have the address;
+// otherwise UNAVAILABLE.
+absl::Status BindApart(int fd, int family, int type, bool v4, core::Protocol protocol,
+                       const core::PortEntries& nodeports, uint16_t& port) {
+  const char* const what = v4 ? "bind to 127.0.0.1" : "bind to ::1";
+  if (v4) AllowMapped(fd, family);
+  for (int i = 0; i < kMaxPorts; ++i) {
+    if (port == 0 || nodeports.contains(core::PortKey{port, protocol})) {
+      // A socket can be bound once, so another one finds the port.
+      const base::UniqueFd scout(socket(family, type | SOCK_CLOEXEC, 0));
+      if (v4 && scout) AllowMapped(scout.get(), family);
+      const Address any = Loopback(family, v4, 0);
+      if (!scout || bind(scout.get(), any.get(), any.size) != 0) {
+        const int error = errno;
+        if (error == EADDRNOTAVAIL) return absl::NotFoundError(what);
+        return CannotTell(base::ErrnoStatus(error, what));
+      }
+      const absl::StatusOr<uint16_t> picked = BoundPort(scout.get());
+      if (!picked.ok()) return CannotTell(picked.status());
+      port = *picked;
+      if (nodeports.contains(core::PortKey{port, protocol})) continue;
+    }
+    const Address wanted = Loopback(family, v4, port);
+    if (bind(fd, wanted.get(), wanted.size) == 0) return absl::OkStatus();
+    const int error = errno;
+    if (error == EADDRNOTAVAIL) return absl::NotFoundError(what);
+    if (error != EADDRINUSE) return CannotTell(base::ErrnoStatus(error, what));
+    port = 0;
+  }
+  return absl::UnavailableError(absl::StrCat(
+      what, ": each of ", kMaxPorts,
+      " ports that the kernel picked is a NodePort, or was taken by another process; keep "
+      "net.ipv4.ip_local_port_range out of the range of NodePorts"));
 }
 
 // Its close() resets the connection: no TIME_WAIT on either side.
@@ -98,37 +195,154 @@ void ResetAtClose(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &kReset, sizeof(kReset));
 }
 
-absl::Status WaitConnected(int fd) {
-  pollfd poll_fd{fd, POLLOUT, 0};
-  const int ready = poll(&poll_fd, 1, kConnectMilliseconds);
-  if (ready < 0) return base::ErrnoStatus(errno, "poll");
-  if (ready == 0) return base::ErrnoStatus(ETIMEDOUT, "connect");
-  int error = 0;
-  socklen_t size = sizeof(error);
-  if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) error = errno;
-  if (error != 0) return base::ErrnoStatus(error, "connect");
-  return absl::OkStatus();
+absl::StatusOr<std::string> MakeNonce() {
+  std::string nonce(kNonceBytes, '\0');
+  if (getrandom(nonce.data(), nonce.size(), GRND_NONBLOCK) != static_cast<ssize_t>(nonce.size())) {
+    return absl::UnavailableError("the kernel has no random bytes yet");
+  }
+  return nonce;
+}
+
+// Sends all of `payload`: true when that was done, false when it has to wait.
+absl::StatusOr<bool> SendPayload(int fd, absl::string_view payload) {
+  const ssize_t sent = send(fd, payload.data(), payload.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+  if (sent == static_cast<ssize_t>(payload.size())) return true;
+  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return false;
+  return base::ErrnoStatus(sent >= 0 ? EMSGSIZE : errno, "send");
+}
+
+// Receives from a connected socket what is there, up to a limit. `take` gets each datagram, or
+// each piece of a stream, as long as it returns true. Returns whether something came.
+absl::StatusOr<bool> ReceiveAll(int fd, bool stream,
+                                absl::FunctionRef<bool(absl::string_view)> take) {
+  std::array<char, 64> buffer{};
+  bool any = false;
+  for (int i = 0; i < kMaxMessages; ++i) {
+    const ssize_t size = recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
+    if (size < 0 && (errno == EAGAIN || errno == EINTR)) return any;
+    if (size < 0 || (size == 0 && stream)) {
+      return base::ErrnoStatus(size == 0 ? ECONNRESET : errno, "receive");
+    }
+    any = true;
+    if (!take({buffer.data(), static_cast<size_t>(size)})) return any;
+  }
+  return any;
 }
 
 }  // namespace
 
-absl::StatusOr<base::UniqueFd> SelfProbe::Listen(const core::PortEntries& nodeports) {
-  uint16_t& port = ports_[0];
-  for (int i = 0; i < kMaxPorts; ++i) {
-    // In the controller's own cgroup: the lookup finds listeners of every cgroup.
-    base::UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-    if (!fd) return base::ErrnoStatus(errno, "create a socket");
-    NPG_RETURN_IF_ERROR(BindTo(fd.get(), AF_INET, port));
-    if (nodeports.contains({port, core::Protocol::kTcp})) {
-      port = 0;
-      continue;
-    }
-    if (listen(fd.get(), SOMAXCONN) != 0) return base::ErrnoStatus(errno, "listen on 127.0.0.1");
-    return fd;
+// The listener for one kind of traffic.
+struct SelfProbe::Canary {
+  abi::Traffic traffic = abi::Traffic::kTcp4;
+  bool tcp = true;
+  bool v4 = true;
+  uint16_t* port = nullptr;
+  base::UniqueFd fd;       // empty where the node cannot have it
+  bool strangers = false;  // others than the clients connected or sent something
+
+  core::PortKey key() const { return {*port, tcp ? core::Protocol::kTcp : core::Protocol::kUdp}; }
+  int type() const { return (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK; }
+  End end() const { return EndOf(Loopback(v4 ? AF_INET : AF_INET6, v4, *port)); }
+};
+
+// A socket that connects to a canary, once.
+struct SelfProbe::Client {
+  int family = AF_INET;
+  Canary* canary = nullptr;
+  uint16_t* port = nullptr;
+  std::string payload;
+  base::UniqueFd fd;  // empty where it was not tried
+  base::UniqueFd accepted;
+  absl::Status connected;
+  bool sent = false;
+  std::string request;  // as it arrived, of TCP
+  std::string answer;
+  bool echoed = false;  // by the canary
+  bool answered = false;
+  bool strangers = false;  // something else arrived
+  std::string tracked;     // how conntrack did so
+  absl::Time deadline;
+
+  // No answer came, and may still.
+  bool waits() const { return fd && !answered && connected.ok(); }
+  // As the canary sees it.
+  End end() const { return EndOf(Loopback(family, canary->v4, *port)); }
+  core::Flow flow() const {
+    const End from = end();
+    const End to = canary->end();
+    return {static_cast<uint8_t>(canary->key().protocol), from.address, to.address, from.port,
+            to.port};
   }
-  return absl::UnavailableError(absl::StrCat("each of ", kMaxPorts,
-                                             " ports that the kernel picked is a NodePort; keep "
-                                             "net.ipv4.ip_local_port_range out of their range"));
+  std::string Text() const {
+    return absl::StrCat(abi::Meaning(canary->traffic), " to ",
+                        canary->v4 ? "127.0.0.1:" : "[::1]:", *canary->port);
+  }
+  void Step();
+};
+
+struct SelfProbe::Attempt {
+  std::array<Canary, kCanaries> canaries;
+  std::array<Client, kClients> clients;
+  std::unique_ptr<dataplane::CgroupSockets> sockets;  // until they are made
+  abi::TrafficBits was_broken = 0;                    // in the last probe
+  std::optional<node::ConntrackWatch> watch;
+  absl::Status watched;                  // why there is no watch
+  bool all_seen = true;                  // no event of conntrack was lost
+  std::optional<ObstacleSearch> search;  // instead of a watch
+  absl::Time start;
+  bool exchanged = false;
+  int turns = 0;  // of Exchange()
+};
+
+// One step of the exchange, as far as it need not wait.
+void SelfProbe::Client::Step() {
+  const bool tcp = canary->tcp;
+  const auto note = [this](const absl::StatusOr<bool>& done) {
+    connected.Update(done.status());
+    return done.ok() && *done;
+  };
+  if (tcp && !sent) sent = note(SendPayload(fd.get(), payload));
+  if (accepted && !echoed) {
+    note(ReceiveAll(accepted.get(), /*stream=*/true, [this](absl::string_view piece) {
+      request.append(piece);
+      return request.size() < payload.size();
+    }));
+    if (request == payload) echoed = note(SendPayload(accepted.get(), payload));
+  }
+  if (!connected.ok()) return;
+  note(ReceiveAll(fd.get(), tcp, [this, tcp](absl::string_view piece) {
+    answer = tcp ? absl::StrCat(answer, piece) : std::string(piece);
+    answered = answer == payload;
+    strangers = strangers || (!tcp && !answered);
+    return !answered && answer.size() <= payload.size() + kNonceBytes;
+  }));
+}
+
+SelfProbe::SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark,
+                     abi::Mode mode, int conntrack_queue)
+    : guard_(guard), table_(table), mark_(mark), mode_(mode), conntrack_queue_(conntrack_queue) {}
+
+SelfProbe::~SelfProbe() = default;
+
+absl::Status SelfProbe::Listen(const core::PortEntries& nodeports, Canary& canary) {
+  const int family = canary.v4 ? AF_INET : AF_INET6;
+  // In the controller's own cgroup: the lookup finds listeners of every cgroup.
+  canary.fd.Reset(socket(family, canary.type(), 0));
+  if (!canary.fd && !canary.v4 && errno == EAFNOSUPPORT) return absl::OkStatus();
+  if (!canary.fd) return CannotTell(base::ErrnoStatus(errno, "create a socket"));
+  const absl::Status bound = BindApart(canary.fd.get(), family, canary.type(), canary.v4,
+                                       canary.key().protocol, nodeports, *canary.port);
+  if (!canary.v4 && absl::IsNotFound(bound)) {
+    canary.fd.Reset();
+    *canary.port = 0;
+    return absl::OkStatus();
+  }
+  if (!bound.ok()) return CannotTell(bound);
+  if (canary.tcp && listen(canary.fd.get(), SOMAXCONN) != 0) {
+    *canary.port = 0;
+    return CannotTell(base::ErrnoStatus(errno, "listen on loopback"));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
@@ -143,46 +357,56 @@ absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
   return seen;
 }
 
-absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int listener) {
-  const absl::StatusOr<dataplane::CgroupSocket> made =
-      dataplane::SocketInCgroup(cgroup_fd, family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK);
-  // A kernel without IPv6 never runs connect6.
-  if (absl::IsUnimplemented(made.status()) && family == AF_INET6) return absl::ZeroDuration();
-  if (!made.ok()) return made.status();
-  const int client = made->fd.get();
-  NPG_RETURN_IF_ERROR(BindTo(client, family, ports_[1]));
+absl::Status SelfProbe::BindClients(dataplane::CgroupSockets::Made& made,
+                                    const core::PortEntries& nodeports) {
+  for (size_t i = 0; i < attempt_->clients.size(); ++i) {
+    Client& client = attempt_->clients.at(i);
+    const Canary& canary = *client.canary;
+    absl::StatusOr<base::UniqueFd>& fd = made.sockets.at(i);
+    if (!canary.fd) continue;
+    // A kernel without IPv6 never runs connect6.
+    if (absl::IsUnimplemented(fd.status()) && client.family == AF_INET6) continue;
+    if (!fd.ok()) return CannotTell(fd.status());
+    NPG_RETURN_IF_ERROR(CannotTell(BindApart(fd->get(), client.family, canary.type(), canary.v4,
+                                             canary.key().protocol, nodeports, *client.port)));
+    client.fd = *std::move(fd);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
+  const Canary& canary = *client.canary;
+  const int fd = client.fd.get();
   const absl::StatusOr<Seen> before = Look();
   if (!before.ok()) return before.status();
-  const absl::Time start = absl::Now();
-  const Address canary = Loopback(family, ports_[0]);
-  if (connect(client, canary.get(), canary.size) != 0 && errno != EINPROGRESS) {
-    return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, 127.0.0.1:", ports_[0]));
+  const Address address = Loopback(client.family, canary.v4, *canary.port);
+  if (connect(fd, address.get(), address.size) != 0 && errno != EINPROGRESS) {
+    return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, ", client.Text()));
   }
-  const absl::Status connected = WaitConnected(client);
-  const absl::Duration latency = absl::Now() - start;
+  // Rules on output may drop it.
+  if (!canary.tcp) client.connected = SendPayload(fd, client.payload).status();
   uint32_t mark = 0;
   socklen_t size = sizeof(mark);
-  if (getsockopt(client, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
+  if (getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
     return base::ErrnoStatus(errno, "read the mark of the self-probe's socket");
   }
-  ResetAtClose(client);
-  const base::UniqueFd accepted(accept4(listener, nullptr, nullptr, SOCK_CLOEXEC));
-  if (accepted) ResetAtClose(accepted.get());
+  if (canary.tcp) ResetAtClose(fd);
   const absl::StatusOr<Seen> after = Look();
   if (!after.ok()) return after.status();
-  if (after->probed == before->probed && !made->entered.ok()) {
+  if (after->probed == before->probed && !entered.ok()) {
     return absl::UnavailableError(absl::StrCat(
         "this process is not in the guarded cgroup, and cannot create a socket in it: ",
-        made->entered.message()));
+        entered.message()));
   }
   if (after->probed == before->probed) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        ProgramOf(family), " did not see a connect to a guarded port from within the cgroup"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(ProgramOf(client.family),
+                     " did not see a connect to a guarded port from within the cgroup"));
   }
-  if (mode_ != abi::Mode::kEnforce) return latency;
+  if (mode_ != abi::Mode::kEnforce) return absl::OkStatus();
   if ((mark & mark_.mask) != mark_.value) {
     return absl::FailedPreconditionError(
-        absl::StrCat("a connect was exempted by ", ProgramOf(family),
+        absl::StrCat("a connect was exempted by ", ProgramOf(client.family),
                      " but its socket has the mark ", core::HexText(mark), ", not ",
                      core::ToString(mark_), ": another program sets or clears it"));
   }
@@ -191,36 +415,290 @@ absl::StatusOr<absl::Duration> SelfProbe::Connect(int cgroup_fd, int family, int
         absl::StrCat("the nft table inet ", dataplane::kNftTableName,
                      " did not see the packets of a connect that was marked"));
   }
-  if (!connected.ok()) {
-    return base::Annotate(connected, absl::StrCat("the exempted connect to the canary, 127.0.0.1:",
-                                                  ports_[0], ", did not reach it"));
-  }
-  return latency;
+  return absl::OkStatus();
 }
 
-absl::StatusOr<absl::Duration> SelfProbe::ConnectAll(int cgroup_fd, int listener) {
-  absl::Duration latency;
-  for (const int family : {AF_INET, AF_INET6}) {
-    absl::StatusOr<absl::Duration> one = Connect(cgroup_fd, family, listener);
-    if (!one.ok()) return one;
-    latency += *one;
+// The canaries are NodePorts only while this runs: the programs act at the connect.
+absl::Status SelfProbe::ConnectAll(const absl::Status& entered) {
+  core::Difference enter, leave;
+  for (const Canary& canary : attempt_->canaries) {
+    if (!canary.fd) continue;
+    enter.put.push_back({canary.key(), {abi::Bit(abi::Source::kProbe), std::string(kCanaryName)}});
+    leave.remove.push_back(canary.key());
   }
-  return latency;
-}
-
-absl::StatusOr<absl::Duration> SelfProbe::Run(int cgroup_fd, const core::PortEntries& nodeports) {
-  NPG_RETURN_IF_ERROR(guard_.CheckLinks(cgroup_fd));
-  const absl::StatusOr<base::UniqueFd> listener = Listen(nodeports);
-  if (!listener.ok()) return listener.status();
-  const core::PortKey canary{ports_[0], core::Protocol::kTcp};
   const absl::Cleanup remove = [&] {
     // The next start replaces or removes an entry that stays.
-    guard_.ApplyNodePorts({{}, {canary}}).status().IgnoreError();
+    guard_.ApplyNodePorts(leave).status().IgnoreError();
   };
-  const auto entered =
-      guard_.ApplyNodePorts({{{canary, {abi::Bit(abi::Source::kProbe), kCanary}}}, {}});
-  if (!entered.ok()) return entered.status();
-  return ConnectAll(cgroup_fd, listener->get());
+  const auto put = guard_.ApplyNodePorts(enter);
+  if (!put.ok()) return put.status();
+  for (Client& client : attempt_->clients) {
+    if (client.fd) NPG_RETURN_IF_ERROR(Connect(entered, client));
+    // A busy node may be slow; what was broken the last time is expected to be so still.
+    const bool was_broken = (attempt_->was_broken & abi::Bit(client.canary->traffic)) != 0;
+    client.deadline = absl::Now() + (was_broken ? kAnswerWhenBroken : kAnswer);
+  }
+  return absl::OkStatus();
+}
+
+// Accepts connections, or answers datagrams, of the clients. True when something came.
+bool SelfProbe::Serve(Canary& canary) {
+  const auto client_at = [&](const Address& peer) -> Client* {
+    for (Client& client : attempt_->clients) {
+      if (client.canary == &canary && client.fd && client.end() == EndOf(peer)) return &client;
+    }
+    return nullptr;
+  };
+  bool any = false;
+  for (int i = 0; i < kMaxMessages; ++i) {
+    Address peer;
+    peer.size = sizeof(peer.storage);
+    if (canary.tcp) {
+      base::UniqueFd accepted(
+          accept4(canary.fd.get(), peer.get(), &peer.size, SOCK_CLOEXEC | SOCK_NONBLOCK));
+      if (!accepted) return any;
+      ResetAtClose(accepted.get());
+      Client* const client = client_at(peer);
+      canary.strangers = canary.strangers || client == nullptr;
+      if (client != nullptr) client->accepted = std::move(accepted);
+    } else {
+      std::array<char, 64> buffer{};
+      const ssize_t size = recvfrom(canary.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT,
+                                    peer.get(), &peer.size);
+      if (size < 0) return any;
+      const absl::string_view data(buffer.data(), static_cast<size_t>(size));
+      const Client* const client = client_at(peer);
+      if (client != nullptr && data == client->payload) {
+        sendto(canary.fd.get(), data.data(), data.size(), MSG_DONTWAIT, peer.get(), peer.size);
+      } else {
+        canary.strangers = true;
+      }
+    }
+    any = true;
+  }
+  return any;
+}
+
+// Sends bytes each way on every connection. True when all are answered or their time is over.
+bool SelfProbe::Exchange(absl::Time until) {
+  Attempt& attempt = *attempt_;
+  // A datagram that met a full queue is not sent again by the kernel.
+  for (Client& client : attempt.clients) {
+    if (attempt.turns == 0 || client.canary->tcp || !client.waits()) continue;
+    client.connected.Update(SendPayload(client.fd.get(), client.payload).status());
+  }
+  ++attempt.turns;
+  for (;;) {
+    bool progress = false;
+    for (Canary& canary : attempt.canaries) {
+      if (canary.fd) progress = Serve(canary) || progress;
+    }
+    absl::Time last = absl::InfinitePast();
+    std::vector<pollfd> waiting;
+    for (Client& client : attempt.clients) {
+      if (!client.waits()) continue;
+      const bool echoed = client.echoed;
+      client.Step();
+      progress = progress || client.echoed != echoed || !client.waits();
+      if (!client.waits()) continue;
+      last = std::max(last, client.deadline);
+      const bool writes = client.canary->tcp && !client.sent;
+      waiting.push_back({client.fd.get(), static_cast<int16_t>(writes ? POLLOUT : POLLIN), 0});
+      if (client.accepted && !client.echoed) waiting.push_back({client.accepted.get(), POLLIN, 0});
+    }
+    TakeTracked();
+    if (waiting.empty()) return true;
+    const absl::Time now = absl::Now();
+    // A process that got no time must not take what has arrived for lost. But strangers must not
+    // keep it waiting.
+    if (progress && now < last + kTurn) {
+      if (now < until) continue;
+      return false;
+    }
+    if (now >= last) return true;
+    if (now >= until) return false;
+    for (const Canary& canary : attempt.canaries) {
+      if (canary.fd) waiting.push_back({canary.fd.get(), POLLIN, 0});
+    }
+    const auto milliseconds = absl::ToInt64Milliseconds(std::min(last, until) - now) + 1;
+    poll(waiting.data(), waiting.size(), static_cast<int>(milliseconds));
+  }
+}
+
+// Notes which packets of the probe conntrack has tracked, and removes its entries. The sockets
+// have both ports for themselves since before the watch began, so an entry between exactly these
+// ends is the probe's.
+void SelfProbe::TakeTracked() {
+  Attempt& attempt = *attempt_;
+  if (!attempt.watch) return;
+  const absl::StatusOr<node::ConntrackWatch::Entries> entries = attempt.watch->Take();
+  if (!entries.ok() || !entries->whole) attempt.all_seen = false;
+  if (!entries.ok()) return;
+  for (const node::ConntrackEntry& entry : entries->list) {
+    for (Client& client : attempt.clients) {
+      if (!client.fd) continue;
+      const core::Flow request = client.flow();
+      const core::Flow reply{request.protocol, request.server_address, request.client_address,
+                             request.server_port, request.client_port};
+      if (entry.flow != request && entry.flow != reply) continue;
+      attempt.watch->Remove(entry).IgnoreError();
+      client.tracked =
+          absl::StrCat("conntrack tracked the ", entry.flow == request ? "packets" : "replies",
+                       " of an exempted connect (", client.Text(), ") in zone ", entry.zone);
+      break;
+    }
+  }
+}
+
+// Without a watch, the rules have to do. nullopt: they are still being read.
+std::optional<absl::Status> SelfProbe::JudgeRules(absl::Time until) {
+  Attempt& attempt = *attempt_;
+  if (!attempt.search) return absl::OkStatus();
+  const std::optional<ObstacleSearch::Found> found =
+      attempt.search->Take(std::max(until - absl::Now(), absl::ZeroDuration()));
+  if (!found) return std::nullopt;
+  attempt.search.reset();
+  if (!found->ok()) {
+    attempt.all_seen = false;
+    attempt.watched = found->status();
+    return absl::OkStatus();
+  }
+  for (const node::UntrackedObstacle& obstacle : **found) {
+    if (obstacle.kind != node::UntrackedObstacle::Kind::kTracks) continue;
+    broken_ = tested_ = abi::AllTraffic();
+    return absl::FailedPreconditionError(
+        absl::StrCat("a rule would have exempted packets tracked again: ", obstacle.where));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SelfProbe::Judge() {
+  Attempt& attempt = *attempt_;
+  absl::Status failed, unknown;
+  abi::TrafficBits not_known = 0;
+  for (const Client& client : attempt.clients) {
+    if (!client.fd) continue;
+    const abi::TrafficBits bit = abi::Bit(client.canary->traffic);
+    // Other processes can fill queues. But a refusal comes from the kernel.
+    const bool strangers = client.strangers || client.canary->strangers ||
+                           LostPackets(client.canary->fd.get()) ||
+                           (!client.canary->tcp && LostPackets(client.fd.get()));
+    if (!client.tracked.empty()) {
+      broken_ |= bit;
+      failed.Update(absl::FailedPreconditionError(client.tracked));
+      // A packet that meets an entry which is left would not be new.
+      *client.port = 0;
+    } else if (!client.answered && client.connected.ok() && strangers) {
+      not_known |= bit;
+      unknown.Update(absl::UnavailableError(
+          absl::StrCat("a connect (", client.Text(),
+                       ") was not answered, but other processes sent to it, or a queue was full")));
+      *client.port = *client.canary->port = 0;
+    } else if (!client.answered) {
+      broken_ |= bit;
+      failed.Update(absl::FailedPreconditionError(absl::StrCat(
+          "an exempted connect (", client.Text(), ") was ",
+          client.connected.ok() ? "not answered" : "refused",
+          client.connected.ok() ? "" : absl::StrCat(": ", client.connected.message()))));
+    } else if (!attempt.all_seen) {
+      not_known |= bit;
+      unknown.Update(absl::UnavailableError(
+          absl::StrCat("whether conntrack tracks exempted connects is not known: ",
+                       attempt.watched.ok() ? "the node makes more connections than can be listed"
+                                            : attempt.watched.message())));
+    }
+  }
+  tested_ = (abi::AllTraffic() & ~not_known) | broken_;
+  failed.Update(unknown);
+  return failed;
+}
+
+absl::Status SelfProbe::Begin(int cgroup_fd) {
+  attempt_ = std::make_unique<Attempt>();
+  Attempt& attempt = *attempt_;
+  attempt.was_broken = broken_;
+  if (++probes_ % kSamePorts == 0) ports_.fill(0);
+  broken_ = tested_ = 0;
+  NPG_RETURN_IF_ERROR(guard_.CheckLinks(cgroup_fd));
+  const absl::StatusOr<std::string> nonce = MakeNonce();
+  if (!nonce.ok()) return nonce.status();
+  for (size_t i = 0; i < attempt.canaries.size(); ++i) {
+    Canary& canary = attempt.canaries.at(i);
+    canary.tcp = i % 2 == 0;
+    canary.v4 = i < 2;
+    canary.traffic = abi::TrafficOf(canary.tcp, canary.v4);
+    canary.port = &ports_.at(i);
+  }
+  const std::array<std::pair<int, size_t>, kClients> connects = {
+      {{AF_INET, 0}, {AF_INET6, 0}, {AF_INET, 1}, {AF_INET6, 2}, {AF_INET6, 3}}};
+  std::vector<dataplane::CgroupSockets::Kind> kinds;
+  for (size_t i = 0; i < attempt.clients.size(); ++i) {
+    Client& client = attempt.clients.at(i);
+    client.family = connects.at(i).first;
+    client.canary = &attempt.canaries.at(connects.at(i).second);
+    client.port = &ports_.at(kCanaries + i);
+    client.payload = absl::StrCat(*nonce, i);
+    kinds.push_back({client.family, client.canary->type()});
+  }
+  absl::StatusOr<std::unique_ptr<dataplane::CgroupSockets>> sockets =
+      dataplane::CgroupSockets::Start(cgroup_fd, std::move(kinds));
+  if (!sockets.ok()) return CannotTell(sockets.status());
+  attempt.sockets = *std::move(sockets);
+  return absl::OkStatus();
+}
+
+std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodeports,
+                                                 absl::Time until) {
+  Attempt& attempt = *attempt_;
+  if (attempt.sockets) {
+    std::optional<absl::StatusOr<dataplane::CgroupSockets::Made>> made =
+        attempt.sockets->Take(std::max(until - absl::Now(), absl::ZeroDuration()));
+    if (!made) return std::nullopt;
+    attempt.sockets.reset();
+    if (!made->ok()) return made->status();
+    for (Canary& canary : attempt.canaries) {
+      if (const absl::Status status = Listen(nodeports, canary); !status.ok()) return status;
+    }
+    if (const absl::Status status = BindClients(**made, nodeports); !status.ok()) return status;
+    if (mode_ == abi::Mode::kEnforce) {
+      absl::StatusOr<node::ConntrackWatch> watch = node::ConntrackWatch::Start(conntrack_queue_);
+      attempt.watched = watch.status();
+      if (watch.ok()) {
+        attempt.watch.emplace(*std::move(watch));
+      } else if (absl::IsUnimplemented(watch.status())) {
+        attempt.search.emplace();
+      } else {
+        attempt.all_seen = false;
+      }
+    }
+    attempt.start = absl::Now();
+    if (const absl::Status status = ConnectAll((*made)->entered); !status.ok()) return status;
+  }
+  if (mode_ != abi::Mode::kEnforce) return absl::Now() - attempt.start;
+  if (!attempt.exchanged) {
+    attempt.exchanged = Exchange(until);
+    if (!attempt.exchanged) return std::nullopt;
+  }
+  const absl::Duration latency = absl::Now() - attempt.start;
+  std::optional<absl::Status> status = JudgeRules(until);
+  if (!status) return std::nullopt;
+  status->Update(Judge());
+  if (!status->ok()) return *status;
+  return latency;
+}
+
+std::optional<SelfProbe::Result> SelfProbe::Run(int cgroup_fd, const core::PortEntries& nodeports) {
+  const absl::Time until = absl::Now() + kTurn;
+  absl::Status begun;
+  if (!attempt_) begun = Begin(cgroup_fd);
+  std::optional<Result> result;
+  if (begun.ok()) {
+    result = GoOn(nodeports, until);
+  } else {
+    result.emplace(begun);
+  }
+  if (result) attempt_.reset();
+  return result;
 }
 
 }  // namespace npg::controller

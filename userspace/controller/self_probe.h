@@ -3,59 +3,103 @@
 #define NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "base/unique_fd.h"
 #include "core/desired_state.h"
 #include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
+#include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
+#include "node/conntrack_watch.h"
 
 namespace npg::controller {
 
-// Proves that the guard takes effect. The canary is a listener on 127.0.0.1 whose
-// port is in the map `nodeports` during the probe, with source `probe`. A socket of
-// the guarded cgroup connects to it, once through each of connect4 and connect6. Then
-// the programs must have counted it, the socket must have the mark, and the nft table
-// must have counted the packets.
+// Proves that the guard takes effect and does no harm. The canaries are listeners, for TCP
+// and UDP on 127.0.0.1 and, where the node has it, ::1. Their ports are in the map `nodeports`
+// during the connects, with source `probe`. Sockets of the guarded cgroup connect to them through
+// connect4 and connect6 and exchange some bytes in each direction. Then the programs must have
+// counted each connect, the sockets must have the mark, the nft table must have counted the
+// packets, conntrack must not have tracked any, and all bytes must have arrived.
 //
 // A probe has no other effects: it is not counted as an exemption, publishes no
-// event, and leaves no connection behind, not even in TIME_WAIT.
+// event, and leaves no connection behind, not even in TIME_WAIT. The programs exempt the
+// canaries also from traffic for which the guard stands aside.
+//
+// Any process of the node can send to the canaries, and bind ports that they had. So the bytes
+// cannot be guessed; nobody can bind a port while the probe has it; and where strangers were
+// heard, or a port was not to be had, the answer is "cannot tell", never "broken".
 class SelfProbe {
  public:
-  // Both outlive this.
-  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, abi::Mode mode)
-      : guard_(guard), table_(table), mark_(mark), mode_(mode) {}
+  using Result = absl::StatusOr<absl::Duration>;
 
-  // Probes once; takes a millisecond, and at most two seconds. The canary gets none
-  // of the ports of `nodeports`. Returns the time that connecting took, or what does
-  // not work (FAILED_PRECONDITION) or could not be tested.
-  absl::StatusOr<absl::Duration> Run(int cgroup_fd, const core::PortEntries& nodeports);
+  // guard and table outlive this.
+  SelfProbe(dataplane::BpfGuard& guard, dataplane::NftTable& table, core::Mark mark, abi::Mode mode,
+            int conntrack_queue = node::ConntrackWatch::kQueueBytes);
+  ~SelfProbe();
+  SelfProbe(const SelfProbe&) = delete;
+  SelfProbe& operator=(const SelfProbe&) = delete;
 
-  // The ports (host order) of the probe's packets: the canary's and the client's.
-  // Every probe uses the same ones, as long as no other process takes them.
-  const std::array<uint16_t, 2>& ports() const { return ports_; }
+  // Begins a probe, or goes on with the one that has not ended; waits for kTurn at most. nullopt:
+  // call it again soon. Normally a probe takes a millisecond, and otherwise at most two seconds.
+  // The sockets get none of the ports of `nodeports`. Returns the time that it took, or what does
+  // not work (FAILED_PRECONDITION), or why that is not known (UNAVAILABLE).
+  std::optional<Result> Run(int cgroup_fd, const core::PortEntries& nodeports);
+  static constexpr absl::Duration kTurn = absl::Milliseconds(50);
+
+  // Of the last probe: the traffic that was exempted, and was tracked all the same or not
+  // answered. Such connects are worse off with the guard than without.
+  abi::TrafficBits broken() const { return broken_; }
+  // The traffic of which the last probe showed whether it is broken. What the node cannot have is
+  // not broken.
+  abi::TrafficBits tested() const { return tested_; }
+
+  static constexpr size_t kCanaries = 4;
+  static constexpr size_t kClients = 5;
+  // The ports (host order) of the probe's packets, first the canaries', then the clients'; 0 for
+  // sockets that the node cannot have. Some probes in turn use the same ones, if no other process
+  // has taken them and none was tracked. They are bound only while a probe runs.
+  const std::array<uint16_t, kCanaries + kClients>& ports() const { return ports_; }
 
  private:
   struct Seen {
     uint64_t probed = 0;   // by the programs
     uint64_t packets = 0;  // by the nft table
   };
+  struct Canary;
+  struct Client;
+  struct Attempt;
 
-  absl::StatusOr<base::UniqueFd> Listen(const core::PortEntries& nodeports);
+  absl::Status Begin(int cgroup_fd);
+  std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Time until);
+  absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
+  absl::Status BindClients(dataplane::CgroupSockets::Made& made,
+                           const core::PortEntries& nodeports);
+  absl::Status ConnectAll(const absl::Status& entered);
   absl::StatusOr<Seen> Look();
-  absl::StatusOr<absl::Duration> Connect(int cgroup_fd, int family, int listener);
-  absl::StatusOr<absl::Duration> ConnectAll(int cgroup_fd, int listener);
+  absl::Status Connect(const absl::Status& entered, Client& client);
+  bool Exchange(absl::Time until);
+  bool Serve(Canary& canary);
+  void TakeTracked();
+  std::optional<absl::Status> JudgeRules(absl::Time until);
+  absl::Status Judge();
 
   dataplane::BpfGuard& guard_;
   dataplane::NftTable& table_;
   const core::Mark mark_;
   const abi::Mode mode_;
-  std::array<uint16_t, 2> ports_{};  // 0: none yet
+  const int conntrack_queue_;
+  std::array<uint16_t, kCanaries + kClients> ports_{};
+  int probes_ = 0;
+  abi::TrafficBits broken_ = 0;
+  abi::TrafficBits tested_ = 0;
+  std::unique_ptr<Attempt> attempt_;  // that has not ended
 };
 
 }  // namespace npg::controller

@@ -20,6 +20,7 @@ static_assert(NPG_PASS_PROTOCOL == static_cast<int>(Verdict::kPassProtocol) &&
               NPG_PASS_UNTRUSTED_OWNER == static_cast<int>(Verdict::kPassUntrustedOwner) &&
               NPG_PASS_IGNORED_OWNER == static_cast<int>(Verdict::kPassIgnoredOwner) &&
               NPG_PASS_OBSERVED == static_cast<int>(Verdict::kPassObserved) &&
+              NPG_PASS_STANDING_ASIDE == static_cast<int>(Verdict::kPassStandingAside) &&
               NPG_PASS_MARK_FAILED == static_cast<int>(Verdict::kPassMarkFailed) &&
               NPG_EXEMPT == static_cast<int>(Verdict::kExempt));
 
@@ -87,9 +88,17 @@ static int npg_env_ignored(npg_env* env, const npg_port_key* /*key*/) {
       !recording.Ask(npg::core::Question::kHolder, !recording.facts.owner_ignored));
 }
 
+// Row 7 has one answer, which npg_decide() asks for in two steps.
 static int npg_env_enforce(npg_env* env) {
+  npg::core::Recording& recording = npg::core::Recording::Of(env);
+  if (!recording.facts.enforce) recording.Ask(npg::core::Question::kMode, false);
+  return static_cast<int>(recording.facts.enforce);
+}
+
+static int npg_env_stands_aside(npg_env* env, uint32_t /*traffic*/) {
+  npg::core::Recording& recording = npg::core::Recording::Of(env);
   return static_cast<int>(
-      npg::core::Ask(env, npg::core::Question::kMode, &npg::core::ConnectFacts::enforce));
+      !recording.Ask(npg::core::Question::kMode, !recording.facts.stands_aside));
 }
 
 static int npg_env_mark(npg_env* env) {

@@ -25,7 +25,8 @@ struct ConnectFacts {
   bool owner_trusted = false;
   bool owner_ignored = false;
   bool enforce = false;
-  bool mark_set = false;  // setting the mark succeeds
+  bool stands_aside = false;  // the guard, for this traffic
+  bool mark_set = false;      // setting the mark succeeds
 };
 
 struct Answer {

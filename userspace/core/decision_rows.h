@@ -36,6 +36,7 @@ enum class Verdict : uint8_t {
   kPassUntrustedOwner,
   kPassIgnoredOwner,
   kPassObserved,
+  kPassStandingAside,
   kPassMarkFailed,
   kExempt,
 };
@@ -120,11 +121,17 @@ inline constexpr std::array<DecisionRow, 8> kDecisionRows = {{
                     "ignored_owner"}},
     {.number = 7,
      .asks = Question::kMode,
-     .question = "is the mode enforce?",
-     .detail = "With --mode observe, the connect is counted and nothing else is done.",
+     .question = "does it enforce now?",
+     .detail = "With --mode observe, the connect is counted and nothing else is done. The guard "
+               "stands aside where its self-probe finds that rules of this node track or drop what "
+               "it exempts.",
      .end = {Verdict::kPassObserved,
              {"pass_observed", "the mode is observe: counted, nothing done"},
-             "observed"}},
+             "observed"},
+     .second_end = {Verdict::kPassStandingAside,
+                    {"pass_standing_aside",
+                     "the guard stands aside: rules of this node would break the connection"},
+                    "standing_aside"}},
     {.number = 8,
      .asks = Question::kMark,
      .question = "can it be marked?",

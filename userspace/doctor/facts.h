@@ -17,6 +17,7 @@
 #include "inspect/trial.h"
 #include "node/cgroup_programs.h"
 #include "node/rules_reader.h"
+#include "node/untracked_obstacles.h"
 
 // The facts that findings are made of, without any judgement.
 namespace npg::doctor {
@@ -68,6 +69,7 @@ struct GuardFacts {
   std::optional<core::Mark> mark;
   bool local_scope = false;
   std::vector<std::string> problems;  // as status finds them
+  std::string standing_aside;         // for what the guard stands aside; empty: for nothing
 };
 
 struct Facts {
@@ -83,6 +85,8 @@ struct Facts {
   // What --scope local leaves out: the first of them as text, and why; empty: nothing.
   std::string left_out_addresses;
   node::RulesSeen rules;
+  absl::StatusOr<std::vector<node::UntrackedObstacle>> obstacles =
+      std::vector<node::UntrackedObstacle>();
   bool legacy_tables = false;  // ip_tables has some
   PortFacts ports;
   absl::StatusOr<bool> route_localnet = false;

@@ -28,6 +28,8 @@ enum class FindingId {
   kCgroupForeignProgram,
   kCiliumSocketLb,
   kMarkCollision,
+  kRulesTrackAgain,
+  kRulesDropUntracked,
   kPortRangeAllocated,
   kPortRangeUsual,
   kListenerConflict,
@@ -41,6 +43,7 @@ enum class FindingId {
   kSource,
   kGuard,
   kGuardProblem,
+  kStandingAside,
   kGuardVersion,
   kController,
   kNotSeen,
@@ -53,7 +56,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 33> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 36> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -98,6 +101,12 @@ inline constexpr std::array<FindingKind, 33> kFindingKinds = {{
     {FindingId::kMarkCollision, "mark-collision",
      "exempted packets carry the guard's bit of the mark, so a rule that matches this bit treats "
      "them as its own, and packets that it marks are exempted by mistake"},
+    {FindingId::kRulesTrackAgain, "rules-track-again",
+     "an exempted packet must reach its listener untracked; a rule that sets a conntrack zone has "
+     "it tracked all the same, and NAT takes it"},
+    {FindingId::kRulesDropUntracked, "rules-drop-untracked",
+     "exempted packets arrive untracked, so a firewall that accepts by connection state alone "
+     "drops them, and the guard stands aside"},
     {FindingId::kPortRangeAllocated, "port-range-allocated",
      "the kernel hands these ports to sockets that ask for any port, and NodePorts already own "
      "them"},
@@ -128,6 +137,9 @@ inline constexpr std::array<FindingKind, 33> kFindingKinds = {{
     {FindingId::kSource, "source", "the guard protects the ports that its sources name, no others"},
     {FindingId::kGuard, "guard", "whether the node is guarded now"},
     {FindingId::kGuardProblem, "guard-problem", "part of the guard that is loaded does not work"},
+    {FindingId::kStandingAside, "standing-aside",
+     "where rules of the node would break exempted connections, the guard leaves connects to the "
+     "Service"},
     {FindingId::kGuardVersion, "guard-version",
      "a controller of another version writes what this one may not understand"},
     {FindingId::kController, "controller",

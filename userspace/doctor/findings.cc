@@ -22,6 +22,7 @@ Finding JudgeNotSeen(const Facts& facts) {
     lines.push_back(absl::StrCat("cgroup programs: some of ", facts.programs->unread,
                                  " cgroups could not be asked"));
   }
+  if (!facts.obstacles.ok()) lines.emplace_back(facts.obstacles.status().message());
   if (!facts.ports.local.ok()) lines.emplace_back(facts.ports.local.status().message());
   if (!facts.ports.reserved.ok()) lines.emplace_back(facts.ports.reserved.status().message());
   if (!facts.route_localnet.ok()) lines.emplace_back(facts.route_localnet.status().message());
@@ -38,8 +39,8 @@ Finding JudgeNotSeen(const Facts& facts) {
 
 std::vector<Finding> Judge(const Facts& facts) {
   std::vector<Finding> findings;
-  for (const auto& judge : {JudgeKernel, JudgeMounts, JudgePrograms, JudgeMarks, JudgePorts,
-                            JudgeKubeProxy, JudgeGuard}) {
+  for (const auto& judge : {JudgeKernel, JudgeMounts, JudgePrograms, JudgeMarks, JudgeUntracked,
+                            JudgePorts, JudgeKubeProxy, JudgeGuard}) {
     std::vector<Finding> more = judge(facts);
     findings.insert(findings.end(), more.begin(), more.end());
   }

@@ -61,6 +61,14 @@ std::vector<Finding> JudgeGuard(const Facts& facts) {
     if (guard.problems.empty()) {
       findings.push_back({FindingId::kGuardProblem, Severity::kOk, "all parts of it work", ""});
     }
+    if (guard.standing_aside.empty()) {
+      findings.push_back(
+          {FindingId::kStandingAside, Severity::kOk, "it stands aside for nothing", ""});
+    } else {
+      findings.push_back({FindingId::kStandingAside, Severity::kFail, guard.standing_aside,
+                          "see rules-track-again and rules-drop-untracked; the guard goes on by "
+                          "itself once its self-probe passes"});
+    }
     findings.push_back(JudgeController(guard));
   }
   if (guard.abi_version != 0) findings.push_back(JudgeVersion(facts));

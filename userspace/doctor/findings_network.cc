@@ -5,6 +5,7 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -18,6 +19,7 @@
 #include "doctor/findings.h"
 #include "doctor/reserve_fix.h"
 #include "node/mark_use.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::doctor {
 namespace {
@@ -139,6 +141,26 @@ Finding JudgeNotAccepting(const PortFacts& ports, bool guarded) {
 }
 
 }  // namespace
+
+std::vector<Finding> JudgeUntracked(const Facts& facts) {
+  std::vector<Finding> findings;
+  if (!facts.obstacles.ok()) return findings;  // reported as not-seen
+  using Kind = node::UntrackedObstacle::Kind;
+  for (const auto& [kind, id, good] :
+       {std::tuple{Kind::kTracks, FindingId::kRulesTrackAgain,
+                   "no rule that was seen sets a conntrack zone for packets of lo"},
+        std::tuple{Kind::kDrops, FindingId::kRulesDropUntracked,
+                   "no firewall that was seen drops packets of lo for being untracked"}}) {
+    bool found = false;
+    for (const node::UntrackedObstacle& obstacle : *facts.obstacles) {
+      if (obstacle.kind != kind) continue;
+      found = true;
+      findings.push_back({id, Severity::kWarn, node::ToString(obstacle), obstacle.fix});
+    }
+    if (!found) findings.push_back({id, Severity::kOk, good, ""});
+  }
+  return findings;
+}
 
 std::vector<Finding> JudgePorts(const Facts& facts) {
   const PortFacts& ports = facts.ports;

@@ -36,6 +36,7 @@
 #include "node/node_files.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::inspect {
 namespace {
@@ -162,6 +163,12 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     facts.left_out = core::LeftOutOf(addresses, facts.own);
   }
   facts.nft = dataplane::ReadNftTable();
+  if (facts.config.standing_aside != 0 && facts.same_netns != false) {
+    facts.in_the_way = place.obstacles
+                           ? *place.obstacles
+                           : node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName))
+                                 .value_or(std::vector<node::UntrackedObstacle>());
+  }
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
 
   absl::flat_hash_set<core::PortKey> nodeports;

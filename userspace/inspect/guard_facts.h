@@ -23,6 +23,7 @@
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
 #include "node/owners.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::inspect {
 
@@ -54,6 +55,8 @@ struct GuardFacts {
   std::vector<std::pair<abi::Source, abi::SourceState>> sources;
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
+  // Rules of the node in the way of exempted connections; read only if the guard stands aside.
+  std::vector<node::UntrackedObstacle> in_the_way;
   bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
   std::vector<core::Listener> listeners;  // on ports of interest only, with owners and records
   node::OwnerGaps gaps;
@@ -65,6 +68,9 @@ struct GuardFacts {
 struct GuardPlace {
   std::string bpffs = "/sys/fs/bpf";
   std::string cgroup;  // a folder on cgroup2; empty: none is mounted, so no cgroup is named
+  // What the controller of this process found in the way; nullopt: read the rules, if the guard
+  // stands aside.
+  std::optional<std::vector<node::UntrackedObstacle>> obstacles;
 };
 
 // Reads the facts, with the listeners for which `interesting` returns true; its second

@@ -14,6 +14,7 @@
 #include "abi/names.h"
 #include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/conflicts.h"
@@ -24,6 +25,7 @@
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/text.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::inspect {
 namespace {
@@ -122,6 +124,26 @@ std::optional<std::string> TableProblem(const GuardFacts& facts) {
   return std::nullopt;
 }
 
+bool StandsAside(const GuardFacts& facts, core::Protocol protocol,
+                 const std::array<uint8_t, 16>& destination) {
+  const abi::Traffic traffic =
+      abi::TrafficOf(protocol == core::Protocol::kTcp, core::IsV4Mapped(destination));
+  return (facts.config.standing_aside & abi::Bit(traffic)) != 0;
+}
+
+std::optional<std::string> AsideProblem(const GuardFacts& facts) {
+  if (facts.config.standing_aside == 0) return std::nullopt;
+  std::vector<std::string> rules;
+  for (const node::UntrackedObstacle& obstacle : facts.in_the_way) {
+    rules.push_back(absl::StrCat(node::ToString(obstacle), " (add: ", obstacle.fix, ")"));
+  }
+  return absl::StrCat("the guard stands aside for ", abi::TrafficText(facts.config.standing_aside),
+                      rules.empty()
+                          ? ": no self-probe has shown that exempted packets arrive untracked"
+                          : ": rules of this node would track or drop exempted packets: ",
+                      absl::StrJoin(rules, "; "));
+}
+
 std::optional<std::string> Obstacle(const GuardFacts& facts,
                                     const std::array<uint8_t, 16>& destination) {
   const bool v4 = core::IsV4Mapped(destination);
@@ -137,7 +159,10 @@ bool CanExempt(const GuardFacts& facts, const core::Listener& listener) {
   constexpr std::array<uint8_t, 16> kAnyV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   const bool both =
       core::IsWildcard(listener.address) && !core::IsV4Mapped(listener.address) && !listener.v6only;
-  return !Obstacle(facts, listener.address) && !(both && Obstacle(facts, kAnyV4));
+  const auto can = [&](const std::array<uint8_t, 16>& address) {
+    return !Obstacle(facts, address) && !StandsAside(facts, listener.key.protocol, address);
+  };
+  return can(listener.address) && (!both || can(kAnyV4));
 }
 
 std::vector<std::string> OwnAddresses(const GuardFacts& facts) {

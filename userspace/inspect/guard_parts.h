@@ -66,6 +66,12 @@ absl::btree_set<std::string> Cgroups(const GuardFacts& facts);
 std::optional<std::string> ProgramProblem(const GuardFacts& facts, absl::string_view program);
 std::optional<std::string> TableProblem(const GuardFacts& facts);
 
+// Whether the guard stands aside for packets of this protocol to this address (IPv4 v4-mapped).
+bool StandsAside(const GuardFacts& facts, core::Protocol protocol,
+                 const std::array<uint8_t, 16>& destination);
+// For what the guard stands aside and which rules are in the way; nullopt when it does not.
+std::optional<std::string> AsideProblem(const GuardFacts& facts);
+
 // Why a connect to this address (IPv4 v4-mapped) cannot be exempted: the program of its family,
 // or the table. nullopt when it can.
 std::optional<std::string> Obstacle(const GuardFacts& facts,

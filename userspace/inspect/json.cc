@@ -23,6 +23,7 @@
 #include "inspect/guard_parts.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::inspect {
 namespace {
@@ -142,6 +143,17 @@ Json GuardJson(const Status& status) {
   json["mode"] = std::string(abi::Name(facts.config.mode));
   json["mark"] = core::HexText(facts.config.mark);
   json["mark_mask"] = core::HexText(facts.config.mark_mask);
+  json["standing_aside"] = Json::array();
+  for (const auto& row : abi::kTraffic) {
+    if ((facts.config.standing_aside & abi::Bit(row.value)) == 0) continue;
+    json["standing_aside"].push_back(std::string(row.name));
+  }
+  json["in_the_way"] = Json::array();
+  for (const node::UntrackedObstacle& obstacle : facts.in_the_way) {
+    json["in_the_way"].push_back({{"where", base::Printable(obstacle.where)},
+                                  {"rule", base::Printable(obstacle.rule)},
+                                  {"fix", base::Printable(obstacle.fix)}});
+  }
   json["scope"] = std::string(abi::Name(facts.config.scope));
   json["own_addresses"] = OwnAddresses(facts);
   const core::OwnerRules rules = Rules(facts);

@@ -177,6 +177,9 @@ Status MakeStatus(GuardFacts facts) {
   Status status;
   status.facts = std::move(facts);
   status.problems = Problems(status.facts);
+  if (std::optional<std::string> aside = AsideProblem(status.facts)) {
+    status.problems.push_back(*std::move(aside));
+  }
   status.conflicts = Conflicts(status.facts);
   status.notes = Notes(status);
   status.nodeports = CountNodePorts(status.facts);

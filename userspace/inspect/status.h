@@ -22,7 +22,7 @@ enum class ConflictState {
   kObserved,   // mode observe: counted, and left to the Service
   kIgnored,    // its owner is ignored
   kUntrusted,  // the administrator does not answer for its owner
-  kUnguarded,  // a part of the guard that a connect needs is missing
+  kUnguarded,  // a part of the guard that a connect needs is missing, or it stands aside
 };
 inline constexpr std::array kConflictStates = {ConflictState::kExempted, ConflictState::kObserved,
                                                ConflictState::kIgnored, ConflictState::kUntrusted,

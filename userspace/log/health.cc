@@ -6,6 +6,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
@@ -33,9 +34,15 @@ void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
     return;
   }
   const absl::Duration age = now - state.probe->at;
-  if (absl::IsUnavailable(state.probe->result)) {
+  if (!state.probe->result.ok() && !state.standing_aside.empty()) {
+    const absl::string_view fault = state.probe->result.message();
+    Add(answer, false, kWhat,
+        absl::StrContains(state.standing_aside, fault)
+            ? state.standing_aside
+            : absl::StrCat(fault, "; ", state.standing_aside));
+  } else if (absl::IsUnavailable(state.probe->result)) {
     // Restarts would not help, and the guard may well work.
-    Add(answer, true, kWhat, absl::StrCat("not possible: ", state.probe->result.message()));
+    Add(answer, true, kWhat, absl::StrCat("not proven: ", state.probe->result.message()));
   } else if (!state.probe->result.ok()) {
     Add(answer, false, kWhat, state.probe->result.message());
   } else if (age > kLimit) {
@@ -68,6 +75,7 @@ HealthAnswer Readiness(const HealthState& state) {
   Add(answer, state.attached.ok(), "programs",
       state.attached.ok() ? "attached" : state.attached.message());
   Add(answer, state.table.ok(), "nft table", state.table.ok() ? "in place" : state.table.message());
+  if (!state.standing_aside.empty()) Add(answer, false, "exemption", state.standing_aside);
   for (const SourceReadiness& source : state.sources) {
     Add(answer, source.synced, absl::StrCat("source ", source.source),
         source.synced ? "first reading applied" : source.waiting_for);

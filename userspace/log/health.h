@@ -44,6 +44,7 @@ struct HealthState {
   absl::Status table = absl::UnavailableError("not installed yet");
   std::vector<SourceReadiness> sources;
   std::optional<Probe> probe;  // nullopt until the first one is done
+  std::string standing_aside;  // for what, and why; empty when the guard does not stand aside
   uint64_t probes_succeeded = 0;
   uint64_t probes_failed = 0;
   // Guarded listeners that do not accept; nullopt before the first look, and when they cannot be

@@ -76,6 +76,10 @@ std::string Note(const KubeEventSubject& subject, const KubeEventReporter& repor
   } else if (!reporter.enforcing) {
     outcome =
         "nodeport-guard only observes: the node's own connects to that process go to the Service.";
+  } else if (subject.unguarded) {
+    outcome =
+        "nodeport-guard does not exempt the node's own connects to that process at present, so "
+        "they go to the Service.";
   }
   std::string note = absl::StrCat("Node ", reporter.node, ": ", OwnerText(subject), " listens on ",
                                   subject.listener, " port ", core::ToString(subject.key),
@@ -143,9 +147,10 @@ std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReport
   json["eventTime"] = MicroTime(now);
   json["reportingController"] = std::string(kController);
   json["reportingInstance"] = reporter.node.substr(0, kMaxKubeEventInstance);
-  json["action"] = !subject.trusted     ? "LeaveLocalConnects"
-                   : reporter.enforcing ? "ExemptLocalConnects"
-                                        : "ObserveLocalConnects";
+  json["action"] = !subject.trusted      ? "LeaveLocalConnects"
+                   : !reporter.enforcing ? "ObserveLocalConnects"
+                   : subject.unguarded   ? "LeaveLocalConnects"
+                                         : "ExemptLocalConnects";
   json["reason"] = "NodePortConflict";
   json["type"] = "Warning";
   json["regarding"] = {{"apiVersion", "v1"},

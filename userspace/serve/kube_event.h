@@ -35,6 +35,9 @@ struct KubeEventSubject {
   uint32_t uid = 0;      // of who bound it, or else of the listener's socket
   bool trusted = true;   // --guard-uid or --guard-cgroup selects it
   bool recorded = true;  // the guard knows who bound it
+  // In mode enforce: its connects are not exempted all the same, because a part of the guard is
+  // missing, or it stands aside.
+  bool unguarded = false;
 
   // Equal for equal conflicts: Service, port, protocol, and owner. Has no pid, because a
   // restarted process is the same owner. Where the owner is not trusted it has the uid alone:

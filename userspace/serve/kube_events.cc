@@ -96,9 +96,10 @@ KubeEvents::KubeEvents(Options options, absl::BitGenRef random)
 void KubeEvents::Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now) {
   for (auto& [identity, known] : known_) known.present = false;
   std::vector<KubeEventSubject> fresh;
-  for (const core::Conflict& conflict : conflicts) {
+  for (const inspect::GuardedConflict& conflict : conflicts) {
     std::optional<KubeEventSubject> subject = SubjectOf(conflict);
     if (!subject) continue;
+    subject->unguarded = conflict.state == inspect::ConflictState::kUnguarded;
     if (const auto it = known_.find(subject->Identity()); it != known_.end()) {
       See(it->first, it->second, *std::move(subject), now);
     } else {

@@ -3,21 +3,27 @@
 // nothing behind.
 #include "controller/self_probe.h"
 
+#include <arpa/inet.h>
 #include <bpf/bpf.h>
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <linux/bpf.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <string>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "abi/entries.h"
@@ -38,6 +44,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "dataplane/nft/nft_table.h"
+#include "node/conntrack_watch.h"
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/test_node.h"
@@ -55,6 +62,38 @@ constexpr core::Mark kMark;
 base::UniqueFd OpenFolder(const std::string& path) {
   return base::UniqueFd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
 }
+
+sockaddr_in At(const char* address, uint16_t port) {
+  sockaddr_in in{};
+  in.sin_family = AF_INET;
+  in.sin_port = htons(port);
+  inet_pton(AF_INET, address, &in.sin_addr);
+  return in;
+}
+
+// A UDP socket of somebody else; port 0: any. Empty when it cannot be bound. `shares`: with the
+// options that let sockets of one user share a port.
+base::UniqueFd Stranger(const char* address, uint16_t port, bool shares = false) {
+  base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  constexpr int kOn = 1;
+  if (shares) {
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &kOn, sizeof(kOn));
+    setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &kOn, sizeof(kOn));
+  }
+  const sockaddr_in at = At(address, port);
+  if (bind(fd.get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)) != 0) fd.Reset();
+  return fd;
+}
+
+bool SendFrom(const base::UniqueFd& fd, const char* address, uint16_t port) {
+  const sockaddr_in to = At(address, port);
+  return sendto(fd.get(), "?", 1, 0, reinterpret_cast<const sockaddr*>(&to), sizeof(to)) == 1;
+}
+
+// Indices of ports().
+constexpr size_t kUdp4Canary = 1;
+constexpr size_t kTcp4Client = SelfProbe::kCanaries;
+constexpr size_t kUdp4Client = SelfProbe::kCanaries + 2;
 
 class SelfProbeTest : public ::testing::Test {
  protected:
@@ -79,7 +118,28 @@ class SelfProbeTest : public ::testing::Test {
       if (!attached.ok()) return attached;
       probe_ = std::make_unique<SelfProbe>(*guard_, *table_, kMark, config_.mode);
     }
-    return probe_->Run(cgroup_fd_.get(), nodeports_);
+    return Finish(*probe_);
+  }
+
+  // Runs a probe to its end, or the one that has begun.
+  absl::StatusOr<absl::Duration> Finish(SelfProbe& probe) const {
+    for (;;) {
+      if (std::optional<SelfProbe::Result> result = probe.Run(cgroup_fd_.get(), nodeports_)) {
+        return *std::move(result);
+      }
+    }
+  }
+
+  // A rule that drops `which` of the untracked packets, for whose answers a probe then waits.
+  static absl::Status Drop(const std::string& which) {
+    return testing::RunCommand({"nft", "-f", "-"},
+                               absl::StrCat("table inet fw { chain in { type filter hook input "
+                                            "priority 0; ",
+                                            which, " ct state untracked drop; }; }\n"))
+        .status();
+  }
+  static absl::Status DropNothing() {
+    return testing::RunCommand({"nft", "delete", "table", "inet", "fw"}).status();
   }
 
   uint64_t Counted(abi::Counter counter) const { return guard_->Counter(counter).value_or(999); }
@@ -99,7 +159,7 @@ TEST_F(SelfProbeTest, ExercisesBothProgramsAndLeavesNothing) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto events, dataplane::EventsReader::Open(pins_));
   for (uint64_t round = 2; round <= 4; ++round) {
     NPG_ASSERT_OK(Probe().status());
-    EXPECT_EQ(Counted(abi::Counter::kProbed), 2 * round);
+    EXPECT_EQ(Counted(abi::Counter::kProbed), SelfProbe::kClients * round);
   }
   EXPECT_EQ(Counted(abi::Counter::kExempted), 0);
   uint64_t lost = 0;
@@ -109,8 +169,9 @@ TEST_F(SelfProbeTest, ExercisesBothProgramsAndLeavesNothing) {
   EXPECT_THAT(nodeports, IsEmpty());
   NPG_ASSERT_OK_AND_ASSIGN(const auto stats, state.PortStats());
   EXPECT_THAT(stats, IsEmpty());
-  NPG_ASSERT_OK_AND_ASSIGN(const std::string sockets, testing::RunCommand({"ss", "-Htan"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string sockets, testing::RunCommand({"ss", "-Htuan"}));
   for (const uint16_t port : probe_->ports()) {
+    EXPECT_NE(port, 0);
     EXPECT_THAT(sockets, Not(HasSubstr(absl::StrCat(":", port, " "))));
   }
 }
@@ -156,10 +217,70 @@ TEST_F(SelfProbeTest, NamesAReplacedProgram) {
   NPG_EXPECT_OK(Probe().status());
 }
 
+TEST_F(SelfProbeTest, FindsPacketsThatAreTrackedInAnyZone) {
+  NPG_ASSERT_OK(Probe().status());
+  EXPECT_EQ(probe_->broken(), 0);
+  const struct {
+    const char* rule;
+    abi::TrafficBits broken;
+  } cases[] = {
+      {"ct zone set 7", abi::AllTraffic()},
+      {"ct original zone set 9", abi::AllTraffic()},
+      {"ct zone set 0", abi::AllTraffic()},
+      {"meta l4proto udp ct zone set 7",
+       abi::Bit(abi::Traffic::kUdp4) | abi::Bit(abi::Traffic::kUdp6)},
+      {"meta nfproto ipv4 meta l4proto tcp ct zone set 7", abi::Bit(abi::Traffic::kTcp4)},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.rule);
+    NPG_ASSERT_OK(testing::RunCommand({"nft", "-f", "-"},
+                                      absl::StrCat("table inet vrf { chain out { type filter hook "
+                                                   "output priority raw; ",
+                                                   each.rule, "; }; }\n"))
+                      .status());
+    // Each time: an entry that a probe leaves would hide the next one.
+    for (int i = 0; i < 3; ++i) {
+      EXPECT_THAT(Probe().status().message(), HasSubstr("conntrack tracked"));
+      EXPECT_EQ(probe_->broken(), each.broken);
+    }
+    NPG_ASSERT_OK(testing::RunCommand({"nft", "delete", "table", "inet", "vrf"}).status());
+    NPG_EXPECT_OK(Probe().status());
+    EXPECT_EQ(probe_->broken(), 0);
+  }
+}
+
+TEST_F(SelfProbeTest, FindsPacketsThatAreNotAnswered) {
+  NPG_ASSERT_OK(Probe().status());
+  const struct {
+    const char* rule;
+    abi::TrafficBits broken;
+  } cases[] = {
+      {"ct state untracked drop", abi::AllTraffic()},
+      {"meta l4proto udp ct state untracked reject",
+       abi::Bit(abi::Traffic::kUdp4) | abi::Bit(abi::Traffic::kUdp6)},
+      {"meta nfproto ipv6 ct state untracked drop",
+       abi::Bit(abi::Traffic::kTcp6) | abi::Bit(abi::Traffic::kUdp6)},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.rule);
+    NPG_ASSERT_OK(testing::RunCommand({"nft", "-f", "-"},
+                                      absl::StrCat("table inet fw { chain in { type filter hook "
+                                                   "input priority 0; ",
+                                                   each.rule, "; }; }\n"))
+                      .status());
+    EXPECT_FALSE(Probe().ok());
+    EXPECT_EQ(probe_->broken(), each.broken);
+    NPG_ASSERT_OK(testing::RunCommand({"nft", "delete", "table", "inet", "fw"}).status());
+    NPG_EXPECT_OK(Probe().status());
+  }
+}
+
+// What is marked and not exempted is tracked as without a guard: no connect is worse off.
 TEST_F(SelfProbeTest, FailsWithoutTheTable) {
   NPG_ASSERT_OK(Probe().status());
   NPG_ASSERT_OK(table_->Remove());
   EXPECT_FALSE(Probe().ok());
+  EXPECT_EQ(probe_->broken(), 0);
 }
 
 TEST_F(SelfProbeTest, FailsIfTheProgramsGuardAnotherNetworkNamespace) {
@@ -177,7 +298,7 @@ TEST_F(SelfProbeTest, NeedsNeitherMarkNorTableInObserveMode) {
   config_.mode = abi::Mode::kObserve;
   NPG_ASSERT_OK(table_->Remove());
   NPG_EXPECT_OK(Probe().status());
-  EXPECT_EQ(Counted(abi::Counter::kProbed), 2);
+  EXPECT_EQ(Counted(abi::Counter::kProbed), SelfProbe::kClients);
   EXPECT_EQ(Counted(abi::Counter::kObserved), 0);
 }
 
@@ -191,13 +312,130 @@ TEST_F(SelfProbeTest, WorksIfThePolicyIgnoresTheController) {
 
 TEST_F(SelfProbeTest, UsesNoPortThatIsANodePort) {
   NPG_ASSERT_OK(Probe().status());
-  const core::PortKey taken{probe_->ports()[0], core::Protocol::kTcp};
-  nodeports_[taken] = {abi::Bit(abi::Source::kFile), "default/web"};
-  NPG_ASSERT_OK(guard_->ApplyNodePorts({{{taken, nodeports_[taken]}}, {}}).status());
+  for (const auto& [index, protocol] :
+       {std::pair{size_t{0}, core::Protocol::kTcp}, std::pair{kUdp4Canary, core::Protocol::kUdp},
+        std::pair{kTcp4Client, core::Protocol::kTcp},
+        std::pair{kUdp4Client, core::Protocol::kUdp}}) {
+    const core::PortKey taken{probe_->ports().at(index), protocol};
+    nodeports_[taken] = {abi::Bit(abi::Source::kFile), "default/web"};
+    NPG_ASSERT_OK(guard_->ApplyNodePorts({{{taken, nodeports_[taken]}}, {}}).status());
+    NPG_ASSERT_OK(Probe().status());
+    EXPECT_NE(probe_->ports().at(index), taken.port);
+    NPG_ASSERT_OK_AND_ASSIGN(const core::PortEntries in_map, guard_->NodePorts());
+    EXPECT_EQ(in_map, nodeports_);
+  }
+}
+
+TEST_F(SelfProbeTest, UsesOtherPortsThanThoseThatStrangersTook) {
   NPG_ASSERT_OK(Probe().status());
-  EXPECT_NE(probe_->ports()[0], taken.port);
-  NPG_ASSERT_OK_AND_ASSIGN(const core::PortEntries in_map, guard_->NodePorts());
-  EXPECT_EQ(in_map, nodeports_);
+  const auto before = probe_->ports();
+  const base::UniqueFd canary = Stranger("127.0.0.1", before[kUdp4Canary], /*shares=*/true);
+  const base::UniqueFd client = Stranger("0.0.0.0", before[kUdp4Client], /*shares=*/true);
+  ASSERT_TRUE(canary && client) << "the probe holds its ports while it runs only";
+  NPG_EXPECT_OK(Probe().status());
+  EXPECT_EQ(probe_->broken(), 0);
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic());
+  EXPECT_NE(probe_->ports()[kUdp4Canary], before[kUdp4Canary]);
+  EXPECT_NE(probe_->ports()[kUdp4Client], before[kUdp4Client]);
+}
+
+TEST_F(SelfProbeTest, NobodySharesAPortOfARunningProbe) {
+  NPG_ASSERT_OK(Probe().status());
+  NPG_ASSERT_OK(Drop("meta nfproto ipv6"));
+  ASSERT_FALSE(probe_->Run(cgroup_fd_.get(), nodeports_).has_value()) << "it must wait";
+  for (const size_t index : {kUdp4Canary, kUdp4Client}) {
+    for (const char* address : {"127.0.0.1", "0.0.0.0"}) {
+      EXPECT_FALSE(Stranger(address, probe_->ports().at(index), /*shares=*/true)) << address;
+    }
+  }
+  EXPECT_FALSE(Finish(*probe_).ok());
+}
+
+// Another flow that has both ports of a client and its canary, between other addresses.
+TEST_F(SelfProbeTest, AForeignFlowWithTheSamePortsChangesNothing) {
+  NPG_ASSERT_OK(Probe().status());
+  const abi::TrafficBits tcp6 = abi::Bit(abi::Traffic::kTcp6);
+  NPG_ASSERT_OK(Drop("meta nfproto ipv6 meta l4proto tcp"));
+  ASSERT_FALSE(probe_->Run(cgroup_fd_.get(), nodeports_).has_value()) << "it must wait";
+  const uint16_t canary = probe_->ports()[kUdp4Canary];
+  const uint16_t client = probe_->ports()[kUdp4Client];
+  const base::UniqueFd stranger = Stranger("127.0.0.2", client);
+  ASSERT_TRUE(stranger);
+  NPG_ASSERT_OK_AND_ASSIGN(node::ConntrackWatch watch, node::ConntrackWatch::Start());
+  ASSERT_TRUE(SendFrom(stranger, "127.0.0.3", canary));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto tracked, watch.Take());
+  ASSERT_EQ(tracked.list.size(), 1U) << "conntrack must track it";
+  EXPECT_EQ(tracked.list[0].flow.client_port, client);
+  EXPECT_EQ(tracked.list[0].flow.server_port, canary);
+  EXPECT_FALSE(Finish(*probe_).ok());
+  EXPECT_EQ(probe_->broken(), tcp6);
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic());
+  // Its entry is still there, or the next packet would make another one.
+  SendFrom(stranger, "127.0.0.3", canary);
+  SendFrom(stranger, "127.0.0.3", canary);
+  NPG_ASSERT_OK_AND_ASSIGN(const auto again, watch.Take());
+  EXPECT_THAT(again.list, IsEmpty());
+}
+
+TEST_F(SelfProbeTest, AStrangerWhoFloodsTheCanaryChangesNothing) {
+  NPG_ASSERT_OK(Probe().status());
+  const base::UniqueFd stranger = Stranger("127.0.0.2", 0);
+  ASSERT_TRUE(stranger);
+  std::atomic<uint16_t> port = probe_->ports()[kUdp4Canary];
+  std::atomic<bool> stop = false;
+  std::thread flood([&] {
+    while (!stop) SendFrom(stranger, "127.0.0.1", port);
+  });
+  for (int i = 0; i < 20; ++i) {
+    const absl::Status status = Probe().status();
+    EXPECT_TRUE(status.ok() || absl::IsUnavailable(status)) << status;
+    EXPECT_EQ(probe_->broken(), 0);
+    if (probe_->ports()[kUdp4Canary] != 0) port = probe_->ports()[kUdp4Canary];
+  }
+  stop = true;
+  flood.join();
+}
+
+// Whoever sends to the canary could have kept the answer from arriving.
+TEST_F(SelfProbeTest, CannotTellWhereAStrangerWasHeardAndNoAnswer) {
+  NPG_ASSERT_OK(Probe().status());
+  const abi::TrafficBits udp4 = abi::Bit(abi::Traffic::kUdp4);
+  NPG_ASSERT_OK(Drop("meta nfproto ipv4 meta l4proto udp"));
+  ASSERT_FALSE(probe_->Run(cgroup_fd_.get(), nodeports_).has_value()) << "it must wait";
+  const base::UniqueFd stranger = Stranger("127.0.0.2", 0);
+  ASSERT_TRUE(SendFrom(stranger, "127.0.0.1", probe_->ports()[kUdp4Canary]));
+  const absl::Status status = Finish(*probe_).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_EQ(probe_->broken(), 0);
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic() & ~udp4);
+  EXPECT_TRUE(absl::IsFailedPrecondition(Probe().status()));
+  EXPECT_EQ(probe_->broken(), udp4);
+  NPG_ASSERT_OK(DropNothing());
+  NPG_EXPECT_OK(Probe().status());
+  EXPECT_EQ(probe_->broken(), 0);
+}
+
+// More new flows than fit in the queue of the watch: those of the probe may be among the lost.
+TEST_F(SelfProbeTest, CannotTellWhetherPacketsAreTrackedAfterAnOverrun) {
+  NPG_ASSERT_OK(guard_->Attach(cgroup_fd_.get(), config_));
+  SelfProbe probe(*guard_, *table_, kMark, config_.mode, /*conntrack_queue=*/1);
+  const abi::TrafficBits tcp6 = abi::Bit(abi::Traffic::kTcp6);
+  NPG_ASSERT_OK(Drop("meta nfproto ipv6 meta l4proto tcp"));
+  ASSERT_FALSE(probe.Run(cgroup_fd_.get(), nodeports_).has_value()) << "it must wait";
+  const base::UniqueFd stranger = Stranger("127.0.0.2", 0);
+  ASSERT_TRUE(stranger);
+  constexpr uint16_t kFirst = 20'000;
+  constexpr uint16_t kFlows = 200;
+  for (uint16_t i = 0; i < kFlows; ++i) {
+    // An answer that says that nobody listens there is no error of this datagram.
+    SendFrom(stranger, "127.0.0.3", static_cast<uint16_t>(kFirst + i));
+  }
+  EXPECT_TRUE(absl::IsFailedPrecondition(Finish(probe).status()));
+  EXPECT_EQ(probe.broken(), tcp6);
+  EXPECT_EQ(probe.tested(), tcp6) << "nothing is known of the others";
+  NPG_ASSERT_OK(DropNothing());
+  NPG_EXPECT_OK(Finish(probe).status());
+  EXPECT_EQ(probe.tested(), abi::AllTraffic());
 }
 
 TEST_F(SelfProbeTest, ProbesACgroupThatThisProcessIsNotIn) {
@@ -205,10 +443,16 @@ TEST_F(SelfProbeTest, ProbesACgroupThatThisProcessIsNotIn) {
   ASSERT_TRUE(std::filesystem::create_directory(inner));
   cgroup_fd_ = OpenFolder(inner);
   NPG_EXPECT_OK(Probe().status());
-  EXPECT_EQ(Counted(abi::Counter::kProbed), 2);
+  EXPECT_EQ(Counted(abi::Counter::kProbed), SelfProbe::kClients);
   // It fails if the cgroup is gone.
   ASSERT_EQ(rmdir(inner.c_str()), 0);
   EXPECT_FALSE(Probe().ok());
+}
+
+// The canaries are exempt in spite of it, so that the probe can pass.
+TEST_F(SelfProbeTest, WorksWhileTheGuardStandsAside) {
+  config_.standing_aside = abi::AllTraffic();
+  NPG_EXPECT_OK(Probe().status());
 }
 
 // The probe must not wait for a process that the freezer has stopped.
@@ -234,10 +478,10 @@ TEST_F(SelfProbeTest, FailsIfTheLinksAreOnAnotherCgroup) {
   const base::UniqueFd wrong = OpenFolder(inner);
   NPG_ASSERT_OK(guard_->Attach(wrong.get(), config_));
   SelfProbe probe(*guard_, *table_, kMark, abi::Mode::kEnforce);
-  EXPECT_THAT(probe.Run(cgroup_fd_.get(), {}).status().message(),
+  EXPECT_THAT(Finish(probe).status().message(),
               AllOf(HasSubstr("npg_connect4"), HasSubstr("is attached to cgroup id")));
   NPG_ASSERT_OK(guard_->Repair(cgroup_fd_.get()).status());
-  NPG_EXPECT_OK(probe.Run(cgroup_fd_.get(), {}).status());
+  NPG_EXPECT_OK(Finish(probe).status());
   rmdir(inner.c_str());
 }
 

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -20,6 +21,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
@@ -86,6 +89,16 @@ class CgroupSocketTest : public ::testing::Test {
     return files;
   }
 
+  // Of a family that no kernel has, too.
+  absl::StatusOr<CgroupSockets::Made> MakeSockets() const {
+    absl::StatusOr<std::unique_ptr<CgroupSockets>> sockets = CgroupSockets::Start(
+        group_fd_.get(), {{AF_INET, SOCK_STREAM}, {AF_INET, SOCK_DGRAM}, {255, SOCK_DGRAM}});
+    if (!sockets.ok()) return sockets.status();
+    for (;;) {
+      if (auto made = (*sockets)->Take(absl::Seconds(1))) return *std::move(made);
+    }
+  }
+
   std::unique_ptr<testing::TestNode> node_;
   std::string group_;
   base::UniqueFd group_fd_;
@@ -94,11 +107,14 @@ class CgroupSocketTest : public ::testing::Test {
 TEST_F(CgroupSocketTest, TheCallersDescriptorsStay) {
   const std::vector<std::string> before = OpenFiles(getpid());
   {
-    NPG_ASSERT_OK_AND_ASSIGN(const CgroupSocket made,
-                             SocketInCgroup(group_fd_.get(), AF_INET, SOCK_STREAM));
+    NPG_ASSERT_OK_AND_ASSIGN(const CgroupSockets::Made made, MakeSockets());
     NPG_EXPECT_OK(made.entered);
-    EXPECT_TRUE(made.fd);
-    EXPECT_NE(fcntl(made.fd.get(), F_GETFD) & FD_CLOEXEC, 0);
+    ASSERT_EQ(made.sockets.size(), 3U);
+    for (size_t i = 0; i < 2; ++i) {
+      NPG_ASSERT_OK(made.sockets[i].status());
+      EXPECT_NE(fcntl(made.sockets[i]->get(), F_GETFD) & FD_CLOEXEC, 0);
+    }
+    EXPECT_TRUE(absl::IsUnimplemented(made.sockets[2].status())) << made.sockets[2].status();
   }
   // One is that of the iteration.
   EXPECT_EQ(OpenFiles(getpid()).size(), before.size());
@@ -118,7 +134,7 @@ TEST_F(CgroupSocketTest, AProcessThatIsStuckHoldsNeitherLockNorPort) {
       const auto lock = ControllerLock::Acquire(pins);
       const base::UniqueFd listener = Listen();
       if (!lock.ok() || !listener) _exit(1);
-      for (;;) SocketInCgroup(group_fd_.get(), AF_INET, SOCK_STREAM).status().IgnoreError();
+      for (;;) MakeSockets().status().IgnoreError();
     }
     EXPECT_TRUE(testing::WaitUntil(absl::Seconds(10), [&] { return ProcessInGroup() != 0; }));
     kill(caller, SIGKILL);

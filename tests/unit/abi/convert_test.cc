@@ -156,6 +156,7 @@ TEST(AbiConversion, Config) {
   config.version = "0.1.0";
   config.scope = Scope::kLocal;
   config.default_verdict = OwnerVerdict::kIgnored;
+  config.standing_aside = Bit(Traffic::kUdp6);
   const npg_config value = ToC(config);
   EXPECT_EQ(value.abi_version, uint32_t{NPG_ABI_VERSION});
   EXPECT_EQ(value.mode, uint32_t{NPG_MODE_OBSERVE});
@@ -166,6 +167,7 @@ TEST(AbiConversion, Config) {
   EXPECT_EQ(FieldText(value.version), "0.1.0");
   EXPECT_EQ(value.scope, uint32_t{NPG_SCOPE_LOCAL});
   EXPECT_EQ(value.default_verdict, uint32_t{NPG_OWNER_IGNORED});
+  EXPECT_EQ(value.standing_aside, uint32_t{NPG_TRAFFIC_UDP6});
   EXPECT_EQ(FromC(value), config);
 }
 

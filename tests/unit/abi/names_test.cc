@@ -78,6 +78,7 @@ TEST(Names, SourcesOwnersModesAndScopes) {
   ExpectWholeTable(kOwnerVerdicts, names);
   ExpectWholeTable(kModes, names);
   ExpectWholeTable(kScopes, names);
+  ExpectWholeTable(kTraffic, names);
 }
 
 TEST(Names, EverySourceErrorHasItsOwnName) {
@@ -136,6 +137,7 @@ TEST(Names, EveryEnumeratorOfTheHeaderHasARow) {
   EXPECT_EQ(Enumerators("owner_verdict").size(), kOwnerVerdicts.size());
   EXPECT_EQ(Enumerators("mode").size(), kModes.size());
   EXPECT_EQ(Enumerators("scope").size(), kScopes.size());
+  EXPECT_EQ(Enumerators("traffic").size(), kTraffic.size());
   EXPECT_EQ(Enumerators("source_error").size(), kSourceErrors.size());
 }
 

@@ -89,6 +89,12 @@ RandomNode MakeRandomNode(std::mt19937& random) {
 
   node.env.enforce = yes();
   node.facts.config.mode = node.env.enforce ? abi::Mode::kEnforce : abi::Mode::kObserve;
+  node.env.not_aside = yes();
+  if (!node.env.not_aside) {
+    const bool v4 = node.destination == NPG_DST_LOOPBACK4 || node.destination == NPG_DST_ELSEWHERE4;
+    const bool tcp = node.key.protocol == core::Protocol::kTcp;
+    node.facts.config.standing_aside = abi::Bit(abi::TrafficOf(tcp, v4));
+  }
   return node;
 }
 
@@ -131,7 +137,7 @@ TEST(ExplainDecisionTest, EqualsNpgDecideForTheSameFacts) {
   EXPECT_EQ(seen, (std::set<npg_verdict>{NPG_PASS_OUT_OF_SCOPE, NPG_PASS_NOT_NODEPORT,
                                          NPG_PASS_FOREIGN_NETNS, NPG_PASS_NO_LISTENER,
                                          NPG_PASS_UNTRUSTED_OWNER, NPG_PASS_IGNORED_OWNER,
-                                         NPG_PASS_OBSERVED, NPG_EXEMPT}));
+                                         NPG_PASS_OBSERVED, NPG_PASS_STANDING_ASIDE, NPG_EXEMPT}));
 }
 
 }  // namespace

@@ -154,9 +154,9 @@ TEST(StatusTest, ReportsEachPartOfTheGuard) {
         "  version     0.1.0, controller started 2026-11-02T11:00:00Z\n"}) {
     EXPECT_THAT(text, HasSubstr(part));
   }
-  for (const char* counter :
-       {"exempted", "foreign_netns", "no_listener", "ignored_owner", "observed", "mark_failed",
-        "events_suppressed", "events_lost", "rules_restored"}) {
+  for (const char* counter : {"exempted", "foreign_netns", "no_listener", "ignored_owner",
+                              "observed", "mark_failed", "events_suppressed", "events_lost",
+                              "rules_restored", "untrusted_owner", "standing_aside"}) {
     EXPECT_THAT(text, HasSubstr(std::string("\n  ") + counter + " "));
   }
   EXPECT_THAT(text, Not(HasSubstr("BROKEN")));

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -26,12 +27,14 @@ struct npg_env {
   bool trusted = true;
   bool not_ignored = true;
   bool enforce = true;
+  bool not_aside = true;
   bool mark = true;
 
   npg_listener_key live{};         // found by the lookup of the listener
   std::vector<std::string> calls;  // "nodeport", "guarded_netns", ...
   std::vector<bool> facts;         // the answer to each of the calls
   std::vector<npg_port_key> keys;  // the arguments of the calls that have one
+  uint32_t traffic = 0;            // the argument of stands_aside
 };
 
 static bool Note(npg_env* env, const char* name, bool fact) {
@@ -77,6 +80,11 @@ static int npg_env_enforce(npg_env* env) {
   return static_cast<int>(Note(env, "enforce", env->enforce));
 }
 
+static int npg_env_stands_aside(npg_env* env, uint32_t traffic) {
+  env->traffic = traffic;
+  return static_cast<int>(!Note(env, "stands_aside", env->not_aside));
+}
+
 static int npg_env_mark(npg_env* env) { return static_cast<int>(Note(env, "mark", env->mark)); }
 
 inline void PrintTo(npg_verdict verdict, std::ostream* out) {
@@ -101,7 +109,7 @@ inline std::vector<Answer> AnswersOf(const npg_env& env, npg_destination destina
       {"listener", Question::kListener},
       {"trusted", Question::kOwner},
       {"ignored", Question::kHolder},
-      {"enforce", Question::kMode},
+      {"stands_aside", Question::kMode},
       {"mark", Question::kMark}};
   std::vector<Answer> answers;
   if (destination == NPG_DST_LOOPBACK4 || destination == NPG_DST_LOOPBACK6) {
@@ -109,6 +117,8 @@ inline std::vector<Answer> AnswersOf(const npg_env& env, npg_destination destina
   }
   for (size_t i = 0; i < env.calls.size(); ++i) {
     if (env.calls[i] == "nodeport") answers.push_back({Question::kProtocol, true});
+    // Row 7 has one answer for two calls.
+    if (env.calls[i] == "enforce" && !env.facts[i]) answers.push_back({Question::kMode, false});
     for (const auto& [call, question] : questions) {
       if (env.calls[i] == call) answers.push_back({question, env.facts[i]});
     }

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -225,13 +226,14 @@ struct Row {
   npg_verdict otherwise;  // the verdict when it does not hold
 };
 
-constexpr std::array<Row, 7> kRows = {{
+constexpr std::array<Row, 8> kRows = {{
     {"nodeport", &npg_env::nodeport, NPG_PASS_NOT_NODEPORT},
     {"guarded_netns", &npg_env::guarded_netns, NPG_PASS_FOREIGN_NETNS},
     {"listener", &npg_env::listener, NPG_PASS_NO_LISTENER},
     {"trusted", &npg_env::trusted, NPG_PASS_UNTRUSTED_OWNER},
     {"ignored", &npg_env::not_ignored, NPG_PASS_IGNORED_OWNER},
     {"enforce", &npg_env::enforce, NPG_PASS_OBSERVED},
+    {"stands_aside", &npg_env::not_aside, NPG_PASS_STANDING_ASIDE},
     {"mark", &npg_env::mark, NPG_PASS_MARK_FAILED},
 }};
 
@@ -246,7 +248,7 @@ TEST(Decide, ExemptsWhenEveryRowHolds) {
   npg_env env;
   EXPECT_EQ(Decide(env), NPG_EXEMPT);
   EXPECT_THAT(env.calls, ElementsAre("nodeport", "guarded_netns", "listener", "trusted", "ignored",
-                                     "enforce", "mark"));
+                                     "enforce", "stands_aside", "mark"));
 }
 
 TEST(Decide, DestinationElsewhereAsksOnlyWhatIsInScope) {
@@ -264,8 +266,9 @@ TEST(Decide, DestinationElsewhereWithLocalScope) {
     npg_env env;
     env.guards_local = true;
     EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
-    EXPECT_THAT(env.calls, ElementsAre("guards_local", "nodeport", "own_address", "guarded_netns",
-                                       "listener", "trusted", "ignored", "enforce", "mark"));
+    EXPECT_THAT(env.calls,
+                ElementsAre("guards_local", "nodeport", "own_address", "guarded_netns", "listener",
+                            "trusted", "ignored", "enforce", "stands_aside", "mark"));
     npg_env no_nodeport;
     no_nodeport.guards_local = true;
     no_nodeport.nodeport = false;
@@ -290,7 +293,7 @@ TEST(Decide, LoopbackAsksNoMoreWithLocalScope) {
     env.own_address = false;
     EXPECT_EQ(Decide(env, IPPROTO_TCP, destination), NPG_EXEMPT);
     EXPECT_THAT(env.calls, ElementsAre("nodeport", "guarded_netns", "listener", "trusted",
-                                       "ignored", "enforce", "mark"));
+                                       "ignored", "enforce", "stands_aside", "mark"));
   }
 }
 
@@ -315,15 +318,15 @@ TEST(Decide, EachRowGivesItsVerdict) {
   }
 }
 
-// All 128 combinations of facts, for every kind of destination and protocol. The first row
+// All 256 combinations of facts, for every kind of destination and protocol. The first row
 // that does not hold gives the verdict, and no fact after it is asked for.
 TEST(Decide, FirstRowThatFailsGivesTheVerdict) {
   for (const npg_destination destination :
        {NPG_DST_ELSEWHERE4, NPG_DST_ELSEWHERE6, NPG_DST_LOOPBACK4, NPG_DST_LOOPBACK6}) {
     for (const uint32_t protocol :
          std::vector<uint32_t>{0, IPPROTO_ICMP, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, 262}) {
-      for (unsigned facts = 0; facts < 128; ++facts) {
-        const std::bitset<7> holds(facts);
+      for (unsigned facts = 0; facts < 256; ++facts) {
+        const std::bitset<8> holds(facts);
         npg_env env;
         for (size_t i = 0; i < kRows.size(); ++i) env.*kRows.at(i).holds = holds[i];
 
@@ -380,6 +383,23 @@ TEST(Decide, ReturnsTheListenerThatWasFound) {
   npg_listener_key listener{};
   EXPECT_EQ(npg_decide(&env, IPPROTO_TCP, NPG_DST_LOOPBACK4, 33589, &key, &listener), NPG_EXEMPT);
   EXPECT_TRUE(listener == env.live);
+}
+
+TEST(Decide, AsksWhetherTheGuardStandsAsideForThePacketsThatWouldLeave) {
+  const std::vector<std::tuple<npg_destination, uint32_t, uint32_t>> cases = {
+      {NPG_DST_LOOPBACK4, IPPROTO_TCP, NPG_TRAFFIC_TCP4},
+      {NPG_DST_LOOPBACK4, 262, NPG_TRAFFIC_TCP4},
+      {NPG_DST_ELSEWHERE4, IPPROTO_UDP, NPG_TRAFFIC_UDP4},
+      {NPG_DST_LOOPBACK6, IPPROTO_TCP, NPG_TRAFFIC_TCP6},
+      {NPG_DST_LOOPBACK6, IPPROTO_UDP, NPG_TRAFFIC_UDP6},
+      {NPG_DST_ELSEWHERE6, 262, NPG_TRAFFIC_TCP6},
+  };
+  for (const auto& [destination, protocol, traffic] : cases) {
+    npg_env env;
+    env.guards_local = true;
+    EXPECT_EQ(Decide(env, protocol, destination), NPG_EXEMPT);
+    EXPECT_EQ(env.traffic, traffic) << WhereOf(destination) << " protocol " << protocol;
+  }
 }
 
 // --- The rows together, from an address to a verdict ---

@@ -56,10 +56,10 @@ TEST(DecisionTest, EqualsNpgDecide) {
   for (const auto& [address, destination] : destinations) {
     for (const uint32_t protocol :
          std::vector<uint32_t>{0, IPPROTO_TCP, IPPROTO_UDP, IPPROTO_SCTP, NPG_IPPROTO_MPTCP}) {
-      for (unsigned bits = 0; bits < 512; ++bits) {
-        const std::bitset<9> fact(bits);
-        ConnectFacts facts{protocol, address, fact[0],  fact[1], fact[2], fact[3],
-                           fact[4],  fact[5], !fact[8], fact[6], fact[7]};
+      for (unsigned bits = 0; bits < 1024; ++bits) {
+        const std::bitset<10> fact(bits);
+        ConnectFacts facts{protocol, address, fact[0],  fact[1], fact[2],  fact[3],
+                           fact[4],  fact[5], !fact[8], fact[6], !fact[9], fact[7]};
         npg_env env;
         env.guards_local = fact[0];
         env.own_address = fact[1];
@@ -70,6 +70,7 @@ TEST(DecisionTest, EqualsNpgDecide) {
         env.not_ignored = fact[8];
         env.enforce = fact[6];
         env.mark = fact[7];
+        env.not_aside = fact[9];
         npg_port_key key{};
         npg_listener_key listener{};
         const npg_verdict want = npg_decide(&env, protocol, destination, 33589, &key, &listener);
@@ -86,8 +87,9 @@ TEST(DecisionTest, EqualsNpgDecide) {
         if (want != NPG_EXEMPT) {
           const Question last = decision.answers.back().question;
           const DecisionRow& row = RowOf(last);
-          EXPECT_EQ((last == Question::kHolder ? row.second_end : row.end).verdict,
-                    decision.verdict);
+          const bool second =
+              last == Question::kHolder || (last == Question::kMode && facts.enforce);
+          EXPECT_EQ((second ? row.second_end : row.end).verdict, decision.verdict);
         }
       }
     }
@@ -149,6 +151,7 @@ TEST(DecisionRowsTest, CountersAreThoseOfThePrograms) {
       {Verdict::kPassUntrustedOwner, abi::Counter::kUntrustedOwner},
       {Verdict::kPassIgnoredOwner, abi::Counter::kIgnoredOwner},
       {Verdict::kPassObserved, abi::Counter::kObserved},
+      {Verdict::kPassStandingAside, abi::Counter::kStandingAside},
       {Verdict::kPassMarkFailed, abi::Counter::kMarkFailed}};
   for (const DecisionRow& row : kDecisionRows) {
     for (const DecisionEnd& end : {row.end, row.second_end}) {
@@ -178,11 +181,17 @@ TEST(DecisionRowsTest, EveryVerdictHasItsOwnName) {
 
 // Scripts read these in `explain -o json`.
 TEST(DecisionRowsTest, VerdictNamesAreAContract) {
-  const std::array<const char*, 10> names = {"pass_protocol",      "pass_out_of_scope",
-                                             "pass_not_nodeport",  "pass_foreign_netns",
-                                             "pass_no_listener",   "pass_untrusted_owner",
-                                             "pass_ignored_owner", "pass_observed",
-                                             "pass_mark_failed",   "exempt"};
+  const std::array<const char*, 11> names = {"pass_protocol",
+                                             "pass_out_of_scope",
+                                             "pass_not_nodeport",
+                                             "pass_foreign_netns",
+                                             "pass_no_listener",
+                                             "pass_untrusted_owner",
+                                             "pass_ignored_owner",
+                                             "pass_observed",
+                                             "pass_standing_aside",
+                                             "pass_mark_failed",
+                                             "exempt"};
   for (size_t i = 0; i < names.size(); ++i) {
     EXPECT_EQ(TextOf(static_cast<Verdict>(i)).name, names.at(i));
   }

@@ -24,6 +24,7 @@
 #include "node/cgroup_programs.h"
 #include "node/mark_use.h"
 #include "node/rules_reader.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::doctor::findings_test {
 namespace {
@@ -111,6 +112,35 @@ TEST(DoctorTest, AHealthyNodeHasNoFindings) {
     EXPECT_THAT(finding.what, Not(IsEmpty())) << kind.name;
     EXPECT_THAT(finding.fix, IsEmpty()) << kind.name;
   }
+}
+
+TEST(DoctorTest, RulesInTheWayOfUntrackedPacketsAreNamedWithTheRuleToAdd) {
+  using Kind = node::UntrackedObstacle::Kind;
+  Facts facts = GoodNode();
+  facts.guard.state = GuardFacts::State::kNone;
+  facts.obstacles = std::vector<node::UntrackedObstacle>{
+      {Kind::kTracks, "nft table inet vrf, chain out", "sets a conntrack zone (handle 3)",
+       "nft insert rule inet vrf out oif lo return"},
+      {Kind::kDrops, "iptables-nft table ip filter, chain INPUT",
+       "accepts by connection state and drops untracked packets of lo (its policy)",
+       "iptables -I INPUT -i lo -j ACCEPT"}};
+  EXPECT_FINDING(The(facts, FindingId::kRulesTrackAgain), Severity::kWarn, false,
+                 "nft table inet vrf, chain out sets a conntrack zone",
+                 "nft insert rule inet vrf out oif lo return");
+  EXPECT_FINDING(The(facts, FindingId::kRulesDropUntracked), Severity::kWarn, false,
+                 "iptables-nft table ip filter, chain INPUT accepts by connection state",
+                 "iptables -I INPUT -i lo -j ACCEPT");
+  facts.obstacles = absl::PermissionDeniedError("list the nftables chains");
+  EXPECT_THAT(Of(facts, FindingId::kRulesTrackAgain), IsEmpty());
+  EXPECT_FINDING(The(facts, FindingId::kNotSeen), Severity::kNote, false,
+                 "list the nftables chains", "sudo");
+}
+
+TEST(DoctorTest, AGuardThatStandsAsideFails) {
+  Facts facts = GoodNode();
+  facts.guard.standing_aside = "the guard stands aside for TCP over IPv4: drops";
+  EXPECT_FINDING(The(facts, FindingId::kStandingAside), Severity::kFail, false, "TCP over IPv4",
+                 "rules-drop-untracked");
 }
 
 TEST(DoctorTest, AMissingKernelFeaturePrevents) {

@@ -78,6 +78,52 @@ TEST(ConflictStateTest, NeedsTheTable) {
   EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
 }
 
+TEST(ConflictStateTest, IsUnguardedWhereTheGuardStandsAside) {
+  const struct {
+    std::string address;
+    bool v6only;
+    bool tcp4, tcp6;  // whether standing aside for it matters
+  } cases[] = {
+      {"127.0.0.1", false, true, false}, {"0.0.0.0", false, true, false},
+      {"::1", false, false, true},       {"::", false, true, true},
+      {"::", true, false, true},
+  };
+  for (const auto& each : cases) {
+    SCOPED_TRACE(each.address + (each.v6only ? " v6only" : ""));
+    for (const auto& row : abi::kTraffic) {
+      GuardFacts facts = NodeWithListenerOn(each.address, each.v6only);
+      facts.config.standing_aside = abi::Bit(row.value);
+      const bool matters = (row.value == abi::Traffic::kTcp4 && each.tcp4) ||
+                           (row.value == abi::Traffic::kTcp6 && each.tcp6);
+      EXPECT_EQ(StateOf(facts), matters ? ConflictState::kUnguarded : ConflictState::kExempted)
+          << row.name;
+    }
+  }
+}
+
+TEST(StatusTest, NamesTheRulesThatTheGuardStandsAsideFor) {
+  GuardFacts facts = MakeFacts();
+  facts.config.standing_aside = abi::Bit(abi::Traffic::kTcp4);
+  facts.in_the_way = {{node::UntrackedObstacle::Kind::kDrops, "nft table inet fw, chain in",
+                       "drops", "iif lo accept"}};
+  const Status status = MakeStatus(std::move(facts));
+  ASSERT_EQ(status.problems.size(), 1U);
+  EXPECT_EQ(
+      status.problems[0],
+      "the guard stands aside for TCP over IPv4: rules of this node would track or drop exempted "
+      "packets: nft table inet fw, chain in drops (add: iif lo accept)");
+}
+
+TEST(StatusTest, BlamesNoRulesWhereNoneWasFound) {
+  GuardFacts facts = MakeFacts();
+  facts.config.standing_aside = abi::AllTraffic();
+  const Status status = MakeStatus(std::move(facts));
+  ASSERT_EQ(status.problems.size(), 1U);
+  EXPECT_EQ(status.problems[0],
+            "the guard stands aside for all connects: no self-probe has shown that exempted "
+            "packets arrive untracked");
+}
+
 // What the administrator chose comes before what is broken.
 TEST(ConflictStateTest, ModeAndPolicyComeFirst) {
   GuardFacts facts = MakeFacts();

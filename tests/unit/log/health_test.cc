@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 
@@ -53,6 +54,17 @@ TEST(Liveness, FailsWithTheReasonOfAFailedProbe) {
   EXPECT_THAT(answer.lines, Contains("FAIL self-probe: npg_connect4 is not attached"));
 }
 
+TEST(StandingAside, FailsLivenessAndReadinessWithTheReason) {
+  HealthState state = Well();
+  state.probe->result = absl::FailedPreconditionError("conntrack tracked the packets");
+  state.standing_aside = "the guard stands aside for TCP over IPv4: conntrack tracked the packets";
+  EXPECT_THAT(Liveness(state, kNow).lines,
+              Contains(absl::StrCat("FAIL self-probe: ", state.standing_aside)));
+  const HealthAnswer ready = Readiness(state);
+  EXPECT_FALSE(ready.ok);
+  EXPECT_THAT(ready.lines, Contains(absl::StrCat("FAIL exemption: ", state.standing_aside)));
+}
+
 TEST(Liveness, FailsWhenTheLastProbeIsOld) {
   HealthState state = Well();
   state.probe->at = kNow - absl::Seconds(16);
@@ -64,8 +76,21 @@ TEST(Liveness, PassesWhenTheProbeIsNotPossible) {
   state.probe->result = absl::UnavailableError("no process can be started in the guarded cgroup");
   const HealthAnswer answer = Liveness(state, kNow);
   EXPECT_TRUE(answer.ok);
-  EXPECT_THAT(answer.lines, Contains("ok   self-probe: not possible: no process can be started in "
+  EXPECT_THAT(answer.lines, Contains("ok   self-probe: not proven: no process can be started in "
                                      "the guarded cgroup"));
+}
+
+// What an earlier probe found holds until another one can tell.
+TEST(StandingAside, FailsAlsoWhileTheProbeCannotTell) {
+  HealthState state = Well();
+  state.probe->result = absl::UnavailableError("more connections than can be listed");
+  state.standing_aside = "the guard stands aside for TCP over IPv4: an earlier run left it so";
+  const HealthAnswer alive = Liveness(state, kNow);
+  EXPECT_FALSE(alive.ok);
+  EXPECT_THAT(alive.lines, Contains(absl::StrCat("FAIL self-probe: more connections than can be "
+                                                 "listed; ",
+                                                 state.standing_aside)));
+  EXPECT_FALSE(Readiness(state).ok);
 }
 
 TEST(Liveness, ReportsThatObserveModeOnlyCounts) {

@@ -35,6 +35,7 @@ constexpr const char* kService = R"({"items":[{"metadata":{"uid":"u-1"}}]})";
 
 inspect::GuardedConflict ConflictOf(const std::string& service, uint16_t port, int pid = 812) {
   inspect::GuardedConflict conflict;
+  conflict.state = inspect::ConflictState::kExempted;
   conflict.key = {port, core::Protocol::kTcp};
   conflict.service = service;
   conflict.listener.key = conflict.key;
@@ -210,6 +211,17 @@ TEST_F(KubeEventsTest, UntrustedUsersDoNotTakeTheRoomOfOthers) {
   conflicts.push_back(ConflictOf("shop/web", 33589));
   See(conflicts, 2);
   EXPECT_EQ(events_->known(), untrusted + 1);
+}
+
+TEST_F(KubeEventsTest, NoteStatesThatConnectsAreNotExemptedAtPresent) {
+  inspect::GuardedConflict conflict = ConflictOf("shop/web", 33589);
+  conflict.state = inspect::ConflictState::kUnguarded;
+  auto subject = SubjectOf(conflict);
+  ASSERT_TRUE(subject);
+  subject->unguarded = true;
+  const auto event = nlohmann::json::parse(KubeEventJson(*subject, {"worker-1", true}, "", now_));
+  EXPECT_THAT(event["note"].get<std::string>(), HasSubstr("they go to the Service"));
+  EXPECT_EQ(event["action"], "LeaveLocalConnects");
 }
 
 TEST_F(KubeEventsTest, SendsAgainAfterADay) {

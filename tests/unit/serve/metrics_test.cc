@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "abi/entries.h"
@@ -66,12 +67,21 @@ TEST(MetricsTest, Counters) {
                                    R"(passed_connects_total{reason="ignored_owner"} 45)",
                                    R"(passed_connects_total{reason="observed"} 46)",
                                    R"(passed_connects_total{reason="mark_failed"} 47)",
-                                   R"(passed_connects_total{reason="untrusted_owner"} 52)"));
+                                   R"(passed_connects_total{reason="untrusted_owner"} 52)",
+                                   R"(passed_connects_total{reason="standing_aside"} 53)"));
   EXPECT_THAT(Typical("events_suppressed_total"),
               UnorderedElementsAre("events_suppressed_total 48"));
   EXPECT_THAT(Typical("events_lost_total"), UnorderedElementsAre("events_lost_total 49"));
   EXPECT_THAT(Typical("rules_restored_total"), UnorderedElementsAre("rules_restored_total 50"));
   EXPECT_THAT(Typical("probed_connects_total"), UnorderedElementsAre("probed_connects_total 51"));
+}
+
+TEST(MetricsTest, WhetherTheGuardStandsAside) {
+  EXPECT_THAT(Typical("standing_aside"), UnorderedElementsAre("standing_aside 0"));
+  inspect::GuardFacts facts = TypicalFacts();
+  facts.config.standing_aside = abi::Bit(abi::Traffic::kUdp4);
+  EXPECT_THAT(SeriesOf(MetricsText(InputOf(std::move(facts))), "standing_aside"),
+              UnorderedElementsAre("standing_aside 1"));
 }
 
 TEST(MetricsTest, NoCounterIsForgotten) {

@@ -320,6 +320,14 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
   return status;
 }
 
+absl::Status BpfGuard::SetStandingAside(abi::TrafficBits traffic) {
+  absl::StatusOr<abi::Config> config = Config();
+  if (!config.ok()) return config.status();
+  if (config->standing_aside == traffic) return absl::OkStatus();
+  config->standing_aside = traffic;
+  return PutElement(bpf_map__fd(skeleton_->maps.config), "config", uint32_t{0}, abi::ToC(*config));
+}
+
 // The links and maps of an earlier run that had others. Nothing decides by them any more.
 void BpfGuard::RemoveObsoletePins() {
   for (const char* name : kFormerLinkNames) {

@@ -132,6 +132,10 @@ class BpfGuard {
   // is refused, the error names the programs that were not restored.
   absl::Status Attach(int cgroup_fd, const abi::Config& config);
 
+  // Changes one setting of Attach(): the traffic for which the guard stands aside. The programs
+  // see it at once.
+  absl::Status SetStandingAside(abi::TrafficBits traffic);
+
   // Call it some time after Attach(), when no connect still runs a program of an earlier
   // run. Adds what those counted since Load() copied their counters, and closes their maps.
   // A count that a program makes in the moment of the addition is lost. After an error, call

@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where rules of the node would break exempted connections, connects go to the Service, as
+// without a guard, and none hangs.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "guard_abi.h"
+#include "testing/client.h"
+#include "testing/command.h"
+#include "testing/echo_server.h"
+#include "testing/guard_fixture.h"
+#include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
+#include "testing/status_asserts.h"
+#include "testing/stream.h"
+#include "testing/test_node.h"
+#include "testing/transport.h"
+#include "testing/wait_until.h"
+
+namespace npg::testing::standing_aside_test {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+constexpr uint16_t kPort = 33589;
+constexpr const char* kPodName = "pod";
+
+Dial To(Transport transport) { return {"127.0.0.1", kPort, transport}; }
+
+class StandingAsideTest : public GuardTest {
+ protected:
+  void SetUp() override {
+    ASSERT_NO_FATAL_FAILURE(GuardTest::SetUp());
+    NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp},
+                                          {"127.0.0.1", kPort, Transport::kUdp}}));
+    NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  }
+
+  // Waits until a connect reaches `who`. None may fail meanwhile.
+  static void ExpectToReach(const std::string& who, Transport transport) {
+    std::string last;
+    EXPECT_TRUE(WaitUntil(kPatience,
+                          [&] {
+                            last = Ask(To(transport));
+                            EXPECT_THAT(last, AnyOf(kHost, kPodName)) << TransportName(transport);
+                            return last == who || HasFailure();
+                          }))
+        << TransportName(transport) << " reaches " << last << ", not " << who;
+  }
+
+  static absl::Status Nft(const std::string& rules) {
+    return RunCommand({"nft", "-f", "-"}, rules).status();
+  }
+
+  std::string Output(const std::vector<std::string>& arguments) const {
+    const absl::StatusOr<CommandResult> result = RunForResult(GuardCommand(node(), arguments));
+    return result.ok() ? result->out : std::string(result.status().message());
+  }
+
+  // A firewall that accepts by connection state, and `more` rules before that.
+  static absl::Status AddFirewall(const std::string& more = "") {
+    return Nft(absl::StrCat("table inet hardened {\n chain in {\n",
+                            "  type filter hook input priority filter; policy drop;\n", more, "\n",
+                            "  ct state established,related accept\n  ct state invalid drop\n",
+                            "  ct state new th dport { ", kPort, ", ", TestNode::kPodPort,
+                            " } accept\n  icmp type echo-request accept\n }\n}\n"));
+  }
+
+ private:
+  std::unique_ptr<EchoServer> host_;
+};
+
+TEST_P(StandingAsideTest, WhileARuleSetsAZone) {
+  NPG_ASSERT_OK(StartGuard());
+  for (const auto& [hook, priority] :
+       std::vector<std::pair<std::string, int>>{{"output", -320},
+                                                {"output", -300},
+                                                {"output", -150},
+                                                {"output", 100},
+                                                {"postrouting", 0},
+                                                {"prerouting", -300}}) {
+    SCOPED_TRACE(absl::StrCat(hook, " ", priority));
+    ExpectToReach(kHost, Transport::kTcp);
+    ExpectToReach(kHost, Transport::kUdp);
+    NPG_ASSERT_OK(Nft(absl::StrCat("table inet vrf { chain zones { type filter hook ", hook,
+                                   " priority ", priority, "; ct original zone set 7; }; }\n")));
+    ExpectToReach(kPodName, Transport::kTcp);
+    ExpectToReach(kPodName, Transport::kUdp);
+    EXPECT_GE(Counted(NPG_COUNTER_STANDING_ASIDE), 1U);
+    EXPECT_THAT(Output({"status"}),
+                AllOf(HasSubstr("stands aside"), HasSubstr("nft table inet vrf, chain zones")));
+    NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "vrf"}).status());
+  }
+  ExpectToReach(kHost, Transport::kTcp);
+  ExpectToReach(kHost, Transport::kUdp);
+  EXPECT_THAT(Output({"status"}), Not(HasSubstr("stands aside")));
+  EXPECT_THAT(guard().Log(), AllOf(HasSubstr("in the way: nft table inet vrf, chain zones"),
+                                   HasSubstr("again: the self-probe passed")));
+}
+
+// From the first connect on, which the guard has not tested anything before.
+TEST_P(StandingAsideTest, FromTheStartBehindAFirewallByConnectionState) {
+  NPG_ASSERT_OK(AddFirewall());
+  EXPECT_THAT(Output({"doctor", "-o", "json"}), HasSubstr("nft table inet hardened, chain in"));
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+  NPG_ASSERT_OK(StartGuard());
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+    EXPECT_EQ(Ask(To(Transport::kUdp)), kPodName);
+  }
+  EXPECT_THAT(Output({"status"}), HasSubstr("nft insert rule inet hardened in iif lo accept"));
+  EXPECT_THAT(Output({"explain", absl::StrCat(kPort)}), HasSubstr("but the guard stands aside"));
+  NPG_ASSERT_OK(Nft("insert rule inet hardened in iif lo accept\n"));
+  ExpectToReach(kHost, Transport::kTcp);
+  ExpectToReach(kHost, Transport::kUdp);
+  // Taken away again while the guard works: a connect of that moment may hang until its SYN
+  // is sent again.
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "chain", "inet", "hardened", "in"}).status());
+  EXPECT_TRUE(WaitUntil(
+      kPatience, [&] { return Output({"status"}).find("stands aside") != std::string::npos; }));
+  NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "hardened"}).status());
+  ExpectToReach(kHost, Transport::kTcp);
+}
+
+// A connection that is exempt keeps its mark and its entries.
+TEST_P(StandingAsideTest, LiveConnectionsStreamOn) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(std::unique_ptr<Stream> stream, Stream::Open(To(Transport::kTcp)));
+  ASSERT_EQ(stream->server(), kHost);
+  NPG_ASSERT_OK(stream->Exchange(100'000));
+  NPG_ASSERT_OK(AddFirewall(
+      absl::StrCat("  tcp dport ", kPort, " accept\n  tcp sport ", kPort, " accept\n")));
+  ExpectToReach(kPodName, Transport::kTcp);
+  NPG_EXPECT_OK(stream->Exchange(100'000));
+  NPG_EXPECT_OK(stream->Finish());
+}
+
+TEST_P(StandingAsideTest, OnlyForTheTrafficThatIsBroken) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(
+      Nft("table inet odd { chain in { type filter hook input priority 0; "
+          "meta l4proto udp ct state untracked drop; }; }\n"));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] {
+    return Output({"status"}).find("stands aside for UDP over IPv4 and UDP over IPv6") !=
+           std::string::npos;
+  }));
+  ExpectToReach(kPodName, Transport::kUdp);
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
+  NPG_ASSERT_OK(
+      Nft("flush chain inet odd in\n"
+          "add rule inet odd in meta nfproto ipv6 ct state untracked drop\n"));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] {
+    return Output({"status"}).find("stands aside for TCP over IPv6 and UDP over IPv6") !=
+           std::string::npos;
+  }));
+  ExpectToReach(kHost, Transport::kUdp);
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
+}
+
+// A restarted controller does not exempt what the one before found broken.
+TEST_P(StandingAsideTest, ARestartKeepsIt) {
+  NPG_ASSERT_OK(AddFirewall());
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(guard().Kill());
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+}
+
+// Also for a part of the traffic, and with the reason.
+TEST_P(StandingAsideTest, ARestartKeepsAPartWithItsText) {
+  constexpr const char* kPart = "the guard stands aside for UDP over IPv4 and UDP over IPv6: ";
+  const auto logged = [&] { return guard().Log().find(kPart) != std::string::npos; };
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(
+      Nft("table inet odd { chain in { type filter hook input priority 0; "
+          "meta l4proto udp ct state untracked drop; }; }\n"));
+  ASSERT_TRUE(WaitUntil(kPatience, logged));
+  NPG_ASSERT_OK(guard().Kill());
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
+  EXPECT_EQ(Ask(To(Transport::kUdp)), kPodName);
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
+  EXPECT_EQ(Ask(To(Transport::kUdp)), kPodName);
+  EXPECT_TRUE(WaitUntil(kPatience, logged)) << guard().Log();
+  EXPECT_THAT(Output({"status"}), HasSubstr(kPart));
+}
+
+INSTANTIATE_TEST_SUITE_P(Rules, StandingAsideTest, ::testing::Values(RuleShape{}), RuleShapeName);
+
+}  // namespace
+}  // namespace npg::testing::standing_aside_test
