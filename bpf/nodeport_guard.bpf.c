@@ -726,6 +726,16 @@ static __always_inline int note_bind(struct bpf_sock_addr *ctx, int v6)
 	if (ctx->sk->src_port)
 		return PROCEED;
 	key.port = bpf_ntohs((__u16)ctx->user_port);
+	if (key.protocol == IPPROTO_UDP && !key.port) {
+		/*
+		 * No listener, whoever binds it: it needs no storage, which costs more than the
+		 * rest of bind(). The note of a bind() that failed must not make it one.
+		 */
+		owner = bpf_sk_storage_get(&socket_owners, ctx->sk, NULL, 0);
+		if (owner)
+			owner->asked_port = 0;
+		return PROCEED;
+	}
 	owner = bpf_sk_storage_get(&socket_owners, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!owner) {
 		forget_earlier(ctx, &key, v6);

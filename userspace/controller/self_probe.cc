@@ -304,7 +304,7 @@ void SelfProbe::Client::Step() {
   if (tcp && !sent) sent = note(SendPayload(fd.get(), payload));
   if (accepted && !echoed) {
     note(ReceiveAll(accepted.get(), /*stream=*/true, [this](absl::string_view piece) {
-      request.append(piece);
+      absl::StrAppend(&request, piece);
       return request.size() < payload.size();
     }));
     if (request == payload) echoed = note(SendPayload(accepted.get(), payload));

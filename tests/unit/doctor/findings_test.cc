@@ -555,6 +555,7 @@ TEST(DoctorTest, Listeners) {
   EXPECT_FINDING(The(facts, FindingId::kListenerUntrusted), Severity::kNote, false,
                  "1 listener go to the Service", "flag in parentheses");
 
+  facts.guard.state = GuardFacts::State::kLoaded;
   facts.ports.not_accepting = {
       "33589/tcp 127.0.0.1 holder[7], 12 connections wait to be accepted (backlog 128) "
       "(run with --ignore-process +holder)"};
@@ -564,7 +565,6 @@ TEST(DoctorTest, Listeners) {
   facts.guard.state = GuardFacts::State::kNone;
   EXPECT_EQ(The(facts, FindingId::kListenerNotAccepting).severity, Severity::kNote)
       << "nothing leads connects there yet";
-  facts.guard.state = GuardFacts::State::kLoaded;
 
   facts.ports.kube_proxy = {"33589/tcp 127.0.0.1 kube-proxy[9]"};
   EXPECT_FINDING(The(facts, FindingId::kKubeProxyListens), Severity::kNote, false, "kube-proxy[9]",
