@@ -37,7 +37,7 @@ struct NftTable {
   bool present = false;
   bool owned = false;  // only the controller can remove it
   uint64_t exempted_packets = 0;
-  size_t flow_entries = 0;  // two for a TCP connection
+  size_t flow_entries = 0;
   size_t flows = 0;
   size_t flows_max = 0;
   size_t datagram_ports = 0;

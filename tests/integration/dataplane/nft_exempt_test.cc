@@ -164,6 +164,21 @@ TEST_P(NftExemptTest, RepliesToANodePortAreNotHijacked) {
   EXPECT_EQ(Tracked(kPort), "");
 }
 
+// The table drops the first SYN of the second connect, which would else be taken for a packet of
+// the first connection.
+TEST_P(NftExemptTest, AnUnmarkedConnectOnTheTupleOfAnExemptOneIsHijacked) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
+  Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  dial.source = "127.0.0.1";
+  dial.source_port = kOtherPort;
+  NPG_ASSERT_OK_AND_ASSIGN(auto client, testing::Connect(dial));
+  EXPECT_EQ(testing::AskWho(client.get(), Transport::kTcp), "host");
+  Reset(client);  // without TIME_WAIT, so that the tuple is free
+  dial.mark = 0;
+  EXPECT_EQ(Ask(dial), Hijacked());
+}
+
 TEST_P(NftExemptTest, AStreamSurvivesARestartWithAnotherMark) {
   NPG_ASSERT_OK_AND_ASSIGN(auto table, NftTable::Install({}));
   Dial dial{"127.0.0.1", kPort};

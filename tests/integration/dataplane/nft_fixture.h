@@ -59,8 +59,9 @@ class NftTest : public ::testing::Test {
   static Expiry HalfClosedExpiry(const core::Flow& flow);
   static size_t EntryCount(const std::string& set);
 
-  // Sets the time until the entries of a flow expire, as if they had been refreshed at
-  // another time. The table must not be owned.
+  // Sets the time until the entries of both directions of a flow expire, as if they had been
+  // refreshed at another time. Adds them where they are missing: an earlier build had both of TCP.
+  // The table must not be owned.
   static absl::Status SetFlowExpiry(const core::Flow& flow, absl::Duration expires);
 
   // A listening TCP socket on `address`, or a bound UDP one.

@@ -35,6 +35,7 @@
 #include "testing/command.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
+#include "testing/wait_until.h"
 
 namespace npg::dataplane::nft_table_test {
 namespace {
@@ -82,7 +83,8 @@ TEST_F(NftTableTest, CountsMarkedPackets) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
   EXPECT_GE(State().exempted_packets, 3U);  // SYN, ACK, data
-  EXPECT_EQ(State().flow_entries, 2U);
+  EXPECT_EQ(State().flow_entries, 1U);
+  EXPECT_EQ(State().flows, 1U);
 }
 
 TEST_F(NftTableTest, MatchesTheConfiguredMark) {
@@ -148,7 +150,7 @@ TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
   const uint64_t counted = State().exempted_packets;
   table.reset();
   EXPECT_EQ(State().owner_portid, 0U);
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 
   // With another mark, as an operator may choose for the next run.
   const core::Mark other{0x2000, 0x2000};
@@ -159,7 +161,6 @@ TEST_F(NftTableTest, AdoptionKeepsFlowsAndCounter) {
   settings.mark = other;
   EXPECT_TRUE(Intact(settings, table->owned()));
   EXPECT_EQ(State().exempted_packets, counted);
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
   // The client has the old mark; the entries keep its flow exempt.
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
@@ -180,7 +181,7 @@ TEST_F(NftTableTest, WithoutAnOwnerASavedRuleSetCanBeLoaded) {
   settings.own = false;
   EXPECT_TRUE(Intact(settings, /*owned=*/false));
   EXPECT_EQ(State().exempted_packets, counted);
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 
   NPG_ASSERT_OK(RunCommand({"nft", "add", "table", "inet", "admin"}));
   NPG_ASSERT_OK_AND_ASSIGN(const std::string saved, RunCommand({"nft", "list", "ruleset"}));
@@ -221,7 +222,6 @@ TEST_F(NftTableTest, ARestartChangesWhetherItIsOwned) {
     settings.own = own;
     EXPECT_TRUE(Intact(settings, table->owned()));
     EXPECT_GE(State().exempted_packets, counted);
-    EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
     EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
     EXPECT_EQ(EntryCount("ports"), 2U);
     NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
@@ -257,10 +257,10 @@ TEST_F(NftTableTest, StaysWhenItsOwnerIsKilled) {
   EXPECT_TRUE(State().present);
   EXPECT_EQ(State().owner_portid, 0U);
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
   EXPECT_TRUE(table->adopted());
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 }
 
 TEST_F(NftTableTest, AdoptsATableOfAnotherBuildOrADump) {
@@ -317,13 +317,42 @@ TEST_F(NftTableTest, AdoptsATableOfAnotherBuildOrADump) {
   EXPECT_GT(FlowExpiry(flow).as_sent, absl::Hours(24 * 99));
 }
 
+// Earlier builds had smaller sets, with both directions of each connection.
+TEST_F(NftTableTest, AdoptionEnlargesTheSetsOfAnEarlierBuild) {
+  NftSettings earlier = Unprotected();
+  earlier.set_size = kSetSize;
+  NPG_ASSERT_OK_AND_ASSIGN(auto table, InstallNftTable(earlier));
+  NPG_ASSERT_OK_AND_ASSIGN(Pair pair, Open());
+  NPG_ASSERT_OK(SetFlowExpiry(pair.flow, kTcpTimeout));
+  ASSERT_EQ(EntryCount("tcp4"), 2U);
+  const uint64_t counted = State().exempted_packets;
+  for (const bool own : {false, true}) {
+    SCOPED_TRACE(own);
+    table.reset();
+    NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}, std::nullopt, own));
+    EXPECT_TRUE(table->adopted());
+    NftSettings settings;
+    settings.own = own;
+    EXPECT_TRUE(Intact(settings, table->owned()));
+    EXPECT_EQ(State().exempted_packets, counted);
+    EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+    EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+    EXPECT_EQ(EntryCount("ports"), 2U);
+  }
+  NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
+  NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
+  // Both expire with the connection.
+  Reset(pair.client);
+  EXPECT_TRUE(testing::WaitUntil(testing::kPatience, [&] { return EntryCount("tcp4") == 0; }));
+}
+
 TEST_F(NftTableTest, AdoptsADormantTable) {
   NPG_ASSERT_OK(InstallNftTable(Unprotected()));
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open());
   NPG_ASSERT_OK(RunCommand({"nft", "add table inet nodeport_guard { flags dormant; }"}));
   NPG_ASSERT_OK_AND_ASSIGN(const auto table, NftTable::Install({}));
   EXPECT_TRUE(Intact({}, table->owned()));
-  EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 }
 
 TEST_F(NftTableTest, SecondOwnerIsRefused) {
@@ -353,7 +382,7 @@ TEST_F(NftTableTest, OthersCannotTouchAnOwnedTable) {
   EXPECT_EQ(State().present, KernelProtects());
   if (KernelProtects()) {
     EXPECT_TRUE(Intact({}, true));
-    EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
+    EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
   }
 }
 

@@ -473,7 +473,7 @@ TEST(StatusTest, JsonHasTheSame) {
   EXPECT_EQ(json["guard"]["programs"][0]["attached"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["ipvs_dodge"], true);
-  EXPECT_EQ(json["guard"]["nft_table"]["flows_max"], 32768);
+  EXPECT_EQ(json["guard"]["nft_table"]["flows_max"], 65536);
   EXPECT_EQ(json["guard"]["nodeports"]["total"], 2);
   EXPECT_EQ(json["guard"]["nodeports"]["file"], 1);
   EXPECT_EQ(json["guard"]["nodeports"]["kubernetes"], 0);

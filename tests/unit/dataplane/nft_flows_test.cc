@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 
 #include <algorithm>
 #include <array>
@@ -12,7 +13,9 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "core/datagram_targets.h"
+#include "core/flow.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_rules.h"
 
@@ -81,6 +84,54 @@ TEST(CompareTargetsTest, OnlyTheDifference) {
   const NftSetChange all = CompareTargets(Set("target_ports"), present, {});
   EXPECT_THAT(all.add, IsEmpty());
   EXPECT_THAT(all.remove, ElementsAre(there, stale));
+}
+
+core::Flow TcpFlow() {
+  core::Flow flow;
+  flow.protocol = IPPROTO_TCP;
+  flow.client_address = flow.server_address = kMapped;
+  flow.client_port = 40000;
+  flow.server_port = 30000;
+  return flow;
+}
+
+NftElement Element(const std::string& key, absl::Duration expires) {
+  return {key, static_cast<uint64_t>(absl::ToInt64Milliseconds(kTcpTimeout)),
+          static_cast<uint64_t>(absl::ToInt64Milliseconds(expires))};
+}
+
+TEST(CompareFlowsTest, EntersTheRepliesOnly) {
+  const NftSetChange change = CompareFlows(Set("tcp4"), 10, {}, {TcpFlow()}, {});
+  ASSERT_EQ(change.add.size(), 1U);
+  EXPECT_EQ(change.add[0].key, FlowKeys(TcpFlow())[1]);
+  EXPECT_THAT(change.remove, IsEmpty());
+}
+
+TEST(CompareFlowsTest, KeepsBothDirectionsOfAnEarlierBuildWhileTheConnectionLives) {
+  const auto [sent, reply] = FlowKeys(TcpFlow());
+  const std::vector<NftElement> both = {Element(sent, absl::Hours(1)),
+                                        Element(reply, absl::Hours(1))};
+  NftSetChange change = CompareFlows(Set("tcp4"), 10, both, {TcpFlow()}, {});
+  EXPECT_THAT(change.add, IsEmpty());
+  EXPECT_THAT(change.remove, IsEmpty());
+  change = CompareFlows(Set("tcp4"), 10, both, {}, {});
+  EXPECT_THAT(change.remove, ElementsAre(sent, reply));
+}
+
+TEST(CompareFlowsTest, KeepsWhatExpiresSoonAndWhatIsYoung) {
+  const std::string reply = FlowKeys(TcpFlow())[1];
+  for (const absl::Duration expires :
+       {kClosedTimeout, kForgottenTimeout, kTcpTimeout - kYoung / 2}) {
+    EXPECT_THAT(CompareFlows(Set("tcp4"), 10, {Element(reply, expires)}, {}, {}).remove, IsEmpty())
+        << expires;
+  }
+}
+
+TEST(CompareFlowsTest, CountsWhatDoesNotFit) {
+  const NftSetChange change = CompareFlows(
+      Set("tcp4"), 1, {Element(std::string(16, 'x'), kClosedTimeout)}, {TcpFlow()}, {});
+  EXPECT_EQ(change.no_room, 1U);
+  EXPECT_THAT(change.add, IsEmpty());
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ TEST(MetricsTest, KernelSide) {
   EXPECT_THAT(Typical("nft_exempted_packets_total"),
               UnorderedElementsAre("nft_exempted_packets_total 168"));
   EXPECT_THAT(Typical("nft_flows"), SizeIs(1));
-  EXPECT_THAT(Typical("nft_flows_max"), UnorderedElementsAre("nft_flows_max 32768"));
+  EXPECT_THAT(Typical("nft_flows_max"), UnorderedElementsAre("nft_flows_max 65536"));
   EXPECT_THAT(Typical("nft_datagram_ports"), SizeIs(1));
 }
 

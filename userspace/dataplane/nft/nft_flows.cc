@@ -57,12 +57,8 @@ NftElement NewElement(const std::string& key, const NftSetSpec& set) {
   return {key, timeout_ms, timeout_ms};
 }
 
-// The tuples that the rules add for a flow: for UDP only that of the replies.
-std::vector<std::string> EnteredKeys(const core::Flow& flow) {
-  auto [sent, reply] = FlowKeys(flow);
-  if (flow.protocol == IPPROTO_UDP) return {std::move(reply)};
-  return {std::move(sent), std::move(reply)};
-}
+// The tuple that the rules add for a flow: that of the replies.
+std::string EnteredKey(const core::Flow& flow) { return std::move(FlowKeys(flow)[1]); }
 
 // At most kMaxChanges of them, from `at` on.
 template <typename T>
@@ -97,6 +93,8 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   const auto belongs = [&set](const core::Flow& flow) {
     return flow.protocol == set.protocol && FlowFamily(flow) == set.family;
   };
+  // Of both directions: a half-closed set has either, and a flow set may have both of a connection
+  // from before the upgrade of an earlier build.
   absl::flat_hash_set<std::string> alive;
   for (const std::vector<core::Flow>* flows : {&live, &connected}) {
     for (const core::Flow& flow : *flows) {
@@ -106,6 +104,7 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   }
   NftSetChange change;
   absl::flat_hash_set<absl::string_view> present;
+  present.reserve(elements.size());
   for (const NftElement& element : elements) {
     // The kernel may list an entry twice while the set changes.
     if (!present.insert(element.key).second) continue;
@@ -117,15 +116,14 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   size_t room = size - std::min<size_t>(size, elements.size() - change.remove.size());
   for (const core::Flow& flow : live) {
     if (!belongs(flow)) continue;
-    for (const std::string& key : EnteredKeys(flow)) {
-      if (present.contains(key)) continue;
-      if (room == 0) {
-        ++change.no_room;
-        continue;
-      }
-      --room;
-      change.add.push_back(NewElement(key, set));
+    const std::string key = EnteredKey(flow);
+    if (present.contains(key)) continue;
+    if (room == 0) {
+      ++change.no_room;
+      continue;
     }
+    --room;
+    change.add.push_back(NewElement(key, set));
   }
   return change;
 }

@@ -20,8 +20,8 @@
 
 namespace npg::dataplane {
 
-// The keys of a flow's two entries in the sets of its address family, the client's
-// direction first.
+// The keys of a flow's two directions in the sets of its address family, the client's first.
+// The rules enter the second one, that of the replies.
 std::array<std::string, 2> FlowKeys(const core::Flow& flow);
 
 // IPv4 when both addresses are v4-mapped.

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -46,7 +47,8 @@ bool SameKey(const NftSnapshot::Set& set, const NftSetSpec& spec) {
   return set.key_type == spec.key_type() && set.key_length == spec.key_length();
 }
 
-bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec, uint32_t tuples) {
+bool SameShape(const NftSnapshot::Set& set, const NftSetSpec& spec,
+               std::optional<uint32_t> tuples) {
   return SameKey(set, spec) && set.flags == spec.flags() && set.size == spec.size(tuples);
 }
 
@@ -216,7 +218,11 @@ class Plan {
     if (spec.use == NftSetUse::kPorts) return FillPorts();
     auto elements = Before(spec);
     if (!elements.ok()) return elements.status();
-    if (elements->size() > settings_.set_size) elements->resize(settings_.set_size);
+    // Also both directions of a TCP connection, of an earlier build's table: the set does not
+    // show which of them is the reply. The rules look up either, and the end of the connection
+    // shortens both.
+    const size_t size = spec.size(settings_.set_size);
+    if (elements->size() > size) elements->resize(size);
     AddElements(batch_, spec.name, *elements);
     return absl::OkStatus();
   }

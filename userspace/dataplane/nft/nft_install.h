@@ -20,7 +20,8 @@ struct NftSettings {
   core::Mark mark;
   // The mark that the programs of an earlier run set, until they are replaced.
   std::optional<core::Mark> former_mark = std::nullopt;
-  uint32_t set_size = kSetSize;
+  // Of each set of tuples or pairs, for tests; without a value, that of NftSetSpec.
+  std::optional<uint32_t> set_size = std::nullopt;
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
   // NftTable::SetIpvsBypass(); without a value, as in the present table.
   std::optional<bool> ipvs_bypass = std::nullopt;

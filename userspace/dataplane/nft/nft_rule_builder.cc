@@ -138,6 +138,9 @@ RuleBuilder& RuleBuilder::TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value) 
 }
 
 void RuleBuilder::MatchFamily(IpFamily family) {
+  // Once for each rule, as the nft program does.
+  if (family_matched_) return;
+  family_matched_ = true;
   const uint8_t nfproto = family == IpFamily::kIpv4 ? NFPROTO_IPV4 : NFPROTO_IPV6;
   LoadMeta(NFT_META_NFPROTO);
   Compare(NFT_CMP_EQ, &nfproto, sizeof(nfproto));
@@ -276,7 +279,6 @@ RuleBuilder& RuleBuilder::DynamicSet(nft_dynset_ops op, absl::string_view set,
   nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_SREG_KEY, NFT_REG_1);
   nftnl_expr_set_str(dynset, NFTNL_EXPR_DYNSET_SET_NAME, std::string(set).c_str());
   nftnl_expr_set_u32(dynset, NFTNL_EXPR_DYNSET_OP, op);
-  // Also if 0, as with the flags of a lookup.
   nftnl_expr_set_u64(dynset, NFTNL_EXPR_DYNSET_TIMEOUT,
                      static_cast<uint64_t>(absl::ToInt64Milliseconds(timeout)));
   return *this;
@@ -292,11 +294,6 @@ RuleBuilder& RuleBuilder::UpdateTuple(IpFamily family, TupleOrder order, absl::s
                                       absl::Duration timeout) {
   LoadTuple(family, order);
   return DynamicSet(NFT_DYNSET_OP_UPDATE, set, timeout);
-}
-
-RuleBuilder& RuleBuilder::DeleteTuple(IpFamily family, TupleOrder order, absl::string_view set) {
-  LoadTuple(family, order);
-  return DynamicSet(NFT_DYNSET_OP_DELETE, set, absl::ZeroDuration());
 }
 
 RuleBuilder& RuleBuilder::Count(absl::string_view counter) {
@@ -332,6 +329,11 @@ RuleBuilder& RuleBuilder::Jump(absl::string_view chain) {
 
 RuleBuilder& RuleBuilder::Accept() {
   Verdict(NF_ACCEPT, "");
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::Drop() {
+  Verdict(NF_DROP, "");
   return *this;
 }
 

@@ -31,7 +31,8 @@ class RuleBuilder {
   // `comment` is shown by `nft list`; may be empty.
   explicit RuleBuilder(absl::string_view chain, absl::string_view comment = "");
 
-  // Matches. The rule ends at the first that fails.
+  // Matches. The rule ends at the first that fails. All matches and statements of a rule that name
+  // an address family must name the same one.
   RuleBuilder& OutputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& MarkIs(const core::Mark& mark);
@@ -59,7 +60,6 @@ class RuleBuilder {
                         absl::Duration timeout);
   RuleBuilder& UpdateTuple(IpFamily family, TupleOrder order, absl::string_view set,
                            absl::Duration timeout);
-  RuleBuilder& DeleteTuple(IpFamily family, TupleOrder order, absl::string_view set);
   RuleBuilder& AddPort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
@@ -75,6 +75,7 @@ class RuleBuilder {
   RuleBuilder& Jump(absl::string_view chain);
   RuleBuilder& Goto(absl::string_view chain);
   RuleBuilder& Accept();
+  RuleBuilder& Drop();
 
   base::NftnlRule Build();
 
@@ -94,6 +95,7 @@ class RuleBuilder {
   void Verdict(int verdict, absl::string_view chain);
 
   base::NftnlRule rule_;
+  bool family_matched_ = false;  // the rule has the match for its address family
 };
 
 }  // namespace npg::dataplane

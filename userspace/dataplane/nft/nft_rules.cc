@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
 #include "dataplane/nft/nft_rule_builder.h"
@@ -35,6 +36,28 @@ constexpr std::array<Family, 2> kFamilies{{
 }};
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
 constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
+
+// Gives the entry of the packet's tuple less time, and adds none. (`delete` would leak room:
+// kernels before 6.5 do not subtract what a rule deletes from the number of elements.)
+base::NftnlRule Shorten(absl::string_view chain, IpFamily family, TupleOrder order,
+                        absl::string_view set, absl::Duration timeout) {
+  return RuleBuilder(chain)
+      .TupleIn(family, order, set)
+      .UpdateTuple(family, order, set, timeout)
+      .Build();
+}
+
+// For all entries of the packet's connection. In both orders: the packet may be of either side,
+// a FIN too, and earlier builds entered both directions of a connection.
+void AppendShortening(NftChain& chain, absl::Duration timeout) {
+  for (const Family& family : kFamilies) {
+    for (const absl::string_view set : {family.tcp, family.half}) {
+      for (const TupleOrder order : kBothDirections) {
+        chain.rules.push_back(Shorten(chain.name, family.ip, order, set, timeout));
+      }
+    }
+  }
+}
 
 // Processes every packet that leaves a socket of this host. Unrelated packets must leave
 // the chain after as few expressions as possible: those to other hosts after the first
@@ -86,29 +109,28 @@ NftChain ExemptTcp() {
                       .Build());
   rules.push_back(
       RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
-  // A SYN begins a flow. Both directions are added: replies carry no mark, and a client
-  // that sets its own SO_MARK after connect() loses ours. The tuple may be that of a
-  // connection that has just ended (4-tuple reuse): `update` gives its expiring entries
-  // the full time again, and the FINs of that connection are removed. The ports come
-  // first: a tuple is looked up only if its source port is in their set.
+  // A SYN begins a flow. Replies carry no mark, so their tuple is added; a client that sets
+  // its own SO_MARK after connect() loses ours, and is found by the reversed tuple. The tuple
+  // may be that of a connection that has just ended (4-tuple reuse): `update` gives its
+  // expiring entry the full time again, and the FIN of that connection expires. The ports
+  // come first: a tuple is looked up only if its source port is in their set.
   for (const Port port : kBothPorts) {
     rules.push_back(RuleBuilder(chain.name).UpdatePort(port, kPortsSet.name, kTcpTimeout).Build());
   }
   for (const Family& family : kFamilies) {
+    rules.push_back(RuleBuilder(chain.name)
+                        .UpdateTuple(family.ip, TupleOrder::kReversed, family.tcp, kTcpTimeout)
+                        .Build());
     for (const TupleOrder order : kBothDirections) {
-      rules.push_back(
-          RuleBuilder(chain.name).UpdateTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
-    }
-    for (const TupleOrder order : kBothDirections) {
-      rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, family.half).Build());
+      rules.push_back(Shorten(chain.name, family.ip, order, family.half, kForgottenTimeout));
     }
   }
   return chain;
 }
 
-// Marked, with data or a bare ACK. The entries usually exist; this adds them if a set
-// was full at the SYN, or if the table was removed and restored. `add` keeps the time of
-// an existing entry: the ACK of the last FIN must not extend an expiring one.
+// Marked, with data or a bare ACK. The entry usually exists; this adds it if the set was
+// full at the SYN, or if the table was removed and restored. `add` keeps the time of an
+// existing entry: the ACK of the last FIN must not extend an expiring one.
 NftChain TcpEstablished() {
   NftChain chain{"tcp_established", {}};
   for (const Port port : kBothPorts) {
@@ -116,22 +138,27 @@ NftChain TcpEstablished() {
         RuleBuilder(chain.name).AddPort(port, kPortsSet.name, kTcpTimeout).Build());
   }
   for (const Family& family : kFamilies) {
-    for (const TupleOrder order : kBothDirections) {
-      chain.rules.push_back(
-          RuleBuilder(chain.name).AddTuple(family.ip, order, family.tcp, kTcpTimeout).Build());
-    }
+    chain.rules.push_back(RuleBuilder(chain.name)
+                              .AddTuple(family.ip, TupleOrder::kReversed, family.tcp, kTcpTimeout)
+                              .Build());
   }
   return chain;
 }
 
 // Matches exact tuples, so that only replies (and clients that lost the mark) are exempt.
+// Replies first: nearly all unmarked packets of exempt connections are replies.
 NftChain UnmarkedTcp() {
   NftChain chain{"unmarked_tcp", {}};
-  for (const Family& family : kFamilies) {
-    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt connections")
-                              .TupleIn(family.ip, TupleOrder::kAsSent, family.tcp)
-                              .Goto("tcp_flow")
-                              .Build());
+  for (const TupleOrder order : kBothDirections) {
+    const absl::string_view comment = order == TupleOrder::kAsSent
+                                          ? "replies of exempt connections"
+                                          : "clients that changed their mark";
+    for (const Family& family : kFamilies) {
+      chain.rules.push_back(RuleBuilder(chain.name, comment)
+                                .TupleIn(family.ip, order, family.tcp)
+                                .Goto("tcp_flow")
+                                .Build());
+    }
   }
   return chain;
 }
@@ -151,37 +178,44 @@ NftChain TcpFlow() {
   return chain;
 }
 
-// Removes the entries, so that the packets after the SYN are tracked as the SYN is.
+// Lets the entries expire and drops the SYN, which the client repeats after a second: it and
+// the packets after it are then tracked. If this SYN were tracked, the packets after it, a few
+// microseconds later, would still find the entries and be untracked.
 NftChain TcpForget() {
   NftChain chain{"tcp_forget", {}};
-  for (const Family& family : kFamilies) {
-    for (const absl::string_view set : {family.tcp, family.half}) {
-      for (const TupleOrder order : kBothDirections) {
-        chain.rules.push_back(RuleBuilder(chain.name).DeleteTuple(family.ip, order, set).Build());
-      }
-    }
-  }
+  AppendShortening(chain, kForgottenTimeout);
+  chain.rules.push_back(RuleBuilder(chain.name).Drop().Build());
   return chain;
 }
 
 // FIN or RST, of either side. A half-closed connection may last for days, so the first FIN
 // is only recorded; the FIN of the other direction ends the flow. A retransmitted FIN has
-// the same direction as the first.
+// the same direction as the first, and `add` does not extend the expiring entry of an ended
+// connection. Without an entry of the connection (its set was full), the FIN of the other
+// direction would not come here, and that of this one would stay.
 NftChain TcpClosing() {
   NftChain chain{"tcp_closing", {}};
   auto& rules = chain.rules;
+  const auto end_if_the_other_has_ended = [&] {
+    for (const Family& family : kFamilies) {
+      rules.push_back(RuleBuilder(chain.name, "the other direction has ended already")
+                          .TupleIn(family.ip, TupleOrder::kReversed, family.half)
+                          .Goto("tcp_closed")
+                          .Build());
+    }
+  };
   rules.push_back(RuleBuilder(chain.name).AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
+  end_if_the_other_has_ended();
   for (const Family& family : kFamilies) {
-    rules.push_back(RuleBuilder(chain.name, "the other direction has ended already")
-                        .TupleIn(family.ip, TupleOrder::kReversed, family.half)
-                        .Goto("tcp_closed")
-                        .Build());
+    for (const TupleOrder order : kBothDirections) {
+      rules.push_back(RuleBuilder(chain.name)
+                          .TupleIn(family.ip, order, family.tcp)
+                          .AddTuple(family.ip, TupleOrder::kAsSent, family.half, kTcpTimeout)
+                          .Build());
+    }
   }
-  for (const Family& family : kFamilies) {
-    rules.push_back(RuleBuilder(chain.name)
-                        .AddTuple(family.ip, TupleOrder::kAsSent, family.half, kTcpTimeout)
-                        .Build());
-  }
+  // Once more: both sides may send their FIN at the same time, on two processors.
+  end_if_the_other_has_ended();
   return chain;
 }
 
@@ -190,20 +224,13 @@ NftChain TcpClosing() {
 // FIN must find that of the other direction.
 NftChain TcpClosed() {
   NftChain chain{"tcp_closed", {}};
-  for (const Family& family : kFamilies) {
-    for (const absl::string_view set : {family.tcp, family.half}) {
-      for (const TupleOrder order : kBothDirections) {
-        chain.rules.push_back(
-            RuleBuilder(chain.name).UpdateTuple(family.ip, order, set, kClosedTimeout).Build());
-      }
-    }
-  }
+  AppendShortening(chain, kClosedTimeout);
   return chain;
 }
 
-// As with TCP, except that any packet may be the first, and that only the reply tuple is
-// added. A UDP socket keeps its port when it connects again: with an entry for the
-// client's direction, it would stay exempt after a second connect that is not.
+// As with TCP, except that any packet may be the first, and that unmarked packets are not
+// looked up in the client's direction. A UDP socket keeps its port when it connects again: it
+// would stay exempt after a second connect that is not.
 NftChain ExemptUdp() {
   NftChain chain{"exempt_udp", {}};
   chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());

@@ -146,15 +146,16 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
       for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
     }
     if (set.use == NftSetUse::kDatagrams) continue;  // no list of sockets shows their use
+    const uint32_t size = set.size(settings_.set_size);
     const absl::StatusOr<NftSetChange> change =
         ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
-          return CompareFlows(set, settings_.set_size, now, live, connected);
+          return CompareFlows(set, size, now, live, connected);
         });
     if (!change.ok()) return change.status();
     outcome.added = outcome.added || !change->add.empty();
     if (change->no_room == 0) continue;
     outcome.full.Update(absl::ResourceExhaustedError(absl::StrCat(
-        "set ", set.name, " of nft table inet ", kNftTableName, " is full (", settings_.set_size,
+        "set ", set.name, " of nft table inet ", kNftTableName, " is full (", size,
         " entries): ", change->no_room,
         " are missing, replies to so many exempted connections are tracked and may meet NAT")));
   }
@@ -262,8 +263,8 @@ absl::StatusOr<std::unique_ptr<NftTable>> NftTable::Install(core::Mark mark,
   return InstallNftTable(settings);
 }
 
-// A TCP connection has two entries, one for each direction.
-static_assert(kFlowsPerSet == kSetSize / 2);
+// A flow has one entry, that of its replies.
+static_assert(kFlowsPerSet == kSetSize && kSetSize < kTcpSetSize);
 
 absl::StatusOr<NftTableState> ReadNftTable() {
   absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
@@ -293,9 +294,8 @@ absl::StatusOr<NftTableState> ReadNftTable() {
       continue;
     }
     state.flow_entries += count;
-    // TCP has entries for both directions, UDP only for replies.
     if (set.protocol == IPPROTO_TCP) {
-      state.flows += (count + 1) / 2;
+      state.flows += count;
     } else {
       for (const NftElement& element : *elements) udp.insert(element.key);
     }

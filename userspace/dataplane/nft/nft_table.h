@@ -23,17 +23,20 @@ namespace npg::dataplane {
 
 inline constexpr absl::string_view kNftTableName = "nodeport_guard";
 
-// The capacity, in connections, of a set of flows; there is one set for each protocol and
-// address family. While there are fewer in total, no set is full.
-inline constexpr uint32_t kFlowsPerSet = 32768;
+// The capacity, in flows, of the smallest set of flows; there is one set for each protocol and
+// address family. While there are fewer in total, no set is full. The sets of TCP hold four times
+// as many.
+inline constexpr uint32_t kFlowsPerSet = 65536;
 
 // The table in the kernel, read without owning it.
 struct NftTableState {
-  bool present = false;             // the table and its hook chain exist
-  uint32_t owner_portid = 0;        // netlink port id of the owner; 0 = none
-  uint64_t exempted_packets = 0;    // of the counter "exempted"
-  uint32_t flow_entries = 0;        // elements in the flow sets
-  uint32_t flows = 0;               // connections and UDP exchanges with these entries
+  bool present = false;           // the table and its hook chain exist
+  uint32_t owner_portid = 0;      // netlink port id of the owner; 0 = none
+  uint64_t exempted_packets = 0;  // of the counter "exempted"
+  uint32_t flow_entries = 0;      // elements in the flow sets
+  // Connections and UDP exchanges with these entries, also those of the last seconds. Counts a
+  // connection twice if a build before the upgrade entered both of its directions.
+  uint32_t flows = 0;
   uint32_t datagram_ports = 0;      // to which all datagrams are exempt
   bool ipvs_bypass = false;         // see NftTable::SetIpvsBypass()
   core::DatagramTargets targets{};  // see NftTable::SetDatagramTargets()
