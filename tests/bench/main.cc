@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 //
 // The cost of the guard for unrelated and for exempt connects, the resources of its
-// controller in a large cluster, and the time of a scan of a large node. All variants of a
-// comparison are measured in one run, in turn. Uses its own network namespace and cgroup, and
-// changes nothing of the machine.
+// controller in a large cluster, many connections, and the time of a scan of a large node. All
+// variants of a comparison are measured in one run, in turn. Uses its own network namespace and
+// cgroup, and changes nothing of the machine.
 
 #include <sched.h>
 #include <sys/resource.h>
@@ -31,6 +31,7 @@
 #include "bench/comparisons.h"
 #include "bench/datagram_bench.h"
 #include "bench/figure.h"
+#include "bench/flow_bench.h"
 #include "bench/kubernetes_bench.h"
 #include "bench/measure.h"
 #include "bench/programs.h"
@@ -140,6 +141,9 @@ absl::Status Run(const Options& options) {
     return Print(options, KubernetesFigures(absl::Seconds(options.seconds), stop));
   }
   if (options.group == "datagrams") return Print(options, DatagramFigures(stop));
+  if (options.group == "flows") {
+    return Print(options, FlowFigures(absl::Seconds(options.seconds), stop));
+  }
   if (options.group == "scan") return Print(options, ScanFigures(stop));
   return RunComparisons(options);
 }
@@ -150,13 +154,14 @@ int Main(int argc, char** argv) {
   app.add_option("-o,--output", options.output, "table or json")
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
-  app.add_option(
-         "--group", options.group,
-         "only this group: connect, bind or packets; or kubernetes, datagrams or scan, which run "
-         "only if named")
-      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams", "scan"}));
+  app.add_option("--group", options.group,
+                 "only this group: connect, bind or packets; or kubernetes, datagrams, flows or "
+                 "scan, which run only if named")
+      ->check(CLI::IsMember(
+          {"connect", "bind", "packets", "kubernetes", "datagrams", "flows", "scan"}));
   app.add_option("--seconds", options.seconds,
-                 "how long to measure in total; kubernetes: how long to watch an idle guard")
+                 "how long to measure in total; kubernetes: how long to watch an idle guard; "
+                 "flows: how long to connect")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   try {
