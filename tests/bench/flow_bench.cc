@@ -32,7 +32,7 @@
 namespace npg::bench {
 namespace {
 
-// To list a large set takes a second of CPU. The numbers rise only while the first elements have
+// To list a large set costs much CPU. The numbers rise only while the first elements have
 // not expired.
 constexpr absl::Duration kBetweenCounts = absl::Seconds(10);
 constexpr absl::Duration kWatchPause = absl::Milliseconds(10);

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -47,11 +48,8 @@ absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& soc
   nlmsghdr* request =
       nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETSETELEM, NFPROTO_INET, NLM_F_DUMP, 0);
   nftnl_set_elems_nlmsg_build_payload(request, filter.get());
-  const auto answer =
-      socket.Ask(*request, absl::StrCat("read set ", set, " of nft table inet ", kNftTableName));
-  if (!answer.ok()) return answer.status();
   std::vector<NftElement> elements;
-  answer->ForEach([&elements](const nlmsghdr& message) {
+  const auto visit = [&elements](const nlmsghdr& message) {
     const base::NftnlSet found(nftnl_set_alloc());
     if (nftnl_set_elems_nlmsg_parse(&message, found.get()) < 0) return;
     const auto collect = [](nftnl_set_elem* element, void* data) {
@@ -66,7 +64,11 @@ absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& soc
       return 0;
     };
     nftnl_set_elem_foreach(found.get(), collect, &elements);
-  });
+  };
+  const absl::Status status = socket.AskForEach(
+      *request, absl::StrCat("read set ", set, " of nft table inet ", kNftTableName),
+      [&elements] { elements.clear(); }, visit);
+  if (!status.ok()) return status;
   return elements;
 }
 

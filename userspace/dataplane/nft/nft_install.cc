@@ -216,24 +216,30 @@ class Plan {
     batch_.Add(NFT_MSG_NEWSET, NLM_F_CREATE, absl::StrCat("add set ", spec.name),
                nftnl_set_nlmsg_build_payload, set.get());
     if (spec.use == NftSetUse::kPorts) return FillPorts();
-    auto elements = Before(spec);
+    const auto elements = Before(spec);
     if (!elements.ok()) return elements.status();
     // Also both directions of a TCP connection, of an earlier build's table: the set does not
     // show which of them is the reply. The rules look up either, and the end of the connection
     // shortens both.
+    std::vector<NftElement>& kept = **elements;
     const size_t size = spec.size(settings_.set_size);
-    if (elements->size() > size) elements->resize(size);
-    AddElements(batch_, spec.name, *elements);
+    if (kept.size() > size) kept.resize(size);
+    AddElements(batch_, spec.name, kept);
     return absl::OkStatus();
   }
 
-  // The present entries of the set, if they can be kept.
-  absl::StatusOr<std::vector<NftElement>> Before(const NftSetSpec& spec) {
+  // The present entries of the set, if they can be kept; of this object. Read once: to list a set
+  // takes the kernel a time that grows with the square of its size.
+  absl::StatusOr<std::vector<NftElement>*> Before(const NftSetSpec& spec) {
+    const auto known = before_.find(spec.name);
+    if (known != before_.end()) return &known->second;
+    std::vector<NftElement>& elements = before_[spec.name];
     const auto before = now_.sets.find(spec.name);
-    if (before == now_.sets.end() || !SameKey(before->second, spec)) {
-      return std::vector<NftElement>();
-    }
-    return ReadNftElements(socket_, spec.name);
+    if (before == now_.sets.end() || !SameKey(before->second, spec)) return &elements;
+    absl::StatusOr<std::vector<NftElement>> listed = ReadNftElements(socket_, spec.name);
+    if (!listed.ok()) return listed.status();
+    elements = *std::move(listed);
+    return &elements;
   }
 
   // The ports of all tuples. Every other port in the set is stale.
@@ -243,7 +249,7 @@ class Plan {
       if (!spec.has_tuples()) continue;
       const auto elements = Before(spec);
       if (!elements.ok()) return elements.status();
-      for (const NftElement& element : *elements) {
+      for (const NftElement& element : **elements) {
         for (std::string& port : PortKeys(spec.family, element.key)) ports.insert(std::move(port));
       }
     }
@@ -289,6 +295,7 @@ class Plan {
   const uint32_t flags_;
   const std::vector<NftChain> chains_;
   NftBatch batch_;
+  absl::btree_map<absl::string_view, std::vector<NftElement>> before_;  // by name of the set
   bool keep_ = false;
   uint32_t next_set_id_ = 1;
 };
