@@ -73,7 +73,7 @@ enum npg_owner_verdict {
  * Value of socket_owners, the storage of a socket: the task that bound it, as of its last
  * bind(). Sockets that were bound while the programs were not attached have none, nor have
  * those that the kernel bound by itself (connect, sendto or listen without bind): no hook
- * runs for these.
+ * runs for these. Nor have UDP sockets that asked for any port, which are no listeners.
  */
 struct npg_socket_owner {
 	__u64 cgroup_id; /* cgroup2 id of the task; 0 when the controller could not learn it */
@@ -81,7 +81,11 @@ struct npg_socket_owner {
 	__u32 pid;	 /* thread group id in the initial pid namespace; 0: not known */
 	char comm[NPG_COMM_LEN]; /* of the thread, or of its process once the controller saw it */
 	__u32 asked_port;	 /* the port passed to bind(); 0: any */
-	__u32 reserved;
+	/*
+	 * In earlier_sockets, 1: the socket has this record in its storage, too. The programs
+	 * must not go by the address: another socket may have it by now. 0 in a storage.
+	 */
+	__u32 on_socket;
 };
 
 /*

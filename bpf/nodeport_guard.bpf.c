@@ -277,8 +277,12 @@ static __always_inline int npg_env_listener(struct npg_env *env, const struct np
 		listener->protocol = key->protocol;
 		listener->reserved = 0;
 		env->owner = bpf_sk_storage_get(&socket_owners, sk, NULL, 0);
-		if (!env->owner)
+		if (!env->owner) {
 			env->owner = bpf_map_lookup_elem(&earlier_sockets, listener);
+			/* Of a socket that had the address before this one. */
+			if (env->owner && env->owner->on_socket)
+				env->owner = NULL;
+		}
 	}
 	bpf_sk_release(sk);
 	/*

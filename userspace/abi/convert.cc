@@ -57,6 +57,7 @@ core::Binder FromC(const npg_socket_owner& value) {
   binder.uid = value.uid;
   binder.cgroup_id = value.cgroup_id;
   binder.asked_port = static_cast<uint16_t>(value.asked_port);
+  binder.on_socket = value.on_socket != 0;
   return binder;
 }
 
@@ -143,6 +144,7 @@ npg_socket_owner ToC(const core::Binder& value) {
   result.pid = static_cast<uint32_t>(value.pid);
   SetField(result.comm, value.comm);
   result.asked_port = value.asked_port;
+  result.on_socket = value.on_socket ? 1 : 0;
   return result;
 }
 

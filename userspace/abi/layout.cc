@@ -39,6 +39,7 @@ NPG_FIELD(npg_socket_owner, uid, 8, 4);
 NPG_FIELD(npg_socket_owner, pid, 12, 4);
 NPG_FIELD(npg_socket_owner, comm, 16, 16);
 NPG_FIELD(npg_socket_owner, asked_port, 32, 4);
+NPG_FIELD(npg_socket_owner, on_socket, 36, 4);
 
 NPG_LAYOUT(npg_uid_key, 4);
 NPG_LAYOUT(npg_cgroup_key, 8);

@@ -56,6 +56,7 @@
 #include "log/health.h"
 #include "log/log.h"
 #include "log/repeated_fault.h"
+#include "node/cgroups.h"
 #include "node/sock_diag.h"
 #include "sources/source.h"
 
@@ -300,7 +301,7 @@ absl::Status Controller::Start() {
                 NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses});
   if (options_.mode == abi::Mode::kEnforce) node_->SetStandingAside(aside_before_);
   owners_.emplace(*loop_, *guard_, options_.policy, options_.cgroup_root,
-                  [this] { SyncOwnersSoon(); });
+                  node::IsHierarchyRoot(cgroup_.get()), [this] { SyncOwnersSoon(); });
 
   absl::Status attached = ApplyOptions();
   if (attached.ok()) attached = Attach();

@@ -73,12 +73,13 @@ uint64_t CgroupIdAt(const std::string& root, const std::string& path) {
 }  // namespace
 
 OwnerKeeper::OwnerKeeper(base::EventLoop& loop, dataplane::BpfGuard& guard,
-                         core::OwnerPolicy policy, std::string cgroup_root,
+                         core::OwnerPolicy policy, std::string cgroup_root, bool sees_all_binds,
                          std::function<void()> changed)
     : loop_(loop),
       guard_(guard),
       rules_{std::move(policy), {}},
       cgroup_root_(std::move(cgroup_root)),
+      sees_all_binds_(sees_all_binds),
       changed_(std::move(changed)) {}
 
 OwnerKeeper::~OwnerKeeper() {
@@ -163,6 +164,10 @@ bool OwnerKeeper::Trusted(const core::Listener& listener) const {
   });
 }
 
+bool OwnerKeeper::SeesRequestsOf(const core::Listener& listener) const {
+  return sees_all_binds_ && !earlier_.contains(SocketOf(listener));
+}
+
 std::vector<core::Listener> OwnerKeeper::Unknown(
     const std::vector<core::Listener>& listeners) const {
   std::vector<core::Listener> unknown;
@@ -202,7 +207,7 @@ core::Binder OwnerKeeper::RecordOf(const core::Listener& listener,
     known.owner.pid = process->second.pid;
     known.owner.comm = process->second.comm;
   }
-  core::Binder binder = core::GuessBinder(known, automatic);
+  core::Binder binder = core::GuessBinder(known, automatic, SeesRequestsOf(listener));
   // The record outlives the policy: of root's socket that another user has, it names that user.
   if (binder.uid == 0 && process != processes_.end() && !earlier_.contains(SocketOf(listener))) {
     const std::vector<Holder>& holders = process->second.holders;
@@ -218,6 +223,7 @@ core::Binder OwnerKeeper::RecordOf(const core::Listener& listener,
     return pid == binder.pid ||
            (process != processes_.end() && HolderOf(process->second, pid) != nullptr);
   };
+  if (listener.key.protocol == core::Protocol::kUdp && SeesRequestsOf(listener)) return binder;
   // What an earlier run knew of the same process is better than a guess.
   const core::Binder* better = nullptr;
   const auto former = former_.find(KeyOf(listener));
@@ -234,6 +240,10 @@ core::Binder OwnerKeeper::RecordOf(const core::Listener& listener,
 }
 
 std::optional<core::Binder> OwnerKeeper::FormerRecordOf(const core::Listener& listener) const {
+  // Its address may have been that of a listener.
+  if (listener.key.protocol == core::Protocol::kUdp && SeesRequestsOf(listener)) {
+    return std::nullopt;
+  }
   std::optional<core::Binder> record = listener.binder;
   if (record) {
     const bool same = record->uid == listener.uid && record->cgroup_id == listener.cgroup_id;
@@ -393,7 +403,9 @@ absl::Status OwnerKeeper::Apply(const Listeners& listeners) {
       continue;
     }
     if (rules_.Judge(known) != core::OwnerVerdict::kGuarded) refused.insert(key);
-    records.emplace(key, *known.binder);
+    known.binder->on_socket = datagram_owners_.contains(SocketOf(listener));
+    const auto [record, added] = records.emplace(key, *known.binder);
+    if (!added && !known.binder->on_socket) record->second.on_socket = false;
   }
   // Sockets that share an address share a record: all of them must be guarded. An ignored owner
   // stays in the map, to be counted as such.

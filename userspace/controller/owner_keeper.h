@@ -54,9 +54,10 @@ namespace npg::controller {
 // in /proc once for each socket, by a thread of its own while the loop runs.
 class OwnerKeeper {
  public:
-  // All outlive this. `changed` is called, from the loop, when verdicts may have changed.
+  // All outlive this. `sees_all_binds`: the programs are attached to the root of the hierarchy.
+  // `changed` is called, from the loop, when verdicts may have changed.
   OwnerKeeper(base::EventLoop& loop, dataplane::BpfGuard& guard, core::OwnerPolicy policy,
-              std::string cgroup_root, std::function<void()> changed);
+              std::string cgroup_root, bool sees_all_binds, std::function<void()> changed);
   ~OwnerKeeper();
   OwnerKeeper(const OwnerKeeper&) = delete;
   OwnerKeeper& operator=(const OwnerKeeper&) = delete;
@@ -158,6 +159,8 @@ class OwnerKeeper {
   absl::StatusOr<base::UniqueFd> Duplicate(uint64_t inode, pid_t pid);
   // Those that need a record, and whose process was not looked for yet.
   std::vector<core::Listener> Unknown(const std::vector<core::Listener>& listeners) const;
+  // True when the programs saw every bind() of the socket.
+  bool SeesRequestsOf(const core::Listener& listener) const;
   // True when a listener of a trusted creator may get a record.
   bool Trusted(const core::Listener& listener) const;
   void Learn(const Walk& walk);
@@ -168,6 +171,7 @@ class OwnerKeeper {
   dataplane::BpfGuard& guard_;
   core::OwnerRules rules_;
   const std::string cgroup_root_;
+  const bool sees_all_binds_;
   const std::function<void()> changed_;
   std::unique_ptr<node::CgroupWatch> cgroup_watch_;
   log::RepeatedFault watch_fault_{"follow the cgroups of --guard-cgroup"};

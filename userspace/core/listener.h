@@ -36,6 +36,8 @@ struct Binder {
   uint32_t uid = 0;         // real user id in the initial user namespace
   uint64_t cgroup_id = 0;   // on cgroup2; 0: not known
   uint16_t asked_port = 0;  // host order, as passed to bind(); 0: any
+  // Of a record by address: the socket has it in its storage, and the BPF programs read that.
+  bool on_socket = false;
 
   bool operator==(const Binder&) const = default;
 };

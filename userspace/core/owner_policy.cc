@@ -61,15 +61,15 @@ OwnerVerdict OwnerRules::Judge(const Listener& listener) const {
                                                          : OwnerVerdict::kGuarded;
 }
 
-Binder GuessBinder(const Listener& listener, const PortRange& automatic) {
+Binder GuessBinder(const Listener& listener, const PortRange& automatic, bool sees_requests) {
   Binder binder;
   binder.pid = listener.owner.pid;
   binder.comm = listener.owner.comm;
   binder.uid = listener.uid;
   binder.cgroup_id = listener.cgroup_id;
   const bool in_range = listener.key.port >= automatic.first && listener.key.port <= automatic.last;
-  const bool any =
-      in_range && (listener.key.protocol == Protocol::kUdp || IsLoopback(listener.address));
+  const bool udp = listener.key.protocol == Protocol::kUdp;
+  const bool any = (udp && sees_requests) || (in_range && (udp || IsLoopback(listener.address)));
   binder.asked_port = any ? 0 : listener.key.port;
   return binder;
 }

@@ -61,7 +61,10 @@ struct OwnerRules {
 // it. Whether it asked for its number is a guess that errs on the side of leaving connects
 // alone: a UDP socket within the range of automatic ports did not, a TCP socket on a loopback
 // address within it neither, every other did. `automatic` is net.ipv4.ip_local_port_range.
-Binder GuessBinder(const Listener& listener, const PortRange& automatic);
+// With `sees_requests`, the programs have seen every request for a number since before the
+// socket was made, and would have noted it on a UDP socket: that one did not.
+Binder GuessBinder(const Listener& listener, const PortRange& automatic,
+                   bool sees_requests = false);
 
 }  // namespace npg::core
 

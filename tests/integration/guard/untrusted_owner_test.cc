@@ -541,6 +541,27 @@ TEST_P(GuardUntrustedOwnerTest, ADatagramSocketOnAnAutomaticPortIsNoListener) {
 
 // Two sockets of one port have a record each: a user's socket neither takes the connects to
 // root's, nor those to the Service.
+TEST_P(GuardUntrustedOwnerTest, AnAutomaticPortThatWasAListeners) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK(StartGuard());
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(const Served host, Serve(Transport::kUdp, Bind(Transport::kUdp)));
+    ExpectGuarded(Transport::kUdp);
+  }
+  // At once, so that the controller may not have seen the end of the listener.
+  NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", absl::StrCat(kPort, " ", kPort)));
+  NPG_ASSERT_OK_AND_ASSIGN(const Served other,
+                           Serve(Transport::kUdp, SocketOfFork([]() -> absl::StatusOr<UniqueFd> {
+                                   NPG_RETURN_IF_ERROR(BecomeNobody());
+                                   return Bind(Transport::kUdp, 0);
+                                 })));
+  // The client needs a port, too.
+  NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", "40000 60999"));
+  ASSERT_EQ(LocalPort(other.socket.get()), kPort);
+  EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kUdp}), Hijacked());
+  EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), 1U);
+}
+
 TEST_P(GuardUntrustedOwnerTest, BesideAListenerOfRoot) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
   for (const bool before : {false, true}) {

@@ -157,5 +157,14 @@ TEST(GuessBinderTest, ErrsOnTheSideOfLeavingConnectsAlone) {
   }
 }
 
+TEST(GuessBinderTest, KnowsThatAUdpSocketWithoutARecordAskedForNoPort) {
+  Listener listener;
+  listener.key = {30080, Protocol::kUdp};
+  EXPECT_EQ(GuessBinder(listener, {32768, 60999}, /*sees_requests=*/true).asked_port, 0);
+  // A TCP socket may have a record that could not be written.
+  listener.key.protocol = Protocol::kTcp;
+  EXPECT_EQ(GuessBinder(listener, {32768, 60999}, /*sees_requests=*/true).asked_port, 30080);
+}
+
 }  // namespace
 }  // namespace npg::core::owner_policy_test
