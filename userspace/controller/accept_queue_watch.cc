@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
@@ -22,6 +23,7 @@
 #include "log/fields.h"
 #include "log/health.h"
 #include "log/log.h"
+#include "node/sock_diag.h"
 
 namespace npg::controller {
 namespace {
@@ -49,7 +51,7 @@ void LogNotAccepting(const core::PortEntries& ports, const core::OwnerPolicy& po
         absl::StrCat(BinderText(listener), " does not accept on ",
                      core::AddressText(listener.address), " port ", core::ToString(listener.key),
                      ", which is a NodePort: ", core::AcceptQueueText(listener),
-                     ", and the queue has not become shorter for a minute; if the process "
+                     ", and it accepted none of those that it had a minute ago; if the process "
                      "only holds the port, ",
                      core::HowToIgnore(listener, policy)),
         log::Fields()
@@ -71,7 +73,25 @@ void LogNotAccepting(const core::PortEntries& ports, const core::OwnerPolicy& po
            log::Fields().Add("event", "not_accepting").Add("count", more));
 }
 
+AcceptQueueWatch::Lists ListsOf(const dataplane::BpfGuard& guard) {
+  const auto listeners =
+      [&guard](absl::FunctionRef<bool(const core::PortKey&)> wanted,
+               node::KeepListener keep) -> absl::StatusOr<std::vector<core::Listener>> {
+    absl::StatusOr<node::ListenersOn> found = guard.Records().ListTcpListenersOn(wanted, keep);
+    if (!found.ok()) return found.status();
+    return std::move(found->listeners);
+  };
+  return {listeners, node::ListWaitingConnections};
+}
+
 }  // namespace
+
+AcceptQueueWatch::AcceptQueueWatch(const dataplane::BpfGuard& guard, const core::OwnerRules& rules,
+                                   log::Health& health)
+    : AcceptQueueWatch(ListsOf(guard), rules, health) {}
+
+AcceptQueueWatch::AcceptQueueWatch(Lists lists, const core::OwnerRules& rules, log::Health& health)
+    : lists_(std::move(lists)), rules_(rules), health_(health) {}
 
 absl::StatusOr<std::vector<core::Listener>> AcceptQueueWatch::List(
     const core::PortEntries& ports, const core::AddressSet& own) const {
@@ -79,7 +99,7 @@ absl::StatusOr<std::vector<core::Listener>> AcceptQueueWatch::List(
     return entry.first.protocol == core::Protocol::kTcp;
   });
   if (!any) return std::vector<core::Listener>();
-  auto found = guard_.Records().ListTcpListenersOn(
+  absl::StatusOr<std::vector<core::Listener>> found = lists_.listeners(
       [&ports](const core::PortKey& key) { return ports.contains(key); },
       [&](const core::Listener& listener) {
         if (listener.accept_queue == 0 && !queues_.Knows(listener)) return false;
@@ -89,19 +109,25 @@ absl::StatusOr<std::vector<core::Listener>> AcceptQueueWatch::List(
                               : rules_.Trusts(listener.uid, listener.cgroup_id);
       });
   if (!found.ok()) return found.status();
-  std::erase_if(found->listeners, [this](const core::Listener& listener) {
+  std::erase_if(*found, [this](const core::Listener& listener) {
     return rules_.Judge(listener) != core::OwnerVerdict::kGuarded;
   });
-  return std::move(found->listeners);
+  return found;
+}
+
+absl::StatusOr<std::vector<core::Listener>> AcceptQueueWatch::Find(const core::PortEntries& ports,
+                                                                   const core::AddressSet& own) {
+  const absl::StatusOr<std::vector<core::Listener>> listeners = List(ports, own);
+  if (!listeners.ok()) return listeners.status();
+  return queues_.Look(*listeners, lists_.waiting);
 }
 
 void AcceptQueueWatch::Look(const core::PortEntries& ports, const core::AddressSet& own) {
-  const absl::StatusOr<std::vector<core::Listener>> listeners = List(ports, own);
-  fault_.Note(listeners.status());
-  if (listeners.ok()) LogNotAccepting(ports, rules_.policy, queues_.Look(*listeners));
+  const absl::StatusOr<std::vector<core::Listener>> found = Find(ports, own);
+  fault_.Note(found.status());
+  if (found.ok()) LogNotAccepting(ports, rules_.policy, *found);
   health_.Update([&](log::HealthState& state) {
-    state.not_accepting =
-        listeners.ok() ? std::make_optional(queues_.not_accepting()) : std::nullopt;
+    state.not_accepting = found.ok() ? std::make_optional(queues_.not_accepting()) : std::nullopt;
   });
 }
 

@@ -21,6 +21,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,11 +30,13 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 #include "base/netlink_view.h"
+#include "core/accept_queue.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
 #include "core/mark.h"
 #include "core/port.h"
+#include "core/port_ranges.h"
 
 namespace npg::node {
 namespace {
@@ -47,6 +50,9 @@ constexpr uint32_t kAllStates = 0xfff;
 // connection (FIN_WAIT2) still carries packets.
 constexpr uint32_t kConnectedStates =
     kAllStates & ~(StateBit(0) | StateBit(TCP_LISTEN) | StateBit(TCP_CLOSE));
+// Of a connection that was not accepted: with its handshake done, its client may have closed it,
+// but no process on this end can have.
+constexpr uint32_t kWaitingStates = StateBit(TCP_ESTABLISHED) | StateBit(TCP_CLOSE_WAIT);
 // TIME_WAIT and SYN_RECV have no socket that a mark could have been set on.
 constexpr uint32_t kClientStates =
     kConnectedStates & ~(StateBit(TCP_TIME_WAIT) | StateBit(TCP_SYN_RECV));
@@ -59,10 +65,24 @@ struct MarkFilter {
 };
 static_assert(sizeof(MarkFilter) == 12);
 
-// At most one of the two attributes follows.
+// Two comparisons of the local port. The number to compare with is the third member of the
+// instruction behind it: inet_diag_bc_run() in net/ipv4/inet_diag.c.
+struct PortFilter {
+  inet_diag_bc_op from;
+  inet_diag_bc_op from_port;
+  inet_diag_bc_op to;
+  inet_diag_bc_op to_port;
+};
+static_assert(sizeof(PortFilter) == 16);
+
+// At most one of the attributes follows.
 struct MarkAttribute {
   nlattr header;
   MarkFilter filter;
+};
+struct PortAttribute {
+  nlattr header;
+  PortFilter filter;
 };
 struct StorageAttribute {
   nlattr header;
@@ -74,6 +94,7 @@ struct DiagRequest {
   inet_diag_req_v2 diag;
   union {
     MarkAttribute mark;
+    PortAttribute ports;
     StorageAttribute storage;
   };
 };
@@ -87,14 +108,30 @@ struct Socket {
   absl::string_view storage;  // empty: none
 };
 
-// The sockets to list.
+// The sockets to list. At most one of `mark`, `storage` and `local_ports` may be set.
 struct Query {
   int family = AF_INET;
   int protocol = IPPROTO_TCP;
   uint32_t states = 0;
   const core::Mark* mark = nullptr;
   const SocketStorage* storage = nullptr;
+  const core::PortRange* local_ports = nullptr;
 };
+
+PortFilter ToFilter(const core::PortRange& ports) {
+  constexpr uint8_t kNext = 2 * sizeof(inet_diag_bc_op);
+  constexpr uint16_t kBeyond = sizeof(PortFilter) + sizeof(inet_diag_bc_op);
+  PortFilter filter{};
+  filter.from.code = INET_DIAG_BC_S_GE;
+  filter.from.yes = kNext;
+  filter.from.no = kBeyond;
+  filter.from_port.no = ports.first;
+  filter.to.code = INET_DIAG_BC_S_LE;
+  filter.to.yes = kNext;
+  filter.to.no = kBeyond - kNext;
+  filter.to_port.no = ports.last;
+  return filter;
+}
 
 DiagRequest ToRequest(const Query& query) {
   DiagRequest request{};
@@ -112,6 +149,10 @@ DiagRequest ToRequest(const Query& query) {
     mark.filter.op.yes = sizeof(mark.filter);
     mark.filter.op.no = sizeof(mark.filter) + sizeof(inet_diag_bc_op);
     mark.filter.condition = {query.mark->value, query.mark->mask};
+  } else if (query.local_ports != nullptr) {
+    request.header.nlmsg_len += sizeof(request.ports);
+    request.ports.header = {sizeof(request.ports), INET_DIAG_REQ_BYTECODE};
+    request.ports.filter = ToFilter(*query.local_ports);
   } else if (query.storage != nullptr) {
     StorageAttribute& storage = request.storage;
     request.header.nlmsg_len += sizeof(storage);
@@ -179,6 +220,19 @@ core::Flow ToFlow(const Socket& socket, int protocol) {
   return flow;
 }
 
+// Without an inode: accept() gives the socket its file (sock_graft()). Those whose file was closed
+// have none either, but are in other states than these.
+std::optional<core::WaitingConnection> ToWaiting(const Socket& socket) {
+  const inet_diag_msg& message = socket.message;
+  if (message.idiag_inode != 0) return std::nullopt;
+  core::WaitingConnection waiting;
+  waiting.port = ntohs(message.id.idiag_sport);
+  waiting.address = ToAddress(message.idiag_family, message.id.idiag_src);
+  // sock_diag_save_cookie(): the lower half first.
+  waiting.cookie = message.id.idiag_cookie[0] | (uint64_t{message.id.idiag_cookie[1]} << 32U);
+  return waiting;
+}
+
 core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
   const inet_diag_msg& message = socket.message;
   core::Listener listener;
@@ -213,7 +267,8 @@ absl::StatusOr<std::vector<core::Flow>> ListFlows(
       if (states == 0) continue;
       const size_t before = flows.size();
       NPG_RETURN_IF_ERROR(List(
-          *netlink, {family, protocol, states, mark, nullptr}, [&] { flows.resize(before); },
+          *netlink, {family, protocol, states, mark, nullptr, nullptr},
+          [&] { flows.resize(before); },
           [&](const Socket& socket) {
             const core::Flow flow = ToFlow(socket, protocol);
             if (wanted(flow)) flows.push_back(flow);
@@ -236,8 +291,12 @@ absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol 
   const bool tcp = protocol == core::Protocol::kTcp;
   const size_t listeners = found.listeners.size();
   const size_t all = found.all;
-  const Query query = {family, tcp ? IPPROTO_TCP : IPPROTO_UDP,
-                       StateBit(tcp ? TCP_LISTEN : TCP_CLOSE), nullptr, storage};
+  const Query query = {family,
+                       tcp ? IPPROTO_TCP : IPPROTO_UDP,
+                       StateBit(tcp ? TCP_LISTEN : TCP_CLOSE),
+                       nullptr,
+                       storage,
+                       nullptr};
   return List(
       netlink, query,
       [&] {
@@ -320,6 +379,36 @@ absl::StatusOr<ListenersOn> ListTcpListenersOn(Wanted wanted, const SocketStorag
   ListenersOn found;
   NPG_RETURN_IF_ERROR(ListTcp(*netlink, wanted, storage, keep, found));
   Sort(found.listeners);
+  return found;
+}
+
+absl::StatusOr<std::vector<core::WaitingConnection>> ListWaitingConnections(
+    const core::WaitingQuery& query) {
+  std::vector<core::WaitingConnection> found;
+  if (query.ports.empty()) return found;
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  const core::PortRange ports = {*query.ports.begin(), *query.ports.rbegin()};
+  absl::flat_hash_map<uint16_t, size_t> before;
+  for (const int family : kFamilies) {
+    const size_t size = found.size();
+    absl::flat_hash_map<uint16_t, size_t> counts;
+    NPG_RETURN_IF_ERROR(List(
+        *netlink, {family, IPPROTO_TCP, kWaitingStates, nullptr, nullptr, &ports},
+        [&] {
+          found.resize(size);
+          counts = before;
+        },
+        [&](const Socket& socket) {
+          const std::optional<core::WaitingConnection> waiting = ToWaiting(socket);
+          if (!waiting || !query.ports.contains(waiting->port)) return;
+          const bool room = counts[waiting->port] < core::WaitingQuery::kMaxOfPort;
+          if (!room && !query.cookies.contains(waiting->cookie)) return;
+          ++counts[waiting->port];
+          found.push_back(*waiting);
+        }));
+    before = std::move(counts);
+  }
   return found;
 }
 

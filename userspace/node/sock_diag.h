@@ -9,6 +9,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/accept_queue.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
@@ -54,6 +55,11 @@ absl::StatusOr<ListenersOn> ListUdpListenersOn(absl::FunctionRef<bool(const core
 absl::StatusOr<ListenersOn> ListTcpListenersOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
                                                const SocketStorage* storage = nullptr,
                                                KeepListener keep = KeepAny);
+
+// The connections that wait in the accept queues of TCP listeners of this network namespace. Needs
+// no privilege. The kernel walks its table of connections for it: ask for those of few listeners.
+absl::StatusOr<std::vector<core::WaitingConnection>> ListWaitingConnections(
+    const core::WaitingQuery& query);
 
 // The TCP and connected UDP sockets to a loopback address, or to one of the
 // node's `own` that are in scope, that carry the mark: flows that the guard

@@ -78,8 +78,9 @@ void AddCounts(const inspect::Status& status, MetricFamilies& out) {
 }  // namespace
 
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
-  out.Gauge("conflicts_not_accepting",
-            "Guarded TCP listeners whose accept queue has not become shorter for a minute.");
+  out.Gauge(
+      "conflicts_not_accepting",
+      "Guarded TCP listeners that accepted none of the connections that waited a minute ago.");
   if (input.health.not_accepting) out.Add(static_cast<double>(*input.health.not_accepting));
   if (!input.node.ok() || *input.node == nullptr) return;
   const inspect::Status& status = **input.node;

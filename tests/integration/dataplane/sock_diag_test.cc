@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -20,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "core/accept_queue.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
@@ -200,6 +202,79 @@ TEST_F(SockDiagTest, ReportsTheAcceptQueue) {
   const base::UniqueFd accepted(accept(tcp.get(), nullptr, nullptr));
   ASSERT_TRUE(accepted);
   EXPECT_EQ(waiting(), 1U);
+}
+
+TEST_F(SockDiagTest, ListsTheConnectionsThatWait) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto v4, Listening("127.0.0.1", kPort, Transport::kTcp));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto v6, Listening("::1", kPort, Transport::kTcp));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto other, Listening("127.0.0.1", kPort + 1, Transport::kTcp));
+  for (const auto* listener : {&v4, &v6, &other}) ASSERT_EQ(listen(listener->get(), 100), 0);
+  core::WaitingQuery query;
+  const auto waiting = [&query] {
+    const auto found = ListWaitingConnections(query);
+    NPG_EXPECT_OK(found);
+    return found.ok() ? *found : std::vector<core::WaitingConnection>();
+  };
+  NPG_ASSERT_OK_AND_ASSIGN(auto one, testing::Connect(Dial("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto two, testing::Connect(Dial("::1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto elsewhere, testing::Connect(testing::Dial{
+                                                     "127.0.0.1", kPort + 1, Transport::kTcp}));
+  EXPECT_THAT(waiting(), IsEmpty()) << "no port was asked for";
+  query.ports = {kPort};
+  // The kernel queues a connection when the last packet of the handshake arrives.
+  EXPECT_TRUE(testing::WaitUntil(testing::kPatience, [&] { return waiting().size() == 2; }));
+  const std::vector<core::WaitingConnection> before = waiting();
+  ASSERT_EQ(before.size(), 2U);
+  EXPECT_EQ(before[0].port, kPort);
+  EXPECT_EQ(core::AddressText(before[0].address), "127.0.0.1");
+  EXPECT_EQ(core::AddressText(before[1].address), "[::1]");
+  EXPECT_NE(before[0].cookie, before[1].cookie);
+
+  // It still waits after its client has closed it, and no longer once it is accepted.
+  one.Reset();
+  EXPECT_EQ(waiting(), before);
+  base::UniqueFd accepted(accept(v4.get(), nullptr, nullptr));
+  ASSERT_TRUE(accepted);
+  EXPECT_THAT(waiting(), ElementsAre(before[1]));
+  accepted.Reset();
+  EXPECT_THAT(waiting(), ElementsAre(before[1]));
+  query.ports = {kPort - 1, kPort + 1};
+  EXPECT_THAT(waiting(), ::testing::SizeIs(1));
+}
+
+TEST_F(SockDiagTest, ListsALimitedNumberOfConnectionsThatWaitAndThoseOfCookies) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener, Listening("127.0.0.1", kPort, Transport::kTcp));
+  constexpr size_t kClients = core::WaitingQuery::kMaxOfPort + 10;
+  ASSERT_EQ(listen(listener.get(), static_cast<int>(2 * kClients)), 0);
+  core::WaitingQuery query;
+  query.ports = {kPort};
+  std::vector<base::UniqueFd> clients;
+  const auto add_client = [&clients] {
+    NPG_ASSERT_OK_AND_ASSIGN(auto client, testing::Connect(Dial("127.0.0.1")));
+    clients.push_back(std::move(client));
+  };
+  for (size_t i = 1; i <= core::WaitingQuery::kMaxOfPort; ++i) {
+    add_client();
+    EXPECT_TRUE(testing::WaitUntil(testing::kPatience, [&] {
+      const auto found = ListWaitingConnections(query);
+      return found.ok() && found->size() == i;
+    }));
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const auto first, ListWaitingConnections(query));
+  for (const core::WaitingConnection& connection : first) query.cookies.insert(connection.cookie);
+  while (clients.size() < kClients) add_client();
+  EXPECT_TRUE(testing::WaitUntil(testing::kPatience, [&] {
+    const auto found = ListTcpListenersOn([](const core::PortKey&) { return true; });
+    return found.ok() && found->listeners.size() == 1 &&
+           found->listeners[0].accept_queue == kClients;
+  }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto all, ListWaitingConnections(query));
+  for (const core::WaitingConnection& connection : first) {
+    EXPECT_THAT(all, ::testing::Contains(connection));
+  }
+  query.cookies.clear();
+  NPG_ASSERT_OK_AND_ASSIGN(const auto limited, ListWaitingConnections(query));
+  EXPECT_EQ(limited.size(), core::WaitingQuery::kMaxOfPort);
 }
 
 TEST_F(SockDiagTest, FindsManyListeners) {
