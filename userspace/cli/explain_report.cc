@@ -201,7 +201,9 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
           connect, " is exempted: ", owner, " listens there and ", service,
           ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.",
           core::HasLongAcceptQueue(*walk.listener)
-              ? absl::StrCat(" But ", inspect::LongQueueText(inspect::Rules(facts), *walk.listener),
+              ? absl::StrCat(" But ",
+                             inspect::LongQueueText(inspect::Rules(facts), *walk.listener,
+                                                    inspect::ConflictState::kExempted),
                              ".")
               : "");
     default:

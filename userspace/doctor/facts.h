@@ -52,8 +52,8 @@ struct PortFacts {
   std::vector<std::string> kube_proxy;         // of kube-proxy itself
   // Of users that --guard-uid does not name by default, each with the flags that name it.
   std::vector<std::string> untrusted;
-  // Guarded, or to be guarded, with a long accept queue: with its length, and how the listener is
-  // ignored.
+  // Guarded, or to be guarded, with a long accept queue at one look: with its length, and how the
+  // listener is ignored.
   std::vector<std::string> not_accepting;
 };
 

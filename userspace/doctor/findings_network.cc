@@ -127,17 +127,20 @@ Finding JudgeUntrusted(const PortFacts& ports) {
           "flag in parentheses"};
 }
 
-Finding JudgeNotAccepting(const PortFacts& ports, bool guarded) {
+// A note: one look cannot tell a busy server from a process that never accepts.
+Finding JudgeNotAccepting(const PortFacts& ports) {
   const size_t count = ports.not_accepting.size();
   if (count == 0) {
     return {FindingId::kListenerNotAccepting, Severity::kOk,
             "no guarded listener on a NodePort has a long accept queue", ""};
   }
-  return {FindingId::kListenerNotAccepting, guarded ? Severity::kWarn : Severity::kNote,
-          absl::StrCat(count, count == 1 ? " listener" : " listeners",
-                       " on a NodePort may not accept: ", Listed(ports.not_accepting, "; ")),
-          "nodeport-guard status shows whether the queue becomes shorter; if it never does, change "
-          "the flags of nodeport-guard run as in parentheses"};
+  return {FindingId::kListenerNotAccepting, Severity::kNote,
+          absl::StrCat("connections wait to be accepted by ", count,
+                       count == 1 ? " listener" : " listeners",
+                       " on a NodePort: ", Listed(ports.not_accepting, "; ")),
+          "the log of nodeport-guard run names each listener that accepts none of them for a "
+          "minute (event not_accepting); if the process never accepts, change the flags of "
+          "nodeport-guard run as in parentheses"};
 }
 
 }  // namespace
@@ -183,7 +186,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
          guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
   }
   findings.push_back(JudgeUntrusted(ports));
-  findings.push_back(JudgeNotAccepting(ports, facts.guard.state == GuardFacts::State::kLoaded));
+  findings.push_back(JudgeNotAccepting(ports));
   std::vector<std::string> broken = ports.source_errors;
   broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
   if (broken.empty()) {

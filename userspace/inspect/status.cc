@@ -62,7 +62,23 @@ std::optional<std::string> VersionNote(const GuardFacts& facts) {
       lacks ? ", shown as 0 or empty" : "", "; 'nodeport-guard run' of this version takes it over");
 }
 
-// Connects to a listener that is not guarded do not end in its queue.
+// What connects to a listener do, if its process never accepts.
+absl::string_view HangText(ConflictState state) {
+  switch (state) {
+    case ConflictState::kExempted:
+      return "hang";
+    case ConflictState::kObserved:
+      return "will hang with --mode enforce";
+    case ConflictState::kUnguarded:
+      return "will hang once the guard exempts them";
+    case ConflictState::kIgnored:
+    case ConflictState::kUntrusted:
+      break;
+  }
+  return "go to the Service";
+}
+
+// Connects to a listener whose owner is ignored or not trusted do not end in its queue.
 void AddQueueNotes(const Status& status, std::vector<std::string>& notes) {
   const core::OwnerRules rules = Rules(status.facts);
   for (const GuardedConflict& conflict : status.conflicts) {
@@ -73,7 +89,7 @@ void AddQueueNotes(const Status& status, std::vector<std::string>& notes) {
     notes.push_back(absl::StrCat(core::ToString(conflict.key), ": ",
                                  OwnerText(conflict.owner, UidOf(conflict.listener)), " on ",
                                  core::AddressText(conflict.listener.address), ": ",
-                                 LongQueueText(rules, conflict.listener)));
+                                 LongQueueText(rules, conflict.listener, conflict.state)));
   }
 }
 
@@ -190,6 +206,14 @@ Status MakeStatus(GuardFacts facts) {
   std::exchange(rest.stats, {});
   std::exchange(rest.listeners, {});
   return status;
+}
+
+// One look shows that connections wait, and not whether the process will accept them.
+std::string LongQueueText(const core::OwnerRules& rules, const core::Listener& listener,
+                          ConflictState state) {
+  return absl::StrCat(core::AcceptQueueText(listener),
+                      "; if its process never accepts them, connects to it ", HangText(state), ": ",
+                      core::HowToIgnore(listener, rules.policy));
 }
 
 }  // namespace npg::inspect

@@ -8,6 +8,8 @@
 
 #include "absl/strings/string_view.h"
 #include "core/conflicts.h"
+#include "core/listener.h"
+#include "core/owner_policy.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/text.h"
@@ -60,6 +62,12 @@ struct Status {
 std::vector<std::string> Problems(const GuardFacts& facts);
 
 Status MakeStatus(GuardFacts facts);
+
+// Of a listener of a trusted owner that is not ignored, with a long accept queue: "12 connections
+// wait to be accepted (backlog 4096); if its process never accepts them, connects to it hang: run
+// with --ignore-process +agent". `state` is that of its conflict.
+std::string LongQueueText(const core::OwnerRules& rules, const core::Listener& listener,
+                          ConflictState state);
 
 }  // namespace npg::inspect
 

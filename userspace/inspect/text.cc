@@ -15,7 +15,6 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "base/text.h"
-#include "core/accept_queue.h"
 #include "core/listener.h"
 #include "core/mark.h"
 #include "core/owner_policy.h"
@@ -202,13 +201,6 @@ std::string FlagsThatTrust(const core::Listener& listener) {
 std::string RemedyOfUntrusted(const core::Listener& listener) {
   if (!HasRecord(listener)) return "restart its process, so that it binds the port again";
   return absl::StrCat("to guard it, run with ", FlagsThatTrust(listener));
-}
-
-std::string LongQueueText(const core::OwnerRules& rules, const core::Listener& listener) {
-  return absl::StrCat(core::AcceptQueueText(listener),
-                      "; if there are never fewer, the process only holds the port, and connects "
-                      "to it hang: ",
-                      core::HowToIgnore(listener, rules.policy));
 }
 
 }  // namespace npg::inspect

@@ -88,10 +88,6 @@ std::string FlagsThatTrust(const core::Listener& listener);
 // "to guard it, run with --guard-uid +1000".
 std::string RemedyOfUntrusted(const core::Listener& listener);
 
-// Of a guarded listener with a long accept queue: "12 connections wait to be accepted (backlog
-// 4096); if ... the process only holds the port ...: run with --ignore-process +agent".
-std::string LongQueueText(const core::OwnerRules& rules, const core::Listener& listener);
-
 }  // namespace npg::inspect
 
 #endif  // NODEPORT_GUARD_INSPECT_TEXT_H_

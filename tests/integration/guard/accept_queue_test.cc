@@ -94,10 +94,11 @@ TEST_P(GuardAcceptQueueTest, PointsAtAListenerThatDoesNotAccept) {
                     HasSubstr("run with --ignore-process +holder"), Not(HasSubstr("33590/tcp"))));
   EXPECT_EQ(status["healthy"], true) << status["problems"];
   const Json finding = Finding();
-  EXPECT_EQ(finding["severity"], "warn");
-  EXPECT_THAT(finding["what"].get<std::string>(),
-              AllOf(HasSubstr("1 listener on a NodePort may not accept: 33589/tcp 127.0.0.1"),
-                    HasSubstr("(run with --ignore-process +holder)"), Not(HasSubstr("33590"))));
+  EXPECT_EQ(finding["severity"], "note");
+  EXPECT_THAT(
+      finding["what"].get<std::string>(),
+      AllOf(HasSubstr("wait to be accepted by 1 listener on a NodePort: 33589/tcp 127.0.0.1"),
+            HasSubstr("(run with --ignore-process +holder)"), Not(HasSubstr("33590"))));
   EXPECT_THAT(JsonOf({"explain", "33589/tcp"})["walks"][0]["sentence"].get<std::string>(),
               HasSubstr("run with --ignore-process +holder"));
 

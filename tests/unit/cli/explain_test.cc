@@ -76,8 +76,8 @@ TEST(ExplainTest, AListenerThatMayNotAccept) {
   walk = OnlyWalk(facts);
   EXPECT_THAT(walk.sentence,
               EndsWith("default/web owns the NodePort. But 129 connections wait to be accepted "
-                       "(backlog 128); if there are never fewer, the process only holds the port, "
-                       "and connects to it hang: run with --ignore-process +containerd."));
+                       "(backlog 128); if its process never accepts them, connects to it hang: run "
+                       "with --ignore-process +containerd."));
 }
 
 TEST(ExplainTest, ANodePortWithoutAServiceName) {

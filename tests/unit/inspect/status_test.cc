@@ -143,9 +143,8 @@ TEST(StatusTest, ANotePointsAtALongAcceptQueue) {
   listener.accept_queue = 8;
   EXPECT_THAT(MakeStatus(facts).notes,
               ElementsAre("33589/tcp: containerd[812] on 127.0.0.1: 8 connections wait to be "
-                          "accepted (backlog 4096); if there are never fewer, the process only "
-                          "holds the port, and connects to it hang: run with --ignore-process "
-                          "+containerd"));
+                          "accepted (backlog 4096); if its process never accepts them, connects "
+                          "to it hang: run with --ignore-process +containerd"));
   // Full, which is one more than the limit.
   listener.accept_queue = 2;
   listener.accept_limit = 2;
@@ -153,6 +152,26 @@ TEST(StatusTest, ANotePointsAtALongAcceptQueue) {
   listener.accept_limit = 1;
   EXPECT_THAT(MakeStatus(facts).notes,
               ElementsAre(HasSubstr("2 connections wait to be accepted (backlog 1)")));
+  // With a backlog of 0, one connection waits for any server at times.
+  listener.accept_queue = 1;
+  listener.accept_limit = 0;
+  EXPECT_THAT(MakeStatus(facts).notes, IsEmpty());
+}
+
+// Connects to a listener that is not exempted yet go to the Service.
+TEST(StatusTest, TheNoteOnALongAcceptQueueKnowsWhereConnectsGo) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].accept_limit = 4096;
+  facts.listeners[0].accept_queue = 8;
+  facts.config.mode = abi::Mode::kObserve;
+  EXPECT_EQ(StateOf(facts), ConflictState::kObserved);
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre(HasSubstr("connects to it will hang with --mode enforce: run with")));
+  facts.config.mode = abi::Mode::kEnforce;
+  facts.nft = dataplane::NftTableState{};
+  EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre(HasSubstr("connects to it will hang once the guard exempts them: run")));
 }
 
 // Connects to a listener that is not guarded do not end there.
