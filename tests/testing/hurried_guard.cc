@@ -13,6 +13,7 @@ int main(int argc, char** argv) {
       run->intervals = {.self_probe = absl::Milliseconds(500),
                         .exemption_totals = absl::Seconds(1),
                         .kube_events = absl::Seconds(1),
+                        .accept_queues = absl::Milliseconds(500),
                         .rules = absl::Seconds(1),
                         .keepalive_idle = absl::Seconds(1),
                         .keepalive_interval = absl::Seconds(1)};

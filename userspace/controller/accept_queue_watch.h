@@ -38,9 +38,9 @@ class AcceptQueueWatch {
                    log::Health& health);
   AcceptQueueWatch(Lists lists, const core::OwnerRules& rules, log::Health& health);
 
-  // Every ten seconds. `own` has the addresses besides loopback that are guarded. Lists the TCP
-  // listeners, unless no port of `ports` is TCP, and connections, if there are suspects. A look
-  // that fails leaves what is known of the queues as it is.
+  // At regular intervals, of ten seconds. `own` has the addresses besides loopback that are
+  // guarded. Lists the TCP listeners, unless no port of `ports` is TCP, and connections, if there
+  // are suspects. A look that fails leaves what is known of the queues as it is.
   void Look(const core::PortEntries& ports, const core::AddressSet& own);
 
  private:

@@ -120,6 +120,7 @@ class Controller {
   void RepairLinks();
   void CountRepairs(uint64_t repairs);
   void Maintain();
+  void LookAtAcceptQueues();
   std::vector<core::Flow> LiveFlows();
 
   Options options_;
@@ -513,7 +514,6 @@ void Controller::Maintain() {
   if (full) owners_->RetryUnknown();
   if (full || owners_->NeedsCare(desired_.Entries())) SyncOwners();
   node_->Maintain();
-  accept_queues_->Look(desired_.Entries(), node_->guarded_addresses());
   // To list large sets of flows takes the kernel long: for a tenth of the time at most.
   constexpr uint64_t kShare = 10;
   if (const uint64_t begin = base::BootNanoseconds(); begin >= reconcile_after_) {
@@ -521,6 +521,11 @@ void Controller::Maintain() {
     reconcile_after_ = begin + kShare * (base::BootNanoseconds() - begin);
   }
   loop_->After(kMaintenance, [this] { Maintain(); });
+}
+
+void Controller::LookAtAcceptQueues() {
+  accept_queues_->Look(desired_.Entries(), node_->guarded_addresses());
+  loop_->After(options_.intervals.accept_queues, [this] { LookAtAcceptQueues(); });
 }
 
 // The log alone uses them; the guard works without.
@@ -581,6 +586,7 @@ absl::Status Controller::FollowAll() {
   following_ = true;
   if (probed_) ReportReady();
   loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(options_.intervals.accept_queues, [this] { LookAtAcceptQueues(); });
   // Maintenance tries it again if it fails.
   loop_->After(kStarted, [this] {
     takeover_.Try();

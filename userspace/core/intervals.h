@@ -12,6 +12,7 @@ struct Intervals {
   absl::Duration self_probe = absl::Seconds(5);
   absl::Duration exemption_totals = absl::Seconds(10);  // of exemptions without a log line
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
+  absl::Duration accept_queues = absl::Seconds(10);     // of listeners
   absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
   // An API server that has vanished is noticed after idle + 3 * interval, in whole seconds.
   absl::Duration keepalive_idle = absl::Seconds(15);

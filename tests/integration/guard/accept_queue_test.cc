@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "base/unique_fd.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -108,6 +110,29 @@ TEST_P(GuardAcceptQueueTest, PointsAtAListenerThatDoesNotAccept) {
   EXPECT_EQ(Ask({"127.0.0.1", kPort}), Hijacked());
   EXPECT_THAT(StatusWith(kClients)["notes"].dump(), Not(HasSubstr("to be accepted")));
   EXPECT_EQ(Finding()["severity"], "ok");
+}
+
+TEST_P(GuardAcceptQueueTest, TheLogNamesAListenerThatAcceptsNothing) {
+  prctl(PR_SET_NAME, "holder");
+  node().HurryGuards();
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServedPort})));
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const UniqueFd holder, ListenOn("127.0.0.1", kPort));
+  ASSERT_EQ(listen(holder.get(), 1), 0) << "so that two connections are all that it takes";
+  NPG_ASSERT_OK_AND_ASSIGN(const auto server, Host({{"127.0.0.1", kServedPort}}));
+  std::vector<UniqueFd> clients;
+  for (const uint16_t port : {kPort, kPort, kServedPort}) {
+    NPG_ASSERT_OK_AND_ASSIGN(UniqueFd client, Connect({"127.0.0.1", port}));
+    clients.push_back(std::move(client));
+  }
+  // A connection waits after its client has closed it, too.
+  clients.front().Reset();
+  EXPECT_TRUE(WaitUntil(kPatience, [&] {
+    return absl::StrContains(guard().Log(), "does not accept on 127.0.0.1 port 33589/tcp");
+  })) << guard().Log();
+  EXPECT_THAT(guard().Log(), AllOf(HasSubstr("holder["), HasSubstr("event=not_accepting"),
+                                   HasSubstr("run with --ignore-process +holder"),
+                                   Not(HasSubstr("does not accept on 127.0.0.1 port 33590/tcp"))));
 }
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardAcceptQueueTest,
