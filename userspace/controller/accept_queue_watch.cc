@@ -51,7 +51,7 @@ void LogNotAccepting(const core::PortEntries& ports, const core::OwnerPolicy& po
         absl::StrCat(BinderText(listener), " does not accept on ",
                      core::AddressText(listener.address), " port ", core::ToString(listener.key),
                      ", which is a NodePort: ", core::AcceptQueueText(listener),
-                     ", and it accepted none of those that it had a minute ago; if the process "
+                     ", and connections that waited a minute ago still do; if the process "
                      "only holds the port, ",
                      core::HowToIgnore(listener, policy)),
         log::Fields()

@@ -138,7 +138,7 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
           absl::StrCat("connections wait to be accepted by ", count,
                        count == 1 ? " listener" : " listeners",
                        " on a NodePort: ", Listed(ports.not_accepting, "; ")),
-          "the log of nodeport-guard run names each listener that accepts none of them for a "
+          "the log of nodeport-guard run names each listener for which they wait longer than a "
           "minute (event not_accepting); if the process never accepts, change the flags of "
           "nodeport-guard run as in parentheses"};
 }

@@ -78,9 +78,8 @@ void AddCounts(const inspect::Status& status, MetricFamilies& out) {
 }  // namespace
 
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out) {
-  out.Gauge(
-      "conflicts_not_accepting",
-      "Guarded TCP listeners that accepted none of the connections that waited a minute ago.");
+  out.Gauge("conflicts_not_accepting",
+            "Guarded TCP listeners for which connections that waited a minute ago still wait.");
   if (input.health.not_accepting) out.Add(static_cast<double>(*input.health.not_accepting));
   if (!input.node.ok() || *input.node == nullptr) return;
   const inspect::Status& status = **input.node;
