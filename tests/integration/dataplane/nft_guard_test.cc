@@ -86,6 +86,14 @@ core::DatagramTargets Targets() {
   return targets;
 }
 
+// Unprotected, with or without the chain of what target listeners ask.
+NftSettings WithAsked(bool asked) {
+  NftSettings settings;
+  settings.own = false;
+  settings.asked = asked;
+  return settings;
+}
+
 std::string NameOf(std::string deed) {
   std::replace_if(
       deed.begin(), deed.end(), [](char c) { return isalnum(c) == 0; }, '_');
@@ -115,7 +123,7 @@ TEST_P(NftRestoreTest, RestoresTableAndEntries) {
   Run();
   NPG_EXPECT_OK(how);
   EXPECT_EQ(times, 1);
-  EXPECT_TRUE(Intact(Unprotected(), false));
+  EXPECT_TRUE(Intact(WithAsked(true), false));
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
   EXPECT_EQ(EntryCount("ports"), 2U);
   EXPECT_EQ(EntryCount("targets4"), 1U);
@@ -137,6 +145,9 @@ INSTANTIATE_TEST_SUITE_P(
                       "flush set inet nodeport_guard ports",
                       "flush set inet nodeport_guard targets4",
                       "flush set inet nodeport_guard target_ports",
+                      "insert rule inet nodeport_guard asked accept",
+                      "flush chain inet nodeport_guard asked; "
+                      "delete chain inet nodeport_guard asked",
                       "add table inet nodeport_guard { flags dormant; }",
                       "add rule inet nodeport_guard output tcp dport { 1, 2 } drop"),
     [](const auto& deed) { return NameOf(deed.param); });
@@ -203,6 +214,35 @@ TEST_F(NftGuardTest, BypassOnATableThatIsGone) {
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
   NPG_ASSERT_OK(table_->SetIpvsBypass(true));
   EXPECT_TRUE(State().ipvs_bypass);
+  EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
+}
+
+TEST_F(NftGuardTest, TheChainOfWhatListenersAskFollowsTheTargets) {
+  EXPECT_TRUE(Intact(WithAsked(false), false));
+  NPG_ASSERT_OK(table_->SetDatagramTargets(Targets()));
+  EXPECT_TRUE(Intact(WithAsked(true), false));
+  EXPECT_FALSE(Intact(WithAsked(false), false));
+  // A restart keeps both, until the controller knows better.
+  NPG_ASSERT_OK_AND_ASSIGN(table_, InstallNftTable(Unprotected()));
+  EXPECT_TRUE(Intact(WithAsked(true), false));
+  EXPECT_EQ(EntryCount("target_ports"), 2U);
+  NPG_ASSERT_OK(table_->SetDatagramTargets({}));
+  EXPECT_TRUE(Intact(WithAsked(false), false));
+  EXPECT_EQ(EntryCount("target_ports"), 0U);
+}
+
+// As with the bypass.
+TEST_F(NftGuardTest, TargetsOnATableThatIsGone) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           Listening("127.0.0.1", kPort, testing::Transport::kTcp));
+  testing::Dial dial{"127.0.0.1", kPort};
+  dial.mark = kMark;
+  NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Connected(dial, listener.get()));
+  NPG_ASSERT_OK(Guard([](const absl::Status& /*status*/) {}));
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  NPG_ASSERT_OK(table_->SetDatagramTargets(Targets()));
+  EXPECT_TRUE(Intact(WithAsked(true), false));
+  EXPECT_EQ(EntryCount("target_ports"), 2U);
   EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
 }
 

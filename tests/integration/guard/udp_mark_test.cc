@@ -38,7 +38,7 @@ namespace {
 constexpr uint16_t kPort = 33589;
 constexpr uint16_t kServicePort = 33590;
 constexpr uint16_t kOrdinaryPort = 33591;
-constexpr uint16_t kTarget6 = 8081;  // of the Services on ::1
+constexpr uint16_t kEndpointPort = 8081;  // of endpoints that are reached over lo
 constexpr uint32_t kGuardMark = 0x1000;
 // Far below the ten seconds after which the controller looks without a reason.
 constexpr absl::Duration kSoon = absl::Seconds(3);
@@ -96,21 +96,35 @@ class GuardUdpMarkTest : public GuardTest {
     });
   }
 
-  // Two Services on [::1], with an endpoint that is reached over lo.
-  absl::StatusOr<std::unique_ptr<EchoServer>> AllocateIpv6() {
+  // Two Services on every IPv6 address of the node, with an endpoint on `address`, one of them: it
+  // is reached over lo.
+  absl::StatusOr<std::unique_ptr<EchoServer>> AllocateIpv6(const std::string& address = "::1") {
     NPG_RETURN_IF_ERROR(Allocate({}));
-    auto endpoint = EchoServer::Start("pod", {{"::1", kTarget6, Transport::kUdp}});
+    auto endpoint = EchoServer::Start("pod", {{address, kEndpointPort, Transport::kUdp}});
     if (!endpoint.ok()) return endpoint;
     const std::vector<NodePort> ports = {{kPort, Transport::kUdp, true},
                                          {kServicePort, Transport::kUdp, true}};
-    NPG_RETURN_IF_ERROR(ApplyIpv6LoopbackRules(GetParam().variant, ports, kTarget6));
+    NPG_RETURN_IF_ERROR(ApplyIpv6Rules(GetParam().variant, address, ports, kEndpointPort));
     NPG_RETURN_IF_ERROR(WriteNodePortsFile(node().File("nodeports.json"), ports));
     return endpoint;
   }
 
-  static bool IsTarget(const std::string& set, const std::string& address) {
+  // An error when there is no such set.
+  static absl::StatusOr<bool> FindTarget(const std::string& set, const std::string& address) {
     const auto elements = RunCommand({"nft", "list", "set", "inet", "nodeport_guard", set});
-    return elements.ok() && absl::StrContains(*elements, absl::StrCat(address, " . "));
+    if (!elements.ok()) return elements.status();
+    return absl::StrContains(*elements, absl::StrCat(address, " . "));
+  }
+
+  // Waits until the table has, or no longer has, the target. Fails the test if the sets cannot be
+  // read.
+  static bool WaitForTarget(bool present, absl::Duration deadline, const std::string& set,
+                            const std::string& address) {
+    return WaitUntil(deadline, [&] {
+      const absl::StatusOr<bool> found = FindTarget(set, address);
+      NPG_EXPECT_OK(found);
+      return found.ok() && *found == present;
+    });
   }
 };
 
@@ -250,7 +264,8 @@ TEST_P(GuardUdpMarkTest, AChangeOfTheMarkLeavesNoBitBehind) {
 
 // Its datagrams are for its peer only: what others send must reach the Service.
 TEST_P(GuardUdpMarkTest, AListenerThatConnectsIsNoTarget) {
-  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto endpoint, AllocateIpv6());
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kPort})));
   for (const bool earlier : {false, true}) {
     SCOPED_TRACE(earlier ? "bound before the guard" : "bound under the guard");
     absl::StatusOr<base::UniqueFd> v4;
@@ -264,15 +279,16 @@ TEST_P(GuardUdpMarkTest, AListenerThatConnectsIsNoTarget) {
     if (!earlier) bind_both();
     NPG_ASSERT_OK(v4);
     NPG_ASSERT_OK(v6);
-    ASSERT_TRUE(WaitUntil(kPatience, [] {
-      return IsTarget("targets4", "127.0.0.1") && IsTarget("targets6", "::1");
-    }));
+    ASSERT_TRUE(WaitForTarget(true, kPatience, "targets4", "127.0.0.1"));
+    ASSERT_TRUE(WaitForTarget(true, kPatience, "targets6", "::1"));
     NPG_ASSERT_OK(ConnectAgain(v4->get(), "127.0.0.1", kOrdinaryPort));
-    EXPECT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets4", "127.0.0.1"); }));
+    EXPECT_TRUE(WaitForTarget(false, kSoon, "targets4", "127.0.0.1"));
     EXPECT_EQ(AskByDatagram("127.0.0.1", kPort), "pod");
     EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kUdp}), "pod");
     NPG_ASSERT_OK(ConnectAgain(v6->get(), "::1", kOrdinaryPort));
-    EXPECT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets6", "::1"); }));
+    EXPECT_TRUE(WaitForTarget(false, kSoon, "targets6", "::1"));
+    EXPECT_EQ(AskByDatagram("::1", kPort), "pod");
+    EXPECT_EQ(Ask({"::1", kPort, Transport::kUdp}), "pod");
     NPG_ASSERT_OK(Unload());
   }
 }
@@ -281,26 +297,110 @@ TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceInAPod) {
   NPG_ASSERT_OK(Allocate(NodePorts({kPort, kServicePort})));
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener, DatagramClient::Open(AF_INET, "127.0.0.1", kPort));
-  ASSERT_TRUE(WaitUntil(kPatience, [] { return IsTarget("targets4", "127.0.0.1"); }));
+  ASSERT_TRUE(WaitForTarget(true, kPatience, "targets4", "127.0.0.1"));
   EXPECT_EQ(listener.Ask("127.0.0.1", kServicePort), "pod");
 }
 
-// A limit (docs/design/nft-table.md): the answer of an endpoint that is reached over lo has the
-// listener as its destination, is exempt like any datagram to it, and therefore keeps the source
-// address of the endpoint. A listener that connects is no target, and gets it from the Service.
+// The answer of an endpoint that is reached over lo has the listener as its destination, like the
+// datagrams of its clients, which are exempt. Ask() says so if it comes from the endpoint's address
+// and not from that of the Service.
 TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceOverLoopback) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto endpoint, AllocateIpv6());
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK_AND_ASSIGN(const auto other, DatagramClient::Open(AF_INET6));
   EXPECT_EQ(other.Ask("::1", kServicePort), "pod");
   NPG_ASSERT_OK_AND_ASSIGN(const auto listener, DatagramClient::Open(AF_INET6, "::1", kPort));
-  ASSERT_TRUE(WaitUntil(kPatience, [] { return IsTarget("targets6", "::1"); }));
-  EXPECT_EQ(listener.Ask("::1", kServicePort),
-            absl::StrCat("an answer from elsewhere, port ", kTarget6));
+  ASSERT_TRUE(WaitForTarget(true, kPatience, "targets6", "::1"));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(listener.Ask("::1", kServicePort), "pod");
 
   NPG_ASSERT_OK(ConnectAgain(listener.fd(), "::1", kServicePort));
-  ASSERT_TRUE(WaitUntil(kSoon, [] { return !IsTarget("targets6", "::1"); }));
+  ASSERT_TRUE(WaitForTarget(false, kSoon, "targets6", "::1"));
   EXPECT_EQ(AskWho(listener.fd(), Transport::kUdp), "pod");
+}
+
+TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceOverLoopbackByIpv4) {
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto endpoint,
+      EchoServer::Start("pod", {{"127.0.0.1", kEndpointPort, Transport::kUdp}}));
+  NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"},
+                           absl::StrReplaceAll(R"(
+      table ip npg_service {
+        chain output {
+          type nat hook output priority -101;
+          ip daddr 127.0.0.0/8 udp dport $service dnat to 127.0.0.1:$endpoint
+        }
+      })",
+                                               {{"$service", absl::StrCat(kServicePort)},
+                                                {"$endpoint", absl::StrCat(kEndpointPort)}})));
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(AskByDatagram("127.0.0.1", kServicePort), "pod");
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener, DatagramClient::Open(AF_INET, "127.0.0.1", kPort));
+  ASSERT_TRUE(WaitForTarget(true, kPatience, "targets4", "127.0.0.1"));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(listener.Ask("127.0.0.1", kServicePort), "pod");
+  // Its own clients are exempt as before.
+  NPG_ASSERT_OK_AND_ASSIGN(const auto client, DatagramClient::Open(AF_INET));
+  NPG_ASSERT_OK(SendTo(client.fd(), "127.0.0.1", kPort));
+  char question = 0;  // the socket has the timeout of Ask()
+  EXPECT_EQ(recv(listener.fd(), &question, 1, 0), 1);
+  EXPECT_EQ(question, '?');
+}
+
+TEST_P(GuardUdpMarkTest, AListenerThatAsksAServiceOnTheNodesAddress) {
+  constexpr const char* kNodeAddress = "2001:db8::9";
+  NPG_ASSERT_OK(RunCommand({"ip", "-batch", "-"},
+                           absl::StrCat("addr add ", kNodeAddress, "/64 dev pod0 nodad\n")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto endpoint, AllocateIpv6(kNodeAddress));
+  NPG_ASSERT_OK(StartGuard({"--scope", "local"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto listener,
+                           DatagramClient::Open(AF_INET6, kNodeAddress, kPort));
+  ASSERT_TRUE(WaitForTarget(true, kPatience, "targets6", kNodeAddress));
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(listener.Ask(kNodeAddress, kServicePort), "pod");
+}
+
+// What a Service sends to a client has its NodePort as the source, which is the listener's port,
+// too: it is no question of the listener, and the client's next datagram is for the listener.
+TEST_P(GuardUdpMarkTest, AnAnswerOfTheServiceKeepsNoClientFromTheListener) {
+  constexpr uint16_t kClientPort = 40001;
+  NPG_ASSERT_OK_AND_ASSIGN(const auto endpoint, AllocateIpv6());
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto client, DatagramClient::Open(AF_INET6, "::1", kClientPort));
+  EXPECT_EQ(client.Ask("::1", kPort), "pod");
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"::1", kPort, Transport::kUdp}}));
+  ASSERT_TRUE(WaitForTarget(true, kPatience, "targets6", "::1"));
+  NPG_ASSERT_OK(endpoint->Push(kClientPort, "again"));
+  char first = 0;  // of the name of the sender
+  ASSERT_EQ(recv(client.fd(), &first, 1, 0), 1);
+  EXPECT_EQ(first, 'p');
+  EXPECT_EQ(client.Ask("::1", kPort), kHost);
+}
+
+// Without a mark, the table alone knows that its packets are exempt.
+TEST_P(GuardUdpMarkTest, AConnectedClientFollowsTheTable) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kUdp}}));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  // On every kernel, other processes can remove the table.
+  NPG_ASSERT_OK(StartGuard({"--nft-owner=off"}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto fd, Connect({"127.0.0.1", kPort, Transport::kUdp}));
+  ASSERT_EQ(MarkOf(fd.get()), 0U);
+  EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
+  NPG_ASSERT_OK(guard().Kill());
+  EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
+  NPG_ASSERT_OK(StartGuard({"--nft-owner=off"}));
+  EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
+  EXPECT_EQ(MarkOf(fd.get()), 0U);
+
+  NPG_ASSERT_OK(RunCommand({"nft", "flush", "ruleset"}));
+  // Until then there is no set to read.
+  ASSERT_TRUE(
+      WaitUntil(kPatience, [] { return FindTarget("targets4", "127.0.0.1").value_or(false); }));
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kPort})));
+  EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), kHost);
+  EXPECT_EQ(MarkOf(fd.get()), 0U);
+
+  host->StopListening(kPort);
+  ASSERT_TRUE(WaitForTarget(false, kSoon, "targets4", "127.0.0.1"));
+  EXPECT_EQ(AskWho(fd.get(), Transport::kUdp), "pod");
 }
 
 INSTANTIATE_TEST_SUITE_P(Rules, GuardUdpMarkTest,

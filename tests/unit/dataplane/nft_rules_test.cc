@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,10 +25,12 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
+constexpr NftExtraChains kAll{.ipvs_bypass = true, .asked = true};
+
 // The expressions of all rules of a chain, or of all chains, with all that can be in the table.
 std::string TextOf(absl::string_view name = "") {
   std::string text;
-  for (const NftChain& chain : MakeChains({}, core::Mark{0x2000, 0x2000}, /*ipvs_bypass=*/true)) {
+  for (const NftChain& chain : MakeChains({}, core::Mark{0x2000, 0x2000}, kAll)) {
     if (!name.empty() && chain.name != name) continue;
     for (const base::NftnlRule& rule : chain.rules) absl::StrAppend(&text, RuleText(*rule));
   }
@@ -60,9 +63,32 @@ TEST(NftRulesTest, TimeoutsAreWholeJiffies) {
 
 TEST(NftRulesTest, OnlyAForgottenConnectionIsDropped) {
   EXPECT_THAT(TextOf("tcp_forget"), HasSubstr("drop"));
-  for (const NftChain& chain : MakeChains({}, {}, /*ipvs_bypass=*/true)) {
+  for (const NftChain& chain : MakeChains({}, {}, kAll)) {
     if (chain.name == "tcp_forget") continue;
     EXPECT_THAT(TextOf(chain.name), Not(HasSubstr("drop"))) << chain.name;
+  }
+}
+
+TEST(NftRulesTest, TheChainOfWhatListenersAskIsThereOnDemand) {
+  const auto hook = [](const NftExtraChains& extra) {
+    std::optional<NftHook> found;
+    for (const NftChain& chain : MakeChains({}, {}, extra)) {
+      if (chain.name == kAskedChain) found = chain.hook;
+    }
+    return found;
+  };
+  EXPECT_EQ(hook({}), std::nullopt);
+  EXPECT_EQ(hook({.asked = true}), kAskedHook);
+  EXPECT_EQ(hook({.ipvs_bypass = true}), std::nullopt);
+}
+
+// What exempts nothing must not count as a flow, nor put its ports before those of flows.
+TEST(NftSetSpecTest, AnswersToListenersAreNoFlows) {
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.use != NftSetUse::kAsked) continue;
+    EXPECT_FALSE(set.has_flows()) << set.name;
+    EXPECT_TRUE(set.dynamic()) << set.name;
+    EXPECT_EQ(set.timeout(), kDatagramTimeout) << set.name;
   }
 }
 
@@ -73,7 +99,8 @@ TEST(NftSetSpecTest, Sizes) {
         ->size();
   };
   for (const char* set : {"tcp4", "tcp6", "half4", "half6"}) EXPECT_EQ(size(set), kTcpSetSize);
-  for (const char* set : {"udp4", "udp6", "datagrams4", "datagrams6", "targets4", "targets6"}) {
+  for (const char* set :
+       {"udp4", "udp6", "datagrams4", "datagrams6", "asked4", "asked6", "targets4", "targets6"}) {
     EXPECT_EQ(size(set), kSetSize);
   }
   EXPECT_EQ(size("ports"), NftSetSpec::kPortsSize);

@@ -58,8 +58,9 @@ bool SameHook(const NftSnapshot::Chain& chain, const NftChain& wanted) {
          chain.type == "filter";
 }
 
-bool WantsIpvsBypass(const NftSettings& settings, const NftSnapshot& now) {
-  return settings.ipvs_bypass.value_or(now.HasIpvsBypass());
+NftExtraChains ExtraChains(const NftSettings& settings, const NftSnapshot& now) {
+  return {settings.ipvs_bypass.value_or(now.HasIpvsBypass()),
+          settings.asked.value_or(now.chains.contains(kAskedChain))};
 }
 
 // One transaction, built from the present and the desired state.
@@ -71,7 +72,7 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, now))),
+        chains_(MakeChains(settings.mark, settings.former_mark, ExtraChains(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
@@ -246,7 +247,7 @@ class Plan {
   absl::Status FillPorts() {
     absl::flat_hash_set<std::string> ports;
     for (const NftSetSpec& spec : kNftSets) {
-      if (!spec.has_tuples()) continue;
+      if (!spec.has_flows()) continue;
       const auto elements = Before(spec);
       if (!elements.ok()) return elements.status();
       for (const NftElement& element : **elements) {
@@ -334,7 +335,8 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
     if (absl::IsNotFound(commit.status())) continue;  // a set was removed while it was copied
     if (!commit.ok()) return commit.status();
     if (commit->error == 0) {
-      return NftInstalled{own, now->present, WantsIpvsBypass(settings, *now)};
+      const NftExtraChains extra = ExtraChains(settings, *now);
+      return NftInstalled{own, now->present, extra.ipvs_bypass, extra.asked};
     }
     if (commit->error == ERESTART) continue;
     // Kernels before 6.9 lack PERSIST, those before 5.12 also OWNER.
@@ -353,7 +355,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
   const std::vector<NftChain> chains =
-      MakeChains(settings.mark, settings.former_mark, WantsIpvsBypass(settings, snapshot));
+      MakeChains(settings.mark, settings.former_mark, ExtraChains(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;

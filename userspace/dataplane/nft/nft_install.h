@@ -25,12 +25,15 @@ struct NftSettings {
   bool own = true;  // ask the kernel to protect the table; false as on kernels < 6.9
   // NftTable::SetIpvsBypass(); without a value, as in the present table.
   std::optional<bool> ipvs_bypass = std::nullopt;
+  // Whether there is kAskedChain; without a value, as in the present table.
+  std::optional<bool> asked = std::nullopt;
 };
 
 struct NftInstalled {
   bool owned = false;    // the kernel protects the table while `socket` is open
   bool adopted = false;  // a table existed before
   bool ipvs_bypass = false;
+  bool asked = false;
 };
 
 // Builds the table from `settings`, in one transaction on `socket`, which becomes its

@@ -68,6 +68,12 @@ void RuleBuilder::LoadMeta(uint32_t key) {
   nftnl_expr_set_u32(meta, NFTNL_EXPR_META_DREG, NFT_REG_1);
 }
 
+void RuleBuilder::LoadConntrack(uint32_t key) {
+  nftnl_expr* ct = Append("ct");
+  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_KEY, key);
+  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+}
+
 void RuleBuilder::Compare(nft_cmp_ops op, const void* data, uint32_t size) {
   nftnl_expr* cmp = Append("cmp");
   nftnl_expr_set_u32(cmp, NFTNL_EXPR_CMP_SREG, NFT_REG_1);
@@ -124,6 +130,12 @@ RuleBuilder& RuleBuilder::MarkIs(const core::Mark& mark) {
 RuleBuilder& RuleBuilder::ProtocolIs(uint8_t protocol) {
   LoadMeta(NFT_META_L4PROTO);
   Compare(NFT_CMP_EQ, &protocol, sizeof(protocol));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::ProtocolIsNot(uint8_t protocol) {
+  LoadMeta(NFT_META_L4PROTO);
+  Compare(NFT_CMP_NEQ, &protocol, sizeof(protocol));
   return *this;
 }
 
@@ -221,10 +233,24 @@ RuleBuilder& RuleBuilder::DestinationIsLoopback4() {
 RuleBuilder& RuleBuilder::IsUntracked() {
   constexpr uint32_t kUntrackedState = NF_CT_STATE_UNTRACKED_BIT;
   constexpr uint32_t kZero = 0;
-  nftnl_expr* ct = Append("ct");
-  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_KEY, NFT_CT_STATE);
-  nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_DREG, NFT_REG_1);
+  LoadConntrack(NFT_CT_STATE);
   And(&kUntrackedState, sizeof(kUntrackedState));
+  Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::IsOriginalDirection() {
+  constexpr uint8_t kOriginal = 0;  // IP_CT_DIR_ORIGINAL
+  LoadConntrack(NFT_CT_DIRECTION);
+  Compare(NFT_CMP_EQ, &kOriginal, sizeof(kOriginal));
+  return *this;
+}
+
+RuleBuilder& RuleBuilder::HasDestinationNat() {
+  constexpr uint32_t kDestinationNat = IPS_DST_NAT;
+  constexpr uint32_t kZero = 0;
+  LoadConntrack(NFT_CT_STATUS);
+  And(&kDestinationNat, sizeof(kDestinationNat));
   Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
   return *this;
 }

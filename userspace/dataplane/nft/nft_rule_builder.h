@@ -37,6 +37,7 @@ class RuleBuilder {
   RuleBuilder& InputInterfaceIsNot(uint32_t ifindex);
   RuleBuilder& MarkIs(const core::Mark& mark);
   RuleBuilder& ProtocolIs(uint8_t protocol);
+  RuleBuilder& ProtocolIsNot(uint8_t protocol);
   // (flags & mask) == 0, or != 0. Includes the match for TCP.
   RuleBuilder& NoTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_EQ, 0); }
   RuleBuilder& AnyTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_NEQ, 0); }
@@ -54,6 +55,11 @@ class RuleBuilder {
   RuleBuilder& DestinationIsLoopback4();
   // A rule has applied `notrack`.
   RuleBuilder& IsUntracked();
+  // Of conntrack, which these two need: the packet has the direction of the flow's first one. Fails
+  // for untracked packets.
+  RuleBuilder& IsOriginalDirection();
+  // NAT has given the flow another destination. Fails for untracked packets.
+  RuleBuilder& HasDestinationNat();
 
   // Statements. Adding a tuple to a full set ends the rule.
   RuleBuilder& AddTuple(IpFamily family, TupleOrder order, absl::string_view set,
@@ -82,6 +88,7 @@ class RuleBuilder {
  private:
   nftnl_expr* Append(const char* name);
   void LoadMeta(uint32_t key);
+  void LoadConntrack(uint32_t key);
   void Compare(nft_cmp_ops op, const void* data, uint32_t size);
   void And(const void* mask, uint32_t size);
   void Bitwise(const void* mask, const void* flip, uint32_t size);

@@ -28,11 +28,11 @@ constexpr uint8_t kBypassBits = 0x10;
 // The facts of one address family that the rules below need.
 struct Family {
   IpFamily ip;
-  absl::string_view tcp, half, udp, datagrams, targets;
+  absl::string_view tcp, half, udp, datagrams, asked, targets;
 };
 constexpr std::array<Family, 2> kFamilies{{
-    {IpFamily::kIpv4, "tcp4", "half4", "udp4", "datagrams4", "targets4"},
-    {IpFamily::kIpv6, "tcp6", "half6", "udp6", "datagrams6", "targets6"},
+    {IpFamily::kIpv4, "tcp4", "half4", "udp4", "datagrams4", "asked4", "targets4"},
+    {IpFamily::kIpv6, "tcp6", "half6", "udp6", "datagrams6", "asked6", "targets6"},
 }};
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
 constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
@@ -274,6 +274,16 @@ NftChain UnmarkedUdp() {
 // NodePort): no program ran for this destination, so its address and port decide.
 NftChain Datagram() {
   NftChain chain{"datagram", {}};
+  // Before the targets: without conntrack, the listener would get the answer from the endpoint's
+  // address, not from that of the Service which it asked. Each answer renews the entry.
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(
+        RuleBuilder(chain.name, "the answer to a listener that asked a Service")
+            .TupleIn(family.ip, TupleOrder::kAsSent, family.asked)
+            .UpdateTuple(family.ip, TupleOrder::kAsSent, family.asked, kDatagramTimeout)
+            .Accept()
+            .Build());
+  }
   chain.rules.push_back(RuleBuilder(chain.name)
                             .DestinationIsLoopback4()
                             .DestinationPortIn("targets_any4")
@@ -325,6 +335,32 @@ NftChain UdpReply() {
     chain.rules.push_back(RuleBuilder(chain.name)
                               .UpdateTuple(family.ip, TupleOrder::kAsSent, family.udp, kUdpTimeout)
                               .Build());
+  }
+  return chain;
+}
+
+// What a target listener sends on its own, from its own socket, to a Service whose endpoint is
+// reached over lo. The answer has the listener as its destination, as a datagram of a client has:
+// its tuple, which is known here, makes the difference. Only packets of the direction that began
+// the flow: an answer of the listener to a client that came through a Service has a translated
+// conntrack entry, too, and further datagrams of that client must be exempt. Untracked packets have
+// no entry and match nothing.
+NftChain Asked() {
+  NftChain chain{std::string(kAskedChain), {}, kAskedHook};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(kAskedChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  rules.push_back(RuleBuilder(kAskedChain).ProtocolIsNot(IPPROTO_UDP).Accept().Build());
+  rules.push_back(RuleBuilder(kAskedChain, "no guarded listener has this port")
+                      .SourcePortNotIn("target_ports")
+                      .Accept()
+                      .Build());
+  for (const Family& family : kFamilies) {
+    rules.push_back(
+        RuleBuilder(kAskedChain, "to the endpoint of a Service")
+            .IsOriginalDirection()
+            .HasDestinationNat()
+            .UpdateTuple(family.ip, TupleOrder::kReversed, family.asked, kDatagramTimeout)
+            .Build());
   }
   return chain;
 }
@@ -386,7 +422,7 @@ uint32_t NftSetSpec::key_length() const {
 }
 
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_bypass) {
+                                 const NftExtraChains& extra) {
   std::vector<NftChain> chains;
   chains.push_back(Output(mark, former));
   chains.push_back(Exempt());
@@ -403,7 +439,8 @@ std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<cor
   chains.push_back(Datagram());
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
-  if (ipvs_bypass) {
+  if (extra.asked) chains.push_back(Asked());
+  if (extra.ipvs_bypass) {
     chains.push_back(Bypass(mark));
     chains.push_back(BypassBack(mark));
   }

@@ -47,6 +47,12 @@ inline constexpr NftHook kBypassHook{NF_INET_LOCAL_OUT, kOutputHook.priority + 1
 // After the last hook of IPVS (99), before the socket lookup.
 inline constexpr NftHook kBypassBackHook{NF_INET_LOCAL_IN, NF_IP_PRI_NAT_SRC + 50};
 
+// The chain that notes whom target listeners have asked through a Service, present only while there
+// are datagram targets.
+inline constexpr absl::string_view kAskedChain = "asked";
+// After source NAT: the packet has the addresses and ports that it arrives with.
+inline constexpr NftHook kAskedHook{NF_INET_POST_ROUTING, NF_IP_PRI_NAT_SRC + 10};
+
 // Since Linux 6.9, in no header of Debian 12: the table outlives its owner.
 inline constexpr uint32_t kTableFlagPersist = 0x4;
 
@@ -79,6 +85,9 @@ enum class NftSetUse : uint8_t {
   // As kFlows, of clients that are not connected: neither their end nor further datagrams
   // can be foreseen.
   kDatagrams,
+  // Tuples of answers that target listeners get from the endpoints of Services: conntrack must see
+  // them, to give them the address of the Service again.
+  kAsked,
   // At least every port in a tuple of the flow sets, as source or destination. Further
   // ports only cost a little time.
   kPorts,
@@ -108,24 +117,27 @@ struct NftSetSpec {
   uint32_t key_length() const;
   // The time that an entry gets when it is added or refreshed.
   absl::Duration timeout() const {
-    if (use == NftSetUse::kDatagrams) return kDatagramTimeout;
+    if (use == NftSetUse::kDatagrams || use == NftSetUse::kAsked) return kDatagramTimeout;
     return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout;
   }
   bool has_ports_only() const {
     return use == NftSetUse::kPorts || use == NftSetUse::kTargetPorts ||
            use == NftSetUse::kLoopbackTargets;
   }
-  bool has_tuples() const {
+  // True if the entries are tuples of exempt flows.
+  bool has_flows() const {
     return use == NftSetUse::kFlows || use == NftSetUse::kHalfClosed ||
            use == NftSetUse::kDatagrams;
   }
   // True if rules add the entries, which expire; only the controller changes other sets.
-  bool dynamic() const { return has_tuples() || use == NftSetUse::kPorts; }
+  bool dynamic() const {
+    return has_flows() || use == NftSetUse::kPorts || use == NftSetUse::kAsked;
+  }
   uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
   // The number of elements that fit; `tuples` replaces that of a set of tuples or pairs.
   uint32_t size(std::optional<uint32_t> tuples = std::nullopt) const {
     if (has_ports_only()) return kPortsSize;
-    return tuples.value_or(has_tuples() && protocol == IPPROTO_TCP ? kTcpSetSize : kSetSize);
+    return tuples.value_or(has_flows() && protocol == IPPROTO_TCP ? kTcpSetSize : kSetSize);
   }
 
   // One for every port number: never full.
@@ -133,7 +145,7 @@ struct NftSetSpec {
 };
 
 inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
-inline constexpr std::array<NftSetSpec, 13> kNftSets{{
+inline constexpr std::array<NftSetSpec, 15> kNftSets{{
     kPortsSet,
     {"tcp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_TCP},
     {"tcp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_TCP},
@@ -143,16 +155,24 @@ inline constexpr std::array<NftSetSpec, 13> kNftSets{{
     {"udp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_UDP},
     {"datagrams4", NftSetUse::kDatagrams, IpFamily::kIpv4, IPPROTO_UDP},
     {"datagrams6", NftSetUse::kDatagrams, IpFamily::kIpv6, IPPROTO_UDP},
+    {"asked4", NftSetUse::kAsked, IpFamily::kIpv4, IPPROTO_UDP},
+    {"asked6", NftSetUse::kAsked, IpFamily::kIpv6, IPPROTO_UDP},
     {"target_ports", NftSetUse::kTargetPorts},
     {"targets_any4", NftSetUse::kLoopbackTargets},
     {"targets4", NftSetUse::kTargets, IpFamily::kIpv4, IPPROTO_UDP},
     {"targets6", NftSetUse::kTargets, IpFamily::kIpv6, IPPROTO_UDP},
 }};
 
+// The chains that the table has only at times.
+struct NftExtraChains {
+  bool ipvs_bypass = false;  // kBypassChain and kBypassBackChain
+  bool asked = false;        // kAskedChain
+};
+
 // Chains with the rules for packets whose mark is `mark`, or `former` while programs
 // of an earlier run still set that.
 std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 bool ipvs_bypass);
+                                 const NftExtraChains& extra);
 
 // The expressions of a rule, one line each: equal for a rule as built and as the kernel
 // lists it.

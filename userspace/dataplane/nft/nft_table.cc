@@ -39,6 +39,7 @@ class InstalledTable : public NftTable {
   InstalledTable(base::NetlinkSocket socket, const NftSettings& settings, NftInstalled installed)
       : socket_(std::move(socket)), settings_(settings), installed_(installed) {
     settings_.ipvs_bypass = installed.ipvs_bypass;
+    settings_.asked = installed.asked;
   }
 
   bool owned() const override { return installed_.owned; }
@@ -66,6 +67,7 @@ class InstalledTable : public NftTable {
   absl::StatusOr<Outcome> Compare(Extent extent, const std::vector<core::Flow>& live,
                                   const std::vector<core::Flow>& connected);
   absl::StatusOr<bool> ApplyTargets();
+  absl::Status MatchAskedChain();
   using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
   absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
                                          std::vector<NftElement> elements,
@@ -73,7 +75,7 @@ class InstalledTable : public NftTable {
 
   // In the kernel, this socket owns the table.
   base::NetlinkSocket socket_;
-  NftSettings settings_;  // ipvs_bypass has a value
+  NftSettings settings_;  // ipvs_bypass and asked have a value
   NftInstalled installed_;
   std::function<std::vector<core::Flow>()> live_flows_ = [] { return std::vector<core::Flow>(); };
   std::optional<core::DatagramTargets> targets_;
@@ -96,6 +98,7 @@ absl::Status InstalledTable::Guard(base::EventLoop& loop,
 }
 
 absl::StatusOr<bool> InstalledTable::Repair(bool entries_lost) {
+  if (targets_) settings_.asked = !targets_->empty();
   const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
   if (!snapshot.ok()) return snapshot.status();
   const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
@@ -139,7 +142,7 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
   absl::flat_hash_set<std::string> used;
   Outcome outcome;
   for (const NftSetSpec& set : kNftSets) {
-    if (!set.has_tuples()) continue;
+    if (!set.has_flows()) continue;
     auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
     for (const NftElement& element : *elements) {
@@ -195,7 +198,35 @@ absl::StatusOr<bool> InstalledTable::ApplyTargets() {
 
 absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& targets) {
   targets_ = targets;
-  return ApplyTargets().status();
+  // The chain comes before the first target and goes after the last one: what a target listener
+  // asks is noted as long as answers to it would be exempt.
+  if (!targets.empty()) NPG_RETURN_IF_ERROR(MatchAskedChain());
+  NPG_RETURN_IF_ERROR(ApplyTargets().status());
+  return MatchAskedChain();
+}
+
+// Adds or removes kAskedChain, as the targets need it. Compares the entries of flows, which takes
+// long for large sets, only if another process has changed the table.
+absl::Status InstalledTable::MatchAskedChain() {
+  const bool wanted = !targets_->empty();
+  if (*settings_.asked == wanted) return absl::OkStatus();
+  const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
+  if (!snapshot.ok()) return snapshot.status();
+  const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
+  settings_.asked = wanted;
+  absl::Status status;
+  bool flows_lost = !intact;
+  if (intact) {
+    NftSettings settings = settings_;
+    settings.own = installed_.owned;  // not first with flags that the kernel may lack
+    const absl::StatusOr<NftInstalled> again = InstallTable(socket_, settings);
+    status = again.status();
+    // Another process may have just removed the table.
+    flows_lost = again.ok() && !again->adopted;
+  }
+  if (flows_lost) status = Repair(/*entries_lost=*/true).status();
+  if (!status.ok()) settings_.asked = !wanted;
+  return status;
 }
 
 // Works like a repair, because another process may have just removed the table.
@@ -219,12 +250,12 @@ absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
   absl::flat_hash_set<std::string> ports;
   for (const uint16_t port : probes) ports.insert(PortKey(port));
   for (const NftSetSpec& set : kNftSets) {
-    if (!set.dynamic()) continue;
+    if (!set.dynamic() || set.use == NftSetUse::kAsked) continue;
     const auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
     for (const NftElement& element : *elements) {
       const bool probe =
-          set.has_tuples()
+          set.has_flows()
               ? absl::c_all_of(PortKeys(set.family, element.key),
                                [&](const std::string& port) { return ports.contains(port); })
               : ports.contains(element.key);
