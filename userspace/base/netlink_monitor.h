@@ -39,6 +39,9 @@ class NetlinkMonitor {
   NetlinkMonitor(const NetlinkMonitor&) = delete;
   NetlinkMonitor& operator=(const NetlinkMonitor&) = delete;
 
+  // For socket options. Stays the monitor's.
+  int fd() const { return socket_.fd(); }
+
  private:
   NetlinkMonitor(EventLoop& loop, NetlinkSocket socket, Handler handler)
       : loop_(loop), socket_(std::move(socket)), handler_(std::move(handler)) {}

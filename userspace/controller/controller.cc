@@ -575,8 +575,10 @@ absl::Status Controller::FollowAll() {
         if (!status.ok()) {
           spdlog::error("restore nft table inet {}: {}", std::string(dataplane::kNftTableName),
                         std::string(status.message()));
+          node_->TableLost();
           return;
         }
+        node_->TableRestored();
         log::Log(spdlog::level::warn,
                  absl::StrCat("nft table inet ", dataplane::kNftTableName,
                               " was changed or removed by another process and is restored"),

@@ -33,26 +33,51 @@ absl::StatusOr<core::DatagramTargets> DatagramKeeper::Find(const core::PortEntri
       [this](const core::Listener& listener) { return rules_.Judge(listener); });
 }
 
+// Follows the closes of sockets on the ports of the targets.
 absl::Status DatagramKeeper::Watch(const core::DatagramTargets& targets) {
-  ports_.clear();
-  ports_.insert(targets.loopback4.begin(), targets.loopback4.end());
-  for (const auto& [address, port] : targets.addresses) ports_.insert(port);
-  if (targets.empty()) {
+  absl::btree_set<uint16_t> ports(targets.loopback4.begin(), targets.loopback4.end());
+  for (const auto& [address, port] : targets.addresses) ports.insert(port);
+  if (ports == ports_) return absl::OkStatus();
+  if (ports.empty()) {
+    ports_.clear();
     watch_.reset();
     return absl::OkStatus();
   }
-  if (watch_) return absl::OkStatus();
-  auto watch = node::WatchUdpCloses(loop_, [this](uint16_t port) {
-    if (port == 0 || ports_.contains(port)) closed_();
-  });
-  if (!watch.ok()) return base::Annotate(watch.status(), "watch for UDP sockets that are closed");
-  watch_ = *std::move(watch);
-  closed_();  // a socket may have been closed before the watch began
+  if (!watch_) {
+    auto watch = node::UdpCloseWatch::Start(loop_, [this](uint16_t port) {
+      if (port == 0 || ports_.contains(port)) closed_();
+    });
+    if (!watch.ok()) {
+      return base::Annotate(watch.status(), "watch for UDP sockets that are closed");
+    }
+    watch_ = *std::move(watch);
+  }
+  watch_->Limit(ports);
+  const bool more = !std::includes(ports_.begin(), ports_.end(), ports.begin(), ports.end());
+  ports_ = std::move(ports);
+  // A socket on a new port may have been closed after it was listed, and before it was watched.
+  if (more) closed_();
   return absl::OkStatus();
 }
 
+// A socket is left unmarked only while the table exempts its destination: the programs forget a
+// target first, and learn of it last. After an error they know none.
+absl::Status DatagramKeeper::Write(const core::DatagramTargets& targets) {
+  written_.reset();
+  absl::Status status = guard_.KeepDatagramTargets(targets);
+  if (status.ok()) status = table_.SetDatagramTargets(targets);
+  status.Update(guard_.SetDatagramTargets(status.ok() ? targets : core::DatagramTargets()));
+  if (status.ok()) written_ = targets;
+  return status;
+}
+
+absl::Status DatagramKeeper::ForgetTargets() {
+  written_.reset();
+  return guard_.SetDatagramTargets({});
+}
+
 absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::AddressSet& own,
-                                  bool v4, bool v6) {
+                                  bool v4, bool v6, bool verify) {
   absl::StatusOr<core::DatagramTargets> targets = Find(ports, own);
   if (!targets.ok()) return targets.status();
   if (!v4) targets->loopback4.clear();
@@ -60,11 +85,8 @@ absl::Status DatagramKeeper::Sync(const core::PortEntries& ports, const core::Ad
     return core::IsV4Mapped(target.first) ? !v4 : !v6;
   });
   targets_ = *std::move(targets);
-  // A socket is left unmarked only while the table exempts its destination: the programs forget a
-  // target first, and learn of it last.
-  absl::Status status = guard_.KeepDatagramTargets(targets_);
-  status.Update(table_.SetDatagramTargets(targets_));
-  if (status.ok()) status = guard_.SetDatagramTargets(targets_);
+  absl::Status status;
+  if (verify || written_ != targets_) status = Write(targets_);
   status.Update(Watch(targets_));
   return status;
 }

@@ -5,18 +5,20 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <utility>
 
-#include "absl/container/flat_hash_set.h"
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/event_loop.h"
-#include "base/netlink_monitor.h"
 #include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
+#include "node/udp_close_watch.h"
 
 namespace npg::controller {
 
@@ -33,8 +35,15 @@ class DatagramKeeper {
       : loop_(loop), guard_(guard), table_(table), rules_(rules), closed_(std::move(closed)) {}
 
   // Lists the UDP sockets, which takes about a millisecond; does nothing when no
-  // port of `ports` is UDP. Exempts datagrams of IPv4 and IPv6 as `v4` and `v6` say.
-  absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own, bool v4, bool v6);
+  // port of `ports` is UDP. Exempts datagrams of IPv4 and IPv6 as `v4` and `v6` say. Writes the
+  // targets if they are not those of the last Sync() that succeeded; with `verify` also then, which
+  // repairs what another process has changed.
+  absl::Status Sync(const core::PortEntries& ports, const core::AddressSet& own, bool v4, bool v6,
+                    bool verify);
+
+  // The table may lack its targets: lets the programs mark sockets, until a Sync() has written the
+  // targets again.
+  absl::Status ForgetTargets();
 
   // As the last Sync() found them.
   const core::DatagramTargets& targets() const { return targets_; }
@@ -42,6 +51,7 @@ class DatagramKeeper {
  private:
   absl::StatusOr<core::DatagramTargets> Find(const core::PortEntries& ports,
                                              const core::AddressSet& own) const;
+  absl::Status Write(const core::DatagramTargets& targets);
   absl::Status Watch(const core::DatagramTargets& targets);
 
   base::EventLoop& loop_;
@@ -50,8 +60,9 @@ class DatagramKeeper {
   const core::OwnerRules& rules_;
   std::function<void()> closed_;
   core::DatagramTargets targets_;
-  absl::flat_hash_set<uint16_t> ports_;  // of the targets
-  std::unique_ptr<base::NetlinkMonitor> watch_;
+  std::optional<core::DatagramTargets> written_;  // nullopt: not known
+  absl::btree_set<uint16_t> ports_;               // that are watched
+  std::unique_ptr<node::UdpCloseWatch> watch_;
 };
 
 }  // namespace npg::controller

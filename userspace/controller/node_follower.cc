@@ -68,7 +68,7 @@ absl::Status NodeFollower::Follow() {
 
 void NodeFollower::Maintain() {
   addresses_fault_.Note(SyncAddresses());
-  datagrams_fault_.Note(SyncDatagrams());
+  datagrams_fault_.Note(SyncDatagrams(/*verify=*/true));
   ipvs_fault_.Note(MatchIpvs(table_, guarded_));
 }
 
@@ -102,10 +102,10 @@ void NodeFollower::LogLeftOut(const std::vector<core::LeftOutAddress>& left_out)
 }
 
 // In mode observe, the table exempts no datagrams.
-absl::Status NodeFollower::SyncDatagrams() {
+absl::Status NodeFollower::SyncDatagrams(bool verify) {
   if (settings_.mode != abi::Mode::kEnforce) return table_.SetDatagramTargets({});
   return datagrams_->Sync(ports_.Entries(), guarded_, (aside_ & abi::Bit(abi::Traffic::kUdp4)) == 0,
-                          (aside_ & abi::Bit(abi::Traffic::kUdp6)) == 0);
+                          (aside_ & abi::Bit(abi::Traffic::kUdp6)) == 0, verify);
 }
 
 void NodeFollower::AddressesSoon() {
@@ -140,6 +140,10 @@ void NodeFollower::BindNoted() {
     later_timer_ = 0;
     PortsChanged();
   });
+}
+
+void NodeFollower::TableLost() {
+  if (datagrams_) datagrams_fault_.Note(datagrams_->ForgetTargets());
 }
 
 void NodeFollower::OwnersChanged() {

@@ -55,6 +55,10 @@ class NodeFollower {
   void BindNoted();
   void OwnersChanged();
 
+  // For NftTable::Guard(): the table could not be restored, or was.
+  void TableLost();
+  void TableRestored() { PortsChanged(); }
+
   // The traffic for which the guard stands aside: its datagrams are not exempted either, from
   // the next change or OwnersChanged() on.
   void SetStandingAside(abi::TrafficBits traffic) { aside_ = traffic; }
@@ -75,7 +79,7 @@ class NodeFollower {
  private:
   absl::Status SyncAddresses();
   void LogLeftOut(const std::vector<core::LeftOutAddress>& left_out);
-  absl::Status SyncDatagrams();
+  absl::Status SyncDatagrams(bool verify = false);
   void AddressesSoon();
   absl::Duration Settle() const;
 
