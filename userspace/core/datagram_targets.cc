@@ -19,12 +19,27 @@ namespace {
 
 using Address = std::array<uint8_t, 16>;
 
+constexpr Address kLoopback4{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
 constexpr Address kLoopback6{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
-// Ports with a socket that is not guarded, by the addresses that it takes datagrams of.
+// Where sockets that are not guarded receive.
 struct Passed {
-  absl::btree_set<uint16_t> ipv4, ipv6;
+  absl::btree_set<uint16_t> ipv4, ipv6;            // ports of wildcards, by the family they take
+  decltype(DatagramTargets::addresses) addresses;  // of the others
+  absl::btree_set<uint16_t> loopback4;             // ports of those on 127.0.0.0/8
 };
+
+void AddPassed(const Listener& listener, Passed& passed) {
+  const uint16_t port = listener.key.port;
+  const bool ipv4 = IsV4Mapped(listener.address);
+  if (IsWildcard(listener.address)) {
+    if (ipv4 || !listener.v6only) passed.ipv4.insert(port);
+    if (!ipv4) passed.ipv6.insert(port);
+    return;
+  }
+  passed.addresses.emplace(listener.address, port);
+  if (ipv4 && IsLoopback(listener.address)) passed.loopback4.insert(port);
+}
 
 void AddWildcard(const Listener& listener, const AddressSet& own, const Passed& passed,
                  DatagramTargets& targets) {
@@ -32,10 +47,21 @@ void AddWildcard(const Listener& listener, const AddressSet& own, const Passed& 
   const bool ipv4 = IsV4Mapped(listener.address);
   const bool takes_ipv4 = (ipv4 || !listener.v6only) && !passed.ipv4.contains(port);
   const bool takes_ipv6 = !ipv4 && !passed.ipv6.contains(port);
-  if (takes_ipv4) targets.loopback4.insert(port);
-  if (takes_ipv6) targets.addresses.emplace(kLoopback6, port);
+  // The kernel prefers a socket on the address itself.
+  const auto add = [&](const Address& address) {
+    const auto target = std::pair(address, port);
+    if (!passed.addresses.contains(target)) targets.addresses.insert(target);
+  };
+  if (takes_ipv4) {
+    if (passed.loopback4.contains(port)) {
+      add(kLoopback4);
+    } else {
+      targets.loopback4.insert(port);
+    }
+  }
+  if (takes_ipv6) add(kLoopback6);
   for (const Address& address : own) {
-    if (IsV4Mapped(address) ? takes_ipv4 : takes_ipv6) targets.addresses.emplace(address, port);
+    if (IsV4Mapped(address) ? takes_ipv4 : takes_ipv6) add(address);
   }
 }
 
@@ -51,30 +77,23 @@ DatagramTargets FindDatagramTargets(const PortEntries& ports,
                                     absl::FunctionRef<OwnerVerdict(const Listener&)> judge) {
   DatagramTargets targets;
   Passed passed;
-  decltype(targets.addresses) shared;
   std::vector<const Listener*> wildcards;
   for (const Listener& listener : listeners) {
     if (listener.key.protocol != Protocol::kUdp || !ports.contains(listener.key) ||
         !ReachableOverLoopbackOr(own, listener)) {
       continue;
     }
-    const bool wildcard = IsWildcard(listener.address);
-    if (judge(listener) == OwnerVerdict::kGuarded) {
-      if (wildcard) {
-        wildcards.push_back(&listener);
-      } else {
-        targets.addresses.emplace(listener.address, listener.key.port);
-      }
+    if (judge(listener) != OwnerVerdict::kGuarded) {
+      AddPassed(listener, passed);
+    } else if (IsWildcard(listener.address)) {
+      wildcards.push_back(&listener);
     } else {
-      // With SO_REUSEADDR, any user's socket can share the address of a guarded one, and receives
-      // its datagrams: then none is exempt.
-      const bool ipv4 = IsV4Mapped(listener.address);
-      if (ipv4 || (wildcard && !listener.v6only)) passed.ipv4.insert(listener.key.port);
-      if (!ipv4) passed.ipv6.insert(listener.key.port);
-      shared.emplace(listener.address, listener.key.port);
+      targets.addresses.emplace(listener.address, listener.key.port);
     }
   }
-  for (const auto& one : shared) targets.addresses.erase(one);
+  // With SO_REUSEADDR, any user's socket can share the address of a guarded one, and receives its
+  // datagrams: then none is exempt.
+  for (const auto& one : passed.addresses) targets.addresses.erase(one);
   for (const Listener* listener : wildcards) AddWildcard(*listener, own, passed, targets);
   return targets;
 }

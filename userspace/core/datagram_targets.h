@@ -30,9 +30,11 @@ struct DatagramTargets {
 
 // The destinations at which a guarded UDP listener on a NodePort of `ports` would receive
 // the datagram: on loopback, and on the node's `own` addresses, if given.
-// If a socket on an address of a port is not guarded and the one on its wildcard is, only
-// sockets that are bound to an address are targets. A socket that `judge` calls no listener
-// counts like one that is not guarded, because the kernel would give the datagram to it.
+// A socket that is not guarded takes these away: on a wildcard, all that a guarded wildcard of
+// the same port would have in its address families; on an address, this address. On one of
+// 127.0.0.0/8, a guarded wildcard keeps 127.0.0.1 alone (unless it is that one), because a range
+// cannot have gaps. A socket that `judge` calls no listener counts like one that is not guarded,
+// because the kernel would give the datagram to it.
 DatagramTargets FindDatagramTargets(const PortEntries& ports,
                                     const std::vector<Listener>& listeners, const AddressSet& own,
                                     absl::FunctionRef<OwnerVerdict(const Listener&)> judge);

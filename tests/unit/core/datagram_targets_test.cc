@@ -112,12 +112,37 @@ TEST(DatagramTargetsTest, SocketsOfIgnoredOwnersAreNoTargets) {
               ElementsAre("127.0.0.1:33589"));
 }
 
-// A datagram to 127.0.0.1 would reach the ignored socket, so the range is not exempt.
+// A datagram to 127.0.0.1 would reach the ignored socket, so this address is not exempt.
 TEST(DatagramTargetsTest, AnIgnoredAddressBelowAWildcard) {
   EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::ffff:127.0.0.1", "holder")}), IsEmpty());
   EXPECT_THAT(Targets({Bound("::"), Bound("::ffff:127.0.0.1", "holder")}),
               ElementsAre("[::1]:33589"));
   EXPECT_THAT(Targets({Bound("::"), Bound("::1", "holder")}), ElementsAre("127.0.0.0/8:33589"));
+}
+
+// Any user can bind another address of the port with SO_REUSEADDR: that must not take the exemption
+// from clients of 127.0.0.1.
+TEST(DatagramTargetsTest, AnotherLoopbackAddressBelowAWildcard) {
+  const Listener other = Bound("::ffff:127.0.0.9", "holder");
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), other}), ElementsAre("127.0.0.1:33589"));
+  EXPECT_THAT(Targets({other, Bound("::")}), ElementsAre("[::1]:33589", "127.0.0.1:33589"));
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), Bound("::ffff:127.0.0.5"), other}),
+              ElementsAre("127.0.0.1:33589", "127.0.0.5:33589"));
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), other, Bound("::ffff:127.0.0.1", "holder")}),
+              IsEmpty());
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), other, Bound("::ffff:127.0.0.1")}),
+              ElementsAre("127.0.0.1:33589"));
+  EXPECT_THAT(Targets({Bound("::ffff:0.0.0.0"), other}, {"::ffff:10.0.0.5"}),
+              ElementsAre("10.0.0.5:33589", "127.0.0.1:33589"));
+}
+
+TEST(DatagramTargetsTest, AnOwnAddressBelowAWildcard) {
+  const std::vector<std::string> own = {"::ffff:10.0.0.5", "::ffff:10.0.0.6", "2001:db8::5"};
+  EXPECT_THAT(
+      Targets({Bound("::"), Bound("::ffff:10.0.0.5", "holder")}, own),
+      ElementsAre("127.0.0.0/8:33589", "[::1]:33589", "10.0.0.6:33589", "[2001:db8::5]:33589"));
+  EXPECT_THAT(Targets({Bound("::"), Bound("2001:db8::5", "holder")}, own),
+              ElementsAre("127.0.0.0/8:33589", "[::1]:33589", "10.0.0.5:33589", "10.0.0.6:33589"));
 }
 
 // With SO_REUSEADDR, two users can bind one address, and the newer socket receives.
