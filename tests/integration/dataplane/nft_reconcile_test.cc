@@ -240,6 +240,28 @@ TEST_F(NftSocketsTest, RemovesHalfClosedEntriesWithTheirFlow) {
   EXPECT_EQ(EntryCount("half4"), 1U);
 }
 
+// They are no flows: no socket shows their use, and the packets they stand for are tracked.
+TEST_F(NftSocketsTest, LeavesAnswersToListenersAlone) {
+  {
+    NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
+    NftBatch batch(socket);
+    AddElements(batch, "asked4",
+                {{FlowKeys(MakeFlow(IPPROTO_UDP, false, 1))[1], 180'000, 150'000}});
+    NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
+    NPG_ASSERT_OK(commit.ToStatus());
+  }
+  NPG_ASSERT_OK_AND_ASSIGN(const bool quiet, table_->Quiet({}));
+  EXPECT_TRUE(quiet);
+  NPG_ASSERT_OK(table_->Reconcile({}, {}));
+  EXPECT_EQ(EntryCount("asked4"), 1U);
+  // A start that makes the table anew keeps them, too.
+  NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({}));
+  EXPECT_EQ(EntryCount("asked4"), 1U);
+  EXPECT_EQ(EntryCount("ports"), 0U);
+  EXPECT_EQ(State().flow_entries, 0U);
+  EXPECT_EQ(State().flows, 0U);
+}
+
 // Fills a set of the real size, with the larger key.
 TEST_F(NftSocketsTest, FillsAndEmptiesAWholeSet) {
   const std::string set = "udp6";

@@ -88,9 +88,10 @@ class NftTable {
                                  const std::vector<core::Flow>& connected) = 0;
 
   // Exempts all datagrams to `targets`, whether the socket is connected, marked, or neither, and
-  // by their destination no others. Holds until the next call, also when another process empties
-  // the sets and when the table is restored. Until the first call, an adopted table keeps its
-  // targets.
+  // by their destination no others. Leaves out the answers to what a target's listener has asked a
+  // Service from its own socket: conntrack needs them. Holds until the next call, also when another
+  // process empties the sets and when the table is restored. Until the first call, an adopted table
+  // keeps its targets.
   virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
 
   // Gives exempt packets another destination while they pass the hooks of IPVS, which
