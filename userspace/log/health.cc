@@ -36,7 +36,9 @@ void AddProbe(const HealthState& state, absl::Time now, HealthAnswer& answer) {
   const absl::Duration age = now - state.probe->at;
   if (!state.probe->result.ok() && !state.standing_aside.empty()) {
     const absl::string_view fault = state.probe->result.message();
-    Add(answer, false, kWhat,
+    // A restart would find the same rules, and the kubelet would restart the controller again and
+    // again. But it may help a guard that also lacks a program or its table.
+    Add(answer, state.attached.ok() && state.table.ok(), kWhat,
         absl::StrContains(state.standing_aside, fault)
             ? state.standing_aside
             : absl::StrCat(fault, "; ", state.standing_aside));

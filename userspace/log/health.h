@@ -58,13 +58,13 @@ struct HealthAnswer {
   std::vector<std::string> lines;  // "ok   main loop: ..." or "FAIL self-probe: ..."
 };
 
-// Whether the controller is alive and the guard takes effect. Ignores the API server,
-// because restarting the controller does not repair it.
+// Whether the controller is alive and the guard takes effect. Ignores the API server, and rules of
+// the node for which the guard stands aside, because restarting the controller repairs neither.
 HealthAnswer Liveness(const HealthState& state, absl::Time now);
 
 // Whether the node is guarded as configured, by this controller: it has the lock on the
 // pins, programs are attached, the nft table is in place, the first reading of every source
-// is applied.
+// is applied, and the guard does not stand aside.
 HealthAnswer Readiness(const HealthState& state);
 
 // The state that the controller's thread writes and other threads read.
