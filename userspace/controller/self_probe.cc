@@ -237,7 +237,8 @@ struct SelfProbe::Canary {
   bool tcp = true;
   bool v4 = true;
   uint16_t* port = nullptr;
-  base::UniqueFd fd;       // empty where the node cannot have it
+  base::UniqueFd fd;       // empty where the node cannot have it, or !ready.ok()
+  absl::Status ready;      // why it could not be had
   bool strangers = false;  // others than the clients connected or sent something
 
   core::PortKey key() const { return {*port, tcp ? core::Protocol::kTcp : core::Protocol::kUdp}; }
@@ -251,7 +252,8 @@ struct SelfProbe::Client {
   Canary* canary = nullptr;
   uint16_t* port = nullptr;
   std::string payload;
-  base::UniqueFd fd;  // empty where it was not tried
+  base::UniqueFd fd;   // empty where it was not tried, or !ready.ok()
+  absl::Status ready;  // why it shows nothing of its traffic: it has no socket, or was not exempted
   base::UniqueFd accepted;
   absl::Status connected;
   bool sent = false;
@@ -339,7 +341,6 @@ absl::Status SelfProbe::Listen(const core::PortEntries& nodeports, Canary& canar
   }
   if (!bound.ok()) return CannotTell(bound);
   if (canary.tcp && listen(canary.fd.get(), SOMAXCONN) != 0) {
-    *canary.port = 0;
     return CannotTell(base::ErrnoStatus(errno, "listen on loopback"));
   }
   return absl::OkStatus();
@@ -357,21 +358,26 @@ absl::StatusOr<SelfProbe::Seen> SelfProbe::Look() {
   return seen;
 }
 
-absl::Status SelfProbe::BindClients(dataplane::CgroupSockets::Made& made,
-                                    const core::PortEntries& nodeports) {
+void SelfProbe::BindClients(dataplane::CgroupSockets::Made& made,
+                            const core::PortEntries& nodeports) {
   for (size_t i = 0; i < attempt_->clients.size(); ++i) {
     Client& client = attempt_->clients.at(i);
     const Canary& canary = *client.canary;
     absl::StatusOr<base::UniqueFd>& fd = made.sockets.at(i);
+    client.ready = canary.ready;
     if (!canary.fd) continue;
     // A kernel without IPv6 never runs connect6.
     if (absl::IsUnimplemented(fd.status()) && client.family == AF_INET6) continue;
-    if (!fd.ok()) return CannotTell(fd.status());
-    NPG_RETURN_IF_ERROR(CannotTell(BindApart(fd->get(), client.family, canary.type(), canary.v4,
-                                             canary.key().protocol, nodeports, *client.port)));
-    client.fd = *std::move(fd);
+    client.ready = CannotTell(fd.status());
+    if (!fd.ok()) continue;
+    client.ready = CannotTell(BindApart(fd->get(), client.family, canary.type(), canary.v4,
+                                        canary.key().protocol, nodeports, *client.port));
+    if (client.ready.ok()) {
+      client.fd = *std::move(fd);
+    } else {
+      *client.port = 0;
+    }
   }
-  return absl::OkStatus();
 }
 
 absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
@@ -380,6 +386,7 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
   const absl::StatusOr<Seen> before = Look();
   if (!before.ok()) return before.status();
   const Address address = Loopback(client.family, canary.v4, *canary.port);
+  if (canary.tcp) ResetAtClose(fd);
   if (connect(fd, address.get(), address.size) != 0 && errno != EINPROGRESS) {
     return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, ", client.Text()));
   }
@@ -390,7 +397,6 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
   if (getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
     return base::ErrnoStatus(errno, "read the mark of the self-probe's socket");
   }
-  if (canary.tcp) ResetAtClose(fd);
   const absl::StatusOr<Seen> after = Look();
   if (!after.ok()) return after.status();
   if (after->probed == before->probed && !entered.ok()) {
@@ -433,7 +439,13 @@ absl::Status SelfProbe::ConnectAll(const absl::Status& entered) {
   const auto put = guard_.ApplyNodePorts(enter);
   if (!put.ok()) return put.status();
   for (Client& client : attempt_->clients) {
-    if (client.fd) NPG_RETURN_IF_ERROR(Connect(entered, client));
+    if (!client.fd) continue;
+    client.ready = Connect(entered, client);
+    if (!client.ready.ok()) {
+      // Its packets were not exempted, and show nothing.
+      client.fd.Reset();
+      continue;
+    }
     // A busy node may be slow; what was broken the last time is expected to be so still.
     const bool was_broken = (attempt_->was_broken & abi::Bit(client.canary->traffic)) != 0;
     client.deadline = absl::Now() + (was_broken ? kAnswerWhenBroken : kAnswer);
@@ -572,11 +584,26 @@ std::optional<absl::Status> SelfProbe::JudgeRules(absl::Time until) {
   return absl::OkStatus();
 }
 
+// Why clients show nothing: a part of the guard that does not work before what cannot be told.
+absl::Status SelfProbe::Unready(abi::TrafficBits& not_known) const {
+  absl::Status failed, unknown;
+  for (const Client& client : attempt_->clients) {
+    if (client.ready.ok()) continue;
+    not_known |= abi::Bit(client.canary->traffic);
+    (absl::IsUnavailable(client.ready) ? unknown : failed).Update(client.ready);
+  }
+  failed.Update(unknown);
+  return failed;
+}
+
 absl::Status SelfProbe::Judge() {
   Attempt& attempt = *attempt_;
   absl::Status failed, unknown;
   abi::TrafficBits not_known = 0;
+  unknown = Unready(not_known);
+  std::vector<uint16_t*> used_up;  // ports that the next probe is not to have
   for (const Client& client : attempt.clients) {
+    if (!client.ready.ok()) used_up.push_back(client.port);
     if (!client.fd) continue;
     const abi::TrafficBits bit = abi::Bit(client.canary->traffic);
     // Other processes can fill queues. But a refusal comes from the kernel.
@@ -587,13 +614,13 @@ absl::Status SelfProbe::Judge() {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(client.tracked));
       // A packet that meets an entry which is left would not be new.
-      *client.port = 0;
+      used_up.insert(used_up.end(), {client.port, client.canary->port});
     } else if (!client.answered && client.connected.ok() && strangers) {
       not_known |= bit;
       unknown.Update(absl::UnavailableError(
           absl::StrCat("a connect (", client.Text(),
                        ") was not answered, but other processes sent to it, or a queue was full")));
-      *client.port = *client.canary->port = 0;
+      used_up.insert(used_up.end(), {client.port, client.canary->port});
     } else if (!client.answered) {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(absl::StrCat(
@@ -608,6 +635,7 @@ absl::Status SelfProbe::Judge() {
                                             : attempt.watched.message())));
     }
   }
+  for (uint16_t* const port : used_up) *port = 0;
   tested_ = (abi::AllTraffic() & ~not_known) | broken_;
   failed.Update(unknown);
   return failed;
@@ -657,9 +685,12 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
     attempt.sockets.reset();
     if (!made->ok()) return made->status();
     for (Canary& canary : attempt.canaries) {
-      if (const absl::Status status = Listen(nodeports, canary); !status.ok()) return status;
+      canary.ready = Listen(nodeports, canary);
+      if (canary.ready.ok()) continue;
+      canary.fd.Reset();
+      *canary.port = 0;
     }
-    if (const absl::Status status = BindClients(**made, nodeports); !status.ok()) return status;
+    BindClients(**made, nodeports);
     if (mode_ == abi::Mode::kEnforce) {
       absl::StatusOr<node::ConntrackWatch> watch = node::ConntrackWatch::Start(conntrack_queue_);
       attempt.watched = watch.status();
@@ -674,7 +705,11 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
     attempt.start = absl::Now();
     if (const absl::Status status = ConnectAll((*made)->entered); !status.ok()) return status;
   }
-  if (mode_ != abi::Mode::kEnforce) return absl::Now() - attempt.start;
+  if (mode_ != abi::Mode::kEnforce) {
+    abi::TrafficBits not_known = 0;
+    if (const absl::Status unready = Unready(not_known); !unready.ok()) return unready;
+    return absl::Now() - attempt.start;
+  }
   if (!attempt.exchanged) {
     attempt.exchanged = Exchange(until);
     if (!attempt.exchanged) return std::nullopt;

@@ -57,14 +57,16 @@ class SelfProbe {
   // answered. Such connects are worse off with the guard than without.
   abi::TrafficBits broken() const { return broken_; }
   // The traffic of which the last probe showed whether it is broken. What the node cannot have is
-  // not broken.
+  // not broken. A client that could not be set up, or was not exempted, shows nothing of its own
+  // traffic, and the others are judged all the same.
   abi::TrafficBits tested() const { return tested_; }
 
   static constexpr size_t kCanaries = 4;
   static constexpr size_t kClients = 5;
   // The ports (host order) of the probe's packets, first the canaries', then the clients'; 0 for
-  // sockets that the node cannot have. Some probes in turn use the same ones, if no other process
-  // has taken them and none was tracked. They are bound only while a probe runs.
+  // sockets that the node cannot have, or that the next probe gets a new port for. Some probes in
+  // turn use the same ones, if no other process has taken them and none was tracked. They are bound
+  // only while a probe runs.
   const std::array<uint16_t, kCanaries + kClients>& ports() const { return ports_; }
 
  private:
@@ -79,8 +81,7 @@ class SelfProbe {
   absl::Status Begin(int cgroup_fd);
   std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Time until);
   absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
-  absl::Status BindClients(dataplane::CgroupSockets::Made& made,
-                           const core::PortEntries& nodeports);
+  void BindClients(dataplane::CgroupSockets::Made& made, const core::PortEntries& nodeports);
   absl::Status ConnectAll(const absl::Status& entered);
   absl::StatusOr<Seen> Look();
   absl::Status Connect(const absl::Status& entered, Client& client);
@@ -88,6 +89,7 @@ class SelfProbe {
   bool Serve(Canary& canary);
   void TakeTracked();
   std::optional<absl::Status> JudgeRules(absl::Time until);
+  absl::Status Unready(abi::TrafficBits& not_known) const;
   absl::Status Judge();
 
   dataplane::BpfGuard& guard_;

@@ -415,6 +415,40 @@ TEST_F(SelfProbeTest, CannotTellWhereAStrangerWasHeardAndNoAnswer) {
   EXPECT_EQ(probe_->broken(), 0);
 }
 
+// Any user can bind all ports of one address and protocol.
+TEST_F(SelfProbeTest, AKindWithoutPortsDoesNotHideThatAnotherIsBroken) {
+  constexpr uint16_t kFirst = 50'000;
+  constexpr uint16_t kLast = 50'019;
+  NPG_ASSERT_OK(
+      testing::SetSysctl("net/ipv4/ip_local_port_range", absl::StrCat(kFirst, " ", kLast)));
+  std::vector<base::UniqueFd> strangers;
+  for (uint16_t port = kFirst; port <= kLast; ++port) {
+    strangers.emplace_back(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in6 at{};
+    at.sin6_family = AF_INET6;
+    at.sin6_port = htons(port);
+    at.sin6_addr = in6addr_loopback;
+    ASSERT_EQ(bind(strangers.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), 0);
+  }
+  const abi::TrafficBits udp6 = abi::Bit(abi::Traffic::kUdp6);
+  const absl::Status unproven = Probe().status();
+  EXPECT_TRUE(absl::IsUnavailable(unproven)) << unproven;
+  EXPECT_EQ(probe_->broken(), 0);
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic() & ~udp6);
+  NPG_ASSERT_OK(testing::RunCommand({"nft", "-f", "-"},
+                                    "table inet vrf { chain out { type filter hook output "
+                                    "priority raw; meta nfproto ipv4 meta l4proto tcp ct zone set "
+                                    "7; }; }\n")
+                    .status());
+  EXPECT_THAT(Probe().status().message(), HasSubstr("conntrack tracked"));
+  EXPECT_EQ(probe_->broken(), abi::Bit(abi::Traffic::kTcp4));
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic() & ~udp6);
+  NPG_ASSERT_OK(testing::RunCommand({"nft", "delete", "table", "inet", "vrf"}).status());
+  strangers.clear();
+  NPG_EXPECT_OK(Probe().status());
+  EXPECT_EQ(probe_->tested(), abi::AllTraffic());
+}
+
 // More new flows than fit in the queue of the watch: those of the probe may be among the lost.
 TEST_F(SelfProbeTest, CannotTellWhetherPacketsAreTrackedAfterAnOverrun) {
   NPG_ASSERT_OK(guard_->Attach(cgroup_fd_.get(), config_));
