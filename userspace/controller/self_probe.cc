@@ -2,6 +2,9 @@
 #include "controller/self_probe.h"
 
 #include <arpa/inet.h>
+#include <linux/if_link.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -28,9 +31,11 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/errno_status.h"
+#include "base/netlink_socket.h"
+#include "base/netlink_view.h"
 #include "base/unique_fd.h"
 #include "controller/obstacle_search.h"
 #include "core/desired_state.h"
@@ -53,10 +58,16 @@ constexpr int kMaxPorts = 8;  // attempts to get a port that is no NodePort
 constexpr int kSamePorts = 12;
 constexpr size_t kNonceBytes = 16;
 constexpr int kMaxMessages = 64;  // that one socket takes at a time
-// For an answer over loopback. A busy node may be slow; what was broken the last time is
-// expected to be broken still, and the loop must go on.
-constexpr absl::Duration kAnswer = absl::Seconds(1);
-constexpr absl::Duration kAnswerWhenBroken = absl::Milliseconds(200);
+// For an answer over loopback. The first one covers two lost SYNs, which the kernel sends again
+// after 1 s and 3 s; the second one, for what was broken the last time and is expected to be broken
+// still, one of them, or lost data (after 200 ms).
+constexpr absl::Duration kAnswer = absl::Milliseconds(3500);
+constexpr absl::Duration kAnswerWhenBroken = absl::Milliseconds(1500);
+
+// Not the wall clock, which can be set while a probe waits.
+absl::Duration SinceBoot() {
+  return absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds()));
+}
 
 absl::string_view ProgramOf(int family) {
   return family == AF_INET ? "npg_connect4" : "npg_connect6";
@@ -195,6 +206,35 @@ void ResetAtClose(int fd) {
   setsockopt(fd, SOL_SOCKET, SO_LINGER, &kReset, sizeof(kReset));
 }
 
+// Packets that the kernel dropped at the input of lo, whose backlog was full; nullopt when that
+// cannot be read.
+std::optional<uint64_t> LoopbackDrops() {
+  constexpr int kLoopback = 1;  // its index in each network namespace
+  struct {
+    nlmsghdr header{};
+    ifinfomsg link{};
+  } request;
+  request.header.nlmsg_len = sizeof(request);
+  request.header.nlmsg_type = RTM_GETLINK;
+  request.link.ifi_index = kLoopback;
+  absl::StatusOr<base::NetlinkSocket> netlink = base::NetlinkSocket::Open(NETLINK_ROUTE);
+  if (!netlink.ok()) return std::nullopt;
+  const absl::StatusOr<base::NetlinkMessages> answer =
+      netlink->Ask(request.header, "read the statistics of lo");
+  if (!answer.ok()) return std::nullopt;
+  std::optional<uint64_t> drops;
+  answer->ForEach([&drops](const nlmsghdr& message) {
+    const absl::string_view statistics = base::FindAttribute(
+        base::AttributesBehind<ifinfomsg>(base::ViewOf(message).payload), IFLA_STATS64);
+    constexpr size_t kOffset = offsetof(rtnl_link_stats64, rx_dropped);
+    uint64_t value = 0;
+    if (statistics.size() < kOffset + sizeof(value)) return;
+    std::memcpy(&value, statistics.data() + kOffset, sizeof(value));
+    drops = value;
+  });
+  return drops;
+}
+
 absl::StatusOr<std::string> MakeNonce() {
   std::string nonce(kNonceBytes, '\0');
   if (getrandom(nonce.data(), nonce.size(), GRND_NONBLOCK) != static_cast<ssize_t>(nonce.size())) {
@@ -237,9 +277,8 @@ struct SelfProbe::Canary {
   bool tcp = true;
   bool v4 = true;
   uint16_t* port = nullptr;
-  base::UniqueFd fd;       // empty where the node cannot have it, or !ready.ok()
-  absl::Status ready;      // why it could not be had
-  bool strangers = false;  // others than the clients connected or sent something
+  base::UniqueFd fd;   // empty where the node cannot have it, or !ready.ok()
+  absl::Status ready;  // why it could not be had
 
   core::PortKey key() const { return {*port, tcp ? core::Protocol::kTcp : core::Protocol::kUdp}; }
   int type() const { return (tcp ? SOCK_STREAM : SOCK_DGRAM) | SOCK_CLOEXEC | SOCK_NONBLOCK; }
@@ -257,16 +296,22 @@ struct SelfProbe::Client {
   base::UniqueFd accepted;
   absl::Status connected;
   bool sent = false;
+  bool heard = false;   // by the canary, of UDP
   std::string request;  // as it arrived, of TCP
   std::string answer;
   bool echoed = false;  // by the canary
   bool answered = false;
-  bool strangers = false;  // something else arrived
-  std::string tracked;     // how conntrack did so
-  absl::Time deadline;
+  std::string tracked;      // how conntrack did so
+  absl::Duration deadline;  // SinceBoot()
 
   // No answer came, and may still.
   bool waits() const { return fd && !answered && connected.ok(); }
+  // Grows with each part of the exchange that is done, a limited number of times: not when a
+  // datagram is sent again.
+  size_t Progress() const {
+    return request.size() + (accepted ? 1U : 0U) + (sent ? 1U : 0U) + (heard ? 1U : 0U) +
+           (echoed ? 1U : 0U) + (waits() ? 0U : 1U);
+  }
   // As the canary sees it.
   End end() const { return EndOf(Loopback(family, canary->v4, *port)); }
   core::Flow flow() const {
@@ -291,7 +336,10 @@ struct SelfProbe::Attempt {
   absl::Status watched;                  // why there is no watch
   bool all_seen = true;                  // no event of conntrack was lost
   std::optional<ObstacleSearch> search;  // instead of a watch
-  absl::Time start;
+  absl::Duration start;                  // SinceBoot()
+  // The exchange goes on until then, whatever the deadlines of the clients.
+  absl::Duration not_before = absl::ZeroDuration();
+  std::optional<uint64_t> dropped;  // LoopbackDrops() before the connects
   bool exchanged = false;
   int turns = 0;  // of Exchange()
 };
@@ -315,7 +363,6 @@ void SelfProbe::Client::Step() {
   note(ReceiveAll(fd.get(), tcp, [this, tcp](absl::string_view piece) {
     answer = tcp ? absl::StrCat(answer, piece) : std::string(piece);
     answered = answer == payload;
-    strangers = strangers || (!tcp && !answered);
     return !answered && answer.size() <= payload.size() + kNonceBytes;
   }));
 }
@@ -448,51 +495,52 @@ absl::Status SelfProbe::ConnectAll(const absl::Status& entered) {
     }
     // A busy node may be slow; what was broken the last time is expected to be so still.
     const bool was_broken = (attempt_->was_broken & abi::Bit(client.canary->traffic)) != 0;
-    client.deadline = absl::Now() + (was_broken ? kAnswerWhenBroken : kAnswer);
+    client.deadline = SinceBoot() + (was_broken ? kAnswerWhenBroken : kAnswer);
   }
   return absl::OkStatus();
 }
 
-// Accepts connections, or answers datagrams, of the clients. True when something came.
-bool SelfProbe::Serve(Canary& canary) {
+size_t SelfProbe::Progress() const {
+  size_t all = 0;
+  for (const Client& client : attempt_->clients) all += client.Progress();
+  return all;
+}
+
+// Accepts connections, or answers datagrams, of the clients.
+void SelfProbe::Serve(Canary& canary) {
   const auto client_at = [&](const Address& peer) -> Client* {
     for (Client& client : attempt_->clients) {
       if (client.canary == &canary && client.fd && client.end() == EndOf(peer)) return &client;
     }
     return nullptr;
   };
-  bool any = false;
   for (int i = 0; i < kMaxMessages; ++i) {
     Address peer;
     peer.size = sizeof(peer.storage);
     if (canary.tcp) {
       base::UniqueFd accepted(
           accept4(canary.fd.get(), peer.get(), &peer.size, SOCK_CLOEXEC | SOCK_NONBLOCK));
-      if (!accepted) return any;
+      if (!accepted) return;
       ResetAtClose(accepted.get());
       Client* const client = client_at(peer);
-      canary.strangers = canary.strangers || client == nullptr;
       if (client != nullptr) client->accepted = std::move(accepted);
     } else {
       std::array<char, 64> buffer{};
       const ssize_t size = recvfrom(canary.fd.get(), buffer.data(), buffer.size(), MSG_DONTWAIT,
                                     peer.get(), &peer.size);
-      if (size < 0) return any;
+      if (size < 0) return;
       const absl::string_view data(buffer.data(), static_cast<size_t>(size));
-      const Client* const client = client_at(peer);
+      Client* const client = client_at(peer);
       if (client != nullptr && data == client->payload) {
+        client->heard = true;
         sendto(canary.fd.get(), data.data(), data.size(), MSG_DONTWAIT, peer.get(), peer.size);
-      } else {
-        canary.strangers = true;
       }
     }
-    any = true;
   }
-  return any;
 }
 
 // Sends bytes each way on every connection. True when all are answered or their time is over.
-bool SelfProbe::Exchange(absl::Time until) {
+bool SelfProbe::Exchange(absl::Duration until) {
   Attempt& attempt = *attempt_;
   // A datagram that met a full queue is not sent again by the kernel.
   for (Client& client : attempt.clients) {
@@ -501,17 +549,15 @@ bool SelfProbe::Exchange(absl::Time until) {
   }
   ++attempt.turns;
   for (;;) {
-    bool progress = false;
+    const size_t before = Progress();
     for (Canary& canary : attempt.canaries) {
-      if (canary.fd) progress = Serve(canary) || progress;
+      if (canary.fd) Serve(canary);
     }
-    absl::Time last = absl::InfinitePast();
+    absl::Duration last = attempt.not_before;
     std::vector<pollfd> waiting;
     for (Client& client : attempt.clients) {
       if (!client.waits()) continue;
-      const bool echoed = client.echoed;
       client.Step();
-      progress = progress || client.echoed != echoed || !client.waits();
       if (!client.waits()) continue;
       last = std::max(last, client.deadline);
       const bool writes = client.canary->tcp && !client.sent;
@@ -520,10 +566,10 @@ bool SelfProbe::Exchange(absl::Time until) {
     }
     TakeTracked();
     if (waiting.empty()) return true;
-    const absl::Time now = absl::Now();
-    // A process that got no time must not take what has arrived for lost. But strangers must not
-    // keep it waiting.
-    if (progress && now < last + kTurn) {
+    const absl::Duration now = SinceBoot();
+    // A process that got no time, or was stopped, must not take what has arrived for lost.
+    if (Progress() != before) {
+      attempt.not_before = now + kTurn;
       if (now < until) continue;
       return false;
     }
@@ -563,11 +609,11 @@ void SelfProbe::TakeTracked() {
 }
 
 // Without a watch, the rules have to do. nullopt: they are still being read.
-std::optional<absl::Status> SelfProbe::JudgeRules(absl::Time until) {
+std::optional<absl::Status> SelfProbe::JudgeRules(absl::Duration until) {
   Attempt& attempt = *attempt_;
   if (!attempt.search) return absl::OkStatus();
   const std::optional<ObstacleSearch::Found> found =
-      attempt.search->Take(std::max(until - absl::Now(), absl::ZeroDuration()));
+      attempt.search->Take(std::max(until - SinceBoot(), absl::ZeroDuration()));
   if (!found) return std::nullopt;
   attempt.search.reset();
   if (!found->ok()) {
@@ -601,25 +647,26 @@ absl::Status SelfProbe::Judge() {
   absl::Status failed, unknown;
   abi::TrafficBits not_known = 0;
   unknown = Unready(not_known);
+  const bool lo_lost = LoopbackDrops() != attempt.dropped;
   std::vector<uint16_t*> used_up;  // ports that the next probe is not to have
   for (const Client& client : attempt.clients) {
     if (!client.ready.ok()) used_up.push_back(client.port);
     if (!client.fd) continue;
     const abi::TrafficBits bit = abi::Bit(client.canary->traffic);
-    // Other processes can fill queues. But a refusal comes from the kernel.
-    const bool strangers = client.strangers || client.canary->strangers ||
-                           LostPackets(client.canary->fd.get()) ||
-                           (!client.canary->tcp && LostPackets(client.fd.get()));
+    // Other processes can fill queues: what they send shows nothing by itself. But a refusal comes
+    // from the kernel.
+    const bool lost = lo_lost || LostPackets(client.canary->fd.get()) ||
+                      (!client.canary->tcp && LostPackets(client.fd.get()));
     if (!client.tracked.empty()) {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(client.tracked));
       // A packet that meets an entry which is left would not be new.
       used_up.insert(used_up.end(), {client.port, client.canary->port});
-    } else if (!client.answered && client.connected.ok() && strangers) {
+    } else if (!client.answered && client.connected.ok() && lost) {
       not_known |= bit;
       unknown.Update(absl::UnavailableError(
           absl::StrCat("a connect (", client.Text(),
-                       ") was not answered, but other processes sent to it, or a queue was full")));
+                       ") was not answered, but the kernel dropped packets for want of room")));
       used_up.insert(used_up.end(), {client.port, client.canary->port});
     } else if (!client.answered) {
       broken_ |= bit;
@@ -676,11 +723,11 @@ absl::Status SelfProbe::Begin(int cgroup_fd) {
 }
 
 std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodeports,
-                                                 absl::Time until) {
+                                                 absl::Duration until) {
   Attempt& attempt = *attempt_;
   if (attempt.sockets) {
     std::optional<absl::StatusOr<dataplane::CgroupSockets::Made>> made =
-        attempt.sockets->Take(std::max(until - absl::Now(), absl::ZeroDuration()));
+        attempt.sockets->Take(std::max(until - SinceBoot(), absl::ZeroDuration()));
     if (!made) return std::nullopt;
     attempt.sockets.reset();
     if (!made->ok()) return made->status();
@@ -702,19 +749,20 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
         attempt.all_seen = false;
       }
     }
-    attempt.start = absl::Now();
+    attempt.dropped = LoopbackDrops();
+    attempt.start = SinceBoot();
     if (const absl::Status status = ConnectAll((*made)->entered); !status.ok()) return status;
   }
   if (mode_ != abi::Mode::kEnforce) {
     abi::TrafficBits not_known = 0;
     if (const absl::Status unready = Unready(not_known); !unready.ok()) return unready;
-    return absl::Now() - attempt.start;
+    return SinceBoot() - attempt.start;
   }
   if (!attempt.exchanged) {
     attempt.exchanged = Exchange(until);
     if (!attempt.exchanged) return std::nullopt;
   }
-  const absl::Duration latency = absl::Now() - attempt.start;
+  const absl::Duration latency = SinceBoot() - attempt.start;
   std::optional<absl::Status> status = JudgeRules(until);
   if (!status) return std::nullopt;
   status->Update(Judge());
@@ -723,7 +771,7 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
 }
 
 std::optional<SelfProbe::Result> SelfProbe::Run(int cgroup_fd, const core::PortEntries& nodeports) {
-  const absl::Time until = absl::Now() + kTurn;
+  const absl::Duration until = SinceBoot() + kTurn;
   absl::Status begun;
   if (!attempt_) begun = Begin(cgroup_fd);
   std::optional<Result> result;

@@ -33,8 +33,9 @@ namespace npg::controller {
 // canaries also from traffic for which the guard stands aside.
 //
 // Any process of the node can send to the canaries, and bind ports that they had. So the bytes
-// cannot be guessed; nobody can bind a port while the probe has it; and where strangers were
-// heard, or a port was not to be had, the answer is "cannot tell", never "broken".
+// cannot be guessed; no other process can bind a port while the probe has it; and where the kernel
+// dropped packets for want of room, or a port was not to be had, the answer is "cannot tell", never
+// "broken".
 class SelfProbe {
  public:
   using Result = absl::StatusOr<absl::Duration>;
@@ -47,7 +48,7 @@ class SelfProbe {
   SelfProbe& operator=(const SelfProbe&) = delete;
 
   // Begins a probe, or goes on with the one that has not ended; waits for kTurn at most. nullopt:
-  // call it again soon. Normally a probe takes a millisecond, and otherwise at most two seconds.
+  // call it again soon. Normally a probe takes a millisecond, and otherwise at most five seconds.
   // The sockets get none of the ports of `nodeports`. Returns the time that it took, or what does
   // not work (FAILED_PRECONDITION), or why that is not known (UNAVAILABLE).
   std::optional<Result> Run(int cgroup_fd, const core::PortEntries& nodeports);
@@ -79,16 +80,17 @@ class SelfProbe {
   struct Attempt;
 
   absl::Status Begin(int cgroup_fd);
-  std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Time until);
+  std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Duration until);
   absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
   void BindClients(dataplane::CgroupSockets::Made& made, const core::PortEntries& nodeports);
   absl::Status ConnectAll(const absl::Status& entered);
   absl::StatusOr<Seen> Look();
   absl::Status Connect(const absl::Status& entered, Client& client);
-  bool Exchange(absl::Time until);
-  bool Serve(Canary& canary);
+  bool Exchange(absl::Duration until);
+  size_t Progress() const;
+  void Serve(Canary& canary);
   void TakeTracked();
-  std::optional<absl::Status> JudgeRules(absl::Time until);
+  std::optional<absl::Status> JudgeRules(absl::Duration until);
   absl::Status Unready(abi::TrafficBits& not_known) const;
   absl::Status Judge();
 

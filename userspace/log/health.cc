@@ -14,8 +14,8 @@
 namespace npg::log {
 namespace {
 
-// Three times the interval of probes: more than a delay. (Setting the clock makes ages
-// wrong for at most one turn.)
+// Three times the interval of probes: more than that and the five seconds that a probe takes at
+// most. (Setting the clock makes ages wrong for at most one turn.)
 constexpr absl::Duration kLimit = absl::Seconds(15);
 
 std::string Seconds(absl::Duration duration) {
