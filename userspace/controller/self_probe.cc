@@ -243,12 +243,33 @@ absl::StatusOr<std::string> MakeNonce() {
   return nonce;
 }
 
-// Sends all of `payload`: true when that was done, false when it has to wait.
+// FAILED_PRECONDITION for an error that rules of the node, or the peer's kernel, give; UNAVAILABLE
+// for one that shows nothing of them.
+absl::Status ExchangeError(int error, absl::string_view what) {
+  const absl::Status status = base::ErrnoStatus(error, what);
+  switch (error) {
+    case EPERM:
+    case EACCES:
+    case ECONNREFUSED:
+    case ECONNRESET:
+    case EPIPE:
+    case EHOSTUNREACH:
+    case ENETUNREACH:
+    case ENOPROTOOPT:  // "reject with icmp-proto-unreachable"
+    case ETIMEDOUT:
+      return absl::FailedPreconditionError(status.message());
+    default:
+      return absl::UnavailableError(status.message());
+  }
+}
+
+// Sends all of `payload`: true when that was done, false when it has to wait, also for memory.
 absl::StatusOr<bool> SendPayload(int fd, absl::string_view payload) {
   const ssize_t sent = send(fd, payload.data(), payload.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent == static_cast<ssize_t>(payload.size())) return true;
-  if (sent < 0 && (errno == EAGAIN || errno == EINTR)) return false;
-  return base::ErrnoStatus(sent >= 0 ? EMSGSIZE : errno, "send");
+  const int error = sent >= 0 ? EMSGSIZE : errno;
+  if (error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM) return false;
+  return ExchangeError(error, "send");
 }
 
 // Receives from a connected socket what is there, up to a limit. `take` gets each datagram, or
@@ -261,7 +282,7 @@ absl::StatusOr<bool> ReceiveAll(int fd, bool stream,
     const ssize_t size = recv(fd, buffer.data(), buffer.size(), MSG_DONTWAIT);
     if (size < 0 && (errno == EAGAIN || errno == EINTR)) return any;
     if (size < 0 || (size == 0 && stream)) {
-      return base::ErrnoStatus(size == 0 ? ECONNRESET : errno, "receive");
+      return ExchangeError(size == 0 ? ECONNRESET : errno, "receive");
     }
     any = true;
     if (!take({buffer.data(), static_cast<size_t>(size)})) return any;
@@ -295,7 +316,7 @@ struct SelfProbe::Client {
   absl::Status ready;  // why it shows nothing of its traffic: it has no socket, or was not exempted
   base::UniqueFd accepted;
   absl::Status connected;
-  bool sent = false;
+  bool sent = false;    // at least once
   bool heard = false;   // by the canary, of UDP
   std::string request;  // as it arrived, of TCP
   std::string answer;
@@ -325,6 +346,13 @@ struct SelfProbe::Client {
                         canary->v4 ? "127.0.0.1:" : "[::1]:", *canary->port);
   }
   void Step();
+  // Sends the payload, if that need not wait.
+  void Send();
+  // A datagram never left, or one end of a connection takes no data: the kernel has no memory.
+  bool NothingSent() const {
+    if (!canary->tcp) return !sent;
+    return accepted && (!sent || (request == payload && !echoed));
+  }
 };
 
 struct SelfProbe::Attempt {
@@ -344,6 +372,12 @@ struct SelfProbe::Attempt {
   int turns = 0;  // of Exchange()
 };
 
+void SelfProbe::Client::Send() {
+  const absl::StatusOr<bool> done = SendPayload(fd.get(), payload);
+  connected.Update(done.status());
+  sent = sent || (done.ok() && *done);
+}
+
 // One step of the exchange, as far as it need not wait.
 void SelfProbe::Client::Step() {
   const bool tcp = canary->tcp;
@@ -351,7 +385,7 @@ void SelfProbe::Client::Step() {
     connected.Update(done.status());
     return done.ok() && *done;
   };
-  if (tcp && !sent) sent = note(SendPayload(fd.get(), payload));
+  if (tcp && !sent) Send();
   if (accepted && !echoed) {
     note(ReceiveAll(accepted.get(), /*stream=*/true, [this](absl::string_view piece) {
       absl::StrAppend(&request, piece);
@@ -438,7 +472,7 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
     return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, ", client.Text()));
   }
   // Rules on output may drop it.
-  if (!canary.tcp) client.connected = SendPayload(fd, client.payload).status();
+  if (!canary.tcp) client.Send();
   uint32_t mark = 0;
   socklen_t size = sizeof(mark);
   if (getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &size) != 0) {
@@ -545,7 +579,7 @@ bool SelfProbe::Exchange(absl::Duration until) {
   // A datagram that met a full queue is not sent again by the kernel.
   for (Client& client : attempt.clients) {
     if (attempt.turns == 0 || client.canary->tcp || !client.waits()) continue;
-    client.connected.Update(SendPayload(client.fd.get(), client.payload).status());
+    client.Send();
   }
   ++attempt.turns;
   for (;;) {
@@ -668,6 +702,12 @@ absl::Status SelfProbe::Judge() {
           absl::StrCat("a connect (", client.Text(),
                        ") was not answered, but the kernel dropped packets for want of room")));
       used_up.insert(used_up.end(), {client.port, client.canary->port});
+    } else if (!client.answered && (absl::IsUnavailable(client.connected) ||
+                                    (client.connected.ok() && client.NothingSent()))) {
+      not_known |= bit;
+      unknown.Update(absl::UnavailableError(absl::StrCat(
+          "a connect (", client.Text(), ") could not be tested: ",
+          client.connected.ok() ? "the kernel had no room to send" : client.connected.message())));
     } else if (!client.answered) {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(absl::StrCat(
