@@ -691,6 +691,18 @@ absl::Status SelfProbe::Judge() {
     // from the kernel.
     const bool lost = lo_lost || LostPackets(client.canary->fd.get()) ||
                       (!client.canary->tcp && LostPackets(client.fd.get()));
+    // Without its entry, the table exempts only the packets of the client itself.
+    if (!client.tracked.empty() || !client.answered) {
+      if (const absl::StatusOr<bool> known = table_.Knows(client.flow()); !known.ok() || !*known) {
+        not_known |= bit;
+        unknown.Update(absl::UnavailableError(
+            absl::StrCat("a connect (", client.Text(), ") could not be tested: the nft table inet ",
+                         dataplane::kNftTableName,
+                         " has no entry of the probe's flow: its set is full, or it was changed")));
+        used_up.insert(used_up.end(), {client.port, client.canary->port});
+        continue;
+      }
+    }
     if (!client.tracked.empty()) {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(client.tracked));

@@ -397,6 +397,19 @@ TEST_F(SelfProbeTest, AStrangerWhoFloodsTheCanaryChangesNothing) {
   flood.join();
 }
 
+// That is no rule in the way of exempted packets: without the entry, replies are tracked.
+TEST_F(SelfProbeTest, CannotTellWhereTheTableLosesTheFlowsOfAProbe) {
+  NPG_ASSERT_OK(Probe().status());
+  NPG_ASSERT_OK(Drop("meta nfproto ipv4 meta l4proto tcp"));
+  ASSERT_FALSE(probe_->Run(cgroup_fd_.get(), nodeports_).has_value()) << "it must wait";
+  NPG_ASSERT_OK(table_->Remove());
+  const absl::Status status = Finish(*probe_).status();
+  EXPECT_TRUE(absl::IsUnavailable(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("has no entry of the probe's flow"));
+  EXPECT_EQ(probe_->broken(), 0);
+  EXPECT_EQ(probe_->tested() & abi::Bit(abi::Traffic::kTcp4), 0);
+}
+
 // Any process could otherwise keep the guard from standing aside, with one datagram in each probe.
 TEST_F(SelfProbeTest, AStrangersDatagramDoesNotHideThatAnAnswerIsMissing) {
   NPG_ASSERT_OK(Probe().status());

@@ -81,6 +81,17 @@ INSTANTIATE_TEST_SUITE_P(Sets, NftReconcileTest,
                                            std::pair<uint8_t, bool>{IPPROTO_UDP, true}),
                          TestName);
 
+TEST_P(NftReconcileTest, KnowsTheFlowsThatHaveEntries) {
+  NPG_ASSERT_OK(table_->Reconcile({Any(1)}, {}));
+  NPG_ASSERT_OK_AND_ASSIGN(const bool entered, table_->Knows(Any(1)));
+  EXPECT_TRUE(entered);
+  NPG_ASSERT_OK_AND_ASSIGN(const bool other, table_->Knows(Any(2)));
+  EXPECT_FALSE(other);
+  NPG_ASSERT_OK(table_->Remove());
+  NPG_ASSERT_OK_AND_ASSIGN(const bool without_table, table_->Knows(Any(1)));
+  EXPECT_FALSE(without_table);
+}
+
 TEST_P(NftReconcileTest, AddsMissingEntries) {
   NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
   for (const core::Flow& flow : {Any(1), Any(2)}) {

@@ -72,6 +72,24 @@ absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& soc
   return elements;
 }
 
+absl::StatusOr<bool> HasNftElement(base::NetlinkSocket& socket, absl::string_view set,
+                                   const std::string& key) {
+  const base::NftnlSet list = ElementList(set);
+  nftnl_set_elem* wanted = nftnl_set_elem_alloc();  // the set owns it
+  nftnl_set_elem_set(wanted, NFTNL_SET_ELEM_KEY, key.data(), static_cast<uint32_t>(key.size()));
+  nftnl_set_elem_add(list.get(), wanted);
+  std::array<char, 512> buffer{};
+  nlmsghdr* request = nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETSETELEM, NFPROTO_INET, 0, 0);
+  nftnl_set_elems_nlmsg_build_payload(request, list.get());
+  const absl::Status status = socket
+                                  .Ask(*request, absl::StrCat("look up an entry of set ", set,
+                                                              " of nft table inet ", kNftTableName))
+                                  .status();
+  if (absl::IsNotFound(status)) return false;
+  if (!status.ok()) return status;
+  return true;
+}
+
 void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftElement>& elements) {
   if (elements.empty()) return;
   const base::NftnlSet list = ElementList(set);

@@ -25,6 +25,10 @@ struct NftElement {
 absl::StatusOr<std::vector<NftElement>> ReadNftElements(base::NetlinkSocket& socket,
                                                         absl::string_view set);
 
+// Whether the set has the entry. False also when there is no such set.
+absl::StatusOr<bool> HasNftElement(base::NetlinkSocket& socket, absl::string_view set,
+                                   const std::string& key);
+
 // Append messages that add the entries to the set (an existing one stays unchanged), or
 // remove them from it (a missing one fails the batch).
 void AddElements(NftBatch& batch, absl::string_view set, const std::vector<NftElement>& elements);

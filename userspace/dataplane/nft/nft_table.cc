@@ -53,6 +53,7 @@ class InstalledTable : public NftTable {
   absl::Status ForgetFormerMark() override;
   bool ipvs_bypass() const override { return *settings_.ipvs_bypass; }
   absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
+  absl::StatusOr<bool> Knows(const core::Flow& flow) override;
   absl::StatusOr<uint64_t> ExemptedPackets() override;
   absl::Status Remove() override;
 
@@ -263,6 +264,17 @@ absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
     }
   }
   return true;
+}
+
+absl::StatusOr<bool> InstalledTable::Knows(const core::Flow& flow) {
+  for (const NftSetSpec& set : kNftSets) {
+    if (set.use != NftSetUse::kFlows || set.protocol != flow.protocol ||
+        set.family != FlowFamily(flow)) {
+      continue;
+    }
+    return HasNftElement(socket_, set.name, FlowKeys(flow)[1]);
+  }
+  return absl::InvalidArgumentError("the nft table has no set for flows of this protocol");
 }
 
 absl::StatusOr<uint64_t> InstalledTable::ExemptedPackets() {

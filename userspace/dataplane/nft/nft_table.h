@@ -104,6 +104,10 @@ class NftTable {
   // the self-probe: then Reconcile() has nothing to do. Cheaper than the lists of sockets.
   virtual absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) = 0;
 
+  // Whether the entry of this flow is in its flow set. The rules add it with the first exempt
+  // packet, unless the set is full. False also when the table is gone.
+  virtual absl::StatusOr<bool> Knows(const core::Flow& flow) = 0;
+
   // The counter "exempted": packets that left without conntrack because they
   // carried the mark. NOT_FOUND when the table or the counter is gone.
   virtual absl::StatusOr<uint64_t> ExemptedPackets() = 0;
