@@ -141,7 +141,7 @@ struct Config {
   Scope scope = Scope::kLoopback;
   OwnerVerdict default_verdict = OwnerVerdict::kGuarded;  // of owners that no policy names
   bool any_uid = false;                                   // the listeners of every user are guarded
-  TrafficBits standing_aside = 0;                         // for which the guard stands aside
+  TrafficBits standing_aside = 0;                         // for which; may also have kUnproven
 
   bool operator==(const Config&) const = default;
 };

@@ -172,6 +172,8 @@ enum class Traffic : uint32_t {
 // The bits of several.
 using TrafficBits = uint32_t;
 constexpr TrafficBits Bit(Traffic traffic) { return static_cast<TrafficBits>(traffic); }
+// Besides them, in Config::standing_aside: no self-probe has ended yet.
+inline constexpr TrafficBits kUnproven = NPG_TRAFFIC_UNPROVEN;
 
 inline constexpr auto kTraffic = std::to_array<Row<Traffic>>({
     {Traffic::kTcp4, "tcp4", "TCP over IPv4"},

@@ -164,7 +164,7 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   const bool observe = facts.config.mode == abi::Mode::kObserve;
   table.AddRow(
       {"controller", {ControllerText(facts), facts.controller == 0 ? Tone::kWarn : Tone::kPlain}});
-  const bool aside = facts.config.standing_aside != 0;
+  const bool aside = (facts.config.standing_aside & abi::AllTraffic()) != 0;
   table.AddRow({"mode",
                 {absl::StrCat(abi::Name(facts.config.mode), ": ", abi::Meaning(facts.config.mode),
                               aside ? absl::StrCat("; stands aside for ",

@@ -287,7 +287,9 @@ absl::Status Controller::Start() {
   NPG_RETURN_IF_ERROR(ApplyDesired().status());
   absl::StatusOr<abi::Config> before = guard_->Config();
   if (!before.ok()) return before.status();
-  aside_known_ = before->abi_version != 0 && before->mode == abi::Mode::kEnforce;
+  // A run that ended before its first self-probe knew nothing.
+  aside_known_ = before->abi_version != 0 && before->mode == abi::Mode::kEnforce &&
+                 (before->standing_aside & abi::kUnproven) == 0;
   aside_before_ = aside_known_ ? before->standing_aside : abi::AllTraffic();
   const absl::StatusOr<dataplane::BpfGuard::FormerMaps> maps_before = guard_->ReadFormerMaps();
   if (!maps_before.ok()) return maps_before.status();
@@ -353,7 +355,9 @@ absl::Status Controller::Attach() {
   config.version = options_.version;
   // Nothing is exempted before a self-probe has shown that rules of this node let it through.
   // An adopted guard keeps what the earlier run knew.
-  if (options_.mode == abi::Mode::kEnforce) config.standing_aside = aside_before_;
+  if (options_.mode == abi::Mode::kEnforce) {
+    config.standing_aside = aside_before_ | (aside_known_ ? 0 : abi::kUnproven);
+  }
   return guard_->Attach(cgroup_.get(), config);
 }
 

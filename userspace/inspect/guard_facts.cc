@@ -163,7 +163,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     facts.left_out = core::LeftOutOf(addresses, facts.own);
   }
   facts.nft = dataplane::ReadNftTable();
-  if (facts.config.standing_aside != 0 && facts.same_netns != false) {
+  if ((facts.config.standing_aside & abi::AllTraffic()) != 0 && facts.same_netns != false) {
     facts.in_the_way = place.obstacles
                            ? *place.obstacles
                            : node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName))

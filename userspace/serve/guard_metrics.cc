@@ -104,7 +104,7 @@ void AddGuardMetrics(const MetricsInput& input, MetricFamilies& out) {
   out.Gauge("standing_aside",
             "1 when the guard stands aside for some traffic, because rules of the node would break "
             "exempted connections, else 0.");
-  out.Add(status.facts.config.standing_aside != 0 ? 1 : 0);
+  out.Add((status.facts.config.standing_aside & abi::AllTraffic()) != 0 ? 1 : 0);
   AddCounters(status.facts, out);
   AddKernelSide(status.facts, out);
   AddMaps(status, out);

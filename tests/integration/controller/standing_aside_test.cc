@@ -4,17 +4,28 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <netinet/in.h>
+#include <sys/socket.h>
 
+#include <atomic>
+#include <csignal>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "abi/entries.h"
+#include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "base/unique_fd.h"
+#include "dataplane/bpf/guard_state.h"
+#include "dataplane/bpf/pin_paths.h"
 #include "guard_abi.h"
 #include "testing/client.h"
 #include "testing/command.h"
@@ -33,6 +44,7 @@ namespace {
 
 using ::testing::AllOf;
 using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -69,6 +81,27 @@ class StandingAsideTest : public GuardTest {
   std::string Output(const std::vector<std::string>& arguments) const {
     const absl::StatusOr<CommandResult> result = RunForResult(GuardCommand(node(), arguments));
     return result.ok() ? result->out : std::string(result.status().message());
+  }
+
+  // What the programs have: the traffic for which the guard stands aside.
+  abi::TrafficBits Stored() const {
+    const absl::StatusOr<abi::Config> config =
+        dataplane::ReadConfig(dataplane::PinPaths(node().bpffs()));
+    EXPECT_PRED_FORMAT1(IsOk, config);
+    return config.ok() ? config->standing_aside : 0;
+  }
+
+  // The answers to connects that are made without a pause while the guard starts.
+  std::set<std::string> AnswersDuringStart(Transport transport) {
+    std::atomic<bool> stop = false;
+    std::set<std::string> answers;
+    std::thread client([&] {
+      while (!stop) answers.insert(Ask(To(transport)));
+    });
+    NPG_EXPECT_OK(StartGuard());
+    stop = true;
+    client.join();
+    return answers;
   }
 
   // A firewall that accepts by connection state, and `more` rules before that.
@@ -145,6 +178,10 @@ TEST_P(StandingAsideTest, LiveConnectionsStreamOn) {
   NPG_ASSERT_OK(AddFirewall(
       absl::StrCat("  tcp dport ", kPort, " accept\n  tcp sport ", kPort, " accept\n")));
   ExpectToReach(kPodName, Transport::kTcp);
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string entries,
+                           RunCommand({"nft", "list", "set", "inet", "nodeport_guard", "tcp4"}));
+  EXPECT_THAT(entries, HasSubstr(absl::StrCat("127.0.0.1 . ", kPort, " . 127.0.0.1 . ",
+                                              stream->local_port(), " ")));
   NPG_EXPECT_OK(stream->Exchange(100'000));
   NPG_EXPECT_OK(stream->Finish());
 }
@@ -176,9 +213,48 @@ TEST_P(StandingAsideTest, ARestartKeepsIt) {
   NPG_ASSERT_OK(AddFirewall());
   NPG_ASSERT_OK(StartGuard());
   NPG_ASSERT_OK(guard().Kill());
+  EXPECT_EQ(Stored(), abi::AllTraffic());
   EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+  EXPECT_THAT(AnswersDuringStart(Transport::kTcp), ElementsAre(kPodName));
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+  EXPECT_EQ(Stored(), abi::AllTraffic());
+}
+
+// It stood aside because it knew nothing, which the next run must not take for a finding.
+TEST_P(StandingAsideTest, ARunThatEndsBeforeItsFirstProbeLeavesNothingKnown) {
+  NPG_ASSERT_OK(AddFirewall());
+  {
+    const std::vector<std::string> run = {"run", "--source", "file", "--nodeports-file",
+                                          node().File("nodeports.json")};
+    NPG_ASSERT_OK_AND_ASSIGN(ChildProcess first,
+                             ChildProcess::Start(WithCapabilities(GuardCommand(node(), run))));
+    // The firewall makes its first probe wait for seconds.
+    const dataplane::PinPaths pins(node().bpffs());
+    ASSERT_TRUE(WaitUntil(kPatience, [&] {
+      const absl::StatusOr<abi::Config> config = dataplane::ReadConfig(pins);
+      return config.ok() && config->abi_version != 0;
+    })) << first.Err();
+    first.Signal(SIGKILL);
+    NPG_ASSERT_OK(first.Wait().status());
+  }
+  EXPECT_EQ(Stored(), abi::AllTraffic() | abi::kUnproven);
+  NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "hardened"}).status());
+  // The next run cannot test UDP over IPv6: all ports for that are taken.
+  constexpr uint16_t kFirst = 50'000;
+  constexpr uint16_t kLast = 50'199;
+  NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", absl::StrCat(kFirst, " ", kLast)));
+  std::vector<base::UniqueFd> taken;
+  for (uint16_t port = kFirst; port <= kLast; ++port) {
+    taken.emplace_back(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+    sockaddr_in6 at{};
+    at.sin6_family = AF_INET6;
+    at.sin6_port = htons(port);
+    at.sin6_addr = in6addr_loopback;
+    ASSERT_EQ(bind(taken.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), 0);
+  }
   NPG_ASSERT_OK(StartGuard());
-  EXPECT_EQ(Ask(To(Transport::kTcp)), kPodName);
+  EXPECT_EQ(Stored(), 0U);
+  EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
 }
 
 // Also for a part of the traffic, and with the reason.
@@ -191,9 +267,13 @@ TEST_P(StandingAsideTest, ARestartKeepsAPartWithItsText) {
           "meta l4proto udp ct state untracked drop; }; }\n"));
   ASSERT_TRUE(WaitUntil(kPatience, logged));
   NPG_ASSERT_OK(guard().Kill());
+  EXPECT_EQ(Stored(), abi::Bit(abi::Traffic::kUdp4) | abi::Bit(abi::Traffic::kUdp6));
   EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
   EXPECT_EQ(Ask(To(Transport::kUdp)), kPodName);
-  NPG_ASSERT_OK(StartGuard());
+  // A run that did not know it would stand aside for TCP, too, until its first probe has ended.
+  EXPECT_THAT(AnswersDuringStart(Transport::kTcp), ElementsAre(kHost));
+  NPG_ASSERT_OK(guard().Kill());
+  EXPECT_THAT(AnswersDuringStart(Transport::kUdp), ElementsAre(kPodName));
   EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
   EXPECT_EQ(Ask(To(Transport::kUdp)), kPodName);
   EXPECT_TRUE(WaitUntil(kPatience, logged)) << guard().Log();

@@ -130,6 +130,12 @@ std::vector<std::string> Enumerators(absl::string_view name) {
   return enumerators;
 }
 
+TEST(Names, UnprovenIsNoTraffic) {
+  EXPECT_EQ(AllTraffic() & kUnproven, 0U);
+  EXPECT_EQ(TrafficText(Bit(Traffic::kTcp4) | kUnproven), TrafficText(Bit(Traffic::kTcp4)));
+  EXPECT_EQ(TrafficText(AllTraffic() | kUnproven), TrafficText(AllTraffic()));
+}
+
 // An enumerator without a row would be missing in flags, JSON and metrics.
 TEST(Names, EveryEnumeratorOfTheHeaderHasARow) {
   EXPECT_EQ(Enumerators("source").size(), kSources.size() + 1) << "and the probe";
@@ -137,7 +143,7 @@ TEST(Names, EveryEnumeratorOfTheHeaderHasARow) {
   EXPECT_EQ(Enumerators("owner_verdict").size(), kOwnerVerdicts.size());
   EXPECT_EQ(Enumerators("mode").size(), kModes.size());
   EXPECT_EQ(Enumerators("scope").size(), kScopes.size());
-  EXPECT_EQ(Enumerators("traffic").size(), kTraffic.size());
+  EXPECT_EQ(Enumerators("traffic").size(), kTraffic.size() + 1) << "and that nothing is known";
   EXPECT_EQ(Enumerators("source_error").size(), kSourceErrors.size());
 }
 

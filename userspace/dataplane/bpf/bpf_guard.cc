@@ -323,6 +323,7 @@ absl::Status BpfGuard::Attach(int cgroup_fd, const abi::Config& config) {
 absl::Status BpfGuard::SetStandingAside(abi::TrafficBits traffic) {
   absl::StatusOr<abi::Config> config = Config();
   if (!config.ok()) return config.status();
+  // Equal bits with kUnproven are written, too.
   if (config->standing_aside == traffic) return absl::OkStatus();
   config->standing_aside = traffic;
   return PutElement(bpf_map__fd(skeleton_->maps.config), "config", uint32_t{0}, abi::ToC(*config));
