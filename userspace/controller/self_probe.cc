@@ -3,6 +3,7 @@
 
 #include <arpa/inet.h>
 #include <linux/if_link.h>
+#include <linux/netfilter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <linux/sock_diag.h>
@@ -355,6 +356,21 @@ struct SelfProbe::Client {
   }
 };
 
+// Rules that have untracked packets tracked again.
+struct SelfProbe::TrackingRules {
+  abi::TrafficBits traffic = 0;  // whose packets meet them
+  std::string where;             // the first one
+
+  void Add(const node::UntrackedObstacle& obstacle) {
+    for (const auto& row : abi::kTraffic) {
+      const bool v4 = row.value == abi::Traffic::kTcp4 || row.value == abi::Traffic::kUdp4;
+      const auto other = static_cast<uint8_t>(v4 ? NFPROTO_IPV6 : NFPROTO_IPV4);
+      if (obstacle.family != other) traffic |= abi::Bit(row.value);
+    }
+    if (where.empty()) where = obstacle.where;
+  }
+};
+
 struct SelfProbe::Attempt {
   std::array<Canary, kCanaries> canaries;
   std::array<Client, kClients> clients;
@@ -364,6 +380,7 @@ struct SelfProbe::Attempt {
   absl::Status watched;                  // why there is no watch
   bool all_seen = true;                  // no event of conntrack was lost
   std::optional<ObstacleSearch> search;  // instead of a watch
+  TrackingRules tracks, may_track;       // that it found
   absl::Duration start;                  // SinceBoot()
   // The exchange goes on until then, whatever the deadlines of the clients.
   absl::Duration not_before = absl::ZeroDuration();
@@ -642,26 +659,24 @@ void SelfProbe::TakeTracked() {
   }
 }
 
-// Without a watch, the rules have to do. nullopt: they are still being read.
-std::optional<absl::Status> SelfProbe::JudgeRules(absl::Duration until) {
+// Without a watch, the rules have to do. False: they are still being read.
+bool SelfProbe::ReadRules(absl::Duration until) {
   Attempt& attempt = *attempt_;
-  if (!attempt.search) return absl::OkStatus();
+  if (!attempt.search) return true;
   const std::optional<ObstacleSearch::Found> found =
       attempt.search->Take(std::max(until - SinceBoot(), absl::ZeroDuration()));
-  if (!found) return std::nullopt;
+  if (!found) return false;
   attempt.search.reset();
   if (!found->ok()) {
     attempt.all_seen = false;
     attempt.watched = found->status();
-    return absl::OkStatus();
+    return true;
   }
   for (const node::UntrackedObstacle& obstacle : **found) {
     if (obstacle.kind != node::UntrackedObstacle::Kind::kTracks) continue;
-    broken_ = tested_ = abi::AllTraffic();
-    return absl::FailedPreconditionError(
-        absl::StrCat("a rule would have exempted packets tracked again: ", obstacle.where));
+    (obstacle.certain ? attempt.tracks : attempt.may_track).Add(obstacle);
   }
-  return absl::OkStatus();
+  return true;
 }
 
 // Why clients show nothing: a part of the guard that does not work before what cannot be told.
@@ -681,6 +696,16 @@ absl::Status SelfProbe::Judge() {
   absl::Status failed, unknown;
   abi::TrafficBits not_known = 0;
   unknown = Unready(not_known);
+  if ((attempt.tracks.traffic & ~not_known) != 0) {
+    broken_ |= attempt.tracks.traffic & ~not_known;
+    failed.Update(absl::FailedPreconditionError(
+        absl::StrCat("a rule would have exempted packets tracked again: ", attempt.tracks.where)));
+  }
+  if (attempt.may_track.traffic != 0) {
+    not_known |= attempt.may_track.traffic;
+    unknown.Update(absl::UnavailableError(
+        absl::StrCat("exempted packets may be tracked again: ", attempt.may_track.where)));
+  }
   const bool lo_lost = LoopbackDrops() != attempt.dropped;
   std::vector<uint16_t*> used_up;  // ports that the next probe is not to have
   for (const Client& client : attempt.clients) {
@@ -815,10 +840,8 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
     if (!attempt.exchanged) return std::nullopt;
   }
   const absl::Duration latency = SinceBoot() - attempt.start;
-  std::optional<absl::Status> status = JudgeRules(until);
-  if (!status) return std::nullopt;
-  status->Update(Judge());
-  if (!status->ok()) return *status;
+  if (!ReadRules(until)) return std::nullopt;
+  if (const absl::Status status = Judge(); !status.ok()) return status;
   return latency;
 }
 

@@ -77,6 +77,7 @@ class SelfProbe {
   };
   struct Canary;
   struct Client;
+  struct TrackingRules;
   struct Attempt;
 
   absl::Status Begin(int cgroup_fd);
@@ -90,7 +91,7 @@ class SelfProbe {
   size_t Progress() const;
   void Serve(Canary& canary);
   void TakeTracked();
-  std::optional<absl::Status> JudgeRules(absl::Duration until);
+  bool ReadRules(absl::Duration until);
   absl::Status Unready(abi::TrafficBits& not_known) const;
   absl::Status Judge();
 

@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_NODE_UNTRACKED_OBSTACLES_H_
 #define NODEPORT_GUARD_NODE_UNTRACKED_OBSTACLES_H_
 
+#include <cstdint>
 #include <mutex>
 #include <string>
 #include <vector>
@@ -20,9 +21,11 @@ struct UntrackedObstacle {
     kDrops,
   };
   Kind kind = Kind::kTracks;
-  std::string where;  // "nft table inet vrf, chain out"
-  std::string rule;   // what it does there, a clause
-  std::string fix;    // what to add to it
+  std::string where;    // "nft table inet vrf, chain out"
+  std::string rule;     // what it does there, a clause
+  std::string fix;      // what to add to it
+  bool certain = true;  // whether packets of the probe surely meet it
+  uint8_t family = 0;   // NFPROTO_INET, _IPV4 or _IPV6: whose packets; 0: not known, all
 };
 
 // Looks for them in the nf_tables rules of this network namespace, those of iptables-nft
