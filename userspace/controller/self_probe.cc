@@ -52,7 +52,8 @@ namespace npg::controller {
 namespace {
 
 constexpr absl::string_view kCanaryName = "nodeport-guard/self-probe";
-constexpr int kMaxPorts = 8;  // attempts to get a port that is no NodePort
+constexpr int kMaxPorts = 8;         // attempts to get a port that is no NodePort,
+constexpr int kMaxPortsInRange = 4;  // and one that is also in the range of the NodePorts
 // Probes with the same ports. Whoever knows them can send between them, while no probe runs: if
 // conntrack tracks that and would track the probe's packets alike, those meet an entry, and none
 // is new.
@@ -199,6 +200,27 @@ absl::Status BindApart(int fd, int family, int type, bool v4, core::Protocol pro
       what, ": each of ", kMaxPorts,
       " ports that the kernel picked is a NodePort, or was taken by another process; keep "
       "net.ipv4.ip_local_port_range out of the range of NodePorts"));
+}
+
+// Binds to a port between the lowest and the highest NodePort that is none, and stores its number.
+// Rules that firewalls have for the whole range then apply to it. False when chance finds none that
+// is free.
+bool BindAmongNodePorts(int fd, int family, bool v4, core::Protocol protocol,
+                        const core::PortEntries& nodeports, uint16_t& port) {
+  if (nodeports.empty()) return false;
+  const uint32_t low = nodeports.begin()->first.port;
+  const uint32_t high = nodeports.rbegin()->first.port;
+  for (int i = 0; i < kMaxPortsInRange; ++i) {
+    uint32_t random = 0;
+    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != ssize_t{sizeof(random)}) return false;
+    const auto picked = static_cast<uint16_t>(low + random % (high - low + 1));
+    if (nodeports.contains(core::PortKey{picked, protocol})) continue;
+    const Address wanted = Loopback(family, v4, picked);
+    if (bind(fd, wanted.get(), wanted.size) != 0) continue;
+    port = picked;
+    return true;
+  }
+  return false;
 }
 
 // Its close() resets the connection: no TIME_WAIT on either side.
@@ -430,8 +452,12 @@ absl::Status SelfProbe::Listen(const core::PortEntries& nodeports, Canary& canar
   canary.fd.Reset(socket(family, canary.type(), 0));
   if (!canary.fd && !canary.v4 && errno == EAFNOSUPPORT) return absl::OkStatus();
   if (!canary.fd) return CannotTell(base::ErrnoStatus(errno, "create a socket"));
-  const absl::Status bound = BindApart(canary.fd.get(), family, canary.type(), canary.v4,
-                                       canary.key().protocol, nodeports, *canary.port);
+  const core::Protocol protocol = canary.key().protocol;
+  const bool in_range = *canary.port == 0 && BindAmongNodePorts(canary.fd.get(), family, canary.v4,
+                                                                protocol, nodeports, *canary.port);
+  const absl::Status bound = in_range ? absl::OkStatus()
+                                      : BindApart(canary.fd.get(), family, canary.type(), canary.v4,
+                                                  protocol, nodeports, *canary.port);
   if (!canary.v4 && absl::IsNotFound(bound)) {
     canary.fd.Reset();
     *canary.port = 0;

@@ -327,6 +327,22 @@ TEST_F(SelfProbeTest, UsesNoPortThatIsANodePort) {
   }
 }
 
+// Firewalls have rules for the range of NodePorts.
+TEST_F(SelfProbeTest, ItsCanariesAreInTheRangeOfTheNodePorts) {
+  constexpr uint16_t kLow = 30'000;
+  constexpr uint16_t kHigh = 31'000;
+  for (const uint16_t port : {kLow, kHigh}) {
+    nodeports_[core::PortKey{port, core::Protocol::kTcp}] = {abi::Bit(abi::Source::kFile),
+                                                             "default/web"};
+  }
+  NPG_ASSERT_OK(Probe().status());
+  for (size_t i = 0; i < SelfProbe::kCanaries; ++i) {
+    EXPECT_GE(probe_->ports().at(i), kLow);
+    EXPECT_LE(probe_->ports().at(i), kHigh);
+  }
+  EXPECT_GT(probe_->ports()[kTcp4Client], kHigh) << "a client has a port as other clients have";
+}
+
 TEST_F(SelfProbeTest, UsesOtherPortsThanThoseThatStrangersTook) {
   NPG_ASSERT_OK(Probe().status());
   const auto before = probe_->ports();
