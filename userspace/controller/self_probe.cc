@@ -52,6 +52,7 @@ namespace npg::controller {
 namespace {
 
 constexpr absl::string_view kCanaryName = "nodeport-guard/self-probe";
+constexpr absl::string_view kNoMemory = "the kernel had no memory to send";
 constexpr int kMaxPorts = 8;         // attempts to get a port that is no NodePort,
 constexpr int kMaxPortsInRange = 4;  // and one that is also in the range of the NodePorts
 // Probes with the same ports. Whoever knows them can send between them, while no probe runs: if
@@ -211,9 +212,9 @@ bool BindAmongNodePorts(int fd, int family, bool v4, core::Protocol protocol,
   const uint32_t low = nodeports.begin()->first.port;
   const uint32_t high = nodeports.rbegin()->first.port;
   for (int i = 0; i < kMaxPortsInRange; ++i) {
-    uint32_t random = 0;
-    if (getrandom(&random, sizeof(random), GRND_NONBLOCK) != ssize_t{sizeof(random)}) return false;
-    const auto picked = static_cast<uint16_t>(low + random % (high - low + 1));
+    uint32_t drawn = 0;
+    if (getrandom(&drawn, sizeof(drawn), GRND_NONBLOCK) != ssize_t{sizeof(drawn)}) return false;
+    const auto picked = static_cast<uint16_t>(low + drawn % (high - low + 1));
     if (nodeports.contains(core::PortKey{picked, protocol})) continue;
     const Address wanted = Loopback(family, v4, picked);
     if (bind(fd, wanted.get(), wanted.size) != 0) continue;
@@ -266,6 +267,8 @@ absl::StatusOr<std::string> MakeNonce() {
   return nonce;
 }
 
+bool IsLackOfMemory(int error) { return error == ENOBUFS || error == ENOMEM; }
+
 // FAILED_PRECONDITION for an error that rules of the node, or the peer's kernel, give; UNAVAILABLE
 // for one that shows nothing of them.
 absl::Status ExchangeError(int error, absl::string_view what) {
@@ -291,7 +294,7 @@ absl::StatusOr<bool> SendPayload(int fd, absl::string_view payload) {
   const ssize_t sent = send(fd, payload.data(), payload.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sent == static_cast<ssize_t>(payload.size())) return true;
   const int error = sent >= 0 ? EMSGSIZE : errno;
-  if (error == EAGAIN || error == EINTR || error == ENOBUFS || error == ENOMEM) return false;
+  if (error == EAGAIN || error == EINTR || IsLackOfMemory(error)) return false;
   return ExchangeError(error, "send");
 }
 
@@ -512,7 +515,10 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
   const Address address = Loopback(client.family, canary.v4, *canary.port);
   if (canary.tcp) ResetAtClose(fd);
   if (connect(fd, address.get(), address.size) != 0 && errno != EINPROGRESS) {
-    return base::ErrnoStatus(errno, absl::StrCat("connect to the canary, ", client.Text()));
+    const int error = errno;
+    const absl::Status status =
+        base::ErrnoStatus(error, absl::StrCat("connect to the canary, ", client.Text()));
+    return IsLackOfMemory(error) ? CannotTell(status) : status;
   }
   // Rules on output may drop it.
   if (!canary.tcp) client.Send();
@@ -539,6 +545,13 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, Client& client) {
         absl::StrCat("a connect was exempted by ", ProgramOf(client.family),
                      " but its socket has the mark ", core::HexText(mark), ", not ",
                      core::ToString(mark_), ": another program sets or clears it"));
+  }
+  if (after->packets == before->packets && !canary.tcp && !client.sent &&
+      !absl::IsFailedPrecondition(client.connected)) {
+    // No rule refused the datagram.
+    return absl::UnavailableError(absl::StrCat(
+        "a connect (", client.Text(),
+        ") could not be tested: ", client.connected.ok() ? kNoMemory : client.connected.message()));
   }
   if (after->packets == before->packets) {
     return absl::FailedPreconditionError(
@@ -742,6 +755,15 @@ absl::Status SelfProbe::Judge() {
     // from the kernel.
     const bool lost = lo_lost || LostPackets(client.canary->fd.get()) ||
                       (!client.canary->tcp && LostPackets(client.fd.get()));
+    if (client.tracked.empty() && !client.answered &&
+        (absl::IsUnavailable(client.connected) ||
+         (client.connected.ok() && client.NothingSent()))) {
+      not_known |= bit;
+      unknown.Update(absl::UnavailableError(
+          absl::StrCat("a connect (", client.Text(), ") could not be tested: ",
+                       client.connected.ok() ? kNoMemory : client.connected.message())));
+      continue;
+    }
     // Without its entry, the table exempts only the packets of the client itself.
     if (!client.tracked.empty() || !client.answered) {
       if (const absl::StatusOr<bool> known = table_.Knows(client.flow()); !known.ok() || !*known) {
@@ -765,12 +787,6 @@ absl::Status SelfProbe::Judge() {
           absl::StrCat("a connect (", client.Text(),
                        ") was not answered, but the kernel dropped packets for want of room")));
       used_up.insert(used_up.end(), {client.port, client.canary->port});
-    } else if (!client.answered && (absl::IsUnavailable(client.connected) ||
-                                    (client.connected.ok() && client.NothingSent()))) {
-      not_known |= bit;
-      unknown.Update(absl::UnavailableError(absl::StrCat(
-          "a connect (", client.Text(), ") could not be tested: ",
-          client.connected.ok() ? "the kernel had no room to send" : client.connected.message())));
     } else if (!client.answered) {
       broken_ |= bit;
       failed.Update(absl::FailedPreconditionError(absl::StrCat(
