@@ -193,6 +193,11 @@ constexpr Traffic TrafficOf(bool tcp, bool v4) {
   return tcp ? Traffic::kTcp6 : Traffic::kUdp6;
 }
 
+// Whether there is traffic of IPv4 (`v4`) or IPv6 among `bits`.
+constexpr bool HasFamily(TrafficBits bits, bool v4) {
+  return (bits & (Bit(TrafficOf(true, v4)) | Bit(TrafficOf(false, v4)))) != 0;
+}
+
 // Why a source could not be read or followed.
 enum class SourceError : uint32_t {
   kConnect = NPG_SOURCE_ERROR_CONNECT,

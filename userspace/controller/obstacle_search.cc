@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/obstacle_search.h"
 
+#include <atomic>
 #include <future>
+#include <memory>
 #include <optional>
 #include <string>
 #include <thread>
@@ -15,10 +17,15 @@
 
 namespace npg::controller {
 
-ObstacleSearch::ObstacleSearch() : found_(result_.get_future()) {
-  absl::StatusOr<std::thread> thread = base::StartThread("npg-rules", [this] {
-    result_.set_value(node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName)));
-  });
+ObstacleSearch::ObstacleSearch(std::shared_ptr<node::ObstacleCache> cache,
+                               node::ObstacleQuery query)
+    : found_(result_.get_future()) {
+  if (!cache) cache = std::make_shared<node::ObstacleCache>();
+  query.stop = &stop_;
+  absl::StatusOr<std::thread> thread =
+      base::StartThread("npg-rules", [this, cache = std::move(cache), query] {
+        result_.set_value(cache->Read(std::string(dataplane::kNftTableName), query));
+      });
   if (thread.ok()) {
     thread_ = *std::move(thread);
   } else {
@@ -27,6 +34,7 @@ ObstacleSearch::ObstacleSearch() : found_(result_.get_future()) {
 }
 
 ObstacleSearch::~ObstacleSearch() {
+  stop_.store(true, std::memory_order_relaxed);
   if (thread_.joinable()) thread_.join();
 }
 

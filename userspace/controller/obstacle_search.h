@@ -2,7 +2,9 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_OBSTACLE_SEARCH_H_
 #define NODEPORT_GUARD_CONTROLLER_OBSTACLE_SEARCH_H_
 
+#include <atomic>
 #include <future>
+#include <memory>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -19,9 +21,11 @@ class ObstacleSearch {
  public:
   using Found = absl::StatusOr<std::vector<node::UntrackedObstacle>>;
 
-  // Begins. Without a thread, Take() returns why there is none.
-  ObstacleSearch();
-  // Waits for the end.
+  // Begins. Without a thread, Take() returns why there is none. With a `cache`, which must not be
+  // used otherwise meanwhile, rules that have not changed are not read again.
+  explicit ObstacleSearch(std::shared_ptr<node::ObstacleCache> cache = nullptr,
+                          node::ObstacleQuery query = {});
+  // Stops it.
   ~ObstacleSearch();
   ObstacleSearch(const ObstacleSearch&) = delete;
   ObstacleSearch& operator=(const ObstacleSearch&) = delete;
@@ -30,6 +34,7 @@ class ObstacleSearch {
   std::optional<Found> Take(absl::Duration wait);
 
  private:
+  std::atomic<bool> stop_ = false;
   std::promise<Found> result_;
   std::future<Found> found_;
   std::thread thread_;

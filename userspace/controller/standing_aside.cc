@@ -3,6 +3,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -14,6 +15,7 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "controller/obstacle_search.h"
@@ -27,6 +29,10 @@ namespace {
 
 // Between two looks whether a search for rules has ended.
 constexpr absl::Duration kSearchLook = absl::Milliseconds(20);
+// Searches are so far apart that they take 1 % of the time at most, within these limits.
+constexpr int kSearchShare = 100;
+constexpr absl::Duration kMinBetweenSearches = absl::Seconds(5);
+constexpr absl::Duration kMaxBetweenSearches = absl::Minutes(1);
 
 std::string AsideText(abi::TrafficBits traffic, const std::string& reason,
                       const std::string& in_the_way) {
@@ -66,7 +72,9 @@ void StandingAside::Note(const absl::Status& probed, abi::TrafficBits tested,
   if (wanted == 0) {
     if (before != 0) LogResumed(before);
     reason_.clear();
+    in_the_way_.clear();
     text_.clear();
+    again_ = false;
     if (obstacles_) obstacles_->Set({});
   } else if (wanted != before || reason_.empty() || (proven && !proven_)) {
     reason_ = std::string(probed.message());
@@ -76,6 +84,8 @@ void StandingAside::Note(const absl::Status& probed, abi::TrafficBits tested,
     }
     proven_ = proven;
     Describe();
+  } else if (!search_ && absl::Now() >= search_due_) {
+    Search();
   }
   if (changed) changed_();
 }
@@ -90,8 +100,17 @@ void StandingAside::LogResumed(abi::TrafficBits before) {
 // The text is there at once, and the log waits for the rules.
 void StandingAside::Describe() {
   text_ = AsideText(traffic_, reason_, "");
-  if (search_) return;
-  search_.emplace();
+  logged_ = false;
+  if (search_) {
+    again_ = true;
+  } else {
+    Search();
+  }
+}
+
+void StandingAside::Search() {
+  searched_ = absl::Now();
+  search_.emplace(rules_);
   Look();
 }
 
@@ -103,21 +122,35 @@ void StandingAside::Look() {
   }
   search_.reset();
   if (traffic_ == 0) return;
+  if (again_) {
+    again_ = false;
+    Search();
+    return;
+  }
+  const absl::Time now = absl::Now();
+  search_due_ =
+      now + std::clamp(kSearchShare * (now - searched_), kMinBetweenSearches, kMaxBetweenSearches);
   // Best effort: the probe has shown the fault, whether or not its cause can be named.
-  std::vector<std::string> texts;
   if (found->ok()) {
-    for (const node::UntrackedObstacle& obstacle : **found) {
+    const std::vector<node::UntrackedObstacle> obstacles =
+        node::OfFamilies(**found, abi::HasFamily(traffic_, true), abi::HasFamily(traffic_, false));
+    std::vector<std::string> texts;
+    texts.reserve(obstacles.size());
+    for (const node::UntrackedObstacle& obstacle : obstacles) {
       texts.push_back(absl::StrCat(node::ToString(obstacle), "; add: ", obstacle.fix));
     }
-    if (obstacles_) obstacles_->Set(**found);
+    in_the_way_ = absl::StrJoin(texts, "; ");
+    if (obstacles_) obstacles_->Set(obstacles);
   }
-  const std::string in_the_way = absl::StrJoin(texts, "; ");
-  text_ = AsideText(traffic_, reason_, in_the_way);
+  const std::string text = AsideText(traffic_, reason_, in_the_way_);
+  if (logged_ && text == text_) return;
+  text_ = text;
+  logged_ = true;
   log::Log(spdlog::level::warn, text_,
            log::Fields()
                .Add("event", "standing_aside")
                .Add("traffic", abi::TrafficText(traffic_))
-               .Add("in_the_way", in_the_way));
+               .Add("in_the_way", in_the_way_));
   changed_();
 }
 

@@ -9,6 +9,7 @@
 
 #include "abi/names.h"
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "controller/obstacle_search.h"
 #include "dataplane/bpf/bpf_guard.h"
@@ -25,7 +26,8 @@ constexpr abi::TrafficBits AsideAfter(abi::TrafficBits former, abi::TrafficBits 
 }
 
 // Decides after each self-probe for which traffic the guard stands aside, tells the programs,
-// and logs each change once, with the rules that are in the way.
+// and logs each change once, with the rules that are in the way. While it stands aside, it looks
+// for these again, since the administrator may mend one of several.
 //
 // A guard that nothing was known of exempts what its first probe could not test: it is there, and
 // the health says that it is not proven. One that an earlier run left goes on as that run left it.
@@ -48,6 +50,7 @@ class StandingAside {
  private:
   void LogResumed(abi::TrafficBits before);
   void Describe();
+  void Search();
   void Look();
 
   base::EventLoop& loop_;
@@ -58,8 +61,14 @@ class StandingAside {
   const std::shared_ptr<node::LastObstacles> obstacles_;
   const std::function<void()> changed_;
   std::string reason_;  // empty when it does not stand aside
+  std::string in_the_way_;
   std::string text_;
+  bool logged_ = false;  // text_
+  const std::shared_ptr<node::ObstacleCache> rules_ = std::make_shared<node::ObstacleCache>();
   std::optional<ObstacleSearch> search_;
+  bool again_ = false;     // once more after search_: what is searched for has changed
+  absl::Time searched_;    // when search_ began
+  absl::Time search_due_;  // when to search again, if nothing changes
   log::RepeatedFault write_fault_{"write for which traffic the guard stands aside"};
 };
 

@@ -158,7 +158,8 @@ std::vector<Finding> JudgeUntracked(const Facts& facts) {
     for (const node::UntrackedObstacle& obstacle : *facts.obstacles) {
       if (obstacle.kind != kind) continue;
       found = true;
-      findings.push_back({id, Severity::kWarn, node::ToString(obstacle), obstacle.fix});
+      findings.push_back({id, obstacle.certain ? Severity::kWarn : Severity::kNote,
+                          node::ToString(obstacle), obstacle.fix});
     }
     if (!found) findings.push_back({id, Severity::kOk, good, ""});
   }

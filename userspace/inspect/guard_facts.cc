@@ -163,11 +163,13 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
     facts.left_out = core::LeftOutOf(addresses, facts.own);
   }
   facts.nft = dataplane::ReadNftTable();
-  if ((facts.config.standing_aside & abi::AllTraffic()) != 0 && facts.same_netns != false) {
-    facts.in_the_way = place.obstacles
-                           ? *place.obstacles
-                           : node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName))
-                                 .value_or(std::vector<node::UntrackedObstacle>());
+  const abi::TrafficBits aside = facts.config.standing_aside & abi::AllTraffic();
+  if (aside != 0 && facts.same_netns != false) {
+    facts.in_the_way = node::OfFamilies(
+        place.obstacles ? *place.obstacles
+                        : node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName))
+                              .value_or(std::vector<node::UntrackedObstacle>()),
+        abi::HasFamily(aside, true), abi::HasFamily(aside, false));
   }
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
 

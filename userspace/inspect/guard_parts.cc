@@ -137,11 +137,15 @@ std::optional<std::string> AsideProblem(const GuardFacts& facts) {
   for (const node::UntrackedObstacle& obstacle : facts.in_the_way) {
     rules.push_back(absl::StrCat(node::ToString(obstacle), " (add: ", obstacle.fix, ")"));
   }
-  return absl::StrCat("the guard stands aside for ", abi::TrafficText(facts.config.standing_aside),
-                      rules.empty()
-                          ? ": no self-probe has shown that exempted packets arrive untracked"
-                          : ": rules of this node would track or drop exempted packets: ",
-                      absl::StrJoin(rules, "; "));
+  // A guard that no probe has tested begins so.
+  const bool probed = facts.counters[abi::Counter::kProbed] != 0;
+  const absl::string_view none =
+      probed ? ": found by the self-probe; no rule could be named (iptables-legacy is not read)"
+             : ": no self-probe has shown that exempted packets arrive untracked";
+  return absl::StrCat(
+      "the guard stands aside for ", abi::TrafficText(facts.config.standing_aside),
+      rules.empty() ? none : ": rules of this node would track or drop exempted packets: ",
+      absl::StrJoin(rules, "; "));
 }
 
 std::optional<std::string> Obstacle(const GuardFacts& facts,

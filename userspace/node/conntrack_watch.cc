@@ -28,6 +28,7 @@
 #include "base/netlink_socket.h"
 #include "base/netlink_view.h"
 #include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "core/flow.h"
 #include "node/nft_queries.h"
 
@@ -37,7 +38,34 @@ namespace {
 constexpr const char* kEventsSysctl = "/proc/sys/net/netfilter/nf_conntrack_events";
 constexpr absl::string_view kModule = "nf_conntrack_netlink";
 
+// Whether the kernel itself has functions of the module. Their names can be read also where
+// kptr_restrict hides the addresses, and in a container, which has no /lib/modules of the node.
+bool HasSymbol() {
+  constexpr const char* kSymbols = "/proc/kallsyms";
+  constexpr absl::string_view kFunction = " ctnetlink_get_conntrack";
+  constexpr size_t kMostSymbols = size_t{64} << 20;
+  const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(kSymbols);
+  if (!fd.ok()) return false;
+  std::string text;
+  bool found = false;
+  const auto take = [&](absl::string_view piece) {
+    absl::StrAppend(&text, piece);
+    const size_t end = text.rfind('\n');
+    if (end == std::string::npos) return true;
+    // The symbols of modules come last, with the module's name behind each.
+    const absl::string_view lines = absl::string_view(text).substr(0, end);
+    const size_t tag = lines.find("\t[");
+    const size_t last = tag == absl::string_view::npos ? end : lines.rfind('\n', tag);
+    found = last != absl::string_view::npos && absl::StrContains(lines.substr(0, last), kFunction);
+    text.erase(0, end + 1);
+    return !found && tag == absl::string_view::npos;
+  };
+  base::ReadPieces(fd->get(), kSymbols, kMostSymbols, take).IgnoreError();
+  return found;
+}
+
 bool IsBuiltIn() {
+  if (HasSymbol()) return true;
   utsname name{};
   if (uname(&name) != 0) return false;
   constexpr size_t kMost = size_t{4} << 20;

@@ -131,12 +131,15 @@ TEST_P(StandingAsideTest, WhileARuleSetsAZone) {
     ExpectToReach(kHost, Transport::kUdp);
     NPG_ASSERT_OK(Nft(absl::StrCat("table inet vrf { chain zones { type filter hook ", hook,
                                    " priority ", priority, "; ct original zone set 7; }; }\n")));
+    // Until the next probe, exempted connects meet NAT or get no answer.
+    ASSERT_TRUE(WaitUntil(kPatience, [&] { return Stored() != 0; }));
     ExpectToReach(kPodName, Transport::kTcp);
     ExpectToReach(kPodName, Transport::kUdp);
     EXPECT_GE(Counted(NPG_COUNTER_STANDING_ASIDE), 1U);
     EXPECT_THAT(Output({"status"}),
                 AllOf(HasSubstr("stands aside"), HasSubstr("nft table inet vrf, chain zones")));
     NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "vrf"}).status());
+    ASSERT_TRUE(WaitUntil(kPatience, [&] { return Stored() == 0; }));
   }
   ExpectToReach(kHost, Transport::kTcp);
   ExpectToReach(kHost, Transport::kUdp);
@@ -195,6 +198,8 @@ TEST_P(StandingAsideTest, OnlyForTheTrafficThatIsBroken) {
     return Output({"status"}).find("stands aside for UDP over IPv4 and UDP over IPv6") !=
            std::string::npos;
   }));
+  EXPECT_THAT(Output({"status"}),
+              HasSubstr("nft table inet odd, chain in may drop untracked packets (handle "));
   ExpectToReach(kPodName, Transport::kUdp);
   EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
   NPG_ASSERT_OK(
@@ -204,8 +209,47 @@ TEST_P(StandingAsideTest, OnlyForTheTrafficThatIsBroken) {
     return Output({"status"}).find("stands aside for TCP over IPv6 and UDP over IPv6") !=
            std::string::npos;
   }));
+  EXPECT_THAT(Output({"status"}),
+              HasSubstr("nft table inet odd, chain in drops untracked packets (handle "));
   ExpectToReach(kHost, Transport::kUdp);
   EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);
+}
+
+// A firewall whose output chain accepts lo by connection state only. Rules that may drop packets
+// of IPv6 are not in the way of IPv4.
+TEST_P(StandingAsideTest, BehindAnOutputChainForOneFamily) {
+  NPG_ASSERT_OK(StartGuard());
+  NPG_ASSERT_OK(
+      Nft("table ip hardened { chain out { type filter hook output priority 0; policy drop; ct "
+          "state new,established,related accept; }; }\n"));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] {
+    return Output({"status"}).find("stands aside for TCP over IPv4 and UDP over IPv4") !=
+           std::string::npos;
+  }));
+  NPG_ASSERT_OK(
+      Nft("table ip6 other { chain in { type filter hook input priority 0; meta mark 7 ct "
+          "state untracked drop; }; }\n"));
+  EXPECT_THAT(Output({"status"}), AllOf(HasSubstr("nft table ip hardened, chain out"),
+                                        HasSubstr("nft insert rule ip hardened out oif lo accept"),
+                                        Not(HasSubstr("ip6 other"))));
+  ExpectToReach(kPodName, Transport::kTcp);
+  NPG_ASSERT_OK(Nft("insert rule ip hardened out oif lo accept\n"));
+  ExpectToReach(kHost, Transport::kTcp);
+}
+
+TEST_P(StandingAsideTest, NamesTheRuleThatIsLeftWhenOneIsMended) {
+  const auto logs = [&](const std::string& text) {
+    return WaitUntil(kPatience, [&] { return guard().Log().find(text) != std::string::npos; });
+  };
+  NPG_ASSERT_OK(
+      Nft("table inet first { chain in { type filter hook input priority 0; ct state untracked "
+          "drop; }; }\n"
+          "table inet second { chain in { type filter hook input priority 1; ct state untracked "
+          "drop; }; }\n"));
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_TRUE(logs("in the way: nft table inet first, chain in"));
+  NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "first"}).status());
+  EXPECT_TRUE(logs("in the way: nft table inet second, chain in")) << guard().Log();
 }
 
 // A restarted controller does not exempt what the one before found broken.

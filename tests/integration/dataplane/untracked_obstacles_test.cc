@@ -5,8 +5,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -18,6 +21,7 @@
 namespace npg::node::untracked_obstacles_test {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -29,13 +33,16 @@ class UntrackedObstaclesTest : public ::testing::Test {
     NPG_ASSERT_OK(own.Enter());
   }
 
-  // "KIND: WHERE; FIX" of each.
-  static std::vector<std::string> Found() {
+  static std::vector<UntrackedObstacle> Obstacles() {
     const auto obstacles = ReadUntrackedObstacles("nodeport_guard");
     EXPECT_TRUE(obstacles.ok()) << obstacles.status();
+    return obstacles.value_or(std::vector<UntrackedObstacle>());
+  }
+
+  // "KIND: WHERE; FIX" of each.
+  static std::vector<std::string> Found() {
     std::vector<std::string> found;
-    if (!obstacles.ok()) return found;
-    for (const UntrackedObstacle& obstacle : *obstacles) {
+    for (const UntrackedObstacle& obstacle : Obstacles()) {
       found.push_back(
           absl::StrCat(obstacle.kind == UntrackedObstacle::Kind::kTracks ? "tracks: " : "drops: ",
                        obstacle.where, "; ", obstacle.fix));
@@ -49,11 +56,27 @@ class UntrackedObstaclesTest : public ::testing::Test {
     return Found();
   }
 
+  static std::string Chain(const std::string& hook, const std::string& rules) {
+    return absl::StrCat(
+        "table inet t {\n chain other { iif lo accept; }\n chain c {\n  "
+        "type filter hook ",
+        hook, ";\n", rules, "\n }\n}\n");
+  }
+
   static std::vector<std::string> InChain(const std::string& hook, const std::string& rules) {
-    return FoundIn(
-        absl::StrCat("table inet t {\n chain other { iif lo accept; }\n chain c {\n  "
-                     "type filter hook ",
-                     hook, ";\n", rules, "\n }\n}\n"));
+    return FoundIn(Chain(hook, rules));
+  }
+
+  // "TEXT (family F)", or "TEXT (family F, not certain)", of each.
+  static std::vector<std::string> TextsOf(const std::string& rules) {
+    NPG_EXPECT_OK(
+        testing::RunCommand({"nft", "-f", "-"}, absl::StrCat("flush ruleset\n", rules)).status());
+    std::vector<std::string> texts;
+    for (const UntrackedObstacle& obstacle : Obstacles()) {
+      texts.push_back(absl::StrCat(ToString(obstacle), " (family ", obstacle.family,
+                                   obstacle.certain ? ")" : ", not certain)"));
+    }
+    return texts;
   }
 };
 
@@ -114,14 +137,106 @@ TEST_F(UntrackedObstaclesTest, FirewallsThatLetUntrackedPacketsOfLoopbackIn) {
         "policy drop; ct state established,related accept; iifname \"lo\" accept",
         "policy drop; ct state established,related,untracked accept",
         "policy drop; ct state vmap { established : accept }; iif lo counter accept",
-        "policy drop; ct state established accept; ip saddr 127.0.0.0/8 accept",
+        "policy drop; ct state { established, related, untracked } accept",
+        "policy drop; ct state vmap { established : accept, untracked : accept }",
+        "policy drop; ct state vmap { established : accept, untracked : jump other }",
+        "policy drop; ct state established accept; ip saddr 127.0.0.0/8 accept; ip6 saddr ::1 "
+        "accept",
         "policy drop; ct state established accept; jump other",
         "policy drop; iif != lo ct state established accept; iif lo accept",
-        "ct state established accept; ct state invalid drop",
+        "ct state established accept; ct state invalid drop", "ct state invalid drop",
+        "iif lo accept; ct state untracked drop",
         // Drops what is tracked, too.
-        "policy drop; iifname \"eth0\" accept", "policy drop"}) {
+        "policy drop; iifname \"eth0\" accept", "policy drop",
+        "policy drop; iifname \"eth0\" ct state established,related accept"}) {
     EXPECT_THAT(InChain("input priority 0", rules), IsEmpty()) << rules;
   }
+}
+
+// As those of the CIS benchmarks, which accept lo in input only.
+TEST_F(UntrackedObstaclesTest, FirewallsOnOtherHooks) {
+  constexpr const char* kByState = "policy drop; ct state new,established,related accept";
+  for (const auto& [hook, expression] :
+       std::vector<std::pair<std::string, std::string>>{{"output priority 0", "oif lo"},
+                                                        {"postrouting priority 0", "oif lo"},
+                                                        {"prerouting priority -300", "iif lo"},
+                                                        {"input priority 0", "iif lo"}}) {
+    EXPECT_THAT(InChain(hook, kByState),
+                ElementsAre(HasSubstr(absl::StrCat("drops: nft table inet t, chain c; nft insert "
+                                                   "rule inet t c ",
+                                                   expression, " accept"))))
+        << hook;
+    EXPECT_THAT(InChain(hook, absl::StrCat(kByState, "; ", expression, " accept")), IsEmpty())
+        << hook;
+  }
+  EXPECT_THAT(InChain("forward priority 0", kByState), IsEmpty());
+  // No packet has a state there.
+  EXPECT_THAT(InChain("output priority -400", kByState), IsEmpty());
+}
+
+TEST_F(UntrackedObstaclesTest, RulesThatDropByState) {
+  for (const char* rule :
+       {"ct state untracked drop", "ct state invalid,untracked drop",
+        "ct state { invalid, untracked } drop",
+        "ct state vmap { established : accept, untracked : drop }",
+        "ct state != { established, related } drop", "ct state untracked reject"}) {
+    EXPECT_THAT(TextsOf(Chain("input priority 0", rule)),
+                ElementsAre(AllOf(HasSubstr("nft table inet t, chain c drops untracked packets"),
+                                  HasSubstr("(family 1)"))))
+        << rule;
+  }
+  EXPECT_THAT(TextsOf("table inet t {\n chain inner { ct state untracked drop; }\n chain c { type "
+                      "filter hook output priority 0; jump inner; }\n}\n"),
+              ElementsAre(HasSubstr("chain c drops untracked packets (chain inner, handle ")));
+}
+
+TEST_F(UntrackedObstaclesTest, WhatIsNotForAllPacketsOfLoopbackIsNotCertain) {
+  for (const char* rule :
+       {"meta l4proto udp ct state untracked drop", "meta mark 7 ct state untracked drop",
+        "iifname { \"eth0\", \"eth1\" } ct state untracked drop"}) {
+    EXPECT_THAT(TextsOf(Chain("input priority 0", rule)),
+                ElementsAre(AllOf(HasSubstr("may drop untracked packets (handle "),
+                                  HasSubstr("not certain"))))
+        << rule;
+  }
+  for (const char* rules :
+       {"policy drop; iifname vmap { \"lo\" : accept, \"eth0\" : drop }; ct state established "
+        "accept",
+        "policy drop; iifname { \"lo\", \"eth0\" } accept; ct state established accept"}) {
+    EXPECT_THAT(TextsOf(Chain("input priority 0", rules)),
+                ElementsAre(AllOf(HasSubstr("may drop untracked packets of lo (its policy)"),
+                                  HasSubstr("not certain"))))
+        << rules;
+  }
+  for (const char* rule :
+       {"oifname { \"eth0\", \"eth1\" } ct zone set 5", "meta mark 7 ct zone set 7",
+        "tcp dport 9999 ct zone set 7", "ct zone set oifname map { \"eth0\" : 5 }",
+        "oifname { \"lo\" , \"eth0\" } accept; ct zone set 7"}) {
+    EXPECT_THAT(TextsOf(Chain("output priority raw", rule)),
+                ElementsAre(AllOf(HasSubstr("may set a conntrack zone"), HasSubstr("not certain"))))
+        << rule;
+  }
+  EXPECT_THAT(
+      TextsOf(Chain("output priority raw", "meta mark 7 ct zone set 7; ct zone set 8")),
+      ElementsAre(AllOf(HasSubstr("chain c sets a conntrack zone"), HasSubstr("(family 1)"))));
+}
+
+TEST_F(UntrackedObstaclesTest, FamiliesOfPackets) {
+  for (const auto& [family, number] :
+       std::vector<std::pair<std::string, int>>{{"inet", 1}, {"ip", 2}, {"ip6", 10}}) {
+    EXPECT_THAT(TextsOf(absl::StrCat("table ", family,
+                                     " t { chain c { type filter hook input priority 0; ct state "
+                                     "untracked drop; }; }\n")),
+                ElementsAre(HasSubstr(absl::StrCat("(family ", number, ")"))));
+  }
+  EXPECT_THAT(TextsOf(Chain("input priority 0", "meta nfproto ipv6 ct state untracked drop")),
+              ElementsAre(HasSubstr("(family 10)")));
+  EXPECT_THAT(TextsOf(Chain("input priority 0",
+                            "policy drop; ct state established accept; "
+                            "ip saddr 127.0.0.0/8 accept")),
+              ElementsAre(HasSubstr("(family 10)")));
+  EXPECT_THAT(TextsOf(Chain("output priority raw", "ip daddr 127.0.0.0/8 ct zone set 7")),
+              ElementsAre(HasSubstr("(family 2)")));
 }
 
 TEST_F(UntrackedObstaclesTest, FirewallsOfIptablesNft) {
@@ -144,6 +259,18 @@ TEST_F(UntrackedObstaclesTest, FirewallsOfIptablesNft) {
     NPG_ASSERT_OK(
         run({"-A", "INPUT", "-m", "conntrack", "--ctstate", "UNTRACKED", "-j", "ACCEPT"}));
     EXPECT_THAT(Found(), IsEmpty());
+    for (const std::vector<std::string>& states : std::vector<std::vector<std::string>>{
+             {"--ctstate", "INVALID,UNTRACKED"}, {"!", "--ctstate", "ESTABLISHED,RELATED"}}) {
+      std::vector<std::string> rule = {"-t", "mangle", "-A", "OUTPUT", "-m", "conntrack"};
+      rule.insert(rule.end(), states.begin(), states.end());
+      rule.emplace_back("-j");
+      rule.emplace_back("DROP");
+      NPG_ASSERT_OK(run(rule));
+      EXPECT_THAT(Found(),
+                  ElementsAre(HasSubstr(absl::StrCat("chain OUTPUT; ", command,
+                                                     " -t mangle -I OUTPUT -o lo -j ACCEPT"))));
+      NPG_ASSERT_OK(run({"-t", "mangle", "-F", "OUTPUT"}));
+    }
   }
 }
 
@@ -173,6 +300,56 @@ TEST_F(UntrackedObstaclesTest, ManyWaysThroughFewChains) {
                   " chain c { type filter hook input priority 0; policy drop; ct state established "
                   "accept; jump c1; jump c1; }\n}\n");
   EXPECT_THAT(FoundIn(rules), ElementsAre(HasSubstr("drops: nft table inet t, chain c")));
+}
+
+TEST_F(UntrackedObstaclesTest, ACacheNoticesChangesAndWhatIsAskedFor) {
+  ObstacleCache cache;
+  const auto count = [&cache](const ObstacleQuery& query) {
+    const auto found = cache.Read("nodeport_guard", query);
+    EXPECT_TRUE(found.ok()) << found.status();
+    return found.ok() ? found->size() : 0;
+  };
+  EXPECT_EQ(count({}), 0U);
+  NPG_ASSERT_OK(testing::RunCommand({"nft", "-f", "-"},
+                                    "table inet t { chain c { type filter hook output priority 0; "
+                                    "ct zone set 7; ct state untracked drop; }; }\n")
+                    .status());
+  EXPECT_EQ(count({}), 2U);
+  EXPECT_EQ(count({}), 2U);
+  EXPECT_EQ(count({.tracks = true, .drops = false}), 1U);
+  EXPECT_EQ(count({.tracks = false, .drops = true}), 1U);
+  NPG_ASSERT_OK(
+      testing::RunCommand({"nft", "insert", "rule", "inet", "t", "c", "oif", "lo", "accept"})
+          .status());
+  EXPECT_EQ(count({}), 0U);
+}
+
+TEST_F(UntrackedObstaclesTest, ASearchCanBeStopped) {
+  NPG_ASSERT_OK(testing::RunCommand({"nft", "-f", "-"},
+                                    "table inet t { chain c { type filter hook output priority 0; "
+                                    "ct zone set 7; }; }\n")
+                    .status());
+  std::atomic<bool> stop = true;
+  ObstacleQuery query;
+  query.stop = &stop;
+  ObstacleCache cache;
+  EXPECT_EQ(cache.Read("nodeport_guard", query).status().code(), absl::StatusCode::kUnavailable);
+  stop = false;
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<UntrackedObstacle> found,
+                           cache.Read("nodeport_guard", query));
+  EXPECT_EQ(found.size(), 1U);
+}
+
+TEST_F(UntrackedObstaclesTest, ThoseOfOtherFamiliesAreLeftOut) {
+  std::vector<UntrackedObstacle> all;
+  for (const int family : {0, 1, 2, 10}) {
+    all.emplace_back();
+    all.back().family = static_cast<uint8_t>(family);
+  }
+  EXPECT_EQ(OfFamilies(all, true, true).size(), 4U);
+  EXPECT_EQ(OfFamilies(all, true, false).size(), 3U);
+  EXPECT_EQ(OfFamilies(all, false, true).size(), 3U);
+  EXPECT_EQ(OfFamilies(all, true, false).back().family, 2);
 }
 
 // What is not known is not "none".

@@ -130,6 +130,10 @@ TEST(DoctorTest, RulesInTheWayOfUntrackedPacketsAreNamedWithTheRuleToAdd) {
   EXPECT_FINDING(The(facts, FindingId::kRulesDropUntracked), Severity::kWarn, false,
                  "iptables-nft table ip filter, chain INPUT accepts by connection state",
                  "iptables -I INPUT -i lo -j ACCEPT");
+  facts.obstacles->at(1).certain = false;
+  EXPECT_FINDING(The(facts, FindingId::kRulesTrackAgain), Severity::kWarn, false, "", "");
+  EXPECT_FINDING(The(facts, FindingId::kRulesDropUntracked), Severity::kNote, false,
+                 "iptables-nft table ip filter, chain INPUT", "iptables -I INPUT -i lo -j ACCEPT");
   facts.obstacles = absl::PermissionDeniedError("list the nftables chains");
   EXPECT_THAT(Of(facts, FindingId::kRulesTrackAgain), IsEmpty());
   EXPECT_FINDING(The(facts, FindingId::kNotSeen), Severity::kNote, false,

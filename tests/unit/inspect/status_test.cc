@@ -122,6 +122,14 @@ TEST(StatusTest, BlamesNoRulesWhereNoneWasFound) {
   EXPECT_EQ(status.problems[0],
             "the guard stands aside for all connects: no self-probe has shown that exempted "
             "packets arrive untracked");
+  facts = MakeFacts();
+  facts.config.standing_aside = abi::AllTraffic();
+  facts.counters[abi::Counter::kProbed] = 5;
+  const Status probed = MakeStatus(std::move(facts));
+  ASSERT_EQ(probed.problems.size(), 1U);
+  EXPECT_EQ(probed.problems[0],
+            "the guard stands aside for all connects: found by the self-probe; no rule could be "
+            "named (iptables-legacy is not read)");
 }
 
 // What the administrator chose comes before what is broken.

@@ -4,7 +4,6 @@
 #include <arpa/inet.h>
 #include <linux/netlink.h>
 
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -108,26 +107,6 @@ absl::StatusOr<NftCommit> NftBatch::Commit() {
   if (!acknowledged)
     return absl::InternalError("the kernel did not answer an nf_tables transaction");
   return NftCommit{};
-}
-
-absl::StatusOr<uint32_t> NftGeneration(base::NetlinkSocket& socket) {
-  std::array<char, 64> buffer{};
-  nlmsghdr* request = nftnl_nlmsg_build_hdr(buffer.data(), NFT_MSG_GETGEN, AF_UNSPEC, 0, 0);
-  const auto answer = socket.Ask(*request, "read the nf_tables generation");
-  if (!answer.ok()) return answer.status();
-  std::optional<uint32_t> generation;
-  answer->ForEach([&generation](const nlmsghdr& message) {
-    const auto visit = [](const nlattr* attribute, void* data) {
-      if (mnl_attr_get_type(attribute) == NFTA_GEN_ID) {
-        *static_cast<std::optional<uint32_t>*>(data) = ntohl(mnl_attr_get_u32(attribute));
-      }
-      return MNL_CB_OK;
-    };
-    mnl_attr_parse(&message, sizeof(nfgenmsg), visit, &generation);
-  });
-  if (!generation.has_value())
-    return absl::InternalError("the kernel reports no nf_tables generation");
-  return *generation;
 }
 
 }  // namespace npg::dataplane

@@ -69,9 +69,6 @@ class NftBatch {
   size_t last_offset_ = 0;
 };
 
-// The number of the rule set's present generation in this network namespace.
-absl::StatusOr<uint32_t> NftGeneration(base::NetlinkSocket& socket);
-
 }  // namespace npg::dataplane
 
 #endif  // NODEPORT_GUARD_DATAPLANE_NFT_NFT_BATCH_H_

@@ -17,6 +17,7 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
+#include "base/nft_generation.h"
 #include "base/nft_objects.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_rules.h"
@@ -150,7 +151,7 @@ absl::Status ReadObjects(base::NetlinkSocket& socket, NftSnapshot& snapshot) {
 
 absl::StatusOr<NftSnapshot> ReadOnce(base::NetlinkSocket& socket) {
   NftSnapshot snapshot;
-  const absl::StatusOr<uint32_t> generation = NftGeneration(socket);
+  const absl::StatusOr<uint32_t> generation = base::NftGeneration(socket);
   if (!generation.ok()) return generation.status();
   snapshot.generation = *generation;
   NPG_RETURN_IF_ERROR(ReadTable(socket, snapshot));
@@ -192,7 +193,7 @@ absl::StatusOr<NftSnapshot> ReadNftSnapshot(base::NetlinkSocket& socket) {
     if (absl::IsPermissionDenied(snapshot.status())) {
       return base::Annotate(snapshot.status(), "nf_tables needs CAP_NET_ADMIN");
     }
-    const absl::StatusOr<uint32_t> generation = NftGeneration(socket);
+    const absl::StatusOr<uint32_t> generation = base::NftGeneration(socket);
     if (!generation.ok()) {
       // nfnetlink's error for a subsystem that it neither has nor can load.
       if (!absl::IsInvalidArgument(generation.status())) return generation.status();
