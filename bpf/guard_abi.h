@@ -277,7 +277,8 @@ enum npg_traffic {
 	NPG_TRAFFIC_UDP4 = 1 << 1,
 	NPG_TRAFFIC_TCP6 = 1 << 2,
 	NPG_TRAFFIC_UDP6 = 1 << 3,
-	/* No traffic: nothing is known yet, since no self-probe has ended. The programs ignore it. */
+	/* No traffic: nothing is known yet, since no self-probe has ended. The programs ignore it.
+	 */
 	NPG_TRAFFIC_UNPROVEN = 1u << 31,
 };
 

@@ -13,10 +13,12 @@
 #include <thread>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
@@ -44,7 +46,10 @@ struct Peaks {
 absl::StatusOr<size_t> Count(base::NetlinkSocket& socket, const char* set) {
   const auto elements = dataplane::ReadNftElements(socket, set);
   if (!elements.ok()) return elements.status();
-  return elements->size();
+  // The kernel lists some of them again while the set grows or shrinks.
+  absl::flat_hash_set<absl::string_view> keys;
+  for (const dataplane::NftElement& element : *elements) keys.insert(element.key);
+  return keys.size();
 }
 
 // Counts the elements now and then until `done`, and once more.

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <utility>
 
-#include "abi/names.h"
 #include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"

@@ -863,7 +863,7 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
       if (watch.ok()) {
         attempt.watch.emplace(*std::move(watch));
       } else if (absl::IsUnimplemented(watch.status())) {
-        attempt.search.emplace();
+        attempt.search.emplace(rules_, node::ObstacleQuery{.tracks = true, .drops = false});
       } else {
         attempt.all_seen = false;
       }

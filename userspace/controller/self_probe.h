@@ -18,6 +18,7 @@
 #include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
 #include "node/conntrack_watch.h"
+#include "node/untracked_obstacles.h"
 
 namespace npg::controller {
 
@@ -82,7 +83,7 @@ class SelfProbe {
 
   absl::Status Begin(int cgroup_fd);
   std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Duration until);
-  absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
+  static absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
   void BindClients(dataplane::CgroupSockets::Made& made, const core::PortEntries& nodeports);
   absl::Status ConnectAll(const absl::Status& entered);
   absl::StatusOr<Seen> Look();
@@ -104,6 +105,7 @@ class SelfProbe {
   int probes_ = 0;
   abi::TrafficBits broken_ = 0;
   abi::TrafficBits tested_ = 0;
+  std::shared_ptr<node::ObstacleCache> rules_ = std::make_shared<node::ObstacleCache>();
   std::unique_ptr<Attempt> attempt_;  // that has not ended
 };
 

@@ -48,7 +48,7 @@ class StandingAside {
   const std::string& text() const { return text_; }
 
  private:
-  void LogResumed(abi::TrafficBits before);
+  static void LogResumed(abi::TrafficBits before);
   void Describe();
   void Search();
   void Look();

@@ -21,8 +21,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
-#include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -32,7 +30,6 @@
 #include "testing/echo_server.h"
 #include "testing/guard_fixture.h"
 #include "testing/guard_process.h"
-#include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
 #include "testing/stream.h"
 #include "testing/test_node.h"
@@ -57,6 +54,7 @@ class StandingAsideTest : public GuardTest {
  protected:
   void SetUp() override {
     ASSERT_NO_FATAL_FAILURE(GuardTest::SetUp());
+    node().HurryGuards();
     NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp},
                                           {"127.0.0.1", kPort, Transport::kUdp}}));
     NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
@@ -133,17 +131,18 @@ TEST_P(StandingAsideTest, WhileARuleSetsAZone) {
                                    " priority ", priority, "; ct original zone set 7; }; }\n")));
     // Until the next probe, exempted connects meet NAT or get no answer.
     ASSERT_TRUE(WaitUntil(kPatience, [&] { return Stored() != 0; }));
+    ASSERT_TRUE(DatagramsAreLeftAlone(kPort));
     ExpectToReach(kPodName, Transport::kTcp);
     ExpectToReach(kPodName, Transport::kUdp);
     EXPECT_GE(Counted(NPG_COUNTER_STANDING_ASIDE), 1U);
     EXPECT_THAT(Output({"status"}),
-                AllOf(HasSubstr("stands aside"), HasSubstr("nft table inet vrf, chain zones")));
+                AllOf(HasSubstr("stands aside for"), HasSubstr("nft table inet vrf, chain zones")));
     NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "vrf"}).status());
     ASSERT_TRUE(WaitUntil(kPatience, [&] { return Stored() == 0; }));
   }
   ExpectToReach(kHost, Transport::kTcp);
   ExpectToReach(kHost, Transport::kUdp);
-  EXPECT_THAT(Output({"status"}), Not(HasSubstr("stands aside")));
+  EXPECT_THAT(Output({"status"}), Not(HasSubstr("stands aside for")));
   EXPECT_THAT(guard().Log(), AllOf(HasSubstr("in the way: nft table inet vrf, chain zones"),
                                    HasSubstr("again: the self-probe passed")));
 }
@@ -167,7 +166,7 @@ TEST_P(StandingAsideTest, FromTheStartBehindAFirewallByConnectionState) {
   // is sent again.
   NPG_ASSERT_OK(RunCommand({"nft", "flush", "chain", "inet", "hardened", "in"}).status());
   EXPECT_TRUE(WaitUntil(
-      kPatience, [&] { return Output({"status"}).find("stands aside") != std::string::npos; }));
+      kPatience, [&] { return Output({"status"}).find("stands aside for") != std::string::npos; }));
   NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "hardened"}).status());
   ExpectToReach(kHost, Transport::kTcp);
 }

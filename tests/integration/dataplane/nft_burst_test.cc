@@ -2,7 +2,6 @@
 // Many short connections: the sets of flows have room for a high rate, and what ends leaves them.
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 

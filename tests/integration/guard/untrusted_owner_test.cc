@@ -558,6 +558,8 @@ TEST_P(GuardUntrustedOwnerTest, AnAutomaticPortThatWasAListeners) {
   // The client needs a port, too.
   NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", "40000 60999"));
   ASSERT_EQ(LocalPort(other.socket.get()), kPort);
+  // The record by address stays longer than the entry in the nft table.
+  ASSERT_TRUE(DatagramsAreLeftAlone(kPort));
   EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kUdp}), Hijacked());
   EXPECT_EQ(Counted(NPG_COUNTER_NO_LISTENER), 1U);
 }
