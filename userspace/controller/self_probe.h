@@ -2,7 +2,6 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
 #define NODEPORT_GUARD_CONTROLLER_SELF_PROBE_H_
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,10 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "controller/probe_client.h"
+#include "controller/probe_sockets.h"
 #include "core/desired_state.h"
 #include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
-#include "dataplane/bpf/cgroup_socket.h"
 #include "dataplane/nft/nft_table.h"
 #include "node/conntrack_watch.h"
 #include "node/untracked_obstacles.h"
@@ -63,45 +63,34 @@ class SelfProbe {
   // traffic, and the others are judged all the same.
   abi::TrafficBits tested() const { return tested_; }
 
-  static constexpr size_t kCanaries = 4;
-  static constexpr size_t kClients = 5;
+  static constexpr size_t kCanaries = ProbeSockets::kCanaries;
+  static constexpr size_t kClients = ProbeSockets::kClients;
   // The ports (host order) of the probe's packets, first the canaries', then the clients'; 0 for
   // sockets that the node cannot have, or that the next probe gets a new port for. Some probes in
   // turn use the same ones, if no other process has taken them and none was tracked. They are bound
   // only while a probe runs.
-  const std::array<uint16_t, kCanaries + kClients>& ports() const { return ports_; }
+  const ProbeSockets::Ports& ports() const { return ports_; }
 
  private:
   struct Seen {
     uint64_t probed = 0;   // by the programs
     uint64_t packets = 0;  // by the nft table
   };
-  struct Canary;
-  struct Client;
-  struct TrackingRules;
   struct Attempt;
 
   absl::Status Begin(int cgroup_fd);
   std::optional<Result> GoOn(const core::PortEntries& nodeports, absl::Duration until);
-  static absl::Status Listen(const core::PortEntries& nodeports, Canary& canary);
-  void BindClients(dataplane::CgroupSockets::Made& made, const core::PortEntries& nodeports);
-  absl::Status ConnectAll(const absl::Status& entered);
+  absl::Status ConnectAll();
   absl::StatusOr<Seen> Look();
-  absl::Status Connect(const absl::Status& entered, Client& client);
-  bool Exchange(absl::Duration until);
-  size_t Progress() const;
-  void Serve(Canary& canary);
-  void TakeTracked();
-  bool ReadRules(absl::Duration until);
-  absl::Status Unready(abi::TrafficBits& not_known) const;
-  absl::Status Judge();
+  // Connects it, and checks that the guard has exempted that.
+  absl::Status Connect(const absl::Status& entered, ProbeClient& client);
 
   dataplane::BpfGuard& guard_;
   dataplane::NftTable& table_;
   const core::Mark mark_;
   const abi::Mode mode_;
   const int conntrack_queue_;
-  std::array<uint16_t, kCanaries + kClients> ports_{};
+  ProbeSockets::Ports ports_{};
   int probes_ = 0;
   abi::TrafficBits broken_ = 0;
   abi::TrafficBits tested_ = 0;
