@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/capabilities.h"
@@ -107,7 +108,9 @@ class Controller {
   };
   absl::StatusOr<Applied> ApplyDesired();
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
+  void NoteSource(const sources::Source& source, const absl::Status& status);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
+  void NoteOwners(const absl::Status& status);
   void SyncOwners();
   void SyncOwnersSoon();
   absl::Status WriteStates();
@@ -140,11 +143,13 @@ class Controller {
   base::UniqueFd signals_;
 
   core::DesiredState desired_;
-  absl::Status applied_;  // OK: the map has all of it
+  std::vector<absl::string_view> read_at_start_;  // names of sources
+  absl::Status applied_;                          // OK: the map has all of it
   std::optional<OwnerKeeper> owners_;
   base::EventLoop::TimerId owners_timer_ = 0;  // 0 = not armed
   base::EventLoop::TimerId owners_again_ = 0;
-  uint64_t owners_synced_ = 0;  // CLOCK_BOOTTIME
+  bool owners_again_soon_ = false;  // with the next maintenance: the last time it failed
+  uint64_t owners_synced_ = 0;      // CLOCK_BOOTTIME
   absl::Duration owners_delay_ = kOwnersDelay;
   std::optional<NodeFollower> node_;
   std::optional<SourceStates> states_;
@@ -181,6 +186,8 @@ abi::SourceBits Controller::FollowedSources() const {
   return bits;
 }
 
+// A source that cannot be read does not end the start: an adopted guard keeps its entries,
+// and FollowSources() reads it again.
 absl::Status Controller::ReadSources() {
   absl::StatusOr<core::PortEntries> in_map = guard_->NodePorts();
   if (!in_map.ok()) return in_map.status();
@@ -189,13 +196,19 @@ absl::Status Controller::ReadSources() {
     if (!source->local()) continue;
     spdlog::debug("reading source {}", std::string(source->name()));
     absl::StatusOr<sources::Reading> reading = source->Read();
-    if (!reading.ok()) {
-      return base::Annotate(reading.status(), absl::StrCat("source ", source->name()));
-    }
+    NoteSource(*source, reading.status());
+    if (!reading.ok()) continue;
     LogSkipped(*source, reading->skipped);
     desired_.Set(abi::Bit(source->id()), reading->ports);
+    read_at_start_.push_back(source->name());
   }
   return absl::OkStatus();
+}
+
+void Controller::NoteSource(const sources::Source& source, const absl::Status& status) {
+  const std::string name(source.name());
+  source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
+      .first->second.Note(status);
 }
 
 void Controller::LogSkipped(const sources::Source& source,
@@ -240,9 +253,15 @@ absl::StatusOr<Controller::Applied> Controller::ApplyDesired() {
   return Applied{difference.put.size(), difference.remove.size()};
 }
 
+void Controller::NoteOwners(const absl::Status& status) {
+  owners_fault_.Note(status);
+  // Trying again does not make room in a full map.
+  owners_again_soon_ = !status.ok() && !absl::IsResourceExhausted(status);
+}
+
 void Controller::SyncOwners() {
   const uint64_t before = owners_->changes();
-  owners_fault_.Note(owners_->Sync(desired_.Entries()));
+  NoteOwners(owners_->Sync(desired_.Entries()));
   node_->OwnersChanged();
   owners_synced_ = base::BootNanoseconds();
   owners_delay_ =
@@ -317,7 +336,7 @@ absl::Status Controller::Start() {
     return attached;
   }
   // Again, for sockets that were bound before the programs were attached.
-  owners_fault_.Note(owners_->Prepare(desired_.Entries()));
+  NoteOwners(owners_->Prepare(desired_.Entries()));
   node_->Begin(owners_->rules());
   accept_queues_.emplace(*guard_, owners_->rules(), health_);
   states_.emplace([this](abi::Source source, const abi::SourceState& state) {
@@ -333,10 +352,10 @@ absl::Status Controller::Start() {
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
-  absl::Status prepared = owners_->Prepare(desired_.Entries());
-  // A full map does not end the start: the other listeners are guarded.
-  if (!prepared.ok() && !absl::IsResourceExhausted(prepared)) return prepared;
-  owners_fault_.Note(prepared);
+  // An error does not end the start: the listeners that are known are guarded, and the others
+  // are looked up again after Attach() and by maintenance. Maps that cannot be written fail
+  // above or in Attach(), too.
+  NoteOwners(owners_->Prepare(desired_.Entries()));
   return absl::OkStatus();
 }
 
@@ -380,8 +399,7 @@ absl::Status Controller::WatchSignals() {
 void Controller::OnReading(const sources::Source& source,
                            const absl::StatusOr<sources::Reading>& reading) {
   const std::string name(source.name());
-  source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
-      .first->second.Note(reading.status());
+  NoteSource(source, reading.status());
   states_fault_.Note(states_->Write(source.id(), source.State()));
   if (!reading.ok()) return;
   LogSkipped(source, reading->skipped);
@@ -462,9 +480,7 @@ void Controller::StartHealth() {
   questions.repair = [this] { RepairLinks(); };
   health_keeper_.emplace(health_, *loop_, sources_, options_.mode == abi::Mode::kObserve,
                          options_.intervals.self_probe, std::move(questions));
-  for (const auto& source : sources_) {
-    if (source->local()) health_keeper_->SourceRead(source->name());
-  }
+  for (const absl::string_view name : read_at_start_) health_keeper_->SourceRead(name);
   health_keeper_->Start();
 }
 
@@ -516,7 +532,7 @@ void Controller::Maintain() {
   const bool full = ++round_ % kRoundsToFull == 0;
   owners_->Maintain();
   if (full) owners_->RetryUnknown();
-  if (full || owners_->NeedsCare(desired_.Entries())) SyncOwners();
+  if (full || owners_again_soon_ || owners_->NeedsCare(desired_.Entries())) SyncOwners();
   node_->Maintain();
   // To list large sets of flows takes the kernel long: for a tenth of the time at most.
   constexpr uint64_t kShare = 10;
@@ -603,8 +619,12 @@ absl::Status Controller::FollowAll() {
 
 // Once it is known whether the guard may exempt connects.
 void Controller::ReportReady() {
-  std::vector<std::string> names;
-  for (const auto& source : sources_) names.emplace_back(source->name());
+  std::vector<std::string> names, failing;
+  for (const auto& source : sources_) {
+    names.emplace_back(source->name());
+    const sources::SourceState state = source->State();
+    if (!state.connected && !state.last_error.empty()) failing.emplace_back(source->name());
+  }
   const bool enforcing = options_.mode == abi::Mode::kEnforce;
   log::Log(
       spdlog::level::info,
@@ -616,6 +636,8 @@ void Controller::ReportReady() {
                        ? "; this kernel cannot protect the nft table from others, it is watched "
                          "instead"
                        : "; other programs can change the nft table, it is watched",
+                   failing.empty() ? "" : "; cannot be read and will be tried again: ",
+                   absl::StrJoin(failing, ", "),
                    options_.page.empty() ? "" : "; status page: ", options_.page),
       log::Fields()
           .Add("event", "ready")

@@ -50,8 +50,8 @@ struct Options {
 // Programs, links, pins and nft table appear together or not at all. Errors of
 // the start: UNAVAILABLE when another controller has these pins,
 // PERMISSION_DENIED, UNIMPLEMENTED or FAILED_PRECONDITION when this node cannot
-// be guarded, INVALID_ARGUMENT for a folder that is no cgroup, and the errors of the
-// sources' first reading.
+// be guarded, and INVALID_ARGUMENT for a folder that is no cgroup. A source that cannot be read
+// is none: it is followed, and log and `health` have its error.
 absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
                  log::Health& health);
 

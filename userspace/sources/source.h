@@ -38,9 +38,9 @@ class Source {
   virtual abi::Source id() const = 0;
   absl::string_view name() const { return abi::Name(id()); }
 
-  // A local source is read before the guard is attached, and its error ends the start. A
-  // remote one (an API server, which may be unreachable when a node starts) is only
-  // followed; until its first reading, the entries of an earlier run stay.
+  // A local source is read before the guard is attached. A remote one (an API server, which
+  // may be unreachable when a node starts) is only followed. Until the first reading that
+  // succeeds, the entries of an earlier run stay.
   virtual bool local() const { return true; }
 
   // Reads once, now. May block, boundedly.
