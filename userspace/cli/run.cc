@@ -71,7 +71,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(log::SetUpLog(
       options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
-  auto sources = MakeSources(options.sources, ReadEnvironment, options.intervals);
+  auto sources = MakeFollowedSources(options.sources, ReadEnvironment, options.intervals);
   if (!sources.ok()) return sources.status();
 
   // The controller must survive when the reader of its log closes the pipe.

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
@@ -48,16 +49,22 @@ NetfilterSource::~NetfilterSource() {
 absl::StatusOr<Reading> NetfilterSource::Read() {
   absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
   if (!loop.ok()) return loop.status();
-  absl::StatusOr<Reading> reading = absl::InternalError("the reading did not end");
+  absl::StatusOr<Reading> reading = absl::DeadlineExceededError(
+      absl::StrCat("the rules were not read within ", absl::FormatDuration(options_.read_limit)));
+  bool done = false;
   auto reader = std::make_unique<NetfilterReader>(edges_);
   reader->Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
     reading = std::move(outcome.reading);
+    done = true;
     (*loop)->Stop();
   });
+  if (options_.read_limit != absl::InfiniteDuration()) {
+    (*loop)->After(options_.read_limit, [&loop] { (*loop)->Stop(); });
+  }
   NPG_RETURN_IF_ERROR((*loop)->Run());
   reporter_.Remember(reading);
-  // Follow()'s first reading is the second in a row.
-  if (loop_ == nullptr) reader_ = std::move(reader);
+  // Follow()'s first reading is the second in a row. A reader that is not done uses this loop.
+  if (loop_ == nullptr && done) reader_ = std::move(reader);
   return reading;
 }
 

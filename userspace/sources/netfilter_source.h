@@ -27,7 +27,8 @@ namespace npg::sources {
 // no iptables-save is installed, the nftables part is the reading, with one skipped line.
 // Follow() reports the first reading unless Read() has returned the same. It reads a part
 // again after a notification, at most once a second, and iptables-legacy, which sends
-// none, every 10 s. A port is removed when two readings in a row lack it.
+// none, every 10 s. A port is removed when two readings in a row lack it. Read() that takes
+// longer than Options::read_limit is DEADLINE_EXCEEDED; Follow() has no such limit.
 class NetfilterSource : public Source {
  public:
   struct Options {
@@ -37,7 +38,8 @@ class NetfilterSource : public Source {
     // third of a second of CPU time.
     absl::Duration min_gap = absl::Seconds(1);
     absl::Duration max_gap = absl::Seconds(10);
-    absl::Duration poll = absl::Seconds(10);  // iptables-legacy, and parts that failed
+    absl::Duration poll = absl::Seconds(10);               // iptables-legacy, and parts that failed
+    absl::Duration read_limit = absl::InfiniteDuration();  // of Read()
   };
 
   NetfilterSource();
