@@ -41,6 +41,7 @@
 #include "controller/node_follower.h"
 #include "controller/owner_keeper.h"
 #include "controller/self_probe.h"
+#include "controller/side_services.h"
 #include "controller/source_states.h"
 #include "controller/standing_aside.h"
 #include "controller/unload.h"
@@ -80,10 +81,14 @@ constexpr absl::Duration kStarted = absl::Seconds(1);
 
 class Controller {
  public:
-  // `lock` and `health` outlive it.
+  // `lock`, `services` and `health` outlive it.
   Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources,
-             dataplane::ControllerLock& lock, log::Health& health)
-      : options_(std::move(options)), lock_(lock), health_(health), sources_(std::move(sources)) {}
+             dataplane::ControllerLock& lock, SideServices& services, log::Health& health)
+      : options_(std::move(options)),
+        lock_(lock),
+        services_(services),
+        health_(health),
+        sources_(std::move(sources)) {}
 
   absl::Status Start();
   // Starts the periodic work. On an error it removes the guard again, unless that was
@@ -128,6 +133,7 @@ class Controller {
 
   Options options_;
   dataplane::ControllerLock& lock_;
+  SideServices& services_;
   log::Health& health_;
   std::unique_ptr<base::EventLoop> loop_;  // declared before everything that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
@@ -574,6 +580,7 @@ absl::Status Controller::Follow() {
 }
 
 absl::Status Controller::FollowAll() {
+  services_.Follow(*loop_, options_.intervals.retry);
   StartHealth();
   NPG_RETURN_IF_ERROR(FollowSources());
   NPG_RETURN_IF_ERROR(node_->Follow());
@@ -625,6 +632,7 @@ void Controller::ReportReady() {
     const sources::SourceState state = source->State();
     if (!state.connected && !state.last_error.empty()) failing.emplace_back(source->name());
   }
+  const std::string page = services_.page();
   const bool enforcing = options_.mode == abi::Mode::kEnforce;
   log::Log(
       spdlog::level::info,
@@ -637,8 +645,7 @@ void Controller::ReportReady() {
                          "instead"
                        : "; other programs can change the nft table, it is watched",
                    failing.empty() ? "" : "; cannot be read and will be tried again: ",
-                   absl::StrJoin(failing, ", "),
-                   options_.page.empty() ? "" : "; status page: ", options_.page),
+                   absl::StrJoin(failing, ", "), page.empty() ? "" : "; status page: ", page),
       log::Fields()
           .Add("event", "ready")
           .Add("mode", abi::Name(options_.mode))
@@ -658,10 +665,9 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     absl::StatusOr<dataplane::ControllerLock> lock =
         dataplane::ControllerLock::Acquire(options.pins);
     if (!lock.ok()) return lock.status();
-    absl::StatusOr<std::shared_ptr<void>> served = std::shared_ptr<void>();
-    if (options.serve) served = options.serve();
-    if (!served.ok()) return served.status();
-    Controller controller(options, std::move(sources), *lock, health);
+    SideServices services(options.services);
+    services.Start();
+    Controller controller(options, std::move(sources), *lock, services, health);
     NPG_RETURN_IF_ERROR(controller.Start());
     if (const absl::Status status = base::DropStartCapabilities(); !status.ok()) {
       spdlog::warn("give up capabilities: {}", std::string(status.message()));
