@@ -280,6 +280,26 @@ TEST_F(NetfilterReaderTest, TheSourceUsesTheReader) {
   EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(1), "ns/map"), Pair(Tcp(2), "default/a")));
 }
 
+TEST_F(NetfilterReaderTest, AReadBeyondItsLimitEndsWithAnError) {
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  const std::string go = folder_ / "go";
+  Command("iptables-nft-save", NatDump(2),
+          absl::StrCat("while [ ! -e ", go, " ]; do sleep 0.01; done"));
+  NetfilterEdges edges = Edges();
+  edges.limits.timeout = absl::Minutes(10);
+  NetfilterSource limited(edges, {.read_limit = absl::Milliseconds(100)});
+  const absl::Status status = limited.Read().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("not read within 100ms"));
+  EXPECT_FALSE(limited.State().connected);
+
+  WriteFile(go, "");
+  NetfilterSource source(edges, {.read_limit = absl::Minutes(10)});
+  const absl::StatusOr<Reading> reading = source.Read();
+  NPG_ASSERT_OK(reading);
+  EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(2), "default/a")));
+}
+
 class SaveCommandsTest : public ::testing::Test {
  protected:
   void Program(const std::string& name) { WriteScript(folder_ / name, ":"); }
