@@ -203,7 +203,10 @@ absl::Status Controller::ReadSources() {
     spdlog::debug("reading source {}", std::string(source->name()));
     absl::StatusOr<sources::Reading> reading = source->Read();
     NoteSource(*source, reading.status());
-    if (!reading.ok()) continue;
+    if (!reading.ok()) {
+      desired_.Add(abi::Bit(source->id()), source->PartialPorts());
+      continue;
+    }
     LogSkipped(*source, reading->skipped);
     desired_.Set(abi::Bit(source->id()), reading->ports);
     read_at_start_.push_back(source->name());
@@ -407,12 +410,15 @@ void Controller::OnReading(const sources::Source& source,
   const std::string name(source.name());
   NoteSource(source, reading.status());
   states_fault_.Note(states_->Write(source.id(), source.State()));
-  if (!reading.ok()) return;
-  LogSkipped(source, reading->skipped);
-  desired_.Set(abi::Bit(source.id()), reading->ports);
+  if (reading.ok()) {
+    LogSkipped(source, reading->skipped);
+    desired_.Set(abi::Bit(source.id()), reading->ports);
+  } else {
+    desired_.Add(abi::Bit(source.id()), source.PartialPorts());
+  }
   const absl::StatusOr<Applied> applied = ApplyDesired();
   apply_fault_.Note(applied.status());
-  health_keeper_->SourceRead(name);
+  if (reading.ok()) health_keeper_->SourceRead(name);
   if (applied.ok() && applied->put + applied->removed > 0) {
     log::Log(spdlog::level::info,
              absl::StrCat("source ", name, ": ", applied->put, " ports put, ", applied->removed,

@@ -55,6 +55,7 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
   auto reader = std::make_unique<NetfilterReader>(edges_);
   reader->Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
     reading = std::move(outcome.reading);
+    partial_ = std::move(outcome.partial);
     done = true;
     (*loop)->Stop();
   });
@@ -126,7 +127,9 @@ void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
   not_before_ns_ = read_started_ns_ + static_cast<uint64_t>(absl::ToInt64Nanoseconds(gap));
   dirty_ |= outcome.unsettled;
   failed_ = outcome.failed;
-  reporter_.Report(std::move(outcome.reading), callback_);
+  const bool again = outcome.partial != partial_;
+  partial_ = std::move(outcome.partial);
+  reporter_.Report(std::move(outcome.reading), callback_, again);
   Schedule();
 }
 

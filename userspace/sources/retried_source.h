@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/port.h"
 #include "sources/reading_state.h"
 #include "sources/source.h"
 
@@ -40,6 +41,9 @@ class RetriedSource : public Source {
   absl::StatusOr<Reading> Read() override;
   // Always OK.
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  core::PortSnapshot PartialPorts() const override {
+    return source_ ? source_->PartialPorts() : core::PortSnapshot();
+  }
   // The errors count those before there was a source, too.
   SourceState State() const override;
 

@@ -47,9 +47,13 @@ class Source {
   virtual absl::StatusOr<Reading> Read() = 0;
 
   // From now on calls back, from the loop, with a complete reading (or the error that
-  // prevented one) after every change. Reports a repeated error once. Call it at most
-  // once; the loop outlives the source.
+  // prevented one) after every change. Reports a repeated error once, and again when
+  // PartialPorts() has changed. Call it at most once; the loop outlives the source.
   virtual absl::Status Follow(base::EventLoop& loop, Callback callback) = 0;
+
+  // After a reading that failed because of a part of the input: the ports of the other parts. Some
+  // ports may be missing from them, so none may be removed because of them. Empty otherwise.
+  virtual core::PortSnapshot PartialPorts() const { return {}; }
 
   // Its present state. Cheap: called after every callback and every few seconds.
   virtual SourceState State() const = 0;

@@ -165,6 +165,26 @@ TEST_P(GuardLateSourceTest, AForeignRuleInATableOfIptables) {
   ExpectPickedUp("netfilter");
 }
 
+// Without another source: the table that can be read is guarded, and followed.
+TEST_P(GuardLateSourceTest, AForeignRuleInOneOfTheTables) {
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown})));
+  NPG_ASSERT_OK(RunCommand({"nft", "add", "rule", "ip", "filter", "KUBE-EXTERNAL-SERVICES", "meta",
+                            "mark", "set", "1"}));
+  StartWith({"--source", "netfilter"});
+  if (HasFatalFailure()) return;
+  ExpectMissing("netfilter", "iptables-nft-save failed with exit code");
+  NPG_ASSERT_OK(RunCommand({"iptables-nft", "-t", "nat", "-A", "KUBE-NODEPORTS", "-p", "tcp", "-m",
+                            "comment", "--comment", "default/late:http", "-m", "tcp", "--dport",
+                            absl::StrCat(kLate), "-j", absl::StrCat("KUBE-EXT-TCP", kKnown)}));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return InMap(kLate); })) << guard_->Log();
+  EXPECT_EQ(SourceStatus("netfilter")["connected"], false);
+  NPG_ASSERT_OK(RunCommand({"sh", "-c",
+                            "nft delete rule ip filter KUBE-EXTERNAL-SERVICES handle $(nft -a list "
+                            "chain ip filter KUBE-EXTERNAL-SERVICES | sed -n 's/.*mark set.*handle "
+                            "//p')"}));
+  ExpectPickedUp("netfilter");
+}
+
 TEST_P(GuardLateSourceTest, ASaveCommandThatDoesNotEnd) {
   NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown, kLate})));
   const std::string script = node().File("slow");

@@ -259,6 +259,25 @@ TEST_F(NetfilterReaderTest, AFailureKeepsTheLastReadingOfThePart) {
   EXPECT_THAT(outcome.reading->ports, ElementsAre(Pair(Tcp(1), "a/b")));
 }
 
+TEST_F(NetfilterReaderTest, AFailureHasThePortsOfTheOtherParts) {
+  maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  Command("iptables-nft-save", "", "exit 1");
+  NetfilterReader reader(Edges());
+  NetfilterReader::Outcome outcome = Read(reader);
+  EXPECT_FALSE(outcome.reading.ok());
+  EXPECT_THAT(outcome.partial, ElementsAre(Pair(Tcp(1), "ns/map")));
+  Command("iptables-nft-save", NatDump(2));
+  outcome = Read(reader);
+  NPG_EXPECT_OK(outcome.reading);
+  EXPECT_THAT(outcome.partial, IsEmpty());
+
+  Command("iptables-nft-save", "", "exit 1");
+  NetfilterSource source(Edges(), {});
+  EXPECT_FALSE(source.Read().ok());
+  EXPECT_THAT(source.PartialPorts(), ElementsAre(Pair(Tcp(1), "ns/map")));
+}
+
 TEST_F(NetfilterReaderTest, ACommandThatDisappearsFailsTheReading) {
   chains_ = {"ip nat KUBE-NODEPORTS"};
   Command("iptables-nft-save", NatDump(1));
