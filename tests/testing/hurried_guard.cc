@@ -15,6 +15,9 @@ int main(int argc, char** argv) {
                         .kube_events = absl::Seconds(1),
                         .accept_queues = absl::Milliseconds(500),
                         .rules = absl::Seconds(1),
+                        .retry = absl::Milliseconds(500),
+                        // Enough for a reading on a busy machine.
+                        .first_reading = absl::Seconds(5),
                         .keepalive_idle = absl::Seconds(1),
                         .keepalive_interval = absl::Seconds(1)};
     }

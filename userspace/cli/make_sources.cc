@@ -9,14 +9,17 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "cli/args/environment.h"
 #include "cli/args/options.h"
 #include "cli/build_info.h"
+#include "cli/exit_code.h"
 #include "cli/load_access.h"
 #include "core/intervals.h"
 #include "sources/file_source.h"
 #include "sources/kubernetes/kubernetes_source.h"
 #include "sources/netfilter_source.h"
+#include "sources/retried_source.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -26,7 +29,8 @@ namespace {
 absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
                                                             const SourceOptions& options,
                                                             const Environment& environment,
-                                                            const core::Intervals& intervals) {
+                                                            const core::Intervals& intervals,
+                                                            absl::Duration read_limit) {
   switch (source) {
     case abi::Source::kKubernetes: {
       auto access = LoadAccess(options, environment);
@@ -40,7 +44,7 @@ absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
     case abi::Source::kNetfilter:
       return std::make_unique<sources::NetfilterSource>(
           sources::NetfilterEdges::OfThisNamespace(),
-          sources::NetfilterSource::Options{.poll = intervals.rules});
+          sources::NetfilterSource::Options{.poll = intervals.rules, .read_limit = read_limit});
     case abi::Source::kFile:
       return std::make_unique<sources::FileSource>(options.nodeports_file);
     case abi::Source::kProbe:
@@ -52,15 +56,39 @@ absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
 }  // namespace
 
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
+    const SourceOptions& options, const Environment& environment) {
+  const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
+  if (!sources.ok()) return sources.status();
+  std::vector<std::unique_ptr<sources::Source>> made;
+  for (const abi::Source source : *sources) {
+    auto one = MakeSource(source, options, environment, {}, absl::InfiniteDuration());
+    if (!one.ok()) return one.status();
+    made.push_back(*std::move(one));
+  }
+  return made;
+}
+
+absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeFollowedSources(
     const SourceOptions& options, const Environment& environment,
     const core::Intervals& intervals) {
   const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
   if (!sources.ok()) return sources.status();
   std::vector<std::unique_ptr<sources::Source>> made;
   for (const abi::Source source : *sources) {
-    auto one = MakeSource(source, options, environment, intervals);
-    if (!one.ok()) return one.status();
-    made.push_back(*std::move(one));
+    sources::RetriedSource::Options retried;
+    retried.retry = intervals.retry;
+    if (source == abi::Source::kKubernetes) {
+      const absl::Status access = LoadAccess(options, environment).status();
+      if (IsUsageError(access)) return access;
+      retried.local = false;
+      retried.detail = options.kubeconfig;
+    }
+    made.push_back(std::make_unique<sources::RetriedSource>(
+        source,
+        [source, options, environment, intervals] {
+          return MakeSource(source, options, environment, intervals, intervals.first_reading);
+        },
+        retried));
   }
   return made;
 }

@@ -13,11 +13,15 @@
 
 namespace npg::cli {
 
-// Creates the sources that the options select; none is read yet. Errors as those
-// of EffectiveSources() and LoadAccess().
+// Creates the sources that the options select, to read each once; none is read yet. Errors as
+// those of EffectiveSources() and LoadAccess().
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options, const Environment& environment,
-    const core::Intervals& intervals = {});
+    const SourceOptions& options, const Environment& environment);
+
+// The same, to follow them. Only usage errors end it: a source that cannot be created now, for
+// example because its kubeconfig is missing or malformed, is created later.
+absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeFollowedSources(
+    const SourceOptions& options, const Environment& environment, const core::Intervals& intervals);
 
 }  // namespace npg::cli
 

@@ -34,7 +34,6 @@
 #include "node/untracked_obstacles.h"
 #include "serve/endpoints.h"
 #include "serve/http_address.h"
-#include "serve/kube_event_counts.h"
 #include "serve/node_view.h"
 #include "sources/source.h"
 
@@ -71,7 +70,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(log::SetUpLog(
       options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
-  auto sources = MakeSources(options.sources, ReadEnvironment, options.intervals);
+  auto sources = MakeFollowedSources(options.sources, ReadEnvironment, options.intervals);
   if (!sources.ok()) return sources.status();
 
   // The controller must survive when the reader of its log closes the pipe.
@@ -98,14 +97,21 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.obstacles = std::make_shared<node::LastObstacles>();
   const auto node = std::make_shared<serve::NodeView>(
       [node = options.node, obstacles = guard.obstacles] { return GatherNode(node, *obstacles); });
-  const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
+  const auto kube_events = std::make_shared<KubeEventSender>();
+  if (WantsKubeEvents(options)) {
+    guard.services.push_back(
+        {"start Kubernetes Events", "",
+         [&options, node, kube_events]() -> absl::StatusOr<std::shared_ptr<void>> {
+           NPG_RETURN_IF_ERROR(kube_events->Start(options, ReadEnvironment, node));
+           return kube_events;
+         }});
+  }
   if (options.http) {
     serve::Endpoints endpoints{health, node, {}};
-    endpoints.metrics = MetricsPage(node, health, [&kube_events] {
-      return kube_events ? kube_events->counts() : serve::KubeEventCounts();
-    });
-    guard.page = absl::StrCat("http://", serve::ToString(*options.http), "/");
-    guard.serve = [&options, endpoints] { return ServeHttp(*options.http, endpoints); };
+    endpoints.metrics = MetricsPage(node, health, [kube_events] { return kube_events->counts(); });
+    guard.services.push_back(
+        {"HTTP server", absl::StrCat("http://", serve::ToString(*options.http), "/"),
+         [&options, endpoints] { return ServeHttp(*options.http, endpoints); }});
   }
   NPG_RETURN_IF_ERROR(controller::Run(guard, *std::move(sources), *health));
   return kExitOk;

@@ -31,9 +31,9 @@ void LogWarnings(const serve::HttpAddress& address) {
 
 absl::StatusOr<std::shared_ptr<void>> ServeHttp(const serve::HttpAddress& address,
                                                 const serve::Endpoints& endpoints) {
-  LogWarnings(address);
   auto server = serve::HttpServer::Start(address, serve::MakeRoutes(endpoints));
   if (!server.ok()) return server.status();
+  LogWarnings(address);
   return std::shared_ptr<void>(*std::move(server));
 }
 

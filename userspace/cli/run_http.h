@@ -11,7 +11,7 @@
 namespace npg::cli {
 
 // Serves the HTTP endpoints of `run` for as long as the returned object lives. Logs
-// warnings about the address.
+// warnings about the address when it listens there.
 absl::StatusOr<std::shared_ptr<void>> ServeHttp(const serve::HttpAddress& address,
                                                 const serve::Endpoints& endpoints);
 

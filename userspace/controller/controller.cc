@@ -33,6 +33,7 @@
 #include "controller/ports_keeper.h"
 #include "controller/ready_report.h"
 #include "controller/self_probe.h"
+#include "controller/side_services.h"
 #include "controller/standing_aside.h"
 #include "controller/stop_signals.h"
 #include "controller/unload.h"
@@ -65,10 +66,14 @@ constexpr absl::Duration kStarted = absl::Seconds(1);
 // loop.
 class Controller {
  public:
-  // `lock` and `health` outlive it.
+  // `lock`, `services` and `health` outlive it.
   Controller(Options options, std::vector<std::unique_ptr<sources::Source>> sources,
-             dataplane::ControllerLock& lock, log::Health& health)
-      : options_(std::move(options)), lock_(lock), health_(health), sources_(std::move(sources)) {}
+             dataplane::ControllerLock& lock, SideServices& services, log::Health& health)
+      : options_(std::move(options)),
+        lock_(lock),
+        services_(services),
+        health_(health),
+        sources_(std::move(sources)) {}
 
   absl::Status Start();
   // Starts the periodic work. On an error it removes the guard again, unless that was
@@ -80,6 +85,7 @@ class Controller {
   absl::Status Load(base::UniqueFd cgroup);
   absl::Status ApplyOptions();
   absl::Status FollowAll();
+  void NoteOwners(const absl::Status& status);
   bool SyncOwners();
   void StartHealth();
   void FollowExemptions();
@@ -91,6 +97,7 @@ class Controller {
 
   Options options_;
   dataplane::ControllerLock& lock_;
+  SideServices& services_;
   log::Health& health_;
   std::unique_ptr<base::EventLoop> loop_;  // declared before everything that registers with it
   std::vector<std::unique_ptr<sources::Source>> sources_;
@@ -108,6 +115,7 @@ class Controller {
   std::optional<PortsKeeper> ports_;
   std::optional<OwnerSchedule> owner_schedule_;
   std::optional<OwnerKeeper> owners_;
+  bool owners_again_soon_ = false;  // with the next maintenance: the last time it failed
   std::optional<NodeFollower> node_;
   std::optional<SelfProbe> probe_;
   std::optional<FlowReconciler> flows_;
@@ -122,9 +130,15 @@ class Controller {
   log::RepeatedFault exemptions_fault_{"log exemptions"};
 };
 
+void Controller::NoteOwners(const absl::Status& status) {
+  owners_fault_.Note(status);
+  // Trying again does not make room in a full map.
+  owners_again_soon_ = !status.ok() && !absl::IsResourceExhausted(status);
+}
+
 bool Controller::SyncOwners() {
   const uint64_t before = owners_->changes();
-  owners_fault_.Note(owners_->Sync(ports_->desired().Entries()));
+  NoteOwners(owners_->Sync(ports_->desired().Entries()));
   node_->OwnersChanged();
   return owners_->changes() != before;
 }
@@ -162,7 +176,7 @@ absl::Status Controller::Start() {
     return attached;
   }
   // Again, for sockets that were bound before the programs were attached.
-  owners_fault_.Note(owners_->Prepare(ports_->desired().Entries()));
+  NoteOwners(owners_->Prepare(ports_->desired().Entries()));
   node_->Begin(owners_->rules());
   accept_queues_.emplace(*guard_, owners_->rules(), health_);
   ports_->BeginStates();
@@ -196,10 +210,10 @@ absl::Status Controller::Load(base::UniqueFd cgroup) {
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
-  absl::Status prepared = owners_->Prepare(ports_->desired().Entries());
-  // A full map does not end the start: the other listeners are guarded.
-  if (!prepared.ok() && !absl::IsResourceExhausted(prepared)) return prepared;
-  owners_fault_.Note(prepared);
+  // An error does not end the start: the listeners that are known are guarded, and the others
+  // are looked up again after Attach() and by maintenance. Maps that cannot be written fail
+  // above or in Attach(), too.
+  NoteOwners(owners_->Prepare(ports_->desired().Entries()));
   return absl::OkStatus();
 }
 
@@ -232,9 +246,7 @@ void Controller::StartHealth() {
   questions.repair = [this] { repair_->Repair(); };
   health_keeper_.emplace(health_, *loop_, sources_, options_.mode == abi::Mode::kObserve,
                          options_.intervals.self_probe, std::move(questions));
-  for (const auto& source : sources_) {
-    if (source->local()) health_keeper_->SourceRead(source->name());
-  }
+  for (const absl::string_view name : ports_->read_at_start()) health_keeper_->SourceRead(name);
   health_keeper_->Start();
 }
 
@@ -246,7 +258,9 @@ void Controller::Maintain() {
   const bool full = ++round_ % kRoundsToFull == 0;
   owners_->Maintain();
   if (full) owners_->RetryUnknown();
-  if (full || owners_->NeedsCare(ports_->desired().Entries())) owner_schedule_->SyncNow();
+  if (full || owners_again_soon_ || owners_->NeedsCare(ports_->desired().Entries())) {
+    owner_schedule_->SyncNow();
+  }
   node_->Maintain();
   flows_->Maintain(full);
   loop_->After(kMaintenance, [this] { Maintain(); });
@@ -280,6 +294,7 @@ absl::Status Controller::Follow() {
 }
 
 absl::Status Controller::FollowAll() {
+  services_.Follow(*loop_, options_.intervals.retry);
   StartHealth();
   NPG_RETURN_IF_ERROR(ports_->Follow(*loop_));
   NPG_RETURN_IF_ERROR(node_->Follow());
@@ -318,7 +333,8 @@ absl::Status Controller::FollowAll() {
 }
 
 void Controller::Ready() {
-  ReportReady(options_, sources_, ports_->desired().Entries().size(), *guard_, *table_);
+  ReportReady(options_, sources_, ports_->desired().Entries().size(), *guard_, *table_,
+              services_.page());
 }
 
 }  // namespace
@@ -329,10 +345,9 @@ absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::So
     absl::StatusOr<dataplane::ControllerLock> lock =
         dataplane::ControllerLock::Acquire(options.pins);
     if (!lock.ok()) return lock.status();
-    absl::StatusOr<std::shared_ptr<void>> served = std::shared_ptr<void>();
-    if (options.serve) served = options.serve();
-    if (!served.ok()) return served.status();
-    Controller controller(options, std::move(sources), *lock, health);
+    SideServices services(options.services);
+    services.Start();
+    Controller controller(options, std::move(sources), *lock, services, health);
     NPG_RETURN_IF_ERROR(controller.Start());
     if (const absl::Status status = base::DropStartCapabilities(); !status.ok()) {
       spdlog::warn("give up capabilities: {}", std::string(status.message()));

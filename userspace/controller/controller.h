@@ -2,14 +2,13 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
 #define NODEPORT_GUARD_CONTROLLER_CONTROLLER_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
+#include "controller/side_services.h"
 #include "core/intervals.h"
 #include "core/mark.h"
 #include "core/node_address.h"
@@ -34,10 +33,9 @@ struct Options {
   bool detach_on_exit = false;
   bool own_nft_table = true;  // NftTable::Install()
   core::Intervals intervals;
-  std::string page;  // URL of the status page, for the log; empty: there is none
-  // Called after this controller has locked the pins, before it changes anything;
-  // the result is kept until the pins are unlocked. May be empty.
-  std::function<absl::StatusOr<std::shared_ptr<void>>()> serve;
+  // Started after this controller has locked the pins, before it changes anything, and kept
+  // until the pins are unlocked.
+  std::vector<SideService> services;
   // Gets the rules for which the guard stands aside; may be null.
   std::shared_ptr<node::LastObstacles> obstacles;
 };
@@ -50,8 +48,9 @@ struct Options {
 // Programs, links, pins and nft table appear together or not at all. Errors of
 // the start: UNAVAILABLE when another controller has these pins,
 // PERMISSION_DENIED, UNIMPLEMENTED or FAILED_PRECONDITION when this node cannot
-// be guarded, INVALID_ARGUMENT for a folder that is no cgroup, and the errors of the
-// sources' first reading.
+// be guarded, and INVALID_ARGUMENT for a folder that is no cgroup. A source that cannot be read
+// is none: it is followed, and log and `health` have its error. Services that do not start are
+// started later.
 absl::Status Run(const Options& options, std::vector<std::unique_ptr<sources::Source>> sources,
                  log::Health& health);
 

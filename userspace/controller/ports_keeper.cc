@@ -62,13 +62,22 @@ absl::Status PortsKeeper::ReadLocal() {
     if (!source->local()) continue;
     spdlog::debug("reading source {}", std::string(source->name()));
     absl::StatusOr<sources::Reading> reading = source->Read();
+    NoteSource(*source, reading.status());
     if (!reading.ok()) {
-      return base::Annotate(reading.status(), absl::StrCat("source ", source->name()));
+      desired_.Add(abi::Bit(source->id()), source->PartialPorts());
+      continue;
     }
     LogSkipped(*source, reading->skipped);
     desired_.Set(abi::Bit(source->id()), reading->ports);
+    read_at_start_.push_back(source->name());
   }
   return absl::OkStatus();
+}
+
+void PortsKeeper::NoteSource(const sources::Source& source, const absl::Status& status) {
+  const std::string name(source.name());
+  source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
+      .first->second.Note(status);
 }
 
 void PortsKeeper::LogSkipped(const sources::Source& source,
@@ -107,15 +116,17 @@ absl::Status PortsKeeper::WriteStates() {
 void PortsKeeper::OnReading(const sources::Source& source,
                             const absl::StatusOr<sources::Reading>& reading) {
   const std::string name(source.name());
-  source_faults_.try_emplace(name, absl::StrCat("source ", name, ": keeping the last reading"))
-      .first->second.Note(reading.status());
+  NoteSource(source, reading.status());
   states_fault_.Note(states_.Write(source.id(), source.State()));
-  if (!reading.ok()) return;
-  LogSkipped(source, reading->skipped);
-  desired_.Set(abi::Bit(source.id()), reading->ports);
+  if (reading.ok()) {
+    LogSkipped(source, reading->skipped);
+    desired_.Set(abi::Bit(source.id()), reading->ports);
+  } else {
+    desired_.Add(abi::Bit(source.id()), source.PartialPorts());
+  }
   const absl::StatusOr<Applied> change = Apply();
   apply_fault_.Note(change.status());
-  callbacks_.read(name);
+  if (reading.ok()) callbacks_.read(name);
   if (change.ok() && change->put + change->removed > 0) {
     log::Log(spdlog::level::info,
              absl::StrCat("source ", name, ": ", change->put, " ports put, ", change->removed,

@@ -44,7 +44,8 @@ class PortsKeeper {
 
   // For a start, in this order: before the programs are attached, reads the local sources and fills
   // the map; after it, writes the states; follows the sources when the loop is about to run. An
-  // error of the first and the last ends it.
+  // error of the first and the last ends it. A source that cannot be read is no error: an adopted
+  // guard keeps its entries, and Follow() reads it again.
   absl::Status Start();
   void BeginStates();
   absl::Status Follow(base::EventLoop& loop);
@@ -53,6 +54,8 @@ class PortsKeeper {
   void Maintain();
 
   const core::DesiredState& desired() const { return desired_; }
+  // The names of the sources that Start() has read.
+  const std::vector<absl::string_view>& read_at_start() const { return read_at_start_; }
   // OK when the map has all of it; otherwise why not.
   const absl::Status& applied() const { return applied_; }
 
@@ -67,12 +70,14 @@ class PortsKeeper {
   absl::StatusOr<Applied> Apply();
   absl::Status WriteStates();
   void OnReading(const sources::Source& source, const absl::StatusOr<sources::Reading>& reading);
+  void NoteSource(const sources::Source& source, const absl::Status& status);
   void LogSkipped(const sources::Source& source, const std::vector<std::string>& skipped);
 
   dataplane::BpfGuard& guard_;
   const Sources& sources_;
   const Callbacks callbacks_;
   core::DesiredState desired_;
+  std::vector<absl::string_view> read_at_start_;
   absl::Status applied_;
   SourceStates states_;
   absl::flat_hash_map<std::string, std::vector<std::string>> skipped_;

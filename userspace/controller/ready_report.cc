@@ -18,13 +18,19 @@
 #include "dataplane/nft/nft_table.h"
 #include "log/fields.h"
 #include "log/log.h"
+#include "sources/source.h"
 
 namespace npg::controller {
 
 void ReportReady(const Options& options, const PortsKeeper::Sources& sources, size_t nodeports,
-                 const dataplane::BpfGuard& guard, const dataplane::NftTable& table) {
-  std::vector<std::string> names;
-  for (const auto& source : sources) names.emplace_back(source->name());
+                 const dataplane::BpfGuard& guard, const dataplane::NftTable& table,
+                 const std::string& page) {
+  std::vector<std::string> names, failing;
+  for (const auto& source : sources) {
+    names.emplace_back(source->name());
+    const sources::SourceState state = source->State();
+    if (!state.connected && !state.last_error.empty()) failing.emplace_back(source->name());
+  }
   const bool enforcing = options.mode == abi::Mode::kEnforce;
   log::Log(
       spdlog::level::info,
@@ -36,7 +42,8 @@ void ReportReady(const Options& options, const PortsKeeper::Sources& sources, si
                        ? "; this kernel cannot protect the nft table from others, it is watched "
                          "instead"
                        : "; other programs can change the nft table, it is watched",
-                   options.page.empty() ? "" : "; status page: ", options.page),
+                   failing.empty() ? "" : "; cannot be read and will be tried again: ",
+                   absl::StrJoin(failing, ", "), page.empty() ? "" : "; status page: ", page),
       log::Fields()
           .Add("event", "ready")
           .Add("mode", abi::Name(options.mode))

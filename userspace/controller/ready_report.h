@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_CONTROLLER_READY_REPORT_H_
 
 #include <cstddef>
+#include <string>
 
 #include "controller/controller.h"
 #include "controller/ports_keeper.h"
@@ -12,9 +13,10 @@
 namespace npg::controller {
 
 // Reports to the log and to the service manager that the guard is in place, with this number of
-// ports in the map `nodeports`.
+// ports in the map `nodeports`. `page`: the URL of the status page, empty without one.
 void ReportReady(const Options& options, const PortsKeeper::Sources& sources, size_t nodeports,
-                 const dataplane::BpfGuard& guard, const dataplane::NftTable& table);
+                 const dataplane::BpfGuard& guard, const dataplane::NftTable& table,
+                 const std::string& page);
 
 }  // namespace npg::controller
 

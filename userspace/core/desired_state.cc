@@ -57,6 +57,14 @@ void DesiredState::Set(uint32_t bit, const PortSnapshot& snapshot) {
   }
 }
 
+void DesiredState::Add(uint32_t bit, const PortSnapshot& snapshot) {
+  PortSnapshot& known = by_source_[bit];
+  for (const auto& [key, service] : snapshot) {
+    known[key] = service;
+    Merge(key);
+  }
+}
+
 void DesiredState::Merge(const PortKey& key) {
   PortEntry merged;
   for (const auto& [bit, snapshot] : by_source_) {

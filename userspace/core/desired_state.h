@@ -46,6 +46,10 @@ class DesiredState {
   // Replaces the ports of the source of this bit.
   void Set(uint32_t bit, const PortSnapshot& snapshot);
 
+  // Adds to the ports of the source of this bit, without removing any: for a reading that may lack
+  // some.
+  void Add(uint32_t bit, const PortSnapshot& snapshot);
+
   // The desired entries of the map. If sources differ on the Service, that of the lowest
   // bit with a name counts.
   const PortEntries& Entries() const { return entries_; }

@@ -6,14 +6,16 @@
 
 namespace npg::core {
 
-// The intervals at which the controller polls state that sends no notifications. Not flags:
-// only tests change them, to wait less.
+// The intervals at which the controller polls state that sends no notifications, and limits. Not
+// flags: only tests change them, to wait less.
 struct Intervals {
   absl::Duration self_probe = absl::Seconds(5);
   absl::Duration exemption_totals = absl::Seconds(10);  // of exemptions without a log line
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
   absl::Duration accept_queues = absl::Seconds(10);     // of listeners
   absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
+  absl::Duration retry = absl::Seconds(5);  // of what could not start: a source, HTTP, Events
+  absl::Duration first_reading = absl::Seconds(10);  // limit of a source that is read at the start
   // An API server that has vanished is noticed after idle + 3 * interval, in whole seconds.
   absl::Duration keepalive_idle = absl::Seconds(15);
   absl::Duration keepalive_interval = absl::Seconds(5);

@@ -25,9 +25,11 @@ class ChangeReporter {
     last_ = reading;
   }
 
-  void Report(absl::StatusOr<Reading> reading, const Source::Callback& callback) {
+  // `again`: report it also if it does not differ.
+  void Report(absl::StatusOr<Reading> reading, const Source::Callback& callback,
+              bool again = false) {
     state_.Note(reading);
-    if (last_ && Same(*last_, reading)) return;
+    if (last_ && !again && Same(*last_, reading)) return;
     last_ = std::move(reading);
     callback(*last_);
   }

@@ -250,6 +250,7 @@ NetfilterReader::Outcome NetfilterReader::Combine() const {
     outcome.reading = std::move(all);
   } else {
     outcome.reading = std::move(status);
+    outcome.partial = std::move(all.ports);
   }
   return outcome;
 }

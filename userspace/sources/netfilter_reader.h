@@ -48,6 +48,9 @@ class NetfilterReader {
   struct Outcome {
     // All parts together. An error when any part could not be read.
     absl::StatusOr<Reading> reading;
+    // When `reading` is an error: the ports of all parts, as each was last read; none of a part
+    // that was never read.
+    core::PortSnapshot partial;
     // Parts that lack ports they had before. The ports are still in `reading`: rules
     // move between tables in two steps, and a reading in between has neither. The ports
     // are removed when the next reading lacks them, too.

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/errno_status.h"
@@ -48,16 +49,23 @@ NetfilterSource::~NetfilterSource() {
 absl::StatusOr<Reading> NetfilterSource::Read() {
   absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
   if (!loop.ok()) return loop.status();
-  absl::StatusOr<Reading> reading = absl::InternalError("the reading did not end");
+  absl::StatusOr<Reading> reading = absl::DeadlineExceededError(
+      absl::StrCat("the rules were not read within ", absl::FormatDuration(options_.read_limit)));
+  bool done = false;
   auto reader = std::make_unique<NetfilterReader>(edges_);
   reader->Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
     reading = std::move(outcome.reading);
+    partial_ = std::move(outcome.partial);
+    done = true;
     (*loop)->Stop();
   });
+  if (options_.read_limit != absl::InfiniteDuration()) {
+    (*loop)->After(options_.read_limit, [&loop] { (*loop)->Stop(); });
+  }
   NPG_RETURN_IF_ERROR((*loop)->Run());
   reporter_.Remember(reading);
-  // Follow()'s first reading is the second in a row.
-  if (loop_ == nullptr) reader_ = std::move(reader);
+  // Follow()'s first reading is the second in a row. A reader that is not done uses this loop.
+  if (loop_ == nullptr && done) reader_ = std::move(reader);
   return reading;
 }
 
@@ -119,7 +127,9 @@ void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
   not_before_ns_ = read_started_ns_ + static_cast<uint64_t>(absl::ToInt64Nanoseconds(gap));
   dirty_ |= outcome.unsettled;
   failed_ = outcome.failed;
-  reporter_.Report(std::move(outcome.reading), callback_);
+  const bool again = outcome.partial != partial_;
+  partial_ = std::move(outcome.partial);
+  reporter_.Report(std::move(outcome.reading), callback_, again);
   Schedule();
 }
 

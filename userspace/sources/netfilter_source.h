@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
+#include "core/port.h"
 #include "sources/change_reporter.h"
 #include "sources/netfilter_reader.h"
 #include "sources/rule_parts.h"
@@ -23,11 +24,13 @@ namespace npg::sources {
 // those of kube-proxy in iptables (of either variant) and in nftables, and the host ports
 // of the CNI plugin portmap. See iptables_save.h and nft_maps.h.
 //
-// Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an error. When
+// Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an error;
+// PartialPorts() has the ports of the others. When
 // no iptables-save is installed, the nftables part is the reading, with one skipped line.
 // Follow() reports the first reading unless Read() has returned the same. It reads a part
 // again after a notification, at most once a second, and iptables-legacy, which sends
-// none, every 10 s. A port is removed when two readings in a row lack it.
+// none, every 10 s. A port is removed when two readings in a row lack it. Read() that takes
+// longer than Options::read_limit is DEADLINE_EXCEEDED; Follow() has no such limit.
 class NetfilterSource : public Source {
  public:
   struct Options {
@@ -37,7 +40,8 @@ class NetfilterSource : public Source {
     // third of a second of CPU time.
     absl::Duration min_gap = absl::Seconds(1);
     absl::Duration max_gap = absl::Seconds(10);
-    absl::Duration poll = absl::Seconds(10);  // iptables-legacy, and parts that failed
+    absl::Duration poll = absl::Seconds(10);               // iptables-legacy, and parts that failed
+    absl::Duration read_limit = absl::InfiniteDuration();  // of Read()
   };
 
   NetfilterSource();
@@ -49,6 +53,7 @@ class NetfilterSource : public Source {
   abi::Source id() const override { return abi::Source::kNetfilter; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  core::PortSnapshot PartialPorts() const override { return partial_; }
   SourceState State() const override { return reporter_.state(); }
 
  private:
@@ -61,6 +66,7 @@ class NetfilterSource : public Source {
   const NetfilterEdges edges_;
   const Options options_;
   ChangeReporter reporter_;
+  core::PortSnapshot partial_;
   Callback callback_;
   base::EventLoop* loop_ = nullptr;  // set by Follow()
   std::unique_ptr<base::NetlinkMonitor> monitor_;

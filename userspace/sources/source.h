@@ -38,18 +38,22 @@ class Source {
   virtual abi::Source id() const = 0;
   absl::string_view name() const { return abi::Name(id()); }
 
-  // A local source is read before the guard is attached, and its error ends the start. A
-  // remote one (an API server, which may be unreachable when a node starts) is only
-  // followed; until its first reading, the entries of an earlier run stay.
+  // A local source is read before the guard is attached. A remote one (an API server, which
+  // may be unreachable when a node starts) is only followed. Until the first reading that
+  // succeeds, the entries of an earlier run stay.
   virtual bool local() const { return true; }
 
   // Reads once, now. May block, boundedly.
   virtual absl::StatusOr<Reading> Read() = 0;
 
   // From now on calls back, from the loop, with a complete reading (or the error that
-  // prevented one) after every change. Reports a repeated error once. Call it at most
-  // once; the loop outlives the source.
+  // prevented one) after every change. Reports a repeated error once, and again when
+  // PartialPorts() has changed. Call it at most once; the loop outlives the source.
   virtual absl::Status Follow(base::EventLoop& loop, Callback callback) = 0;
+
+  // After a reading that failed because of a part of the input: the ports of the other parts. Some
+  // ports may be missing from them, so none may be removed because of them. Empty otherwise.
+  virtual core::PortSnapshot PartialPorts() const { return {}; }
 
   // Its present state. Cheap: called after every callback and every few seconds.
   virtual SourceState State() const = 0;

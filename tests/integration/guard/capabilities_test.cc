@@ -115,9 +115,7 @@ TEST_P(GuardCapabilitiesTest, DropsUnneededCapabilitiesOfRoot) {
 
 // `run` refuses to start, in one line that names the capability, and leaves nothing behind.
 TEST_P(GuardCapabilitiesTest, NamesAMissingRequiredCapability) {
-  std::vector<int> needed = {CAP_BPF, CAP_NET_ADMIN};
-  if (GetParam().variant == IptablesVariant::kLegacy) needed.push_back(CAP_NET_RAW);
-  for (const int capability : needed) {
+  for (const int capability : {CAP_BPF, CAP_NET_ADMIN}) {
     std::string name;
     for (const base::Capability& one : base::kCapabilities) {
       if (one.number == capability) name = std::string(one.name);
@@ -130,6 +128,23 @@ TEST_P(GuardCapabilitiesTest, NamesAMissingRequiredCapability) {
     EXPECT_EQ(std::count(refused.err.begin(), refused.err.end(), '\n'), 1) << refused.err;
     EXPECT_FALSE(std::filesystem::exists(maps().root()));
   }
+}
+
+// The data plane does not need it, so the guard starts, and names it where rules cannot be read.
+TEST_P(GuardCapabilitiesTest, StartsWithoutTheCapabilityForLegacyRules) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  NPG_ASSERT_OK_AND_ASSIGN(auto guard,
+                           ChildProcess::Start(WithCapabilities(Run({}), {CAP_NET_RAW})));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [&] {
+    return absl::StrContains(guard.Err(), "ready: ");
+  })) << guard.Err();
+  const bool legacy = GetParam().variant == IptablesVariant::kLegacy;
+  EXPECT_EQ(absl::StrContains(guard.Err(), "this process lacks CAP_NET_RAW"), legacy)
+      << guard.Err();
+  EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), legacy ? Hijacked() : kHost);
+  guard.Signal(SIGTERM);
+  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult ended, guard.Wait());
+  EXPECT_EQ(ended.exit_code, 0) << ended.err;
 }
 
 // Only some kernels require CAP_PERFMON. On the others the guard works without it.

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -12,7 +13,6 @@
 #include <string>
 #include <vector>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -50,11 +50,12 @@ class GuardHttpTest : public GuardTest {
     return names;
   }
 
-  // Expects that a start fails, and returns its error.
-  std::string Failure(const std::vector<std::string>& arguments) {
-    const absl::Status status = StartGuard(arguments);
-    EXPECT_FALSE(status.ok());
-    return std::string(status.message());
+  static size_t Times(const std::string& text, const std::string& part) {
+    size_t times = 0;
+    for (size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) {
+      ++times;
+    }
+    return times;
   }
 };
 
@@ -169,16 +170,43 @@ TEST_P(GuardHttpTest, OffStartsNeitherServerNorThread) {
   EXPECT_EQ(Threads(guard().pid()).size(), 1U);
 }
 
-TEST_P(GuardHttpTest, FailsInOneLineWhenTheAddressIsInUseAndLeavesNothing) {
-  NPG_ASSERT_OK_AND_ASSIGN(const auto other, Host({{"127.0.0.1", kHttp, Transport::kTcp}}));
+// The guard does not need the page, so it does not wait for the address.
+TEST_P(GuardHttpTest, GuardsWhileTheAddressIsInUseAndServesOnceItIsFree) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  NPG_ASSERT_OK_AND_ASSIGN(auto other, Host({{"127.0.0.1", kHttp, Transport::kTcp}}));
   NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
-  EXPECT_THAT(Failure({}),
-              HasSubstr("nodeport-guard: listen for HTTP on 127.0.0.1:9829: Address already in "
-                        "use; see who listens there with 'ss -ltnp', or name another with "
+  node().HurryGuards();
+  NPG_ASSERT_OK(StartGuard());
+  EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), kHost);
+  EXPECT_THAT(guard().Log(), Not(HasSubstr("status page: ")));
+  EXPECT_THAT(guard().Log(),
+              HasSubstr("HTTP server: listen for HTTP on 127.0.0.1:9829: Address already in use; "
+                        "see who listens there with 'ss -ltnp', or name another with "
                         "--http-address\n"));
-  NPG_ASSERT_OK_AND_ASSIGN(const CommandResult status,
-                           RunForResult(GuardCommand(node(), {"status"})));
-  EXPECT_THAT(status.err, HasSubstr("no guard is loaded"));
+  other.reset();
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [] { return HttpGet(kHttp, "/").status == 200; }))
+      << guard().Log();
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [this] {
+    return absl::StrContains(guard().Log(), "HTTP server: works again");
+  })) << guard().Log();
+  EXPECT_EQ(Times(guard().Log(), "Address already in use"), 1U) << guard().Log();
+}
+
+TEST_P(GuardHttpTest, ServesOnceTheAddressIsOnAnInterface) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto host, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
+  NPG_ASSERT_OK(Allocate(NodePorts({kPort})));
+  node().HurryGuards();
+  NPG_ASSERT_OK(StartGuard({"--http-address", "192.0.2.7:9829"}));
+  EXPECT_EQ(Ask({"127.0.0.1", kPort, Transport::kTcp}), kHost);
+  EXPECT_THAT(guard().Log(), HasSubstr("HTTP server: listen for HTTP on 192.0.2.7:9829: "));
+  EXPECT_FALSE(absl::StrContains(guard().Log(), "every client that can reach it"))
+      << "a warning of an address on which nothing listens";
+  NPG_ASSERT_OK(RunCommand({"ip", "address", "add", "192.0.2.7/32", "dev", "lo"}));
+  EXPECT_TRUE(WaitUntil(absl::Seconds(60), [] {
+    const auto ready = RunForResult({"curl", "-sS", "http://192.0.2.7:9829/healthz"});
+    return ready.ok() && absl::StrContains(ready->out, "main loop: ");
+  })) << guard().Log();
+  EXPECT_EQ(Times(guard().Log(), "HTTP server: listen"), 1U) << guard().Log();
 }
 
 // The error names the first controller, not the HTTP address that it uses.

@@ -37,6 +37,19 @@ TEST(DesiredState, OneSource) {
                                            Pair(kWeb, PortEntry{NPG_SOURCE_FILE, "shop/web"})));
 }
 
+TEST(DesiredState, AddRemovesNothing) {
+  DesiredState state;
+  state.Adopt({{kWeb, PortEntry{NPG_SOURCE_NETFILTER, "shop/web"}}}, NPG_SOURCE_NETFILTER);
+  state.Add(NPG_SOURCE_NETFILTER, {{kDns, ""}});
+  EXPECT_THAT(state.Entries(),
+              ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_NETFILTER, ""}),
+                          Pair(kWeb, PortEntry{NPG_SOURCE_NETFILTER, "shop/web"})));
+  EXPECT_EQ(state.Pending().put.size(), 1U);
+  EXPECT_THAT(state.Pending().remove, IsEmpty());
+  state.Set(NPG_SOURCE_NETFILTER, {{kDns, ""}});
+  EXPECT_THAT(state.Entries(), ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_NETFILTER, ""})));
+}
+
 TEST(DesiredState, ProtocolsAreDifferentPorts) {
   DesiredState state;
   state.Set(NPG_SOURCE_FILE, {{kDnsTcp, "a/tcp"}, {kDns, "a/udp"}});

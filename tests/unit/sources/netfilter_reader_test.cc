@@ -259,6 +259,25 @@ TEST_F(NetfilterReaderTest, AFailureKeepsTheLastReadingOfThePart) {
   EXPECT_THAT(outcome.reading->ports, ElementsAre(Pair(Tcp(1), "a/b")));
 }
 
+TEST_F(NetfilterReaderTest, AFailureHasThePortsOfTheOtherParts) {
+  maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  Command("iptables-nft-save", "", "exit 1");
+  NetfilterReader reader(Edges());
+  NetfilterReader::Outcome outcome = Read(reader);
+  EXPECT_FALSE(outcome.reading.ok());
+  EXPECT_THAT(outcome.partial, ElementsAre(Pair(Tcp(1), "ns/map")));
+  Command("iptables-nft-save", NatDump(2));
+  outcome = Read(reader);
+  NPG_EXPECT_OK(outcome.reading);
+  EXPECT_THAT(outcome.partial, IsEmpty());
+
+  Command("iptables-nft-save", "", "exit 1");
+  NetfilterSource source(Edges(), {});
+  EXPECT_FALSE(source.Read().ok());
+  EXPECT_THAT(source.PartialPorts(), ElementsAre(Pair(Tcp(1), "ns/map")));
+}
+
 TEST_F(NetfilterReaderTest, ACommandThatDisappearsFailsTheReading) {
   chains_ = {"ip nat KUBE-NODEPORTS"};
   Command("iptables-nft-save", NatDump(1));
@@ -278,6 +297,26 @@ TEST_F(NetfilterReaderTest, TheSourceUsesTheReader) {
   const absl::StatusOr<Reading> reading = source.Read();
   NPG_ASSERT_OK(reading);
   EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(1), "ns/map"), Pair(Tcp(2), "default/a")));
+}
+
+TEST_F(NetfilterReaderTest, AReadBeyondItsLimitEndsWithAnError) {
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  const std::string go = folder_ / "go";
+  Command("iptables-nft-save", NatDump(2),
+          absl::StrCat("while [ ! -e ", go, " ]; do sleep 0.01; done"));
+  NetfilterEdges edges = Edges();
+  edges.limits.timeout = absl::Minutes(10);
+  NetfilterSource limited(edges, {.read_limit = absl::Milliseconds(100)});
+  const absl::Status status = limited.Read().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("not read within 100ms"));
+  EXPECT_FALSE(limited.State().connected);
+
+  WriteFile(go, "");
+  NetfilterSource source(edges, {.read_limit = absl::Minutes(10)});
+  const absl::StatusOr<Reading> reading = source.Read();
+  NPG_ASSERT_OK(reading);
+  EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(2), "default/a")));
 }
 
 class SaveCommandsTest : public ::testing::Test {

@@ -8,7 +8,7 @@
 namespace npg::cli {
 
 std::optional<std::string> ReadEnvironment(const std::string& name) {
-  const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): no threads yet
+  const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): never changed
   return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 

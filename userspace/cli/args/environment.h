@@ -11,7 +11,7 @@ namespace npg::cli {
 // Looks up an environment variable.
 using Environment = std::function<std::optional<std::string>(const std::string& name)>;
 
-// Reads the environment of this process. Call it while there is a single thread.
+// Reads the environment of this process. No thread may change the environment.
 std::optional<std::string> ReadEnvironment(const std::string& name);
 
 }  // namespace npg::cli
