@@ -30,6 +30,7 @@
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/json.h"
@@ -161,6 +162,12 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
+// Why a port may be a NodePort although no source names it; empty where they see all.
+std::string UnknownNodePorts(const inspect::GuardFacts& facts) {
+  const std::vector<std::string> notes = inspect::JudgeCoverage(facts).notes;
+  return notes.empty() ? "" : absl::StrCat(", but may be one: ", absl::StrJoin(notes, "; "));
+}
+
 std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
                      const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
@@ -172,7 +179,8 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
   const std::string owner = walk.listener ? inspect::OwnerText(*walk.listener) : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
-      return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort.");
+      return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort",
+                          UnknownNodePorts(facts), ".");
     case core::Verdict::kPassForeignNetns:
       return absl::StrCat(connect,
                           " from here is left alone: the guard serves another network "

@@ -26,18 +26,21 @@
 #include "cli/scan_report.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/desired_state.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "core/port_ranges.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/local_addresses.h"
 #include "inspect/scan.h"
 #include "node/cgroup_watch.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 #include "sources/source.h"
@@ -78,9 +81,9 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   const auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
   SourcesRead read = ReadSources(*sources);
-  // Without NodePorts to compare with, "no conflicts" would be wrong.
-  if (read.answered.empty()) return read.first_error;
   inspect::ScanFacts facts;
+  facts.coverage = inspect::JudgeCoverage(read.coverages, /*failed=*/!read.failed.empty(),
+                                          node::ReadNodePortTraces());
   facts.ports = std::move(read.ports);
   facts.sources = std::move(read.answered);
   facts.failed_sources = std::move(read.failed);
@@ -110,8 +113,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
                                    ? RenderScan(report, StyleOfStdout())
                                    : ToDocument(inspect::ScanJson(report), options.output)));
   if (!report.conflicts.empty()) return kExitConflicts;
-  if (!read.first_error.ok()) return read.first_error;
-  return kExitOk;
+  return facts.coverage.coverage == core::Coverage::kAll ? kExitOk : kExitCannotTell;
 }
 
 }  // namespace npg::cli

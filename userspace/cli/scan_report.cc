@@ -11,6 +11,7 @@
 #include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/printable.h"
 #include "base/short_duration.h"
@@ -18,6 +19,7 @@
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "inspect/scan.h"
@@ -34,6 +36,20 @@ std::string LookedAt(const inspect::ScanFacts& facts) {
   return absl::StrCat(base::Count(facts.ports.size(), "NodePort"), parts.empty() ? "" : " (",
                       absl::StrJoin(parts, ", "), parts.empty() ? "" : ")", " and ",
                       base::Count(facts.listeners, "listener"));
+}
+
+// The result of a scan without conflicts.
+absl::string_view ResultWithoutConflicts(core::Coverage coverage) {
+  switch (coverage) {
+    case core::Coverage::kAll:
+      return "No conflicts";
+    case core::Coverage::kPart:
+      return "Cannot tell whether there are conflicts, none in the part of the NodePorts that was "
+             "seen";
+    case core::Coverage::kNone:
+      break;
+  }
+  return "Cannot tell whether there are conflicts, no source sees this node's NodePorts";
 }
 
 std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
@@ -66,7 +82,8 @@ std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
 std::string RenderScan(const inspect::ScanReport& report, const Style& style) {
   std::string out;
   if (report.conflicts.empty()) {
-    out = absl::StrCat("No conflicts: ", LookedAt(*report.facts), " looked at.\n");
+    out = absl::StrCat(ResultWithoutConflicts(report.facts->coverage.coverage), ": ",
+                       LookedAt(*report.facts), " looked at.\n");
   } else {
     const size_t count = report.conflicts.size();
     out = Paint(absl::StrCat("Conflicts: ", base::Count(count, "listener"),

@@ -143,6 +143,26 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
           "nodeport-guard run as in parentheses"};
 }
 
+Finding JudgeSources(const PortFacts& ports) {
+  std::vector<std::string> broken = ports.source_errors;
+  broken.insert(broken.end(), ports.unseen.begin(), ports.unseen.end());
+  const bool incomplete = !broken.empty();
+  broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
+  if (broken.empty()) {
+    return {FindingId::kSource, Severity::kOk,
+            absl::StrCat(ports.allocated.size(), " NodePorts are known"), ""};
+  }
+  return {
+      FindingId::kSource, incomplete ? Severity::kWarn : Severity::kNote,
+      absl::StrCat(incomplete ? "not all NodePorts are known, so conflicts can be missing here: "
+                              : "not all could be read: ",
+                   Listed(broken, "; ")),
+      ports.unseen.empty()
+          ? "nodeport-guard scan with the same --source flags repeats it"
+          : "nodeport-guard doctor --kubeconfig FILE, and the same for run; nodeport-guard scan "
+            "with the same flags exits with 5 while it cannot tell"};
+}
+
 }  // namespace
 
 std::vector<Finding> JudgeUntracked(const Facts& facts) {
@@ -188,17 +208,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
   }
   findings.push_back(JudgeUntrusted(ports));
   findings.push_back(JudgeNotAccepting(ports));
-  std::vector<std::string> broken = ports.source_errors;
-  broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
-  if (broken.empty()) {
-    findings.push_back({FindingId::kSource, Severity::kOk,
-                        absl::StrCat(ports.allocated.size(), " NodePorts are known"), ""});
-  } else {
-    findings.push_back({FindingId::kSource,
-                        ports.source_errors.empty() ? Severity::kNote : Severity::kWarn,
-                        absl::StrCat("not all could be read: ", Listed(broken, "; ")),
-                        "nodeport-guard scan with the same --source flags repeats it"});
-  }
+  findings.push_back(JudgeSources(ports));
   return findings;
 }
 

@@ -34,6 +34,7 @@
 #include "node/kube_proxy_table.h"
 #include "node/node_addresses.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
 #include "node/untracked_obstacles.h"
@@ -172,6 +173,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
         abi::HasFamily(aside, true), abi::HasFamily(aside, false));
   }
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
+  if (facts.same_netns != false) facts.traces = node::ReadNodePortTraces();
 
   absl::flat_hash_set<core::PortKey> nodeports;
   for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);

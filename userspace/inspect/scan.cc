@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "inspect/json.h"
@@ -53,6 +54,7 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules)
         report.conflicts.push_back(std::move(conflict));
     }
   }
+  report.notes = facts.coverage.notes;
   for (const std::string& line : facts.failed_sources) {
     report.notes.push_back(absl::StrCat("not read: ", line));
   }
@@ -73,6 +75,7 @@ Json ScanJson(const ScanReport& report) {
   json["untrusted"] = ConflictsJson(report.untrusted);
   json["nodeports"]["total"] = report.facts->ports.size();
   for (const auto& [name, count] : report.facts->sources) json["nodeports"][name] = count;
+  json["coverage"] = std::string(core::Name(report.facts->coverage.coverage));
   json["listeners"] = report.facts->listeners;
   json["guarded"] = report.facts->guarded;
   json["notes"] = report.notes;

@@ -13,6 +13,7 @@
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "core/port_ranges.h"
+#include "inspect/coverage.h"
 #include "inspect/json.h"
 #include "inspect/status.h"
 #include "node/owners.h"
@@ -25,6 +26,7 @@ struct ScanFacts {
   std::vector<std::pair<std::string, size_t>> sources;  // those that answered, and how many ports
   std::vector<std::string> failed_sources;              // why the others did not, one line each
   std::vector<std::string> skipped;                     // input that sources skipped
+  NodePortCoverage coverage;                            // of the NodePorts, by these sources
   core::AddressSet own;           // addresses of the node that are in scope, besides loopback
   core::PortHistories histories;  // of a guard that is loaded, where it can be read
   absl::Time now;
@@ -40,7 +42,7 @@ struct ScanReport {
   std::vector<Conflict> conflicts;
   std::vector<Conflict> ignored;    // of processes that only hold the port
   std::vector<Conflict> untrusted;  // of users and cgroups that the policy does not name
-  std::vector<std::string> notes;   // what could not be read, one line each
+  std::vector<std::string> notes;   // what could not be read or seen, one line each
 };
 
 // `facts` outlives the report.

@@ -23,6 +23,7 @@
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/text.h"
@@ -45,6 +46,8 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
         "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since), " (",
         base::Printable(WhyNotConnected(state)), "); its last known ports stay guarded"));
   }
+  const std::vector<std::string> unseen = JudgeCoverage(facts).notes;
+  notes.insert(notes.end(), unseen.begin(), unseen.end());
   return notes;
 }
 

@@ -33,6 +33,7 @@
 #include "base/unique_fd.h"
 #include "testing/command.h"
 #include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
 #include "testing/test_cgroup.h"
 #include "testing/test_node.h"
@@ -282,6 +283,52 @@ TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
   EXPECT_EQ(owner["pid"], process->expected_owner());
   EXPECT_EQ(owner["comm"], kComm);
   EXPECT_THAT(owner["holders"], ElementsAre(process->expected_owner()));
+}
+
+// Without the rules of kube-proxy, source netfilter sees no NodePort, wherever they are.
+TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
+  const std::vector<std::string> netfilter = {"scan", "--source", "netfilter", "-o", "json"};
+  NPG_ASSERT_OK_AND_ASSIGN(const auto none, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(none.exit_code, 5) << none.text;
+  EXPECT_EQ(none.json["coverage"], "none");
+  EXPECT_THAT(none.json["notes"], ElementsAre(HasSubstr("no rules of kube-proxy")));
+
+  NPG_ASSERT_OK_AND_ASSIGN(const auto file, Scan());
+  EXPECT_EQ(file.exit_code, 0) << file.text;
+  EXPECT_EQ(file.json["coverage"], "all");
+
+  // The chain alone shows that kube-proxy runs.
+  const KubeProxyRules rules(IptablesVariant::kNft, TestNode::kPod, TestNode::kPodPort);
+  NPG_ASSERT_OK(rules.Apply({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto all, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(all.exit_code, 0) << all.text;
+  EXPECT_EQ(all.json["coverage"], "all");
+
+  // IPVS mode has NodePorts that are not in the rules.
+  NPG_ASSERT_OK(
+      RunCommand({"ip", "link", "add", "kube-ipvs0", "type", "veth", "peer", "name", "peer0"})
+          .status());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto part, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(part.exit_code, 5) << part.text;
+  EXPECT_EQ(part.json["coverage"], "part");
+
+  // A conflict is one, even where others may be missing.
+  NPG_ASSERT_OK(rules.Apply({{kPort, Transport::kTcp, true}}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto found, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(found.exit_code, 3) << found.text;
+  EXPECT_THAT(found.json["notes"], ElementsAre(HasSubstr("IPVS")));
+}
+
+// A file that is not there may have named the ports that are in conflict.
+TEST_F(ScanTest, WhereASourceFailsItCannotTell) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto scanned,
+      RunScan(GuardCommand(node(), {"scan", "--source", "file", "--nodeports-file",
+                                    node().File("absent.json"), "-o", "json"})));
+  EXPECT_EQ(scanned.exit_code, 5) << scanned.text;
+  EXPECT_EQ(scanned.json["coverage"], "none");
+  EXPECT_THAT(scanned.json["notes"], ElementsAre(HasSubstr("absent.json")));
 }
 
 TEST_F(ScanTest, SharedAfterFork) {

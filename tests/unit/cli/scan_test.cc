@@ -10,6 +10,7 @@
 #include "abi/names.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
+#include "core/coverage.h"
 #include "core/port.h"
 #include "inspect/scan.h"
 #include "unit/inspect/facts.h"
@@ -71,6 +72,29 @@ TEST(ScanTest, WithoutConflictsReportsHowMuchWasScanned) {
   facts.candidates.clear();
   EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
             "No conflicts: 2 NodePorts (netfilter 2) and 11 listeners looked at.\n");
+}
+
+TEST(ScanTest, WithoutNodePortsInSightItCannotTell) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates.clear();
+  facts.coverage = {core::Coverage::kNone, {"source netfilter sees no NodePorts"}};
+  EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+            "Cannot tell whether there are conflicts, no source sees this node's NodePorts: "
+            "2 NodePorts (netfilter 2) and 11 listeners looked at.\n"
+            "\nNote: source netfilter sees no NodePorts\n");
+  EXPECT_EQ(inspect::ScanJson(inspect::MakeScanReport(facts, {}))["coverage"], "none");
+  facts.coverage = {core::Coverage::kPart, {}};
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              HasSubstr("none in the part of the NodePorts that was seen"));
+  EXPECT_EQ(inspect::ScanJson(inspect::MakeScanReport(facts, {}))["coverage"], "part");
+}
+
+TEST(ScanTest, ConflictsInSightAreReportedWithWhatIsNotInSight) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.coverage = {core::Coverage::kPart, {"source netfilter sees a part of the NodePorts"}};
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              ::testing::AllOf(HasSubstr("Conflicts: 1 listener has"),
+                               HasSubstr("Note: source netfilter sees a part")));
 }
 
 TEST(ScanTest, MentionsALoadedGuard) {
@@ -175,6 +199,7 @@ TEST(ScanTest, JsonHasTheSame) {
   EXPECT_EQ(json["nodeports"]["netfilter"], 2);
   EXPECT_EQ(json["listeners"], 11);
   EXPECT_EQ(json["guarded"], false);
+  EXPECT_EQ(json["coverage"], "all");
 }
 
 }  // namespace

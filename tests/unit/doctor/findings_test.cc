@@ -613,6 +613,11 @@ TEST(DoctorTest, Sources) {
   EXPECT_FINDING(The(facts, FindingId::kSource), Severity::kNote, false, "70000", "scan");
   facts.ports.source_errors = {"source kubernetes: refused"};
   EXPECT_FINDING(The(facts, FindingId::kSource), Severity::kWarn, false, "refused", "scan");
+  facts = GoodNode();
+  facts.ports.unseen = {"source netfilter sees no NodePorts"};
+  EXPECT_FINDING(The(facts, FindingId::kSource), Severity::kWarn, false,
+                 "conflicts can be missing here: source netfilter sees no NodePorts",
+                 "--kubeconfig");
 }
 
 TEST(DoctorTest, TheGuard) {
