@@ -55,12 +55,6 @@ std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
   return listeners;
 }
 
-// The programs look up listeners without a device. A UDP socket that is bound to lo
-// is still exempt: the controller finds it in the list of sockets.
-bool IsLookedUp(const core::Listener& listener) {
-  return listener.ifindex == 0 || listener.key.protocol == core::Protocol::kUdp;
-}
-
 // A destination that reaches this listener: its own address, or for a wildcard an
 // address that no other listener is bound to.
 Address DestinationOf(const core::Listener& listener, const std::vector<core::Listener>& others) {
@@ -330,7 +324,7 @@ std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::Por
   for (const core::Listener& listener : listeners) {
     const bool reachable = core::ReachableOverLoopbackOr(facts.own, listener) ||
                            LeftOut(facts, listener.address) != nullptr;
-    if (!reachable || !IsLookedUp(listener)) continue;
+    if (!reachable || !core::IsLookedUp(listener)) continue;
     if (rules.Judge(listener) == core::OwnerVerdict::kNoListener) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) have the same result.

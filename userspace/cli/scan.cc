@@ -89,6 +89,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.failed_sources = std::move(read.failed);
   facts.skipped = std::move(read.skipped);
 
+  facts.by_default = core::OwnerRules{DefaultOwnerPolicy(), {}};
   facts.automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
   absl::StatusOr<node::ListenersOn> found = ListListeners(
       options.node, [&facts](const core::PortKey& key) { return facts.ports.contains(key); });

@@ -52,6 +52,16 @@ absl::string_view ResultWithoutConflicts(core::Coverage coverage) {
   return "Cannot tell whether there are conflicts, no source sees this node's NodePorts";
 }
 
+// What `run` does about the conflicts, and about which it does nothing.
+std::string Remedy(const inspect::ScanReport& report) {
+  const std::vector<std::string>& rest = report.not_ended;
+  const bool all = !rest.empty() && rest.size() == inspect::GroupConflicts(report.conflicts).size();
+  if (all) return "'nodeport-guard run' does not prevent that: see the notes.\n";
+  return absl::StrCat("'nodeport-guard run'", report.needs_flags ? " with the same flags" : "",
+                      " prevents that", rest.empty() ? "" : ", but not for ",
+                      absl::StrJoin(rest, ", "), ".\n");
+}
+
 std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
                     const inspect::ScanFacts& facts, const Style& style) {
   std::vector<Column> columns = {{"PORT"}, {"SERVICE"}, {"SOURCES"}, {"LISTENER"}, {"OWNER"}};
@@ -61,12 +71,13 @@ std::string TableOf(const std::vector<inspect::Conflict>& conflicts,
     return time ? absl::StrCat(base::ShortDuration(facts.now - *time), " ago") : none;
   };
   OwnersTable owners;
-  for (const inspect::Conflict& conflict : conflicts) {
+  for (const auto& group : inspect::GroupConflicts(conflicts)) {
+    const inspect::Conflict& conflict = *group.conflict;
     owners.Add(conflict);
-    std::vector<Cell> row = {
-        core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
-        abi::SourcesText(conflict.sources), core::AddressText(conflict.listener.address),
-        inspect::OwnerText(conflict.owner, inspect::UidOf(conflict.listener))};
+    std::vector<Cell> row = {core::ToString(conflict.key),
+                             conflict.service.empty() ? "-" : conflict.service,
+                             abi::SourcesText(conflict.sources), inspect::AddressOf(group),
+                             inspect::OwnerText(conflict.owner, inspect::UidOf(conflict.listener))};
     if (facts.guarded) {
       row.emplace_back(absl::StrCat(conflict.history.exempted));
       row.emplace_back(ago(conflict.history.last, "never"));
@@ -93,8 +104,9 @@ std::string RenderScan(const inspect::ScanReport& report, const Style& style) {
                     LookedAt(*report.facts), " looked at.\n",
                     report.facts->guarded
                         ? "A guard is loaded: see 'nodeport-guard status'.\n"
-                        : "This node's own connects to these listeners can end up in the Service;\n"
-                          "'nodeport-guard run' prevents that.\n");
+                        : absl::StrCat("This node's own connects to these listeners can end up in "
+                                       "the Service;\n",
+                                       Remedy(report)));
   }
   if (!report.ignored.empty()) {
     absl::StrAppend(&out, "\nIgnored, by --ignore-process or --only-process:\n",
@@ -105,7 +117,8 @@ std::string RenderScan(const inspect::ScanReport& report, const Style& style) {
                     "\nLeft to the Service, because --guard-uid and --guard-cgroup do not name "
                     "the owner:\n",
                     TableOf(report.untrusted, *report.facts, style));
-    for (const inspect::Conflict& conflict : report.untrusted) {
+    for (const auto& group : inspect::GroupConflicts(report.untrusted)) {
+      const inspect::Conflict& conflict = *group.conflict;
       absl::StrAppend(&out, "To guard ", core::ToString(conflict.key), ", run with ",
                       base::Printable(inspect::FlagsThatTrust(conflict.listener)), ".\n");
     }

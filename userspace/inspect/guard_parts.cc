@@ -159,6 +159,7 @@ std::optional<std::string> Obstacle(const GuardFacts& facts,
 }
 
 bool CanExempt(const GuardFacts& facts, const core::Listener& listener) {
+  if (!core::IsLookedUp(listener)) return false;
   // A wildcard IPv6 listener takes IPv4, too.
   constexpr std::array<uint8_t, 16> kAnyV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   const bool both =

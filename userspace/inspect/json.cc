@@ -92,6 +92,7 @@ Json OwnerJson(const core::Listener& listener, const OwnerName& name) {
   json["pid"] = name.pid != 0 ? Json(name.pid) : Json(nullptr);
   json["comm"] = name.pid != 0 ? Json(name.comm) : Json(nullptr);
   json["uid"] = UidOf(listener);
+  json["kernel"] = owner.no_process;
   json["executable"] = TextOrNull(owner.executable);
   json["cgroup"] = TextOrNull(owner.cgroup);
   AddWorkload(owner.workload, json);

@@ -33,8 +33,9 @@ struct ScanFacts {
   size_t listeners = 0;                    // all that were listed
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   node::OwnerGaps gaps;
-  bool guarded = false;       // a guard is pinned on this node
-  core::PortRange automatic;  // net.ipv4.ip_local_port_range
+  bool guarded = false;         // a guard is pinned on this node
+  core::PortRange automatic;    // net.ipv4.ip_local_port_range
+  core::OwnerRules by_default;  // of `run` without flags
 };
 
 struct ScanReport {
@@ -42,7 +43,10 @@ struct ScanReport {
   std::vector<Conflict> conflicts;
   std::vector<Conflict> ignored;    // of processes that only hold the port
   std::vector<Conflict> untrusted;  // of users and cgroups that the policy does not name
-  std::vector<std::string> notes;   // what could not be read or seen, one line each
+  // The conflicts that `run` with the same flags does not end, one line each: "53/tcp 127.0.0.53".
+  std::vector<std::string> not_ended;
+  bool needs_flags = false;        // `run` ends the others only with the flags of this scan
+  std::vector<std::string> notes;  // what could not be read or seen, one line each
 };
 
 // `facts` outlives the report.

@@ -102,9 +102,12 @@ std::vector<std::string> Notes(const Status& status) {
     notes.insert(notes.begin(), *std::move(note));
   }
   size_t unknown = 0;
+  size_t no_process = 0;
   for (const Conflict& conflict : status.conflicts) {
-    if (conflict.listener.owner.pid == 0) ++unknown;
+    const core::Owner& owner = conflict.listener.owner;
+    if (owner.pid == 0) ++(owner.no_process ? no_process : unknown);
   }
+  if (no_process > 0) notes.push_back(NoProcessText(no_process));
   if (unknown > 0) {
     notes.push_back(absl::StrCat(
         "no process was found for ", base::Count(unknown, "listener"), ": ",
@@ -115,7 +118,12 @@ std::vector<std::string> Notes(const Status& status) {
                   " could not be read; run it as root")
             : "it may run in a pid namespace that cannot be seen from here"));
   }
-  for (const GuardedConflict& conflict : status.conflicts) {
+  for (const auto& group : GroupConflicts(status.conflicts)) {
+    const GuardedConflict& conflict = *group.conflict;
+    if (conflict.state == ConflictState::kUnguarded && !core::IsLookedUp(conflict.listener)) {
+      notes.push_back(absl::StrCat(core::ToString(conflict.key), " ", AddressOf(group), " ",
+                                   NotLookedUpText()));
+    }
     if (conflict.state != ConflictState::kUntrusted) continue;
     notes.push_back(
         absl::StrCat(core::ToString(conflict.key), ": ", UntrustedText(conflict.listener),
@@ -153,6 +161,11 @@ std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
 }
 
 }  // namespace
+
+std::string GroupAddressText(const core::Listener& listener, size_t listeners) {
+  return absl::StrCat(core::AddressText(listener.address),
+                      listeners > 1 ? absl::StrCat(" (", listeners, " sockets)") : "");
+}
 
 absl::string_view Name(ConflictState state) {
   switch (state) {

@@ -45,6 +45,14 @@ void Detach(GuardFacts& facts, const std::string& program) {
   }
 }
 
+TEST(ConflictStateTest, AListenerThatIsBoundToADeviceIsUnguarded) {
+  GuardFacts facts = NodeWithListenerOn("127.0.0.1");
+  facts.listeners[0].ifindex = 1;
+  EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre(HasSubstr("33589/tcp 127.0.0.1 is bound to a device")));
+}
+
 TEST(ConflictStateTest, NeedsTheProgramsOfTheFamiliesThatReachTheListener) {
   const struct {
     std::string address;
