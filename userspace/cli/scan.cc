@@ -8,7 +8,6 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -43,6 +42,7 @@
 #include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
+#include "node/socket_lb.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -89,6 +89,8 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   facts.failed_sources = std::move(read.failed);
   facts.skipped = std::move(read.skipped);
 
+  facts.cilium_socket_lb =
+      node::HasCiliumSocketLb(options.node.bpffs, FindCgroup2Root().value_or(""));
   facts.by_default = core::OwnerRules{DefaultOwnerPolicy(), {}};
   facts.automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
   absl::StatusOr<node::ListenersOn> found = ListListeners(

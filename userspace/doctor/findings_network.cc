@@ -26,6 +26,8 @@ namespace {
 
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
+// Ranges of ports in a line that is still readable.
+constexpr size_t kMostReserved = 16;
 
 std::string Listed(std::vector<std::string> items, absl::string_view separator) {
   const size_t all = items.size();
@@ -62,7 +64,11 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          ReserveFix(ports.reserved, core::ToRanges(hit))};
+          core::ToRanges(hit).size() <= kMostReserved
+              ? ReserveFix(ports.reserved, core::ToRanges(hit))
+              : RangeFix(*ports.local,
+                         {*std::min_element(ports.allocated.begin(), ports.allocated.end()),
+                          *std::max_element(ports.allocated.begin(), ports.allocated.end())})};
 }
 
 Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {

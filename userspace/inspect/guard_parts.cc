@@ -155,6 +155,7 @@ std::optional<std::string> Obstacle(const GuardFacts& facts,
           ProgramProblem(facts, v4 ? "npg_connect4" : "npg_connect6")) {
     return problem;
   }
+  if (facts.cilium_socket_lb) return CiliumText();
   return TableProblem(facts);
 }
 

@@ -91,8 +91,10 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules)
   }
   for (const auto& group : GroupConflicts(report.conflicts)) {
     const core::Listener& listener = group.conflict->listener;
-    if (VerdictWithGuard(facts, listener) != core::Verdict::kExempt) {
-      const std::string name = absl::StrCat(core::ToString(listener.key), " ", AddressOf(group));
+    const std::string name = absl::StrCat(core::ToString(listener.key), " ", AddressOf(group));
+    if (facts.cilium_socket_lb) {
+      report.not_ended.push_back(name);
+    } else if (VerdictWithGuard(facts, listener) != core::Verdict::kExempt) {
       report.not_ended.push_back(name);
       report.notes.push_back(absl::StrCat(name, " ", NotLookedUpText()));
     } else {
@@ -101,6 +103,7 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules)
           !core::ReachableOverLoopback(listener);
     }
   }
+  if (facts.cilium_socket_lb) report.notes.push_back(CiliumText());
   report.notes.insert(report.notes.end(), facts.coverage.notes.begin(), facts.coverage.notes.end());
   for (const std::string& line : facts.failed_sources) {
     report.notes.push_back(absl::StrCat("not read: ", line));

@@ -33,9 +33,10 @@ struct ScanFacts {
   size_t listeners = 0;                    // all that were listed
   std::vector<core::Listener> candidates;  // those on NodePorts, with owners where visible
   node::OwnerGaps gaps;
-  bool guarded = false;         // a guard is pinned on this node
-  core::PortRange automatic;    // net.ipv4.ip_local_port_range
-  core::OwnerRules by_default;  // of `run` without flags
+  bool guarded = false;           // a guard is pinned on this node
+  core::PortRange automatic;      // net.ipv4.ip_local_port_range
+  core::OwnerRules by_default;    // of `run` without flags
+  bool cilium_socket_lb = false;  // as in GuardFacts
 };
 
 struct ScanReport {

@@ -108,6 +108,7 @@ std::vector<std::string> Notes(const Status& status) {
     if (owner.pid == 0) ++(owner.no_process ? no_process : unknown);
   }
   if (no_process > 0) notes.push_back(NoProcessText(no_process));
+  if (status.facts.cilium_socket_lb) notes.push_back(CiliumText());
   if (unknown > 0) {
     notes.push_back(absl::StrCat(
         "no process was found for ", base::Count(unknown, "listener"), ": ",

@@ -49,6 +49,11 @@ std::string OwnerText(const OwnerName& owner, uint32_t uid) {
   return owner.pid == 0 ? absl::StrCat("uid ", uid) : core::ProcessText(owner.comm, owner.pid);
 }
 
+std::string CiliumText() {
+  return "Cilium's socket load balancer is on this node and rewrites connects to NodePorts in the "
+         "socket, before any packet that the guard could exempt (doctor, cilium-socket-lb)";
+}
+
 std::string NotLookedUpText() {
   return "is bound to a device, where the kernel's lookup for TCP does not see it: connects go to "
          "the Service, with a guard, too";

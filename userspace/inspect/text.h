@@ -44,6 +44,9 @@ uint32_t UidOf(const core::Listener& listener);
 std::string OwnerText(const OwnerName& owner, uint32_t uid);
 std::string OwnerText(const core::Listener& listener);
 
+// Why the guard exempts no connect where GuardFacts::cilium_socket_lb is set.
+std::string CiliumText();
+
 // Why connects to a TCP listener that is bound to a device go to the Service: a predicate.
 std::string NotLookedUpText();
 

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -318,6 +319,63 @@ TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto found, RunScan(GuardCommand(node(), netfilter)));
   EXPECT_EQ(found.exit_code, 3) << found.text;
   EXPECT_THAT(found.json["notes"], ElementsAre(HasSubstr("IPVS")));
+}
+
+// Cilium's connect program has taken the connect before the guard's mark has an effect.
+TEST_F(ScanTest, PromisesNothingBesideCiliumsSocketLoadBalancer) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto without, Scan({}));
+  EXPECT_THAT(without.text, HasSubstr("'nodeport-guard run' prevents that.\n"));
+  // A link cannot be pinned without its program; the name is what counts.
+  std::filesystem::create_directories(
+      absl::StrCat(node().bpffs(), "/cilium/socketlb/links/cgroup/cil_sock4_connect"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto beside, Scan({}));
+  EXPECT_EQ(beside.exit_code, 3) << beside.text;
+  EXPECT_THAT(beside.text, HasSubstr("'nodeport-guard run' does not prevent that"));
+  EXPECT_THAT(beside.text, HasSubstr("Note: Cilium's socket load balancer"));
+}
+
+// The socket lookup of the connect programs has no device.
+TEST_F(ScanTest, PromisesNothingForAListenerOnADevice) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto process, Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+        absl::StatusOr<pid_t> self = Listens("127.0.0.53")(kept);
+        if (!self.ok()) return self;
+        if (setsockopt(kept.back().get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) != 0) {
+          return ErrnoStatus(errno, "SO_BINDTODEVICE");
+        }
+        return self;
+      }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto scanned, Scan({}));
+  EXPECT_EQ(scanned.exit_code, 3) << scanned.text;
+  EXPECT_THAT(scanned.text, HasSubstr("'nodeport-guard run' does not prevent that"));
+  EXPECT_THAT(scanned.text, HasSubstr("Note: 33589/tcp 127.0.0.53 is bound to a device"));
+}
+
+TEST_F(ScanTest, SocketsThatShareAnAddressAreOneLine) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto process, Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+        for (int i = 0; i < 8; ++i) {
+          UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+          const int on = 1;
+          sockaddr_in address{};
+          address.sin_family = AF_INET;
+          address.sin_port = htons(kPort);
+          address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+          if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
+              bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+              listen(fd.get(), 1) != 0) {
+            return ErrnoStatus(errno, "listen with SO_REUSEPORT");
+          }
+          kept.push_back(std::move(fd));
+        }
+        return getpid();
+      }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, Scan({}));
+  EXPECT_THAT(table.text, HasSubstr("127.0.0.1 (8 sockets)"));
+  EXPECT_EQ(table.text.find("33589/tcp"), table.text.rfind("33589/tcp"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto json, Scan());
+  EXPECT_THAT(json.json["conflicts"], SizeIs(8));
 }
 
 // A file that is not there may have named the ports that are in conflict.

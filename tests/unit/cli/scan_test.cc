@@ -142,6 +142,14 @@ TEST(ScanTest, PromisesNothingForAListenerThatTheGuardDoesNotSee) {
                               "127.0.0.1.\n"));
 }
 
+TEST(ScanTest, PromisesNothingBesideCiliumsSocketLoadBalancer) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.cilium_socket_lb = true;
+  const std::string text = RenderScan(inspect::MakeScanReport(facts, {}), {});
+  EXPECT_THAT(text, HasSubstr("'nodeport-guard run' does not prevent that: see the notes.\n"));
+  EXPECT_THAT(text, HasSubstr("Note: Cilium's socket load balancer"));
+}
+
 TEST(ScanTest, NamesFlagsWithoutWhichTheGuardDoesNothing) {
   inspect::ScanFacts facts = MakeScanFacts();
   facts.candidates[0].binder->uid = 1000;
