@@ -146,7 +146,8 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
 
 std::string ListenerText(const core::Listener& listener) {
   return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
-                      inspect::OwnerText(listener));
+                      inspect::OwnerText(listener),
+                      core::IsLookedUp(listener) ? "" : " (bound to a device: no guard sees it)");
 }
 
 absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entries,

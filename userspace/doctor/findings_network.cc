@@ -19,6 +19,7 @@
 #include "doctor/findings.h"
 #include "doctor/reserve_fix.h"
 #include "node/mark_use.h"
+#include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::doctor {
@@ -149,6 +150,15 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
           "nodeport-guard run as in parentheses"};
 }
 
+std::string FixOfConflicts(const Facts& facts) {
+  if (facts.programs.ok() && node::HasCiliumConnect(*facts.programs)) {
+    return "as cilium-socket-lb says: no guard covers them";
+  }
+  return facts.guard.state == GuardFacts::State::kLoaded
+             ? "nodeport-guard status shows how they fare"
+             : "nodeport-guard run";
+}
+
 Finding JudgeSources(const PortFacts& ports) {
   std::vector<std::string> broken = ports.source_errors;
   broken.insert(broken.end(), ports.unseen.begin(), ports.unseen.end());
@@ -210,7 +220,7 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
          absl::StrCat(ports.listeners.size(),
                       ports.listeners.size() == 1 ? " listener has" : " listeners have",
                       " the port of a NodePort: ", Listed(ports.listeners, ", ")),
-         guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
+         FixOfConflicts(facts)});
   }
   findings.push_back(JudgeUntrusted(ports));
   findings.push_back(JudgeNotAccepting(ports));

@@ -58,6 +58,10 @@ absl::string_view SocketLbOf(absl::string_view program) {
   return "";
 }
 
+bool HasCiliumConnect(const CgroupPrograms& programs) {
+  return std::any_of(programs.attached.begin(), programs.attached.end(), IsConnectOfCilium);
+}
+
 bool HasCiliumSocketLb(const std::string& bpffs, const std::string& cgroup) {
   for (const char* program : {"cil_sock4_connect", "cil_sock6_connect"}) {
     const std::string pin = absl::StrCat(bpffs, "/cilium/socketlb/links/cgroup/", program);
@@ -66,8 +70,7 @@ bool HasCiliumSocketLb(const std::string& bpffs, const std::string& cgroup) {
   if (cgroup.empty()) return false;
   const absl::StatusOr<CgroupPrograms> programs =
       ReadCgroupPrograms(cgroup, {}, /*with_those_below=*/false);
-  return programs.ok() &&
-         std::any_of(programs->attached.begin(), programs->attached.end(), IsConnectOfCilium);
+  return programs.ok() && HasCiliumConnect(*programs);
 }
 
 }  // namespace npg::node

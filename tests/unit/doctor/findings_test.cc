@@ -538,6 +538,18 @@ TEST(DoctorTest, TheUsualRangeOverlaps) {
   EXPECT_EQ(The(facts, FindingId::kPortRangeUsual).severity, Severity::kOk);
 }
 
+TEST(DoctorTest, BesideCiliumsSocketLoadBalancerRunIsNoFix) {
+  Facts facts = GoodNode();
+  facts.guard = GuardFacts{};
+  facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
+  facts.programs =
+      CgroupPrograms{{OneProgram("/c", CgroupRelation::kSame, BPF_F_ALLOW_MULTI, "spy")}, 0};
+  EXPECT_EQ(The(facts, FindingId::kListenerConflict).fix, "nodeport-guard run");
+  facts.programs->attached[0].programs[0].name = "cil_sock4_conne";
+  EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kWarn, false,
+                 "containerd[812]", "cilium-socket-lb");
+}
+
 TEST(DoctorTest, Listeners) {
   Facts facts = GoodNode();
   facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
