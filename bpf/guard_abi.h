@@ -245,8 +245,8 @@ struct npg_source_state {
 	__u32 services;
 	__u32 ports;
 	__u32 health_check_ports;
-	__u32 skipped; /* objects or rules that cannot be decoded at present */
-	__u32 reserved;
+	__u32 skipped;			    /* objects or rules that cannot be decoded at present */
+	__u32 coverage;			    /* of the NodePorts: 0 all of them, 1 a part, 2 none */
 	__u64 since;			    /* when it became connected, or ceased to be */
 	__u64 last_event;		    /* when it last received anything */
 	__u64 last_reading;		    /* when it last reported the full set of ports */

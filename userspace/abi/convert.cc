@@ -13,6 +13,7 @@
 #include "abi/names.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "guard_abi.h"
@@ -29,6 +30,11 @@ uint64_t Seconds(absl::Time time) {
 
 uint32_t Number(size_t value) {
   return static_cast<uint32_t>(std::min<size_t>(value, std::numeric_limits<uint32_t>::max()));
+}
+
+// An unknown value is of a later version: it claims less than all.
+core::Coverage CoverageOf(uint32_t value) {
+  return static_cast<core::Coverage>(std::min(value, static_cast<uint32_t>(core::Coverage::kNone)));
 }
 
 }  // namespace
@@ -97,6 +103,7 @@ SourceState FromC(const npg_source_state& value) {
   state.ports = value.ports;
   state.health_check_ports = value.health_check_ports;
   state.skipped = value.skipped;
+  state.coverage = CoverageOf(value.coverage);
   for (const auto& row : kSourceErrors) {
     state.errors[row.value] = value.errors[static_cast<size_t>(row.value)];
   }
@@ -163,6 +170,7 @@ npg_source_state ToC(const SourceState& state) {
   result.ports = Number(state.ports);
   result.health_check_ports = Number(state.health_check_ports);
   result.skipped = Number(state.skipped);
+  result.coverage = static_cast<uint32_t>(state.coverage);
   result.since = Seconds(state.since);
   result.last_event = Seconds(state.last_event);
   result.last_reading = Seconds(state.last_reading);

@@ -101,7 +101,7 @@ NPG_FIELD(npg_source_state, services, 4, 4);
 NPG_FIELD(npg_source_state, ports, 8, 4);
 NPG_FIELD(npg_source_state, health_check_ports, 12, 4);
 NPG_FIELD(npg_source_state, skipped, 16, 4);
-NPG_FIELD(npg_source_state, reserved, 20, 4);
+NPG_FIELD(npg_source_state, coverage, 20, 4);
 NPG_FIELD(npg_source_state, since, 24, 8);
 NPG_FIELD(npg_source_state, last_event, 32, 8);
 NPG_FIELD(npg_source_state, last_reading, 40, 8);

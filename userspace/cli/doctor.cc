@@ -43,6 +43,7 @@
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/kernel_probe.h"
@@ -53,6 +54,7 @@
 #include "node/cgroup_programs.h"
 #include "node/cgroups.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
 #include "node/untracked_obstacles.h"
@@ -144,7 +146,8 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
 
 std::string ListenerText(const core::Listener& listener) {
   return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
-                      inspect::OwnerText(listener));
+                      inspect::OwnerText(listener),
+                      core::IsLookedUp(listener) ? "" : " (bound to a device: no guard sees it)");
 }
 
 absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entries,
@@ -199,6 +202,9 @@ absl::StatusOr<doctor::PortFacts> ReadPorts(const NodeOptions& node, const Sourc
   SourcesRead read = ReadSources(*sources);
   ports.source_errors = std::move(read.failed);
   ports.skipped = std::move(read.skipped);
+  ports.unseen = inspect::JudgeCoverage(read.coverages, /*failed=*/!ports.source_errors.empty(),
+                                        node::ReadNodePortTraces())
+                     .notes;
   for (const auto& [key, entry] : read.ports) {
     // Sorted by port: what both protocols have is one.
     if (ports.allocated.empty() || ports.allocated.back() != key.port) {

@@ -13,6 +13,7 @@ inline constexpr int kExitRuntimeError = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitConflicts = 3;
 inline constexpr int kExitNotCapable = 4;
+inline constexpr int kExitCannotTell = 5;
 
 // An invalid flag, value or command: INVALID_ARGUMENT, with a payload that
 // distinguishes it from an EINVAL of the kernel.

@@ -30,6 +30,7 @@
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/nft/nft_table.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/json.h"
@@ -52,12 +53,6 @@ std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
     if (listener.key == key) listeners.push_back(listener);
   }
   return listeners;
-}
-
-// The programs look up listeners without a device. A UDP socket that is bound to lo
-// is still exempt: the controller finds it in the list of sockets.
-bool IsLookedUp(const core::Listener& listener) {
-  return listener.ifindex == 0 || listener.key.protocol == core::Protocol::kUdp;
 }
 
 // A destination that reaches this listener: its own address, or for a wildcard an
@@ -161,6 +156,12 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
+// Why a port may be a NodePort although no source names it; empty where they see all.
+std::string UnknownNodePorts(const inspect::GuardFacts& facts) {
+  const std::vector<std::string> notes = inspect::JudgeCoverage(facts).notes;
+  return notes.empty() ? "" : absl::StrCat(", but may be one: ", absl::StrJoin(notes, "; "));
+}
+
 std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
                      const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
@@ -172,7 +173,8 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
   const std::string owner = walk.listener ? inspect::OwnerText(*walk.listener) : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
-      return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort.");
+      return absl::StrCat(connect, " is left alone: ", name, " is not a known NodePort",
+                          UnknownNodePorts(facts), ".");
     case core::Verdict::kPassForeignNetns:
       return absl::StrCat(connect,
                           " from here is left alone: the guard serves another network "
@@ -322,7 +324,7 @@ std::vector<Walk> WalkDecision(const inspect::GuardFacts& facts, const core::Por
   for (const core::Listener& listener : listeners) {
     const bool reachable = core::ReachableOverLoopbackOr(facts.own, listener) ||
                            LeftOut(facts, listener.address) != nullptr;
-    if (!reachable || !IsLookedUp(listener)) continue;
+    if (!reachable || !core::IsLookedUp(listener)) continue;
     if (rules.Judge(listener) == core::OwnerVerdict::kNoListener) continue;
     Walk walk = MakeWalk(facts, key, listeners, &listener);
     // Sockets that share an address (SO_REUSEPORT) have the same result.

@@ -20,12 +20,12 @@ SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sou
   for (const std::unique_ptr<sources::Source>& source : sources) {
     absl::StatusOr<sources::Reading> reading = source->Read();
     if (!reading.ok()) {
-      read.first_error.Update(reading.status());
       read.failed.push_back(
           absl::StrCat("source ", source->name(), ": ", reading.status().message()));
       continue;
     }
     read.answered.emplace_back(source->name(), reading->ports.size());
+    read.coverages.emplace_back(source->id(), reading->coverage);
     for (std::string& line : reading->skipped) read.skipped.push_back(std::move(line));
     state.Set(abi::Bit(source->id()), reading->ports);
   }

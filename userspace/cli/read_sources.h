@@ -8,18 +8,19 @@
 #include <utility>
 #include <vector>
 
-#include "absl/status/status.h"
+#include "abi/names.h"
+#include "core/coverage.h"
 #include "core/desired_state.h"
 #include "sources/source.h"
 
 namespace npg::cli {
 
 struct SourcesRead {
-  core::PortEntries ports;                               // the union of their ports
-  std::vector<std::pair<std::string, size_t>> answered;  // which, and how many ports each
-  std::vector<std::string> failed;                       // why the others did not, one line each
-  std::vector<std::string> skipped;                      // input that sources skipped
-  absl::Status first_error;
+  core::PortEntries ports;                                        // the union of their ports
+  std::vector<std::pair<std::string, size_t>> answered;           // which, and how many ports each
+  std::vector<std::pair<abi::Source, core::Coverage>> coverages;  // of those
+  std::vector<std::string> failed;   // why the others did not, one line each
+  std::vector<std::string> skipped;  // input that sources skipped
 };
 
 // Reads every source once. The failure of one does not stop the others.

@@ -8,7 +8,6 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
@@ -26,20 +25,24 @@
 #include "cli/scan_report.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/desired_state.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "core/port_ranges.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/local_addresses.h"
 #include "inspect/scan.h"
 #include "node/cgroup_watch.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
+#include "node/socket_lb.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -78,14 +81,17 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   const auto sources = MakeSources(options.sources, ReadEnvironment);
   if (!sources.ok()) return sources.status();
   SourcesRead read = ReadSources(*sources);
-  // Without NodePorts to compare with, "no conflicts" would be wrong.
-  if (read.answered.empty()) return read.first_error;
   inspect::ScanFacts facts;
+  facts.coverage = inspect::JudgeCoverage(read.coverages, /*failed=*/!read.failed.empty(),
+                                          node::ReadNodePortTraces());
   facts.ports = std::move(read.ports);
   facts.sources = std::move(read.answered);
   facts.failed_sources = std::move(read.failed);
   facts.skipped = std::move(read.skipped);
 
+  facts.cilium_socket_lb =
+      node::HasCiliumSocketLb(options.node.bpffs, FindCgroup2Root().value_or(""));
+  facts.by_default = core::OwnerRules{DefaultOwnerPolicy(), {}};
   facts.automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
   absl::StatusOr<node::ListenersOn> found = ListListeners(
       options.node, [&facts](const core::PortKey& key) { return facts.ports.contains(key); });
@@ -110,8 +116,7 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
                                    ? RenderScan(report, StyleOfStdout())
                                    : ToDocument(inspect::ScanJson(report), options.output)));
   if (!report.conflicts.empty()) return kExitConflicts;
-  if (!read.first_error.ok()) return read.first_error;
-  return kExitOk;
+  return facts.coverage.coverage == core::Coverage::kAll ? kExitOk : kExitCannotTell;
 }
 
 }  // namespace npg::cli

@@ -17,6 +17,7 @@
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
@@ -32,6 +33,12 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
   const inspect::GuardFacts& facts = status.facts;
   if (status.conflicts.empty()) {
     if (facts.same_netns == false) return "Conflicts: not visible from here.\n";
+    if (!inspect::JudgeCoverage(facts).notes.empty()) {
+      return absl::StrCat(
+          "Cannot tell whether there are conflicts: the sources do not see all "
+          "NodePorts (",
+          status.nodeports.total, " known)\n");
+    }
     return absl::StrCat(
         "No conflicts: no process of this node listens on a NodePort (", status.nodeports.total,
         " known)", inspect::GuardsNodeAddresses(facts) ? ".\n" : ", as far as loopback reaches.\n");
@@ -51,11 +58,12 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
                {"LAST"},
                {"SINCE"}});
   OwnersTable owners;
-  for (const inspect::GuardedConflict& conflict : status.conflicts) {
+  for (const auto& group : inspect::GroupConflicts(status.conflicts)) {
+    const inspect::GuardedConflict& conflict = *group.conflict;
     owners.Add(conflict);
     const core::PortHistory& history = conflict.history;
     table.AddRow({core::ToString(conflict.key), conflict.service.empty() ? "-" : conflict.service,
-                  core::AddressText(conflict.listener.address),
+                  inspect::AddressOf(group),
                   inspect::OwnerText(conflict.owner, inspect::UidOf(conflict.listener)),
                   conflict.owner_verdict != core::OwnerVerdict::kGuarded
                       ? Cell(std::string(core::Name(conflict.owner_verdict)), Tone::kWarn)

@@ -61,6 +61,10 @@ bool IsWildcard(const std::array<uint8_t, 16>& address) {
   return IN6_IS_ADDR_UNSPECIFIED(&v6);
 }
 
+bool IsLookedUp(const Listener& listener) {
+  return listener.ifindex == 0 || listener.key.protocol == Protocol::kUdp;
+}
+
 bool ReachableOverLoopback(const Listener& listener) {
   return ReachableOverLoopbackOr({}, listener);
 }

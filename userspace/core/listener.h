@@ -27,6 +27,10 @@ struct Owner {
   std::string cgroup;          // path below the root, see PickCgroupPath(); empty when not readable
   Workload workload;           // parsed from that path
   std::vector<pid_t> holders;  // all known holders of the socket, ascending
+  // Every process of the machine was read, and none has the socket open: the kernel itself holds
+  // it (lockd, the callback service of an NFS client), or its descriptor is on the way from one
+  // process to another.
+  bool no_process = false;
 };
 
 // The task that bound a socket, as of its bind().
@@ -93,6 +97,11 @@ std::string AddressText(const std::array<uint8_t, 16>& address);
 // True when a connect to a loopback address can reach the listener: bound to
 // the wildcard or to a loopback address, not bound to a device other than lo.
 bool ReachableOverLoopback(const Listener& listener);
+
+// False for a TCP socket that is bound to a device: the programs look listeners up without one, so
+// that connects to it are left alone. Datagrams to a UDP socket on lo are exempt all the same,
+// since the controller finds it in the list of sockets.
+bool IsLookedUp(const Listener& listener);
 
 // True when a connect to loopback or to one of the node's `own` addresses can reach the
 // listener. (Packets to those go over lo, too: a listener that is bound to the device of

@@ -45,6 +45,8 @@ struct PortFacts {
   std::vector<uint16_t> allocated;                                 // as NodePorts
   std::vector<std::string> source_errors;
   std::vector<std::string> skipped;  // input of sources
+  // NodePorts that the sources cannot see, one line for each source that lacks some.
+  std::vector<std::string> unseen;
 
   // On NodePorts, as text: "33589/tcp 127.0.0.1 containerd[812]".
   std::vector<std::string> listeners;          // that connects to loopback reach

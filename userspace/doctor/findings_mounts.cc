@@ -2,7 +2,6 @@
 #include <linux/bpf.h>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -10,7 +9,6 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -20,6 +18,7 @@
 #include "doctor/findings.h"
 #include "doctor/reserve_fix.h"
 #include "node/cgroup_programs.h"
+#include "node/socket_lb.h"
 
 namespace npg::doctor {
 namespace {
@@ -66,43 +65,21 @@ std::string ProgramText(const node::AttachedPrograms::Program& program) {
                               : absl::StrCat(program.name, " (id ", program.id, ")");
 }
 
-// Socket load balancers, by the names of their programs, which the kernel cuts at 15 bytes.
-struct SocketLb {
-  const char* name;
-  const char* program;  // prefix
-  const char* fix;      // how to have NodePorts handled elsewhere; empty where no setting does it
-};
-
-constexpr const char* kCiliumFix =
-    "Or let kube-proxy have them: helm upgrade cilium cilium/cilium --namespace kube-system "
-    "--reuse-values --set kubeProxyReplacement=false --set socketLB.enabled=false";
-constexpr const char* kCalicoFix =
-    "Or switch Calico's off: kubectl patch felixconfiguration default --type merge --patch "
-    R"('{"spec":{"bpfConnectTimeLoadBalancing":"Disabled"}}')";
-
-constexpr std::array<SocketLb, 12> kSocketLbs = {{
-    {"Cilium", "cil_", kCiliumFix},
-    // Before Cilium 1.13.
-    {"Cilium", "sock4_connect", kCiliumFix},
-    {"Cilium", "sock6_connect", kCiliumFix},
-    {"Cilium", "sock4_post_bind", kCiliumFix},
-    {"Cilium", "sock6_post_bind", kCiliumFix},
-    // calico_connect_v4, _v6, _v46; in older versions cali_ctlb_v4.
-    {"Calico", "calico_connect_", kCalicoFix},
-    {"Calico", "cali_ctlb_", kCalicoFix},
-    {"LoxiLB", "llb_connect_", ""},
-    {"LoxiLB", "llb_sock", ""},
-    // cgroup_connect4_prog, cut.
-    {"Kmesh", "cgroup_connect4", ""},
-    {"Kmesh", "cgroup_connect6", ""},
-    {"Kmesh", "kmesh_", ""},
-}};
-
-const SocketLb* FindSocketLb(absl::string_view program) {
-  const auto* const it =
-      std::find_if(kSocketLbs.begin(), kSocketLbs.end(),
-                   [program](const SocketLb& lb) { return absl::StartsWith(program, lb.program); });
-  return it == kSocketLbs.end() ? nullptr : it;
+// How to have NodePorts handled elsewhere; empty where no setting does it. No command is in it:
+// such a setting changes the data plane of every node of the cluster.
+absl::string_view SwitchOf(absl::string_view product) {
+  if (product == "Cilium") {
+    return "Or have kube-proxy handle NodePorts: kubeProxyReplacement and socketLB of Cilium's "
+           "configuration decide that, for the whole cluster; plan it as a migration, with "
+           "kube-proxy running before Cilium stops (Cilium's documentation, \"Kubernetes Without "
+           "kube-proxy\")";
+  }
+  if (product == "Calico") {
+    return "Or switch Calico's off: bpfConnectTimeLoadBalancing of its FelixConfiguration, which "
+           "is "
+           "a setting of the whole cluster";
+  }
+  return "";
 }
 
 std::string FlagsText(uint32_t flags) {
@@ -192,10 +169,10 @@ void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
       if (program.ours) continue;
       const std::string text = absl::StrCat(ProgramText(program), " at ", attached.hook, " of ",
                                             attached.cgroup, ", ", FlagsText(attached.flags));
-      if (const SocketLb* lb = FindSocketLb(program.name); lb != nullptr) {
+      if (const absl::string_view lb = node::SocketLbOf(program.name); !lb.empty()) {
         lbs.push_back(text);
-        lb_names.insert(lb->name);
-        if (*lb->fix != '\0') lb_fixes.insert(lb->fix);
+        lb_names.insert(std::string(lb));
+        if (!SwitchOf(lb).empty()) lb_fixes.insert(std::string(SwitchOf(lb)));
       } else {
         foreign.insert(text);
       }

@@ -19,6 +19,7 @@
 #include "doctor/findings.h"
 #include "doctor/reserve_fix.h"
 #include "node/mark_use.h"
+#include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::doctor {
@@ -26,6 +27,8 @@ namespace {
 
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
+// Ranges of ports in a line that is still readable.
+constexpr size_t kMostReserved = 16;
 
 std::string Listed(std::vector<std::string> items, absl::string_view separator) {
   const size_t all = items.size();
@@ -62,7 +65,11 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          ReserveFix(ports.reserved, core::ToRanges(hit))};
+          core::ToRanges(hit).size() <= kMostReserved
+              ? ReserveFix(ports.reserved, core::ToRanges(hit))
+              : RangeFix(*ports.local,
+                         {*std::min_element(ports.allocated.begin(), ports.allocated.end()),
+                          *std::max_element(ports.allocated.begin(), ports.allocated.end())})};
 }
 
 Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
@@ -143,6 +150,35 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
           "nodeport-guard run as in parentheses"};
 }
 
+std::string FixOfConflicts(const Facts& facts) {
+  if (facts.programs.ok() && node::HasCiliumConnect(*facts.programs)) {
+    return "as cilium-socket-lb says: no guard covers them";
+  }
+  return facts.guard.state == GuardFacts::State::kLoaded
+             ? "nodeport-guard status shows how they fare"
+             : "nodeport-guard run";
+}
+
+Finding JudgeSources(const PortFacts& ports) {
+  std::vector<std::string> broken = ports.source_errors;
+  broken.insert(broken.end(), ports.unseen.begin(), ports.unseen.end());
+  const bool incomplete = !broken.empty();
+  broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
+  if (broken.empty()) {
+    return {FindingId::kSource, Severity::kOk,
+            absl::StrCat(ports.allocated.size(), " NodePorts are known"), ""};
+  }
+  return {
+      FindingId::kSource, incomplete ? Severity::kWarn : Severity::kNote,
+      absl::StrCat(incomplete ? "not all NodePorts are known, so conflicts can be missing here: "
+                              : "not all could be read: ",
+                   Listed(broken, "; ")),
+      ports.unseen.empty()
+          ? "nodeport-guard scan with the same --source flags repeats it"
+          : "nodeport-guard doctor --kubeconfig FILE, and the same for run; nodeport-guard scan "
+            "with the same flags exits with 5 while it cannot tell"};
+}
+
 }  // namespace
 
 std::vector<Finding> JudgeUntracked(const Facts& facts) {
@@ -184,21 +220,11 @@ std::vector<Finding> JudgePorts(const Facts& facts) {
          absl::StrCat(ports.listeners.size(),
                       ports.listeners.size() == 1 ? " listener has" : " listeners have",
                       " the port of a NodePort: ", Listed(ports.listeners, ", ")),
-         guarded ? "nodeport-guard status shows how they fare" : "nodeport-guard run"});
+         FixOfConflicts(facts)});
   }
   findings.push_back(JudgeUntrusted(ports));
   findings.push_back(JudgeNotAccepting(ports));
-  std::vector<std::string> broken = ports.source_errors;
-  broken.insert(broken.end(), ports.skipped.begin(), ports.skipped.end());
-  if (broken.empty()) {
-    findings.push_back({FindingId::kSource, Severity::kOk,
-                        absl::StrCat(ports.allocated.size(), " NodePorts are known"), ""});
-  } else {
-    findings.push_back({FindingId::kSource,
-                        ports.source_errors.empty() ? Severity::kNote : Severity::kWarn,
-                        absl::StrCat("not all could be read: ", Listed(broken, "; ")),
-                        "nodeport-guard scan with the same --source flags repeats it"});
-  }
+  findings.push_back(JudgeSources(ports));
   return findings;
 }
 

@@ -2,6 +2,7 @@
 #include "doctor/reserve_fix.h"
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "absl/status/statusor.h"
@@ -16,7 +17,37 @@ namespace {
 constexpr size_t kMostText = 3000;
 constexpr size_t kMostRanges = kMostText / absl::string_view("30000-32767,").size();
 
+// A node with many connections needs some thousand ports for them.
+constexpr size_t kFewestPorts = 4096;
+
+// What the kernel can hand out without meeting a NodePort; nullopt where too little is left.
+std::optional<core::PortRange> RangeBeside(const core::PortRange& local,
+                                           const core::PortRange& nodeports) {
+  std::optional<core::PortRange> widest;
+  for (const core::PortRange& range : core::Without(local, {nodeports})) {
+    const size_t count = core::CountPorts({range});
+    if (count >= kFewestPorts && (!widest || count > core::CountPorts({*widest}))) widest = range;
+  }
+  return widest;
+}
+
 }  // namespace
+
+std::string RangeFix(const core::PortRange& local, const core::PortRange& nodeports) {
+  const std::string cluster =
+      "have the cluster take NodePorts from a range that the kernel does not hand out "
+      "(--service-node-port-range of the API server, default 30000-32767; Services keep the ports "
+      "that they have)";
+  const std::optional<core::PortRange> range = RangeBeside(local, nodeports);
+  if (!range) return absl::StrCat("they are too many to be reserved one by one: ", cluster);
+  const std::string value = absl::StrCat(range->first, " ", range->last);
+  return absl::StrCat(
+      "they are too many to be reserved one by one: sysctl -w net.ipv4.ip_local_port_range='",
+      value, "', and keep it: echo 'net.ipv4.ip_local_port_range = ", value,
+      "' > /etc/sysctl.d/90-nodeport-guard-range.conf. It helps for sockets that are bound "
+      "afterwards; restart what holds such a port now. Or ",
+      cluster);
+}
 
 std::string ReserveFix(const absl::StatusOr<core::PortRanges>& reserved,
                        const core::PortRanges& more) {

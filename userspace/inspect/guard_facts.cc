@@ -34,8 +34,10 @@
 #include "node/kube_proxy_table.h"
 #include "node/node_addresses.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/sock_diag.h"
+#include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::inspect {
@@ -171,7 +173,9 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
                               .value_or(std::vector<node::UntrackedObstacle>()),
         abi::HasFamily(aside, true), abi::HasFamily(aside, false));
   }
+  facts.cilium_socket_lb = node::HasCiliumSocketLb(place.bpffs, place.cgroup);
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
+  if (facts.same_netns != false) facts.traces = node::ReadNodePortTraces();
 
   absl::flat_hash_set<core::PortKey> nodeports;
   for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);

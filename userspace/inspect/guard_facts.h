@@ -22,6 +22,7 @@
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
+#include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/untracked_obstacles.h"
 
@@ -57,7 +58,10 @@ struct GuardFacts {
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   // Rules of the node in the way of exempted connections; read only if the guard stands aside.
   std::vector<node::UntrackedObstacle> in_the_way;
-  bool kube_proxy_nftables = false;       // kube-proxy's nftables mode has rules here
+  bool kube_proxy_nftables = false;  // kube-proxy's nftables mode has rules here
+  // Cilium's connect programs rewrite connects to NodePorts before the guard's mark has an effect.
+  bool cilium_socket_lb = false;
+  node::NodePortTraces traces;            // of other programs, in the guarded network namespace
   std::vector<core::Listener> listeners;  // on ports of interest only, with owners and records
   node::OwnerGaps gaps;
   absl::Time now;            // when this was read, and

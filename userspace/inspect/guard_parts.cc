@@ -155,10 +155,12 @@ std::optional<std::string> Obstacle(const GuardFacts& facts,
           ProgramProblem(facts, v4 ? "npg_connect4" : "npg_connect6")) {
     return problem;
   }
+  if (facts.cilium_socket_lb) return CiliumText();
   return TableProblem(facts);
 }
 
 bool CanExempt(const GuardFacts& facts, const core::Listener& listener) {
+  if (!core::IsLookedUp(listener)) return false;
   // A wildcard IPv6 listener takes IPv4, too.
   constexpr std::array<uint8_t, 16> kAnyV4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
   const bool both =

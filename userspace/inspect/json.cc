@@ -14,6 +14,7 @@
 #include "base/printable.h"
 #include "base/text.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/mark.h"
 #include "core/node_address.h"
@@ -62,6 +63,7 @@ Json SourceStatesJson(const GuardFacts& facts) {
     entry["ports"] = state.ports;
     entry["health_check_ports"] = state.health_check_ports;
     entry["skipped"] = state.skipped;
+    entry["coverage"] = std::string(core::Name(state.coverage));
     entry["errors"] = Json::object();
     for (const auto& row : abi::kSourceErrors) {
       entry["errors"][std::string(row.name)] = state.errors[row.value];
@@ -90,6 +92,7 @@ Json OwnerJson(const core::Listener& listener, const OwnerName& name) {
   json["pid"] = name.pid != 0 ? Json(name.pid) : Json(nullptr);
   json["comm"] = name.pid != 0 ? Json(name.comm) : Json(nullptr);
   json["uid"] = UidOf(listener);
+  json["kernel"] = owner.no_process;
   json["executable"] = TextOrNull(owner.executable);
   json["cgroup"] = TextOrNull(owner.cgroup);
   AddWorkload(owner.workload, json);

@@ -23,6 +23,7 @@
 #include "core/owner_policy.h"
 #include "core/port.h"
 #include "dataplane/bpf/guard_state.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/text.h"
@@ -45,6 +46,8 @@ std::vector<std::string> SourceNotes(const GuardFacts& facts) {
         "source ", abi::Name(source), " is not connected since ", base::UtcTime(state.since), " (",
         base::Printable(WhyNotConnected(state)), "); its last known ports stay guarded"));
   }
+  const std::vector<std::string> unseen = JudgeCoverage(facts).notes;
+  notes.insert(notes.end(), unseen.begin(), unseen.end());
   return notes;
 }
 
@@ -99,9 +102,13 @@ std::vector<std::string> Notes(const Status& status) {
     notes.insert(notes.begin(), *std::move(note));
   }
   size_t unknown = 0;
+  size_t no_process = 0;
   for (const Conflict& conflict : status.conflicts) {
-    if (conflict.listener.owner.pid == 0) ++unknown;
+    const core::Owner& owner = conflict.listener.owner;
+    if (owner.pid == 0) ++(owner.no_process ? no_process : unknown);
   }
+  if (no_process > 0) notes.push_back(NoProcessText(no_process));
+  if (status.facts.cilium_socket_lb) notes.push_back(CiliumText());
   if (unknown > 0) {
     notes.push_back(absl::StrCat(
         "no process was found for ", base::Count(unknown, "listener"), ": ",
@@ -112,7 +119,12 @@ std::vector<std::string> Notes(const Status& status) {
                   " could not be read; run it as root")
             : "it may run in a pid namespace that cannot be seen from here"));
   }
-  for (const GuardedConflict& conflict : status.conflicts) {
+  for (const auto& group : GroupConflicts(status.conflicts)) {
+    const GuardedConflict& conflict = *group.conflict;
+    if (conflict.state == ConflictState::kUnguarded && !core::IsLookedUp(conflict.listener)) {
+      notes.push_back(absl::StrCat(core::ToString(conflict.key), " ", AddressOf(group), " ",
+                                   NotLookedUpText()));
+    }
     if (conflict.state != ConflictState::kUntrusted) continue;
     notes.push_back(
         absl::StrCat(core::ToString(conflict.key), ": ", UntrustedText(conflict.listener),
@@ -150,6 +162,11 @@ std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
 }
 
 }  // namespace
+
+std::string GroupAddressText(const core::Listener& listener, size_t listeners) {
+  return absl::StrCat(core::AddressText(listener.address),
+                      listeners > 1 ? absl::StrCat(" (", listeners, " sockets)") : "");
+}
 
 absl::string_view Name(ConflictState state) {
   switch (state) {

@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_INSPECT_STATUS_H_
 
 #include <array>
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,51 @@ struct Conflict : core::Conflict {
   OwnerName owner;
 };
 
+// "127.0.0.1", "127.0.0.1 (64 sockets)".
+std::string GroupAddressText(const core::Listener& listener, size_t listeners);
+
 // One of a guard that is loaded.
 struct GuardedConflict : Conflict {
   ConflictState state = ConflictState::kUnguarded;
 };
+
+// Conflicts of sockets with one address, port, owner and verdict (SO_REUSEPORT), shown as one.
+template <typename C>
+struct ConflictGroup {
+  const C* conflict = nullptr;  // the first of them
+  size_t listeners = 0;
+};
+
+// `conflicts` are sorted as core::FindConflicts() does it, and outlive the groups, which keep
+// their order.
+template <typename C>
+std::vector<ConflictGroup<C>> GroupConflicts(const std::vector<C>& conflicts) {
+  std::vector<ConflictGroup<C>> groups;
+  for (const C& conflict : conflicts) {
+    ConflictGroup<C>* same = nullptr;
+    for (auto it = groups.rbegin(); it != groups.rend() && same == nullptr; ++it) {
+      const C& other = *it->conflict;
+      if (other.key != conflict.key || other.listener.address != conflict.listener.address) break;
+      if (other.owner == conflict.owner && UidOf(other.listener) == UidOf(conflict.listener) &&
+          other.owner_verdict == conflict.owner_verdict &&
+          other.listener.ifindex == conflict.listener.ifindex) {
+        same = &*it;
+      }
+    }
+    if (same != nullptr) {
+      ++same->listeners;
+    } else {
+      groups.push_back({&conflict, 1});
+    }
+  }
+  return groups;
+}
+
+// "127.0.0.1"; "127.0.0.1 (64 sockets)" for several.
+template <typename C>
+std::string AddressOf(const ConflictGroup<C>& group) {
+  return GroupAddressText(group.conflict->listener, group.listeners);
+}
 
 // The guard and its node at facts.now.
 struct Status {

@@ -37,7 +37,7 @@ OwnerName NameOf(const core::Listener& listener) {
   if (listener.binder && listener.binder->pid != 0) {
     return {listener.binder->pid, listener.binder->comm};
   }
-  return {};
+  return {0, "", listener.owner.no_process};
 }
 
 uint32_t UidOf(const core::Listener& listener) {
@@ -45,7 +45,24 @@ uint32_t UidOf(const core::Listener& listener) {
 }
 
 std::string OwnerText(const OwnerName& owner, uint32_t uid) {
+  if (owner.kernel) return "the kernel";
   return owner.pid == 0 ? absl::StrCat("uid ", uid) : core::ProcessText(owner.comm, owner.pid);
+}
+
+std::string CiliumText() {
+  return "Cilium's socket load balancer is on this node and rewrites connects to NodePorts in the "
+         "socket, before any packet that the guard could exempt (doctor, cilium-socket-lb)";
+}
+
+std::string NotLookedUpText() {
+  return "is bound to a device, where the kernel's lookup for TCP does not see it: connects go to "
+         "the Service, with a guard, too";
+}
+
+std::string NoProcessText(size_t count) {
+  return absl::StrCat(base::Count(count, "listener"), count == 1 ? " is" : " are",
+                      " open in no process: held by the kernel itself (lockd, the callback service "
+                      "of an NFS client), or on the way from one process to another");
 }
 
 std::string OwnerText(const core::Listener& listener) {
@@ -55,6 +72,7 @@ std::string OwnerText(const core::Listener& listener) {
 std::string OwnerDetails(const core::Listener& listener) {
   const core::Owner& owner = listener.owner;
   std::vector<std::string> parts = {absl::StrCat("uid ", UidOf(listener))};
+  if (owner.no_process) parts.emplace_back("open in no process");
   if (!owner.executable.empty()) parts.push_back(owner.executable);
   if (!owner.workload.empty()) {
     parts.push_back(core::ToString(owner.workload));

@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ namespace npg::inspect {
 struct OwnerName {
   pid_t pid = 0;  // 0: not known
   std::string comm;
+  bool kernel = false;  // none has it: core::Owner::no_process
 
   bool operator==(const OwnerName&) const = default;
 };
@@ -38,9 +40,18 @@ OwnerName NameOf(const core::Listener& listener);
 // The user that the policy compares: as recorded at bind(), or else of the socket.
 uint32_t UidOf(const core::Listener& listener);
 
-// "containerd[812]"; "uid 0" where no process is known.
+// "containerd[812]"; "the kernel" where no process has it, "uid 0" where none is known.
 std::string OwnerText(const OwnerName& owner, uint32_t uid);
 std::string OwnerText(const core::Listener& listener);
+
+// Why the guard exempts no connect where GuardFacts::cilium_socket_lb is set.
+std::string CiliumText();
+
+// Why connects to a TCP listener that is bound to a device go to the Service: a predicate.
+std::string NotLookedUpText();
+
+// That no process has `count` listeners: "1 listener is open in no process: ...".
+std::string NoProcessText(size_t count);
 
 // Details of the owner: "uid 0, /usr/bin/containerd, containerd.service".
 std::string OwnerDetails(const core::Listener& listener);

@@ -20,8 +20,9 @@
 namespace npg::log {
 namespace {
 
-// "containerd[812] (containerd.service)", "an unknown process".
+// "containerd[812] (containerd.service)", "the kernel", "an unknown process".
 std::string OwnerText(const core::Owner& owner) {
+  if (owner.no_process) return "the kernel";
   if (owner.pid == 0) return "an unknown process";
   const std::string workload = core::ToString(owner.workload);
   return absl::StrCat(core::ProcessText(owner.comm, owner.pid), workload.empty() ? "" : " (",

@@ -104,7 +104,8 @@ void QueryBelow(const std::string& cgroup, const std::vector<uint32_t>& own,
 }  // namespace
 
 absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
-                                                  const std::vector<uint32_t>& own) {
+                                                  const std::vector<uint32_t>& own,
+                                                  bool with_those_below) {
   std::error_code error;
   const fs::path path = fs::canonical(cgroup, error);
   if (error) return base::ErrnoStatus(error.value(), absl::StrCat("resolve ", cgroup));
@@ -120,7 +121,7 @@ absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
     NPG_RETURN_IF_ERROR(Query(ancestor, CgroupRelation::kAbove, own, programs.attached));
   }
   NPG_RETURN_IF_ERROR(Query(path.string(), CgroupRelation::kSame, own, programs.attached));
-  QueryBelow(path.string(), own, programs);
+  if (with_those_below) QueryBelow(path.string(), own, programs);
   return programs;
 }
 

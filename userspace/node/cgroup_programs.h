@@ -34,11 +34,12 @@ struct CgroupPrograms {
   size_t unread = 0;  // cgroups that were not looked at
 };
 
-// Asks at the guard's four hooks of `cgroup`, of those above it and of those
-// below it. `own` are the ids of the guard's programs. PERMISSION_DENIED
-// without CAP_NET_ADMIN.
+// Asks at the guard's four hooks of `cgroup`, of those above it and, unless told otherwise, of
+// those below it, of which a node may have thousands. `own` are the ids of the guard's programs.
+// PERMISSION_DENIED without CAP_NET_ADMIN.
 absl::StatusOr<CgroupPrograms> ReadCgroupPrograms(const std::string& cgroup,
-                                                  const std::vector<uint32_t>& own);
+                                                  const std::vector<uint32_t>& own,
+                                                  bool with_those_below = true);
 
 }  // namespace npg::node
 

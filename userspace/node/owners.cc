@@ -228,6 +228,14 @@ void FillFrom(FdReader& reader, int proc, pid_t pid, const WantedSockets& wanted
   }
 }
 
+// Whether the folder shows the processes of all users and pid namespaces. 4026531836 is the inode
+// of the initial pid namespace on every kernel (PROC_PID_INIT_INO, include/linux/proc_ns.h); with
+// the mount option hidepid, pid 1 is not in sight.
+bool ShowsAllProcesses(int proc) {
+  const absl::StatusOr<std::string> own = base::ReadLink("self/ns/pid", proc);
+  return own.ok() && *own == "pid:[4026531836]" && OpenFolder(proc, "1/fd");
+}
+
 }  // namespace
 
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& proc_root,
@@ -255,6 +263,16 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
   for (const pid_t pid : ListPids(proc.get())) {
     if (std::binary_search(binders.begin(), binders.end(), pid)) continue;
     FillFrom(reader, dirfd(proc.get()), pid, wanted, listeners, gaps, holders);
+  }
+  if (gaps.unreadable_processes > 0 || gaps.skipped_processes > 0 ||
+      !ShowsAllProcesses(dirfd(proc.get()))) {
+    return gaps;
+  }
+  for (const auto& [inode, indices] : wanted) {
+    for (const size_t i : indices) {
+      core::Owner& owner = listeners[i].owner;
+      owner.no_process = owner.pid == 0;
+    }
   }
   return gaps;
 }

@@ -51,7 +51,8 @@ using Holders = absl::flat_hash_map<uint64_t, std::vector<Holder>>;
 // for all of them, first of the processes that bound them; reads nothing when every listener
 // has an owner or no inode. An owner that is not found stays empty (pid 0): of a socket that
 // is being passed between processes, or whose holder is not readable, not in a visible pid
-// namespace, or beyond the budget. Adds all processes that it finds to `holders`, if given.
+// namespace, or beyond the budget. Where none of these can be, Owner::no_process is set. Adds all
+// processes that it finds to `holders`, if given.
 OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& proc_root = "/proc",
                      const OwnerBudget& budget = {}, Holders* holders = nullptr);
 

@@ -2,7 +2,6 @@
 #include "node/rules_reader.h"
 
 #include <linux/netlink.h>
-#include <net/if.h>
 
 #include <algorithm>
 #include <array>
@@ -29,6 +28,7 @@
 #include "node/mark_use.h"
 #include "node/nft_marks.h"
 #include "node/node_files.h"
+#include "node/node_port_traces.h"
 #include "node/save_commands.h"
 
 namespace npg::node {
@@ -72,7 +72,7 @@ class Reader {
     const absl::StatusOr<bool> nftables = HasKubeProxyRules();
     seen_.nftables = nftables.value_or(false);
     // Of this namespace, as kube-proxy makes it for the addresses of Services.
-    seen_.ipvs = seen_.ipvs || if_nametoindex("kube-ipvs0") != 0;
+    seen_.ipvs = seen_.ipvs || ReadNodePortTraces().ipvs;
     return std::move(seen_);
   }
 

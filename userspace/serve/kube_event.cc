@@ -46,6 +46,7 @@ std::string LastingWorkload(const core::Workload& workload) {
 }
 
 std::string OwnerText(const KubeEventSubject& subject) {
+  if (subject.owner.no_process) return "the kernel";
   if (subject.owner.pid == 0) return absl::StrCat("a process of uid ", subject.uid);
   const std::string workload = core::ToString(subject.owner.workload);
   return absl::StrCat(base::Printable(subject.owner.comm), " (pid ", subject.owner.pid,

@@ -23,6 +23,7 @@
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
+#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/status.h"
@@ -104,6 +105,7 @@ std::string AddressCell(const std::string& address) {
 }
 
 std::string OwnerHeading(const inspect::Conflict& conflict) {
+  if (conflict.owner.kernel) return "<strong>the kernel</strong>";
   if (conflict.owner.comm.empty()) return absl::StrCat("uid ", conflict.listener.uid);
   return absl::StrCat("<strong>", EscapeHtml(conflict.owner.comm), "</strong> pid&nbsp;",
                       conflict.owner.pid);
@@ -165,6 +167,10 @@ std::string RenderConflicts(const PageInput& input) {
     return Section(kId, "Conflicts", "<p>Not visible from here.</p>\n");
   }
   if (count == 0) {
+    if (!inspect::JudgeCoverage(status.facts).notes.empty()) {
+      return Section(kId, "Conflicts",
+                     "<p>Cannot tell: the sources do not see all NodePorts (see the notes).</p>\n");
+    }
     return Section(kId, "No conflicts",
                    "<p>No process of this node listens on a guarded NodePort.</p>\n");
   }

@@ -18,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "base/decimal.h"
 #include "base/shell_words.h"
+#include "core/coverage.h"
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/service_ref.h"
@@ -99,6 +100,7 @@ absl::StatusOr<std::optional<core::Protocol>> RuleProtocol(absl::string_view tex
 class Parser {
  public:
   absl::StatusOr<SavedRules> Parse(absl::string_view text) {
+    saved_.reading = NothingSeen();
     while (!text.empty()) {
       const size_t end = text.find('\n');
       ++line_;
@@ -132,7 +134,10 @@ class Parser {
       // Counters, as iptables-save -c puts before a rule.
       const size_t end = line.find("] ");
       ParseAppend(end == absl::string_view::npos ? line : line.substr(end + 2));
-    } else if (line.front() != ':') {
+    } else if (line.front() == ':') {
+      // ":KUBE-NODEPORTS - [0:0]"
+      NoteChain(ChainOf(line.substr(1, line.find(' ') - 1)));
+    } else {
       ParseAppend(line);
     }
   }
@@ -146,6 +151,7 @@ class Parser {
     const absl::string_view name = rest.substr(0, rest.find(' '));
     const Chain chain = ChainOf(name);
     if (chain == Chain::kOther) return;
+    NoteChain(chain);
     const std::optional<std::vector<std::string>> words = base::ShellWords(line);
     if (!words) return Skip(absl::StrCat("an open quote in a rule of ", name));
     const absl::StatusOr<Rule> rule = ParseRule(*words, 2);
@@ -153,6 +159,10 @@ class Parser {
       return Skip(absl::StrCat(rule.status().message(), " in a rule of ", name));
     }
     AddRule(chain, name, *rule);
+  }
+
+  void NoteChain(Chain chain) {
+    if (chain == Chain::kNodePorts) saved_.reading.coverage = core::Coverage::kAll;
   }
 
   Chain ChainOf(absl::string_view name) const {

@@ -34,6 +34,8 @@ struct SavedRules {
 // Ignores SCTP. Unknown rules in these chains, and lines that iptables-save does not
 // write, are in Reading::skipped by name
 // ("line 12: no --dport in a rule of KUBE-NODEPORTS").
+// The coverage is kAll where nat has the chain KUBE-NODEPORTS, which kube-proxy's iptables mode
+// has without NodePorts, too; else kNone.
 // INVALID_ARGUMENT when the output ends before a table does.
 absl::StatusOr<SavedRules> ParseIptablesSave(absl::string_view text);
 

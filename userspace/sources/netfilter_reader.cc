@@ -25,8 +25,10 @@
 #include "base/event_loop.h"
 #include "base/small_file.h"
 #include "base/subprocess.h"
+#include "core/coverage.h"
 #include "core/port.h"
 #include "node/nft_queries.h"
+#include "node/node_port_traces.h"
 #include "node/save_commands.h"
 #include "sources/iptables_save.h"
 #include "sources/merge.h"
@@ -153,7 +155,7 @@ bool NetfilterReader::ReadNftTable(RulePart part) {
     if (*has) found = chain;
   }
   if (found.empty()) {
-    Store(part, Reading{});
+    Store(part, NothingSeen());
     return false;
   }
   const std::string& command = commands_[IsIp4(part) ? 0 : 1].nft;
@@ -177,7 +179,7 @@ bool NetfilterReader::ReadLegacy(RulePart part) {
     return name == "nat" || name == "filter";
   });
   if (!relevant) {
-    Store(part, Reading{});
+    Store(part, NothingSeen());
     return false;
   }
   const std::string& command = commands_[IsIp4(part) ? 0 : 1].legacy;
@@ -215,9 +217,9 @@ void NetfilterReader::NoCommand(RulePart part, absl::string_view command, absl::
   if (!parts_[Index(part)].reading.ports.empty()) {
     Store(part, absl::NotFoundError(line));
   } else if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
-    Store(part, Reading{});  // Combine() reports it once for all parts
+    Store(part, Reading{{}, {}, core::Coverage::kPart});  // Combine() reports it once for all parts
   } else {
-    Store(part, Reading{{}, {line}});
+    Store(part, Reading{{}, {line}, core::Coverage::kPart});
   }
 }
 
@@ -226,6 +228,19 @@ void NetfilterReader::Store(RulePart part, absl::StatusOr<Reading> reading) {
   state.status = reading.status();
   if (!reading.ok()) return;
   state.before = std::exchange(state.reading, *std::move(reading)).ports;
+}
+
+core::Coverage NetfilterReader::CombineCoverage() const {
+  bool seen = false;
+  bool unread = false;
+  for (const Part& part : parts_) {
+    seen |= part.reading.coverage == core::Coverage::kAll;
+    unread |= part.reading.coverage == core::Coverage::kPart;
+  }
+  if (!seen) return core::Coverage::kNone;
+  // Rules of kube-proxy may be left from before these took over.
+  const node::NodePortTraces others = edges_.read_traces();
+  return unread || others.ipvs || others.ovn ? core::Coverage::kPart : core::Coverage::kAll;
 }
 
 NetfilterReader::Outcome NetfilterReader::Combine() const {
@@ -243,6 +258,7 @@ NetfilterReader::Outcome NetfilterReader::Combine() const {
     if (part.status.ok() && Lacks(part.reading.ports, part.before)) outcome.unsettled.set(i);
   }
   for (const Part& part : parts_) Merge(all.ports, part.before);
+  all.coverage = CombineCoverage();
   if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
     all.skipped.push_back(Unreadable("the rules of iptables", "iptables-save"));
   }

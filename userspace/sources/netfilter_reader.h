@@ -14,7 +14,9 @@
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "base/subprocess.h"
+#include "core/coverage.h"
 #include "core/port.h"
+#include "node/node_port_traces.h"
 #include "node/save_commands.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
@@ -31,6 +33,7 @@ struct NetfilterEdges {
   std::vector<std::string> command_folders;
   std::string proc_net;  // holds ip_tables_names and ip6_tables_names
   base::Subprocess::Limits limits;
+  std::function<node::NodePortTraces()> read_traces = node::ReadNodePortTraces;
 
   // The real ones, of the current network namespace.
   static NetfilterEdges OfThisNamespace();
@@ -68,8 +71,8 @@ class NetfilterReader {
  private:
   struct Part {
     absl::Status status;
-    Reading reading;            // the last that succeeded
-    core::PortSnapshot before;  // the ports of the one before it
+    Reading reading = NothingSeen();  // the last that succeeded
+    core::PortSnapshot before;        // the ports of the one before it
   };
 
   // Reads the pending parts, until there is none or a command is running.
@@ -82,6 +85,7 @@ class NetfilterReader {
   void NoCommand(RulePart part, absl::string_view command, absl::string_view what);
   void Store(RulePart part, absl::StatusOr<Reading> reading);
   Outcome Combine() const;
+  core::Coverage CombineCoverage() const;
 
   const NetfilterEdges edges_;
   std::array<Part, kRuleParts> parts_;

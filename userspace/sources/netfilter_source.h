@@ -24,8 +24,11 @@ namespace npg::sources {
 // those of kube-proxy in iptables (of either variant) and in nftables, and the host ports
 // of the CNI plugin portmap. See iptables_save.h and nft_maps.h.
 //
+// A reading covers no NodePorts where there are no rules of kube-proxy, and a part of them where
+// rules could not be read, or where IPVS or OVN-Kubernetes implements NodePorts, too.
+//
 // Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an error;
-// PartialPorts() has the ports of the others. When
+// PartialPorts() has the ports of the others, which are a part of the NodePorts. When
 // no iptables-save is installed, the nftables part is the reading, with one skipped line.
 // Follow() reports the first reading unless Read() has returned the same. It reads a part
 // again after a notification, at most once a second, and iptables-legacy, which sends

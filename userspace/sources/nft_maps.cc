@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -102,7 +103,7 @@ absl::StatusOr<Reading> ReadMap(uint8_t family, absl::string_view map) {
   const absl::Status status = node::ListMap(
       family, node::kKubeProxyTable, map, [&decoder] { decoder = MapDecoder(); },
       [&decoder](const nlmsghdr& message) { decoder.Add(base::ViewOf(message)); });
-  if (absl::IsNotFound(status)) return Reading{};
+  if (absl::IsNotFound(status)) return NothingSeen();
   if (!status.ok()) return status;
   Reading reading = std::move(decoder).Take();
   for (std::string& line : reading.skipped) {
@@ -125,12 +126,13 @@ void MapDecoder::Add(const base::NetlinkMessage& message) {
 Reading MapDecoder::Take() && { return {std::move(ports_), std::move(skipped_).Take()}; }
 
 absl::StatusOr<Reading> ReadKubeProxyMaps() {
-  Reading all;
+  Reading all = NothingSeen();
   for (const uint8_t family : {uint8_t{AF_INET}, uint8_t{AF_INET6}}) {
     for (const absl::string_view map : {"service-nodeports", "no-endpoint-nodeports"}) {
       absl::StatusOr<Reading> reading = ReadMap(family, map);
       if (!reading.ok()) return reading;
       Merge(all.ports, reading->ports);
+      all.coverage = std::min(all.coverage, reading->coverage);
       for (std::string& line : reading->skipped) all.skipped.push_back(std::move(line));
     }
   }

@@ -26,7 +26,8 @@ class MapDecoder {
 };
 
 // Reads the maps service-nodeports and no-endpoint-nodeports of the tables `ip kube-proxy`
-// and `ip6 kube-proxy` in the current network namespace. A missing map counts as empty.
+// and `ip6 kube-proxy` in the current network namespace. A missing map counts as empty; the
+// coverage is kNone where all are missing.
 absl::StatusOr<Reading> ReadKubeProxyMaps();
 
 }  // namespace npg::sources

@@ -48,6 +48,7 @@ void ReadingState::Note(const absl::StatusOr<Reading>& reading, absl::Time now) 
   state_.services = CountServices(reading->ports);
   state_.ports = reading->ports.size();
   state_.skipped = reading->skipped.size();
+  state_.coverage = reading->coverage;
 }
 
 }  // namespace npg::sources

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "core/coverage.h"
 #include "core/port.h"
 
 namespace npg::sources {
@@ -22,7 +23,15 @@ struct Reading {
   // Input that was skipped, one line each, by name ("item 3: port 70000 is
   // outside 1-65535"). The rest of the reading is valid.
   std::vector<std::string> skipped;
+  core::Coverage coverage = core::Coverage::kAll;  // of the NodePorts of this node
 };
+
+// The reading of a place where nothing implements NodePorts.
+inline Reading NothingSeen() {
+  Reading reading;
+  reading.coverage = core::Coverage::kNone;
+  return reading;
+}
 
 // The state of a source, as `status` shows it.
 using SourceState = abi::SourceState;

@@ -265,8 +265,9 @@ TEST_P(GuardKubernetesFaultTest, ScanListsOnce) {
   api().StopListening();
   const auto failed = RunForResult(command);
   NPG_ASSERT_OK(failed);
-  EXPECT_EQ(failed->exit_code, 1) << failed->out;
-  EXPECT_TRUE(absl::StrContains(failed->err, api().url())) << failed->err;
+  EXPECT_EQ(failed->exit_code, 5) << failed->out << failed->err;
+  EXPECT_TRUE(absl::StrContains(failed->out, api().url())) << failed->out;
+  EXPECT_TRUE(absl::StrContains(failed->out, R"("coverage": "none")")) << failed->out;
 }
 
 // The network to the server drops every packet: no refusal, no reset. The source must

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -33,6 +34,7 @@
 #include "base/unique_fd.h"
 #include "testing/command.h"
 #include "testing/guard_process.h"
+#include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
 #include "testing/test_cgroup.h"
 #include "testing/test_node.h"
@@ -282,6 +284,109 @@ TEST_F(ScanTest, OwnerInAnotherPidNamespace) {
   EXPECT_EQ(owner["pid"], process->expected_owner());
   EXPECT_EQ(owner["comm"], kComm);
   EXPECT_THAT(owner["holders"], ElementsAre(process->expected_owner()));
+}
+
+// Without the rules of kube-proxy, source netfilter sees no NodePort, wherever they are.
+TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
+  const std::vector<std::string> netfilter = {"scan", "--source", "netfilter", "-o", "json"};
+  NPG_ASSERT_OK_AND_ASSIGN(const auto none, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(none.exit_code, 5) << none.text;
+  EXPECT_EQ(none.json["coverage"], "none");
+  EXPECT_THAT(none.json["notes"], ElementsAre(HasSubstr("no rules of kube-proxy")));
+
+  NPG_ASSERT_OK_AND_ASSIGN(const auto file, Scan());
+  EXPECT_EQ(file.exit_code, 0) << file.text;
+  EXPECT_EQ(file.json["coverage"], "all");
+
+  // The chain alone shows that kube-proxy runs.
+  const KubeProxyRules rules(IptablesVariant::kNft, TestNode::kPod, TestNode::kPodPort);
+  NPG_ASSERT_OK(rules.Apply({}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto all, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(all.exit_code, 0) << all.text;
+  EXPECT_EQ(all.json["coverage"], "all");
+
+  // IPVS mode has NodePorts that are not in the rules.
+  NPG_ASSERT_OK(
+      RunCommand({"ip", "link", "add", "kube-ipvs0", "type", "veth", "peer", "name", "peer0"})
+          .status());
+  NPG_ASSERT_OK_AND_ASSIGN(const auto part, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(part.exit_code, 5) << part.text;
+  EXPECT_EQ(part.json["coverage"], "part");
+
+  // A conflict is one, even where others may be missing.
+  NPG_ASSERT_OK(rules.Apply({{kPort, Transport::kTcp, true}}));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto found, RunScan(GuardCommand(node(), netfilter)));
+  EXPECT_EQ(found.exit_code, 3) << found.text;
+  EXPECT_THAT(found.json["notes"], ElementsAre(HasSubstr("IPVS")));
+}
+
+// Cilium's connect program has taken the connect before the guard's mark has an effect.
+TEST_F(ScanTest, PromisesNothingBesideCiliumsSocketLoadBalancer) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto without, Scan({}));
+  EXPECT_THAT(without.text, HasSubstr("'nodeport-guard run' prevents that.\n"));
+  // A link cannot be pinned without its program; the name is what counts.
+  std::filesystem::create_directories(
+      absl::StrCat(node().bpffs(), "/cilium/socketlb/links/cgroup/cil_sock4_connect"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto beside, Scan({}));
+  EXPECT_EQ(beside.exit_code, 3) << beside.text;
+  EXPECT_THAT(beside.text, HasSubstr("'nodeport-guard run' does not prevent that"));
+  EXPECT_THAT(beside.text, HasSubstr("Note: Cilium's socket load balancer"));
+}
+
+// The socket lookup of the connect programs has no device.
+TEST_F(ScanTest, PromisesNothingForAListenerOnADevice) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto process, Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+        absl::StatusOr<pid_t> self = Listens("127.0.0.53")(kept);
+        if (!self.ok()) return self;
+        if (setsockopt(kept.back().get(), SOL_SOCKET, SO_BINDTODEVICE, "lo", 2) != 0) {
+          return ErrnoStatus(errno, "SO_BINDTODEVICE");
+        }
+        return self;
+      }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto scanned, Scan({}));
+  EXPECT_EQ(scanned.exit_code, 3) << scanned.text;
+  EXPECT_THAT(scanned.text, HasSubstr("'nodeport-guard run' does not prevent that"));
+  EXPECT_THAT(scanned.text, HasSubstr("Note: 33589/tcp 127.0.0.53 is bound to a device"));
+}
+
+TEST_F(ScanTest, SocketsThatShareAnAddressAreOneLine) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto process, Process::Start([](std::vector<UniqueFd>& kept) -> absl::StatusOr<pid_t> {
+        for (int i = 0; i < 8; ++i) {
+          UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+          const int on = 1;
+          sockaddr_in address{};
+          address.sin_family = AF_INET;
+          address.sin_port = htons(kPort);
+          address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+          if (!fd || setsockopt(fd.get(), SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0 ||
+              bind(fd.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
+              listen(fd.get(), 1) != 0) {
+            return ErrnoStatus(errno, "listen with SO_REUSEPORT");
+          }
+          kept.push_back(std::move(fd));
+        }
+        return getpid();
+      }));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto table, Scan({}));
+  EXPECT_THAT(table.text, HasSubstr("127.0.0.1 (8 sockets)"));
+  EXPECT_EQ(table.text.find("33589/tcp"), table.text.rfind("33589/tcp"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto json, Scan());
+  EXPECT_THAT(json.json["conflicts"], SizeIs(8));
+}
+
+// A file that is not there may have named the ports that are in conflict.
+TEST_F(ScanTest, WhereASourceFailsItCannotTell) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const auto scanned,
+      RunScan(GuardCommand(node(), {"scan", "--source", "file", "--nodeports-file",
+                                    node().File("absent.json"), "-o", "json"})));
+  EXPECT_EQ(scanned.exit_code, 5) << scanned.text;
+  EXPECT_EQ(scanned.json["coverage"], "none");
+  EXPECT_THAT(scanned.json["notes"], ElementsAre(HasSubstr("absent.json")));
 }
 
 TEST_F(ScanTest, SharedAfterFork) {

@@ -108,6 +108,31 @@ TEST_P(GuardSourcesTest, StatusListsSourcesWithoutAController) {
   EXPECT_EQ(status["sources"][0]["source"], "netfilter");
 }
 
+// On such a node another program implements NodePorts, or no kube-proxy runs yet.
+TEST_P(GuardSourcesTest, NetfilterWithoutTheRulesOfKubeProxySeesNoNodePorts) {
+  NPG_ASSERT_OK(StartNetfilterGuard());
+  const json none = Source([](const json& source) { return source["coverage"] == "none"; });
+  EXPECT_EQ(none["connected"], true);
+  EXPECT_EQ(none["coverage"], "none");
+  json status;
+  EXPECT_TRUE(WaitUntil(absl::Seconds(10), [&] {
+    status = Status().value_or(json::object());
+    return status["healthy"] == true;
+  })) << status;
+  EXPECT_THAT(status["notes"].dump(), HasSubstr("no rules of kube-proxy"));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string table, RunCommand(GuardCommand(node(), {"status"})));
+  EXPECT_THAT(table, HasSubstr("Cannot tell whether there are conflicts"));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string walk,
+                           RunCommand(GuardCommand(node(), {"explain", "33589"})));
+  EXPECT_THAT(walk, HasSubstr("33589/tcp is not a known NodePort, but may be one"));
+
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kPort})));
+  const json all = Source([](const json& source) { return source["coverage"] == "all"; });
+  EXPECT_EQ(all["coverage"], "all");
+  NPG_ASSERT_OK_AND_ASSIGN(const json later, Status());
+  EXPECT_THAT(later["notes"].dump(), ::testing::Not(HasSubstr("kube-proxy")));
+}
+
 INSTANTIATE_TEST_SUITE_P(Rules, GuardSourcesTest, ::testing::Values(RuleShape{}), RuleShapeName);
 
 }  // namespace

@@ -181,6 +181,7 @@ TEST(SourceStateToC, ConvertsEveryField) {
   state.ports = 2;
   state.health_check_ports = 3;
   state.skipped = 4;
+  state.coverage = core::Coverage::kPart;
   for (const auto& row : kSourceErrors)
     state.errors[row.value] = 10 + static_cast<uint64_t>(row.value);
   state.resource_version = "81234567";
@@ -195,6 +196,7 @@ TEST(SourceStateToC, ConvertsEveryField) {
   EXPECT_EQ(value.ports, 2U);
   EXPECT_EQ(value.health_check_ports, 3U);
   EXPECT_EQ(value.skipped, 4U);
+  EXPECT_EQ(value.coverage, 1U);
   EXPECT_EQ(value.errors[NPG_SOURCE_ERROR_CONNECT], 10U);
   EXPECT_EQ(value.errors[NPG_SOURCE_ERROR_READ], 10U + NPG_SOURCE_ERROR_READ);
   EXPECT_EQ(FieldText(value.resource_version), "81234567");

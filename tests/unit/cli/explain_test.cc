@@ -14,6 +14,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/args/options.h"
 #include "cli/explain_report.h"
+#include "core/coverage.h"
 #include "core/decision_rows.h"
 #include "core/port.h"
 #include "inspect/guard_facts.h"
@@ -99,6 +100,24 @@ TEST(ExplainTest, NotANodePort) {
       << "the row is not reached";
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left alone: 33589/tcp is not a known NodePort.");
+}
+
+TEST(ExplainTest, APortThatNoSourceCouldSeeMayBeANodePort) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.nodeports.clear();
+  inspect::AddSource(facts, abi::Source::kNetfilter).coverage = core::Coverage::kNone;
+  EXPECT_THAT(OnlyWalk(facts).sentence,
+              HasSubstr("33589/tcp is not a known NodePort, but may be one: source netfilter sees "
+                        "no NodePorts"));
+}
+
+TEST(ExplainTest, CiliumTakesTheConnectFirst) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.cilium_socket_lb = true;
+  const Walk walk = OnlyWalk(facts);
+  EXPECT_EQ(walk.verdict, core::Verdict::kExempt);
+  EXPECT_FALSE(walk.effective);
+  EXPECT_THAT(walk.sentence, HasSubstr("should be exempted and is not: Cilium's socket load"));
 }
 
 TEST(ExplainTest, AnotherNetworkNamespace) {

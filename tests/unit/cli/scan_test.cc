@@ -5,11 +5,14 @@
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 
 #include "abi/names.h"
 #include "absl/time/time.h"
 #include "cli/table.h"
+#include "core/coverage.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "inspect/scan.h"
 #include "unit/inspect/facts.h"
@@ -71,6 +74,96 @@ TEST(ScanTest, WithoutConflictsReportsHowMuchWasScanned) {
   facts.candidates.clear();
   EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
             "No conflicts: 2 NodePorts (netfilter 2) and 11 listeners looked at.\n");
+}
+
+TEST(ScanTest, WithoutNodePortsInSightItCannotTell) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates.clear();
+  facts.coverage = {core::Coverage::kNone, {"source netfilter sees no NodePorts"}};
+  EXPECT_EQ(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+            "Cannot tell whether there are conflicts, no source sees this node's NodePorts: "
+            "2 NodePorts (netfilter 2) and 11 listeners looked at.\n"
+            "\nNote: source netfilter sees no NodePorts\n");
+  EXPECT_EQ(inspect::ScanJson(inspect::MakeScanReport(facts, {}))["coverage"], "none");
+  facts.coverage = {core::Coverage::kPart, {}};
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              HasSubstr("none in the part of the NodePorts that was seen"));
+  EXPECT_EQ(inspect::ScanJson(inspect::MakeScanReport(facts, {}))["coverage"], "part");
+}
+
+TEST(ScanTest, ConflictsInSightAreReportedWithWhatIsNotInSight) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.coverage = {core::Coverage::kPart, {"source netfilter sees a part of the NodePorts"}};
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              ::testing::AllOf(HasSubstr("Conflicts: 1 listener has"),
+                               HasSubstr("Note: source netfilter sees a part")));
+}
+
+TEST(ScanTest, NamesListenersOfTheKernel) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].owner = {};
+  facts.candidates[0].owner.no_process = true;
+  facts.candidates[0].binder = std::nullopt;
+  const std::string text = RenderScan(inspect::MakeScanReport(facts, {}), {});
+  EXPECT_THAT(text, HasSubstr("127.0.0.1  the kernel\n"));
+  EXPECT_THAT(text, HasSubstr("Note: 1 listener is open in no process: held by the kernel itself"));
+  EXPECT_THAT(text, ::testing::Not(HasSubstr("no process was found")));
+  const nlohmann::ordered_json json = inspect::ScanJson(inspect::MakeScanReport(facts, {}));
+  EXPECT_EQ(json["conflicts"][0]["owner"]["kernel"], true);
+  EXPECT_TRUE(json["conflicts"][0]["owner"]["pid"].is_null());
+}
+
+TEST(ScanTest, SocketsThatShareAnAddressAreOneLine) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  const core::Listener listener = facts.candidates[0];
+  facts.candidates.assign(64, listener);
+  facts.candidates.push_back(inspect::MakeListener("127.0.0.1", 33589, "other", 99));
+  facts.candidates.push_back(listener);
+  const inspect::ScanReport report = inspect::MakeScanReport(facts, {});
+  EXPECT_EQ(inspect::ScanJson(report)["conflicts"].size(), 66U);
+  const std::string text = RenderScan(report, {});
+  EXPECT_THAT(text, HasSubstr("Conflicts: 66 listeners have"));
+  EXPECT_THAT(text, HasSubstr("  127.0.0.1 (65 sockets)  containerd[812]\n"));
+  EXPECT_THAT(text, HasSubstr("  127.0.0.1               other[99]\n"));
+  EXPECT_EQ(text.find("(65 sockets)"), text.rfind("(65 sockets)"));
+}
+
+// The lookup of the connect programs has no device.
+TEST(ScanTest, PromisesNothingForAListenerThatTheGuardDoesNotSee) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].ifindex = 1;
+  std::string text = RenderScan(inspect::MakeScanReport(facts, {}), {});
+  EXPECT_THAT(text, HasSubstr("'nodeport-guard run' does not prevent that: see the notes.\n"));
+  EXPECT_THAT(text, HasSubstr("Note: 33589/tcp 127.0.0.1 is bound to a device"));
+
+  facts.candidates.push_back(inspect::MakeListener("127.0.0.1", 30080, "agent", 7));
+  text = RenderScan(inspect::MakeScanReport(facts, {}), {});
+  EXPECT_THAT(text, HasSubstr("'nodeport-guard run' prevents that, but not for 33589/tcp "
+                              "127.0.0.1.\n"));
+}
+
+TEST(ScanTest, PromisesNothingBesideCiliumsSocketLoadBalancer) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.cilium_socket_lb = true;
+  const std::string text = RenderScan(inspect::MakeScanReport(facts, {}), {});
+  EXPECT_THAT(text, HasSubstr("'nodeport-guard run' does not prevent that: see the notes.\n"));
+  EXPECT_THAT(text, HasSubstr("Note: Cilium's socket load balancer"));
+}
+
+TEST(ScanTest, NamesFlagsWithoutWhichTheGuardDoesNothing) {
+  inspect::ScanFacts facts = MakeScanFacts();
+  facts.candidates[0].binder->uid = 1000;
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, AnyUser()), {}),
+              HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
+  facts = MakeScanFacts();
+  facts.by_default = Ignoring("containerd");
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
+  facts = MakeScanFacts();
+  facts.candidates[0].address = inspect::Address("192.0.2.1");
+  facts.own.insert(facts.candidates[0].address);
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
 }
 
 TEST(ScanTest, MentionsALoadedGuard) {
@@ -175,6 +268,7 @@ TEST(ScanTest, JsonHasTheSame) {
   EXPECT_EQ(json["nodeports"]["netfilter"], 2);
   EXPECT_EQ(json["listeners"], 11);
   EXPECT_EQ(json["guarded"], false);
+  EXPECT_EQ(json["coverage"], "all");
 }
 
 }  // namespace

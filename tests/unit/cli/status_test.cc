@@ -11,6 +11,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_split.h"
 #include "cli/status_report.h"
+#include "core/coverage.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "inspect/guard_facts.h"
 #include "inspect/json.h"
@@ -220,6 +222,33 @@ TEST(StatusTest, NamesAnInvisibleOwnerFromItsRecord) {
   EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
   EXPECT_THAT(Render(facts), HasSubstr("Note: no process was found for 1 listener: 12 processes "
                                        "could not be read; run it as root\n"));
+}
+
+TEST(StatusTest, NamesAListenerOfTheKernel) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners[0].owner = {};
+  facts.listeners[0].owner.no_process = true;
+  facts.listeners[0].binder->pid = 0;
+  EXPECT_THAT(Render(facts), HasSubstr("  the kernel  "));
+  EXPECT_THAT(Render(facts), HasSubstr("Note: 1 listener is open in no process: held by the "
+                                       "kernel itself"));
+}
+
+TEST(StatusTest, SocketsThatShareAnAddressAreOneLine) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  const core::Listener listener = facts.listeners[0];
+  facts.listeners.assign(64, listener);
+  const std::string text = Render(facts);
+  EXPECT_THAT(text, HasSubstr("  127.0.0.1 (64 sockets)  containerd[812]  "));
+  EXPECT_EQ(text.find("33589/tcp"), text.rfind("33589/tcp"));
+}
+
+TEST(StatusTest, CannotTellWithoutASourceOfNodePorts) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners.clear();
+  inspect::AddSource(facts, abi::Source::kNetfilter).coverage = core::Coverage::kNone;
+  EXPECT_THAT(Render(facts), HasSubstr("Cannot tell whether there are conflicts"));
+  EXPECT_THAT(Render(facts), Not(HasSubstr("No conflicts")));
 }
 
 TEST(StatusTest, WorksWithoutController) {

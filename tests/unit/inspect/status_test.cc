@@ -45,6 +45,25 @@ void Detach(GuardFacts& facts, const std::string& program) {
   }
 }
 
+TEST(ConflictStateTest, CiliumsSocketLoadBalancerLeavesAllUnguarded) {
+  GuardFacts facts = NodeWithListenerOn("127.0.0.1");
+  facts.cilium_socket_lb = true;
+  EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
+  const Status status = MakeStatus(facts);
+  EXPECT_THAT(status.notes, ElementsAre(HasSubstr("Cilium's socket load balancer")));
+  EXPECT_THAT(status.problems, IsEmpty()) << "the guard itself works";
+  facts.config.mode = abi::Mode::kObserve;
+  EXPECT_EQ(StateOf(facts), ConflictState::kObserved);
+}
+
+TEST(ConflictStateTest, AListenerThatIsBoundToADeviceIsUnguarded) {
+  GuardFacts facts = NodeWithListenerOn("127.0.0.1");
+  facts.listeners[0].ifindex = 1;
+  EXPECT_EQ(StateOf(facts), ConflictState::kUnguarded);
+  EXPECT_THAT(MakeStatus(facts).notes,
+              ElementsAre(HasSubstr("33589/tcp 127.0.0.1 is bound to a device")));
+}
+
 TEST(ConflictStateTest, NeedsTheProgramsOfTheFamiliesThatReachTheListener) {
   const struct {
     std::string address;

@@ -179,6 +179,32 @@ TEST_F(OwnersTest, SkipsProcessesThatEnd) {
   EXPECT_EQ(listeners[0].owner.executable, "");
 }
 
+// Sockets of the kernel itself are in no process. Only where every process is in sight, that is
+// known.
+TEST_F(OwnersTest, TellsSocketsOfTheKernelFromThoseOutOfSight) {
+  AddProcess(1, "init", {"socket:[6]"});
+  const auto no_process = [this] {
+    std::vector<core::Listener> listeners = {Socket(5), Socket(6)};
+    FillOwners(listeners, root_);
+    EXPECT_FALSE(listeners[1].owner.no_process);
+    EXPECT_EQ(listeners[0].owner.pid, 0);
+    return listeners[0].owner.no_process;
+  };
+  EXPECT_FALSE(no_process()) << "not known which pid namespace this is";
+  std::filesystem::create_directories(root_ / "self/ns");
+  std::filesystem::create_symlink("pid:[4026531836]", root_ / "self/ns/pid");
+  EXPECT_TRUE(no_process());
+  std::vector<core::Listener> listeners = {Socket(5)};
+  OwnerBudget budget;
+  budget.descriptors = 0;
+  const OwnerGaps gaps = FillOwners(listeners, root_, budget);
+  EXPECT_GT(gaps.skipped_processes, 0);
+  EXPECT_FALSE(listeners[0].owner.no_process);
+  std::filesystem::remove(root_ / "self/ns/pid");
+  std::filesystem::create_symlink("pid:[4026532000]", root_ / "self/ns/pid");
+  EXPECT_FALSE(no_process()) << "a pid namespace of a container";
+}
+
 TEST_F(OwnersTest, FindsNoOwnerWithoutProc) {
   std::vector<core::Listener> listeners = {Socket(5)};
   const OwnerGaps gaps = FillOwners(listeners, root_ / "missing");

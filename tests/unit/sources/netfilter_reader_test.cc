@@ -22,6 +22,8 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/coverage.h"
+#include "node/node_port_traces.h"
 #include "node/save_commands.h"
 #include "sources/netfilter_source.h"
 #include "sources/rule_parts.h"
@@ -75,7 +77,8 @@ class NetfilterReaderTest : public ::testing::Test {
             },
             .command_folders = {folder_ / "bin"},
             .proc_net = folder_ / "net",
-            .limits = {.timeout = absl::Seconds(20)}};
+            .limits = {.timeout = absl::Seconds(20)},
+            .read_traces = [this] { return traces_; }};
   }
 
   // Makes a command that prints `text` (with the escapes of printf) and logs that it ran.
@@ -114,6 +117,7 @@ class NetfilterReaderTest : public ::testing::Test {
   absl::StatusOr<Reading> maps_ = Reading{};
   absl::Status chain_error_;
   std::set<std::string> chains_;
+  node::NodePortTraces traces_;
 };
 
 TEST_F(NetfilterReaderTest, UnitesAllParts) {
@@ -165,6 +169,50 @@ TEST_F(NetfilterReaderTest, ReadsTheMapsWithoutAnyCommand) {
   EXPECT_THAT(reading->skipped,
               ElementsAre("the rules of iptables cannot be read: there is no iptables-save; "
                           "install the package iptables"));
+}
+
+// With kube-proxy's chains there may be no NodePort; without them, they are somewhere else.
+TEST_F(NetfilterReaderTest, CoversNodePortsWhereKubeProxyHasItsChains) {
+  maps_ = NothingSeen();
+  Command("iptables-nft-save", "*nat\\n:KUBE-NODEPORTS - [0:0]\\nCOMMIT\\n");
+  absl::StatusOr<Reading> reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_EQ(reading->coverage, core::Coverage::kNone);
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_THAT(reading->ports, IsEmpty());
+  EXPECT_EQ(reading->coverage, core::Coverage::kAll);
+  traces_.ipvs = true;
+  reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_EQ(reading->coverage, core::Coverage::kPart);
+  traces_ = {.cilium = true};
+  reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_EQ(reading->coverage, core::Coverage::kAll) << "kube-proxy runs beside Cilium";
+}
+
+TEST_F(NetfilterReaderTest, CoversNoNodePortsWithHostPortsAlone) {
+  maps_ = NothingSeen();
+  chains_ = {"ip nat CNI-HOSTPORT-DNAT"};
+  Command("iptables-nft-save",
+          R"(*nat\n-A CNI-HOSTPORT-DNAT -p tcp -m tcp --dport 4 -j CNI-DN-A\nCOMMIT\n)");
+  const absl::StatusOr<Reading> reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(4), "")));
+  EXPECT_EQ(reading->coverage, core::Coverage::kNone);
+}
+
+TEST_F(NetfilterReaderTest, RulesThatCannotBeReadLeaveAPartOfTheNodePortsUnseen) {
+  chains_ = {"ip6 nat KUBE-NODEPORTS"};
+  absl::StatusOr<Reading> reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_EQ(reading->coverage, core::Coverage::kPart) << "the maps were read";
+  maps_ = NothingSeen();
+  reading = ReadOnce();
+  NPG_ASSERT_OK(reading);
+  EXPECT_EQ(reading->coverage, core::Coverage::kNone);
 }
 
 TEST_F(NetfilterReaderTest, NamesTheVariantThatIsMissing) {

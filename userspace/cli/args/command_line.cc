@@ -43,7 +43,7 @@ CommandLine::CommandLine()
           "node's own connects to that listener end up in a pod, or are refused. The guard exempts "
           "exactly those connects, and no others.\n"
           "Exit status: 0 success, 1 error, 2 wrong usage, 3 conflicts found (scan), 4 this node "
-          "lacks or forbids what the guard needs.",
+          "lacks or forbids what the guard needs, 5 cannot tell (scan).",
           "nodeport-guard")) {
   app_->footer(
       "nodeport-guard scan              # is this node affected?\n"

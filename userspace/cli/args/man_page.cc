@@ -124,6 +124,9 @@ std::string ManPage(const CLI::App& app, absl::string_view version) {
   page.Entry(Bold("2"), "Wrong usage: a flag, a value, a command.");
   page.Entry(Bold("3"), "scan found conflicts.");
   page.Entry(Bold("4"), "This node lacks or forbids what the guard needs.");
+  page.Entry(Bold("5"),
+             "scan cannot tell: it found no conflict, but its sources see no NodePorts "
+             "of this node, or only a part of them.");
   page.Section("EXAMPLES");
   page.Example(Examples(app));
   page.Section("SEE ALSO");
