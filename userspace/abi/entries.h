@@ -120,7 +120,7 @@ struct SourceState {
   size_t ports = 0;
   size_t health_check_ports = 0;  // healthCheckNodePorts: kube-proxy listens there, not guarded
   size_t skipped = 0;             // objects or rules that cannot be decoded at present
-  core::Coverage coverage = core::Coverage::kAll;  // of the node's NodePorts, when last read
+  core::Coverage coverage = core::Coverage::kAll;  // of the NodePorts, when any were last read
   SourceErrors errors;                             // since the controller started
   std::string last_error;                          // one line; kept after the error is over
   std::string detail;  // what it reads, and how: a path, "https://10.96.0.1:443, watch"

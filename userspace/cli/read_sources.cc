@@ -9,7 +9,9 @@
 #include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "core/coverage.h"
 #include "core/desired_state.h"
+#include "core/port.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -22,6 +24,12 @@ SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sou
     if (!reading.ok()) {
       read.failed.push_back(
           absl::StrCat("source ", source->name(), ": ", reading.status().message()));
+      if (source->State().coverage == core::Coverage::kPart) {
+        const core::PortSnapshot partial = source->PartialPorts();
+        read.answered.emplace_back(source->name(), partial.size());
+        read.coverages.emplace_back(source->id(), core::Coverage::kPart);
+        state.Set(abi::Bit(source->id()), partial);
+      }
       continue;
     }
     read.answered.emplace_back(source->name(), reading->ports.size());

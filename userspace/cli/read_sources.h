@@ -23,7 +23,8 @@ struct SourcesRead {
   std::vector<std::string> skipped;  // input that sources skipped
 };
 
-// Reads every source once. The failure of one does not stop the others.
+// Reads every source once. The failure of one does not stop the others. A source of which a part
+// failed has failed, and has answered with the ports of the other parts, as for `run`.
 SourcesRead ReadSources(const std::vector<std::unique_ptr<sources::Source>>& sources);
 
 }  // namespace npg::cli

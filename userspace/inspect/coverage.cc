@@ -68,10 +68,10 @@ NodePortCoverage JudgeCoverage(const GuardFacts& facts) {
   SourceCoverages sources;
   bool failed = false;
   for (const auto& [source, state] : facts.sources) {
-    if (state.connected) {
+    failed |= !state.connected;
+    // After a reading of which a part failed, the ports of the others are guarded.
+    if (state.connected || state.coverage == core::Coverage::kPart) {
       sources.emplace_back(source, state.coverage);
-    } else {
-      failed = true;
     }
   }
   return JudgeCoverage(sources, failed, facts.traces);

@@ -25,6 +25,9 @@ class ChangeReporter {
     last_ = reading;
   }
 
+  // The reading that is reported next has failed, and Source::PartialPorts() has a part of it.
+  void NotePart() { state_.NotePart(); }
+
   // `again`: report it also if it does not differ.
   void Report(absl::StatusOr<Reading> reading, const Source::Callback& callback,
               bool again = false) {

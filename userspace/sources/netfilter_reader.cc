@@ -267,6 +267,7 @@ NetfilterReader::Outcome NetfilterReader::Combine() const {
   } else {
     outcome.reading = std::move(status);
     outcome.partial = std::move(all.ports);
+    outcome.in_part = !outcome.partial.empty() || all.coverage != core::Coverage::kNone;
   }
   return outcome;
 }

@@ -54,6 +54,9 @@ class NetfilterReader {
     // When `reading` is an error: the ports of all parts, as each was last read; none of a part
     // that was never read.
     core::PortSnapshot partial;
+    // When `reading` is an error: whether some part has ports, or chains of kube-proxy, all the
+    // same. The coverage is kPart then.
+    bool in_part = false;
     // Parts that lack ports they had before. The ports are still in `reading`: rules
     // move between tables in two steps, and a reading in between has neither. The ports
     // are removed when the next reading lacks them, too.

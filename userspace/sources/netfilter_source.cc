@@ -52,10 +52,12 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
   absl::StatusOr<Reading> reading = absl::DeadlineExceededError(
       absl::StrCat("the rules were not read within ", absl::FormatDuration(options_.read_limit)));
   bool done = false;
+  bool in_part = false;
   auto reader = std::make_unique<NetfilterReader>(edges_);
   reader->Start(**loop, AllParts(), [&](NetfilterReader::Outcome outcome) {
     reading = std::move(outcome.reading);
     partial_ = std::move(outcome.partial);
+    in_part = outcome.in_part;
     done = true;
     (*loop)->Stop();
   });
@@ -63,6 +65,7 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
     (*loop)->After(options_.read_limit, [&loop] { (*loop)->Stop(); });
   }
   NPG_RETURN_IF_ERROR((*loop)->Run());
+  if (in_part) reporter_.NotePart();
   reporter_.Remember(reading);
   // Follow()'s first reading is the second in a row. A reader that is not done uses this loop.
   if (loop_ == nullptr && done) reader_ = std::move(reader);
@@ -129,6 +132,7 @@ void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
   failed_ = outcome.failed;
   const bool again = outcome.partial != partial_;
   partial_ = std::move(outcome.partial);
+  if (outcome.in_part) reporter_.NotePart();
   reporter_.Report(std::move(outcome.reading), callback_, again);
   Schedule();
 }

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/coverage.h"
 #include "core/port.h"
 #include "core/service_name.h"
 #include "sources/source.h"
@@ -50,5 +51,7 @@ void ReadingState::Note(const absl::StatusOr<Reading>& reading, absl::Time now) 
   state_.skipped = reading->skipped.size();
   state_.coverage = reading->coverage;
 }
+
+void ReadingState::NotePart() { state_.coverage = core::Coverage::kPart; }
 
 }  // namespace npg::sources

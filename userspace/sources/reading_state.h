@@ -21,6 +21,10 @@ class ReadingState {
   // error, every other one as a read error.
   void Note(const absl::StatusOr<Reading>& reading, absl::Time now = absl::Now());
 
+  // For a reading that failed because of a part of the input: the coverage is of the other parts.
+  // Otherwise an error leaves the coverage as it was.
+  void NotePart();
+
   const SourceState& state() const { return state_; }
 
  private:

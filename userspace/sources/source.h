@@ -62,6 +62,7 @@ class Source {
 
   // After a reading that failed because of a part of the input: the ports of the other parts. Some
   // ports may be missing from them, so none may be removed because of them. Empty otherwise.
+  // State() then has the coverage kPart.
   virtual core::PortSnapshot PartialPorts() const { return {}; }
 
   // Its present state. Cheap: called after every callback and every few seconds.

@@ -7,6 +7,7 @@
 #include <string>
 #include <utility>
 
+#include "abi/entries.h"
 #include "abi/names.h"
 #include "core/coverage.h"
 #include "inspect/guard_facts.h"
@@ -61,6 +62,18 @@ TEST(CoverageTest, StatusSaysWhatAGuardDoesNotSee) {
   facts.sources.back().second.connected = false;
   EXPECT_EQ(JudgeCoverage(facts).coverage, core::Coverage::kNone);
   facts.controller = 0;
+  EXPECT_THAT(JudgeCoverage(facts).notes, IsEmpty());
+}
+
+TEST(CoverageTest, AReadingOfWhichAPartFailedCoversAPart) {
+  GuardFacts facts = MakeFacts();
+  abi::SourceState& netfilter = AddSource(facts, abi::Source::kNetfilter);
+  netfilter.connected = false;
+  EXPECT_EQ(JudgeCoverage(facts).coverage, core::Coverage::kNone);
+  netfilter.coverage = core::Coverage::kPart;
+  EXPECT_EQ(JudgeCoverage(facts).coverage, core::Coverage::kPart);
+  EXPECT_THAT(JudgeCoverage(facts).notes, ElementsAre(HasSubstr("some rules could not be read")));
+  AddSource(facts, abi::Source::kKubernetes);
   EXPECT_THAT(JudgeCoverage(facts).notes, IsEmpty());
 }
 

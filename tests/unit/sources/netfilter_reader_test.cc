@@ -315,15 +315,29 @@ TEST_F(NetfilterReaderTest, AFailureHasThePortsOfTheOtherParts) {
   NetfilterReader::Outcome outcome = Read(reader);
   EXPECT_FALSE(outcome.reading.ok());
   EXPECT_THAT(outcome.partial, ElementsAre(Pair(Tcp(1), "ns/map")));
+  EXPECT_TRUE(outcome.in_part);
   Command("iptables-nft-save", NatDump(2));
   outcome = Read(reader);
   NPG_EXPECT_OK(outcome.reading);
   EXPECT_THAT(outcome.partial, IsEmpty());
+  EXPECT_FALSE(outcome.in_part);
 
   Command("iptables-nft-save", "", "exit 1");
   NetfilterSource source(Edges(), {});
   EXPECT_FALSE(source.Read().ok());
   EXPECT_THAT(source.PartialPorts(), ElementsAre(Pair(Tcp(1), "ns/map")));
+  EXPECT_FALSE(source.State().connected);
+  EXPECT_EQ(source.State().coverage, core::Coverage::kPart);
+}
+
+TEST_F(NetfilterReaderTest, AFailureWithoutAnythingElseIsNoPart) {
+  maps_ = NothingSeen();
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  Command("iptables-nft-save", "", "exit 1");
+  NetfilterReader reader(Edges());
+  const NetfilterReader::Outcome outcome = Read(reader);
+  EXPECT_FALSE(outcome.reading.ok());
+  EXPECT_FALSE(outcome.in_part);
 }
 
 TEST_F(NetfilterReaderTest, ACommandThatDisappearsFailsTheReading) {
