@@ -404,6 +404,7 @@ void Controller::OnReading(const sources::Source& source,
 absl::Status Controller::FollowSources() {
   for (const auto& source : sources_) {
     const sources::Source* followed = source.get();
+    if (!guard_->adopted()) source->HurryFirstReading();
     NPG_RETURN_IF_ERROR(base::Annotate(
         source->Follow(*loop_,
                        [this, followed](const auto& reading) { OnReading(*followed, reading); }),

@@ -39,6 +39,7 @@ using ::npg::testing::HtmlAnswer;
 using ::npg::testing::Traffic;
 using ::npg::testing::WatchList;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class KubernetesSourceTest : public KubernetesSourceFixture {};
@@ -118,6 +119,24 @@ TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
   EXPECT_EQ(source_->State().detail, access_.server);
 }
 
+// The server asks for another connection: no reason to list, and no event is lost.
+TEST_P(KubernetesSourceTest, ResumesOnANewConnectionAfterGoAway) {
+  Follow();
+  ASSERT_TRUE(RunUntilSynced());
+  server_->SendGoAway();
+  Put("second", 30002);
+  ASSERT_TRUE(RunUntilKnown(30002));
+  server_->CloseWatches();
+  ASSERT_TRUE(RunUntil([&] { return server_->traffic().requests.size() >= 2; }));
+  Put("third", 30003);
+  ASSERT_TRUE(RunUntilKnown(30003));
+  const Traffic traffic = server_->traffic();
+  EXPECT_EQ(traffic.connections, GetParam() ? 2U : 1U);
+  for (size_t i = 1; i < traffic.requests.size(); ++i) {
+    EXPECT_THAT(traffic.requests[i].target, Not(HasSubstr("sendInitialEvents")));
+  }
+}
+
 TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   server_->StopListening();
   Follow();
@@ -126,6 +145,16 @@ TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   ASSERT_EQ(reports_.size(), 1U) << "the errors are equal, without their durations";
   EXPECT_THAT(std::string(reports_[0].message()), HasSubstr("Connection refused"));
   NPG_ASSERT_OK(server_->ListenAgain());
+  EXPECT_TRUE(RunUntilKnown(30001));
+}
+
+TEST_P(KubernetesSourceTest, DoesNotSpreadAnUrgentFirstList) {
+  options_.reflector.first_spread = absl::Hours(1000);
+  source_ = std::make_unique<KubernetesSource>(access_, options_);
+  source_->HurryFirstReading();
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    if (reading.ok()) last_ = *reading;
+  }));
   EXPECT_TRUE(RunUntilKnown(30001));
 }
 

@@ -170,6 +170,10 @@ absl::StatusOr<Reading> KubernetesSource::Read() {
   return result;
 }
 
+void KubernetesSource::HurryFirstReading() {
+  options_.reflector.first_spread = absl::ZeroDuration();
+}
+
 absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) {
   auto follower = Follower::Create(loop, access_, options_, std::move(callback));
   if (!follower.ok()) return follower.status();

@@ -42,6 +42,7 @@ class KubernetesSource : public Source {
 
   // Lists once; returns the first failure.
   absl::StatusOr<Reading> Read() override;
+  void HurryFirstReading() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   SourceState State() const override;
 
@@ -49,7 +50,7 @@ class KubernetesSource : public Source {
   class Follower;
 
   const kubernetes::ClusterAccess access_;
-  const Options options_;
+  Options options_;
   std::unique_ptr<Follower> follower_;  // set by Follow()
 };
 
