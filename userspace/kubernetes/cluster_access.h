@@ -26,7 +26,7 @@ struct Pem {
 struct ClusterAccess {
   std::string server;           // "https://10.96.0.1:443", maybe with a path, no trailing slash
   std::string tls_server_name;  // the name to verify instead of the server's host; empty: that host
-  std::string proxy_url;        // http, https or socks5; empty: that of the environment
+  std::string proxy_url;        // http, https or socks5; empty: see proxy.h
   Pem ca;                       // empty: the system's CAs
   Pem client_certificate;       // set if and only if client_key is
   Pem client_key;
