@@ -29,13 +29,17 @@ absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
                                                             const core::Intervals& intervals) {
   switch (source) {
     case abi::Source::kKubernetes: {
-      auto access = LoadAccess(options, environment);
-      if (!access.ok()) return access.status();
+      const auto load = [options, environment] { return LoadAccess(options, environment); };
+      // A kubeconfig may be written later, as on a node that joins its cluster.
+      const bool by_kubeconfig =
+          !options.kubeconfig.empty() || !environment("KUBECONFIG").value_or("").empty();
+      const absl::Status loaded = load().status();
+      if (!loaded.ok() && !(by_kubeconfig && absl::IsNotFound(loaded))) return loaded;
       sources::KubernetesSource::Options kubernetes;
       kubernetes.user_agent = absl::StrCat("nodeport-guard/", Version());
       kubernetes.timeouts.keepalive_idle = intervals.keepalive_idle;
       kubernetes.timeouts.keepalive_interval = intervals.keepalive_interval;
-      return std::make_unique<sources::KubernetesSource>(*std::move(access), std::move(kubernetes));
+      return std::make_unique<sources::KubernetesSource>(load, std::move(kubernetes));
     }
     case abi::Source::kNetfilter:
       return std::make_unique<sources::NetfilterSource>(

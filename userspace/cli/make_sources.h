@@ -14,7 +14,8 @@
 namespace npg::cli {
 
 // Creates the sources that the options select; none is read yet. Errors as those
-// of EffectiveSources() and LoadAccess().
+// of EffectiveSources() and LoadAccess(); but a kubeconfig that is missing is an error of
+// its source, which waits for it.
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
     const SourceOptions& options, const Environment& environment,
     const core::Intervals& intervals = {});

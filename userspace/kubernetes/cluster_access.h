@@ -18,6 +18,7 @@ struct Pem {
   std::string data;
 
   bool empty() const { return file.empty() && data.empty(); }
+  bool operator==(const Pem&) const = default;
 };
 
 // The address of an API server and the credentials for it. LoadInCluster() and
@@ -33,6 +34,8 @@ struct ClusterAccess {
   std::string token;       // inline bearer token
   std::string token_file;  // overrides `token`; read for each request, because it rotates
   std::string origin;      // for messages: "kubeconfig /x, context y"
+
+  bool operator==(const ClusterAccess&) const = default;
 };
 
 // Far more than any token, also a JWT of a service account, has.

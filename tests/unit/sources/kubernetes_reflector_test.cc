@@ -195,6 +195,17 @@ TEST(ReflectorTest, ALaterListFromAnOlderServerIsNotOlderEither) {
   EXPECT_EQ(dialogue.Ask(), kWatchListFrom10);
 }
 
+TEST(ReflectorTest, ListsAnyVersionOfAnotherServer) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.reflector().OnOtherServer();
+  EXPECT_EQ(dialogue.Ask(), kWatchListAny);
+  dialogue.Answer(200, Event("ADDED", Object("dns", 30053, 3)) + InitialEventsEnd(3));
+  EXPECT_EQ(dialogue.State().resource_version, "3");
+  EXPECT_EQ(dialogue.State().services, 1U);
+  EXPECT_EQ(dialogue.State().errors, SourceState().errors);
+}
+
 // Some servers continue a list that has no limit.
 TEST(ReflectorTest, ContinuesAListWithoutALimit) {
   Dialogue dialogue;

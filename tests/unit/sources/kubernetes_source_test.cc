@@ -15,11 +15,13 @@
 #include <vector>
 
 #include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "core/port.h"
+#include "kubernetes/cluster_access.h"
 #include "sources/source.h"
 #include "testing/api_fault.h"
 #include "testing/api_model.h"
@@ -146,6 +148,49 @@ TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   EXPECT_THAT(std::string(reports_[0].message()), HasSubstr("Connection refused"));
   NPG_ASSERT_OK(server_->ListenAgain());
   EXPECT_TRUE(RunUntilKnown(30001));
+}
+
+// As a kubeconfig that is written after the start, and then changed.
+TEST_P(KubernetesSourceTest, FollowsItsAccess) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start({.http2 = GetParam()}));
+  other->Change([](ApiModel& model) { model.Put({.name = "x", .ports = {{.node_port = 30009}}}); });
+  absl::StatusOr<kubernetes::ClusterAccess> access =
+      absl::NotFoundError("kubeconfig /k: No such file");
+  source_ = std::make_unique<KubernetesSource>([&] { return access; }, options_);
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    reports_.push_back(reading.status());
+    if (reading.ok()) last_ = *reading;
+  }));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kUnauthorized, 3));
+  ASSERT_EQ(reports_.size(), 1U);
+  EXPECT_EQ(reports_[0].message(), "list Services: kubeconfig /k: No such file");
+  EXPECT_EQ(source_->State().detail, "");
+
+  access = access_;
+  ASSERT_TRUE(RunUntilSynced());
+  EXPECT_TRUE(Knows(30001));
+  EXPECT_EQ(source_->State().detail, access_.server);
+
+  // While it is being written anew, the last one is used.
+  access = absl::InvalidArgumentError("kubeconfig /k: is empty");
+  const size_t connections = server_->traffic().connections;
+  server_->KillConnections();
+  ASSERT_TRUE(RunUntil([&] { return server_->traffic().connections > connections; }));
+  ASSERT_TRUE(RunUntilSynced());
+
+  kubernetes::ClusterAccess changed = access_;
+  changed.server = other->url();
+  changed.ca.data = other->ca_pem();
+  access = changed;
+  server_->CloseWatches();
+  ASSERT_TRUE(RunUntilKnown(30009));
+  EXPECT_FALSE(Knows(30001)) << "no watch goes on from a version of the other server";
+  EXPECT_EQ(source_->State().detail, changed.server);
+}
+
+TEST_P(KubernetesSourceTest, ReadReturnsTheReasonForNoAccess) {
+  KubernetesSource source([] { return absl::NotFoundError("no kubeconfig"); }, options_);
+  EXPECT_EQ(source.Read().status(), absl::NotFoundError("no kubeconfig"));
 }
 
 TEST_P(KubernetesSourceTest, DoesNotSpreadAnUrgentFirstList) {

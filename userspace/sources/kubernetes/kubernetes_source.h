@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
 #define NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -32,6 +33,11 @@ class KubernetesSource : public Source {
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
   };
 
+  // The access for the next request. Called before each one, because a kubeconfig may appear
+  // or change. While it fails, the last access is used, if there was one.
+  using AccessLoader = std::function<absl::StatusOr<kubernetes::ClusterAccess>()>;
+
+  KubernetesSource(AccessLoader load, Options options);
   KubernetesSource(kubernetes::ClusterAccess access, Options options);
   ~KubernetesSource() override;
   KubernetesSource(const KubernetesSource&) = delete;
@@ -49,7 +55,7 @@ class KubernetesSource : public Source {
  private:
   class Follower;
 
-  const kubernetes::ClusterAccess access_;
+  const AccessLoader load_;
   Options options_;
   std::unique_ptr<Follower> follower_;  // set by Follow()
 };

@@ -441,6 +441,11 @@ void Reflector::OnNoCredentials(const absl::Status& status, absl::Time now) {
   Fail({abi::SourceError::kUnauthorized, std::string(status.message())}, now);
 }
 
+void Reflector::OnOtherServer() {
+  version_in_doubt_ = true;
+  BeginListAnew();
+}
+
 void Reflector::Fail(Failure failure, absl::Time now) {
   const absl::string_view doing = phase_ == Phase::kWatch ? "watch Services" : "list Services";
   failure_ = absl::UnavailableError(absl::StrCat(doing, ": ", failure.message));

@@ -93,6 +93,10 @@ class Reflector {
   // credentials failed with `status`.
   void OnNoCredentials(const absl::Status& status, absl::Time now);
 
+  // The next request goes to another server, perhaps of another cluster, where the known
+  // version means nothing. Call Next() after it, in place of a request of before.
+  void OnOtherServer();
+
   ServiceStore& store() { return store_; }
   const ServiceStore& store() const { return store_; }
 
