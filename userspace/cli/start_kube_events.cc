@@ -42,6 +42,7 @@ absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& 
   if (!access.ok()) return access.status();
   serve::KubeEventPoster::Options poster;
   poster.poll = options.intervals.kube_events;
+  poster.events.spread = 2 * options.intervals.kube_events;
   poster.user_agent = absl::StrCat("nodeport-guard/", Version());
   poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
   poster.events.reporter.enforcing = options.mode == abi::Mode::kEnforce;
