@@ -38,15 +38,15 @@ std::string HostName() {
 absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& options,
                                                               const Environment& environment,
                                                               serve::NodeView& view) {
-  auto access = LoadAccess(options.sources, environment);
-  if (!access.ok()) return access.status();
   serve::KubeEventPoster::Options poster;
   poster.poll = options.intervals.kube_events;
   poster.events.spread = 2 * options.intervals.kube_events;
   poster.user_agent = absl::StrCat("nodeport-guard/", Version());
   poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
   poster.events.reporter.enforcing = options.mode == abi::Mode::kEnforce;
-  return serve::KubeEventPoster::Start(*std::move(access), view, std::move(poster));
+  return serve::KubeEventPoster::Start(
+      [sources = options.sources, environment] { return LoadAccess(sources, environment); }, view,
+      std::move(poster));
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_KUBERNETES_CLUSTER_ACCESS_H_
 
 #include <cstddef>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -37,6 +38,9 @@ struct ClusterAccess {
 
   bool operator==(const ClusterAccess&) const = default;
 };
+
+// Returns the access for the next request, because a kubeconfig may appear or change.
+using AccessLoader = std::function<absl::StatusOr<ClusterAccess>()>;
 
 // Far more than any token, also a JWT of a service account, has.
 inline constexpr size_t kMaxTokenBytes = size_t{64} << 10;

@@ -143,6 +143,28 @@ TEST_P(KubeEventPosterTest, PostsOneEventForTheService) {
   }
 }
 
+// As a kubeconfig that is written after the start.
+TEST_P(KubeEventPosterTest, WaitsForItsAccess) {
+  options_.events.pause = absl::Milliseconds(5);  // after six attempts
+  std::atomic<bool> there = false;
+  const auto load = [&]() -> absl::StatusOr<kubernetes::ClusterAccess> {
+    if (!there) return absl::NotFoundError("kubeconfig /k: No such file");
+    return access_;
+  };
+  NPG_ASSERT_OK_AND_ASSIGN(poster_, KubeEventPoster::Start(load, view_, options_));
+  WaitForPolls(10);
+  EXPECT_EQ(server_->traffic().connections, 0U);
+  there = true;
+  EXPECT_TRUE(WaitForAnswers(RequestKind::kEvent, 201)) << Dialogue();
+  poster_.reset();  // it calls `load`
+}
+
+TEST_P(KubeEventPosterTest, RefusesAnAccessThatIsWrong) {
+  const auto wrong = [] { return absl::InvalidArgumentError("kubeconfig /k: is empty"); };
+  EXPECT_EQ(KubeEventPoster::Start(wrong, view_, options_).status(),
+            absl::InvalidArgumentError("kubeconfig /k: is empty"));
+}
+
 TEST_P(KubeEventPosterTest, ARestartFindsTheExistingEvent) {
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201));

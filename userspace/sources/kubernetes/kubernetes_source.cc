@@ -29,7 +29,7 @@ class KubernetesSource::Follower {
  public:
   // `load` and `options` outlive it. An access that cannot be loaded yet is no error.
   static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
-                                                          const AccessLoader& load,
+                                                          const kubernetes::AccessLoader& load,
                                                           const Options& options,
                                                           Callback callback) {
     std::unique_ptr<Follower> follower(new Follower(loop, load, options, std::move(callback)));
@@ -58,7 +58,7 @@ class KubernetesSource::Follower {
   }
 
  private:
-  Follower(base::EventLoop& loop, const AccessLoader& load, const Options& options,
+  Follower(base::EventLoop& loop, const kubernetes::AccessLoader& load, const Options& options,
            Callback callback)
       : loop_(loop),
         load_(load),
@@ -170,7 +170,7 @@ class KubernetesSource::Follower {
   }
 
   base::EventLoop& loop_;
-  const AccessLoader& load_;
+  const kubernetes::AccessLoader& load_;
   const Options& options_;
   const Callback callback_;
   absl::BitGen random_;
@@ -184,7 +184,7 @@ class KubernetesSource::Follower {
   absl::Time listed_;
 };
 
-KubernetesSource::KubernetesSource(AccessLoader load, Options options)
+KubernetesSource::KubernetesSource(kubernetes::AccessLoader load, Options options)
     : load_(std::move(load)), options_(std::move(options)) {}
 
 KubernetesSource::KubernetesSource(kubernetes::ClusterAccess access, Options options)

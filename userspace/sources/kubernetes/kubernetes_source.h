@@ -2,7 +2,6 @@
 #ifndef NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
 #define NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
 
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -33,11 +32,9 @@ class KubernetesSource : public Source {
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
   };
 
-  // The access for the next request. Called before each one, because a kubeconfig may appear
-  // or change. While it fails, the last access is used, if there was one.
-  using AccessLoader = std::function<absl::StatusOr<kubernetes::ClusterAccess>()>;
-
-  KubernetesSource(AccessLoader load, Options options);
+  // Calls `load` before each request. While it fails, the last access is used, if there was
+  // one.
+  KubernetesSource(kubernetes::AccessLoader load, Options options);
   KubernetesSource(kubernetes::ClusterAccess access, Options options);
   ~KubernetesSource() override;
   KubernetesSource(const KubernetesSource&) = delete;
@@ -55,7 +52,7 @@ class KubernetesSource : public Source {
  private:
   class Follower;
 
-  const AccessLoader load_;
+  const kubernetes::AccessLoader load_;
   Options options_;
   std::unique_ptr<Follower> follower_;  // set by Follow()
 };
