@@ -31,6 +31,7 @@
 #include "bench/comparisons.h"
 #include "bench/datagram_bench.h"
 #include "bench/figure.h"
+#include "bench/fleet_bench.h"
 #include "bench/flow_bench.h"
 #include "bench/kubernetes_bench.h"
 #include "bench/measure.h"
@@ -141,6 +142,7 @@ absl::Status Run(const Options& options) {
     return Print(options, KubernetesFigures(absl::Seconds(options.seconds), stop));
   }
   if (options.group == "datagrams") return Print(options, DatagramFigures(stop));
+  if (options.group == "fleet") return Print(options, FleetFigures(stop));
   if (options.group == "flows") {
     return Print(options, FlowFigures(absl::Seconds(options.seconds), stop));
   }
@@ -155,10 +157,10 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
   app.add_option("--group", options.group,
-                 "only this group: connect, bind or packets; or kubernetes, datagrams, flows or "
-                 "scan, which run only if named")
+                 "only this group: connect, bind or packets; or kubernetes, datagrams, fleet, "
+                 "flows or scan, which run only if named")
       ->check(CLI::IsMember(
-          {"connect", "bind", "packets", "kubernetes", "datagrams", "flows", "scan"}));
+          {"connect", "bind", "packets", "kubernetes", "datagrams", "fleet", "flows", "scan"}));
   app.add_option("--seconds", options.seconds,
                  "how long to measure in total; kubernetes: how long to watch an idle guard; "
                  "flows: how long to connect")

@@ -69,6 +69,10 @@ bool ApiConnection::Pump() {
   }
 }
 
+void ApiConnection::GoAway() {
+  if (session_ != nullptr) session_->GoAway();
+}
+
 bool ApiConnection::Write() {
   wants_write_ = false;
   while (written_ < out_.size()) {

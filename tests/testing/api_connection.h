@@ -32,6 +32,8 @@ class ApiConnection {
   bool OnReady();
   // Sends pending data; returns false when the connection has ended.
   bool Pump();
+  // As HttpSession::GoAway(), once TLS is established.
+  void GoAway();
 
  private:
   bool Handshake();

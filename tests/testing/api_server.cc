@@ -137,6 +137,10 @@ void ApiServer::FreezeConnections() {
   loop_->Do([](ApiServerLoop& loop) { loop.FreezeConnections(); });
 }
 
+void ApiServer::SendGoAway() {
+  loop_->Do([](ApiServerLoop& loop) { loop.SendGoAway(); });
+}
+
 void ApiServer::StopListening() {
   loop_->Do([](ApiServerLoop& loop) { loop.StopListening(); });
 }

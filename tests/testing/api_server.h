@@ -97,6 +97,10 @@ class ApiServer {
   // Stops reading from and writing to the open connections for good, as if the network
   // were down: the clients receive no FIN and no RST.
   void FreezeConnections();
+  // Sends GOAWAY on the open connections of HTTP/2, as a server does before it stops and,
+  // with --goaway-chance, to spread clients over servers: open answers go on, and the next
+  // request needs a new connection.
+  void SendGoAway();
   // Kills connections and refuses new ones; ListenAgain() uses the same port.
   void StopListening();
   absl::Status ListenAgain();

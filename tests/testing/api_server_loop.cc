@@ -123,6 +123,10 @@ void ApiServerLoop::FreezeConnections() {
   connections_.clear();
 }
 
+void ApiServerLoop::SendGoAway() {
+  for (auto& [fd, slot] : connections_) slot.connection->GoAway();
+}
+
 void ApiServerLoop::Accept() {
   UniqueFd fd(accept4(listening_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
   if (!fd) return;

@@ -50,6 +50,7 @@ class ApiServerLoop {
   void StopListening();
   void KillConnections();
   void FreezeConnections();
+  void SendGoAway();
   void SetBookmarkPeriod(absl::Duration period);
   void SendBookmarks();
 

@@ -86,6 +86,12 @@ class Http2Session final : public HttpSession {
     }
   }
 
+  void GoAway() override {
+    nghttp2_submit_goaway(session_.get(), NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(session_.get()), NGHTTP2_NO_ERROR,
+                          nullptr, 0);
+  }
+
   End end() const override {
     if (end_ != End::kOpen) return end_;
     const bool wanted = nghttp2_session_want_read(session_.get()) != 0 ||

@@ -31,6 +31,9 @@ class HttpSession {
   // Appends what can be sent now, until `to` has about `most` bytes.
   virtual void Produce(size_t most, std::string& to) = 0;
   virtual End end() const = 0;
+  // Announces that the connection takes no further requests; open replies go on. HTTP/1.1
+  // has nothing of the kind.
+  virtual void GoAway() {}
 };
 
 // `handler` makes the reply of each request. `client_known`: by certificate.

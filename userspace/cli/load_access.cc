@@ -23,6 +23,9 @@ absl::StatusOr<ClusterAccess> Load(const SourceOptions& options, const Environme
   if (!options.kubeconfig.empty()) {
     return kubernetes::LoadKubeconfig(options.kubeconfig, options.kube_context);
   }
+  if (const std::string paths = environment("KUBECONFIG").value_or(""); !paths.empty()) {
+    return kubernetes::LoadKubeconfigs(paths, options.kube_context);
+  }
   // --kube-api-server replaces the variables.
   if (!options.kube_api_server.empty()) return kubernetes::LoadServiceAccount(root);
   if (environment("KUBERNETES_SERVICE_HOST").value_or("").empty()) {

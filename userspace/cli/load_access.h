@@ -11,8 +11,9 @@
 
 namespace npg::cli {
 
-// How to reach the API server: by --kubeconfig, else with the service account of
-// this pod, whose files are below `root`; at --kube-api-server, if that is given.
+// How to reach the API server: by --kubeconfig, else by the files of KUBECONFIG, else with
+// the service account of this pod, whose files are below `root`; at --kube-api-server, if
+// that is given.
 // A usage error if there is neither; otherwise the errors of LoadKubeconfig() and
 // LoadInCluster().
 absl::StatusOr<kubernetes::ClusterAccess> LoadAccess(const SourceOptions& options,

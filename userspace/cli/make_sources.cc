@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/make_sources.h"
 
+#include <functional>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -26,20 +27,21 @@ namespace npg::cli {
 
 namespace {
 
-absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
-                                                            const SourceOptions& options,
-                                                            const Environment& environment,
-                                                            const core::Intervals& intervals,
-                                                            absl::Duration read_limit) {
+// None for kProbe, which no flag selects.
+std::unique_ptr<sources::Source> MakeSource(abi::Source source, const SourceOptions& options,
+                                            const Environment& environment,
+                                            const core::Intervals& intervals,
+                                            absl::Duration read_limit) {
   switch (source) {
     case abi::Source::kKubernetes: {
-      auto access = LoadAccess(options, environment);
-      if (!access.ok()) return access.status();
       sources::KubernetesSource::Options kubernetes;
       kubernetes.user_agent = absl::StrCat("nodeport-guard/", Version());
       kubernetes.timeouts.keepalive_idle = intervals.keepalive_idle;
       kubernetes.timeouts.keepalive_interval = intervals.keepalive_interval;
-      return std::make_unique<sources::KubernetesSource>(*std::move(access), std::move(kubernetes));
+      kubernetes.reflector.access_retry = intervals.retry;
+      return std::make_unique<sources::KubernetesSource>(
+          [options, environment] { return LoadAccess(options, environment); },
+          std::move(kubernetes));
     }
     case abi::Source::kNetfilter:
       return std::make_unique<sources::NetfilterSource>(
@@ -50,20 +52,37 @@ absl::StatusOr<std::unique_ptr<sources::Source>> MakeSource(abi::Source source,
     case abi::Source::kProbe:
       break;
   }
-  return absl::InternalError(absl::StrCat("no source can be made of ", abi::Name(source)));
+  return nullptr;
+}
+
+// The effective sources. An error for which `refuse` is true of the access to the API server is
+// returned.
+absl::StatusOr<std::vector<abi::Source>> CheckedSources(
+    const SourceOptions& options, const Environment& environment,
+    const std::function<bool(const absl::Status&)>& refuse) {
+  absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
+  if (!sources.ok()) return sources.status();
+  for (const abi::Source source : *sources) {
+    if (source == abi::Source::kProbe) {
+      return absl::InternalError(absl::StrCat("no source can be made of ", abi::Name(source)));
+    }
+    if (source != abi::Source::kKubernetes) continue;
+    const absl::Status access = LoadAccess(options, environment).status();
+    if (refuse(access)) return access;
+  }
+  return sources;
 }
 
 }  // namespace
 
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
     const SourceOptions& options, const Environment& environment) {
-  const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
+  const absl::StatusOr<std::vector<abi::Source>> sources =
+      CheckedSources(options, environment, [](const absl::Status& access) { return !access.ok(); });
   if (!sources.ok()) return sources.status();
   std::vector<std::unique_ptr<sources::Source>> made;
   for (const abi::Source source : *sources) {
-    auto one = MakeSource(source, options, environment, {}, absl::InfiniteDuration());
-    if (!one.ok()) return one.status();
-    made.push_back(*std::move(one));
+    made.push_back(MakeSource(source, options, environment, {}, absl::InfiniteDuration()));
   }
   return made;
 }
@@ -71,24 +90,16 @@ absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeFollowedSources(
     const SourceOptions& options, const Environment& environment,
     const core::Intervals& intervals) {
-  const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options);
+  const absl::StatusOr<std::vector<abi::Source>> sources =
+      CheckedSources(options, environment, IsUsageError);
   if (!sources.ok()) return sources.status();
   std::vector<std::unique_ptr<sources::Source>> made;
   for (const abi::Source source : *sources) {
-    sources::RetriedSource::Options retried;
-    retried.retry = intervals.retry;
-    if (source == abi::Source::kKubernetes) {
-      const absl::Status access = LoadAccess(options, environment).status();
-      if (IsUsageError(access)) return access;
-      retried.local = false;
-      retried.detail = options.kubeconfig;
-    }
     made.push_back(std::make_unique<sources::RetriedSource>(
-        source,
         [source, options, environment, intervals] {
           return MakeSource(source, options, environment, intervals, intervals.first_reading);
         },
-        retried));
+        intervals.retry));
   }
   return made;
 }

@@ -18,8 +18,8 @@ namespace npg::cli {
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
     const SourceOptions& options, const Environment& environment);
 
-// The same, to follow them. Only usage errors end it: a source that cannot be created now, for
-// example because its kubeconfig is missing or malformed, is created later.
+// The same, to follow them. Only usage errors end it: a kubeconfig or service account that is
+// missing or malformed is an error of its source, which waits for it.
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeFollowedSources(
     const SourceOptions& options, const Environment& environment, const core::Intervals& intervals);
 

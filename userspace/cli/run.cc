@@ -34,6 +34,7 @@
 #include "node/untracked_obstacles.h"
 #include "serve/endpoints.h"
 #include "serve/http_address.h"
+#include "serve/kube_event_counts.h"
 #include "serve/node_view.h"
 #include "sources/source.h"
 
@@ -97,18 +98,12 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   guard.obstacles = std::make_shared<node::LastObstacles>();
   const auto node = std::make_shared<serve::NodeView>(
       [node = options.node, obstacles = guard.obstacles] { return GatherNode(node, *obstacles); });
-  const auto kube_events = std::make_shared<KubeEventSender>();
-  if (WantsKubeEvents(options)) {
-    guard.services.push_back(
-        {"start Kubernetes Events", "",
-         [&options, node, kube_events]() -> absl::StatusOr<std::shared_ptr<void>> {
-           NPG_RETURN_IF_ERROR(kube_events->Start(options, ReadEnvironment, node));
-           return kube_events;
-         }});
-  }
+  const auto kube_events = StartKubeEvents(options, ReadEnvironment, *node);
   if (options.http) {
     serve::Endpoints endpoints{health, node, {}};
-    endpoints.metrics = MetricsPage(node, health, [kube_events] { return kube_events->counts(); });
+    endpoints.metrics = MetricsPage(node, health, [&kube_events] {
+      return kube_events ? kube_events->counts() : serve::KubeEventCounts();
+    });
     guard.services.push_back(
         {"HTTP server", absl::StrCat("http://", serve::ToString(*options.http), "/"),
          [&options, endpoints] { return ServeHttp(*options.http, endpoints); }});

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/start_kube_events.h"
 
+#include <spdlog/common.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,7 +20,8 @@
 #include "cli/args/options.h"
 #include "cli/build_info.h"
 #include "cli/load_access.h"
-#include "serve/kube_event_counts.h"
+#include "log/fields.h"
+#include "log/log.h"
 #include "serve/kube_event_poster.h"
 #include "serve/node_view.h"
 
@@ -34,34 +35,37 @@ std::string HostName() {
   return absl::AsciiStrToLower(name.data());
 }
 
+absl::StatusOr<std::unique_ptr<serve::KubeEventPoster>> Start(const RunOptions& options,
+                                                              const Environment& environment,
+                                                              serve::NodeView& view) {
+  serve::KubeEventPoster::Options poster;
+  poster.poll = options.intervals.kube_events;
+  poster.events.spread = 2 * options.intervals.kube_events;
+  poster.user_agent = absl::StrCat("nodeport-guard/", Version());
+  poster.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
+  poster.events.reporter.enforcing = options.mode == abi::Mode::kEnforce;
+  return serve::KubeEventPoster::Start(
+      [sources = options.sources, environment] { return LoadAccess(sources, environment); }, view,
+      std::move(poster));
+}
+
 }  // namespace
 
-bool WantsKubeEvents(const RunOptions& options) {
+std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
+                                                        const Environment& environment,
+                                                        serve::NodeView& view) {
   const absl::StatusOr<std::vector<abi::Source>> sources = EffectiveSources(options.sources);
-  return options.kube_events && sources.ok() &&
-         std::find(sources->begin(), sources->end(), abi::Source::kKubernetes) != sources->end();
-}
-
-absl::Status KubeEventSender::Start(const RunOptions& options, const Environment& environment,
-                                    std::shared_ptr<serve::NodeView> view) {
-  auto access = LoadAccess(options.sources, environment);
-  if (!access.ok()) return access.status();
-  serve::KubeEventPoster::Options settings;
-  settings.poll = options.intervals.kube_events;
-  settings.user_agent = absl::StrCat("nodeport-guard/", Version());
-  settings.events.reporter.node = options.node_name.empty() ? HostName() : options.node_name;
-  settings.events.reporter.enforcing = options.mode == abi::Mode::kEnforce;
-  auto poster = serve::KubeEventPoster::Start(*std::move(access), *view, std::move(settings));
-  if (!poster.ok()) return poster.status();
-  view_ = std::move(view);
-  const std::lock_guard lock(mutex_);
-  poster_ = *std::move(poster);
-  return absl::OkStatus();
-}
-
-serve::KubeEventCounts KubeEventSender::counts() const {
-  const std::lock_guard lock(mutex_);
-  return poster_ ? poster_->counts() : serve::KubeEventCounts();
+  if (!options.kube_events || !sources.ok() ||
+      std::find(sources->begin(), sources->end(), abi::Source::kKubernetes) == sources->end()) {
+    return nullptr;
+  }
+  auto poster = Start(options, environment, view);
+  if (!poster.ok()) {
+    log::Log(spdlog::level::warn,
+             absl::StrCat("Kubernetes Events are not sent: ", poster.status().message()), {});
+    return nullptr;
+  }
+  return *std::move(poster);
 }
 
 }  // namespace npg::cli

@@ -142,6 +142,7 @@ void PortsKeeper::OnReading(const sources::Source& source,
 absl::Status PortsKeeper::Follow(base::EventLoop& loop) {
   for (const auto& source : sources_) {
     const sources::Source* followed = source.get();
+    if (!guard_.adopted()) source->HurryFirstReading();
     NPG_RETURN_IF_ERROR(base::Annotate(
         source->Follow(loop,
                        [this, followed](const auto& reading) { OnReading(*followed, reading); }),

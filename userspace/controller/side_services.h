@@ -14,8 +14,7 @@
 
 namespace npg::controller {
 
-// A service that `run` offers beside the guard: HTTP, Kubernetes Events. The guard does not
-// need it.
+// A service that `run` offers beside the guard, as HTTP. The guard does not need it.
 struct SideService {
   std::string what;  // names it in the log of its faults
   std::string page;  // URL of the status page that it serves; empty: none

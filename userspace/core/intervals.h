@@ -14,7 +14,8 @@ struct Intervals {
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
   absl::Duration accept_queues = absl::Seconds(10);     // of listeners
   absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
-  absl::Duration retry = absl::Seconds(5);  // of what could not start: a source, HTTP, Events
+  absl::Duration retry =
+      absl::Seconds(5);  // of what could not start: a source, its kubeconfig, HTTP
   absl::Duration first_reading = absl::Seconds(10);  // limit of a source that is read at the start
   // An API server that has vanished is noticed after idle + 3 * interval, in whole seconds.
   absl::Duration keepalive_idle = absl::Seconds(15);

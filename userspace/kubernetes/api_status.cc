@@ -37,6 +37,18 @@ std::optional<int> NonNegative(simdjson::dom::object object, absl::string_view k
   return static_cast<int>(number);
 }
 
+bool HasCause(simdjson::dom::object details, absl::string_view reason) {
+  simdjson::dom::array causes;
+  if (details.at_key("causes").get(causes) != simdjson::SUCCESS) return false;
+  for (const simdjson::dom::element cause : causes) {
+    simdjson::dom::object object;
+    if (cause.get(object) == simdjson::SUCCESS && StringMember(object, "reason") == reason) {
+      return true;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 ApiStatus DecodeStatus(absl::string_view body) {
@@ -54,6 +66,7 @@ ApiStatus DecodeStatus(absl::string_view body) {
   simdjson::dom::object details;
   if (object.at_key("details").get(details) == simdjson::SUCCESS) {
     status.retry_after_seconds = NonNegative(details, "retryAfterSeconds");
+    status.version_too_large = HasCause(details, "ResourceVersionTooLarge");
   }
   return status;
 }

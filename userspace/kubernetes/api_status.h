@@ -15,6 +15,9 @@ struct ApiStatus {
   std::string reason;                      // "Expired", "Forbidden"; may be empty
   std::string message;                     // one printable line of at most 300 bytes
   std::optional<int> retry_after_seconds;  // details.retryAfterSeconds, not negative
+  // The requested resourceVersion has not been reached: details.causes has the reason
+  // ResourceVersionTooLarge. Other timeouts have the same code and reason.
+  bool version_too_large = false;
 };
 
 // Decodes the body of an HTTP error, or the object of an ERROR event. Empty (code 0) when

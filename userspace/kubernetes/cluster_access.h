@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_KUBERNETES_CLUSTER_ACCESS_H_
 
 #include <cstddef>
+#include <functional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -18,6 +19,7 @@ struct Pem {
   std::string data;
 
   bool empty() const { return file.empty() && data.empty(); }
+  bool operator==(const Pem&) const = default;
 };
 
 // The address of an API server and the credentials for it. LoadInCluster() and
@@ -26,14 +28,19 @@ struct Pem {
 struct ClusterAccess {
   std::string server;           // "https://10.96.0.1:443", maybe with a path, no trailing slash
   std::string tls_server_name;  // the name to verify instead of the server's host; empty: that host
-  std::string proxy_url;        // http, https or socks5; empty: that of the environment
+  std::string proxy_url;        // http, https or socks5; empty: see proxy.h
   Pem ca;                       // empty: the system's CAs
   Pem client_certificate;       // set if and only if client_key is
   Pem client_key;
   std::string token;       // inline bearer token
   std::string token_file;  // overrides `token`; read for each request, because it rotates
   std::string origin;      // for messages: "kubeconfig /x, context y"
+
+  bool operator==(const ClusterAccess&) const = default;
 };
+
+// Returns the access for the next request, because a kubeconfig may appear or change.
+using AccessLoader = std::function<absl::StatusOr<ClusterAccess>()>;
 
 // Far more than any token, also a JWT of a service account, has.
 inline constexpr size_t kMaxTokenBytes = size_t{64} << 10;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kubernetes/http_client.h"
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -9,9 +10,12 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -29,6 +33,7 @@
 #include "base/event_loop.h"
 #include "core/service_name.h"
 #include "kubernetes/cluster_access.h"
+#include "kubernetes/proxy.h"
 
 namespace npg::kubernetes {
 namespace {
@@ -131,7 +136,32 @@ size_t PortColon(absl::string_view authority) {
   return bracket != absl::string_view::npos && bracket > colon ? absl::string_view::npos : colon;
 }
 
+// A TLS server name as the host of a URL. libcurl writes an IPv6 address in its shortest
+// form, and compares texts.
+std::string UrlHost(const std::string& name) {
+  in6_addr address{};
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (inet_pton(AF_INET6, name.c_str(), &address) != 1 ||
+      inet_ntop(AF_INET6, &address, text.data(), text.size()) == nullptr) {
+    return name;
+  }
+  return absl::StrCat("[", text.data(), "]");
+}
+
+std::optional<std::string> ProcessVariable(const std::string& name) {
+  const char* const value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): never set
+  return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
 }  // namespace
+
+HttpClient::HttpClient(base::EventLoop& loop, ClusterAccess access, std::string user_agent,
+                       const Timeouts& timeouts)
+    : loop_(loop),
+      access_(std::move(access)),
+      proxy_(ProxyOf(access_, ProcessVariable)),
+      user_agent_(std::move(user_agent)),
+      timeouts_(timeouts) {}
 
 absl::StatusOr<std::unique_ptr<HttpClient>> HttpClient::Create(base::EventLoop& loop,
                                                                ClusterAccess access,
@@ -219,11 +249,12 @@ CURLcode HttpClient::ConfigureServer() {
     const size_t colon = PortColon(authority);
     const absl::string_view port =
         colon == absl::string_view::npos ? "443" : authority.substr(colon + 1);
-    server = absl::StrCat("https://", access_.tls_server_name, ":", port,
+    const std::string name = UrlHost(access_.tls_server_name);
+    server = absl::StrCat("https://", name, ":", port,
                           absl::string_view(access_.server)
                               .substr(absl::string_view("https://").size() + authority.size()));
-    const std::string connect_to = absl::StrCat(access_.tls_server_name, ":", port, ":",
-                                                authority.substr(0, colon), ":", port);
+    const std::string connect_to =
+        absl::StrCat(name, ":", port, ":", authority.substr(0, colon), ":", port);
     connect_to_.reset(curl_slist_append(nullptr, connect_to.c_str()));
     headers_.reset(
         curl_slist_append(headers_.release(), absl::StrCat("Host: ", authority).c_str()));
@@ -231,12 +262,12 @@ CURLcode HttpClient::ConfigureServer() {
   Setter setter(easy_.get());
   setter.Set(CURLOPT_URL, absl::StrCat(server, request_.target).c_str())
       .Set(CURLOPT_CONNECT_TO, connect_to_.get());
-  if (!access_.proxy_url.empty()) {
-    // With Kubernetes' socks5, the proxy resolves names.
-    absl::string_view proxy = access_.proxy_url;
-    const bool socks = absl::ConsumePrefix(&proxy, "socks5://");
-    setter.Set(CURLOPT_PROXY, absl::StrCat(socks ? "socks5h://" : "", proxy).c_str());
-  }
+  // With Kubernetes' socks5, the proxy resolves names.
+  absl::string_view proxy = proxy_;
+  const bool socks = absl::ConsumePrefix(&proxy, "socks5://");
+  // Both are set in any case: libcurl would apply its own rules to the environment.
+  setter.Set(CURLOPT_PROXY, absl::StrCat(socks ? "socks5h://" : "", proxy).c_str())
+      .Set(CURLOPT_NOPROXY, "");
   return setter.code();
 }
 
@@ -286,6 +317,10 @@ CURLcode HttpClient::Configure() {
       .Set(CURLOPT_FOLLOWLOCATION, 0L)
       .Set(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L)
       .Set(CURLOPT_NOSIGNAL, 1L)
+      // Names are resolved on a thread of libcurl, which a handle that is closed would join:
+      // the loop would wait for silent name servers. The thread is detached instead, and
+      // frees what it has when it ends.
+      .Set(CURLOPT_QUICK_EXIT, 1L)
       .Set(CURLOPT_BUFFERSIZE, kReceiveBuffer)
       .Set(CURLOPT_CONNECTTIMEOUT_MS, Milliseconds(timeouts_.connect))
       .Set(CURLOPT_TCP_KEEPALIVE, 1L)

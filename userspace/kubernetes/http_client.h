@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -59,7 +58,7 @@ struct HttpEnd {
 //
 // Reads certificate and key files for every new connection, because they rotate. Does
 // not follow redirects: they would send the token to a server that the configuration
-// does not name.
+// does not name. Uses the proxy that proxy.h finds.
 class HttpClient {
  public:
   struct Timeouts {
@@ -116,11 +115,7 @@ class HttpClient {
   enum class Phase { kIdle, kWaiting, kReceiving };
 
   HttpClient(base::EventLoop& loop, ClusterAccess access, std::string user_agent,
-             const Timeouts& timeouts)
-      : loop_(loop),
-        access_(std::move(access)),
-        user_agent_(std::move(user_agent)),
-        timeouts_(timeouts) {}
+             const Timeouts& timeouts);
 
   static int OnSocket(CURL* easy, curl_socket_t fd, int what, void* self, void* watched);
   static int OnTimer(CURLM* multi, long milliseconds, void* self);  // NOLINT(google-runtime-int)
@@ -145,6 +140,7 @@ class HttpClient {
 
   base::EventLoop& loop_;
   const ClusterAccess access_;
+  const std::string proxy_;  // empty: none
   const std::string user_agent_;
   const Timeouts timeouts_;
 

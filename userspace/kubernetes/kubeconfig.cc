@@ -7,17 +7,21 @@
 #include <array>
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
@@ -81,8 +85,49 @@ absl::Status Expect(const Section& root, absl::string_view key, absl::string_vie
   return root.Error(absl::StrCat(key, " is not ", expected, "; name a kubeconfig"));
 }
 
+// One file, parsed.
+struct ConfigFile {
+  std::string path;
+  std::filesystem::path folder;                   // absolute: relative names are relative to it
+  std::unique_ptr<simdjson::dom::parser> parser;  // owns what `root` refers to
+  std::optional<Section> root;                    // set once parsed
+};
+using ConfigFiles = std::vector<ConfigFile>;
+
+absl::Status InFile(const ConfigFile& file, const absl::Status& status) {
+  return base::Annotate(status, absl::StrCat("kubeconfig ", file.path));
+}
+
+// "kubeconfig /a:/b": all of them, for an error about what none of them has.
+std::string TitleOf(const ConfigFiles& files) {
+  return absl::StrCat("kubeconfig ",
+                      absl::StrJoin(files, ":", [](std::string* out, const ConfigFile& file) {
+                        absl::StrAppend(out, file.path);
+                      }));
+}
+
+// A cluster, user or context, and the file that it is from.
+struct FoundSection {
+  Section section;
+  const ConfigFile* file = nullptr;
+};
+using FoundSections = absl::btree_map<std::string, FoundSection>;
+
+// The first file that has a name counts for it, with all of its section.
+absl::StatusOr<FoundSections> MergeNamed(const ConfigFiles& files, absl::string_view list,
+                                         absl::string_view item) {
+  FoundSections merged;
+  for (const ConfigFile& file : files) {
+    const absl::StatusOr<NamedSections> sections = file.root->Named(list, item);
+    if (!sections.ok()) return InFile(file, sections.status());
+    for (const auto& [name, section] : *sections)
+      merged.try_emplace(name, FoundSection{section, &file});
+  }
+  return merged;
+}
+
 // `"a", "b"`: the available names.
-std::string NamesOf(const NamedSections& sections) {
+std::string NamesOf(const FoundSections& sections) {
   constexpr size_t kMax = 10;
   if (sections.empty()) return "it has none";
   std::vector<std::string> names;
@@ -96,46 +141,64 @@ std::string NamesOf(const NamedSections& sections) {
   return absl::StrCat("it has ", absl::StrJoin(names, ", "));
 }
 
-// The parts of the file that a context selects.
+// The parts that a context selects.
 struct Chosen {
   std::string context;
-  std::optional<Section> cluster;
-  std::optional<Section> user;  // nullopt: the context names none
+  std::optional<FoundSection> cluster;
+  std::optional<FoundSection> user;  // nullopt: the context names none
 };
 
-absl::StatusOr<std::optional<Section>> Find(const Section& root, const Section& context,
-                                            absl::string_view item) {
-  const absl::StatusOr<std::string> name = context.Text(item);
-  if (!name.ok()) return name.status();
-  const absl::StatusOr<NamedSections> sections = root.Named(absl::StrCat(item, "s"), item);
+absl::StatusOr<std::optional<FoundSection>> Find(const ConfigFiles& files,
+                                                 const FoundSection& context,
+                                                 absl::string_view item) {
+  const absl::StatusOr<std::string> name = context.section.Text(item);
+  if (!name.ok()) return InFile(*context.file, name.status());
+  const absl::StatusOr<FoundSections> sections = MergeNamed(files, absl::StrCat(item, "s"), item);
   if (!sections.ok()) return sections.status();
-  if (name->empty()) return std::optional<Section>();
+  if (name->empty()) return std::optional<FoundSection>();
   const auto found = sections->find(*name);
-  if (found != sections->end()) return std::optional<Section>(found->second);
-  return context.Error(
-      absl::StrCat("there is no ", item, " ", QuotedName(*name), "; ", NamesOf(*sections)));
+  if (found != sections->end()) return std::optional<FoundSection>(found->second);
+  return InFile(*context.file,
+                context.section.Error(absl::StrCat("there is no ", item, " ", QuotedName(*name),
+                                                   "; ", NamesOf(*sections))));
 }
 
-absl::StatusOr<Chosen> Choose(const Section& root, const std::string& wanted) {
-  const absl::StatusOr<NamedSections> contexts = root.Named("contexts", "context");
+// The current-context of the first file that has one.
+absl::StatusOr<std::string> CurrentContext(const ConfigFiles& files) {
+  std::string current;
+  for (const ConfigFile& file : files) {
+    absl::StatusOr<std::string> text = file.root->Text("current-context");
+    if (!text.ok()) return InFile(file, text.status());
+    if (current.empty()) current = *std::move(text);
+  }
+  return current;
+}
+
+absl::StatusOr<Chosen> Choose(const ConfigFiles& files, const std::string& wanted) {
+  const absl::StatusOr<FoundSections> contexts = MergeNamed(files, "contexts", "context");
   if (!contexts.ok()) return contexts.status();
-  const absl::StatusOr<std::string> current = root.Text("current-context");
+  const absl::StatusOr<std::string> current = CurrentContext(files);
   if (!current.ok()) return current.status();
   Chosen chosen{wanted.empty() ? *current : wanted, {}, {}};
   if (chosen.context.empty()) {
-    return root.Error(absl::StrCat("has no current-context; choose with --kube-context (",
-                                   NamesOf(*contexts), ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(TitleOf(files), ": has no current-context; choose with --kube-context (",
+                     NamesOf(*contexts), ")"));
   }
   const auto context = contexts->find(chosen.context);
   if (context == contexts->end()) {
-    return root.Error(absl::StrCat("has no context ", QuotedName(chosen.context),
-                                   "; choose with --kube-context (", NamesOf(*contexts), ")"));
+    return absl::InvalidArgumentError(
+        absl::StrCat(TitleOf(files), ": has no context ", QuotedName(chosen.context),
+                     "; choose with --kube-context (", NamesOf(*contexts), ")"));
   }
-  auto cluster = Find(root, context->second, "cluster");
+  auto cluster = Find(files, context->second, "cluster");
   if (!cluster.ok()) return cluster.status();
-  auto user = Find(root, context->second, "user");
+  auto user = Find(files, context->second, "user");
   if (!user.ok()) return user.status();
-  if (!cluster->has_value()) return context->second.Error("names no cluster; add cluster: NAME");
+  if (!cluster->has_value()) {
+    return InFile(*context->second.file,
+                  context->second.section.Error("names no cluster; add cluster: NAME"));
+  }
   chosen.cluster = *std::move(cluster);
   chosen.user = *std::move(user);
   return chosen;
@@ -236,28 +299,20 @@ absl::Status TakeUser(const Section& user, const std::filesystem::path& folder,
   return absl::OkStatus();
 }
 
-absl::StatusOr<ClusterAccess> Decode(const std::string& text, const std::filesystem::path& folder,
-                                     const std::string& path, const std::string& context) {
-  simdjson::dom::parser parser;
-  const absl::StatusOr<simdjson::dom::element> document = Parse(text, parser);
+// Fills in what follows from the text.
+absl::Status ParseFile(const std::string& text, ConfigFile& file) {
+  file.parser = std::make_unique<simdjson::dom::parser>();
+  const absl::StatusOr<simdjson::dom::element> document = Parse(text, *file.parser);
   if (!document.ok()) return document.status();
-  const absl::StatusOr<Section> root = Section::Of(*document, "");
+  absl::StatusOr<Section> root = Section::Of(*document, "");
   if (!root.ok()) return root.status();
   NPG_RETURN_IF_ERROR(Expect(*root, "kind", "Config"));
   NPG_RETURN_IF_ERROR(Expect(*root, "apiVersion", "v1"));
-  const absl::StatusOr<Chosen> chosen = Choose(*root, context);
-  if (!chosen.ok()) return chosen.status();
-  ClusterAccess access;
-  access.origin = absl::StrCat("kubeconfig ", path, ", context ", core::Printable(chosen->context));
-  NPG_RETURN_IF_ERROR(TakeCluster(*chosen->cluster, folder, access));
-  if (chosen->user) NPG_RETURN_IF_ERROR(TakeUser(*chosen->user, folder, access));
-  return access;
+  file.root = *std::move(root);
+  return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::StatusOr<ClusterAccess> LoadKubeconfig(const std::string& path, const std::string& context) {
-  const std::string what = absl::StrCat("kubeconfig ", path);
+absl::StatusOr<ConfigFile> ReadConfigFile(const std::string& path) {
   const absl::StatusOr<std::string> text = base::ReadSmallFile(path, kMaxKubeconfigBytes);
   if (!text.ok()) {
     const bool forbidden = absl::IsPermissionDenied(text.status());
@@ -266,12 +321,62 @@ absl::StatusOr<ClusterAccess> LoadKubeconfig(const std::string& path, const std:
                                      forbidden ? "let the user that nodeport-guard runs as read it"
                                                : "name a kubeconfig with --kubeconfig"));
   }
+  ConfigFile file;
+  file.path = path;
   std::error_code error;
   const std::filesystem::path absolute = std::filesystem::absolute(path, error);
-  if (error) return base::Annotate(absl::InternalError(error.message()), what);
-  absl::StatusOr<ClusterAccess> access = Decode(*text, absolute.parent_path(), path, context);
-  if (access.ok()) return access;
-  return base::Annotate(access.status(), what);
+  if (error) return InFile(file, absl::InternalError(error.message()));
+  file.folder = absolute.parent_path();
+  if (const absl::Status status = ParseFile(*text, file); !status.ok()) return InFile(file, status);
+  return file;
+}
+
+// `files` is not empty.
+absl::StatusOr<ClusterAccess> Decode(const ConfigFiles& files, const std::string& context) {
+  const absl::StatusOr<Chosen> chosen = Choose(files, context);
+  if (!chosen.ok()) return chosen.status();
+  ClusterAccess access;
+  access.origin = absl::StrCat(TitleOf(files), ", context ", core::Printable(chosen->context));
+  const FoundSection& cluster = *chosen->cluster;
+  if (const absl::Status status = TakeCluster(cluster.section, cluster.file->folder, access);
+      !status.ok()) {
+    return InFile(*cluster.file, status);
+  }
+  if (!chosen->user) return access;
+  const FoundSection& user = *chosen->user;
+  if (const absl::Status status = TakeUser(user.section, user.file->folder, access); !status.ok()) {
+    return InFile(*user.file, status);
+  }
+  return access;
+}
+
+}  // namespace
+
+absl::StatusOr<ClusterAccess> LoadKubeconfig(const std::string& path, const std::string& context) {
+  absl::StatusOr<ConfigFile> file = ReadConfigFile(path);
+  if (!file.ok()) return file.status();
+  ConfigFiles files;
+  files.push_back(*std::move(file));
+  return Decode(files, context);
+}
+
+absl::StatusOr<ClusterAccess> LoadKubeconfigs(absl::string_view paths, const std::string& context) {
+  ConfigFiles files;
+  absl::Status missing = absl::NotFoundError("KUBECONFIG names no file");
+  absl::btree_set<std::string> seen;
+  for (const absl::string_view path : absl::StrSplit(paths, ':', absl::SkipEmpty())) {
+    if (!seen.insert(std::string(path)).second) continue;
+    absl::StatusOr<ConfigFile> file = ReadConfigFile(std::string(path));
+    if (file.ok()) {
+      files.push_back(*std::move(file));
+    } else if (absl::IsNotFound(file.status())) {
+      missing = file.status();
+    } else {
+      return file.status();
+    }
+  }
+  if (files.empty()) return missing;
+  return Decode(files, context);
 }
 
 }  // namespace npg::kubernetes

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "kubernetes/cluster_access.h"
 
 namespace npg::kubernetes {
@@ -25,6 +26,13 @@ inline constexpr size_t kMaxKubeconfigBytes = size_t{1} << 20;
 // without https; also a certificate without key, and data that is no base64 of PEM. A
 // user without credentials is anonymous; the server decides whether to accept that.
 absl::StatusOr<ClusterAccess> LoadKubeconfig(const std::string& path, const std::string& context);
+
+// The same for several files with colons between them, as in KUBECONFIG, which are merged
+// by kubectl's rules: of each context, cluster and user, the first file that has one of
+// that name counts, with all of its members; the first current-context that is not empty
+// counts. Files that are missing are left out; all of them missing is NOT_FOUND. An error
+// in any other file is an error.
+absl::StatusOr<ClusterAccess> LoadKubeconfigs(absl::string_view paths, const std::string& context);
 
 }  // namespace npg::kubernetes
 

@@ -32,6 +32,7 @@
 namespace npg::serve {
 namespace {
 
+using kubernetes::AccessLoader;
 using kubernetes::ClusterAccess;
 using kubernetes::HttpClient;
 using kubernetes::HttpEnd;
@@ -44,8 +45,8 @@ constexpr absl::Duration kAnswerTimeout = absl::Seconds(30);
 
 }  // namespace
 
-KubeEventPoster::KubeEventPoster(ClusterAccess access, NodeView& view, Options options)
-    : access_(std::move(access)),
+KubeEventPoster::KubeEventPoster(AccessLoader load, NodeView& view, Options options)
+    : load_(std::move(load)),
       view_(view),
       options_(std::move(options)),
       events_(options_.events, random_) {}
@@ -53,8 +54,15 @@ KubeEventPoster::KubeEventPoster(ClusterAccess access, NodeView& view, Options o
 absl::StatusOr<std::unique_ptr<KubeEventPoster>> KubeEventPoster::Start(ClusterAccess access,
                                                                         NodeView& view,
                                                                         Options options) {
+  return Start([access = std::move(access)]() -> absl::StatusOr<ClusterAccess> { return access; },
+               view, std::move(options));
+}
+
+absl::StatusOr<std::unique_ptr<KubeEventPoster>> KubeEventPoster::Start(AccessLoader load,
+                                                                        NodeView& view,
+                                                                        Options options) {
   std::unique_ptr<KubeEventPoster> poster(
-      new KubeEventPoster(std::move(access), view, std::move(options)));
+      new KubeEventPoster(std::move(load), view, std::move(options)));
   NPG_RETURN_IF_ERROR(poster->Prepare());
   NPG_RETURN_IF_ERROR(poster->StartThread());
   return poster;
@@ -67,13 +75,26 @@ absl::Status KubeEventPoster::Prepare() {
   absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
   if (!loop.ok()) return loop.status();
   loop_ = *std::move(loop);
-  auto client = HttpClient::Create(*loop_, access_, options_.user_agent, options_.timeouts);
-  if (!client.ok()) return client.status();
-  client_ = *std::move(client);
+  Refresh().IgnoreError();  // Send() tries it again, and reports the error
   NPG_RETURN_IF_ERROR(
       loop_->AddFd(stop_.get(), EPOLLIN, [this](uint32_t /*events*/) { loop_->Stop(); }));
   loop_->After(options_.poll, [this] { Poll(); });
   return absl::OkStatus();
+}
+
+absl::Status KubeEventPoster::Refresh() {
+  absl::StatusOr<ClusterAccess> access = load_();
+  if (!access.ok()) return client_ == nullptr ? access.status() : absl::OkStatus();
+  if (client_ != nullptr && *access == access_) return absl::OkStatus();
+  auto client = HttpClient::Create(*loop_, *access, options_.user_agent, options_.timeouts);
+  if (!client.ok()) return client.status();
+  client_ = *std::move(client);
+  access_ = *std::move(access);
+  return absl::OkStatus();
+}
+
+std::string KubeEventPoster::Server() const {
+  return access_.server.empty() ? "the API server" : access_.server;
 }
 
 absl::Status KubeEventPoster::StartThread() {
@@ -114,7 +135,9 @@ void KubeEventPoster::Pump() {
 
 void KubeEventPoster::Send(HttpRequest request) {
   answer_ = {};
-  absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
+  const absl::Status refreshed = Refresh();
+  absl::StatusOr<std::string> token =
+      refreshed.ok() ? kubernetes::ReadToken(access_) : absl::StatusOr<std::string>(refreshed);
   if (!token.ok()) {
     answer_.failure = std::string(token.status().message());
     return OnAnswer(answer_);
@@ -159,20 +182,19 @@ void KubeEventPoster::OnAnswer(const KubeEventAnswer& answer) {
 void KubeEventPoster::Log(const absl::Status& status) {
   if (absl::IsPermissionDenied(status)) {
     if (std::exchange(forbidden_, true)) return;
-    log::Log(
-        spdlog::level::warn,
-        absl::StrCat("Kubernetes Events are not sent: ", access_.server, ": ", status.message()),
-        log::Fields().Add("server", access_.server));
+    log::Log(spdlog::level::warn,
+             absl::StrCat("Kubernetes Events are not sent: ", Server(), ": ", status.message()),
+             log::Fields().Add("server", Server()));
     return;
   }
   if (status.ok() && std::exchange(forbidden_, false)) {
     log::Log(spdlog::level::info, "Kubernetes Events are sent: the right is there now",
-             log::Fields().Add("server", access_.server));
+             log::Fields().Add("server", Server()));
   }
-  fault_.Note(status.ok() ? status
-                          : absl::Status(status.code(),
-                                         absl::StrCat(access_.server,
-                                                      ": one is given up: ", status.message())));
+  fault_.Note(status.ok()
+                  ? status
+                  : absl::Status(status.code(),
+                                 absl::StrCat(Server(), ": one is given up: ", status.message())));
 }
 
 }  // namespace npg::serve

@@ -33,7 +33,11 @@ class KubeEventPoster {
     absl::Duration poll = absl::Seconds(10);
   };
 
-  // `view` outlives it. Call it while no other thread initializes libcurl.
+  // `view` outlives it. Calls `load` before each request: an access that cannot be loaded yet
+  // comes later. Call it while no other thread initializes libcurl.
+  static absl::StatusOr<std::unique_ptr<KubeEventPoster>> Start(kubernetes::AccessLoader load,
+                                                                NodeView& view, Options options);
+  // With an access that does not change.
   static absl::StatusOr<std::unique_ptr<KubeEventPoster>> Start(kubernetes::ClusterAccess access,
                                                                 NodeView& view, Options options);
   // Waits for a reading of the node in progress, but not for the network.
@@ -45,9 +49,13 @@ class KubeEventPoster {
   KubeEventCounts counts() const { return events_.counts(); }
 
  private:
-  KubeEventPoster(kubernetes::ClusterAccess access, NodeView& view, Options options);
+  KubeEventPoster(kubernetes::AccessLoader load, NodeView& view, Options options);
 
   absl::Status Prepare();
+  // Takes over an access that has changed. No request is in progress.
+  absl::Status Refresh();
+  // The server, for messages.
+  std::string Server() const;
   absl::Status StartThread();
   void Poll();
   // Sends what is due, or waits until something is.
@@ -56,14 +64,15 @@ class KubeEventPoster {
   void OnAnswer(const KubeEventAnswer& answer);
   void Log(const absl::Status& status);
 
-  const kubernetes::ClusterAccess access_;
+  const kubernetes::AccessLoader load_;
   NodeView& view_;
   const Options options_;
   absl::BitGen random_;
   KubeEvents events_;
   base::UniqueFd stop_;  // an eventfd
   std::unique_ptr<base::EventLoop> loop_;
-  std::unique_ptr<kubernetes::HttpClient> client_;
+  kubernetes::ClusterAccess access_;                // of client_
+  std::unique_ptr<kubernetes::HttpClient> client_;  // null: no access so far
   base::EventLoop::TimerId pump_timer_ = 0;
   KubeEventAnswer answer_;  // the response being received
   bool forbidden_ = false;  // and logged

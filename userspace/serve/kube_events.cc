@@ -152,6 +152,8 @@ void KubeEvents::Enqueue(const std::string& identity, Known& known, absl::Time n
     return;
   }
   known.pending = true;
+  // Those behind it follow it.
+  if (pending_.empty()) due_ = std::max(due_, now + backoff_.Spread(options_.spread));
   pending_.push_back(identity);
 }
 
@@ -231,6 +233,10 @@ absl::Status KubeEvents::OnAnswer(const KubeEventAnswer& answer, absl::Time now)
   return absl::OkStatus();
 }
 
+absl::Time KubeEvents::SilentUntil(absl::Time now) {
+  return now + options_.silence + backoff_.Spread(options_.silence / 4);
+}
+
 void KubeEvents::Finish(absl::Time quiet_until) {
   Known& known = Front();
   known.pending = false;
@@ -243,7 +249,7 @@ void KubeEvents::Finish(absl::Time quiet_until) {
 void KubeEvents::Sent(absl::Time now) {
   ++created_;
   ++Front().times;
-  Finish(now + options_.silence);
+  Finish(SilentUntil(now));
 }
 
 void KubeEvents::Proceed(Step step, absl::Time now) {
@@ -327,7 +333,7 @@ absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
     // An earlier run has sent it.
     ++suppressed_;
     known.times = count;
-    Finish(now + options_.silence);
+    Finish(SilentUntil(now));
   }
   return absl::OkStatus();
 }
@@ -344,7 +350,7 @@ absl::Status KubeEvents::OnPatch(const KubeEventAnswer& answer, absl::Time now) 
 
 absl::Status KubeEvents::OnRefusal(const KubeEventAnswer& answer, absl::Time now) {
   if (answer.status != kForbidden) {
-    return GiveUp(absl::InvalidArgumentError(Reason(answer)), now + options_.silence);
+    return GiveUp(absl::InvalidArgumentError(Reason(answer)), SilentUntil(now));
   }
   if (absl::StrContains(DecodeStatus(answer.body).message, "because it is being terminated")) {
     // The namespace is being removed. No right is missing.

@@ -49,8 +49,13 @@ class KubeEvents {
     KubeEventReporter reporter = {};
     size_t most_pending = 100;
     size_t most_known = 1024;
-    absl::Duration silence = absl::Hours(24);  // after an Event
-    absl::Duration pause = absl::Hours(1);     // after one that failed or was refused
+    // The first request of an Event comes at a time drawn from this: all nodes may see the
+    // same conflict at once.
+    absl::Duration spread = absl::ZeroDuration();
+    // After an Event; up to a quarter longer, so that nodes that sent one together do not send
+    // the next one together.
+    absl::Duration silence = absl::Hours(24);
+    absl::Duration pause = absl::Hours(1);  // after one that failed or was refused
     int attempts = 6;
     absl::Duration backoff_first = absl::Seconds(5);
     absl::Duration backoff_max = absl::Minutes(5);
@@ -93,6 +98,8 @@ class KubeEvents {
   void Enqueue(const std::string& identity, Known& known, absl::Time now);
   void Forget(absl::Time now);
   void Restart();
+  // The end of the silence that begins now.
+  absl::Time SilentUntil(absl::Time now);
   // Ends the work on the first pending one.
   void Finish(absl::Time quiet_until);
   void Sent(absl::Time now);

@@ -1,59 +1,43 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sources/retried_source.h"
 
-#include <memory>
 #include <utility>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 
-RetriedSource::RetriedSource(abi::Source id, Make make, const Options& options)
-    : id_(id),
-      make_(std::move(make)),
-      local_(options.local),
-      retry_(options.retry),
-      failures_(options.detail) {}
+RetriedSource::RetriedSource(Make make, absl::Duration retry)
+    : make_(std::move(make)), retry_(retry), source_(make_()) {}
 
 RetriedSource::~RetriedSource() {
   if (loop_ != nullptr) loop_->Cancel(timer_);
 }
 
-absl::Status RetriedSource::Create() {
-  if (source_) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<Source>> made = make_();
-  if (!made.ok()) {
-    failures_.Note(made.status());
-    return made.status();
-  }
-  source_ = *std::move(made);
-  return absl::OkStatus();
+void RetriedSource::HurryFirstReading() {
+  hurry_ = true;
+  source_->HurryFirstReading();
 }
 
-absl::StatusOr<Reading> RetriedSource::Read() {
-  if (absl::Status status = Create(); !status.ok()) return status;
-  return source_->Read();
-}
-
-absl::Status RetriedSource::CreateAndFollow() {
-  if (absl::Status status = Create(); !status.ok()) return status;
+absl::Status RetriedSource::TryToFollow() {
   absl::Status followed = source_->Follow(*loop_, callback_);
-  if (!followed.ok()) {
-    source_.reset();
-    failures_.Note(followed);
-  }
+  failing_ = !followed.ok();
+  if (!failing_) return followed;
+  failures_.Note(followed);
+  // A source is followed once at most.
+  source_ = make_();
+  if (hurry_) source_->HurryFirstReading();
   return followed;
 }
 
 absl::Status RetriedSource::Follow(base::EventLoop& loop, Callback callback) {
   loop_ = &loop;
   callback_ = std::move(callback);
-  if (absl::Status status = CreateAndFollow(); !status.ok()) {
+  if (absl::Status status = TryToFollow(); !status.ok()) {
     // Later, because the caller may not be ready for a callback yet.
     timer_ =
         loop_->After(absl::ZeroDuration(), [this, status = std::move(status)] { Failed(status); });
@@ -61,23 +45,25 @@ absl::Status RetriedSource::Follow(base::EventLoop& loop, Callback callback) {
   return absl::OkStatus();
 }
 
-void RetriedSource::TryAgain() {
-  timer_ = 0;
-  if (const absl::Status status = CreateAndFollow(); !status.ok()) Failed(status);
-}
-
 void RetriedSource::Failed(const absl::Status& status) {
-  timer_ = loop_->After(retry_, [this] { TryAgain(); });
+  timer_ = loop_->After(retry_, [this] {
+    timer_ = 0;
+    if (const absl::Status again = TryToFollow(); !again.ok()) Failed(again);
+  });
   if (status == reported_) return;
   reported_ = status;
   callback_(status);
 }
 
 SourceState RetriedSource::State() const {
-  SourceState state = source_ ? source_->State() : failures_.state();
-  if (!source_) return state;
-  const SourceState& before = failures_.state();
-  for (const auto& row : abi::kSourceErrors) state.errors[row.value] += before.errors[row.value];
+  const SourceState& failures = failures_.state();
+  SourceState state = source_->State();
+  if (failing_) {
+    SourceState failed = failures;
+    failed.detail = state.detail;
+    return failed;
+  }
+  for (const auto& row : abi::kSourceErrors) state.errors[row.value] += failures.errors[row.value];
   return state;
 }
 

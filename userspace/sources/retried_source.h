@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <string>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
@@ -17,51 +16,42 @@
 
 namespace npg::sources {
 
-// A source that may not be possible yet: its kubeconfig is missing, or it cannot be followed.
-// It is created, and followed, again until that succeeds. Until then the callback receives an
-// error for each new reason, and State() has the last one.
+// A source that it may not be possible to follow yet. After an error it is made and followed again
+// until that succeeds. Until then the callback receives an error for each new reason, and State()
+// has the last one.
 class RetriedSource : public Source {
  public:
-  // Creates the source. Called until the source can be followed, also again after Read().
-  using Make = std::function<absl::StatusOr<std::unique_ptr<Source>>()>;
+  // Makes the source; never null.
+  using Make = std::function<std::unique_ptr<Source>()>;
 
-  struct Options {
-    bool local = true;                        // Source::local()
-    std::string detail;                       // SourceState::detail while there is no source
-    absl::Duration retry = absl::Seconds(5);  // between two attempts
-  };
-
-  RetriedSource(abi::Source id, Make make, const Options& options);
+  // `retry`: between two attempts.
+  RetriedSource(Make make, absl::Duration retry);
   ~RetriedSource() override;
   RetriedSource(const RetriedSource&) = delete;
   RetriedSource& operator=(const RetriedSource&) = delete;
 
-  abi::Source id() const override { return id_; }
-  bool local() const override { return local_; }
-  absl::StatusOr<Reading> Read() override;
+  abi::Source id() const override { return source_->id(); }
+  bool local() const override { return source_->local(); }
+  absl::StatusOr<Reading> Read() override { return source_->Read(); }
+  void HurryFirstReading() override;
   // Always OK.
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
-  core::PortSnapshot PartialPorts() const override {
-    return source_ ? source_->PartialPorts() : core::PortSnapshot();
-  }
-  // The errors count those before there was a source, too.
+  core::PortSnapshot PartialPorts() const override { return source_->PartialPorts(); }
+  // The errors count those of the attempts, too.
   SourceState State() const override;
 
  private:
-  // Creates the source unless there is one.
-  absl::Status Create();
-  // Creates and follows the source. After an error there is none.
-  absl::Status CreateAndFollow();
-  void TryAgain();
+  // Follows the source. After an error there is a new one.
+  absl::Status TryToFollow();
   // Tries again later.
   void Failed(const absl::Status& status);
 
-  const abi::Source id_;
   const Make make_;
-  const bool local_;
   const absl::Duration retry_;
-  ReadingState failures_;  // without a source
   std::unique_ptr<Source> source_;
+  ReadingState failures_;  // of the attempts
+  bool failing_ = false;   // the last attempt
+  bool hurry_ = false;
 
   base::EventLoop* loop_ = nullptr;  // set by Follow()
   Callback callback_;

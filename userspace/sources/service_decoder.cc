@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -53,6 +54,7 @@ struct PortEntry {
   absl::string_view name, number;
   absl::StatusOr<uint16_t> node_port = 0;  // 0: not allocated
   absl::StatusOr<core::Protocol> protocol = core::Protocol::kTcp;
+  bool sctp = false;  // in place of `protocol`
 };
 
 // The error of `status` as a line that begins with `subject`.
@@ -77,9 +79,11 @@ absl::Status ReadPort(value member, absl::string_view name, absl::StatusOr<uint1
   return absl::OkStatus();
 }
 
-absl::Status ReadProtocol(value member, absl::StatusOr<core::Protocol>& protocol) {
+absl::Status ReadProtocol(value member, absl::StatusOr<core::Protocol>& protocol, bool& sctp) {
   absl::string_view text;
   NPG_RETURN_IF_ERROR(kubernetes::ReadText(member, text));
+  sctp = absl::EqualsIgnoreCase(text, "SCTP");
+  if (sctp) return absl::OkStatus();
   if (text.data() != nullptr) {
     protocol = core::ParseProtocol(text);
     return absl::OkStatus();
@@ -115,8 +119,9 @@ absl::Status ReadPortEntry(value element, size_t index, Parts& parts) {
       {{"name", [&](value member) { return kubernetes::ReadText(member, entry.name); }},
        {"port", [&](value member) { return ReadNumber(member, entry.number); }},
        {"nodePort", [&](value member) { return ReadPort(member, "nodePort", entry.node_port); }},
-       {"protocol", [&](value member) { return ReadProtocol(member, entry.protocol); }}}));
-  if (entry.node_port.ok() && *entry.node_port == 0) return absl::OkStatus();
+       {"protocol",
+        [&](value member) { return ReadProtocol(member, entry.protocol, entry.sctp); }}}));
+  if (entry.node_port.ok() && (*entry.node_port == 0 || entry.sctp)) return absl::OkStatus();
   const absl::Status& status =
       entry.node_port.ok() ? entry.protocol.status() : entry.node_port.status();
   if (status.ok()) {

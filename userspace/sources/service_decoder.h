@@ -33,8 +33,9 @@ struct ServicePorts {
 // type is NodePort or LoadBalancer; a nodePort that is absent or 0 is not
 // allocated (allocateLoadBalancerNodePorts: false). An absent namespace is
 // "default". null counts as absent; the first of repeated members counts. Ports
-// of protocol SCTP, and values that no Service can have, are in `skipped` by
-// name: "default/web port http: nodePort 70000 is outside 1-65535".
+// of protocol SCTP are left out: they are valid, and take no connects of TCP or UDP.
+// Values that no Service can have are in `skipped` by name: "default/web port http:
+// nodePort 70000 is outside 1-65535".
 //
 // `default_kind` is the kind of an object without one: the items of a ServiceList have
 // none, those of a List must have one.

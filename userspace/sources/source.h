@@ -55,6 +55,10 @@ class Source {
   // Reads once, now. May block, boundedly.
   virtual absl::StatusOr<Reading> Read() = 0;
 
+  // Nothing guards this node yet: the first reading is urgent. By default, a remote source
+  // spreads those of many nodes over some seconds. Call it before Follow().
+  virtual void HurryFirstReading() {}
+
   // From now on calls back, from the loop, with a complete reading (or the error that
   // prevented one) after every change. Reports a repeated error once, and again when
   // PartialPorts() has changed. Call it at most once; the loop outlives the source.

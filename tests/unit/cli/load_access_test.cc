@@ -72,6 +72,24 @@ TEST_F(LoadAccessTest, AKubeconfigOverridesTheServiceAccount) {
   EXPECT_EQ(access.server, "https://d");
 }
 
+TEST_F(LoadAccessTest, TheFilesOfKubeconfigComeAfterTheFlag) {
+  const std::string other = root() + "/other";
+  testing::WriteFile(other, "clusters: [{name: d, cluster: {server: https://e}}]\n");
+  const auto environment = [&](const std::string& name) {
+    return name == "KUBECONFIG" ? std::optional<std::string>(other + ":" + kubeconfig())
+                                : OfAPod(name);
+  };
+  NPG_ASSERT_OK_AND_ASSIGN(ClusterAccess access, LoadAccess({}, environment, root()));
+  EXPECT_EQ(access.server, "https://c");
+  SourceOptions options;
+  options.kube_context = "b";
+  NPG_ASSERT_OK_AND_ASSIGN(access, LoadAccess(options, environment, root()));
+  EXPECT_EQ(access.server, "https://e");
+  options.kubeconfig = kubeconfig();
+  NPG_ASSERT_OK_AND_ASSIGN(access, LoadAccess(options, environment, root()));
+  EXPECT_EQ(access.server, "https://d");
+}
+
 TEST_F(LoadAccessTest, ANamedServerOverridesBoth) {
   SourceOptions options;
   options.kube_api_server = "https://192.0.2.1:6443";

@@ -56,6 +56,23 @@ TEST(ApiStatusTest, IgnoresInvalidFields) {
   EXPECT_EQ(DecodeStatus(R"({"kind":"Status","details":[]})").retry_after_seconds, std::nullopt);
 }
 
+TEST(ApiStatusTest, TellsATooLargeVersionFromOtherTimeouts) {
+  const auto decode = [](absl::string_view details) {
+    return DecodeStatus(absl::StrCat(
+        R"({"kind":"Status","reason":"Timeout","message":"Too large resource version: 10",)"
+        R"("details":)",
+        details, R"(,"code":504})"));
+  };
+  EXPECT_TRUE(decode(R"({"causes":[{"reason":"ResourceVersionTooLarge"}]})").version_too_large);
+  EXPECT_TRUE(
+      decode(R"({"causes":[7,{},{"reason":"ResourceVersionTooLarge"}]})").version_too_large);
+  for (const char* details : {"null", "{}", R"({"causes":{}})", R"({"causes":[]})",
+                              R"({"causes":["ResourceVersionTooLarge",[]]})",
+                              R"({"causes":[{"reason":"UnexpectedServerResponse"}]})"}) {
+    EXPECT_FALSE(decode(details).version_too_large) << details;
+  }
+}
+
 TEST(ApiStatusTest, BoundsAndSanitizesText) {
   const ApiStatus status = DecodeStatus(
       absl::StrCat(R"({"kind":"Status","reason":"\u001b[31m\n)", std::string(1000, 'r'),

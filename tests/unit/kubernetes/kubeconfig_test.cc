@@ -414,5 +414,75 @@ TEST_F(KubeconfigTest, NamesAreEscapedInMessages) {
               StartsWith("contexts: item 1: name has a control character in it"));
 }
 
+class KubeconfigListTest : public ::testing::Test {
+ protected:
+  void Write(const std::string& name, const std::string& text) { WriteFile(folder_ / name, text); }
+  // "a:b": the files of these names, with their folder.
+  absl::StatusOr<ClusterAccess> Load(const std::string& names, const std::string& context = "") {
+    const std::string between = absl::StrCat(":", prefix());
+    return LoadKubeconfigs(absl::StrCat(prefix(), absl::StrReplaceAll(names, {{":", between}})),
+                           context);
+  }
+  // The message, with the names of files as above.
+  std::string Failed(const std::string& names, const std::string& context = "") {
+    const std::string message(Load(names, context).status().message());
+    return absl::StrReplaceAll(message, {{prefix(), ""}});
+  }
+  std::string prefix() const { return folder_ / ""; }
+
+  const TempFolder folder_;
+};
+
+TEST_F(KubeconfigListTest, TheFirstFileThatHasANameCounts) {
+  Write("a",
+        "contexts: [{name: one, context: {cluster: home, user: admin}}]\n"
+        "users: [{name: admin, user: {tokenFile: token}}]\n");
+  std::filesystem::create_directories(folder_ / "below");
+  Write("below/b",
+        "current-context: one\n"
+        "contexts: [{name: one, context: {cluster: away, user: other}},\n"
+        "           {name: two, context: {cluster: home, user: other}}]\n"
+        "clusters: [{name: home, cluster: {server: https://b, certificate-authority: ca}}]\n"
+        "users: [{name: admin, user: {token: s3cr3t}}, {name: other, user: {token: of-b}}]\n");
+  Write("c",
+        "current-context: two\n"
+        "clusters: [{name: home, cluster: {server: https://c, tls-server-name: c}},\n"
+        "           {name: away, cluster: {server: https://away}}]\n");
+  NPG_ASSERT_OK_AND_ASSIGN(ClusterAccess access, Load("a:below/b:c"));
+  EXPECT_EQ(access.server, "https://b");
+  EXPECT_EQ(access.tls_server_name, "") << "the section is not merged";
+  EXPECT_EQ(access.ca.file, folder_ / "below/ca") << "relative to its own file";
+  EXPECT_EQ(access.token_file, folder_ / "token");
+  EXPECT_EQ(access.token, "");
+  EXPECT_EQ(access.origin, absl::StrCat("kubeconfig ", folder_ / "a", ":", folder_ / "below/b", ":",
+                                        folder_ / "c", ", context one"));
+  NPG_ASSERT_OK_AND_ASSIGN(access, Load("a:below/b:c", "two"));
+  EXPECT_EQ(access.token, "of-b");
+  NPG_ASSERT_OK_AND_ASSIGN(access, Load("c:below/b:a"));
+  EXPECT_EQ(access.server, "https://c");
+  EXPECT_EQ(access.token, "of-b") << "context two";
+}
+
+TEST_F(KubeconfigListTest, LeavesOutMissingFilesAndRepeatedNames) {
+  Write("a", WithUser("{token: t}"));
+  NPG_ASSERT_OK_AND_ASSIGN(const ClusterAccess access, Load("none:a:a"));
+  EXPECT_EQ(access.token, "t");
+  EXPECT_EQ(access.origin, absl::StrCat("kubeconfig ", folder_ / "a", ", context one"));
+  EXPECT_TRUE(absl::IsNotFound(Load("none:nothing").status())) << Load("none:nothing").status();
+  EXPECT_TRUE(absl::IsNotFound(LoadKubeconfigs("::", "").status()));
+}
+
+TEST_F(KubeconfigListTest, ErrorsNameTheirFile) {
+  Write("good", WithUser("{token: t}"));
+  Write("bad", "{");
+  EXPECT_THAT(Failed("good:bad"), StartsWith("kubeconfig bad: "));
+  Write("list", "[1]");
+  EXPECT_THAT(Failed("list:good"), StartsWith("kubeconfig list: "));
+  Write("user", "users: [{name: admin, user: {username: x}}]");
+  EXPECT_THAT(Failed("user:good"), StartsWith("kubeconfig user: user \"admin\": username "));
+  EXPECT_THAT(Failed("good:user", "two"), StartsWith("kubeconfig good:user: has no context"));
+  NPG_EXPECT_OK(Load("good:user").status());
+}
+
 }  // namespace
 }  // namespace npg::kubernetes::kubeconfig_test

@@ -143,6 +143,24 @@ TEST_P(KubeEventPosterTest, PostsOneEventForTheService) {
   }
 }
 
+// As a kubeconfig that is being written at the start, or later.
+TEST_P(KubeEventPosterTest, WaitsForItsAccess) {
+  options_.events.pause = absl::Milliseconds(5);  // after six attempts
+  std::atomic<bool> there = false;
+  std::atomic<int> calls = 0;
+  const auto load = [&]() -> absl::StatusOr<kubernetes::ClusterAccess> {
+    if (there) return access_;
+    if (calls++ == 0) return absl::InvalidArgumentError("kubeconfig /k: is empty");
+    return absl::NotFoundError("kubeconfig /k: No such file");
+  };
+  NPG_ASSERT_OK_AND_ASSIGN(poster_, KubeEventPoster::Start(load, view_, options_));
+  WaitForPolls(10);
+  EXPECT_EQ(server_->traffic().connections, 0U);
+  there = true;
+  EXPECT_TRUE(WaitForAnswers(RequestKind::kEvent, 201)) << Dialogue();
+  poster_.reset();  // it calls `load`
+}
+
 TEST_P(KubeEventPosterTest, ARestartFindsTheExistingEvent) {
   Start();
   ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201));

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -231,7 +232,7 @@ TEST_F(KubeEventsTest, SendsAgainAfterADay) {
   now_ += absl::Hours(23);
   See(conflicts, 2);
   EXPECT_EQ(SendAll(), 0);
-  now_ += absl::Hours(1);
+  now_ += absl::Hours(7);
   See(conflicts);
 
   // If the server still has the first Event, its series is extended.
@@ -252,10 +253,51 @@ TEST_F(KubeEventsTest, SendsAgainAfterADay) {
   EXPECT_EQ(events_->counts().created, 2U);
 
   // If the server has deleted it, a new one is created.
-  now_ += absl::Hours(24);
+  now_ += absl::Hours(30);
   See(conflicts);
   EXPECT_EQ(SendAll(201), 1);
   EXPECT_EQ(events_->counts().created, 3U);
+}
+
+// All nodes see a conflict of their common configuration at once.
+TEST_F(KubeEventsTest, SpreadsTheEventsOfManyNodes) {
+  absl::Duration least = absl::InfiniteDuration();
+  absl::Duration most;
+  for (int node = 0; node < 200; ++node) {
+    Restart({.spread = absl::Minutes(1)});
+    See({ConflictOf("shop/web", 33589)}, 2);
+    const absl::Duration delay = events_->due() - now_;
+    least = std::min(least, delay);
+    most = std::max(most, delay);
+    EXPECT_FALSE(delay > absl::ZeroDuration() && Next()) << delay;
+    now_ = events_->due();
+    EXPECT_EQ(SendAll(), 1);
+  }
+  EXPECT_LT(least, absl::Seconds(20));
+  EXPECT_GT(most, absl::Seconds(40));
+  EXPECT_LE(most, absl::Minutes(1));
+}
+
+TEST_F(KubeEventsTest, SpreadsTheNextEventsOverSixHours) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  int early = 0;
+  for (int node = 0; node < 200; ++node) {
+    Restart();
+    See(conflicts, 2);
+    EXPECT_EQ(SendAll(), 1);
+    now_ += absl::Hours(24) - absl::Seconds(20);
+    See(conflicts);
+    EXPECT_EQ(SendAll(), 0);
+    now_ += absl::Hours(3);
+    See(conflicts);
+    const int sent = SendAll();
+    early += sent;
+    now_ += absl::Hours(3);
+    See(conflicts);
+    EXPECT_EQ(sent + SendAll(), 1);
+  }
+  EXPECT_GT(early, 20);
+  EXPECT_LT(early, 180);
 }
 
 TEST_F(KubeEventsTest, SendsNothingForADayIfAConflictComesBack) {
@@ -266,7 +308,7 @@ TEST_F(KubeEventsTest, SendsNothingForADayIfAConflictComesBack) {
   See(conflicts, 100);
   EXPECT_EQ(SendAll(), 0);
   See({}, 1);
-  now_ += absl::Hours(24);
+  now_ += absl::Hours(30);
   See({}, 1);
   EXPECT_EQ(events_->known(), 0U) << "forgotten after a day";
 }
@@ -475,7 +517,7 @@ TEST_F(KubeEventsTest, ARestartContinuesTheCount) {
   EXPECT_TRUE(Answer(200, kSeriesOf7).ok());
   EXPECT_EQ(events_->counts().suppressed, 1U);
 
-  now_ += absl::Hours(24);
+  now_ += absl::Hours(30);
   See(conflicts);
   ASSERT_TRUE(NextChange());
   EXPECT_TRUE(Answer(409, kKnown).ok());
@@ -485,7 +527,7 @@ TEST_F(KubeEventsTest, ARestartContinuesTheCount) {
   EXPECT_TRUE(Answer(200).ok());
 
   // If the server has deleted the Event, the note of the new one has the count.
-  now_ += absl::Hours(24);
+  now_ += absl::Hours(30);
   See(conflicts);
   const auto create = NextChange();
   ASSERT_TRUE(create);
@@ -504,7 +546,7 @@ TEST_F(KubeEventsTest, ReadsTheCountLaterIfPatchIsForbidden) {
   See(conflicts, 2);
   EXPECT_EQ(SendAll(), 1) << "the other Event is still sent";
 
-  now_ += absl::Hours(24);
+  now_ += absl::Hours(30);
   See({conflicts[0]});
   ASSERT_TRUE(NextChange());
   EXPECT_TRUE(Answer(409, kKnown).ok());

@@ -126,6 +126,7 @@ class History {
   bool watched() const { return watched_; }  // the last request was a watch that was accepted
   const std::vector<std::string>& targets() const { return targets_; }
   absl::Duration longest_delay() const { return longest_delay_; }
+  absl::Duration last_delay() const { return last_delay_; }
 
  private:
   static Reflector::Options ReflectorOptions(size_t page) {
@@ -233,6 +234,7 @@ class History {
   bool watched_ = false;
   std::vector<std::string> targets_;
   absl::Duration longest_delay_;
+  absl::Duration last_delay_;  // before the last request
 };
 
 kubernetes::HttpEnd History::Watch(const ApiQuery& query, const Fault& fault,
@@ -293,6 +295,7 @@ kubernetes::HttpEnd History::Perform(const ApiQuery& query, const Fault& fault,
 void History::Exchange(const Fault& fault, const std::vector<std::function<void()>>& changes) {
   const Reflector::Step step = reflector_.Next(now_);
   now_ += step.delay;
+  last_delay_ = step.delay;
   longest_delay_ = std::max(longest_delay_, step.delay);
   targets_.push_back(step.request.target);
   const auto target = ParseTarget(step.request.target);
@@ -493,6 +496,33 @@ TEST(Histories, NoticesAVersionThatIsNewerThanTheServer) {
     EXPECT_EQ(history.Known(), before) << "no port is removed before a new list";
     EXPECT_FALSE(history.reflector().synced());
     EXPECT_TRUE(history.Settle(4));
+  }
+}
+
+// The API server was away for minutes. A Service is new, and the server's history begins
+// after the node's version: it accepts the watch, and ends it with 410.
+TEST(Histories, ListsWithinFiveSecondsAfterTheServersRestart) {
+  for (const WatchList watch_list : {WatchList::kOffered, WatchList::kForbidden}) {
+    for (uint64_t seed = 0; seed < 100; ++seed) {
+      SCOPED_TRACE(absl::StrCat("seed ", seed));
+      History history({.watch_list = watch_list}, seed, 500);
+      FixedChanges(history);
+      ASSERT_TRUE(history.Settle(4));
+      for (int i = 0; i < 10; ++i) history.Exchange({.kind = Fault::Kind::kRefused}, {});
+      history.Put({.ns = "b", .name = "new", .ports = {{.name = "x", .node_port = 30002}}});
+      history.model().AdvanceTo(history.model().resource_version() + 10);
+      history.model().Compact(history.model().resource_version());
+      history.Exchange({}, {});
+      ASSERT_TRUE(history.watched());
+      ASSERT_FALSE(history.reflector().synced());
+      absl::Duration waited;
+      for (int i = 0; i < 3 && history.Known() != history.Expected(); ++i) {
+        history.Exchange({}, {});
+        waited += history.last_delay();
+      }
+      ASSERT_EQ(history.Known(), history.Expected());
+      ASSERT_LE(waited, absl::Seconds(5));
+    }
   }
 }
 

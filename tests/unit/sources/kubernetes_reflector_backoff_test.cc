@@ -99,6 +99,59 @@ TEST(ReflectorBackoffTest, OnlyAnEventOrABookmarkResetsIt) {
   }
 }
 
+// The server was away, which raised the bound of retries to a minute, and its history begins
+// after the known version. NodePorts that are new since then are unknown until the list.
+TEST(ReflectorBackoffTest, ListsWithinFiveSecondsAfterAnExpiredVersion) {
+  const testing::ApiAnswer as_code = testing::Expired("too old resource version: 10 (12)");
+  const testing::ApiAnswer in_stream = {.code = 200, .body = testing::ErrorEvent(as_code)};
+  for (const testing::ApiAnswer& answer : {as_code, in_stream}) {
+    SCOPED_TRACE(answer.code);
+    std::vector<absl::Duration> delays;
+    for (uint64_t seed = 0; seed < 300; ++seed) {
+      Dialogue dialogue({}, seed);
+      dialogue.SyncAndWatch();
+      for (int i = 0; i < 10; ++i) {
+        dialogue.End(kubernetes::HttpEnd::Kind::kConnect, "refused");
+        dialogue.Ask();
+      }
+      dialogue.Answer(answer);
+      EXPECT_THAT(dialogue.Ask(), HasSubstr("sendInitialEvents"));
+      delays.push_back(dialogue.step().delay);
+    }
+    std::sort(delays.begin(), delays.end());
+    EXPECT_LE(delays.back(), absl::Seconds(5));
+    // Spread over all of that time: it happens to all nodes at once.
+    EXPECT_LT(delays.front(), absl::Milliseconds(250));
+    EXPECT_GT(delays.back(), absl::Milliseconds(4750));
+    EXPECT_LT(delays[delays.size() / 2], absl::Milliseconds(3250));
+    EXPECT_GT(delays[delays.size() / 2], absl::Milliseconds(1750));
+  }
+}
+
+// A server that lists well and then expires every watch is listed ever less often.
+TEST(ReflectorBackoffTest, DoublesTheBoundOfListsAfterExpiredVersions) {
+  const std::vector<int> bounds = {5, 10, 20, 40, 60, 60};
+  std::vector<absl::Duration> longest(bounds.size());
+  const auto expire = [](Dialogue& dialogue) {
+    dialogue.Body(testing::ErrorEvent(testing::Expired("too old resource version: 10 (12)")));
+    dialogue.End(kubernetes::HttpEnd::Kind::kStopped);
+    dialogue.SyncByWatchList();
+    return dialogue.step().delay;
+  };
+  for (uint64_t seed = 0; seed < 300; ++seed) {
+    Dialogue dialogue({}, seed);
+    dialogue.SyncByWatchList();
+    for (absl::Duration& delay : longest) delay = std::max(delay, expire(dialogue));
+    dialogue.Body(Bookmark(10));
+    EXPECT_LE(expire(dialogue), absl::Seconds(5)) << "a bookmark resets it";
+  }
+  for (size_t n = 0; n < bounds.size(); ++n) {
+    SCOPED_TRACE(absl::StrCat("after ", n, " lists"));
+    EXPECT_LE(longest[n], absl::Seconds(bounds[n]));
+    EXPECT_GT(longest[n], 0.95 * absl::Seconds(bounds[n]));
+  }
+}
+
 struct RetryCase {
   std::string name;
   int status;

@@ -146,6 +146,20 @@ TEST(ReflectorFailureTest, NamesCredentialsThatCannotBeRead) {
             "list Services: token file /t: No such file; put the token there");
 }
 
+TEST(ReflectorFailureTest, WaitsForAnAccessAtTheSameInterval) {
+  Dialogue dialogue;
+  for (int i = 0; i < 20; ++i) {
+    dialogue.reflector().OnNoAccess(absl::NotFoundError("kubeconfig /k: No such file"),
+                                    dialogue.now());
+    EXPECT_EQ(dialogue.reflector().Next(dialogue.now()).delay, absl::Seconds(5));
+  }
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kRead), 20U);
+  dialogue.reflector().OnNoAccess(absl::InvalidArgumentError("kubeconfig /k: is empty"),
+                                  dialogue.now());
+  EXPECT_EQ(dialogue.Errors(abi::SourceError::kDecode), 1U);
+  EXPECT_EQ(dialogue.State().last_error, "list Services: kubeconfig /k: is empty");
+}
+
 TEST(ReflectorFailureTest, StartsTheListAnewWhenAPageExpires) {
   Dialogue dialogue;
   dialogue.Ask();
@@ -179,15 +193,95 @@ TEST(ReflectorFailureTest, ListsAnyVersionAfterASilentWatch) {
   EXPECT_EQ(dialogue.State().ports, 0U);
 }
 
-TEST(ReflectorFailureTest, ListsAnyVersionAfterTooLargeAVersion) {
+// A server, or its cache, that is behind the node. It answers with a status, or after it has
+// accepted the watch.
+TEST(ReflectorFailureTest, AsksAgainForAVersionThatTheServerHasNotReached) {
+  const testing::ApiAnswer refusal = testing::TooLargeVersion(10, 5);
+  const testing::ApiAnswer in_stream = {.code = 200, .body = testing::ErrorEvent(refusal)};
+  for (const testing::ApiAnswer& answer : {refusal, in_stream}) {
+    SCOPED_TRACE(answer.code);
+    Dialogue dialogue;
+    dialogue.SyncAndWatch();
+    dialogue.Answer(testing::Expired("x"));
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("Version=10")));
+      dialogue.Answer(answer);
+      EXPECT_EQ(dialogue.State().ports, 1U);
+    }
+    EXPECT_EQ(dialogue.Errors(abi::SourceError::kServer), 5U);
+    // etcd was restored: the server never reaches it. Its latest state, not any state.
+    EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("=NotOlderThan")));
+    EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "the server asked for the delay";
+    dialogue.Answer(200, InitialEventsEnd(5));
+    EXPECT_EQ(dialogue.State().resource_version, "5");
+    EXPECT_EQ(dialogue.State().ports, 0U);
+  }
+}
+
+TEST(ReflectorFailureTest, AsksAgainForPagesThatTheServerHasNotReached) {
   Dialogue dialogue;
   dialogue.SyncAndWatch();
   dialogue.Answer(testing::Expired("x"));
-  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10"));
-  dialogue.Answer(testing::TooLargeVersion(10, 5));
-  EXPECT_EQ(dialogue.Errors(abi::SourceError::kServer), 1U);
-  EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=0"));
-  EXPECT_GE(dialogue.step().delay, absl::Seconds(1)) << "the server asked for the delay";
+  dialogue.Ask();
+  dialogue.Answer({.code = 422, .body = ""});
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_THAT(dialogue.Ask(), EndsWith("&resourceVersion=10&resourceVersionMatch=NotOlderThan"));
+    dialogue.Answer(testing::TooLargeVersion(10, 5));
+  }
+  const std::string latest = dialogue.Ask();
+  EXPECT_THAT(latest, HasSubstr("?limit=500&"));
+  EXPECT_FALSE(absl::StrContains(latest, "resourceVersion")) << latest;
+  dialogue.Answer(200, List(5, ""));
+  EXPECT_EQ(dialogue.State().resource_version, "5");
+}
+
+TEST(ReflectorFailureTest, AServerThatCatchesUpIsNoReasonForTheLatestState) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  for (int lag = 0; lag < 3; ++lag) {
+    dialogue.Answer(testing::Expired("x"));
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_THAT(dialogue.Ask(), EndsWith("Version=10"));
+      dialogue.Answer(testing::TooLargeVersion(10, 5));
+    }
+    EXPECT_THAT(dialogue.Ask(), EndsWith("Version=10"));
+    dialogue.Answer(200, Event("ADDED", Object("web", 30080, 10)) + InitialEventsEnd(10));
+    EXPECT_THAT(dialogue.Ask(), EndsWith("Version=10"));
+  }
+}
+
+// A request that took too long, or a proxy's page: the version is not in doubt.
+TEST(ReflectorFailureTest, OtherTimeoutsChangeNoVersion) {
+  for (const testing::ApiAnswer& answer :
+       {testing::StatusAnswer(504, "Timeout", "Timeout: request did not complete within 60s",
+                              R"({"causes":[{"reason":"UnexpectedServerResponse"},7]})"),
+        testing::ApiAnswer{.code = 504, .body = "<html>Gateway Time-out</html>"}}) {
+    Dialogue dialogue;
+    dialogue.SyncAndWatch();
+    dialogue.Answer(testing::Expired("x"));
+    for (int i = 0; i < 10; ++i) {
+      EXPECT_THAT(dialogue.Ask(), AllOf(HasSubstr("sendInitialEvents"), EndsWith("Version=10")));
+      dialogue.Answer(answer);
+    }
+    EXPECT_EQ(dialogue.Errors(abi::SourceError::kServer), 10U);
+  }
+}
+
+// Its one bookmark ends the initial events; none follows.
+TEST(ReflectorFailureTest, TheEndOfTheInitialEventsProvesNoBookmarks) {
+  Dialogue dialogue;
+  dialogue.SyncByWatchList();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(dialogue.reflector().IdleTimeout(), absl::Seconds(80));
+    dialogue.Wait(absl::Seconds(80));
+    dialogue.End(kubernetes::HttpEnd::Kind::kStalled, "silent for 1m20s");
+    const std::string target = dialogue.Ask();
+    dialogue.Head(200);
+    if (absl::StrContains(target, "sendInitialEvents")) {
+      dialogue.Body(Event("ADDED", Object("web", 30080, 10)) + InitialEventsEnd(10));
+    }
+  }
+  EXPECT_GE(dialogue.reflector().IdleTimeout(), absl::Minutes(5));
 }
 
 // After some stalls the reflector accepts that a server sends no bookmarks.

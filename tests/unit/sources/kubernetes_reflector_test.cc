@@ -46,9 +46,12 @@ constexpr char kWatchFrom10Unfiltered[] =
     "/api/v1/services?watch=true&allowWatchBookmarks=true&timeoutSeconds=N&resourceVersion=10";
 constexpr char kPageAny[] =
     "/api/v1/services?limit=500&fieldSelector=spec.type%21%3DClusterIP&resourceVersion=0";
+// Without a limit: a server before 1.34 would read such pages from etcd.
 constexpr char kPageFrom10[] =
-    "/api/v1/services?limit=500&fieldSelector=spec.type%21%3DClusterIP"
+    "/api/v1/services?fieldSelector=spec.type%21%3DClusterIP"
     "&resourceVersion=10&resourceVersionMatch=NotOlderThan";
+constexpr char kPageFrom10Unfiltered[] =
+    "/api/v1/services?resourceVersion=10&resourceVersionMatch=NotOlderThan";
 constexpr char kPageUnfiltered[] = "/api/v1/services?limit=500&resourceVersion=0";
 
 // The answer of a server that cannot select by spec.type.
@@ -171,6 +174,53 @@ TEST(ReflectorTest, LaterListsAreNotOlder) {
   dialogue.End(kubernetes::HttpEnd::Kind::kStopped);
   EXPECT_EQ(dialogue.Ask(), kWatchListFrom10);
   dialogue.Answer(NoWatchList());
+  EXPECT_EQ(dialogue.Ask(), kPageFrom10);
+}
+
+// Behind a load balancer, servers of several versions answer in turn.
+TEST(ReflectorTest, ALaterListFromAnOlderServerIsNotOlderEither) {
+  Dialogue dialogue;
+  dialogue.SyncByWatchList();
+  dialogue.Body(testing::ErrorEvent(testing::Expired("too old resource version: 10 (12)")));
+  dialogue.End(kubernetes::HttpEnd::Kind::kStopped);
+  EXPECT_EQ(dialogue.Ask(), kWatchListFrom10);
+  dialogue.Answer(NoWatchList());
+  EXPECT_EQ(dialogue.Ask(), kPageFrom10);
+  dialogue.Answer(NoSelector());
+  EXPECT_EQ(dialogue.Ask(), kPageFrom10Unfiltered);
+  dialogue.Answer(200, List(10, Object("web", 30080, 4)));
+  EXPECT_EQ(dialogue.Ask(), kWatchFrom10Unfiltered);
+  // A newer one again.
+  dialogue.Answer(testing::Expired("too old resource version: 10 (12)"));
+  EXPECT_EQ(dialogue.Ask(), kWatchListFrom10);
+}
+
+TEST(ReflectorTest, ListsAnyVersionOfAnotherServer) {
+  Dialogue dialogue;
+  dialogue.SyncAndWatch();
+  dialogue.reflector().OnOtherServer();
+  EXPECT_EQ(dialogue.Ask(), kWatchListAny);
+  dialogue.Answer(200, Event("ADDED", Object("dns", 30053, 3)) + InitialEventsEnd(3));
+  EXPECT_EQ(dialogue.State().resource_version, "3");
+  EXPECT_EQ(dialogue.State().services, 1U);
+  EXPECT_EQ(dialogue.State().errors, SourceState().errors);
+}
+
+// Some servers continue a list that has no limit.
+TEST(ReflectorTest, ContinuesAListWithoutALimit) {
+  Dialogue dialogue;
+  dialogue.SyncByWatchList();
+  dialogue.Body(testing::ErrorEvent(testing::Expired("too old resource version: 10 (12)")));
+  dialogue.End(kubernetes::HttpEnd::Kind::kStopped);
+  dialogue.Ask();
+  dialogue.Answer(NoWatchList());
+  EXPECT_EQ(dialogue.Ask(), kPageFrom10);
+  dialogue.Answer(200, List(10, Object("web", 30080, 4), "next"));
+  EXPECT_EQ(dialogue.Ask(),
+            "/api/v1/services?limit=500&fieldSelector=spec.type%21%3DClusterIP&continue=next");
+  // The token has expired: not its remainder, which would be of another state.
+  dialogue.Answer(testing::Expired("The provided continue parameter is too old",
+                                   R"({"continue":"inconsistent"})"));
   EXPECT_EQ(dialogue.Ask(), kPageFrom10);
 }
 

@@ -15,11 +15,13 @@
 #include <vector>
 
 #include "abi/names.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "core/port.h"
+#include "kubernetes/cluster_access.h"
 #include "sources/source.h"
 #include "testing/api_fault.h"
 #include "testing/api_model.h"
@@ -39,6 +41,7 @@ using ::npg::testing::HtmlAnswer;
 using ::npg::testing::Traffic;
 using ::npg::testing::WatchList;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::StartsWith;
 
 class KubernetesSourceTest : public KubernetesSourceFixture {};
@@ -118,6 +121,24 @@ TEST_P(KubernetesSourceTest, FollowsEventsOfOneConnection) {
   EXPECT_EQ(source_->State().detail, access_.server);
 }
 
+// The server asks for another connection: no reason to list, and no event is lost.
+TEST_P(KubernetesSourceTest, ResumesOnANewConnectionAfterGoAway) {
+  Follow();
+  ASSERT_TRUE(RunUntilSynced());
+  server_->SendGoAway();
+  Put("second", 30002);
+  ASSERT_TRUE(RunUntilKnown(30002));
+  server_->CloseWatches();
+  ASSERT_TRUE(RunUntil([&] { return server_->traffic().requests.size() >= 2; }));
+  Put("third", 30003);
+  ASSERT_TRUE(RunUntilKnown(30003));
+  const Traffic traffic = server_->traffic();
+  EXPECT_EQ(traffic.connections, GetParam() ? 2U : 1U);
+  for (size_t i = 1; i < traffic.requests.size(); ++i) {
+    EXPECT_THAT(traffic.requests[i].target, Not(HasSubstr("sendInitialEvents")));
+  }
+}
+
 TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   server_->StopListening();
   Follow();
@@ -126,6 +147,62 @@ TEST_P(KubernetesSourceTest, RetriesIfTheServerIsAwayAtTheStart) {
   ASSERT_EQ(reports_.size(), 1U) << "the errors are equal, without their durations";
   EXPECT_THAT(std::string(reports_[0].message()), HasSubstr("Connection refused"));
   NPG_ASSERT_OK(server_->ListenAgain());
+  EXPECT_TRUE(RunUntilKnown(30001));
+}
+
+// As a kubeconfig that is written after the start, and then changed.
+TEST_P(KubernetesSourceTest, FollowsItsAccess) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start({.http2 = GetParam()}));
+  other->Change([](ApiModel& model) { model.Put({.name = "x", .ports = {{.node_port = 30009}}}); });
+  absl::StatusOr<kubernetes::ClusterAccess> access =
+      absl::NotFoundError("kubeconfig /k: No such file");
+  options_.reflector.access_retry = absl::Milliseconds(1);
+  source_ = std::make_unique<KubernetesSource>([&] { return access; }, options_);
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    reports_.push_back(reading.status());
+    if (reading.ok()) last_ = *reading;
+  }));
+  EXPECT_EQ(source_->State().last_error, "list Services: kubeconfig /k: No such file");
+  EXPECT_EQ(reports_.size(), 0U) << "only from the loop";
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kRead, 3));
+  ASSERT_EQ(reports_.size(), 1U);
+  EXPECT_EQ(reports_[0].message(), "list Services: kubeconfig /k: No such file");
+  EXPECT_EQ(source_->State().detail, "");
+
+  access = access_;
+  ASSERT_TRUE(RunUntilSynced());
+  EXPECT_TRUE(Knows(30001));
+  EXPECT_EQ(source_->State().detail, access_.server);
+
+  // While it is being written anew, the last one is used.
+  access = absl::InvalidArgumentError("kubeconfig /k: is empty");
+  const size_t connections = server_->traffic().connections;
+  server_->KillConnections();
+  ASSERT_TRUE(RunUntil([&] { return server_->traffic().connections > connections; }));
+  ASSERT_TRUE(RunUntilSynced());
+
+  kubernetes::ClusterAccess changed = access_;
+  changed.server = other->url();
+  changed.ca.data = other->ca_pem();
+  access = changed;
+  server_->CloseWatches();
+  ASSERT_TRUE(RunUntilKnown(30009));
+  EXPECT_FALSE(Knows(30001)) << "no watch goes on from a version of the other server";
+  EXPECT_EQ(source_->State().detail, changed.server);
+}
+
+TEST_P(KubernetesSourceTest, ReadReturnsTheReasonForNoAccess) {
+  KubernetesSource source([] { return absl::NotFoundError("no kubeconfig"); }, options_);
+  EXPECT_EQ(source.Read().status(), absl::NotFoundError("no kubeconfig"));
+}
+
+TEST_P(KubernetesSourceTest, DoesNotSpreadAnUrgentFirstList) {
+  options_.reflector.first_spread = absl::Hours(1000);
+  source_ = std::make_unique<KubernetesSource>(access_, options_);
+  source_->HurryFirstReading();
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    if (reading.ok()) last_ = *reading;
+  }));
   EXPECT_TRUE(RunUntilKnown(30001));
 }
 

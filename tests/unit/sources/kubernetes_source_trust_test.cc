@@ -72,6 +72,20 @@ TEST_P(KubernetesTrustTest, VerifiesTheConfiguredServerName) {
   EXPECT_TRUE(RunUntilCounted(abi::SourceError::kTls));
 }
 
+TEST_P(KubernetesTrustTest, VerifiesAServerNameThatIsAnAddress) {
+  for (const char* name : {"127.0.0.1", "::1", "0:0:0:0:0:0:0:1", "localhost"}) {
+    SCOPED_TRACE(name);
+    access_.tls_server_name = name;
+    last_.reset();
+    Follow();
+    ASSERT_TRUE(RunUntilKnown(30001)) << source_->State().last_error;
+    EXPECT_TRUE(NoErrors());
+  }
+  access_.tls_server_name = "::2";
+  Follow();
+  EXPECT_TRUE(RunUntilCounted(abi::SourceError::kTls));
+}
+
 TEST_P(KubernetesTrustTest, UsesAClientCertificate) {
   access_.token.clear();
   server_->AcceptTokens({});

@@ -27,10 +27,12 @@ using ::testing::IsEmpty;
 // Reports one empty reading when it is followed.
 class PlainSource : public Source {
  public:
-  explicit PlainSource(absl::Status follow) : follow_(std::move(follow)) {}
+  PlainSource(absl::Status follow, size_t& hurried)
+      : follow_(std::move(follow)), hurried_(hurried) {}
 
   abi::Source id() const override { return abi::Source::kFile; }
   absl::StatusOr<Reading> Read() override { return Reading(); }
+  void HurryFirstReading() override { ++hurried_; }
   absl::Status Follow(base::EventLoop& loop, Callback callback) override {
     if (!follow_.ok()) return follow_;
     loop.After(absl::ZeroDuration(), [callback = std::move(callback)] { callback(Reading()); });
@@ -39,33 +41,30 @@ class PlainSource : public Source {
   SourceState State() const override {
     SourceState state;
     state.connected = true;
+    state.detail = "/a/file";
     state.errors[abi::SourceError::kRead] = 1;
     return state;
   }
 
  private:
   const absl::Status follow_;
+  size_t& hurried_;
 };
 
 class RetriedSourceTest : public ::testing::Test {
  protected:
   void SetUp() override { NPG_ASSERT_OK_AND_ASSIGN(loop_, base::EventLoop::Create()); }
 
-  // A source that answers the attempts to create it with `answers`, and then with a source.
+  // A source that answers the attempts to follow it with `answers`, and then follows.
   std::unique_ptr<RetriedSource> Make(std::vector<absl::Status> answers) {
     answers_ = std::move(answers);
-    RetriedSource::Options options;
-    options.local = false;
-    options.detail = "/a/kubeconfig";
-    options.retry = absl::Milliseconds(1);
     return std::make_unique<RetriedSource>(
-        abi::Source::kKubernetes,
-        [this]() -> absl::StatusOr<std::unique_ptr<Source>> {
-          const size_t attempt = attempts_++;
-          if (attempt < answers_.size() && !answers_[attempt].ok()) return answers_[attempt];
-          return std::make_unique<PlainSource>(std::exchange(follow_, absl::OkStatus()));
+        [this] {
+          const size_t one = made_++;
+          return std::make_unique<PlainSource>(
+              one < answers_.size() ? answers_[one] : absl::OkStatus(), hurried_);
         },
-        options);
+        absl::Milliseconds(1));
   }
 
   // Follows the source until its first reading.
@@ -80,26 +79,26 @@ class RetriedSourceTest : public ::testing::Test {
 
   std::unique_ptr<base::EventLoop> loop_;
   std::vector<absl::Status> answers_;
-  absl::Status follow_;  // what the first source answers when it is followed
-  size_t attempts_ = 0;
+  size_t made_ = 0;
+  size_t hurried_ = 0;                // sources
   std::vector<std::string> reports_;  // "" for a reading
 };
 
-TEST_F(RetriedSourceTest, IsWhatItWillBe) {
-  const auto source = Make({absl::NotFoundError("no file")});
-  EXPECT_EQ(source->name(), "kubernetes");
-  EXPECT_FALSE(source->local());
-  EXPECT_EQ(attempts_, 0U);
-  EXPECT_FALSE(source->State().connected);
-  EXPECT_EQ(source->State().detail, "/a/kubeconfig");
+TEST_F(RetriedSourceTest, IsWhatItFollows) {
+  const auto source = Make({});
+  EXPECT_EQ(source->name(), "file");
+  EXPECT_TRUE(source->local());
+  EXPECT_TRUE(source->State().connected);
+  EXPECT_EQ(source->State().detail, "/a/file");
 }
 
-TEST_F(RetriedSourceTest, ReportsEachReasonOnceUntilTheSourceIsThere) {
-  const auto source = Make({absl::NotFoundError("no file"), absl::NotFoundError("no file"),
-                            absl::InvalidArgumentError("half a file")});
+TEST_F(RetriedSourceTest, ReportsEachReasonOnceUntilItFollows) {
+  const auto source =
+      Make({absl::UnavailableError("no socket"), absl::UnavailableError("no socket"),
+            absl::InvalidArgumentError("no group")});
   FollowToReading(*source);
-  EXPECT_THAT(reports_, ElementsAre("no file", "half a file", ""));
-  EXPECT_EQ(attempts_, 4U);
+  EXPECT_THAT(reports_, ElementsAre("no socket", "no group", ""));
+  EXPECT_EQ(made_, 4U);
   const SourceState state = source->State();
   EXPECT_TRUE(state.connected);
   EXPECT_EQ(state.errors[abi::SourceError::kRead], 3U) << "one of the source's own";
@@ -107,28 +106,27 @@ TEST_F(RetriedSourceTest, ReportsEachReasonOnceUntilTheSourceIsThere) {
 }
 
 TEST_F(RetriedSourceTest, ItsStateHasTheReason) {
-  const auto source = Make({absl::NotFoundError("no file")});
-  EXPECT_EQ(source->Read().status(), absl::NotFoundError("no file"));
-  EXPECT_EQ(source->State().last_error, "no file");
+  const auto source = Make({absl::UnavailableError("no socket")});
+  NPG_ASSERT_OK(source->Follow(*loop_, [](const absl::StatusOr<Reading>& /*reading*/) {}));
+  EXPECT_EQ(source->State().last_error, "no socket");
+  EXPECT_EQ(source->State().detail, "/a/file");
   EXPECT_FALSE(source->State().connected);
-  NPG_EXPECT_OK(source->Read());
-  EXPECT_TRUE(source->State().connected);
 }
 
 TEST_F(RetriedSourceTest, FollowsTheSourceThatItRead) {
   const auto source = Make({});
   NPG_ASSERT_OK(source->Read());
   FollowToReading(*source);
-  EXPECT_EQ(attempts_, 1U);
+  EXPECT_EQ(made_, 1U);
   EXPECT_THAT(reports_, ElementsAre(""));
 }
 
-TEST_F(RetriedSourceTest, ReplacesASourceThatCannotBeFollowed) {
-  follow_ = absl::UnavailableError("no socket");
-  const auto source = Make({});
+TEST_F(RetriedSourceTest, HurriesEachSourceThatItMakes) {
+  const auto source = Make({absl::UnavailableError("no socket")});
+  source->HurryFirstReading();
+  EXPECT_EQ(hurried_, 1U);
   FollowToReading(*source);
-  EXPECT_EQ(attempts_, 2U);
-  EXPECT_THAT(reports_, ElementsAre("no socket", ""));
+  EXPECT_EQ(hurried_, 2U);
 }
 
 }  // namespace

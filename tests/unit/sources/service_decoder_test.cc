@@ -255,9 +255,18 @@ TEST(ServiceTest, NamesBadPortsAndKeepsTheRest) {
               ElementsAre("default/web port http: nodePort 70000 is outside 1-65535",
                           "default/web port 81: nodePort -1 is outside 1-65535",
                           "default/web ports[2]: nodePort \"x\" is not a number",
-                          "default/web port s: protocol SCTP is not guarded",
                           "default/web port q: \"QUIC\" is not a protocol (tcp, udp)",
                           "default/web ports[5]: 5 is no port"));
+}
+
+TEST(ServiceTest, LeavesOutSctpWithoutALine) {
+  const ServicePorts decoded =
+      DecodeOne(Service("web", R"({"port":82,"nodePort":30082,"protocol":"SCTP"},
+                {"protocol":"SCTP","port":83,"nodePort":70000},
+                {"port":84,"nodePort":30084,"protocol":"UDP"})"));
+  EXPECT_EQ(decoded.ports.size(), 1U);
+  EXPECT_THAT(decoded.skipped,
+              ElementsAre("default/web port 83: nodePort 70000 is outside 1-65535"));
 }
 
 TEST(ServiceTest, EscapesLineBreaksInMessages) {

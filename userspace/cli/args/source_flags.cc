@@ -82,7 +82,8 @@ void AddSourceFlags(FlagSet& flags, const std::shared_ptr<SourceOptions>& source
   flags.Add(TextFlag("kubeconfig", "FILE",
                      "Reach the API server with this kubeconfig instead of the pod's service "
                      "account. Its user needs a token, a token file or a client certificate, and "
-                     "the right to list and watch services.",
+                     "the right to list and watch services. Without it, --source kubernetes uses "
+                     "the files of KUBECONFIG, merged as kubectl does.",
                      "", {sources, &sources->kubeconfig}));
   flags.Add(TextFlag("kube-context", "NAME", "The context of --kubeconfig to use.",
                      "its current-context", {sources, &sources->kube_context}));

@@ -27,15 +27,20 @@ namespace npg::sources {
 // Makes the requests of the reflector, and reports their results.
 class KubernetesSource::Follower {
  public:
+  // `load` and `options` outlive it. An access that cannot be loaded yet is no error.
   static absl::StatusOr<std::unique_ptr<Follower>> Create(base::EventLoop& loop,
-                                                          const kubernetes::ClusterAccess& access,
+                                                          const kubernetes::AccessLoader& load,
                                                           const Options& options,
                                                           Callback callback) {
-    auto client =
-        kubernetes::HttpClient::Create(loop, access, options.user_agent, options.timeouts);
-    if (!client.ok()) return client.status();
-    return std::unique_ptr<Follower>(
-        new Follower(loop, access, options, *std::move(client), std::move(callback)));
+    std::unique_ptr<Follower> follower(new Follower(loop, load, options, std::move(callback)));
+    absl::StatusOr<kubernetes::ClusterAccess> access = load();
+    if (access.ok()) {
+      NPG_RETURN_IF_ERROR(follower->Use(*std::move(access)));
+    } else {
+      follower->reflector_.OnNoAccess(access.status(), absl::Now());
+      follower->ReportSoon();
+    }
+    return follower;
   }
 
   ~Follower() {
@@ -48,6 +53,9 @@ class KubernetesSource::Follower {
   // Returns the delay of the first list.
   absl::Duration Start() { return Ask(); }
 
+  // Without a server as long as it cannot be loaded.
+  const kubernetes::ClusterAccess& access() const { return access_; }
+
   SourceState State() const {
     SourceState state = reflector_.State();
     state.detail = access_.server;
@@ -55,13 +63,39 @@ class KubernetesSource::Follower {
   }
 
  private:
-  Follower(base::EventLoop& loop, const kubernetes::ClusterAccess& access, const Options& options,
-           std::unique_ptr<kubernetes::HttpClient> client, Callback callback)
+  Follower(base::EventLoop& loop, const kubernetes::AccessLoader& load, const Options& options,
+           Callback callback)
       : loop_(loop),
-        access_(access),
+        load_(load),
+        options_(options),
         callback_(std::move(callback)),
-        reflector_(options.reflector, random_),
-        client_(std::move(client)) {}
+        reflector_(options.reflector, random_) {}
+
+  absl::Status Use(kubernetes::ClusterAccess access) {
+    auto client =
+        kubernetes::HttpClient::Create(loop_, access, options_.user_agent, options_.timeouts);
+    if (!client.ok()) return client.status();
+    client_ = *std::move(client);
+    access_ = std::move(access);
+    return absl::OkStatus();
+  }
+
+  // Takes over an access that has changed. No request is in progress.
+  absl::Status Refresh() {
+    absl::StatusOr<kubernetes::ClusterAccess> access = load_();
+    if (!access.ok()) {
+      if (client_ == nullptr) return access.status();
+      if (std::exchange(refused_, access.status()) != access.status()) {
+        spdlog::warn("source kubernetes: {} ({}) is used as before: {}", access_.server,
+                     access_.origin, std::string(access.status().message()));
+      }
+      return absl::OkStatus();
+    }
+    refused_ = absl::OkStatus();
+    if (client_ != nullptr && *access == access_) return absl::OkStatus();
+    spdlog::info("source kubernetes: the access is now {} ({})", access->server, access->origin);
+    return Use(*std::move(access));
+  }
 
   absl::Duration Ask() {
     Reflector::Step step = reflector_.Next(absl::Now());
@@ -74,6 +108,18 @@ class KubernetesSource::Follower {
   }
 
   void Request(kubernetes::HttpRequest request) {
+    const std::string server = access_.server;
+    const absl::Status refreshed = Refresh();
+    if (!server.empty() && server != access_.server) {
+      reflector_.OnOtherServer();
+      request = reflector_.Next(absl::Now()).request;
+    }
+    if (!refreshed.ok()) {
+      reflector_.OnNoAccess(refreshed, absl::Now());
+      Report();
+      Ask();
+      return;
+    }
     absl::StatusOr<std::string> token = kubernetes::ReadToken(access_);
     if (!token.ok()) {
       reflector_.OnNoCredentials(token.status(), absl::Now());
@@ -126,40 +172,53 @@ class KubernetesSource::Follower {
     }
     if (!reflector_.synced() && reflector_.failure() != reported_) {
       reported_ = reflector_.failure();
-      callback_(base::Annotate(reported_, access_.server));
+      // Without a server, the error names the kubeconfig that is not there yet.
+      callback_(access_.server.empty() ? reported_ : base::Annotate(reported_, access_.server));
     }
     // A list needs several times the memory of its result.
     if (listed) base::ReleaseUnusedMemory();
   }
 
   base::EventLoop& loop_;
-  const kubernetes::ClusterAccess& access_;
+  const kubernetes::AccessLoader& load_;
+  const Options& options_;
   const Callback callback_;
   absl::BitGen random_;
   Reflector reflector_;
-  std::unique_ptr<kubernetes::HttpClient> client_;
+  kubernetes::ClusterAccess access_;                // of client_
+  std::unique_ptr<kubernetes::HttpClient> client_;  // null: no access so far
+  absl::Status refused_;                            // why the last access is still used
   base::EventLoop::TimerId request_timer_ = 0;
   base::EventLoop::TimerId report_timer_ = 0;
   absl::Status reported_;
   absl::Time listed_;
 };
 
+KubernetesSource::KubernetesSource(kubernetes::AccessLoader load, Options options)
+    : load_(std::move(load)), options_(std::move(options)) {}
+
 KubernetesSource::KubernetesSource(kubernetes::ClusterAccess access, Options options)
-    : access_(std::move(access)), options_(std::move(options)) {}
+    : KubernetesSource(
+          [access = std::move(access)]() -> absl::StatusOr<kubernetes::ClusterAccess> {
+            return access;
+          },
+          std::move(options)) {}
 
 KubernetesSource::~KubernetesSource() = default;
 
 absl::StatusOr<Reading> KubernetesSource::Read() {
   absl::StatusOr<std::unique_ptr<base::EventLoop>> loop = base::EventLoop::Create();
   if (!loop.ok()) return loop.status();
+  const absl::StatusOr<kubernetes::ClusterAccess> access = load_();
+  if (!access.ok()) return access.status();
   bool done = false;
   absl::StatusOr<Reading> result =
-      absl::DeadlineExceededError(absl::StrCat(access_.server, ": list Services: not done within ",
+      absl::DeadlineExceededError(absl::StrCat(access->server, ": list Services: not done within ",
                                                absl::FormatDuration(options_.read_timeout)));
   Options options = options_;
   options.reflector.first_spread = absl::ZeroDuration();
   auto follower =
-      Follower::Create(**loop, access_, options, [&](const absl::StatusOr<Reading>& reading) {
+      Follower::Create(**loop, load_, options, [&](const absl::StatusOr<Reading>& reading) {
         if (!std::exchange(done, true)) result = reading;
         (*loop)->Stop();
       });
@@ -170,13 +229,22 @@ absl::StatusOr<Reading> KubernetesSource::Read() {
   return result;
 }
 
+void KubernetesSource::HurryFirstReading() {
+  options_.reflector.first_spread = absl::ZeroDuration();
+}
+
 absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) {
-  auto follower = Follower::Create(loop, access_, options_, std::move(callback));
+  auto follower = Follower::Create(loop, load_, options_, std::move(callback));
   if (!follower.ok()) return follower.status();
   follower_ = *std::move(follower);
   const absl::Duration delay = follower_->Start();
-  spdlog::info("source kubernetes: {} ({}) will be asked for the Services in {}", access_.server,
-               access_.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
+  const kubernetes::ClusterAccess& access = follower_->access();
+  if (access.server.empty()) {
+    spdlog::info("source kubernetes: waits for its access");
+    return absl::OkStatus();
+  }
+  spdlog::info("source kubernetes: {} ({}) will be asked for the Services in {}", access.server,
+               access.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
   return absl::OkStatus();
 }
 

@@ -32,6 +32,9 @@ class KubernetesSource : public Source {
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
   };
 
+  // Calls `load` before each request. While it fails, the last access is used, if there was
+  // one.
+  KubernetesSource(kubernetes::AccessLoader load, Options options);
   KubernetesSource(kubernetes::ClusterAccess access, Options options);
   ~KubernetesSource() override;
   KubernetesSource(const KubernetesSource&) = delete;
@@ -42,14 +45,15 @@ class KubernetesSource : public Source {
 
   // Lists once; returns the first failure.
   absl::StatusOr<Reading> Read() override;
+  void HurryFirstReading() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   SourceState State() const override;
 
  private:
   class Follower;
 
-  const kubernetes::ClusterAccess access_;
-  const Options options_;
+  const kubernetes::AccessLoader load_;
+  Options options_;
   std::unique_ptr<Follower> follower_;  // set by Follow()
 };
 

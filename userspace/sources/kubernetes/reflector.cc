@@ -36,6 +36,9 @@ constexpr absl::string_view kSelector = "&fieldSelector=spec.type%21%3DClusterIP
 constexpr absl::Duration kShortWatch = absl::Seconds(1);
 // After this many watches that became silent without a bookmark, expect no bookmarks.
 constexpr int kSilentWatches = 3;
+// A server that lags reaches the version sooner; one whose etcd was restored from a backup
+// never does.
+constexpr int kTooLargeVersions = 5;
 constexpr absl::Duration kGrace = absl::Seconds(30);
 constexpr size_t kMaxErrorBody = size_t{64} << 10;
 
@@ -47,7 +50,6 @@ constexpr int kGone = 410;
 constexpr int kUnprocessable = 422;
 constexpr int kTooManyRequests = 429;
 constexpr int kServerErrors = 500;
-constexpr int kGatewayTimeout = 504;
 
 // RFC 3986, for a value in a query.
 std::string Escape(absl::string_view value) {
@@ -108,37 +110,47 @@ absl::string_view Remedy(abi::SourceError kind) {
 Reflector::Reflector(const Options& options, absl::BitGenRef random)
     : options_(options),
       random_(random),
-      backoff_(options.backoff_first, options.backoff_max, random) {
+      backoff_(options.backoff_first, options.backoff_max, random),
+      relist_backoff_(std::min(options.relist_spread, options.backoff_max), options.backoff_max,
+                      random) {
   BeginList();
   delay_ = backoff_.Spread(options_.first_spread);
 }
 
 std::string Reflector::ListTarget() const {
-  std::string target = absl::StrCat(kServices, "?limit=", options_.page);
-  if (offers_selector_) absl::StrAppend(&target, kSelector);
+  const bool any_version = resource_version_.empty() || version_in_doubt_;
+  const bool not_older = continue_token_.empty() && !any_version && !wants_latest_;
+  std::string query;
+  if (!not_older) absl::StrAppend(&query, "&limit=", options_.page);
+  if (offers_selector_) absl::StrAppend(&query, kSelector);
   if (!continue_token_.empty()) {
     // The token contains the version of the list.
-    absl::StrAppend(&target, "&continue=", Escape(continue_token_));
-  } else if (resource_version_.empty() || version_in_doubt_) {
-    absl::StrAppend(&target, "&resourceVersion=0");
-  } else {
-    absl::StrAppend(&target, "&resourceVersion=", Escape(resource_version_),
+    absl::StrAppend(&query, "&continue=", Escape(continue_token_));
+  } else if (not_older) {
+    absl::StrAppend(&query, "&resourceVersion=", Escape(resource_version_),
                     "&resourceVersionMatch=NotOlderThan");
+  } else if (!wants_latest_) {
+    absl::StrAppend(&query, "&resourceVersion=0");
   }
-  return target;
+  query.front() = '?';
+  return absl::StrCat(kServices, query);
 }
 
 std::string Reflector::WatchTarget(bool initial_events) {
   watch_timeout_ = absl::Seconds(absl::Uniform(absl::IntervalClosed, random_,
                                                absl::ToInt64Seconds(options_.watch_min),
                                                absl::ToInt64Seconds(options_.watch_max)));
-  const bool any_version = initial_events && (resource_version_.empty() || version_in_doubt_);
+  std::string version = absl::StrCat("&resourceVersion=", Escape(resource_version_));
+  if (initial_events && (resource_version_.empty() || version_in_doubt_)) {
+    version = "&resourceVersion=0";
+  }
+  // Without a version, the server sends its latest state.
+  if (initial_events && wants_latest_) version.clear();
   return absl::StrCat(
       kServices,
       "?watch=true&allowWatchBookmarks=true&timeoutSeconds=", absl::ToInt64Seconds(watch_timeout_),
       offers_selector_ ? kSelector : "",
-      initial_events ? "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan" : "",
-      "&resourceVersion=", any_version ? "0" : Escape(resource_version_));
+      initial_events ? "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan" : "", version);
 }
 
 absl::Duration Reflector::IdleTimeout() const {
@@ -258,7 +270,8 @@ absl::Status Reflector::OnEvent(WatchEvent&& event, absl::Time now) {
       }
       break;
     case WatchEvent::Type::kBookmark:
-      bookmarks_seen_ = true;
+      // The bookmark that ends the initial events comes from servers without others, too.
+      if (!event.initial_events_end) bookmarks_seen_ = true;
       if (phase_ != Phase::kWatchList) break;
       if (event.initial_events_end) {
         listed_by_watch_ = true;
@@ -274,6 +287,7 @@ absl::Status Reflector::OnEvent(WatchEvent&& event, absl::Time now) {
   }
   if (phase_ == Phase::kWatch) {
     backoff_.Reset();
+    relist_backoff_.Reset();
     if (!event.resource_version.empty()) resource_version_ = std::move(event.resource_version);
   }
   return absl::OkStatus();
@@ -286,15 +300,26 @@ absl::Status Reflector::OnErrorEvent(const kubernetes::ApiStatus& status) {
                                    status.message, Remedy(failure.kind));
   }
   failure.relist = status.code == kGone || phase_ == Phase::kWatchList;
+  if (status.version_too_large) OnVersionTooLarge(failure);
   if (status.retry_after_seconds) failure.retry_after = absl::Seconds(*status.retry_after_seconds);
   stop_ = std::move(failure);
   return absl::CancelledError(stop_->message);
+}
+
+void Reflector::OnVersionTooLarge(Failure& failure) {
+  // Not "0", which accepts any state: that of a server that lags would remove ports.
+  failure.relist = false;
+  if (++too_large_ < kTooLargeVersions) return;
+  wants_latest_ = true;
+  failure.relist = phase_ == Phase::kWatch;
 }
 
 void Reflector::Commit(std::string resource_version, absl::Time now) {
   store_.Replace(std::exchange(staging_, ServiceStore()));
   resource_version_ = std::move(resource_version);
   version_in_doubt_ = false;
+  too_large_ = 0;
+  wants_latest_ = false;
   continue_token_.clear();
   phase_ = Phase::kWatch;
   state_.last_reading = now;
@@ -366,12 +391,7 @@ void Reflector::EndBadStatus(absl::Time now) {
   }
   Failure failure{KindOf(status_), absl::StrCat(said, Remedy(KindOf(status_)))};
   failure.relist = status_ == kGone;
-  if (status_ == kGatewayTimeout && phase_ != Phase::kWatch) {
-    // "Too large resource version": after etcd was restored from a backup, the server
-    // never reaches it.
-    version_in_doubt_ = true;
-    failure.relist = true;
-  }
+  if (status.version_too_large) OnVersionTooLarge(failure);
   failure.retry_after = retry_after_;
   if (!failure.retry_after && status.retry_after_seconds) {
     failure.retry_after = absl::Seconds(*status.retry_after_seconds);
@@ -421,14 +441,28 @@ void Reflector::OnNoCredentials(const absl::Status& status, absl::Time now) {
   Fail({abi::SourceError::kUnauthorized, std::string(status.message())}, now);
 }
 
-void Reflector::Fail(Failure failure, absl::Time now) {
+void Reflector::OnNoAccess(const absl::Status& status, absl::Time now) {
+  NoteFailure(absl::IsInvalidArgument(status) ? abi::SourceError::kDecode : abi::SourceError::kRead,
+              std::string(status.message()), now);
+  delay_ = options_.access_retry;
+}
+
+void Reflector::OnOtherServer() {
+  version_in_doubt_ = true;
+  BeginListAnew();
+}
+
+void Reflector::NoteFailure(abi::SourceError kind, const std::string& message, absl::Time now) {
   const absl::string_view doing = phase_ == Phase::kWatch ? "watch Services" : "list Services";
-  failure_ = absl::UnavailableError(absl::StrCat(doing, ": ", failure.message));
-  ++state_.errors[failure.kind];
+  failure_ = absl::UnavailableError(absl::StrCat(doing, ": ", message));
+  ++state_.errors[kind];
   state_.last_error = std::string(failure_.message());
   if (std::exchange(synced_, false)) state_.since = now;
+}
 
-  delay_ = backoff_.Next();
+void Reflector::Fail(Failure failure, absl::Time now) {
+  NoteFailure(failure.kind, failure.message, now);
+  delay_ = failure.kind == abi::SourceError::kExpired ? relist_backoff_.Next() : backoff_.Next();
   if (failure.retry_after) {
     // A little later than requested, at another time on each node.
     const absl::Duration asked = std::min(*failure.retry_after, options_.retry_after_max);

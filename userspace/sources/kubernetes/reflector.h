@@ -34,9 +34,13 @@ namespace npg::sources {
 //   watch delivers what is missing. Later lists must not be older than the known version
 //   (resourceVersionMatch=NotOlderThan): with several API servers, one that lags would
 //   briefly remove guarded ports. If the known version itself is in doubt, because etcd
-//   was restored from a backup, it is "0" again.
+//   was restored from a backup, it is "0" again. A server that has not reached the known
+//   version ("Too large resource version") is asked again for it, and after some answers
+//   of that kind for its latest state, which is read from etcd.
 // - A list is a WatchList (sendInitialEvents, Kubernetes >= 1.32 by default) if the server
-//   supports it, which needs the least memory there, otherwise pages of 500.
+//   supports it, which needs the least memory there, otherwise pages of 500. A list that
+//   must not be older than a version has no limit: servers up to 1.33 would read its pages
+//   from etcd.
 // - The watch requests bookmarks. They keep the version to resume from recent, and show
 //   that an idle stream is alive.
 class Reflector {
@@ -47,6 +51,9 @@ class Reflector {
     absl::Duration first_spread = absl::Seconds(5);
     absl::Duration backoff_first = absl::Seconds(1);
     absl::Duration backoff_max = absl::Seconds(60);
+    // After the first expired version the list comes within this time. It is a bound of
+    // its own, because the failures before it (a server that was away) raise the other.
+    absl::Duration relist_spread = absl::Seconds(5);
     // The server ends a watch after a time in this range.
     absl::Duration watch_min = absl::Minutes(5);
     absl::Duration watch_max = absl::Minutes(10);
@@ -58,6 +65,8 @@ class Reflector {
     absl::Duration list_idle = absl::Seconds(30);
     // Bookmarks come once a minute.
     absl::Duration watch_idle = absl::Seconds(80);
+    // While there is no access to a server: no server is asked, so this does not grow.
+    absl::Duration access_retry = absl::Seconds(5);
     // A longer Retry-After is reduced to this.
     absl::Duration retry_after_max = absl::Minutes(10);
   };
@@ -85,6 +94,13 @@ class Reflector {
   // Instead of the three above, when the request could not be made because reading the
   // credentials failed with `status`.
   void OnNoCredentials(const absl::Status& status, absl::Time now);
+
+  // The same, when the access to the server cannot be loaded. Also before the first Next().
+  void OnNoAccess(const absl::Status& status, absl::Time now);
+
+  // The next request goes to another server, perhaps of another cluster, where the known
+  // version means nothing. Call Next() after it, in place of a request of before.
+  void OnOtherServer();
 
   ServiceStore& store() { return store_; }
   const ServiceStore& store() const { return store_; }
@@ -123,6 +139,8 @@ class Reflector {
   bool OnWatchBody(absl::string_view bytes, absl::Time now);
   absl::Status OnEvent(WatchEvent&& event, absl::Time now);
   absl::Status OnErrorEvent(const kubernetes::ApiStatus& status);
+  // The server has not reached the known version.
+  void OnVersionTooLarge(Failure& failure);
   void Commit(std::string resource_version, absl::Time now);
 
   void EndList(absl::Time now);
@@ -131,15 +149,19 @@ class Reflector {
   void EndBadRequest(const std::string& message, const std::string& said, absl::Time now);
   void EndTransport(const kubernetes::HttpEnd& end, absl::Time now);
   void Fail(Failure failure, absl::Time now);
+  void NoteFailure(abi::SourceError kind, const std::string& message, absl::Time now);
 
   const Options options_;
   absl::BitGenRef random_;
   kubernetes::Backoff backoff_;
+  kubernetes::Backoff relist_backoff_;  // after an expired version
 
   // The known state.
   ServiceStore store_;
   std::string resource_version_;  // to resume from; empty: none, list
   bool version_in_doubt_ = false;
+  int too_large_ = 0;          // answers since the last list that the version is too large
+  bool wants_latest_ = false;  // too many of them: list the latest state, whatever its version
   bool synced_ = false;
   absl::Status failure_;
   SourceState state_;
