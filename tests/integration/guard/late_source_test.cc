@@ -177,12 +177,23 @@ TEST_P(GuardLateSourceTest, AForeignRuleInOneOfTheTables) {
                             "comment", "--comment", "default/late:http", "-m", "tcp", "--dport",
                             absl::StrCat(kLate), "-j", absl::StrCat("KUBE-EXT-TCP", kKnown)}));
   EXPECT_TRUE(WaitUntil(kPatience, [&] { return InMap(kLate); })) << guard_->Log();
-  EXPECT_EQ(SourceStatus("netfilter")["connected"], false);
+  const json partly = SourceStatus("netfilter");
+  EXPECT_EQ(partly["connected"], false);
+  EXPECT_EQ(partly["coverage"], "part");
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const CommandResult scanned,
+      RunForResult(GuardCommand(node(), {"scan", "--source", "netfilter", "-o", "json"})));
+  EXPECT_EQ(scanned.exit_code, 3) << scanned.out << scanned.err;
+  const json scan = json::parse(scanned.out, nullptr, /*allow_exceptions=*/false);
+  ASSERT_TRUE(scan.is_object()) << scanned.out;
+  EXPECT_EQ(scan["coverage"], "part");
+  EXPECT_EQ(scan["conflicts"].size(), 2U) << "of the ports that the guard guards";
   NPG_ASSERT_OK(RunCommand({"sh", "-c",
                             "nft delete rule ip filter KUBE-EXTERNAL-SERVICES handle $(nft -a list "
                             "chain ip filter KUBE-EXTERNAL-SERVICES | sed -n 's/.*mark set.*handle "
                             "//p')"}));
   ExpectPickedUp("netfilter");
+  EXPECT_EQ(SourceStatus("netfilter")["coverage"], "all");
 }
 
 TEST_P(GuardLateSourceTest, ASaveCommandThatDoesNotEnd) {
