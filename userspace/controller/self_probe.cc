@@ -55,9 +55,9 @@ constexpr absl::string_view kCanaryName = "nodeport-guard/self-probe";
 constexpr absl::string_view kNoMemory = "the kernel had no memory to send";
 constexpr int kMaxPorts = 8;         // attempts to get a port that is no NodePort,
 constexpr int kMaxPortsInRange = 4;  // and one that is also in the range of the NodePorts
-// Probes with the same ports. Whoever knows them can send between them, while no probe runs: if
-// conntrack tracks that and would track the probe's packets alike, those meet an entry, and none
-// is new.
+// The number of probes that use the same ports. A process that knows the ports can send from and
+// to them between two probes. If conntrack tracks those packets, the next probe meets existing
+// entries, and no event reports a new one.
 constexpr int kSamePorts = 12;
 constexpr size_t kNonceBytes = 16;
 constexpr int kMaxMessages = 64;  // that one socket takes at a time
