@@ -732,8 +732,8 @@ static __always_inline int note_bind(struct bpf_sock_addr *ctx, int v6)
 	key.port = bpf_ntohs((__u16)ctx->user_port);
 	if (key.protocol == IPPROTO_UDP && !key.port) {
 		/*
-		 * No listener, whoever binds it: it needs no storage, which costs more than the
-		 * rest of bind(). The note of a bind() that failed must not make it one.
+		 * Not a listener, so its owner does not matter. A storage would cost more than
+		 * the rest of bind(). The note of a bind() that failed must not make it one.
 		 */
 		owner = bpf_sk_storage_get(&socket_owners, ctx->sk, NULL, 0);
 		if (owner)

@@ -33,9 +33,9 @@ namespace npg::controller {
 namespace {
 
 constexpr absl::string_view kCanaryName = "nodeport-guard/self-probe";
-// Probes with the same ports. Whoever knows them can send between them, while no probe runs: if
-// conntrack tracks that and would track the probe's packets alike, those meet an entry, and none
-// is new.
+// The number of probes that use the same ports. A process that knows the ports can send from and
+// to them between two probes. If conntrack tracks those packets, the next probe meets existing
+// entries, and no event reports a new one.
 constexpr int kSamePorts = 12;
 // For an answer over loopback. The first one covers two lost SYNs, which the kernel sends again
 // after 1 s and 3 s; the second one, for what was broken the last time and is expected to be broken

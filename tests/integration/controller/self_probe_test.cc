@@ -72,7 +72,7 @@ sockaddr_in At(const char* address, uint16_t port) {
   return in;
 }
 
-// A UDP socket of somebody else; port 0: any. Empty when it cannot be bound. `shares`: with the
+// A UDP socket of another process; port 0: any. Empty when it cannot be bound. `shares`: with the
 // options that let sockets of one user share a port.
 base::UniqueFd Stranger(const char* address, uint16_t port, bool shares = false) {
   base::UniqueFd fd(socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0));
@@ -507,7 +507,7 @@ TEST_F(SelfProbeTest, CannotTellWhetherPacketsAreTrackedAfterAnOverrun) {
   constexpr uint16_t kFirst = 20'000;
   constexpr uint16_t kFlows = 200;
   for (uint16_t i = 0; i < kFlows; ++i) {
-    // An answer that says that nobody listens there is no error of this datagram.
+    // A later send() may report the ICMP error of an earlier datagram, which is expected here.
     SendFrom(stranger, "127.0.0.3", static_cast<uint16_t>(kFirst + i));
   }
   EXPECT_TRUE(absl::IsFailedPrecondition(Finish(probe).status()));

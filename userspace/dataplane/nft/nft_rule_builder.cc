@@ -68,6 +68,13 @@ void RuleBuilder::LoadMeta(uint32_t key) {
   nftnl_expr_set_u32(meta, NFTNL_EXPR_META_DREG, NFT_REG_1);
 }
 
+void RuleBuilder::HasConntrackBit(uint32_t key, uint32_t bit) {
+  constexpr uint32_t kZero = 0;
+  LoadConntrack(key);
+  And(&bit, sizeof(bit));
+  Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
+}
+
 void RuleBuilder::LoadConntrack(uint32_t key) {
   nftnl_expr* ct = Append("ct");
   nftnl_expr_set_u32(ct, NFTNL_EXPR_CT_KEY, key);
@@ -231,11 +238,7 @@ RuleBuilder& RuleBuilder::DestinationIsLoopback4() {
 }
 
 RuleBuilder& RuleBuilder::IsUntracked() {
-  constexpr uint32_t kUntrackedState = NF_CT_STATE_UNTRACKED_BIT;
-  constexpr uint32_t kZero = 0;
-  LoadConntrack(NFT_CT_STATE);
-  And(&kUntrackedState, sizeof(kUntrackedState));
-  Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
+  HasConntrackBit(NFT_CT_STATE, NF_CT_STATE_UNTRACKED_BIT);
   return *this;
 }
 
@@ -247,11 +250,7 @@ RuleBuilder& RuleBuilder::IsOriginalDirection() {
 }
 
 RuleBuilder& RuleBuilder::HasDestinationNat() {
-  constexpr uint32_t kDestinationNat = IPS_DST_NAT;
-  constexpr uint32_t kZero = 0;
-  LoadConntrack(NFT_CT_STATUS);
-  And(&kDestinationNat, sizeof(kDestinationNat));
-  Compare(NFT_CMP_NEQ, &kZero, sizeof(kZero));
+  HasConntrackBit(NFT_CT_STATUS, IPS_DST_NAT);
   return *this;
 }
 

@@ -89,6 +89,8 @@ class RuleBuilder {
   nftnl_expr* Append(const char* name);
   void LoadMeta(uint32_t key);
   void LoadConntrack(uint32_t key);
+  // Matches if the conntrack value `key` has `bit`.
+  void HasConntrackBit(uint32_t key, uint32_t bit);
   void Compare(nft_cmp_ops op, const void* data, uint32_t size);
   void And(const void* mask, uint32_t size);
   void Bitwise(const void* mask, const void* flip, uint32_t size);
