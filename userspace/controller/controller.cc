@@ -63,9 +63,6 @@
 namespace npg::controller {
 namespace {
 
-// The interval of maintenance, which restores detached programs and removes flow entries
-// of closed UDP clients.
-constexpr absl::Duration kMaintenance = absl::Seconds(10);
 // Listing sockets costs milliseconds, because the kernel walks its whole hash table.
 // Without a reason it is done once in this many rounds.
 constexpr int kRoundsToFull = 6;
@@ -524,7 +521,7 @@ void Controller::Maintain() {
     reconcile_fault_.Note(ReconcileFlows(full));
     reconcile_after_ = begin + kShare * (base::BootNanoseconds() - begin);
   }
-  loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
 }
 
 void Controller::LookAtAcceptQueues() {
@@ -591,7 +588,7 @@ absl::Status Controller::FollowAll() {
       }));
   following_ = true;
   if (probed_) ReportReady();
-  loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
   loop_->After(options_.intervals.accept_queues, [this] { LookAtAcceptQueues(); });
   // Maintenance tries it again if it fails.
   loop_->After(kStarted, [this] {
