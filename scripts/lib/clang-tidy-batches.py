@@ -15,6 +15,7 @@ first, up to MAX_SOURCES files: the fewer runs, the fewer times the headers are 
 
 import argparse
 import concurrent.futures
+import functools
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 
 UNITY = re.compile(r"/([^/]+)\.dir/Unity/unity_(\d+)_cxx\.cxx$")
@@ -30,6 +32,11 @@ NOISE = re.compile(r"^\d+ (warnings?|errors?)( and \d+ errors?)? generated\.$|^S
 MAIN = re.compile(r"^int main\(", re.M)
 # The limit of one run. More sources take too much memory, and leave a processor idle at the end.
 MAX_SOURCES = 32
+# What misc-unused-using-decls and misc-unused-alias-decls look at.
+DECLARATION = re.compile(r"\busing\s+(?!namespace\b)[^=;{}]+;|\bnamespace\s+\w+\s*=")
+INCLUDE = re.compile(r'^\s*#\s*include\s+"(.+)"', re.M)
+# Seconds between two times that the state is saved.
+SAVE_INTERVAL = 30
 # The place of a finding, to drop duplicates: many batches read the same header.
 FINDING = re.compile(r"^(/[^:]+:\d+:\d+): (?:warning|error): .*\[(.+)\]$")
 
@@ -149,6 +156,33 @@ def batches_of(build, chosen):
     return batches
 
 
+@functools.cache
+def look_at(path, folders):
+    """Whether a file has a DECLARATION, and the files of the project that it includes."""
+    text = pathlib.Path(path).read_text()
+    included = []
+    for name in INCLUDE.findall(text):
+        places = (os.path.normpath(os.path.join(folder, name)) for folder in (os.path.dirname(path), *folders))
+        included += [place for place in places if os.path.isfile(place)][:1]
+    return DECLARATION.search(text) is not None, included
+
+
+def needs_tidy(batch):
+    """Whether a file of the batch, or of the project's headers in it, has a DECLARATION."""
+    folders = tuple(word[2:] for word in batch.arguments() if word.startswith("-I"))
+    todo, seen = list(batch.sources), set()
+    while todo:
+        path = todo.pop()
+        if path in seen:
+            continue
+        seen.add(path)
+        found, included = look_at(path, folders)
+        if found:
+            return True
+        todo += included
+    return False
+
+
 def stamp(path):
     """The state of a file: its content in the tree, its date in the system."""
     if path.startswith("/usr/"):
@@ -165,6 +199,7 @@ class Cache:
         self.settings = settings
         self.clean = {}
         self.stamps = {}
+        self.saved = time.monotonic()
         try:
             kept = json.loads(path.read_text())
             if kept["settings"] == settings:
@@ -185,18 +220,28 @@ class Cache:
         return (kept is not None and kept["arguments"] == batch.arguments() and kept["sources"] == batch.sources
                 and all(self.stamp(path) == state for path, state in kept["read"].items()))
 
-    def add(self, batch):
-        read = subprocess.run(["clang++", *batch.arguments(), "-M", batch.main], cwd=batch.entry["directory"],
-                              capture_output=True, text=True, check=True).stdout
-        paths = {os.path.normpath(os.path.join(batch.entry["directory"], path))
-                 for path in shlex.split(read.replace("\\\n", " ").split(":", 1)[1])}
+    def add(self, batch, headers):
+        """Adds a clean batch. `headers` is what its run read; None: not known, or that of other batches, too."""
+        if headers is None:
+            read = subprocess.run(["clang++", *batch.arguments(), "-M", batch.main], cwd=batch.entry["directory"],
+                                  capture_output=True, text=True, check=True).stdout
+            names = shlex.split(read.replace("\\\n", " ").split(":", 1)[1])
+        else:
+            names = [batch.main, *headers]
+        paths = {os.path.normpath(os.path.join(batch.entry["directory"], name)) for name in names}
         self.clean[batch.name] = {"arguments": batch.arguments(), "sources": batch.sources,
                                   "read": {path: self.stamp(path) for path in sorted(paths)}}
 
     def forget(self, batch):
         self.clean.pop(batch.name, None)
 
+    def save_sometimes(self):
+        """Its text has many megabytes: to write it after each run would take longer than many a run."""
+        if time.monotonic() - self.saved > SAVE_INTERVAL:
+            self.save()
+
     def save(self):
+        self.saved = time.monotonic()
         new = self.path.with_suffix(".new")
         new.write_text(json.dumps({"settings": self.settings, "clean": self.clean}))
         new.replace(self.path)
@@ -207,25 +252,41 @@ def config_of(source):
     return next(folder / ".clang-tidy" for folder in pathlib.Path(source).parents if (folder / ".clang-tidy").exists())
 
 
-def run(batch, options):
-    """The output of clang-tidy for a batch, and whether it has findings."""
+def run(batch, options, plain=False):
+    """Runs clang-tidy, or only clang if `plain`. Returns its output, whether it has findings, and the headers that it
+    read (None: it listed none)."""
     # A syntax tree has very many small objects, for which huge pages and preallocation save time.
     environment = dict(os.environ, GLIBC_TUNABLES="glibc.malloc.hugetlb=1:glibc.malloc.top_pad=134217728")
-    options = [*options, f"--config-file={config_of(batch.sources[0])}"]
-    done = subprocess.run(["clang-tidy", *options, "--quiet", "--warnings-as-errors=*", batch.main, "--",
-                           *batch.arguments()], cwd=batch.entry["directory"], env=environment,
-                          capture_output=True, text=True, check=False)
+    with tempfile.NamedTemporaryFile(mode="r", prefix="clang-tidy.", suffix=".headers") as listing:
+        # Options of the compiler proper, because clang-tidy drops -M.
+        words = [*batch.arguments()]
+        for word in ("-header-include-file", listing.name, "-sys-header-deps"):
+            words += ["-Xclang", word]
+        if plain:
+            command = ["clang++", *words, "-Werror", "-fsyntax-only", batch.main]
+        else:
+            command = ["clang-tidy", *options, f"--config-file={config_of(batch.sources[0])}", "--quiet",
+                       "--warnings-as-errors=*", batch.main, "--", *words]
+        done = subprocess.run(command, cwd=batch.entry["directory"], env=environment,
+                              capture_output=True, text=True, check=False)
+        headers = listing.read().splitlines()
     said = [line for line in (done.stdout + done.stderr).splitlines() if not NOISE.match(line)]
-    return said, done.returncode != 0
+    return said, done.returncode != 0, headers or None
 
 
-def run_joined(joined, options):
-    """Like run(). If the files do not compile together, because two define the same name, runs each batch by itself."""
-    said, found = run(joined, options)
-    if len(joined.batches) > 1 and any("[clang-diagnostic-error]" in line for line in said):
+def run_joined(joined, options, without_tidy):
+    """Like run(), with None for the headers of several batches.
+
+    If the files do not compile together, because two define the same name, runs each batch by itself. Runs
+    clang alone on a batch of `without_tidy`.
+    """
+    said, found, headers = run(joined, options, plain=joined.batches[0] in without_tidy)
+    if len(joined.batches) == 1:
+        return said, found, headers
+    if any("[clang-diagnostic-error]" in line for line in said):
         results = [run(batch, options) for batch in joined.batches]
-        return [line for lines, _ in results for line in lines], any(failed for _, failed in results)
-    return said, found
+        return [line for lines, _, _ in results for line in lines], any(failed for _, failed, _ in results), None
+    return said, found, None
 
 
 def new_findings(said, seen):
@@ -246,6 +307,9 @@ def main():
     parser.add_argument("build", type=pathlib.Path)
     parser.add_argument("files", nargs="*", help="these source files alone, each by itself")
     parser.add_argument("--checks", help="these checks, not those of .clang-tidy")
+    parser.add_argument("--clang", action="store_true",
+                        help="the checks are misc-unused-using-decls, misc-unused-alias-decls and those of clang: run "
+                        "clang itself, which is faster, on files without such declarations")
     parser.add_argument("--deep", action="store_true", help="follow three times as many paths of a function")
     arguments = parser.parse_intermixed_args()
     build = arguments.build.resolve()
@@ -258,28 +322,32 @@ def main():
     chosen = {os.path.realpath(path) for path in arguments.files}
     batches = batches_of(build, chosen)
     configs = sorted({str(config_of(source)) for batch in batches for source in batch.sources})
-    cache = Cache(build / "clang-tidy.json", [version, options, *(pathlib.Path(path).read_text() for path in configs)])
+    settings = [version, options, arguments.clang, *(pathlib.Path(path).read_text() for path in configs)]
+    cache = Cache(build / "clang-tidy.json", settings)
     total = len({source for batch in batches for source in batch.sources})
     todo = [batch for batch in batches if chosen or not cache.is_clean(batch)]
     runs = join(todo, build / "clang-tidy")
+    # In a build without unity, where each run has one batch.
+    without_tidy = {batch for batch in todo if arguments.clang and not needs_tidy(batch)}
     print(f"clang-tidy: {total} files in {len(batches)} batches, {len(batches) - len(todo)} of them unchanged "
-          f"since they were clean; {len(runs)} runs", flush=True)
+          f"since they were clean; {len(runs)} runs, {len(without_tidy)} of them of clang alone", flush=True)
     failed, seen, began = 0, set(), time.monotonic()
     with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        running = {pool.submit(run_joined, joined, options): joined for joined in runs}
+        running = {pool.submit(run_joined, joined, options, without_tidy): joined for joined in runs}
         for count, future in enumerate(concurrent.futures.as_completed(running), 1):
             joined = running[future]
-            said, found = future.result()
+            said, found, headers = future.result()
             for batch in joined.batches:
                 cache.forget(batch)
                 if not found and not chosen:
-                    cache.add(batch)
+                    cache.add(batch, headers)
             if found:
                 failed += 1
                 print("\n".join(new_findings(said, seen)))
             print(f"clang-tidy: {count}/{len(runs)} {joined.name}{': FAILED' if found else ''} "
                   f"({time.monotonic() - began:.0f} s)", flush=True)
-            cache.save()
+            cache.save_sometimes()
+    cache.save()
     pathlib.Path(build / "clang-tidy.count").write_text(f"{total}\n")
     return 1 if failed or not total else 0
 

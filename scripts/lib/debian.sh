@@ -56,7 +56,7 @@ wait_for_lock() {
 # debian_root RELEASE PACKAGE...: sets `debian_root` to a tar of a root file system with these
 # packages, below build/debian. Makes it anew after a week, for updates.
 debian_root() {
-  local release=$1 folder=${top:?}/build/debian sources key lock temporary merged=()
+  local release=$1 folder=${top:?}/build/debian sources key lock temporary merged=() rules drop
   shift
   # Of the two packages that merge /bin and /usr/bin, the one that does not need perl.
   if [[ $release == bookworm ]]; then
@@ -75,11 +75,17 @@ debian_root() {
     temporary=${work:-$folder}/${debian_root##*/}.new
     # Remove roots of other package lists that were not used for two weeks.
     find "$folder" -mindepth 1 -maxdepth 1 -mtime +14 -exec rm -rf -- {} +
+    # Not with --dpkgopt, for which mmdebstrap runs a Python program for each package that it
+    # unpacks without dpkg. So these are unpacked whole, and the same files are then removed.
+    # shellcheck disable=SC2016 # $1 is the root
+    rules='mkdir -p "$1/etc/dpkg/dpkg.cfg.d" && printf "%s\n" "path-exclude=/usr/share/man/*" \
+      "path-exclude=/usr/share/info/*" "path-exclude=/usr/share/locale/*" "path-exclude=/usr/share/doc/*" \
+      "path-include=/usr/share/doc/*/copyright" >"$1/etc/dpkg/dpkg.cfg.d/90paths"'
+    # shellcheck disable=SC2016
+    drop='cd "$1/usr/share" && rm -rf man/* info/* locale/* && find doc -type f ! -name copyright -delete'
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar "${merged[@]}" --dpkgopt=force-unsafe-io \
       --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
-      --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/info/*' \
-      --dpkgopt='path-exclude=/usr/share/locale/*' --dpkgopt='path-exclude=/usr/share/doc/*' \
-      --dpkgopt='path-include=/usr/share/doc/*/copyright' --include="$(IFS=,; printf '%s' "$*")" \
+      --setup-hook="$rules" --extract-hook="$drop" --include="$(IFS=,; printf '%s' "$*")" \
       "$release" "$temporary" - <<<"$sources" >"$debian_root.log" 2>&1; then
       mv -- "$temporary" "$debian_root"
     else

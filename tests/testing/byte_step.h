@@ -6,9 +6,10 @@
 
 namespace npg::testing {
 
-// The distance between the positions at which a test damages or cuts its input. A plain build
-// tries each byte. Under a sanitizer the same takes minutes, and shows invalid accesses, which
-// a sample of the positions meets as well. A prime: the inputs are full of periods.
+// The distance between the positions at which a test damages or cuts its input, or between the
+// values that it writes to each. A plain build tries all of them. Under a sanitizer the same takes
+// minutes, and shows invalid accesses, which a sample meets as well. A prime: the inputs are full
+// of periods.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
 inline constexpr size_t kByteStep = 7;

@@ -11,6 +11,7 @@ int main(int argc, char** argv) {
   return npg::cli::RunProgram(argc, argv, [](npg::cli::Options& options) {
     if (auto* run = std::get_if<npg::cli::RunOptions>(&options)) {
       run->intervals = {.self_probe = absl::Milliseconds(500),
+                        .maintenance = absl::Seconds(1),
                         .exemption_totals = absl::Seconds(1),
                         .kube_events = absl::Seconds(1),
                         .accept_queues = absl::Milliseconds(500),

@@ -53,9 +53,6 @@
 namespace npg::controller {
 namespace {
 
-// The interval of maintenance, which restores detached programs and removes flow entries
-// of closed UDP clients.
-constexpr absl::Duration kMaintenance = absl::Seconds(10);
 // Listing sockets costs milliseconds, because the kernel walks its whole hash table.
 // Without a reason it is done once in this many rounds.
 constexpr int kRoundsToFull = 6;
@@ -263,7 +260,7 @@ void Controller::Maintain() {
   }
   node_->Maintain();
   flows_->Maintain(full);
-  loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
 }
 
 void Controller::LookAtAcceptQueues() {
@@ -322,7 +319,7 @@ absl::Status Controller::FollowAll() {
       }));
   following_ = true;
   if (probed_) Ready();
-  loop_->After(kMaintenance, [this] { Maintain(); });
+  loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
   loop_->After(options_.intervals.accept_queues, [this] { LookAtAcceptQueues(); });
   // Maintenance tries it again if it fails.
   loop_->After(kStarted, [this] {

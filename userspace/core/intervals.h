@@ -10,6 +10,9 @@ namespace npg::core {
 // flags: only tests change them, to wait less.
 struct Intervals {
   absl::Duration self_probe = absl::Seconds(5);
+  // Of restoring what other processes detached or removed, and of removing flow entries of
+  // closed UDP clients.
+  absl::Duration maintenance = absl::Seconds(10);
   absl::Duration exemption_totals = absl::Seconds(10);  // of exemptions without a log line
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
   absl::Duration accept_queues = absl::Seconds(10);     // of listeners

@@ -376,6 +376,7 @@ TEST_P(GuardLifecycleTest, StartThatFailsRestoresTheReplacedPrograms) {
 
 // A guard that ran without its lock would let `unload`, and another controller, work on it.
 TEST_P(GuardLifecycleTest, TakesTheLockAgainWhenThePinsAreRemoved) {
+  node().HurryGuards();
   NPG_ASSERT_OK(StartGuard());
   std::filesystem::remove_all(maps().root());
   const std::string link = maps().root() + "/links/npg_connect4";
@@ -388,6 +389,7 @@ TEST_P(GuardLifecycleTest, TakesTheLockAgainWhenThePinsAreRemoved) {
 }
 
 TEST_P(GuardLifecycleTest, NamesTheProcessThatTookTheLock) {
+  node().HurryGuards();
   NPG_ASSERT_OK(StartGuard({"--http-address", "127.0.0.1:9829"}));
   const dataplane::PinPaths pins(node().bpffs());
   {

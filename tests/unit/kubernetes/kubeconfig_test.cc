@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "kubernetes/cluster_access.h"
+#include "testing/byte_step.h"
 #include "testing/status_asserts.h"
 #include "testing/testdata.h"
 
@@ -387,7 +388,7 @@ TEST_F(KubeconfigTest, ErrorsOfCorruptFilesContainNoSecrets) {
   const std::string text = Config(kHome, absl::StrCat("{token: s3cr3t, client-certificate: c, "
                                                       "client-key-data: ",
                                                       absl::Base64Escape(kKey), "}"));
-  for (size_t at = 0; at < text.size(); ++at) {
+  for (size_t at = 0; at < text.size(); at += testing::kByteStep) {
     for (const char c : {'\n', '"', '*', '{'}) {
       std::string changed = text;
       changed[at] = c;

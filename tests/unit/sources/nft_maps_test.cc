@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -21,6 +22,7 @@
 #include "core/port.h"
 #include "sources/rule_parts.h"
 #include "sources/source.h"
+#include "testing/byte_step.h"
 #include "testing/testdata.h"
 
 namespace npg::sources::nft_maps_test {
@@ -193,7 +195,7 @@ TEST(NftMapsTest, SurvivesDamage) {
     }
     for (char& byte : bytes) {
       const char old = byte;
-      for (int value = 0; value < 256; ++value) {
+      for (size_t value = 0; value < 256; value += testing::kByteStep) {
         byte = static_cast<char>(value);
         base::NetlinkReply reply(SequenceOf(bytes), /*dump=*/true);
         (void)Decode(bytes, reply);
