@@ -230,6 +230,12 @@ void NetfilterReader::Store(RulePart part, absl::StatusOr<Reading> reading) {
   state.before = std::exchange(state.reading, *std::move(reading)).ports;
 }
 
+core::PortSnapshot NetfilterReader::PortsSoFar() const {
+  core::PortSnapshot ports;
+  for (const Part& part : parts_) Merge(ports, part.reading.ports);
+  return ports;
+}
+
 core::Coverage NetfilterReader::CombineCoverage() const {
   bool seen = false;
   bool unread = false;

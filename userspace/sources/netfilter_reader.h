@@ -71,6 +71,9 @@ class NetfilterReader {
   // destroy the reader.
   void Start(base::EventLoop& loop, RulePartSet parts, std::function<void(Outcome)> done);
 
+  // The ports of all parts, as each was last read; also during a reading.
+  core::PortSnapshot PortsSoFar() const;
+
  private:
   struct Part {
     absl::Status status;

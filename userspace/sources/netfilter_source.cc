@@ -65,6 +65,10 @@ absl::StatusOr<Reading> NetfilterSource::Read() {
     (*loop)->After(options_.read_limit, [&loop] { (*loop)->Stop(); });
   }
   NPG_RETURN_IF_ERROR((*loop)->Run());
+  if (!done) {
+    partial_ = reader->PortsSoFar();
+    in_part = !partial_.empty();
+  }
   if (in_part) reporter_.NotePart();
   reporter_.Remember(reading);
   // Follow()'s first reading is the second in a row. A reader that is not done uses this loop.
@@ -126,7 +130,8 @@ void NetfilterSource::StartReading() {
 void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
   reading_ = false;
   const absl::Duration took = absl::Nanoseconds(base::BootNanoseconds() - read_started_ns_);
-  const absl::Duration gap = std::clamp(took * kRest, options_.min_gap, options_.max_gap);
+  const absl::Duration gap =
+      std::max(std::clamp(took * kRest, options_.min_gap, options_.max_gap), 2 * took);
   not_before_ns_ = read_started_ns_ + static_cast<uint64_t>(absl::ToInt64Nanoseconds(gap));
   dirty_ |= outcome.unsettled;
   failed_ = outcome.failed;

@@ -33,14 +33,16 @@ namespace npg::sources {
 // Follow() reports the first reading unless Read() has returned the same. It reads a part
 // again after a notification, at most once a second, and iptables-legacy, which sends
 // none, every 10 s. A port is removed when two readings in a row lack it. Read() that takes
-// longer than Options::read_limit is DEADLINE_EXCEEDED; Follow() has no such limit.
+// longer than Options::read_limit is DEADLINE_EXCEEDED, and PartialPorts() has what was read by
+// then; Follow() has no such limit.
 class NetfilterSource : public Source {
  public:
   struct Options {
     absl::Duration debounce = absl::Milliseconds(50);
     // Between the starts of two readings. After a long reading the next one waits ten
     // times its duration, up to `max_gap`: with ten thousand Services, a reading takes a
-    // third of a second of CPU time.
+    // third of a second of CPU time. Between two readings there is at least as much time as the
+    // first of them took: a command that does not end does not run all the time.
     absl::Duration min_gap = absl::Seconds(1);
     absl::Duration max_gap = absl::Seconds(10);
     absl::Duration poll = absl::Seconds(10);               // iptables-legacy, and parts that failed

@@ -381,6 +381,19 @@ TEST_F(NetfilterReaderTest, AReadBeyondItsLimitEndsWithAnError) {
   EXPECT_THAT(reading->ports, ElementsAre(Pair(Tcp(2), "default/a")));
 }
 
+TEST_F(NetfilterReaderTest, AReadBeyondItsLimitHasThePortsOfThePartsBefore) {
+  maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
+  chains_ = {"ip nat KUBE-NODEPORTS"};
+  Command("iptables-nft-save", NatDump(2),
+          absl::StrCat("while [ ! -e ", folder_ / "never", " ]; do sleep 0.01; done"));
+  NetfilterEdges edges = Edges();
+  edges.limits.timeout = absl::Minutes(10);
+  NetfilterSource source(edges, {.read_limit = absl::Milliseconds(100)});
+  EXPECT_EQ(source.Read().status().code(), absl::StatusCode::kDeadlineExceeded);
+  EXPECT_THAT(source.PartialPorts(), ElementsAre(Pair(Tcp(1), "ns/map")));
+  EXPECT_EQ(source.State().coverage, core::Coverage::kPart);
+}
+
 class SaveCommandsTest : public ::testing::Test {
  protected:
   void Program(const std::string& name) { WriteScript(folder_ / name, ":"); }
