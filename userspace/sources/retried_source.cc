@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "abi/entries.h"
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
@@ -28,6 +29,9 @@ absl::Status RetriedSource::TryToFollow() {
   failing_ = !followed.ok();
   if (!failing_) return followed;
   failures_.Note(followed);
+  if (SourceState state = source_->State(); !abi::IsNever(state.last_reading)) {
+    read_ = std::move(state);
+  }
   // A source is followed once at most.
   source_ = make_();
   if (hurry_) source_->HurryFirstReading();
@@ -59,11 +63,16 @@ SourceState RetriedSource::State() const {
   const SourceState& failures = failures_.state();
   SourceState state = source_->State();
   if (failing_) {
-    SourceState failed = failures;
+    SourceState failed = read_ ? *read_ : failures;
+    failed.connected = false;
+    failed.since = failures.since;
+    failed.errors = failures.errors;
+    failed.last_error = failures.last_error;
     failed.detail = state.detail;
     return failed;
   }
   for (const auto& row : abi::kSourceErrors) state.errors[row.value] += failures.errors[row.value];
+  if (state.connected && state.last_error.empty()) state.last_error = failures.last_error;
   return state;
 }
 

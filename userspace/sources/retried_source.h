@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
@@ -18,7 +19,7 @@ namespace npg::sources {
 
 // A source that it may not be possible to follow yet. After an error it is made and followed again
 // until that succeeds. Until then the callback receives an error for each new reason, and State()
-// has the last one.
+// has the last one, beside the counts of what was read before.
 class RetriedSource : public Source {
  public:
   // Makes the source; never null.
@@ -51,6 +52,8 @@ class RetriedSource : public Source {
   std::unique_ptr<Source> source_;
   ReadingState failures_;  // of the attempts
   bool failing_ = false;   // the last attempt
+  // Of a source that was read and could not be followed: its ports are still in use.
+  std::optional<SourceState> read_;
   bool hurry_ = false;
 
   base::EventLoop* loop_ = nullptr;  // set by Follow()

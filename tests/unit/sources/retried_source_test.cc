@@ -24,6 +24,8 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 
+constexpr absl::Time kReadAt = absl::FromUnixSeconds(1000);
+
 // Reports one empty reading when it is followed.
 class PlainSource : public Source {
  public:
@@ -31,7 +33,10 @@ class PlainSource : public Source {
       : follow_(std::move(follow)), hurried_(hurried) {}
 
   abi::Source id() const override { return abi::Source::kFile; }
-  absl::StatusOr<Reading> Read() override { return Reading(); }
+  absl::StatusOr<Reading> Read() override {
+    read_ = true;
+    return Reading();
+  }
   void HurryFirstReading() override { ++hurried_; }
   absl::Status Follow(base::EventLoop& loop, Callback callback) override {
     if (!follow_.ok()) return follow_;
@@ -43,12 +48,17 @@ class PlainSource : public Source {
     state.connected = true;
     state.detail = "/a/file";
     state.errors[abi::SourceError::kRead] = 1;
+    if (read_) {
+      state.last_reading = kReadAt;
+      state.ports = 7;
+    }
     return state;
   }
 
  private:
   const absl::Status follow_;
   size_t& hurried_;
+  bool read_ = false;
 };
 
 class RetriedSourceTest : public ::testing::Test {
@@ -111,6 +121,26 @@ TEST_F(RetriedSourceTest, ItsStateHasTheReason) {
   EXPECT_EQ(source->State().last_error, "no socket");
   EXPECT_EQ(source->State().detail, "/a/file");
   EXPECT_FALSE(source->State().connected);
+}
+
+// The guard still guards these ports.
+TEST_F(RetriedSourceTest, ItsStateHasWhatWasReadBeforeItFailed) {
+  const auto source = Make({absl::UnavailableError("no socket")});
+  NPG_ASSERT_OK(source->Read());
+  NPG_ASSERT_OK(source->Follow(*loop_, [](const absl::StatusOr<Reading>& /*reading*/) {}));
+  const SourceState state = source->State();
+  EXPECT_FALSE(state.connected);
+  EXPECT_EQ(state.last_error, "no socket");
+  EXPECT_EQ(state.last_reading, kReadAt);
+  EXPECT_EQ(state.ports, 7U);
+}
+
+TEST_F(RetriedSourceTest, KeepsTheLastReasonWhenTheErrorIsOver) {
+  const auto source =
+      Make({absl::UnavailableError("no socket"), absl::UnavailableError("no room")});
+  FollowToReading(*source);
+  EXPECT_TRUE(source->State().connected);
+  EXPECT_EQ(source->State().last_error, "no room");
 }
 
 TEST_F(RetriedSourceTest, FollowsTheSourceThatItRead) {
