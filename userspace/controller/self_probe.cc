@@ -56,7 +56,6 @@ struct SelfProbe::Attempt {
   ProbeSockets sockets;
   ProbeTracking tracking;
   ProbeExchange exchange;
-  abi::TrafficBits was_broken = 0;  // in the last probe
   absl::Duration start;             // SinceBoot()
   std::optional<uint64_t> dropped;  // LoopbackDrops() before the connects
   bool exchanged = false;
@@ -144,7 +143,7 @@ absl::Status SelfProbe::ConnectAll() {
       continue;
     }
     // A busy node may be slow; what was broken the last time is expected to be so still.
-    const bool was_broken = (attempt_->was_broken & abi::Bit(client.canary->traffic)) != 0;
+    const bool was_broken = (expected_broken_ & abi::Bit(client.canary->traffic)) != 0;
     client.deadline = SinceBoot() + (was_broken ? kAnswerWhenBroken : kAnswer);
   }
   return absl::OkStatus();
@@ -152,8 +151,8 @@ absl::Status SelfProbe::ConnectAll() {
 
 absl::Status SelfProbe::Begin(int cgroup_fd) {
   attempt_ = std::make_unique<Attempt>(ports_);
-  attempt_->was_broken = broken_;
   if (++probes_ % kSamePorts == 0) ports_.fill(0);
+  // A probe that ends early has tested nothing.
   broken_ = tested_ = 0;
   NPG_RETURN_IF_ERROR(guard_.CheckLinks(cgroup_fd));
   return attempt_->sockets.Start(cgroup_fd);
@@ -189,6 +188,7 @@ std::optional<SelfProbe::Result> SelfProbe::GoOn(const core::PortEntries& nodepo
                                               /*lo_lost=*/LoopbackDrops() != attempt.dropped);
   broken_ = judgement.broken;
   tested_ = judgement.tested;
+  expected_broken_ = (expected_broken_ & ~tested_) | broken_;
   if (!judgement.status.ok()) return judgement.status;
   return latency;
 }

@@ -94,6 +94,7 @@ class SelfProbe {
   int probes_ = 0;
   abi::TrafficBits broken_ = 0;
   abi::TrafficBits tested_ = 0;
+  abi::TrafficBits expected_broken_ = 0;  // what was broken when it was last tested
   std::shared_ptr<node::ObstacleCache> rules_ = std::make_shared<node::ObstacleCache>();
   std::unique_ptr<Attempt> attempt_;  // that has not ended
 };
