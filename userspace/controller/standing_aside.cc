@@ -40,6 +40,12 @@ std::string AsideText(abi::TrafficBits traffic, const std::string& reason,
                       in_the_way.empty() ? "" : "; in the way: ", in_the_way);
 }
 
+std::string SearchFailedText(const absl::Status& status, bool known) {
+  return absl::StrCat(known ? "; that is of an earlier search, the rules cannot be read now: "
+                            : "; what is in the way is not known, the rules cannot be read: ",
+                      status.message());
+}
+
 }  // namespace
 
 StandingAside::StandingAside(base::EventLoop& loop, dataplane::BpfGuard& guard,
@@ -97,8 +103,11 @@ void StandingAside::LogResumed(abi::TrafficBits before) {
       log::Fields().Add("event", "resumed").Add("traffic", abi::TrafficText(before)));
 }
 
-// The text is there at once, and the log waits for the rules.
+// The text is there at once, and the log waits for the rules. Those that were found for another
+// reason, or other traffic, may have nothing to do with this.
 void StandingAside::Describe() {
+  in_the_way_.clear();
+  if (obstacles_) obstacles_->Set({});
   text_ = AsideText(traffic_, reason_, "");
   logged_ = false;
   if (search_) {
@@ -131,6 +140,7 @@ void StandingAside::Look() {
   search_due_ =
       now + std::clamp(kSearchShare * (now - searched_), kMinBetweenSearches, kMaxBetweenSearches);
   // Best effort: the probe has shown the fault, whether or not its cause can be named.
+  std::string failed;
   if (found->ok()) {
     const std::vector<node::UntrackedObstacle> obstacles =
         node::OfFamilies(**found, abi::HasFamily(traffic_, true), abi::HasFamily(traffic_, false));
@@ -139,18 +149,24 @@ void StandingAside::Look() {
     for (const node::UntrackedObstacle& obstacle : obstacles) {
       texts.push_back(absl::StrCat(node::ToString(obstacle), "; add: ", obstacle.fix));
     }
-    in_the_way_ = absl::StrJoin(texts, "; ");
+    const std::string in_the_way = absl::StrJoin(texts, "; ");
+    if (in_the_way != in_the_way_) logged_ = false;
+    in_the_way_ = in_the_way;
     if (obstacles_) obstacles_->Set(obstacles);
+  } else {
+    failed = SearchFailedText(found->status(), /*known=*/!in_the_way_.empty());
   }
-  const std::string text = AsideText(traffic_, reason_, in_the_way_);
+  const std::string text = absl::StrCat(AsideText(traffic_, reason_, in_the_way_), failed);
   if (logged_ && text == text_) return;
   text_ = text;
-  logged_ = true;
-  log::Log(spdlog::level::warn, text_,
-           log::Fields()
-               .Add("event", "standing_aside")
-               .Add("traffic", abi::TrafficText(traffic_))
-               .Add("in_the_way", in_the_way_));
+  // A search that fails now and then must not fill the log.
+  if (!std::exchange(logged_, true)) {
+    log::Log(spdlog::level::warn, text_,
+             log::Fields()
+                 .Add("event", "standing_aside")
+                 .Add("traffic", abi::TrafficText(traffic_))
+                 .Add("in_the_way", in_the_way_));
+  }
   changed_();
 }
 

@@ -60,10 +60,10 @@ class StandingAside {
   bool proven_ = false;  // reason_ is of a probe
   const std::shared_ptr<node::LastObstacles> obstacles_;
   const std::function<void()> changed_;
-  std::string reason_;  // empty when it does not stand aside
-  std::string in_the_way_;
+  std::string reason_;      // empty when it does not stand aside
+  std::string in_the_way_;  // as the last search that succeeded found it, for this reason
   std::string text_;
-  bool logged_ = false;  // text_
+  bool logged_ = false;  // reason_ and in_the_way_
   const std::shared_ptr<node::ObstacleCache> rules_ = std::make_shared<node::ObstacleCache>();
   std::optional<ObstacleSearch> search_;
   bool again_ = false;     // once more after search_: what is searched for has changed
