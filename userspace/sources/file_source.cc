@@ -79,6 +79,12 @@ absl::StatusOr<std::string> ReadFileText(const std::string& path) {
   return text;
 }
 
+// True for an error that may end without a change of the file: of its folder's permissions, of a
+// file system, for want of descriptors.
+bool MayWorkLater(const absl::Status& status) {
+  return !status.ok() && !absl::IsNotFound(status) && !absl::IsInvalidArgument(status);
+}
+
 }  // namespace
 
 FileSource::FileSource(std::string path, const FileWatch::Options& options)
@@ -102,7 +108,9 @@ absl::Status FileSource::Follow(base::EventLoop& loop, Callback callback) {
   callback_ = std::move(callback);
   watch_ = std::make_unique<FileWatch>(loop, path_, options_, [this] {
     absl::StatusOr<Reading> reading = ReadNow();
-    if (!watch_->BeingWritten()) reporter_.Report(std::move(reading), callback_);
+    if (watch_->BeingWritten()) return;
+    if (MayWorkLater(reading.status())) watch_->Again();
+    reporter_.Report(std::move(reading), callback_);
   });
   return absl::OkStatus();
 }

@@ -21,7 +21,7 @@ namespace npg::sources {
 // Reading fails, with a one-line remedy, when the file is missing, not a regular file,
 // not readable, larger than kMaxBytes, empty, or truncated. Follow() reports the first
 // reading unless Read() has returned the same; it reads a file that is being written
-// when that is complete.
+// when that is complete, and a file that is there and cannot be read every two seconds.
 class FileSource : public Source {
  public:
   static constexpr size_t kMaxBytes = size_t{128} << 20;

@@ -59,6 +59,10 @@ class FileWatch {
   // part of it may have been read. `changed` is called again when it is complete.
   bool BeingWritten();
 
+  // Call it after reading failed: the next poll calls `changed` again, also if the file has not
+  // changed.
+  void Again() { checked_ = false; }
+
  private:
   void OnInotify();
   void OnEvent(const inotify_event& event, absl::string_view name);

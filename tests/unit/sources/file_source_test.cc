@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -374,6 +375,21 @@ TEST_F(FileFollowTest, BecomesReadable) {
   EXPECT_THAT(Next(), HasSubstr("Permission denied"));
   ASSERT_TRUE(user != 0 || seteuid(0) == 0);
   std::filesystem::permissions(path_, std::filesystem::perms::owner_read);
+  EXPECT_EQ(Next(), "30080/tcp");
+}
+
+// What kept it from being read need not show in the file.
+TEST_F(FileFollowTest, IsReadAgainAfterAnErrorOfTheSystem) {
+  WriteFile(path_, "[30080]");
+  Follow({.poll = absl::Milliseconds(20)});
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit none = before;
+  none.rlim_cur = 0;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const std::string error = Next();
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_THAT(error, HasSubstr("Too many open files"));
   EXPECT_EQ(Next(), "30080/tcp");
 }
 
