@@ -196,16 +196,17 @@ absl::Status OwnerKeeper::Prepare(const core::PortEntries& ports) {
     auto former = guard_.FormerRecords();
     status.Update(former.status());
     if (former.ok()) records_.SetFormer(*std::move(former));
-  }
-  auto listeners = List(ports);
-  if (!listeners.ok()) return listeners.status();
-  if (first) {
+    // Attach() writes the version of this build. Without this, an error below would make the next
+    // call trust every socket without a note.
     const absl::StatusOr<abi::Config> config = guard_.Config();
     guarded_before_ =
         guard_.adopted() && (!config.ok() || config->abi_version >= dataplane::kFirstAbiWithUids);
   }
+  auto listeners = List(ports);
+  if (!listeners.ok()) return listeners.status();
   // Again after the programs were attached: until then none saw a bind().
-  if (first || !guarded_before_) records_.KnowEarlier(listeners->list, guarded_before_);
+  if (!earlier_known_ || !guarded_before_) records_.KnowEarlier(listeners->list, guarded_before_);
+  earlier_known_ = true;
   DropOtherDatagrams(ports, listeners->list);
   std::vector<core::Listener> sockets = holders_.Unknown(listeners->list);
   notes_.CorrectNames(ports, listeners->list, sockets);

@@ -116,6 +116,7 @@ class OwnerKeeper {
   uint64_t changes_ = 0;                         // besides those of notes_
   bool prepared_ = false;
   bool guarded_before_ = false;  // a guard with records on sockets was adopted
+  bool earlier_known_ = false;   // to records_
 };
 
 }  // namespace npg::controller
