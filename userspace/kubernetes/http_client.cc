@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -47,6 +48,12 @@ long Milliseconds(absl::Duration duration) {  // NOLINT(google-runtime-int): wha
 
 int Seconds(absl::Duration duration) {
   return static_cast<int>(std::max<int64_t>(absl::ToInt64Seconds(duration), 1));
+}
+
+// Of the count of references to libcurl, which versions before 7.84 do not synchronize.
+std::mutex& LibraryMutex() {
+  static std::mutex mutex;
+  return mutex;
 }
 
 // Keeps the first error of several calls.
@@ -154,6 +161,16 @@ std::optional<std::string> ProcessVariable(const std::string& name) {
 }
 
 }  // namespace
+
+CURLcode HttpClient::Library::Take() {
+  const std::lock_guard lock(LibraryMutex());
+  return curl_global_init(CURL_GLOBAL_DEFAULT);
+}
+
+HttpClient::Library::~Library() {
+  const std::lock_guard lock(LibraryMutex());
+  curl_global_cleanup();
+}
 
 HttpClient::HttpClient(base::EventLoop& loop, ClusterAccess access, std::string user_agent,
                        const Timeouts& timeouts)

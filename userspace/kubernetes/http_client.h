@@ -100,16 +100,18 @@ class HttpClient {
   struct HeadersDeleter {
     void operator()(curl_slist* list) const { curl_slist_free_all(list); }
   };
-  // A reference to libcurl's process-wide state.
+  // A reference to libcurl's process-wide state. Threads may have some at the same time.
   class Library {
    public:
-    Library() : code_(curl_global_init(CURL_GLOBAL_DEFAULT)) {}
-    ~Library() { curl_global_cleanup(); }
+    Library() : code_(Take()) {}
+    ~Library();
     Library(const Library&) = delete;
     Library& operator=(const Library&) = delete;
     CURLcode code() const { return code_; }
 
    private:
+    static CURLcode Take();
+
     CURLcode code_;
   };
   enum class Phase { kIdle, kWaiting, kReceiving };

@@ -33,8 +33,8 @@ class KubeEventPoster {
     absl::Duration poll = absl::Seconds(10);
   };
 
-  // `view` outlives it. Calls `load` before each request: an access that cannot be loaded yet
-  // comes later. Call it while no other thread initializes libcurl.
+  // `view` outlives it. Calls `load`, from a thread of its own, before each request: an access that
+  // cannot be loaded yet comes later.
   static absl::StatusOr<std::unique_ptr<KubeEventPoster>> Start(kubernetes::AccessLoader load,
                                                                 NodeView& view, Options options);
   // With an access that does not change.
