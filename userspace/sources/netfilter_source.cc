@@ -108,7 +108,9 @@ void NetfilterSource::Changed(RulePartSet parts) {
 
 void NetfilterSource::Poll() {
   poll_timer_ = loop_->After(options_.poll, [this] { Poll(); });
-  Changed(LegacyParts() | failed_);
+  RulePartSet parts = LegacyParts() | failed_;
+  if (reading_ || base::BootNanoseconds() < failed_not_before_ns_) parts &= ~failed_;
+  Changed(parts);
 }
 
 void NetfilterSource::Schedule() {
@@ -129,12 +131,17 @@ void NetfilterSource::StartReading() {
 
 void NetfilterSource::OnRead(NetfilterReader::Outcome outcome) {
   reading_ = false;
-  const absl::Duration took = absl::Nanoseconds(base::BootNanoseconds() - read_started_ns_);
-  const absl::Duration gap =
-      std::max(std::clamp(took * kRest, options_.min_gap, options_.max_gap), 2 * took);
+  const uint64_t read_ended_ns = base::BootNanoseconds();
+  const absl::Duration took = absl::Nanoseconds(read_ended_ns - read_started_ns_);
+  const absl::Duration gap = std::clamp(took * kRest, options_.min_gap, options_.max_gap);
   not_before_ns_ = read_started_ns_ + static_cast<uint64_t>(absl::ToInt64Nanoseconds(gap));
   dirty_ |= outcome.unsettled;
   failed_ = outcome.failed;
+  if (failed_.any()) {
+    // A reading of the other parts alone does not shorten it.
+    failed_not_before_ns_ =
+        std::max(failed_not_before_ns_, read_ended_ns + (read_ended_ns - read_started_ns_));
+  }
   const bool again = outcome.partial != partial_;
   partial_ = std::move(outcome.partial);
   if (outcome.in_part) reporter_.NotePart();

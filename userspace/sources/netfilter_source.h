@@ -32,17 +32,17 @@ namespace npg::sources {
 // no iptables-save is installed, the nftables part is the reading, with one skipped line.
 // Follow() reports the first reading unless Read() has returned the same. It reads a part
 // again after a notification, at most once a second, and iptables-legacy, which sends
-// none, every 10 s. A port is removed when two readings in a row lack it. Read() that takes
-// longer than Options::read_limit is DEADLINE_EXCEEDED, and PartialPorts() has what was read by
-// then; Follow() has no such limit.
+// none, every 10 s; a part that failed at the same interval, or after a pause as long as the
+// failed reading: a command that does not end does not run all the time. A port is removed when two
+// readings in a row lack it. Read() that takes longer than Options::read_limit is
+// DEADLINE_EXCEEDED, and PartialPorts() has what was read by then; Follow() has no such limit.
 class NetfilterSource : public Source {
  public:
   struct Options {
     absl::Duration debounce = absl::Milliseconds(50);
     // Between the starts of two readings. After a long reading the next one waits ten
     // times its duration, up to `max_gap`: with ten thousand Services, a reading takes a
-    // third of a second of CPU time. Between two readings there is at least as much time as the
-    // first of them took: a command that does not end does not run all the time.
+    // third of a second of CPU time.
     absl::Duration min_gap = absl::Seconds(1);
     absl::Duration max_gap = absl::Seconds(10);
     absl::Duration poll = absl::Seconds(10);               // iptables-legacy, and parts that failed
@@ -79,7 +79,8 @@ class NetfilterSource : public Source {
   std::unique_ptr<NetfilterReader> reader_;  // of Follow(), and of the Read() before it
   bool reading_ = false;
   RulePartSet dirty_;                        // to be read again as soon as possible
-  RulePartSet failed_;                       // to be tried again with the poll
+  RulePartSet failed_;                       // to be tried again with the poll,
+  uint64_t failed_not_before_ns_ = 0;        // not before that
   base::EventLoop::TimerId read_timer_ = 0;  // 0 = not armed
   base::EventLoop::TimerId poll_timer_ = 0;
   uint64_t read_started_ns_ = 0;
