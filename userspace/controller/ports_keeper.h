@@ -45,7 +45,7 @@ class PortsKeeper {
   // For a start, in this order: before the programs are attached, reads the local sources and fills
   // the map; after it, writes the states; follows the sources when the loop is about to run. An
   // error of the first and the last ends it. A source that cannot be read is no error: an adopted
-  // guard keeps its entries, and Follow() reads it again.
+  // guard keeps its entries, and Follow() reads it again. Nor is a full map: what fits is guarded.
   absl::Status Start();
   void BeginStates();
   absl::Status Follow(base::EventLoop& loop);

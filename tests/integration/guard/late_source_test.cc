@@ -255,6 +255,26 @@ TEST_P(GuardLateSourceTest, APortsFileThatIsNotThereYet) {
   ExpectPickedUp("file");
 }
 
+// A source that names more than the map has room for.
+TEST_P(GuardLateSourceTest, AMapThatIsFull) {
+  NPG_ASSERT_OK(rules().Apply({{kKnown, Transport::kTcp, GetParam().endpoint}}));
+  // The map takes them in the order of their ports.
+  std::ofstream file(node().File("many.json"));
+  file << "[1";
+  for (int port = 2; port <= 65535; ++port) file << ", " << port;
+  for (int port = 60001; port <= 61000; ++port) file << ", \"" << port << "/udp\"";
+  file << "]";
+  file.close();
+  StartWith({"--source", "file", "--nodeports-file", node().File("many.json")});
+  if (HasFatalFailure()) return;
+  EXPECT_EQ(AskPort(kKnown), kHost);
+  EXPECT_THAT(guard_->Log(), HasSubstr("apply the NodePorts: "));
+  EXPECT_TRUE(WaitUntil(kPatience, [] {
+    const HttpReply ready = HttpGet(kHttp, "/readyz");
+    return ready.status == 503 && absl::StrContains(ready.body, "FAIL source file: ");
+  })) << HttpGet(kHttp, "/readyz").body;
+}
+
 // Never an empty list by mistake.
 TEST_P(GuardLateSourceTest, KeepsThePortsOfAnEarlierRunUntilTheSourceIsRead) {
   const std::vector<std::string> arguments = {"--source", "file", "--nodeports-file", File()};
