@@ -57,8 +57,8 @@ void GuardRepair::Repair() {
   // A cgroup that was removed and created again under the same name is another one.
   struct stat open_one {
   }, named_one{};
-  if (fstat(cgroup_.get(), &open_one) == 0 && stat(cgroup_path_.c_str(), &named_one) == 0 &&
-      open_one.st_ino != named_one.st_ino) {
+  if (stat(cgroup_path_.c_str(), &named_one) == 0 &&
+      (fstat(cgroup_.get(), &open_one) != 0 || open_one.st_ino != named_one.st_ino)) {
     absl::StatusOr<base::UniqueFd> opened = OpenCgroup(cgroup_path_);
     repair_fault_.Note(opened.status());
     cgroup_ = opened.ok() ? *std::move(opened) : base::UniqueFd();
