@@ -79,8 +79,8 @@ absl::StatusOr<std::string> ReadFileText(const std::string& path) {
   return text;
 }
 
-// True for an error that may end without a change of the file: of its folder's permissions, of a
-// file system, for want of descriptors.
+// True for an error of ReadFileText() that may end without a change of the file: of a file system,
+// for want of descriptors.
 bool MayWorkLater(const absl::Status& status) {
   return !status.ok() && !absl::IsNotFound(status) && !absl::IsInvalidArgument(status);
 }
@@ -90,16 +90,16 @@ bool MayWorkLater(const absl::Status& status) {
 FileSource::FileSource(std::string path, const FileWatch::Options& options)
     : path_(std::move(path)), options_(options), reporter_(path_) {}
 
-absl::StatusOr<Reading> FileSource::ReadNow() const {
+FileSource::Attempt FileSource::ReadNow() const {
   const absl::StatusOr<std::string> text = ReadFileText(path_);
-  if (!text.ok()) return text.status();
+  if (!text.ok()) return {text.status(), MayWorkLater(text.status())};
   absl::StatusOr<Reading> reading = DecodePortsText(*text);
-  if (reading.ok()) return reading;
-  return base::Annotate(reading.status(), absl::StrCat("ports file ", path_));
+  if (reading.ok()) return {std::move(reading), false};
+  return {base::Annotate(reading.status(), absl::StrCat("ports file ", path_)), false};
 }
 
 absl::StatusOr<Reading> FileSource::Read() {
-  absl::StatusOr<Reading> reading = ReadNow();
+  absl::StatusOr<Reading> reading = ReadNow().reading;
   reporter_.Remember(reading);
   return reading;
 }
@@ -107,10 +107,10 @@ absl::StatusOr<Reading> FileSource::Read() {
 absl::Status FileSource::Follow(base::EventLoop& loop, Callback callback) {
   callback_ = std::move(callback);
   watch_ = std::make_unique<FileWatch>(loop, path_, options_, [this] {
-    absl::StatusOr<Reading> reading = ReadNow();
+    Attempt attempt = ReadNow();
     if (watch_->BeingWritten()) return;
-    if (MayWorkLater(reading.status())) watch_->Again();
-    reporter_.Report(std::move(reading), callback_);
+    if (attempt.may_work_later) watch_->Again();
+    reporter_.Report(std::move(attempt.reading), callback_);
   });
   return absl::OkStatus();
 }

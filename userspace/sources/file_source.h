@@ -34,7 +34,11 @@ class FileSource : public Source {
   SourceState State() const override { return reporter_.state(); }
 
  private:
-  absl::StatusOr<Reading> ReadNow() const;
+  struct Attempt {
+    absl::StatusOr<Reading> reading;
+    bool may_work_later = false;  // although the file does not change
+  };
+  Attempt ReadNow() const;
 
   const std::string path_;
   const FileWatch::Options options_;
