@@ -30,10 +30,13 @@ class KubernetesSource : public Source {
     kubernetes::HttpClient::Timeouts timeouts;
     std::string user_agent = "nodeport-guard";
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
+    // How often a request that is in progress is compared with the access: a watch lasts for
+    // minutes, and it is given up if there is another server by then.
+    absl::Duration access_check = absl::Seconds(30);
   };
 
-  // Calls `load` before each request. While it fails, the last access is used, if there was
-  // one.
+  // Calls `load` before each request, and at the interval above. While it fails, the last
+  // access is used, if there was one.
   KubernetesSource(kubernetes::AccessLoader load, Options options);
   KubernetesSource(kubernetes::ClusterAccess access, Options options);
   ~KubernetesSource() override;
