@@ -149,13 +149,14 @@ std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
 }
 
 std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node, int attempt) {
-  // Different parts of the number. The number of names is a power of two, so that an odd step
-  // leads to a different name each time.
+  // Both are powers of two, so that an odd step leads to a different name each time.
   static_assert((kKubeEventNames & (kKubeEventNames - 1)) == 0);
+  static_assert((kUntrustedKubeEventNames & (kUntrustedKubeEventNames - 1)) == 0);
+  const uint64_t names = subject.trusted ? kKubeEventNames : kUntrustedKubeEventNames;
   const uint64_t conflict = ConflictNumber(subject, node);
   const uint64_t first = conflict >> 32;
   const uint64_t step = (conflict >> 48) | 1;
-  const uint64_t place = (first + static_cast<uint64_t>(attempt) * step) % kKubeEventNames;
+  const uint64_t place = (first + static_cast<uint64_t>(attempt) * step) % names;
   return absl::StrFormat(
       "%s.%016x", subject.service.name,
       Fingerprint(absl::StrCat(subject.service.ns, "/", subject.service.name, "\n", place)));

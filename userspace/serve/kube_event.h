@@ -22,6 +22,8 @@ inline constexpr size_t kMaxKubeEventInstance = 128;
 // The names that the Events about one Service have, those of all nodes together. So the API
 // server holds at most this many of them at a time, however many nodes have the conflict.
 inline constexpr uint64_t kKubeEventNames = 16;
+// How many of them conflicts of untrusted listeners may have, which any user can cause.
+inline constexpr uint64_t kUntrustedKubeEventNames = 4;
 // How many of these names one conflict tries, one after the other.
 inline constexpr int kKubeEventTries = 3;
 

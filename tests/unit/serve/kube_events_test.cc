@@ -423,12 +423,12 @@ TEST_F(KubeEventsTest, SpreadsTheRequestsForTheNextName) {
 // Nodes of one cluster, with an API server.
 class KubeEventsFleetTest : public KubeEventsTest {
  protected:
-  // The outcome of a run of the controller on `node`, which sees a conflict of the Service.
-  KubeEventCounts Report(const std::string& node, const std::string& service) {
+  // The outcome of a run of the controller on `node`, which sees the conflict.
+  KubeEventCounts Report(const std::string& node, const inspect::GuardedConflict& conflict) {
     KubeEvents::Options options;
     options.reporter.node = node;
     KubeEvents events(options, random_);
-    const Conflicts conflicts = {ConflictOf(service, 33589)};
+    const Conflicts conflicts = {conflict};
     events.Observe(conflicts, now_);
     events.Observe(conflicts, now_);
     while (const auto request = events.Next(now_)) {
@@ -441,10 +441,11 @@ class KubeEventsFleetTest : public KubeEventsTest {
     return events.counts();
   }
   // The number of Events that runs on nodes of these names create.
-  uint64_t ReportAll(const std::string& prefix, int nodes, const std::string& service) {
+  uint64_t ReportAll(const std::string& prefix, int nodes,
+                     const inspect::GuardedConflict& conflict) {
     uint64_t created = 0;
     for (int node = 0; node < nodes; ++node) {
-      const KubeEventCounts counts = Report(absl::StrCat(prefix, node), service);
+      const KubeEventCounts counts = Report(absl::StrCat(prefix, node), conflict);
       EXPECT_EQ(counts.created + counts.suppressed, 1U);
       created += counts.created;
     }
@@ -468,26 +469,37 @@ class KubeEventsFleetTest : public KubeEventsTest {
 };
 
 TEST_F(KubeEventsFleetTest, AServiceHasSixteenEventsAtMost) {
-  EXPECT_EQ(ReportAll("worker-", 500, "shop/web"), 16U);
+  const inspect::GuardedConflict web = ConflictOf("shop/web", 33589);
+  EXPECT_EQ(ReportAll("worker-", 500, web), 16U);
   EXPECT_EQ(server_.All().size(), 16U);
-  EXPECT_EQ(ReportAll("worker-", 500, "shop/api"), 16U) << "each Service has its own";
-  EXPECT_EQ(ReportAll("worker-", 500, "stage/web"), 16U) << "in each namespace";
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/api", 33589)), 16U)
+      << "each Service has its own";
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("stage/web", 33589)), 16U) << "in each namespace";
   server_.Clear();
-  EXPECT_EQ(Report("worker-499", "shop/web").created, 1U) << "when they have expired";
+  EXPECT_EQ(Report("worker-499", web).created, 1U) << "when they have expired";
+}
+
+TEST_F(KubeEventsFleetTest, UntrustedUsersDoNotTakeTheNamesOfOthers) {
+  inspect::GuardedConflict untrusted = ConflictOf("shop/web", 33589);
+  untrusted.owner_verdict = core::OwnerVerdict::kUntrusted;
+  EXPECT_EQ(ReportAll("worker-", 500, untrusted), 4U);
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/web", 33589)), 12U);
 }
 
 TEST_F(KubeEventsFleetTest, EachOfAFewNodesHasAnEvent) {
   for (int cluster = 0; cluster < 100; ++cluster) {
     server_.Clear();
-    EXPECT_EQ(ReportAll(absl::StrCat("c", cluster, "-worker-"), 3, "shop/web"), 3U);
+    EXPECT_EQ(ReportAll(absl::StrCat("c", cluster, "-worker-"), 3, ConflictOf("shop/web", 33589)),
+              3U);
     EXPECT_EQ(server_.All().size(), 3U);
   }
 }
 
 TEST_F(KubeEventsFleetTest, RestartsRepeatNoEvents) {
-  EXPECT_EQ(ReportAll("worker-", 500, "shop/web"), 16U);
+  const inspect::GuardedConflict web = ConflictOf("shop/web", 33589);
+  EXPECT_EQ(ReportAll("worker-", 500, web), 16U);
   const std::vector<std::string> events = server_.All();
-  EXPECT_EQ(ReportAll("worker-", 500, "shop/web"), 0U);
+  EXPECT_EQ(ReportAll("worker-", 500, web), 0U);
   EXPECT_EQ(server_.All(), events);
 }
 
