@@ -112,11 +112,11 @@ class KubernetesSource::Follower {
     });
   }
 
-  // Gives up a request in progress if the access names another server. What else changes, such
-  // as credentials, counts from the next request.
+  // If the access names another server: gives up the request in progress, or the wait before
+  // the next one. What else changes, such as credentials, counts from the next request.
   void CheckServer() {
-    // The request that is due next loads the access itself.
-    if (request_timer_ != 0 || client_ == nullptr) return;
+    // Without a client, the next request is due as soon as there is an access.
+    if (client_ == nullptr) return;
     absl::StatusOr<kubernetes::ClusterAccess> access = load_();
     if (!access.ok() || access->server == access_.server) return;
     // The client that is replaced ends its exchange, without calling back.
@@ -125,6 +125,7 @@ class KubernetesSource::Follower {
                    std::string(changed.message()));
       return;
     }
+    loop_.Cancel(std::exchange(request_timer_, 0));
     reflector_.OnOtherServer();
     Ask();
   }

@@ -30,8 +30,8 @@ class KubernetesSource : public Source {
     kubernetes::HttpClient::Timeouts timeouts;
     std::string user_agent = "nodeport-guard";
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
-    // How often a request that is in progress is compared with the access: a watch lasts for
-    // minutes, and it is given up if there is another server by then.
+    // How often the access is compared with the one in use, besides before each request: a
+    // watch lasts for minutes, as a wait may, and is given up if there is another server.
     absl::Duration access_check = absl::Seconds(30);
   };
 
