@@ -30,6 +30,9 @@ using Json = nlohmann::ordered_json;
 // Of the form "example.org/name", as the API server requires.
 constexpr absl::string_view kController = "nodeport-guard.io/controller";
 
+// The annotation that tells conflicts and nodes apart.
+constexpr absl::string_view kConflictAnnotation = "nodeport-guard.io/conflict";
+
 // FNV-1a: unlike absl::Hash, it is equal on every machine and in every build.
 uint64_t Fingerprint(absl::string_view text) {
   uint64_t hash = 0xcbf29ce484222325;
@@ -37,6 +40,18 @@ uint64_t Fingerprint(absl::string_view text) {
     hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3;
   }
   return hash;
+}
+
+uint64_t ConflictNumber(const KubeEventSubject& subject, absl::string_view node) {
+  return Fingerprint(absl::StrCat(node, "\n", subject.Identity()));
+}
+
+std::string ConflictText(const KubeEventSubject& subject, absl::string_view node) {
+  return absl::StrFormat("%016x", ConflictNumber(subject, node));
+}
+
+std::string InstanceOf(const KubeEventReporter& reporter) {
+  return reporter.node.substr(0, kMaxKubeEventInstance);
 }
 
 // The workload of the owner, without parts that change when it is restarted: a container
@@ -133,21 +148,33 @@ std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
                           trusted || inspect::HasRecord(listener)};
 }
 
-std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node) {
-  return absl::StrFormat("%s.%016x", subject.service.name,
-                         Fingerprint(absl::StrCat(node, "\n", subject.Identity())));
+std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node, int attempt) {
+  // Both are powers of two, so that an odd step leads to a different name each time.
+  static_assert((kKubeEventNames & (kKubeEventNames - 1)) == 0);
+  static_assert((kUntrustedKubeEventNames & (kUntrustedKubeEventNames - 1)) == 0);
+  const uint64_t names = subject.trusted ? kKubeEventNames : kUntrustedKubeEventNames;
+  const uint64_t conflict = ConflictNumber(subject, node);
+  const uint64_t first = conflict >> 32;
+  const uint64_t step = (conflict >> 48) | 1;
+  const uint64_t place = (first + static_cast<uint64_t>(attempt) * step) % names;
+  return absl::StrFormat(
+      "%s.%016x", subject.service.name,
+      Fingerprint(absl::StrCat(subject.service.ns, "/", subject.service.name, "\n", place)));
 }
 
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
-                          absl::string_view service_uid, absl::Time now, uint64_t earlier) {
+                          absl::string_view service_uid, absl::Time now, uint64_t earlier,
+                          int attempt) {
   Json json;
   json["apiVersion"] = "events.k8s.io/v1";
   json["kind"] = "Event";
-  json["metadata"] = {{"name", KubeEventName(subject, reporter.node)},
+  json["metadata"] = {{"name", KubeEventName(subject, reporter.node, attempt)},
                       {"namespace", subject.service.ns}};
+  json["metadata"]["annotations"][std::string(kConflictAnnotation)] =
+      ConflictText(subject, reporter.node);
   json["eventTime"] = MicroTime(now);
   json["reportingController"] = std::string(kController);
-  json["reportingInstance"] = reporter.node.substr(0, kMaxKubeEventInstance);
+  json["reportingInstance"] = InstanceOf(reporter);
   json["action"] = !subject.trusted      ? "LeaveLocalConnects"
                    : !reporter.enforcing ? "ObserveLocalConnects"
                    : subject.unguarded   ? "LeaveLocalConnects"
@@ -164,10 +191,24 @@ std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReport
   return Dump(json);
 }
 
-std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed) {
+std::string KubeEventSeriesJson(const KubeEventReporter& reporter, uint64_t count,
+                                absl::Time last_observed) {
   Json json;
+  json["reportingInstance"] = InstanceOf(reporter);
   json["series"] = {{"count", count}, {"lastObservedTime", MicroTime(last_observed)}};
   return Dump(json);
+}
+
+bool IsOtherKubeEvent(const std::string& json, const KubeEventSubject& subject,
+                      absl::string_view node) {
+  const Json event = Json::parse(json, nullptr, /*allow_exceptions=*/false);
+  const auto pointer = Json::json_pointer("/metadata/annotations");
+  if (!event.is_object() || !event.contains(pointer)) return false;
+  const Json& annotations = event[pointer];
+  const std::string key(kConflictAnnotation);
+  if (!annotations.is_object() || !annotations.contains(key)) return false;
+  const Json& conflict = annotations[key];
+  return conflict.is_string() && conflict.get<std::string>() != ConflictText(subject, node);
 }
 
 uint64_t KubeEventCountIn(const std::string& json) {

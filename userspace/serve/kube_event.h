@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_SERVE_KUBE_EVENT_H_
 #define NODEPORT_GUARD_SERVE_KUBE_EVENT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -17,6 +18,14 @@ namespace npg::serve {
 // The limits of events.k8s.io/v1, in bytes.
 inline constexpr size_t kMaxKubeEventNote = 1024;
 inline constexpr size_t kMaxKubeEventInstance = 128;
+
+// The names that the Events about one Service have, those of all nodes together. So the API
+// server holds at most this many of them at a time, however many nodes have the conflict.
+inline constexpr uint64_t kKubeEventNames = 16;
+// How many of them conflicts of untrusted listeners may have, which any user can cause.
+inline constexpr uint64_t kUntrustedKubeEventNames = 4;
+// How many of these names one conflict tries, one after the other.
+inline constexpr int kKubeEventTries = 3;
 
 struct ServiceName {
   std::string ns;
@@ -49,9 +58,11 @@ struct KubeEventSubject {
 // holds the port.
 std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict);
 
-// metadata.name, "SERVICE.hex". Equal for the same conflict on the same node in every run
-// of the controller, so that the API server returns AlreadyExists for a repeated Event.
-std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node);
+// metadata.name, "SERVICE.hex": one of the kKubeEventNames names of the Service. Which one
+// depends on the conflict and the node, and on `attempt`, below kKubeEventTries: another
+// attempt has another name. Equal in every run of the controller, so that the API server
+// returns AlreadyExists for a repeated Event, and for one whose name another conflict has.
+std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node, int attempt = 0);
 
 // The reporter of an Event.
 struct KubeEventReporter {
@@ -61,12 +72,20 @@ struct KubeEventReporter {
 
 // An Event of events.k8s.io/v1 as JSON. `service_uid` may be empty; with it,
 // `kubectl describe service` finds the Event. `earlier` is the number of earlier Events
-// for the conflict, which the note mentions.
+// for the conflict, which the note mentions. `attempt` as for KubeEventName().
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
-                          absl::string_view service_uid, absl::Time now, uint64_t earlier = 0);
+                          absl::string_view service_uid, absl::Time now, uint64_t earlier = 0,
+                          int attempt = 0);
 
-// The merge patch for an Event that continues: series is its only mutable part.
-std::string KubeEventSeriesJson(uint64_t count, absl::Time last_observed);
+// The merge patch for an Event that continues: series is its only mutable part. It has the
+// reportingInstance, too, so that the server refuses to change an Event of another node.
+std::string KubeEventSeriesJson(const KubeEventReporter& reporter, uint64_t count,
+                                absl::Time last_observed);
+
+// Whether an Event from the server is one of another conflict, or of another node. False for
+// an Event that does not tell.
+bool IsOtherKubeEvent(const std::string& json, const KubeEventSubject& subject,
+                      absl::string_view node);
 
 // The number of occurrences that an Event from the server stands for: 1 when it has no
 // series, or is no Event.

@@ -41,6 +41,7 @@ constexpr int kNotFound = 404;
 constexpr int kTimeout = 408;
 constexpr int kConflict = 409;
 constexpr int kGone = 410;
+constexpr int kUnprocessable = 422;
 constexpr int kThrottled = 429;
 constexpr int kServerErrors = 500;
 
@@ -204,15 +205,18 @@ std::optional<HttpRequest> KubeEvents::Next(absl::Time now) {
       request.method = "POST";
       request.target = EventsPath(subject);
       request.body_type = "application/json";
-      request.body = KubeEventJson(subject, options_.reporter, service_uid_, now, known.times);
+      request.body =
+          KubeEventJson(subject, options_.reporter, service_uid_, now, known.times, known.attempt);
       break;
     case Step::kRead:
     case Step::kPatch:
       request.method = "PATCH";
-      request.target =
-          absl::StrCat(EventsPath(subject), "/", KubeEventName(subject, options_.reporter.node));
+      request.target = absl::StrCat(EventsPath(subject), "/",
+                                    KubeEventName(subject, options_.reporter.node, known.attempt));
       request.body_type = "application/merge-patch+json";
-      request.body = step_ == Step::kRead ? "{}" : KubeEventSeriesJson(known.times + 1, now);
+      request.body = step_ == Step::kRead
+                         ? "{}"
+                         : KubeEventSeriesJson(options_.reporter, known.times + 1, now);
       break;
   }
   return request;
@@ -255,6 +259,18 @@ void KubeEvents::Sent(absl::Time now) {
 void KubeEvents::Proceed(Step step, absl::Time now) {
   step_ = step;
   due_ = now;
+}
+
+void KubeEvents::TryNextName(absl::Time now) {
+  Known& known = Front();
+  known.counted = false;
+  unsure_ = false;
+  if (++known.attempt < kKubeEventTries) {
+    return Proceed(Step::kCreate, now + backoff_.Spread(options_.spread));
+  }
+  known.attempt = 0;
+  ++suppressed_;
+  Finish(SilentUntil(now));
 }
 
 absl::Status KubeEvents::GiveUp(absl::Status why, absl::Time quiet_until) {
@@ -320,6 +336,10 @@ absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
   }
   Known& known = Front();
   const bool known_before = known.times > 0;
+  if (Successful(answer) && IsOtherKubeEvent(answer.body, known.subject, options_.reporter.node)) {
+    TryNextName(now);
+    return absl::OkStatus();
+  }
   // An account that may not read may not patch; report that when a patch is needed.
   if (!Successful(answer) && known_before) return OnRefusal(answer, now);
   const uint64_t count = Successful(answer) ? KubeEventCountIn(answer.body) : 1;
@@ -341,6 +361,12 @@ absl::Status KubeEvents::OnRead(const KubeEventAnswer& answer, absl::Time now) {
 absl::Status KubeEvents::OnPatch(const KubeEventAnswer& answer, absl::Time now) {
   if (Successful(answer)) {
     Sent(now);
+    return absl::OkStatus();
+  }
+  // The server had removed the Event, and another node took its name.
+  if (answer.status == kUnprocessable &&
+      absl::StrContains(DecodeStatus(answer.body).message, "reportingInstance")) {
+    TryNextName(now);
     return absl::OkStatus();
   }
   // The server has just removed the Event.

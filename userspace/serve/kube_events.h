@@ -43,6 +43,10 @@ struct KubeEventAnswer {
 // returns AlreadyExists, because the name is the same. Then an empty patch, whose response
 // is the Event, reads its count, so that the count never decreases: this needs no right
 // besides create and patch.
+//
+// All nodes share the names of the Events about a Service, of which there are few. Where the
+// Event of that name is one of another conflict, another name is tried, and after some the
+// conflict has no Event: the Service has enough of them.
 class KubeEvents {
  public:
   struct Options {
@@ -50,7 +54,7 @@ class KubeEvents {
     size_t most_pending = 100;
     size_t most_known = 1024;
     // The first request of an Event comes at a time drawn from this: all nodes may see the
-    // same conflict at once.
+    // same conflict at once. The same before a request with another name.
     absl::Duration spread = absl::ZeroDuration();
     // After an Event; up to a quarter longer, so that nodes that sent one together do not send
     // the next one together.
@@ -90,6 +94,7 @@ class KubeEvents {
     bool pending = false;
     uint64_t times = 0;    // sent by this run and, if `counted`, by earlier ones
     bool counted = false;  // the server's Event has no higher count
+    int attempt = 0;       // which of its names it has, or tries
     absl::Time quiet_until = absl::InfinitePast();
   };
 
@@ -104,6 +109,8 @@ class KubeEvents {
   void Finish(absl::Time quiet_until);
   void Sent(absl::Time now);
   void Proceed(Step step, absl::Time now);
+  // Another conflict has the name: tries the next one, or gives up for a day.
+  void TryNextName(absl::Time now);
   absl::Status Retry(const KubeEventAnswer& answer, absl::Time now);
   absl::Status GiveUp(absl::Status why, absl::Time quiet_until);
   absl::Status OnLookUp(const KubeEventAnswer& answer, absl::Time now);

@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 // A guard that follows an API server, also when the server fails.
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
+#include <array>
+#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,10 +19,13 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/errno_status.h"
+#include "base/unique_fd.h"
 #include "guard_abi.h"
 #include "testing/api_kubeconfig.h"
 #include "testing/api_model.h"
@@ -268,6 +275,74 @@ TEST_P(GuardKubernetesFaultTest, ScanListsOnce) {
   EXPECT_EQ(failed->exit_code, 5) << failed->out << failed->err;
   EXPECT_TRUE(absl::StrContains(failed->out, api().url())) << failed->out;
   EXPECT_TRUE(absl::StrContains(failed->out, R"("coverage": "none")")) << failed->out;
+}
+
+// A name server that takes questions and never answers, as the one of this test's namespaces.
+class SilentNameServer {
+ public:
+  // `file` becomes its resolv.conf.
+  static absl::StatusOr<SilentNameServer> Start(const std::string& file) {
+    const absl::StatusOr<SocketAddress> address = MakeAddress("127.0.0.1", 53);
+    if (!address.ok()) return address.status();
+    absl::StatusOr<base::UniqueFd> fd = OpenSocket(address->family(), Transport::kUdp);
+    if (!fd.ok()) return fd.status();
+    if (bind(fd->get(), address->get(), address->size) != 0) {
+      return base::ErrnoStatus(errno, "bind to 127.0.0.1:53");
+    }
+    std::ofstream(file) << "nameserver 127.0.0.1\noptions timeout:30 attempts:5\n";
+    // It may be a link to a file below /run, which is another one here. Without the file, the
+    // name server is 127.0.0.1 anyway.
+    const absl::StatusOr<std::string> mounted =
+        RunCommand({"sh", "-ec",
+                    "at=$(readlink -m /etc/resolv.conf)\n"
+                    "case $at in /run/*) mkdir -p \"${at%/*}\"; : >>\"$at\" ;; esac\n"
+                    "[ ! -e \"$at\" ] || mount --bind \"$1\" \"$at\"",
+                    "sh", file});
+    if (!mounted.ok()) return mounted.status();
+    return SilentNameServer(*std::move(fd));
+  }
+
+  // Whether it was asked since the last call.
+  bool WasAsked() const {
+    bool asked = false;
+    std::array<char, 512> question{};
+    while (recv(fd_.get(), question.data(), question.size(), MSG_DONTWAIT) > 0) asked = true;
+    return asked;
+  }
+
+ private:
+  explicit SilentNameServer(base::UniqueFd fd) : fd_(std::move(fd)) {}
+
+  base::UniqueFd fd_;
+};
+
+// The resolver waits for two minutes and a half, which is longer than this test waits for anything.
+// An attempt to connect is given up after ten seconds.
+TEST_P(GuardKubernetesFaultTest, SilentNameServersBlockNothingElse) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto names, SilentNameServer::Start(node().File("resolv.conf")));
+  NPG_ASSERT_OK(WriteKubeconfig(api(), node().File("kubeconfig"),
+                                {.server = "https://api.npg-test.example:6443"}));
+  const std::string file = node().File("ports.json");
+  NPG_ASSERT_OK(WriteNodePortsFile(file, {}));
+  StartFollowing({"--source", "kubernetes,file", "--nodeports-file", file});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return names.WasAsked(); })) << guard_->Log();
+  NPG_ASSERT_OK(WriteNodePortsFile(file, {{kPort, Transport::kTcp, true}}));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return Sources(kPort) == NPG_SOURCE_FILE; }))
+      << guard_->Log();
+
+  // The attempt is given up, and the resolver still waits on its thread.
+  ASSERT_TRUE(WaitUntil(kPatience, [&] {
+    const nlohmann::json source = SourceStatus();
+    return source.is_object() && source["errors"]["connect"].get<int>() >= 1;
+  })) << guard_->Log();
+  NPG_ASSERT_OK(WriteNodePortsFile(file, {{kOtherPort, Transport::kTcp, true}}));
+  EXPECT_TRUE(WaitUntil(kPatience, [&] { return Sources(kOtherPort) == NPG_SOURCE_FILE; }))
+      << guard_->Log();
+
+  // The next attempt is in progress. The guard ends without it.
+  ASSERT_TRUE(WaitUntil(kPatience, [&] { return names.WasAsked(); })) << guard_->Log();
+  NPG_EXPECT_OK(guard_->Stop());
 }
 
 // The network to the server drops every packet: no refusal, no reset. The source must

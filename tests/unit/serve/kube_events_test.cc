@@ -21,6 +21,10 @@
 #include "inspect/status.h"
 #include "kubernetes/http_client.h"
 #include "serve/kube_event.h"
+#include "serve/kube_event_counts.h"
+#include "testing/api_events.h"
+#include "testing/api_request.h"
+#include "testing/api_status.h"
 
 namespace npg::serve::kube_events_test {
 namespace {
@@ -336,23 +340,167 @@ TEST_F(KubeEventsTest, ARestartDoesNotRepeatAnEventOfTheServer) {
 }
 
 TEST_F(KubeEventsTest, AnotherOwnerPortOrNodeIsAnotherConflict) {
-  const auto name = [](const inspect::GuardedConflict& conflict, const char* node) {
-    return KubeEventName(*SubjectOf(conflict), node);
-  };
   const inspect::GuardedConflict one = ConflictOf("shop/web", 33589);
+  const auto event = [this](const inspect::GuardedConflict& conflict, const std::string& node) {
+    return KubeEventJson(*SubjectOf(conflict), {node, true}, "", now_);
+  };
+  const auto is_other = [&](const inspect::GuardedConflict& conflict, const std::string& node) {
+    return IsOtherKubeEvent(event(conflict, node), *SubjectOf(one), "a");
+  };
   inspect::GuardedConflict other = one;
   other.listener.owner.comm = "crio";
-  EXPECT_NE(name(one, "a"), name(other, "a"));
-  EXPECT_NE(name(one, "a"), name(one, "b"));
-  EXPECT_NE(name(one, "a"), name(ConflictOf("shop/web", 33590), "a"));
-  EXPECT_EQ(name(one, "a"), name(ConflictOf("shop/web", 33589, 1), "a"))
-      << "the pid does not count";
-  EXPECT_EQ(name(one, "a"), "web.7568933821ab3ac4") << "equal on all machines and builds";
+  EXPECT_FALSE(is_other(one, "a"));
+  EXPECT_TRUE(is_other(other, "a"));
+  EXPECT_TRUE(is_other(one, "b"));
+  EXPECT_TRUE(is_other(ConflictOf("shop/web", 33590), "a"));
+  EXPECT_FALSE(is_other(ConflictOf("shop/web", 33589, 1), "a")) << "the pid does not count";
+  // Equal on all machines and builds.
+  const auto metadata = nlohmann::json::parse(event(one, "a"))["metadata"];
+  EXPECT_EQ(metadata["annotations"]["nodeport-guard.io/conflict"], "7568933821ab3ac4");
+  EXPECT_EQ(metadata["name"], "web.47979534368846f6");
 
   See({one}, 2);
   EXPECT_EQ(SendAll(), 1);
   See({other}, 2);
   EXPECT_EQ(SendAll(), 1);
+}
+
+TEST_F(KubeEventsTest, AnEventThatDoesNotTellIsNoOther) {
+  const auto subject = SubjectOf(ConflictOf("shop/web", 33589));
+  for (const char* body :
+       {"", "[]", "{}", kEvent, kSeriesOf7, R"({"metadata":[]})", R"({"metadata":{}})",
+        R"({"metadata":{"annotations":null}})", R"({"metadata":{"annotations":{"a":"b"}}})",
+        R"({"metadata":{"annotations":{"nodeport-guard.io/conflict":7}}})"}) {
+    EXPECT_FALSE(IsOtherKubeEvent(body, *subject, "a")) << body;
+  }
+}
+
+// The Event of the last time has expired, and another node has its name since then.
+TEST_F(KubeEventsTest, LeavesTheEventOfAnotherNodeAsItIs) {
+  const Conflicts conflicts = {ConflictOf("shop/web", 33589)};
+  See(conflicts, 2);
+  EXPECT_EQ(SendAll(), 1);
+  now_ += absl::Hours(30);
+  See(conflicts);
+  const auto first = NextChange();
+  ASSERT_TRUE(first);
+  EXPECT_TRUE(Answer(409, kKnown).ok());
+  const auto patch = Next();
+  ASSERT_TRUE(patch);
+  EXPECT_EQ(nlohmann::json::parse(patch->body)["reportingInstance"], "worker-1");
+  EXPECT_TRUE(Answer(422,
+                     R"({"kind":"Status","message":"Event.events.k8s.io \"web.1\" is invalid: )"
+                     R"(reportingInstance: Invalid value: \"worker-1\": field is immutable"})")
+                  .ok());
+  const auto second = Next();
+  ASSERT_TRUE(second);
+  EXPECT_STREQ(second->method, "POST");
+  EXPECT_NE(nlohmann::json::parse(first->body)["metadata"]["name"],
+            nlohmann::json::parse(second->body)["metadata"]["name"]);
+  EXPECT_TRUE(Answer(201).ok());
+  EXPECT_EQ(events_->counts().created, 2U);
+  EXPECT_EQ(events_->counts().failed, 0U);
+}
+
+TEST_F(KubeEventsTest, SpreadsTheRequestsForTheNextName) {
+  const std::string other =
+      KubeEventJson(*SubjectOf(ConflictOf("shop/web", 33589)), {"worker-2", true}, "", now_);
+  absl::Duration most;
+  for (int node = 0; node < 100; ++node) {
+    Restart({.spread = absl::Minutes(1)});
+    See({ConflictOf("shop/web", 33589)}, 2);
+    now_ = events_->due();
+    ASSERT_TRUE(NextChange());
+    EXPECT_TRUE(Answer(409, kKnown).ok());
+    ExpectRead();
+    EXPECT_TRUE(Answer(200, other).ok());
+    most = std::max(most, events_->due() - now_);
+  }
+  EXPECT_GT(most, absl::Seconds(40));
+  EXPECT_LE(most, absl::Minutes(1));
+}
+
+// Nodes of one cluster, with an API server.
+class KubeEventsFleetTest : public KubeEventsTest {
+ protected:
+  // The outcome of a run of the controller on `node`, which sees the conflict.
+  KubeEventCounts Report(const std::string& node, const inspect::GuardedConflict& conflict) {
+    KubeEvents::Options options;
+    options.reporter.node = node;
+    KubeEvents events(options, random_);
+    const Conflicts conflicts = {conflict};
+    events.Observe(conflicts, now_);
+    events.Observe(conflicts, now_);
+    while (const auto request = events.Next(now_)) {
+      if (!events.OnAnswer(AnswerTo(*request), now_).ok()) {
+        ADD_FAILURE() << request->target;
+        break;
+      }
+    }
+    EXPECT_EQ(events.pending(), 0U);
+    return events.counts();
+  }
+  // The number of Events that runs on nodes of these names create.
+  uint64_t ReportAll(const std::string& prefix, int nodes,
+                     const inspect::GuardedConflict& conflict) {
+    uint64_t created = 0;
+    for (int node = 0; node < nodes; ++node) {
+      const KubeEventCounts counts = Report(absl::StrCat(prefix, node), conflict);
+      EXPECT_EQ(counts.created + counts.suppressed, 1U);
+      created += counts.created;
+    }
+    return created;
+  }
+
+  testing::ApiEvents server_;
+
+ private:
+  KubeEventAnswer AnswerTo(const HttpRequest& request) {
+    if (std::string(request.method) == "GET") return {.status = 200, .body = kService};
+    testing::ApiRequest sent;
+    sent.method = request.method;
+    sent.target = request.target;
+    sent.path = request.target;
+    sent.headers["content-type"] = request.body_type;
+    sent.body = request.body;
+    const testing::ApiAnswer answer = server_.Handle(sent);
+    return {.status = answer.code, .body = answer.body};
+  }
+};
+
+TEST_F(KubeEventsFleetTest, AServiceHasSixteenEventsAtMost) {
+  const inspect::GuardedConflict web = ConflictOf("shop/web", 33589);
+  EXPECT_EQ(ReportAll("worker-", 500, web), 16U);
+  EXPECT_EQ(server_.All().size(), 16U);
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/api", 33589)), 16U)
+      << "each Service has its own";
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("stage/web", 33589)), 16U) << "in each namespace";
+  server_.Clear();
+  EXPECT_EQ(Report("worker-499", web).created, 1U) << "when they have expired";
+}
+
+TEST_F(KubeEventsFleetTest, UntrustedUsersDoNotTakeTheNamesOfOthers) {
+  inspect::GuardedConflict untrusted = ConflictOf("shop/web", 33589);
+  untrusted.owner_verdict = core::OwnerVerdict::kUntrusted;
+  EXPECT_EQ(ReportAll("worker-", 500, untrusted), 4U);
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/web", 33589)), 12U);
+}
+
+TEST_F(KubeEventsFleetTest, EachOfAFewNodesHasAnEvent) {
+  for (int cluster = 0; cluster < 100; ++cluster) {
+    server_.Clear();
+    EXPECT_EQ(ReportAll(absl::StrCat("c", cluster, "-worker-"), 3, ConflictOf("shop/web", 33589)),
+              3U);
+    EXPECT_EQ(server_.All().size(), 3U);
+  }
+}
+
+TEST_F(KubeEventsFleetTest, RestartsRepeatNoEvents) {
+  const inspect::GuardedConflict web = ConflictOf("shop/web", 33589);
+  EXPECT_EQ(ReportAll("worker-", 500, web), 16U);
+  const std::vector<std::string> events = server_.All();
+  EXPECT_EQ(ReportAll("worker-", 500, web), 0U);
+  EXPECT_EQ(server_.All(), events);
 }
 
 TEST_F(KubeEventsTest, SocketsOfOneOwnerAreOneConflict) {

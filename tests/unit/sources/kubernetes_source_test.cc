@@ -191,6 +191,77 @@ TEST_P(KubernetesSourceTest, FollowsItsAccess) {
   EXPECT_EQ(source_->State().detail, changed.server);
 }
 
+// A watch may last for minutes.
+TEST_P(KubernetesSourceTest, LeavesAWatchForAnotherServer) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start({.http2 = GetParam()}));
+  other->Change([](ApiModel& model) { model.Put({.name = "x", .ports = {{.node_port = 30009}}}); });
+  absl::StatusOr<kubernetes::ClusterAccess> access = access_;
+  size_t loads = 0;
+  options_.access_check = absl::Milliseconds(1);
+  source_ = std::make_unique<KubernetesSource>(
+      [&] {
+        ++loads;
+        return access;
+      },
+      options_);
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    reports_.push_back(reading.status());
+    if (reading.ok()) last_ = *reading;
+  }));
+  ASSERT_TRUE(RunUntilSynced());
+  const auto run_checks = [&] {
+    const size_t before = loads;
+    return RunUntil([&] { return loads >= before + 5; });
+  };
+  const size_t requests = server_->traffic().requests.size();
+
+  // Not for other credentials, nor for a file that is being written.
+  kubernetes::ClusterAccess changed = access_;
+  changed.token = "rotated";
+  access = changed;
+  ASSERT_TRUE(run_checks());
+  access = absl::InvalidArgumentError("kubeconfig /k: is empty");
+  ASSERT_TRUE(run_checks());
+  EXPECT_EQ(server_->traffic().requests.size(), requests);
+  EXPECT_EQ(server_->traffic().open_watches, 1);
+
+  changed.token = other->token();
+  changed.server = other->url();
+  changed.ca.data = other->ca_pem();
+  access = changed;
+  ASSERT_TRUE(RunUntilKnown(30009));
+  EXPECT_FALSE(Knows(30001));
+  EXPECT_TRUE(RunUntil([&] { return server_->traffic().open_watches == 0; }));
+  EXPECT_TRUE(RunUntil([&] { return other->traffic().open_watches == 1; }));
+  EXPECT_TRUE(NoErrors()) << source_->State().last_error;
+  EXPECT_EQ(source_->State().detail, changed.server);
+  EXPECT_EQ(server_->traffic().requests.size(), requests);
+}
+
+// The kubeconfig named a server that is away.
+TEST_P(KubernetesSourceTest, DoesNotWaitForTheOldServer) {
+  NPG_ASSERT_OK_AND_ASSIGN(const auto other, ApiServer::Start({.http2 = GetParam()}));
+  other->Change([](ApiModel& model) { model.Put({.name = "x", .ports = {{.node_port = 30009}}}); });
+  absl::StatusOr<kubernetes::ClusterAccess> access = access_;
+  options_.access_check = absl::Milliseconds(1);
+  options_.reflector.backoff_first = absl::Hours(1'000'000);
+  options_.reflector.backoff_max = options_.reflector.backoff_first;
+  source_ = std::make_unique<KubernetesSource>([&] { return access; }, options_);
+  server_->StopListening();
+  NPG_ASSERT_OK(source_->Follow(*loop_, [this](const absl::StatusOr<Reading>& reading) {
+    reports_.push_back(reading.status());
+    if (reading.ok()) last_ = *reading;
+  }));
+  ASSERT_TRUE(RunUntilCounted(abi::SourceError::kConnect));
+
+  kubernetes::ClusterAccess changed = access_;
+  changed.token = other->token();
+  changed.server = other->url();
+  changed.ca.data = other->ca_pem();
+  access = changed;
+  EXPECT_TRUE(RunUntilKnown(30009)) << source_->State().last_error;
+}
+
 TEST_P(KubernetesSourceTest, ReadReturnsTheReasonForNoAccess) {
   KubernetesSource source([] { return absl::NotFoundError("no kubeconfig"); }, options_);
   EXPECT_EQ(source.Read().status(), absl::NotFoundError("no kubeconfig"));

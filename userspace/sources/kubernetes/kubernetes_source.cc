@@ -46,12 +46,16 @@ class KubernetesSource::Follower {
   ~Follower() {
     loop_.Cancel(request_timer_);
     loop_.Cancel(report_timer_);
+    loop_.Cancel(check_timer_);
   }
   Follower(const Follower&) = delete;
   Follower& operator=(const Follower&) = delete;
 
   // Returns the delay of the first list.
-  absl::Duration Start() { return Ask(); }
+  absl::Duration Start() {
+    CheckLater();
+    return Ask();
+  }
 
   // Without a server as long as it cannot be loaded.
   const kubernetes::ClusterAccess& access() const { return access_; }
@@ -93,8 +97,37 @@ class KubernetesSource::Follower {
     }
     refused_ = absl::OkStatus();
     if (client_ != nullptr && *access == access_) return absl::OkStatus();
-    spdlog::info("source kubernetes: the access is now {} ({})", access->server, access->origin);
-    return Use(*std::move(access));
+    return Change(*std::move(access));
+  }
+
+  absl::Status Change(kubernetes::ClusterAccess access) {
+    spdlog::info("source kubernetes: the access is now {} ({})", access.server, access.origin);
+    return Use(std::move(access));
+  }
+
+  void CheckLater() {
+    check_timer_ = loop_.After(options_.access_check, [this] {
+      CheckLater();
+      CheckServer();
+    });
+  }
+
+  // If the access names another server: gives up the request in progress, or the wait before
+  // the next one. What else changes, such as credentials, counts from the next request.
+  void CheckServer() {
+    // Without a client, the next request is due as soon as there is an access.
+    if (client_ == nullptr) return;
+    absl::StatusOr<kubernetes::ClusterAccess> access = load_();
+    if (!access.ok() || access->server == access_.server) return;
+    // The client that is replaced ends its exchange, without calling back.
+    if (const absl::Status changed = Change(*std::move(access)); !changed.ok()) {
+      spdlog::warn("source kubernetes: {} is used as before: {}", access_.server,
+                   std::string(changed.message()));
+      return;
+    }
+    loop_.Cancel(std::exchange(request_timer_, 0));
+    reflector_.OnOtherServer();
+    Ask();
   }
 
   absl::Duration Ask() {
@@ -190,6 +223,7 @@ class KubernetesSource::Follower {
   absl::Status refused_;                            // why the last access is still used
   base::EventLoop::TimerId request_timer_ = 0;
   base::EventLoop::TimerId report_timer_ = 0;
+  base::EventLoop::TimerId check_timer_ = 0;
   absl::Status reported_;
   absl::Time listed_;
 };

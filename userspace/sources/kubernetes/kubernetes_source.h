@@ -30,10 +30,13 @@ class KubernetesSource : public Source {
     kubernetes::HttpClient::Timeouts timeouts;
     std::string user_agent = "nodeport-guard";
     absl::Duration read_timeout = absl::Minutes(2);  // of Read()
+    // How often the access is compared with the one in use, besides before each request: a
+    // watch lasts for minutes, as a wait may, and is given up if there is another server.
+    absl::Duration access_check = absl::Seconds(30);
   };
 
-  // Calls `load` before each request. While it fails, the last access is used, if there was
-  // one.
+  // Calls `load` before each request, and at the interval above. While it fails, the last
+  // access is used, if there was one.
   KubernetesSource(kubernetes::AccessLoader load, Options options);
   KubernetesSource(kubernetes::ClusterAccess access, Options options);
   ~KubernetesSource() override;

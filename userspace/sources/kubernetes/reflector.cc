@@ -449,6 +449,9 @@ void Reflector::OnNoAccess(const absl::Status& status, absl::Time now) {
 
 void Reflector::OnOtherServer() {
   version_in_doubt_ = true;
+  bookmarks_seen_ = false;
+  silent_watches_ = 0;
+  token_refused_ = false;
   BeginListAnew();
 }
 

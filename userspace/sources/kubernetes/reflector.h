@@ -99,7 +99,8 @@ class Reflector {
   void OnNoAccess(const absl::Status& status, absl::Time now);
 
   // The next request goes to another server, perhaps of another cluster, where the known
-  // version means nothing. Call Next() after it, in place of a request of before.
+  // version means nothing. Call Next() after it, in place of a request of before, which may be
+  // in progress: its OnEnd() is not called then.
   void OnOtherServer();
 
   ServiceStore& store() { return store_; }
