@@ -25,6 +25,7 @@
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/gather.h"
+#include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
@@ -63,8 +64,6 @@ namespace npg::cli {
 namespace {
 
 constexpr const char* kKubeProxy = "kube-proxy";
-// In IPVS mode, each Service has an address on the node.
-constexpr size_t kMaxLeftOut = 5;
 
 doctor::KernelFacts TryKernel(abi::Scope scope) {
   doctor::KernelFacts kernel;
