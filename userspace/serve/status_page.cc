@@ -104,6 +104,11 @@ std::string AddressCell(const std::string& address) {
                       ">", Code(address), "</span>");
 }
 
+std::string SocketsText(size_t listeners) {
+  if (listeners == 1) return "";
+  return absl::StrCat("<br><span class=\"soft\">", listeners, " sockets</span>");
+}
+
 std::string OwnerHeading(const inspect::Conflict& conflict) {
   if (conflict.owner.kernel) return "<strong>the kernel</strong>";
   if (conflict.owner.comm.empty()) return absl::StrCat("uid ", conflict.listener.uid);
@@ -183,20 +188,22 @@ std::string RenderConflicts(const PageInput& input) {
                                              {observe ? "Observed" : "Exempted", true},
                                              {"Last"},
                                              {"Since"}});
-  for (size_t i = 0; i < std::min(count, kMaxConflicts); ++i) {
-    const inspect::GuardedConflict& conflict = status.conflicts[i];
+  const auto groups = inspect::GroupConflicts(status.conflicts);
+  for (size_t i = 0; i < std::min(groups.size(), kMaxConflicts); ++i) {
+    const inspect::GuardedConflict& conflict = *groups[i].conflict;
     const core::PortHistory& history = conflict.history;
     table.AddRow({absl::StrCat("<span class=\"nowrap\">", core::ToString(conflict.key), "</span>"),
                   conflict.service.empty() ? "<span class=\"soft\">name not known</span>"
                                            : EscapeHtml(conflict.service),
-                  AddressCell(inspect::AddressValue(conflict.listener.address)),
+                  absl::StrCat(AddressCell(inspect::AddressValue(conflict.listener.address)),
+                               SocketsText(groups[i].listeners)),
                   OwnerCell(conflict), StateBadge(status.facts, conflict.state),
                   absl::StrCat(observe ? history.observed : history.exempted),
                   When(history.last, input.now, "never"), When(history.since, input.now, "")});
   }
   std::string html = table.Html();
-  if (count > kMaxConflicts) {
-    absl::StrAppend(&html, "<p>", count - kMaxConflicts,
+  if (groups.size() > kMaxConflicts) {
+    absl::StrAppend(&html, "<p>", groups.size() - kMaxConflicts,
                     " more are in <a href=\"/api/v1/status\">/api/v1/status</a>.</p>\n");
   }
   return Section(
