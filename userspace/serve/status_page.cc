@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "core/accept_queue.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
@@ -68,6 +69,10 @@ struct Verdict {
 };
 
 // The summary of the page in one line.
+bool SeesAll(const inspect::GuardFacts& facts) {
+  return inspect::JudgeCoverage(facts).coverage == core::Coverage::kAll;
+}
+
 Verdict Judge(const PageInput& input) {
   if (input.status == nullptr) return {"bad", "The state of this node is not known"};
   if (!input.status->healthy()) return {"bad", "The guard is broken"};
@@ -78,6 +83,10 @@ Verdict Judge(const PageInput& input) {
   if (facts.config.mode == abi::Mode::kObserve) {
     return {"warn", absl::StrCat("Only observing ", known, ": nothing is exempted")};
   }
+  if (facts.cilium_socket_lb) {
+    return {"warn", "Not guarding: Cilium's socket load balancer takes the connects to NodePorts"};
+  }
+  if (!SeesAll(facts)) return {"warn", absl::StrCat("Guarding ", known, ", and there can be more")};
   return {"good", absl::StrCat("Guarding ", known)};
 }
 
@@ -172,9 +181,10 @@ std::string RenderConflicts(const PageInput& input) {
     return Section(kId, "Conflicts", "<p>Not visible from here.</p>\n");
   }
   if (count == 0) {
-    if (!inspect::JudgeCoverage(status.facts).notes.empty()) {
+    if (!SeesAll(status.facts)) {
       return Section(kId, "Conflicts",
-                     "<p>Cannot tell: the sources do not see all NodePorts (see the notes).</p>\n");
+                     "<p>Cannot tell: there can be NodePorts that no source has reported (see the "
+                     "notes).</p>\n");
     }
     return Section(kId, "No conflicts",
                    "<p>No process of this node listens on a guarded NodePort.</p>\n");

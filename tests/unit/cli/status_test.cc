@@ -251,6 +251,16 @@ TEST(StatusTest, CannotTellWithoutASourceOfNodePorts) {
   EXPECT_THAT(Render(facts), Not(HasSubstr("No conflicts")));
 }
 
+// As at a start before its kubeconfig is there: the guard knows no port of that source.
+TEST(StatusTest, CannotTellWhileASourceIsNotConnected) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners.clear();
+  inspect::AddSource(facts, abi::Source::kKubernetes).connected = false;
+  EXPECT_THAT(Render(facts), StartsWith("Cannot tell whether there are conflicts: 1 NodePort is "
+                                        "known, and there can be more (see the notes).\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("source kubernetes is not connected"));
+}
+
 TEST(StatusTest, WorksWithoutController) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.controller = 0;
