@@ -173,12 +173,16 @@ absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entr
       if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
       continue;
     }
-    if (core::HasLongAcceptQueue(listener)) {
+    const bool looked_up = core::IsLookedUp(listener);
+    if (looked_up && core::HasLongAcceptQueue(listener)) {
       ports.not_accepting.push_back(absl::StrCat(ListenerText(listener), ", ",
                                                  core::AcceptQueueText(listener), " (",
                                                  core::HowToIgnore(listener, rules.policy), ")"));
     }
-    if (core::ReachableOverLoopback(listener)) ports.listeners.push_back(ListenerText(listener));
+    if (core::ReachableOverLoopback(listener)) {
+      ports.listeners.push_back(ListenerText(listener));
+      if (!looked_up) ++ports.not_looked_up;
+    }
     if (!core::IsLoopback(listener.address)) {
       ports.exposed_listeners.push_back(ListenerText(listener));
     }

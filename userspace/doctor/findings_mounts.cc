@@ -76,8 +76,7 @@ absl::string_view SwitchOf(absl::string_view product) {
   }
   if (product == "Calico") {
     return "Or switch Calico's off: bpfConnectTimeLoadBalancing of its FelixConfiguration, which "
-           "is "
-           "a setting of the whole cluster";
+           "is a setting of the whole cluster";
   }
   return "";
 }

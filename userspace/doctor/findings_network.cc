@@ -28,7 +28,7 @@ namespace {
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
 // Ranges of ports in a line that is still readable.
-constexpr size_t kMostReserved = 16;
+constexpr size_t kMaxReservedRanges = 16;
 
 std::string Listed(std::vector<std::string> items, absl::string_view separator) {
   const size_t all = items.size();
@@ -65,7 +65,7 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          core::ToRanges(hit).size() <= kMostReserved
+          core::ToRanges(hit).size() <= kMaxReservedRanges
               ? ReserveFix(ports.reserved, core::ToRanges(hit))
               : RangeFix(*ports.local,
                          {*std::min_element(ports.allocated.begin(), ports.allocated.end()),
@@ -153,6 +153,10 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
 std::string FixOfConflicts(const Facts& facts) {
   if (facts.programs.ok() && node::HasCiliumConnect(*facts.programs)) {
     return "as cilium-socket-lb says: no guard covers them";
+  }
+  if (facts.ports.not_looked_up == facts.ports.listeners.size()) {
+    return "another port for the listener or for the Service: no guard sees a TCP listener that is "
+           "bound to a device";
   }
   return facts.guard.state == GuardFacts::State::kLoaded
              ? "nodeport-guard status shows how they fare"

@@ -550,6 +550,19 @@ TEST(DoctorTest, BesideCiliumsSocketLoadBalancerRunIsNoFix) {
                  "containerd[812]", "cilium-socket-lb");
 }
 
+TEST(DoctorTest, ForListenersThatNoGuardSeesRunIsNoFix) {
+  Facts facts = GoodNode();
+  facts.guard = GuardFacts{};
+  facts.ports.listeners = {"53/tcp 127.0.0.53 systemd-resolve[7] (bound to a device)",
+                           "33589/tcp 127.0.0.1 containerd[812]"};
+  facts.ports.not_looked_up = 1;
+  EXPECT_EQ(The(facts, FindingId::kListenerConflict).fix, "nodeport-guard run");
+  facts.ports.listeners.pop_back();
+  EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kWarn, false,
+                 "systemd-resolve[7]", "no guard sees");
+  EXPECT_THAT(The(facts, FindingId::kListenerConflict).fix, Not(HasSubstr("nodeport-guard run")));
+}
+
 TEST(DoctorTest, Listeners) {
   Facts facts = GoodNode();
   facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
