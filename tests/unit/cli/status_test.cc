@@ -444,6 +444,8 @@ TEST(StatusTest, JsonOfTheSources) {
   EXPECT_EQ(sources[0]["errors"]["throttled"], 7);
   EXPECT_EQ(sources[0]["errors"]["read"], 0);
   EXPECT_EQ(sources[0]["last_error"], nullptr);
+  EXPECT_EQ(sources[0]["coverage"], "all");
+  EXPECT_EQ(sources[1]["coverage"], "none") << "never read";
   EXPECT_EQ(sources[0]["detail"], "https://10.96.0.1:443, watch");
   EXPECT_EQ(sources[1]["connected"], false);
   EXPECT_EQ(sources[1]["last_event"], nullptr);
