@@ -34,7 +34,7 @@ std::string WhatIsUnseen(core::Coverage coverage, const node::NodePortTraces& tr
   // With rules of kube-proxy beside it, Cilium leaves NodePorts to them.
   if (traces.cilium) programs.emplace_back("Cilium (interface cilium_host)");
   return absl::StrCat(
-      "no NodePorts: it found no rules of kube-proxy (iptables or nftables)",
+      "no NodePorts: it read no rules of kube-proxy (iptables or nftables)",
       programs.empty() ? "" : absl::StrCat(", and this node has ", absl::StrJoin(programs, ", ")));
 }
 
