@@ -48,6 +48,18 @@ std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
 }
 
+// How to keep the kernel from handing out these ports, which are not empty.
+std::string AllocatedFix(const PortFacts& ports, const std::vector<uint16_t>& hit) {
+  const core::PortRanges ranges = core::ToRanges(hit);
+  if (ranges.size() <= kMaxReservedRanges) return ReserveFix(ports.reserved, ranges);
+  const auto [first, last] = std::minmax_element(hit.begin(), hit.end());
+  // The ports between them may become NodePorts, too.
+  if (*first >= core::kUsualNodePorts.first && *last <= core::kUsualNodePorts.last) {
+    return ReserveFix(ports.reserved, {core::kUsualNodePorts});
+  }
+  return RangeFix(*ports.local, {*first, *last});
+}
+
 Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
   std::vector<uint16_t> hit;
   std::copy_if(ports.allocated.begin(), ports.allocated.end(), std::back_inserter(hit),
@@ -65,11 +77,7 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          core::ToRanges(hit).size() <= kMaxReservedRanges
-              ? ReserveFix(ports.reserved, core::ToRanges(hit))
-              : RangeFix(*ports.local,
-                         {*std::min_element(ports.allocated.begin(), ports.allocated.end()),
-                          *std::max_element(ports.allocated.begin(), ports.allocated.end())})};
+          AllocatedFix(ports, hit)};
 }
 
 Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {

@@ -523,10 +523,25 @@ TEST(DoctorTest, ManyNodePortsInTheEphemeralRangeNeedOtherRanges) {
   EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
               HasSubstr("ip_local_port_range='52999 60999'"));
 
+  // A host port of a daemon (of the CNI plugin portmap) is none that the kernel hands out.
+  facts.ports.allocated.insert(facts.ports.allocated.begin(), 53);
+  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
+              HasSubstr("ip_local_port_range='52999 60999'"));
+
   // Nothing is left beside them.
   facts.ports.allocated = EverySecond(33000, 13900);
   EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
               AllOf(HasSubstr("--service-node-port-range"), Not(HasSubstr("sysctl"))));
+}
+
+// One range keeps the ports between them, too.
+TEST(DoctorTest, ManyNodePortsOfTheUsualRangeAreReservedWithIt) {
+  Facts facts = GoodNode();
+  facts.ports.local = core::PortRange{1024, 65535};
+  facts.ports.allocated = EverySecond(30000, 1000);
+  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
+              AllOf(HasSubstr("ip_local_reserved_ports=30000-32767"),
+                    Not(HasSubstr("ip_local_port_range"))));
 }
 
 TEST(DoctorTest, TheUsualRangeOverlaps) {
