@@ -33,7 +33,7 @@ struct NftBaseChain {
   bool nat = false;    // its type
 };
 
-// Whether it is of IPv4, IPv6 or both. Other families see no packet of lo.
+// Whether the table is of IPv4, IPv6 or both (inet).
 bool IsOfIp(const NftTableId& table);
 
 // Whether a rule applies to an untracked packet of a connect over lo.
