@@ -30,11 +30,20 @@ constexpr size_t kMostNamed = 8;
 // Ranges of ports in a line that is still readable.
 constexpr size_t kMaxReservedRanges = 16;
 
-std::string Listed(std::vector<std::string> items, absl::string_view separator) {
-  const size_t all = items.size();
-  if (all > kMostNamed) items.resize(kMostNamed);
-  return absl::StrCat(absl::StrJoin(items, separator),
-                      all > kMostNamed ? absl::StrCat(separator, all - kMostNamed, " more") : "");
+// Equal neighbours (sockets of SO_REUSEPORT) are one.
+std::string Listed(const std::vector<std::string>& items, absl::string_view separator) {
+  std::vector<std::string> named;
+  size_t next = 0;
+  while (next < items.size() && named.size() < kMostNamed) {
+    const std::string& item = items[next];
+    size_t times = 1;
+    while (next + times < items.size() && items[next + times] == item) ++times;
+    named.push_back(times == 1 ? item : absl::StrCat(item, " (", times, " times)"));
+    next += times;
+  }
+  return absl::StrCat(
+      absl::StrJoin(named, separator),
+      next < items.size() ? absl::StrCat(separator, items.size() - next, " more") : "");
 }
 
 std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {

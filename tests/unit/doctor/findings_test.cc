@@ -578,6 +578,16 @@ TEST(DoctorTest, ForListenersThatNoGuardSeesRunIsNoFix) {
   EXPECT_THAT(The(facts, FindingId::kListenerConflict).fix, Not(HasSubstr("nodeport-guard run")));
 }
 
+TEST(DoctorTest, SocketsThatShareAnAddressAreNamedOnce) {
+  Facts facts = GoodNode();
+  facts.ports.listeners.assign(64, "30080/tcp 0.0.0.0 envoy[9]");
+  facts.ports.listeners.emplace_back("30081/tcp 0.0.0.0 envoy[9]");
+  EXPECT_THAT(The(facts, FindingId::kListenerConflict).what,
+              AllOf(HasSubstr("65 listeners have"),
+                    HasSubstr(": 30080/tcp 0.0.0.0 envoy[9] (64 times), 30081/tcp 0.0.0.0 "
+                              "envoy[9]")));
+}
+
 TEST(DoctorTest, Listeners) {
   Facts facts = GoodNode();
   facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
