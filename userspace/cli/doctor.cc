@@ -58,6 +58,7 @@
 #include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
+#include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::cli {
@@ -250,6 +251,8 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   if (facts.mounts.cgroup.ok()) {
     facts.programs = node::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
   }
+  facts.cilium_socket_lb =
+      node::HasCiliumSocketLb(options.node.bpffs, facts.mounts.cgroup.value_or(""));
   facts.rules = node::ReadRules(kProc, std::string(dataplane::kNftTableName));
   facts.obstacles = node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName));
   facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);

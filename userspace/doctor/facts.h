@@ -83,8 +83,9 @@ struct Facts {
   MountFacts mounts;
   std::optional<bool> netns_of_init;  // this process is in the one of pid 1
   absl::StatusOr<node::CgroupPrograms> programs = node::CgroupPrograms();
-  core::Mark mark;           // that is or would be used
-  bool local_scope = false;  // the scope that is or would be used
+  bool cilium_socket_lb = false;  // Cilium's connect programs are there: node::HasCiliumSocketLb()
+  core::Mark mark;                // that is or would be used
+  bool local_scope = false;       // the scope that is or would be used
   // What --scope local leaves out: the first of them as text, and why; empty: nothing.
   std::string left_out_addresses;
   node::RulesSeen rules;

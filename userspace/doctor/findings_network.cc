@@ -168,8 +168,9 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
 }
 
 std::string FixOfConflicts(const Facts& facts) {
-  if (facts.programs.ok() && node::HasCiliumConnect(*facts.programs)) {
-    return "as cilium-socket-lb says: no guard covers them";
+  if (facts.cilium_socket_lb || (facts.programs.ok() && node::HasCiliumConnect(*facts.programs))) {
+    return "another port for the listener or for the Service: Cilium's socket load balancer takes "
+           "these connects before the guard (cilium-socket-lb)";
   }
   if (facts.ports.not_looked_up == facts.ports.listeners.size()) {
     return "another port for the listener or for the Service: no guard sees a TCP listener that is "

@@ -565,6 +565,17 @@ TEST(DoctorTest, BesideCiliumsSocketLoadBalancerRunIsNoFix) {
                  "containerd[812]", "cilium-socket-lb");
 }
 
+// As in a container, which may not read the names of programs.
+TEST(DoctorTest, CiliumsSocketLoadBalancerIsKnownByItsPins) {
+  Facts facts = GoodNode();
+  facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
+  facts.cilium_socket_lb = true;
+  EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false,
+                 "the socket load balancer of Cilium", "kubeProxyReplacement");
+  EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kNote, false,
+                 "containerd[812]", "cilium-socket-lb");
+}
+
 TEST(DoctorTest, ForListenersThatNoGuardSeesRunIsNoFix) {
   Facts facts = GoodNode();
   facts.guard = GuardFacts{};
