@@ -25,6 +25,7 @@
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/gather.h"
+#include "cli/guard_text.h"
 #include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
@@ -57,14 +58,13 @@
 #include "node/node_port_traces.h"
 #include "node/owners.h"
 #include "node/rules_reader.h"
+#include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::cli {
 namespace {
 
 constexpr const char* kKubeProxy = "kube-proxy";
-// In IPVS mode, each Service has an address on the node.
-constexpr size_t kMaxLeftOut = 5;
 
 doctor::KernelFacts TryKernel(abi::Scope scope) {
   doctor::KernelFacts kernel;
@@ -174,12 +174,16 @@ absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entr
       if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
       continue;
     }
-    if (core::HasLongAcceptQueue(listener)) {
+    const bool looked_up = core::IsLookedUp(listener);
+    if (looked_up && core::HasLongAcceptQueue(listener)) {
       ports.not_accepting.push_back(absl::StrCat(ListenerText(listener), ", ",
                                                  core::AcceptQueueText(listener), " (",
                                                  core::HowToIgnore(listener, rules.policy), ")"));
     }
-    if (core::ReachableOverLoopback(listener)) ports.listeners.push_back(ListenerText(listener));
+    if (core::ReachableOverLoopback(listener)) {
+      ports.listeners.push_back(ListenerText(listener));
+      if (!looked_up) ++ports.not_looked_up;
+    }
     if (!core::IsLoopback(listener.address)) {
       ports.exposed_listeners.push_back(ListenerText(listener));
     }
@@ -247,6 +251,8 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   if (facts.mounts.cgroup.ok()) {
     facts.programs = node::ReadCgroupPrograms(*facts.mounts.cgroup, own_programs);
   }
+  facts.cilium_socket_lb =
+      node::HasCiliumSocketLb(options.node.bpffs, facts.mounts.cgroup.value_or(""));
   facts.rules = node::ReadRules(kProc, std::string(dataplane::kNftTableName));
   facts.obstacles = node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName));
   facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);

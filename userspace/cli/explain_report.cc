@@ -23,6 +23,7 @@
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "core/accept_queue.h"
+#include "core/coverage.h"
 #include "core/decision.h"
 #include "core/decision_rows.h"
 #include "core/listener.h"
@@ -156,10 +157,11 @@ std::string MarkFact(const inspect::GuardFacts& facts) {
       failed == 0 ? "has not failed yet" : absl::StrCat("failed ", failed, " times"));
 }
 
-// Why a port may be a NodePort although no source names it; empty where they see all.
-std::string UnknownNodePorts(const inspect::GuardFacts& facts) {
-  const std::vector<std::string> notes = inspect::JudgeCoverage(facts).notes;
-  return notes.empty() ? "" : absl::StrCat(", but may be one: ", absl::StrJoin(notes, "; "));
+// That a port may be a NodePort although no source names it; empty where they see all.
+absl::string_view UnknownNodePorts(const inspect::GuardFacts& facts) {
+  if (inspect::JudgeCoverage(facts).coverage == core::Coverage::kAll) return "";
+  return ", but may be one: the sources do not see all of them ('nodeport-guard status' has the "
+         "reason)";
 }
 
 std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,

@@ -31,9 +31,6 @@
 namespace npg::cli {
 namespace {
 
-// In IPVS mode, each Service has an address on the node.
-constexpr size_t kMaxLeftOut = 5;
-
 size_t AttachedPrograms(const inspect::GuardFacts& facts) {
   return static_cast<size_t>(absl::c_count_if(
       inspect::Programs(facts), [](const inspect::Program& program) { return program.attached; }));

@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_CLI_GUARD_TEXT_H_
 #define NODEPORT_GUARD_CLI_GUARD_TEXT_H_
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -13,6 +14,9 @@
 // Tables that several commands print.
 
 namespace npg::cli {
+
+// Addresses that a text names as left out. In IPVS mode, each Service has one on the node.
+inline constexpr size_t kMaxLeftOut = 5;
 
 // "BROKEN: ..." for each.
 std::string RenderProblems(const std::vector<std::string>& problems, const Style& style);

@@ -15,6 +15,7 @@
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "inspect/coverage.h"
@@ -33,11 +34,11 @@ std::string RenderConflicts(const inspect::Status& status, const Style& style) {
   const inspect::GuardFacts& facts = status.facts;
   if (status.conflicts.empty()) {
     if (facts.same_netns == false) return "Conflicts: not visible from here.\n";
-    if (!inspect::JudgeCoverage(facts).notes.empty()) {
-      return absl::StrCat(
-          "Cannot tell whether there are conflicts: the sources do not see all "
-          "NodePorts (",
-          status.nodeports.total, " known)\n");
+    if (inspect::JudgeCoverage(facts).coverage != core::Coverage::kAll) {
+      return absl::StrCat("Cannot tell whether there are conflicts: ",
+                          base::Count(status.nodeports.total, "NodePort"),
+                          status.nodeports.total == 1 ? " is" : " are",
+                          " known, and there can be more (see the notes).\n");
     }
     return absl::StrCat(
         "No conflicts: no process of this node listens on a NodePort (", status.nodeports.total,

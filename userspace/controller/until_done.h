@@ -26,8 +26,6 @@ class UntilDone {
     fault_.Note(status);
   }
 
-  bool done() const { return done_; }
-
  private:
   log::RepeatedFault fault_;
   std::function<absl::Status()> task_;

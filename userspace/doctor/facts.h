@@ -49,7 +49,8 @@ struct PortFacts {
   std::vector<std::string> unseen;
 
   // On NodePorts, as text: "33589/tcp 127.0.0.1 containerd[812]".
-  std::vector<std::string> listeners;          // that connects to loopback reach
+  std::vector<std::string> listeners;  // that connects to loopback reach
+  size_t not_looked_up = 0;            // of these: those that no guard sees (core::IsLookedUp())
   std::vector<std::string> exposed_listeners;  // that connects to a node address reach
   std::vector<std::string> kube_proxy;         // of kube-proxy itself
   // Of users that --guard-uid does not name by default, each with the flags that name it.
@@ -82,8 +83,9 @@ struct Facts {
   MountFacts mounts;
   std::optional<bool> netns_of_init;  // this process is in the one of pid 1
   absl::StatusOr<node::CgroupPrograms> programs = node::CgroupPrograms();
-  core::Mark mark;           // that is or would be used
-  bool local_scope = false;  // the scope that is or would be used
+  bool cilium_socket_lb = false;  // Cilium's connect programs are there: node::HasCiliumSocketLb()
+  core::Mark mark;                // that is or would be used
+  bool local_scope = false;       // the scope that is or would be used
   // What --scope local leaves out: the first of them as text, and why; empty: nothing.
   std::string left_out_addresses;
   node::RulesSeen rules;

@@ -76,8 +76,7 @@ absl::string_view SwitchOf(absl::string_view product) {
   }
   if (product == "Calico") {
     return "Or switch Calico's off: bpfConnectTimeLoadBalancing of its FelixConfiguration, which "
-           "is "
-           "a setting of the whole cluster";
+           "is a setting of the whole cluster";
   }
   return "";
 }
@@ -160,7 +159,8 @@ void JudgeExclusive(const node::CgroupPrograms& programs, std::vector<Finding>& 
        "(--cgroup)"});
 }
 
-void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
+// `cilium`: its programs are known otherwise. Their names need CAP_SYS_ADMIN.
+void JudgeForeign(const node::CgroupPrograms& programs, bool cilium, const PortFacts& ports,
                   std::vector<Finding>& findings) {
   absl::btree_set<std::string> foreign, overridden, lb_names, lb_fixes;
   std::vector<std::string> lbs;
@@ -200,6 +200,11 @@ void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
     findings.push_back({FindingId::kCgroupForeignProgram, Severity::kOk,
                         "no programs of others are on the same hooks", ""});
   }
+  if (cilium && !lb_names.contains("Cilium")) {
+    lbs.emplace_back("Cilium's connect programs, by their pins");
+    lb_names.insert("Cilium");
+    lb_fixes.insert(std::string(SwitchOf("Cilium")));
+  }
   if (lbs.empty()) {
     findings.push_back({FindingId::kCiliumSocketLb, Severity::kOk,
                         "no socket load balancer of Cilium, Calico, LoxiLB or Kmesh is attached",
@@ -213,7 +218,7 @@ void JudgeForeign(const node::CgroupPrograms& programs, const PortFacts& ports,
   findings.push_back(
       {FindingId::kCiliumSocketLb, Severity::kWarn,
        absl::StrCat("the socket load balancer of ", absl::StrJoin(lb_names, " and of "),
-                    ", known by the names of its programs, answers NodePorts itself, and the guard "
+                    ", known by its programs, answers NodePorts itself, and the guard "
                     "does not cover what it takes: ",
                     absl::StrJoin(lbs, "; ")),
        fix});
@@ -273,7 +278,7 @@ std::vector<Finding> JudgePrograms(const Facts& facts) {
   if (!facts.programs.ok()) return findings;  // reported as not-seen
   JudgeBlocked(*facts.programs, findings);
   JudgeExclusive(*facts.programs, findings);
-  JudgeForeign(*facts.programs, facts.ports, findings);
+  JudgeForeign(*facts.programs, facts.cilium_socket_lb, facts.ports, findings);
   return findings;
 }
 

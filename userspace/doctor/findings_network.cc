@@ -28,13 +28,22 @@ namespace {
 // Enough to know what is meant.
 constexpr size_t kMostNamed = 8;
 // Ranges of ports in a line that is still readable.
-constexpr size_t kMostReserved = 16;
+constexpr size_t kMaxReservedRanges = 16;
 
-std::string Listed(std::vector<std::string> items, absl::string_view separator) {
-  const size_t all = items.size();
-  if (all > kMostNamed) items.resize(kMostNamed);
-  return absl::StrCat(absl::StrJoin(items, separator),
-                      all > kMostNamed ? absl::StrCat(separator, all - kMostNamed, " more") : "");
+// Equal neighbours (sockets of SO_REUSEPORT) are one.
+std::string Listed(const std::vector<std::string>& items, absl::string_view separator) {
+  std::vector<std::string> named;
+  size_t next = 0;
+  while (next < items.size() && named.size() < kMostNamed) {
+    const std::string& item = items[next];
+    size_t times = 1;
+    while (next + times < items.size() && items[next + times] == item) ++times;
+    named.push_back(times == 1 ? item : absl::StrCat(item, " (", times, " times)"));
+    next += times;
+  }
+  return absl::StrCat(
+      absl::StrJoin(named, separator),
+      next < items.size() ? absl::StrCat(separator, items.size() - next, " more") : "");
 }
 
 std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
@@ -46,6 +55,18 @@ std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
   return absl::StrCat("nodeport-guard run --mark ", bits, " --mark-mask ", bits,
                       " (no rule that was seen uses it); it reads NODEPORT_GUARD_MARK=", bits,
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
+}
+
+// How to keep the kernel from handing out these ports, which are not empty.
+std::string AllocatedFix(const PortFacts& ports, const std::vector<uint16_t>& hit) {
+  const core::PortRanges ranges = core::ToRanges(hit);
+  if (ranges.size() <= kMaxReservedRanges) return ReserveFix(ports.reserved, ranges);
+  const auto [first, last] = std::minmax_element(hit.begin(), hit.end());
+  // The ports between them may become NodePorts, too.
+  if (*first >= core::kUsualNodePorts.first && *last <= core::kUsualNodePorts.last) {
+    return ReserveFix(ports.reserved, {core::kUsualNodePorts});
+  }
+  return RangeFix(*ports.local, {*first, *last});
 }
 
 Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
@@ -65,11 +86,7 @@ Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
           absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
                        " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
                        ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          core::ToRanges(hit).size() <= kMostReserved
-              ? ReserveFix(ports.reserved, core::ToRanges(hit))
-              : RangeFix(*ports.local,
-                         {*std::min_element(ports.allocated.begin(), ports.allocated.end()),
-                          *std::max_element(ports.allocated.begin(), ports.allocated.end())})};
+          AllocatedFix(ports, hit)};
 }
 
 Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
@@ -151,8 +168,13 @@ Finding JudgeNotAccepting(const PortFacts& ports) {
 }
 
 std::string FixOfConflicts(const Facts& facts) {
-  if (facts.programs.ok() && node::HasCiliumConnect(*facts.programs)) {
-    return "as cilium-socket-lb says: no guard covers them";
+  if (facts.cilium_socket_lb || (facts.programs.ok() && node::HasCiliumConnect(*facts.programs))) {
+    return "another port for the listener or for the Service: Cilium's socket load balancer takes "
+           "these connects before the guard (cilium-socket-lb)";
+  }
+  if (facts.ports.not_looked_up == facts.ports.listeners.size()) {
+    return "another port for the listener or for the Service: no guard sees a TCP listener that is "
+           "bound to a device";
   }
   return facts.guard.state == GuardFacts::State::kLoaded
              ? "nodeport-guard status shows how they fare"

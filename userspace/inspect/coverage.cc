@@ -34,15 +34,14 @@ std::string WhatIsUnseen(core::Coverage coverage, const node::NodePortTraces& tr
   // With rules of kube-proxy beside it, Cilium leaves NodePorts to them.
   if (traces.cilium) programs.emplace_back("Cilium (interface cilium_host)");
   return absl::StrCat(
-      "no NodePorts: it found no rules of kube-proxy (iptables or nftables)",
+      "no NodePorts: it read no rules of kube-proxy (iptables or nftables)",
       programs.empty() ? "" : absl::StrCat(", and this node has ", absl::StrJoin(programs, ", ")));
 }
 
 std::string CoverageNote(abi::Source source, core::Coverage coverage,
                          const node::NodePortTraces& traces) {
   return absl::StrCat("source ", abi::Name(source), " sees ", WhatIsUnseen(coverage, traces),
-                      "; the API server (--kubeconfig FILE) has all of them, a file "
-                      "(--nodeports-file FILE) those that it lists");
+                      "; the API server (--kubeconfig FILE) has all of them");
 }
 
 }  // namespace
@@ -64,7 +63,7 @@ NodePortCoverage JudgeCoverage(const SourceCoverages& sources, bool failed,
 }
 
 NodePortCoverage JudgeCoverage(const GuardFacts& facts) {
-  if (facts.controller == 0) return {};
+  if (facts.controller == 0 || facts.sources.empty()) return {};
   SourceCoverages sources;
   bool failed = false;
   for (const auto& [source, state] : facts.sources) {

@@ -19,7 +19,7 @@ namespace npg::inspect {
 struct NodePortCoverage {
   core::Coverage coverage = core::Coverage::kAll;
   // What the sources do not see, and what would see it, one line each. Why a source could not be
-  // read is not in it. Empty with kAll.
+  // read is not in it, so that it can be empty with kPart and kNone. Empty with kAll.
   std::vector<std::string> notes;
 };
 
@@ -29,7 +29,8 @@ using SourceCoverages = std::vector<std::pair<abi::Source, core::Coverage>>;
 NodePortCoverage JudgeCoverage(const SourceCoverages& sources, bool failed,
                                const node::NodePortTraces& traces);
 
-// Of the sources that the controller follows. kAll without a controller: nothing is known of them.
+// Of the sources that the controller follows. Without a controller, and without the state of any
+// source (a controller that has just started), this claims nothing: kAll without notes.
 NodePortCoverage JudgeCoverage(const GuardFacts& facts);
 
 }  // namespace npg::inspect

@@ -63,7 +63,9 @@ Json SourceStatesJson(const GuardFacts& facts) {
     entry["ports"] = state.ports;
     entry["health_check_ports"] = state.health_check_ports;
     entry["skipped"] = state.skipped;
-    entry["coverage"] = std::string(core::Name(state.coverage));
+    // Until something was read, the state has its initial value.
+    const bool read = !abi::IsNever(state.last_reading) || state.coverage != core::Coverage::kAll;
+    entry["coverage"] = std::string(core::Name(read ? state.coverage : core::Coverage::kNone));
     entry["errors"] = Json::object();
     for (const auto& row : abi::kSourceErrors) {
       entry["errors"][std::string(row.name)] = state.errors[row.value];

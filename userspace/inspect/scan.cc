@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "base/text.h"
 #include "core/conflicts.h"
@@ -98,9 +99,11 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules)
       report.not_ended.push_back(name);
       report.notes.push_back(absl::StrCat(name, " ", NotLookedUpText()));
     } else {
+      // Without flags, it reads the rules of kube-proxy and, in a pod, the API server.
+      const bool known = (group.conflict->sources & abi::Bit(abi::Source::kNetfilter)) != 0;
       report.needs_flags |=
-          JudgeOwner(listener, facts.automatic, facts.by_default) != core::OwnerVerdict::kGuarded ||
-          !core::ReachableOverLoopback(listener);
+          !known || !core::ReachableOverLoopback(listener) ||
+          JudgeOwner(listener, facts.automatic, facts.by_default) != core::OwnerVerdict::kGuarded;
     }
   }
   if (facts.cilium_socket_lb) report.notes.push_back(CiliumText());

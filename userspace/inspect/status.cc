@@ -81,12 +81,15 @@ absl::string_view HangText(ConflictState state) {
   return "go to the Service";
 }
 
-// Connects to a listener whose owner is ignored or not trusted do not end in its queue.
+// Connects to a listener do not end in its queue where its owner is ignored or not trusted, where
+// the guard does not see it, and beside Cilium's socket load balancer.
 void AddQueueNotes(const Status& status, std::vector<std::string>& notes) {
+  if (status.facts.cilium_socket_lb) return;
   const core::OwnerRules rules = Rules(status.facts);
-  for (const GuardedConflict& conflict : status.conflicts) {
+  for (const auto& group : GroupConflicts(status.conflicts)) {
+    const GuardedConflict& conflict = *group.conflict;
     if (conflict.owner_verdict != core::OwnerVerdict::kGuarded ||
-        !core::HasLongAcceptQueue(conflict.listener)) {
+        !core::IsLookedUp(conflict.listener) || !core::HasLongAcceptQueue(conflict.listener)) {
       continue;
     }
     notes.push_back(absl::StrCat(core::ToString(conflict.key), ": ",

@@ -48,7 +48,7 @@ struct GuardedConflict : Conflict {
 // Conflicts of sockets with one address, port, owner and verdict (SO_REUSEPORT), shown as one.
 template <typename C>
 struct ConflictGroup {
-  const C* conflict = nullptr;  // the first of them
+  const C* conflict = nullptr;  // the one with the longest accept queue, else the first of them
   size_t listeners = 0;
 };
 
@@ -70,6 +70,9 @@ std::vector<ConflictGroup<C>> GroupConflicts(const std::vector<C>& conflicts) {
     }
     if (same != nullptr) {
       ++same->listeners;
+      if (conflict.listener.accept_queue > same->conflict->listener.accept_queue) {
+        same->conflict = &conflict;
+      }
     } else {
       groups.push_back({&conflict, 1});
     }

@@ -62,7 +62,7 @@ std::string NotLookedUpText() {
 std::string NoProcessText(size_t count) {
   return absl::StrCat(base::Count(count, "listener"), count == 1 ? " is" : " are",
                       " open in no process: held by the kernel itself (lockd, the callback service "
-                      "of an NFS client), or on the way from one process to another");
+                      "of an NFS client), on the way from one process to another, or just closed");
 }
 
 std::string OwnerText(const core::Listener& listener) {

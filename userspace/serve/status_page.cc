@@ -20,6 +20,7 @@
 #include "base/text.h"
 #include "core/accept_queue.h"
 #include "core/conflicts.h"
+#include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "core/workload.h"
@@ -68,6 +69,10 @@ struct Verdict {
 };
 
 // The summary of the page in one line.
+bool SeesAll(const inspect::GuardFacts& facts) {
+  return inspect::JudgeCoverage(facts).coverage == core::Coverage::kAll;
+}
+
 Verdict Judge(const PageInput& input) {
   if (input.status == nullptr) return {"bad", "The state of this node is not known"};
   if (!input.status->healthy()) return {"bad", "The guard is broken"};
@@ -78,6 +83,10 @@ Verdict Judge(const PageInput& input) {
   if (facts.config.mode == abi::Mode::kObserve) {
     return {"warn", absl::StrCat("Only observing ", known, ": nothing is exempted")};
   }
+  if (facts.cilium_socket_lb) {
+    return {"warn", "Not guarding: Cilium's socket load balancer takes the connects to NodePorts"};
+  }
+  if (!SeesAll(facts)) return {"warn", absl::StrCat("Guarding ", known, ", and there can be more")};
   return {"good", absl::StrCat("Guarding ", known)};
 }
 
@@ -102,6 +111,11 @@ std::string RenderVerdict(const PageInput& input) {
 std::string AddressCell(const std::string& address) {
   return absl::StrCat("<span", address.find(':') == std::string::npos ? " class=\"nowrap\"" : "",
                       ">", Code(address), "</span>");
+}
+
+std::string SocketsText(size_t listeners) {
+  if (listeners == 1) return "";
+  return absl::StrCat("<br><span class=\"soft\">", listeners, " sockets</span>");
 }
 
 std::string OwnerHeading(const inspect::Conflict& conflict) {
@@ -167,9 +181,10 @@ std::string RenderConflicts(const PageInput& input) {
     return Section(kId, "Conflicts", "<p>Not visible from here.</p>\n");
   }
   if (count == 0) {
-    if (!inspect::JudgeCoverage(status.facts).notes.empty()) {
+    if (!SeesAll(status.facts)) {
       return Section(kId, "Conflicts",
-                     "<p>Cannot tell: the sources do not see all NodePorts (see the notes).</p>\n");
+                     "<p>Cannot tell: there can be NodePorts that no source has reported (see the "
+                     "notes).</p>\n");
     }
     return Section(kId, "No conflicts",
                    "<p>No process of this node listens on a guarded NodePort.</p>\n");
@@ -183,20 +198,22 @@ std::string RenderConflicts(const PageInput& input) {
                                              {observe ? "Observed" : "Exempted", true},
                                              {"Last"},
                                              {"Since"}});
-  for (size_t i = 0; i < std::min(count, kMaxConflicts); ++i) {
-    const inspect::GuardedConflict& conflict = status.conflicts[i];
+  const auto groups = inspect::GroupConflicts(status.conflicts);
+  for (size_t i = 0; i < std::min(groups.size(), kMaxConflicts); ++i) {
+    const inspect::GuardedConflict& conflict = *groups[i].conflict;
     const core::PortHistory& history = conflict.history;
     table.AddRow({absl::StrCat("<span class=\"nowrap\">", core::ToString(conflict.key), "</span>"),
                   conflict.service.empty() ? "<span class=\"soft\">name not known</span>"
                                            : EscapeHtml(conflict.service),
-                  AddressCell(inspect::AddressValue(conflict.listener.address)),
+                  absl::StrCat(AddressCell(inspect::AddressValue(conflict.listener.address)),
+                               SocketsText(groups[i].listeners)),
                   OwnerCell(conflict), StateBadge(status.facts, conflict.state),
                   absl::StrCat(observe ? history.observed : history.exempted),
                   When(history.last, input.now, "never"), When(history.since, input.now, "")});
   }
   std::string html = table.Html();
-  if (count > kMaxConflicts) {
-    absl::StrAppend(&html, "<p>", count - kMaxConflicts,
+  if (groups.size() > kMaxConflicts) {
+    absl::StrAppend(&html, "<p>", groups.size() - kMaxConflicts,
                     " more are in <a href=\"/api/v1/status\">/api/v1/status</a>.</p>\n");
   }
   return Section(

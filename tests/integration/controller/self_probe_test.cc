@@ -47,6 +47,7 @@
 #include "node/conntrack_watch.h"
 #include "testing/command.h"
 #include "testing/status_asserts.h"
+#include "testing/taken_ports.h"
 #include "testing/test_node.h"
 #include "testing/wait_until.h"
 
@@ -461,21 +462,9 @@ TEST_F(SelfProbeTest, APauseIsNoMissingAnswer) {
   EXPECT_EQ(probe_->broken(), 0);
 }
 
-// Any user can bind all ports of one address and protocol.
 TEST_F(SelfProbeTest, AKindWithoutPortsDoesNotHideThatAnotherIsBroken) {
-  constexpr uint16_t kFirst = 50'000;
-  constexpr uint16_t kLast = 50'019;
-  NPG_ASSERT_OK(
-      testing::SetSysctl("net/ipv4/ip_local_port_range", absl::StrCat(kFirst, " ", kLast)));
-  std::vector<base::UniqueFd> strangers;
-  for (uint16_t port = kFirst; port <= kLast; ++port) {
-    strangers.emplace_back(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sockaddr_in6 at{};
-    at.sin6_family = AF_INET6;
-    at.sin6_port = htons(port);
-    at.sin6_addr = in6addr_loopback;
-    ASSERT_EQ(bind(strangers.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), 0);
-  }
+  NPG_ASSERT_OK_AND_ASSIGN(std::vector<base::UniqueFd> strangers,
+                           testing::TakeUdpPortsOfLoopback6(50'000, 50'019));
   const abi::TrafficBits udp6 = abi::Bit(abi::Traffic::kUdp6);
   const absl::Status unproven = Probe().status();
   EXPECT_TRUE(absl::IsUnavailable(unproven)) << unproven;

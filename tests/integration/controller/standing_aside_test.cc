@@ -3,8 +3,6 @@
 // without a guard, and none hangs.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <atomic>
 #include <csignal>
@@ -32,6 +30,7 @@
 #include "testing/guard_process.h"
 #include "testing/status_asserts.h"
 #include "testing/stream.h"
+#include "testing/taken_ports.h"
 #include "testing/test_node.h"
 #include "testing/transport.h"
 #include "testing/wait_until.h"
@@ -283,18 +282,8 @@ TEST_P(StandingAsideTest, ARunThatEndsBeforeItsFirstProbeLeavesNothingKnown) {
   EXPECT_EQ(Stored(), abi::AllTraffic() | abi::kUnproven);
   NPG_ASSERT_OK(RunCommand({"nft", "delete", "table", "inet", "hardened"}).status());
   // The next run cannot test UDP over IPv6: all ports for that are taken.
-  constexpr uint16_t kFirst = 50'000;
-  constexpr uint16_t kLast = 50'199;
-  NPG_ASSERT_OK(SetSysctl("net/ipv4/ip_local_port_range", absl::StrCat(kFirst, " ", kLast)));
-  std::vector<base::UniqueFd> taken;
-  for (uint16_t port = kFirst; port <= kLast; ++port) {
-    taken.emplace_back(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0));
-    sockaddr_in6 at{};
-    at.sin6_family = AF_INET6;
-    at.sin6_port = htons(port);
-    at.sin6_addr = in6addr_loopback;
-    ASSERT_EQ(bind(taken.back().get(), reinterpret_cast<const sockaddr*>(&at), sizeof(at)), 0);
-  }
+  NPG_ASSERT_OK_AND_ASSIGN(const std::vector<base::UniqueFd> taken,
+                           TakeUdpPortsOfLoopback6(50'000, 50'199));
   NPG_ASSERT_OK(StartGuard());
   EXPECT_EQ(Stored(), 0U);
   EXPECT_EQ(Ask(To(Transport::kTcp)), kHost);

@@ -26,6 +26,7 @@
 #include "node/sock_diag.h"
 #include "testing/client.h"
 #include "testing/command.h"
+#include "testing/run_loop.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
 
@@ -60,16 +61,7 @@ class NftGuardTest : public NftTest {
   void Then(std::function<void()> deed) { loop_->After(absl::ZeroDuration(), std::move(deed)); }
 
   // Runs the loop until Stop(), for ten seconds at most.
-  void Run() {
-    bool late = false;
-    const auto timer = loop_->After(absl::Seconds(10), [&] {
-      late = true;
-      loop_->Stop();
-    });
-    NPG_EXPECT_OK(loop_->Run());
-    loop_->Cancel(timer);
-    EXPECT_FALSE(late) << "the loop timed out";
-  }
+  void Run() { NPG_EXPECT_OK(testing::RunLoop(*loop_)); }
 
   std::unique_ptr<base::EventLoop> loop_;
   std::unique_ptr<NftTable> table_;

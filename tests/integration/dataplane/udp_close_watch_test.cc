@@ -12,10 +12,10 @@
 #include <vector>
 
 #include "absl/container/btree_set.h"
-#include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
 #include "integration/dataplane/nft_fixture.h"
+#include "testing/run_loop.h"
 #include "testing/status_asserts.h"
 #include "testing/transport.h"
 
@@ -45,14 +45,7 @@ class UdpCloseWatchTest : public dataplane::NftTest {
   std::vector<uint16_t> ReportsUntil(const std::vector<uint16_t>& awaited) {
     reports_.clear();
     awaited_ = awaited;
-    bool late = false;
-    const auto timer = loop_->After(absl::Seconds(10), [&] {
-      late = true;
-      loop_->Stop();
-    });
-    NPG_EXPECT_OK(loop_->Run());
-    loop_->Cancel(timer);
-    EXPECT_FALSE(late) << "a port was not reported";
+    NPG_EXPECT_OK(testing::RunLoop(*loop_)) << "a port was not reported";
     return reports_;
   }
 

@@ -325,7 +325,7 @@ TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
 TEST_F(ScanTest, PromisesNothingBesideCiliumsSocketLoadBalancer) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
   NPG_ASSERT_OK_AND_ASSIGN(const auto without, Scan({}));
-  EXPECT_THAT(without.text, HasSubstr("'nodeport-guard run' prevents that.\n"));
+  EXPECT_THAT(without.text, HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
   // A link cannot be pinned without its program; the name is what counts.
   std::filesystem::create_directories(
       absl::StrCat(node().bpffs(), "/cilium/socketlb/links/cgroup/cil_sock4_connect"));

@@ -111,7 +111,9 @@ TEST_P(GuardSourcesTest, StatusListsSourcesWithoutAController) {
 // On such a node another program implements NodePorts, or no kube-proxy runs yet.
 TEST_P(GuardSourcesTest, NetfilterWithoutTheRulesOfKubeProxySeesNoNodePorts) {
   NPG_ASSERT_OK(StartNetfilterGuard());
-  const json none = Source([](const json& source) { return source["coverage"] == "none"; });
+  const json none = Source([](const json& source) {
+    return source["connected"] == true && source["coverage"] == "none";
+  });
   EXPECT_EQ(none["connected"], true);
   EXPECT_EQ(none["coverage"], "none");
   json status;

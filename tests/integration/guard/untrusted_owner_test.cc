@@ -116,6 +116,22 @@ absl::Status BecomeMappedRoot() {
   return absl::OkStatus();
 }
 
+// A process of kNobodyUid that sleeps. It holds copies of the descriptors that this process has
+// without close-on-exec.
+absl::StatusOr<ChildProcess> SleepAsNobody() {
+  absl::StatusOr<ChildProcess> sleeper = ChildProcess::Start(
+      {"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", "sleep", "1000"});
+  if (!sleeper.ok()) return sleeper;
+  const std::string comm = absl::StrCat("/proc/", sleeper->pid(), "/comm");
+  const bool sleeps = WaitUntil(absl::Seconds(10), [&comm] {
+    std::ifstream file(comm);
+    std::string name;
+    return std::getline(file, name) && name == "sleep";
+  });
+  if (!sleeps) return absl::DeadlineExceededError("setpriv has not started sleep");
+  return sleeper;
+}
+
 class GuardUntrustedOwnerTest : public GuardTest {
  protected:
   // Another test in this process may have changed the name.
@@ -345,17 +361,9 @@ TEST_P(GuardUntrustedOwnerTest, RootsSocketThatAnotherUserHolds) {
       }
       NPG_ASSERT_OK_AND_ASSIGN(UniqueFd socket, Bind(transport));
       UniqueFd inherited(dup(socket.get()));  // without close-on-exec
-      NPG_ASSERT_OK_AND_ASSIGN(const ChildProcess service,
-                               ChildProcess::Start({"setpriv", "--reuid", "65534", "--regid",
-                                                    "65534", "--clear-groups", "sleep", "1000"}));
+      NPG_ASSERT_OK_AND_ASSIGN(const ChildProcess service, SleepAsNobody());
       socket.Reset();
       inherited.Reset();
-      const std::string comm = absl::StrCat("/proc/", service.pid(), "/comm");
-      ASSERT_TRUE(WaitUntil(absl::Seconds(10), [&comm] {
-        std::ifstream file(comm);
-        std::string name;
-        return std::getline(file, name) && name == "sleep";
-      }));
       if (before) {
         NPG_ASSERT_OK(StartGuard());
       }
@@ -637,15 +645,7 @@ TEST_P(GuardUntrustedOwnerTest, AListenerWithoutBindThatAnotherUserHolds) {
     NPG_ASSERT_OK(StartGuard());
     NPG_ASSERT_OK_AND_ASSIGN(UniqueFd socket, OpenSocket(AF_INET, Transport::kTcp));
     UniqueFd inherited(passed_on ? dup(socket.get()) : -1);  // without close-on-exec
-    NPG_ASSERT_OK_AND_ASSIGN(const ChildProcess service,
-                             ChildProcess::Start({"setpriv", "--reuid", "65534", "--regid", "65534",
-                                                  "--clear-groups", "sleep", "1000"}));
-    const std::string comm = absl::StrCat("/proc/", service.pid(), "/comm");
-    ASSERT_TRUE(WaitUntil(absl::Seconds(10), [&comm] {
-      std::ifstream file(comm);
-      std::string name;
-      return std::getline(file, name) && name == "sleep";
-    }));
+    NPG_ASSERT_OK_AND_ASSIGN(const ChildProcess service, SleepAsNobody());
     inherited.Reset();
     NPG_ASSERT_OK(StartToListen(socket.get(), Transport::kTcp));
     const uint16_t port = LocalPort(socket.get());

@@ -107,8 +107,8 @@ TEST(ExplainTest, APortThatNoSourceCouldSeeMayBeANodePort) {
   facts.nodeports.clear();
   inspect::AddSource(facts, abi::Source::kNetfilter).coverage = core::Coverage::kNone;
   EXPECT_THAT(OnlyWalk(facts).sentence,
-              HasSubstr("33589/tcp is not a known NodePort, but may be one: source netfilter sees "
-                        "no NodePorts"));
+              HasSubstr("33589/tcp is not a known NodePort, but may be one: the sources do not "
+                        "see all of them"));
 }
 
 TEST(ExplainTest, CiliumTakesTheConnectFirst) {

@@ -160,6 +160,10 @@ TEST(ScanTest, NamesFlagsWithoutWhichTheGuardDoesNothing) {
   EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
               HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
   facts = MakeScanFacts();
+  facts.ports[{33589, core::Protocol::kTcp}].sources = abi::Bit(abi::Source::kKubernetes);
+  EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),
+              HasSubstr("'nodeport-guard run' with the same flags prevents that.\n"));
+  facts = MakeScanFacts();
   facts.candidates[0].address = inspect::Address("192.0.2.1");
   facts.own.insert(facts.candidates[0].address);
   EXPECT_THAT(RenderScan(inspect::MakeScanReport(facts, {}), {}),

@@ -251,6 +251,16 @@ TEST(StatusTest, CannotTellWithoutASourceOfNodePorts) {
   EXPECT_THAT(Render(facts), Not(HasSubstr("No conflicts")));
 }
 
+// As at a start before its kubeconfig is there: the guard knows no port of that source.
+TEST(StatusTest, CannotTellWhileASourceIsNotConnected) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners.clear();
+  inspect::AddSource(facts, abi::Source::kKubernetes).connected = false;
+  EXPECT_THAT(Render(facts), StartsWith("Cannot tell whether there are conflicts: 1 NodePort is "
+                                        "known, and there can be more (see the notes).\n"));
+  EXPECT_THAT(Render(facts), HasSubstr("source kubernetes is not connected"));
+}
+
 TEST(StatusTest, WorksWithoutController) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.controller = 0;
@@ -434,6 +444,8 @@ TEST(StatusTest, JsonOfTheSources) {
   EXPECT_EQ(sources[0]["errors"]["throttled"], 7);
   EXPECT_EQ(sources[0]["errors"]["read"], 0);
   EXPECT_EQ(sources[0]["last_error"], nullptr);
+  EXPECT_EQ(sources[0]["coverage"], "all");
+  EXPECT_EQ(sources[1]["coverage"], "none") << "never read";
   EXPECT_EQ(sources[0]["detail"], "https://10.96.0.1:443, watch");
   EXPECT_EQ(sources[1]["connected"], false);
   EXPECT_EQ(sources[1]["last_event"], nullptr);

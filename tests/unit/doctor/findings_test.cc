@@ -523,10 +523,25 @@ TEST(DoctorTest, ManyNodePortsInTheEphemeralRangeNeedOtherRanges) {
   EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
               HasSubstr("ip_local_port_range='52999 60999'"));
 
+  // A host port of a daemon (of the CNI plugin portmap) is none that the kernel hands out.
+  facts.ports.allocated.insert(facts.ports.allocated.begin(), 53);
+  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
+              HasSubstr("ip_local_port_range='52999 60999'"));
+
   // Nothing is left beside them.
   facts.ports.allocated = EverySecond(33000, 13900);
   EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
               AllOf(HasSubstr("--service-node-port-range"), Not(HasSubstr("sysctl"))));
+}
+
+// One range keeps the ports between them, too.
+TEST(DoctorTest, ManyNodePortsOfTheUsualRangeAreReservedWithIt) {
+  Facts facts = GoodNode();
+  facts.ports.local = core::PortRange{1024, 65535};
+  facts.ports.allocated = EverySecond(30000, 1000);
+  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
+              AllOf(HasSubstr("ip_local_reserved_ports=30000-32767"),
+                    Not(HasSubstr("ip_local_port_range"))));
 }
 
 TEST(DoctorTest, TheUsualRangeOverlaps) {
@@ -548,6 +563,40 @@ TEST(DoctorTest, BesideCiliumsSocketLoadBalancerRunIsNoFix) {
   facts.programs->attached[0].programs[0].name = "cil_sock4_conne";
   EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kWarn, false,
                  "containerd[812]", "cilium-socket-lb");
+}
+
+// As in a container, which may not read the names of programs.
+TEST(DoctorTest, CiliumsSocketLoadBalancerIsKnownByItsPins) {
+  Facts facts = GoodNode();
+  facts.ports.listeners = {"33589/tcp 127.0.0.1 containerd[812]"};
+  facts.cilium_socket_lb = true;
+  EXPECT_FINDING(The(facts, FindingId::kCiliumSocketLb), Severity::kWarn, false,
+                 "the socket load balancer of Cilium", "kubeProxyReplacement");
+  EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kNote, false,
+                 "containerd[812]", "cilium-socket-lb");
+}
+
+TEST(DoctorTest, ForListenersThatNoGuardSeesRunIsNoFix) {
+  Facts facts = GoodNode();
+  facts.guard = GuardFacts{};
+  facts.ports.listeners = {"53/tcp 127.0.0.53 systemd-resolve[7] (bound to a device)",
+                           "33589/tcp 127.0.0.1 containerd[812]"};
+  facts.ports.not_looked_up = 1;
+  EXPECT_EQ(The(facts, FindingId::kListenerConflict).fix, "nodeport-guard run");
+  facts.ports.listeners.pop_back();
+  EXPECT_FINDING(The(facts, FindingId::kListenerConflict), Severity::kWarn, false,
+                 "systemd-resolve[7]", "no guard sees");
+  EXPECT_THAT(The(facts, FindingId::kListenerConflict).fix, Not(HasSubstr("nodeport-guard run")));
+}
+
+TEST(DoctorTest, SocketsThatShareAnAddressAreNamedOnce) {
+  Facts facts = GoodNode();
+  facts.ports.listeners.assign(64, "30080/tcp 0.0.0.0 envoy[9]");
+  facts.ports.listeners.emplace_back("30081/tcp 0.0.0.0 envoy[9]");
+  EXPECT_THAT(The(facts, FindingId::kListenerConflict).what,
+              AllOf(HasSubstr("65 listeners have"),
+                    HasSubstr(": 30080/tcp 0.0.0.0 envoy[9] (64 times), 30081/tcp 0.0.0.0 "
+                              "envoy[9]")));
 }
 
 TEST(DoctorTest, Listeners) {

@@ -209,6 +209,28 @@ TEST(StatusTest, NoNoteOnTheQueueOfAnIgnoredOwner) {
   EXPECT_THAT(MakeStatus(facts).notes, IsEmpty());
 }
 
+// Neither do those to a listener that the programs do not see, or that Cilium takes.
+TEST(StatusTest, NoNoteOnTheQueueOfAListenerThatNoGuardServes) {
+  GuardFacts facts = MakeFacts();
+  facts.listeners[0].accept_queue = 100;
+  EXPECT_THAT(MakeStatus(facts).notes, ElementsAre(HasSubstr("wait to be accepted")));
+  facts.cilium_socket_lb = true;
+  EXPECT_THAT(MakeStatus(facts).notes, ElementsAre(HasSubstr("Cilium's socket load balancer")));
+  facts.cilium_socket_lb = false;
+  facts.listeners[0].ifindex = 1;
+  EXPECT_THAT(MakeStatus(facts).notes, ElementsAre(HasSubstr("is bound to a device")));
+}
+
+// Each socket of SO_REUSEPORT has a queue.
+TEST(StatusTest, SocketsThatShareAnAddressHaveOneNoteOnTheLongestQueue) {
+  GuardFacts facts = MakeFacts();
+  const core::Listener listener = facts.listeners[0];
+  facts.listeners.assign(3, listener);
+  facts.listeners[0].accept_queue = 100;
+  facts.listeners[1].accept_queue = 300;
+  EXPECT_THAT(MakeStatus(facts).notes, ElementsAre(HasSubstr("300 connections wait")));
+}
+
 // --ignore-process does not select a socket that asked for any port.
 TEST(StatusTest, TheFlagIsOneThatSelectsTheListener) {
   GuardFacts facts = MakeFacts();

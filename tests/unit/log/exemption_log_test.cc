@@ -147,6 +147,13 @@ TEST_F(ExemptionLogTest, LogsAnUnknownOwnerAsUnknown) {
   EXPECT_THAT(lines[0], ::testing::Not(HasSubstr("service=")));
 }
 
+TEST_F(ExemptionLogTest, NamesTheKernelWhereNoProcessHasTheListener) {
+  Exemption exemption = ConnectTo(33589, 0);
+  exemption.owner.no_process = true;
+  Note(exemption);
+  EXPECT_THAT(Lines(), ElementsAre(HasSubstr("it is for the kernel on 0.0.0.0 ")));
+}
+
 TEST_F(ExemptionLogTest, UsesItsOwnCountIfTheMapHasNone) {
   Note(ConnectTo(33589), 5);
   Lines();

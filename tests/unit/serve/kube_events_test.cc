@@ -530,6 +530,15 @@ TEST_F(KubeEventsTest, WaitsForAnUnknownOwnerForALimitedTime) {
   EXPECT_THAT(request->body, HasSubstr("a process of uid 7 listens on"));
 }
 
+TEST_F(KubeEventsTest, NamesTheKernelWhereNoProcessHasTheListener) {
+  Conflicts kernel = {ConflictOf("shop/web", 33589, 0)};
+  kernel.front().listener.owner.no_process = true;
+  See(kernel, 4);
+  const auto request = NextChange();
+  ASSERT_TRUE(request);
+  EXPECT_THAT(request->body, HasSubstr("the kernel listens on"));
+}
+
 TEST_F(KubeEventsTest, DropsPendingEventsOfEndedConflicts) {
   See({ConflictOf("shop/web", 33589)}, 2);
   EXPECT_EQ(events_->pending(), 1U);

@@ -17,6 +17,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/coverage.h"
+#include "core/listener.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
@@ -198,6 +200,37 @@ TEST(StatusPageTest, StaysUsableWithManyConflicts) {
   EXPECT_THAT(page, HasSubstr("Conflicts: 2001 listeners on the port of a NodePort"));
   EXPECT_THAT(page, HasSubstr("1501 more are in <a href=\"/api/v1/status\">"));
   EXPECT_LT(page.size(), 500'000U);
+}
+
+TEST(StatusPageTest, SocketsThatShareAnAddressAreOneRow) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  const core::Listener listener = facts.listeners[0];
+  facts.listeners.assign(64, listener);
+  const std::string page = Render(facts);
+  EXPECT_THAT(page, AllOf(HasSubstr("Conflicts: 64 listeners on the port of a NodePort"),
+                          HasSubstr("64 sockets")));
+  EXPECT_EQ(page.find("33589/tcp"), page.rfind("33589/tcp"));
+}
+
+TEST(StatusPageTest, CannotTellWhereNodePortsMayBeUnknown) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners.clear();
+  abi::SourceState& source = inspect::AddSource(facts, abi::Source::kNetfilter);
+  EXPECT_THAT(Render(facts), AllOf(HasSubstr("No conflicts"), Not(HasSubstr("Cannot tell"))));
+  source.coverage = core::Coverage::kNone;
+  const auto cannot_tell = AllOf(HasSubstr("<p>Cannot tell"), HasSubstr("there can be more"),
+                                 Not(HasSubstr("No conflicts")));
+  EXPECT_THAT(Render(facts), cannot_tell);
+  source.coverage = core::Coverage::kAll;
+  source.connected = false;
+  EXPECT_THAT(Render(facts), cannot_tell);
+}
+
+TEST(StatusPageTest, ClaimsNoGuardBesideCiliumsSocketLoadBalancer) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.cilium_socket_lb = true;
+  EXPECT_THAT(Render(facts),
+              AllOf(HasSubstr("Not guarding: Cilium"), Not(HasSubstr("Guarding 1 NodePort"))));
 }
 
 std::string Between(const std::string& text, absl::string_view from, absl::string_view to) {
