@@ -192,7 +192,7 @@ TEST_P(GuardHttpTest, GuardsWhileTheAddressIsInUseAndServesOnceItIsFree) {
   EXPECT_THAT(guard().Log(),
               HasSubstr("HTTP server: listen for HTTP on 127.0.0.1:9829: Address already in use; "
                         "see who listens there with 'ss -ltnp', or name another with "
-                        "--http-address\n"));
+                        "--http-address fault="));
   other.reset();
   EXPECT_TRUE(WaitUntil(absl::Seconds(60), [] { return HttpGet(kHttp, "/").status == 200; }))
       << guard().Log();
