@@ -34,7 +34,7 @@ PortsKeeper::PortsKeeper(dataplane::BpfGuard& guard, const Sources& sources, Cal
 
 absl::Status PortsKeeper::Start() {
   NPG_RETURN_IF_ERROR(ReadLocal());
-  const absl::Status applied = Apply().status();
+  absl::Status applied = Apply().status();
   if (!absl::IsResourceExhausted(applied)) return applied;
   apply_fault_.Note(applied);
   return absl::OkStatus();

@@ -11,6 +11,7 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -139,11 +140,11 @@ bool UsesProxy(const Endpoint& server, absl::string_view no_proxy) {
   const std::optional<AnyAddress> address = ParseAnyAddress(server.host);
   if (server.host == "localhost" || (address && IsLoopbackAddress(*address))) return false;
   const std::string lower = absl::AsciiStrToLower(no_proxy);
-  for (const absl::string_view part : absl::StrSplit(lower, ',')) {
-    const absl::string_view entry = absl::StripAsciiWhitespace(part);
-    if (!entry.empty() && Excludes(entry, server, address)) return false;
-  }
-  return true;
+  const std::vector<absl::string_view> entries = absl::StrSplit(lower, ',');
+  return std::ranges::none_of(entries, [&](absl::string_view entry) {
+    entry = absl::StripAsciiWhitespace(entry);
+    return !entry.empty() && Excludes(entry, server, address);
+  });
 }
 
 // The first of the two that is not empty.
