@@ -159,6 +159,10 @@ class FleetSimulation {
       const std::string what = absl::StrCat("second ", second, ", ");
       figures.push_back({group, what + "lists", "/s", static_cast<double>(requests.lists)});
       figures.push_back({group, what + "watches", "/s", static_cast<double>(requests.watches)});
+      if (outage_.lists_each_second) {
+        figures.push_back(
+            {group, what + "lists refused", "/s", static_cast<double>(requests.throttled)});
+      }
     }
     return figures;
   }

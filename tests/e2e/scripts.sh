@@ -30,7 +30,7 @@ check_line() {
   }
 }
 
-for script in build test lint demo kernel-matrix image package; do
+for script in build test lint demo bench kernel-matrix image package; do
   check 0 "^Usage: scripts/$script" "$scripts/$script" --help
   check 0 "^Usage: scripts/$script" "$scripts/$script" -h
 done
@@ -41,6 +41,10 @@ check_line 2 'no preset "fast"' "$scripts/test" --preset fast
 check_line 2 '--preset needs' "$scripts/test" --preset
 check_line 2 'unknown argument --fix' "$scripts/lint" --fix
 check_line 2 'unknown argument fast' "$scripts/demo" fast
+check_line 2 '--plot needs a file' "$scripts/bench" --group fleet --plot
+check_line 2 '--plot needs --group fleet' "$scripts/bench" --plot "$folder/figures.svg"
+check_line 2 'takes no -o' "$scripts/bench" --group fleet -o table --plot "$folder/figures.svg"
+check_line 2 'cannot write a file' "$scripts/bench" --group fleet --plot "$folder/missing/figures.svg"
 check_line 2 'unknown argument --fast' "$scripts/kernel-matrix" --fast
 check_line 2 'unknown argument latest' "$scripts/kernel-matrix" latest
 check_line 2 'one GTEST_FILTER' "$scripts/kernel-matrix" 6.1 --
@@ -86,3 +90,36 @@ mv "$folder/rooms/core" "$folder/rooms/cli"
 check_line 1 'cli/port.cc:2: cli may not use NPG_SOURCE_FILE, ' \
   "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/rooms" "$scripts/../bpf/guard_abi.h"
 check_line 1 'no #include was checked' "$scripts/lib/check-rooms.py" "$scripts/../docs/development.md" "$folder/no_rooms"
+
+# A picture of figures: equal in every run, with a panel for each outage, and lines only for what was counted.
+cat >"$folder/figures.json" <<'TEXT'
+{"figures": [
+  {"group": "5s away, <10 lists/s", "what": "stale, median", "value": 1.5},
+  {"group": "5s away, <10 lists/s", "what": "stale, 90 %", "value": 2.25},
+  {"group": "5s away, <10 lists/s", "what": "stale, 99 %", "value": 2.5},
+  {"group": "5s away, <10 lists/s", "what": "stale, longest", "value": 40},
+  {"group": "5s away, <10 lists/s", "what": "second 0, lists", "value": 30},
+  {"group": "5s away, <10 lists/s", "what": "second 2, lists", "value": 7},
+  {"group": "5s away, <10 lists/s", "what": "second 0, watches", "value": 0},
+  {"group": "5s away, <10 lists/s", "what": "second 0, lists refused", "value": 20}]}
+TEXT
+for name in first second; do
+  "$scripts/lib/plot.py" fleet "$folder/figures.json" "$folder/$name.svg"
+done
+cmp -- "$folder/first.svg" "$folder/second.svg"
+check 0 '5s away, <10 lists/s: lists, lists refused; 50 % know: 1\.5 s, 90 %: 2\.2 s, 99 %: 2\.5 s, last node: 40\.0 s' \
+  /usr/bin/python3 -c '
+import sys, xml.etree.ElementTree as tree
+svg = "{http://www.w3.org/2000/svg}"
+root = tree.parse(sys.argv[1]).getroot()
+texts = [text.text for text in root.iter(svg + "text")]
+colours = {"#0072b2": "lists", "#d55e00": "watches", "#882255": "lists refused"}
+lines = [colours[path.get("stroke")] for path in root.iter(svg + "path") if path.get("stroke") in colours]
+print(texts[5] + ": " + ", ".join(lines[3:]) + "; " + ", ".join(text for text in texts if ": " in text))
+' "$folder/first.svg"
+printf '[]' >"$folder/none.json"
+check_line 1 'no figures of the group fleet' "$scripts/lib/plot.py" fleet "$folder/none.json" "$folder/third.svg"
+[[ ! -e $folder/third.svg ]] || {
+  printf 'FAILED: a picture without figures\n' >&2
+  exit 1
+}
