@@ -10,7 +10,6 @@
 
 #include "abi/names.h"
 #include "absl/strings/str_cat.h"
-#include "base/text.h"
 #include "core/conflicts.h"
 #include "core/coverage.h"
 #include "core/decision.h"
@@ -114,11 +113,7 @@ ScanReport MakeScanReport(const ScanFacts& facts, const core::OwnerRules& rules)
   for (const std::string& line : facts.skipped)
     report.notes.push_back(absl::StrCat("skipped: ", line));
   if (no_process > 0) report.notes.push_back(NoProcessText(no_process));
-  if (unknown > 0) {
-    report.notes.push_back(absl::StrCat(
-        "no process was found for ", base::Count(unknown, "listener"),
-        facts.gaps.unreadable_processes > 0 ? "; run it as root to see those of other users" : ""));
-  }
+  if (unknown > 0) report.notes.push_back(UnknownOwnersText(unknown, facts.gaps));
   return report;
 }
 

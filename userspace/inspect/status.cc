@@ -112,16 +112,7 @@ std::vector<std::string> Notes(const Status& status) {
   }
   if (no_process > 0) notes.push_back(NoProcessText(no_process));
   if (status.facts.cilium_socket_lb) notes.push_back(CiliumText());
-  if (unknown > 0) {
-    notes.push_back(absl::StrCat(
-        "no process was found for ", base::Count(unknown, "listener"), ": ",
-        status.facts.gaps.unreadable_processes > 0
-            ? absl::StrCat(
-                  base::Count(static_cast<uint64_t>(status.facts.gaps.unreadable_processes),
-                              "process"),
-                  " could not be read; run it as root")
-            : "it may run in a pid namespace that cannot be seen from here"));
-  }
+  if (unknown > 0) notes.push_back(UnknownOwnersText(unknown, status.facts.gaps));
   for (const auto& group : GroupConflicts(status.conflicts)) {
     const GuardedConflict& conflict = *group.conflict;
     if (conflict.state == ConflictState::kUnguarded && !core::IsLookedUp(conflict.listener)) {

@@ -65,6 +65,16 @@ std::string NoProcessText(size_t count) {
                       "of an NFS client), on the way from one process to another, or just closed");
 }
 
+std::string UnknownOwnersText(size_t count, const node::OwnerGaps& gaps) {
+  const auto unreadable = static_cast<uint64_t>(gaps.unreadable_processes);
+  // Security modules and user namespaces hide processes from root, too.
+  return absl::StrCat("no process was found for ", base::Count(count, "listener"), ": ",
+                      unreadable > 0
+                          ? absl::StrCat(base::Count(unreadable, "process"),
+                                         " could not be read; root can read those of other users")
+                          : "it may run in a pid namespace that cannot be seen from here");
+}
+
 std::string OwnerText(const core::Listener& listener) {
   return OwnerText(NameOf(listener), UidOf(listener));
 }

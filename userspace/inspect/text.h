@@ -16,6 +16,7 @@
 #include "core/owner_policy.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "node/owners.h"
 
 // Texts about the guard, its node and conflicts that several places print. They are not
 // escaped: the caller makes them printable.
@@ -52,6 +53,10 @@ std::string NotLookedUpText();
 
 // That no process has `count` listeners: "1 listener is open in no process: ...".
 std::string NoProcessText(size_t count);
+
+// That it is not known which process has `count` listeners, and why:
+// "no process was found for 1 listener: ...".
+std::string UnknownOwnersText(size_t count, const node::OwnerGaps& gaps);
 
 // Details of the owner: "uid 0, /usr/bin/containerd, containerd.service".
 std::string OwnerDetails(const core::Listener& listener);

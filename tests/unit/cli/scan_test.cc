@@ -258,8 +258,9 @@ TEST(ScanTest, ReportsWhatItCouldNotRead) {
   EXPECT_THAT(text, HasSubstr("Note: not read: source file: open ports.yaml: No such file or "
                               "directory\n"));
   EXPECT_THAT(text, HasSubstr("Note: skipped: item 3: port 70000 is outside 1-65535\n"));
-  EXPECT_THAT(text, HasSubstr("Note: no process was found for 1 listener; run it as root to see "
-                              "those of other users\n"));
+  EXPECT_THAT(text,
+              HasSubstr("Note: no process was found for 1 listener: 40 processes could not be "
+                        "read; root can read those of other users\n"));
 }
 
 TEST(ScanTest, JsonHasTheSame) {

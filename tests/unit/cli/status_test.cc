@@ -221,7 +221,8 @@ TEST(StatusTest, NamesAnInvisibleOwnerFromItsRecord) {
   facts.gaps.unreadable_processes = 12;
   EXPECT_THAT(Render(facts), HasSubstr("  uid 0  "));
   EXPECT_THAT(Render(facts), HasSubstr("Note: no process was found for 1 listener: 12 processes "
-                                       "could not be read; run it as root\n"));
+                                       "could not be read; root can read those of other "
+                                       "users\n"));
 }
 
 TEST(StatusTest, NamesAListenerOfTheKernel) {
