@@ -200,7 +200,8 @@ TEST_P(GuardLateSourceTest, ASaveCommandThatDoesNotEnd) {
   NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown, kLate})));
   const std::string script = node().File("slow");
   const std::string end = node().File("end");
-  std::ofstream(script) << "#!/bin/sh\nwhile [ ! -e " << end << " ]; do sleep 0.1; done\nexit 1\n";
+  std::ofstream(script) << "#!/bin/sh\nn=0\nwhile [ ! -e " << end
+                        << " ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n + 1)); done\nexit 1\n";
   NPG_ASSERT_OK_AND_ASSIGN(const std::string command,
                            RunCommand({"sh", "-c",
                                        "PATH=/usr/sbin:/sbin:$PATH; readlink -fn $(command -v "

@@ -86,6 +86,11 @@ class NetfilterReaderTest : public ::testing::Test {
     WriteScript(folder_ / "bin/" + name, absl::StrCat("echo \"", name, " $*\" >> ", folder_ / "log",
                                                       "\nprintf '%b' '", text, "'\n", more));
   }
+  // Lines of shell that wait for a file, with a limit: no process kills them if the test crashes.
+  static std::string WaitFor(const std::string& file) {
+    return absl::StrCat("n=0; while [ ! -e ", file,
+                        " ] && [ $n -lt 30000 ]; do sleep 0.01; n=$((n + 1)); done");
+  }
   void LegacyTables(const std::string& names) { WriteFile(folder_ / "net/ip_tables_names", names); }
 
   NetfilterReader::Outcome Read(NetfilterReader& reader, RulePartSet parts = All()) {
@@ -364,8 +369,7 @@ TEST_F(NetfilterReaderTest, TheSourceUsesTheReader) {
 TEST_F(NetfilterReaderTest, AReadBeyondItsLimitEndsWithAnError) {
   chains_ = {"ip nat KUBE-NODEPORTS"};
   const std::string go = folder_ / "go";
-  Command("iptables-nft-save", NatDump(2),
-          absl::StrCat("while [ ! -e ", go, " ]; do sleep 0.01; done"));
+  Command("iptables-nft-save", NatDump(2), WaitFor(go));
   NetfilterEdges edges = Edges();
   edges.limits.timeout = absl::Minutes(10);
   NetfilterSource limited(edges, {.read_limit = absl::Milliseconds(100)});
@@ -384,8 +388,7 @@ TEST_F(NetfilterReaderTest, AReadBeyondItsLimitEndsWithAnError) {
 TEST_F(NetfilterReaderTest, AReadBeyondItsLimitHasThePortsOfThePartsBefore) {
   maps_ = Reading{{{Tcp(1), "ns/map"}}, {}};
   chains_ = {"ip nat KUBE-NODEPORTS"};
-  Command("iptables-nft-save", NatDump(2),
-          absl::StrCat("while [ ! -e ", folder_ / "never", " ]; do sleep 0.01; done"));
+  Command("iptables-nft-save", NatDump(2), WaitFor(folder_ / "never"));
   NetfilterEdges edges = Edges();
   edges.limits.timeout = absl::Minutes(10);
   NetfilterSource source(edges, {.read_limit = absl::Milliseconds(100)});
