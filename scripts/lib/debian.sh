@@ -81,7 +81,7 @@ debian_root() {
     rules='mkdir -p "$1/etc/dpkg/dpkg.cfg.d" && printf "%s\n" "path-exclude=/usr/share/man/*" \
       "path-exclude=/usr/share/info/*" "path-exclude=/usr/share/locale/*" "path-exclude=/usr/share/doc/*" \
       "path-include=/usr/share/doc/*/copyright" >"$1/etc/dpkg/dpkg.cfg.d/90paths"'
-    # shellcheck disable=SC2016
+    # shellcheck disable=SC2016 # the same
     drop='cd "$1/usr/share" && rm -rf man/* info/* locale/* && find doc -type f ! -name copyright -delete'
     if mmdebstrap --quiet --mode=root --variant=apt --format=tar "${merged[@]}" --dpkgopt=force-unsafe-io \
       --aptopt='Acquire::Languages "none"' --aptopt='APT::Install-Recommends "false"' \
