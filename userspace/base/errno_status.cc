@@ -49,4 +49,10 @@ absl::Status Annotate(const absl::Status& status, absl::string_view context) {
   return {status.code(), absl::StrCat(context, ": ", status.message())};
 }
 
+absl::Status NameCapability(const absl::Status& status) {
+  if (!absl::IsPermissionDenied(status)) return status;
+  return absl::PermissionDeniedError(
+      absl::StrCat(status.message(), "; run as root or with the capability CAP_NET_ADMIN"));
+}
+
 }  // namespace npg::base

@@ -19,6 +19,10 @@ absl::Status ErrnoStatus(int error, absl::string_view what);
 // The same status with `context` and ": " before the message.
 absl::Status Annotate(const absl::Status& status, absl::string_view context);
 
+// Adds the capability that nfnetlink requires to a PERMISSION_DENIED; other statuses stay as they
+// are.
+absl::Status NameCapability(const absl::Status& status);
+
 }  // namespace npg::base
 
 // Returns from the calling function when `expression` is not OK.

@@ -21,15 +21,6 @@ namespace {
 // MAX_ERRNO of include/linux/err.h.
 constexpr int kMaxErrno = 4095;
 
-// Messages and attributes start at multiples of four bytes.
-constexpr size_t kAlignment = 4;
-
-// Removes `length` bytes and their padding, if present, from `bytes`.
-void Advance(absl::string_view& bytes, size_t length) {
-  const size_t padded = (length + kAlignment - 1) / kAlignment * kAlignment;
-  bytes.remove_prefix(std::min(padded, bytes.size()));
-}
-
 }  // namespace
 
 bool NextMessage(absl::string_view& bytes, NetlinkMessage& message) {
@@ -39,7 +30,7 @@ bool NextMessage(absl::string_view& bytes, NetlinkMessage& message) {
   if (header.nlmsg_len < sizeof(header) || header.nlmsg_len > bytes.size()) return false;
   message = {header.nlmsg_type, header.nlmsg_flags, header.nlmsg_seq,
              bytes.substr(sizeof(header), header.nlmsg_len - sizeof(header))};
-  Advance(bytes, header.nlmsg_len);
+  AdvanceAligned(bytes, header.nlmsg_len);
   return true;
 }
 
@@ -49,17 +40,6 @@ NetlinkMessage ViewOf(const nlmsghdr& message) {
           message.nlmsg_flags,
           message.nlmsg_seq,
           {reinterpret_cast<const char*>(&message) + sizeof(message), length}};
-}
-
-bool NextAttribute(absl::string_view& bytes, NetlinkAttribute& attribute) {
-  nlattr header{};
-  if (bytes.size() < sizeof(header)) return false;
-  std::memcpy(&header, bytes.data(), sizeof(header));
-  if (header.nla_len < sizeof(header) || header.nla_len > bytes.size()) return false;
-  attribute = {static_cast<uint16_t>(header.nla_type & NLA_TYPE_MASK),
-               bytes.substr(sizeof(header), header.nla_len - sizeof(header))};
-  Advance(bytes, header.nla_len);
-  return true;
 }
 
 absl::string_view FindAttribute(absl::string_view attributes, uint16_t type) {

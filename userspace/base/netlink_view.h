@@ -4,6 +4,7 @@
 
 #include <linux/netlink.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -24,6 +25,11 @@ struct NetlinkMessage {
   uint32_t sequence = 0;
   absl::string_view payload;
 };
+
+// Removes `length` bytes, and what pads them to a multiple of four as far as it is there.
+inline void AdvanceAligned(absl::string_view& bytes, size_t length) {
+  bytes.remove_prefix(std::min<size_t>(NLMSG_ALIGN(length), bytes.size()));
+}
 
 // Removes the next message from `bytes`. False at the end, and when the rest is no
 // complete message.
@@ -60,8 +66,18 @@ struct NetlinkAttribute {
   absl::string_view payload;
 };
 
-// The same for attributes; a nested attribute's payload is walked like this too.
-bool NextAttribute(absl::string_view& bytes, NetlinkAttribute& attribute);
+// The same for attributes; a nested attribute's payload is walked like this too. Inline: there are
+// a hundred in a rule.
+inline bool NextAttribute(absl::string_view& bytes, NetlinkAttribute& attribute) {
+  nlattr header{};
+  if (bytes.size() < sizeof(header)) return false;
+  std::memcpy(&header, bytes.data(), sizeof(header));
+  if (header.nla_len < sizeof(header) || header.nla_len > bytes.size()) return false;
+  attribute = {static_cast<uint16_t>(header.nla_type & NLA_TYPE_MASK),
+               {bytes.data() + sizeof(header), header.nla_len - sizeof(header)}};
+  AdvanceAligned(bytes, header.nla_len);
+  return true;
+}
 
 // The payload of the first attribute `type` in `attributes`; empty when there
 // is none.

@@ -10,7 +10,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
@@ -102,7 +101,15 @@ std::string Complaint(absl::string_view standard_error) {
 absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(EventLoop& loop,
                                                               const std::vector<std::string>& argv,
                                                               const Limits& limits, Done done) {
-  std::unique_ptr<Subprocess> process(new Subprocess(loop, limits, std::move(done)));
+  return Start(loop, argv, limits, nullptr, std::move(done));
+}
+
+absl::StatusOr<std::unique_ptr<Subprocess>> Subprocess::Start(EventLoop& loop,
+                                                              const std::vector<std::string>& argv,
+                                                              const Limits& limits, Output output,
+                                                              Done done) {
+  std::unique_ptr<Subprocess> process(
+      new Subprocess(loop, limits, std::move(output), std::move(done)));
   NPG_RETURN_IF_ERROR(process->Spawn(argv));
   NPG_RETURN_IF_ERROR(process->Watch());
   return process;
@@ -182,9 +189,18 @@ void Subprocess::Drain(Stream& stream) {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0 && errno == EAGAIN) return;
     if (got <= 0) return Close(stream);
-    const size_t kept = std::min(static_cast<size_t>(got), stream.limit - stream.text.size());
-    stream.text.append(chunk.data(), kept);
-    stream.overflow = kept < static_cast<size_t>(got);
+    Take(stream, absl::string_view(chunk.data(), static_cast<size_t>(got)));
+  }
+}
+
+void Subprocess::Take(Stream& stream, absl::string_view piece) {
+  const absl::string_view kept = piece.substr(0, stream.limit - stream.taken);
+  stream.taken += kept.size();
+  stream.overflow = kept.size() < piece.size();
+  if (&stream == &out_ && output_) {
+    if (!kept.empty()) output_(kept);
+  } else {
+    absl::StrAppend(&stream.text, kept);
   }
 }
 

@@ -50,6 +50,14 @@ TEST(Annotate, PutsContextBeforeTheMessageAndKeepsTheCode) {
 
 TEST(Annotate, LeavesOkAlone) { EXPECT_TRUE(Annotate(absl::OkStatus(), "context").ok()); }
 
+TEST(NameCapability, ConcernsOnlyMissingPermissions) {
+  const absl::Status status = NameCapability(absl::PermissionDeniedError("list the rules"));
+  EXPECT_EQ(status, absl::PermissionDeniedError(
+                        "list the rules; run as root or with the capability CAP_NET_ADMIN"));
+  EXPECT_EQ(NameCapability(absl::NotFoundError("x")), absl::NotFoundError("x"));
+  EXPECT_TRUE(NameCapability(absl::OkStatus()).ok());
+}
+
 absl::Status Chain(const absl::Status& first, int& evaluated) {
   NPG_RETURN_IF_ERROR((++evaluated, first));
   ++evaluated;

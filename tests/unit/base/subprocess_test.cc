@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>  // NOLINT(modernize-deprecated-headers): kill() is POSIX, not <csignal>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -18,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "testing/status_asserts.h"
@@ -25,6 +27,7 @@
 namespace npg::base::subprocess_test {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
@@ -50,6 +53,23 @@ class SubprocessTest : public ::testing::Test {
     return output;
   }
 
+  // Appends standard output to `printed` as it comes.
+  absl::StatusOr<std::string> Stream(const std::string& script, std::string& printed,
+                                     const Subprocess::Limits& limits = {}) {
+    absl::StatusOr<std::string> result = absl::UnknownError("not called back");
+    absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(
+        *loop_, {"/bin/sh", "-c", script}, limits,
+        [&](absl::string_view piece) { absl::StrAppend(&printed, piece); },
+        [&](absl::StatusOr<std::string> end) {
+          result = std::move(end);
+          *process = nullptr;
+          loop_->Stop();
+        });
+    if (!process.ok()) return process.status();
+    NPG_EXPECT_OK(loop_->Run());
+    return result;
+  }
+
   std::unique_ptr<EventLoop> loop_;
 };
 
@@ -71,6 +91,54 @@ TEST_F(SubprocessTest, ReturnsAllOfALargeOutput) {
   NPG_ASSERT_OK(output);
   EXPECT_EQ(output->size(), 6888896U);
   EXPECT_TRUE(output->ends_with("\n1000000\n"));
+}
+
+TEST_F(SubprocessTest, PassesOnStandardOutput) {
+  std::string printed;
+  const absl::StatusOr<std::string> end = Stream("seq 1 1000000; echo not this >&2", printed);
+  NPG_ASSERT_OK(end);
+  EXPECT_EQ(*end, "");
+  EXPECT_EQ(printed.size(), 6888896U);
+  EXPECT_TRUE(printed.ends_with("\n1000000\n"));
+}
+
+TEST_F(SubprocessTest, PassesOnStandardOutputBeforeTheCommandEnds) {
+  // `read` ends when the test, which has seen the first line, opens and closes the pipe.
+  std::string folder = ::testing::TempDir() + "npg-subprocess-XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string fifo = folder + "/go";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  std::vector<std::string> pieces;
+  absl::StatusOr<std::string> result = absl::UnknownError("not called back");
+  const absl::StatusOr<std::unique_ptr<Subprocess>> process = Subprocess::Start(
+      *loop_, {"/bin/sh", "-c", "echo first; read line < " + fifo + "; echo $line"}, {},
+      [&](absl::string_view piece) {
+        if (pieces.empty()) std::ofstream(fifo) << "second\n";
+        pieces.emplace_back(piece);
+      },
+      [&](absl::StatusOr<std::string> end) {
+        result = std::move(end);
+        loop_->Stop();
+      });
+  NPG_ASSERT_OK(process);
+  NPG_EXPECT_OK(loop_->Run());
+  NPG_EXPECT_OK(result);
+  EXPECT_THAT(pieces, ElementsAre("first\n", "second\n"));
+  std::filesystem::remove_all(folder);
+}
+
+TEST_F(SubprocessTest, PassesOnNoMoreThanTheLimit) {
+  std::string printed;
+  EXPECT_EQ(Stream("head -c 1001 /dev/zero", printed,
+                   {.timeout = absl::Seconds(30), .output_bytes = 1000})
+                .status()
+                .code(),
+            absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(printed.size(), 1000U);
+  printed.clear();
+  EXPECT_EQ(Stream("echo half; echo why >&2; exit 1", printed).status().message(),
+            "/bin/sh failed with exit code 1: why");
+  EXPECT_EQ(printed, "half\n");
 }
 
 TEST_F(SubprocessTest, ReportsHowACommandFailed) {
