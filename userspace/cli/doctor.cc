@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <sys/vfs.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +17,7 @@
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "cli/args/environment.h"
@@ -60,11 +62,18 @@
 #include "node/rules_reader.h"
 #include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
+#include "rules/connect.h"
+#include "rules/evaluator.h"
+#include "rules/node_rules.h"
+#include "rules/rule_changes.h"
+#include "rules/save_command.h"
 
 namespace npg::cli {
 namespace {
 
 constexpr const char* kKubeProxy = "kube-proxy";
+// While other programs change rules.
+constexpr int kTriesToReadRules = 5;
 
 doctor::KernelFacts TryKernel(abi::Scope scope) {
   doctor::KernelFacts kernel;
@@ -191,13 +200,48 @@ absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entr
   return absl::OkStatus();
 }
 
+// Lines that could not be read go to the finding not-seen.
+doctor::EvaluatedRules EvaluateRules(const core::AddressSet& own, bool local_scope,
+                                     std::vector<std::string>& unseen) {
+  rules::NodeRules::Options options;
+  options.own_table = std::string(dataplane::kNftTableName);
+  options.command_folders = rules::CommandFolders();
+  rules::EvaluateOptions evaluate;
+  evaluate.node_addresses = own;
+  rules::NodeRules node_rules(std::move(options),
+                              rules::ConnectsToLoopbackAnd(local_scope ? own : core::AddressSet()),
+                              std::move(evaluate));
+  auto reading = node_rules.Read(rules::RuleChanges::Everything(), kTriesToReadRules);
+  if (!reading.ok()) {
+    unseen.push_back(absl::StrCat("rules that a connect meets: ", reading.status().message()));
+    return {{}, {}, 0, /*all=*/false};
+  }
+  for (const absl::Status& failure : reading->failed) {
+    unseen.push_back(absl::StrCat("rules that a connect meets: ", failure.message()));
+  }
+  return {std::move(reading->evaluation.unknown), std::move(reading->evaluation.broad),
+          reading->rules, reading->failed.empty() && !reading->unread};
+}
+
+// The source netfilter skips what the finding `rules` has.
+void RemoveRepeated(const doctor::EvaluatedRules& rules, std::vector<std::string>& skipped) {
+  const auto names = [&rules](const std::string& line) {
+    const auto in_line = [&line](const std::string& rule) { return absl::StrContains(line, rule); };
+    return std::any_of(rules.unknown.begin(), rules.unknown.end(), in_line) ||
+           std::any_of(rules.broad.begin(), rules.broad.end(), in_line);
+  };
+  skipped.erase(std::remove_if(skipped.begin(), skipped.end(), names), skipped.end());
+}
+
+// `own`: the node's addresses; `guarded`: those of them that are or would be guarded.
 absl::StatusOr<doctor::PortFacts> ReadPorts(const NodeOptions& node, const SourceOptions& options,
                                             const core::AddressSet& own,
+                                            const core::AddressSet& guarded,
                                             const core::OwnerRules& rules) {
   doctor::PortFacts ports;
   ports.local = node::ReadLocalPortRange(kProc);
   ports.reserved = node::ReadReservedPorts(kProc);
-  const auto sources = MakeSources(options, ReadEnvironment);
+  const auto sources = MakeSources(options, ReadEnvironment, [&guarded] { return guarded; });
   if (IsUsageError(sources.status())) return sources.status();
   if (!sources.ok()) {
     ports.source_errors.emplace_back(sources.status().message());
@@ -233,14 +277,15 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   std::vector<uint32_t> own_programs;
   core::OwnerRules rules{DefaultOwnerPolicy(), {}};
   facts.guard = ReadGuard(options.node, own_programs, rules);
+  facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
+  const core::AddressSet own = addresses.ok() ? addresses->own : core::AddressSet();
   absl::StatusOr<doctor::PortFacts> ports = ReadPorts(
-      options.node, options.sources, addresses.ok() ? addresses->own : core::AddressSet(), rules);
+      options.node, options.sources, own, facts.local_scope ? own : core::AddressSet(), rules);
   if (!ports.ok()) return ports.status();
   if (!addresses.ok()) ports->source_errors.emplace_back(addresses.status().message());
   facts.ports = *std::move(ports);
   facts.capabilities = node::ReadEffectiveCapabilities(kProc).value_or(0);
 
-  facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
   if (addresses.ok()) {
     facts.left_out_addresses = core::LeftOutText(addresses->left_out, kMaxLeftOut);
   }
@@ -254,6 +299,9 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   facts.cilium_socket_lb =
       node::HasCiliumSocketLb(options.node.bpffs, facts.mounts.cgroup.value_or(""));
   facts.rules = node::ReadRules(kProc, std::string(dataplane::kNftTableName));
+  facts.evaluated = EvaluateRules(addresses.ok() ? addresses->own : core::AddressSet(),
+                                  facts.local_scope, facts.rules.unseen);
+  RemoveRepeated(facts.evaluated, facts.ports.skipped);
   facts.obstacles = node::ReadUntrackedObstacles(std::string(dataplane::kNftTableName));
   facts.legacy_tables = node::HasLegacyTables(kProc, false) || node::HasLegacyTables(kProc, true);
   facts.route_localnet = node::ReadRouteLocalnet(kProc);

@@ -19,6 +19,7 @@
 #include "core/intervals.h"
 #include "sources/file_source.h"
 #include "sources/kubernetes/kubernetes_source.h"
+#include "sources/netfilter_reader.h"
 #include "sources/netfilter_source.h"
 #include "sources/retried_source.h"
 #include "sources/source.h"
@@ -31,7 +32,8 @@ namespace {
 std::unique_ptr<sources::Source> MakeSource(abi::Source source, const SourceOptions& options,
                                             const Environment& environment,
                                             const core::Intervals& intervals,
-                                            absl::Duration read_limit) {
+                                            absl::Duration read_limit,
+                                            const sources::NetfilterEdges::OwnAddresses& own) {
   switch (source) {
     case abi::Source::kKubernetes: {
       sources::KubernetesSource::Options kubernetes;
@@ -45,7 +47,7 @@ std::unique_ptr<sources::Source> MakeSource(abi::Source source, const SourceOpti
     }
     case abi::Source::kNetfilter:
       return std::make_unique<sources::NetfilterSource>(
-          sources::NetfilterEdges::OfThisNamespace(),
+          sources::NetfilterEdges::OfThisNamespace(own),
           sources::NetfilterSource::Options{.poll = intervals.rules, .read_limit = read_limit});
     case abi::Source::kFile:
       return std::make_unique<sources::FileSource>(options.nodeports_file);
@@ -76,28 +78,29 @@ absl::StatusOr<std::vector<abi::Source>> CheckedSources(
 }  // namespace
 
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeSources(
-    const SourceOptions& options, const Environment& environment) {
+    const SourceOptions& options, const Environment& environment,
+    const sources::NetfilterEdges::OwnAddresses& own) {
   const absl::StatusOr<std::vector<abi::Source>> sources =
       CheckedSources(options, environment, [](const absl::Status& access) { return !access.ok(); });
   if (!sources.ok()) return sources.status();
   std::vector<std::unique_ptr<sources::Source>> made;
   for (const abi::Source source : *sources) {
-    made.push_back(MakeSource(source, options, environment, {}, absl::InfiniteDuration()));
+    made.push_back(MakeSource(source, options, environment, {}, absl::InfiniteDuration(), own));
   }
   return made;
 }
 
 absl::StatusOr<std::vector<std::unique_ptr<sources::Source>>> MakeFollowedSources(
-    const SourceOptions& options, const Environment& environment,
-    const core::Intervals& intervals) {
+    const SourceOptions& options, const Environment& environment, const core::Intervals& intervals,
+    const sources::NetfilterEdges::OwnAddresses& own) {
   const absl::StatusOr<std::vector<abi::Source>> sources =
       CheckedSources(options, environment, IsUsageError);
   if (!sources.ok()) return sources.status();
   std::vector<std::unique_ptr<sources::Source>> made;
   for (const abi::Source source : *sources) {
     made.push_back(std::make_unique<sources::RetriedSource>(
-        [source, options, environment, intervals] {
-          return MakeSource(source, options, environment, intervals, intervals.first_reading);
+        [source, options, environment, intervals, own] {
+          return MakeSource(source, options, environment, intervals, intervals.first_reading, own);
         },
         intervals.retry));
   }

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -25,17 +26,21 @@
 #include "cli/run_http.h"
 #include "cli/start_kube_events.h"
 #include "controller/controller.h"
+#include "core/listener.h"
+#include "core/node_address.h"
 #include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "log/health.h"
 #include "log/log.h"
+#include "node/node_addresses.h"
 #include "node/untracked_obstacles.h"
 #include "serve/endpoints.h"
 #include "serve/http_address.h"
 #include "serve/kube_event_counts.h"
 #include "serve/node_view.h"
+#include "sources/netfilter_reader.h"
 #include "sources/source.h"
 
 namespace npg::cli {
@@ -62,6 +67,16 @@ void LimitCapabilities() {
   }
 }
 
+// As the controller finds them, whenever the rules are read.
+sources::NetfilterEdges::OwnAddresses GuardedAddresses(const RunOptions& options) {
+  if (options.scope != abi::Scope::kLocal) return nullptr;
+  return [choice = options.local_addresses]() -> absl::StatusOr<core::AddressSet> {
+    const auto addresses = node::ListNodeAddresses();
+    if (!addresses.ok()) return addresses.status();
+    return node::ToSet(core::JudgeAddresses(*addresses, choice).own);
+  };
+}
+
 }  // namespace
 
 absl::StatusOr<int> Execute(const RunOptions& options) {
@@ -71,7 +86,8 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(log::SetUpLog(
       options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
-  auto sources = MakeFollowedSources(options.sources, ReadEnvironment, options.intervals);
+  auto sources = MakeFollowedSources(options.sources, ReadEnvironment, options.intervals,
+                                     GuardedAddresses(options));
   if (!sources.ok()) return sources.status();
 
   // The controller must survive when the reader of its log closes the pipe.

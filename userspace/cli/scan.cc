@@ -78,10 +78,16 @@ absl::StatusOr<core::OwnerRules> RulesOf(const core::OwnerPolicy& policy) {
 
 absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!options.node.cgroup.empty()) NPG_RETURN_IF_ERROR(CheckCgroup(options.node.cgroup));
-  const auto sources = MakeSources(options.sources, ReadEnvironment);
+  inspect::ScanFacts facts;
+  if (options.scope == abi::Scope::kLocal) {
+    auto addresses = inspect::ReadLocalAddresses(options.node.bpffs, options.local_addresses);
+    if (!addresses.ok()) return addresses.status();
+    facts.own = std::move(addresses->own);
+  }
+  const auto sources =
+      MakeSources(options.sources, ReadEnvironment, [own = facts.own] { return own; });
   if (!sources.ok()) return sources.status();
   SourcesRead read = ReadSources(*sources);
-  inspect::ScanFacts facts;
   facts.coverage = inspect::JudgeCoverage(read.coverages, /*failed=*/!read.failed.empty(),
                                           node::ReadNodePortTraces());
   facts.ports = std::move(read.ports);
@@ -98,11 +104,6 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
-  if (options.scope == abi::Scope::kLocal) {
-    auto addresses = inspect::ReadLocalAddresses(options.node.bpffs, options.local_addresses);
-    if (!addresses.ok()) return addresses.status();
-    facts.own = std::move(addresses->own);
-  }
   facts.gaps = node::FillOwners(facts.candidates);
   // Whether links are pinned; `status` reports whether they are valid.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;

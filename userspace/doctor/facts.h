@@ -75,6 +75,15 @@ struct GuardFacts {
   std::string standing_aside;         // for what the guard stands aside; empty: for nothing
 };
 
+// What following the node's connects through its rules could not answer, one line each, with
+// table, chain and rule.
+struct EvaluatedRules {
+  std::vector<std::string> unknown;  // cannot be evaluated
+  std::vector<std::string> broad;    // take so many ports that they name none
+  size_t count = 0;                  // rules that were read
+  bool all = true;                   // false: RulesSeen::unseen has what was not
+};
+
 struct Facts {
   std::string version;        // of this program
   uint32_t abi_version = 0;   // and the pins' layout that it knows
@@ -89,6 +98,7 @@ struct Facts {
   // What --scope local leaves out: the first of them as text, and why; empty: nothing.
   std::string left_out_addresses;
   node::RulesSeen rules;
+  EvaluatedRules evaluated;
   absl::StatusOr<std::vector<node::UntrackedObstacle>> obstacles =
       std::vector<node::UntrackedObstacle>();
   bool legacy_tables = false;  // ip_tables has some

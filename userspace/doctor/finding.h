@@ -28,6 +28,7 @@ enum class FindingId {
   kCgroupForeignProgram,
   kCiliumSocketLb,
   kMarkCollision,
+  kRules,
   kRulesTrackAgain,
   kRulesDropUntracked,
   kPortRangeAllocated,
@@ -56,7 +57,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 36> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 37> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -101,6 +102,9 @@ inline constexpr std::array<FindingKind, 36> kFindingKinds = {{
     {FindingId::kMarkCollision, "mark-collision",
      "exempted packets carry the guard's bit of the mark, so a rule that matches this bit treats "
      "them as its own, and packets that it marks are exempted by mistake"},
+    {FindingId::kRules, "rules",
+     "the source netfilter follows a connect through the rules of the node; where a rule cannot be "
+     "evaluated, it cannot tell whether the rule takes a port from the host"},
     {FindingId::kRulesTrackAgain, "rules-track-again",
      "an exempted packet must reach its listener untracked; a rule that sets a conntrack zone has "
      "it tracked all the same, and NAT takes it"},

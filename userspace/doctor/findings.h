@@ -18,6 +18,7 @@ std::vector<Finding> JudgeKernel(const Facts& facts);
 std::vector<Finding> JudgeMounts(const Facts& facts);
 std::vector<Finding> JudgePrograms(const Facts& facts);
 std::vector<Finding> JudgeMarks(const Facts& facts);
+std::vector<Finding> JudgeRules(const Facts& facts);
 std::vector<Finding> JudgeUntracked(const Facts& facts);
 std::vector<Finding> JudgePorts(const Facts& facts);
 std::vector<Finding> JudgeKubeProxy(const Facts& facts);

@@ -203,6 +203,31 @@ Finding JudgeSources(const PortFacts& ports) {
 
 }  // namespace
 
+std::vector<Finding> JudgeRules(const Facts& facts) {
+  std::vector<Finding> findings;
+  for (const std::string& line : facts.evaluated.unknown) {
+    findings.push_back({FindingId::kRules, Severity::kWarn, line,
+                        "if the rule takes ports from listeners of this node: --source file with a "
+                        "--nodeports-file that lists them"});
+  }
+  for (const std::string& line : facts.evaluated.broad) {
+    findings.push_back({FindingId::kRules, Severity::kNote,
+                        absl::StrCat(line,
+                                     ", which are not guarded, since the rule is not about "
+                                     "particular ports"),
+                        ""});
+  }
+  if (findings.empty()) {
+    findings.push_back(
+        {FindingId::kRules, Severity::kOk,
+         absl::StrCat(facts.evaluated.all ? "all rules" : "the rules that were read and",
+                      " that a connect of the node meets were evaluated (", facts.evaluated.count,
+                      ")"),
+         ""});
+  }
+  return findings;
+}
+
 std::vector<Finding> JudgeUntracked(const Facts& facts) {
   std::vector<Finding> findings;
   if (!facts.obstacles.ok()) return findings;  // reported as not-seen

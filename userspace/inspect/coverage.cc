@@ -8,6 +8,7 @@
 #include "abi/names.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/string_view.h"
 #include "core/coverage.h"
 #include "inspect/guard_facts.h"
 #include "node/node_port_traces.h"
@@ -15,26 +16,20 @@
 namespace npg::inspect {
 namespace {
 
-// What implements NodePorts here without rules of kube-proxy.
-std::vector<std::string> OtherPrograms(const node::NodePortTraces& traces) {
-  std::vector<std::string> programs;
-  if (traces.ipvs) programs.emplace_back("kube-proxy's IPVS mode (interface kube-ipvs0)");
-  if (traces.ovn) programs.emplace_back("OVN-Kubernetes (interface ovn-k8s-mp0)");
-  return programs;
-}
+constexpr absl::string_view kOvn = "OVN-Kubernetes (interface ovn-k8s-mp0)";
 
 std::string WhatIsUnseen(core::Coverage coverage, const node::NodePortTraces& traces) {
-  std::vector<std::string> programs = OtherPrograms(traces);
   if (coverage == core::Coverage::kPart) {
-    return programs.empty()
-               ? "a part of the NodePorts: some rules could not be read"
-               : absl::StrCat("a part of the NodePorts: its rules do not have those of ",
-                              absl::StrJoin(programs, ", "));
+    return traces.ovn
+               ? absl::StrCat("a part of the NodePorts: its rules do not have those of ", kOvn)
+               : "a part of the NodePorts: some rules could not be read or evaluated";
   }
+  std::vector<absl::string_view> programs;
+  if (traces.ovn) programs.push_back(kOvn);
   // With rules of kube-proxy beside it, Cilium leaves NodePorts to them.
   if (traces.cilium) programs.emplace_back("Cilium (interface cilium_host)");
   return absl::StrCat(
-      "no NodePorts: it read no rules of kube-proxy (iptables or nftables)",
+      "no NodePorts: it read no rules of kube-proxy (iptables, nftables or IPVS)",
       programs.empty() ? "" : absl::StrCat(", and this node has ", absl::StrJoin(programs, ", ")));
 }
 

@@ -11,6 +11,7 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
@@ -18,6 +19,7 @@
 #include "core/listener.h"
 #include "core/mark.h"
 #include "core/owner_policy.h"
+#include "core/service_name.h"
 #include "core/workload.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
@@ -111,6 +113,21 @@ std::string NodePortsText(const NodePortCounts& counts) {
   }
   return absl::StrCat(counts.total, " known", parts.empty() ? "" : ": ",
                       absl::StrJoin(parts, ", "));
+}
+
+std::string SkippedText(abi::Source source, const abi::SourceState& state) {
+  if (state.skipped == 0) return "";
+  if (source != abi::Source::kNetfilter) return absl::StrCat(state.skipped, " skipped");
+  return absl::StrCat(base::Count(state.skipped, "rule"),
+                      " cannot be evaluated (scan and doctor name ",
+                      state.skipped == 1 ? "it)" : "them)");
+}
+
+std::string TakerText(absl::string_view service) {
+  if (service.empty()) return "the Service that has the NodePort";
+  // Rules are named by table and chain: no Service has a blank in its name.
+  const bool rules = !core::IsServiceName(service) && absl::StrContains(service, ' ');
+  return absl::StrCat(rules ? "the rules of " : "", service);
 }
 
 std::string WhyNotConnected(const abi::SourceState& state) {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "abi/entries.h"
+#include "abi/names.h"
 #include "absl/strings/string_view.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
@@ -72,6 +73,14 @@ std::string NftTableName();
 
 // "33 known: kubernetes 30, file 5".
 std::string NodePortsText(const NodePortCounts& counts);
+
+// What the source skips at present, as a clause: "2 skipped", or for the source netfilter "2 rules
+// cannot be evaluated (scan and doctor name them)". "" when it skips nothing.
+std::string SkippedText(abi::Source source, const abi::SourceState& state);
+
+// What receives connects to a port that the guard does not exempt, by the value `service` of the
+// map `nodeports`: "default/web", "the rules of nft table ip nat, chain KUBE-NODEPORTS", "IPVS".
+std::string TakerText(absl::string_view service);
 
 // The last error of a source, or that it has not answered yet.
 std::string WhyNotConnected(const abi::SourceState& state);

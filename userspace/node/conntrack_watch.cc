@@ -31,7 +31,6 @@
 #include "base/small_file.h"
 #include "base/unique_fd.h"
 #include "core/flow.h"
-#include "node/nft_queries.h"
 
 namespace npg::node {
 namespace {
@@ -118,7 +117,7 @@ absl::Status CheckSubsystem(base::NetlinkSocket& socket) {
     return absl::UnimplementedError(
         "this kernel has no nf_conntrack_netlink (modprobe nf_conntrack_netlink)");
   }
-  return NameCapability(status);
+  return base::NameCapability(status);
 }
 
 std::optional<uint16_t> Port(absl::string_view attributes, uint16_t type) {

@@ -18,8 +18,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
 #include "base/nft_objects.h"
-#include "node/nft_marks.h"
 #include "node/nft_queries.h"
+#include "node/nft_tables.h"
 
 // After the headers of libc, which must precede linux/in.h.
 #include <linux/netfilter/xt_conntrack.h>

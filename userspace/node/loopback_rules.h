@@ -12,7 +12,7 @@
 
 #include "absl/functional/function_ref.h"
 #include "base/nft_objects.h"
-#include "node/nft_marks.h"
+#include "node/nft_tables.h"
 
 // The rules of nf_tables, as an untracked packet of a connect over lo meets them.
 

@@ -18,8 +18,8 @@ struct MarkUse {
     kSet,     // gives packets the bits of value
     kLookup,  // looks the mark up among values that were not read
   };
-  std::string where;  // "ip rule", "iptables-nft table mangle", "nft table inet vpn"
-  std::string rule;   // in the words of the tool that shows it
+  std::string where;  // "ip rule", "iptables-legacy table mangle", "nft table inet vpn"
+  std::string rule;   // "chain X, handle 5: matches mark 0x1000/0x1000"
   Kind kind = Kind::kMatch;
   uint32_t value = 0;
   uint32_t mask = ~uint32_t{0};

@@ -50,7 +50,7 @@ absl::Status Ask(const Question& question, absl::string_view what, absl::Functio
   }
   absl::StatusOr<base::NetlinkSocket> socket = base::NetlinkSocket::Open(NETLINK_NETFILTER);
   if (!socket.ok()) return base::Annotate(socket.status(), what);
-  return NameCapability(socket->AskForEach(*message, what, start, visit));
+  return base::NameCapability(socket->AskForEach(*message, what, start, visit));
 }
 
 }  // namespace
@@ -95,12 +95,6 @@ absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view 
                      absl::FunctionRef<void(const nlmsghdr& message)> visit) {
   return Ask({NFT_MSG_GETSETELEM, NLM_F_DUMP, family, NFTA_SET_ELEM_LIST_SET, table, map},
              absl::StrCat("read ", MapText(family, table, map)), start, visit);
-}
-
-absl::Status NameCapability(const absl::Status& status) {
-  if (!absl::IsPermissionDenied(status)) return status;
-  return absl::PermissionDeniedError(
-      absl::StrCat(status.message(), "; run as root or with the capability CAP_NET_ADMIN"));
 }
 
 }  // namespace npg::node

@@ -32,9 +32,6 @@ absl::Status ListMap(uint8_t family, absl::string_view table, absl::string_view 
                      absl::FunctionRef<void()> start,
                      absl::FunctionRef<void(const nlmsghdr& message)> visit);
 
-// Adds the missing capability to a PERMISSION_DENIED.
-absl::Status NameCapability(const absl::Status& status);
-
 }  // namespace npg::node
 
 #endif  // NODEPORT_GUARD_NODE_NFT_QUERIES_H_

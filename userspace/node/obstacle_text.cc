@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/nft_objects.h"
 #include "node/loopback_rules.h"
-#include "node/nft_marks.h"
+#include "node/nft_tables.h"
 
 namespace npg::node {
 namespace {

@@ -21,10 +21,10 @@ struct RulesSeen {
   std::vector<std::string> unseen;  // what could not be read, and why
 };
 
-// Reads routing rules, nf_tables, and iptables of both variants and families, but not the
-// guard's own table, which is `own_table` of the family inet.
-// Loads no module and makes no table: a save command runs only where the kernel
-// already has tables of its variant.
+// Reads routing rules, nf_tables (with the tables of iptables-nft), and iptables-legacy, of both
+// families, but not the guard's own table, which is `own_table` of the family inet.
+// Loads no module and makes no table: a save command runs only where the kernel already has
+// legacy tables.
 RulesSeen ReadRules(const std::string& proc, const std::string& own_table);
 
 }  // namespace npg::node

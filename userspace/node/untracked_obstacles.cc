@@ -29,8 +29,7 @@
 #include "base/nft_generation.h"
 #include "base/nft_objects.h"
 #include "node/loopback_rules.h"
-#include "node/nft_marks.h"
-#include "node/nft_queries.h"
+#include "node/nft_tables.h"
 #include "node/obstacle_text.h"
 
 namespace npg::node {
@@ -377,7 +376,7 @@ absl::StatusOr<std::vector<UntrackedObstacle>> ObstacleCache::Read(const std::st
   if (!socket.ok()) return socket.status();
   const auto tables = ListNftTables(*socket);
   if (absl::IsUnimplemented(tables.status())) return std::vector<UntrackedObstacle>();
-  if (!tables.ok()) return NameCapability(tables.status());
+  if (!tables.ok()) return base::NameCapability(tables.status());
   const absl::StatusOr<uint32_t> before = base::NftGeneration(*socket);
   if (last_ && before.ok() && last_->generation == *before && last_->tracks == query.tracks &&
       last_->drops == query.drops) {

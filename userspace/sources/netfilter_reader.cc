@@ -1,281 +1,248 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "sources/netfilter_reader.h"
 
-#include <sys/socket.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netlink.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/time.h>
 
-#include <algorithm>
-#include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <ctime>
 #include <functional>
-#include <string>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/container/btree_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
-#include "base/capabilities.h"
+#include "absl/time/time.h"
+#include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
-#include "base/small_file.h"
-#include "base/subprocess.h"
-#include "core/coverage.h"
+#include "base/memory.h"
+#include "base/netlink_monitor.h"
+#include "base/thread.h"
+#include "base/unique_fd.h"
+#include "core/listener.h"
+#include "core/node_address.h"
 #include "core/port.h"
-#include "node/nft_queries.h"
-#include "node/node_port_traces.h"
-#include "node/save_commands.h"
-#include "sources/iptables_save.h"
-#include "sources/merge.h"
-#include "sources/nft_maps.h"
-#include "sources/rule_parts.h"
-#include "sources/source.h"
+#include "node/ip_vs_services.h"
+#include "node/node_addresses.h"
+#include "rules/connect.h"
+#include "rules/evaluator.h"
+#include "rules/node_rules.h"
+#include "rules/rule_changes.h"
+#include "rules/save_command.h"
 
 namespace npg::sources {
 namespace {
 
-std::string Unreadable(absl::string_view what, absl::string_view command) {
-  return absl::StrCat(what, " cannot be read: there is no ", command,
-                      "; install the package iptables");
-}
-
-bool IsIp4(RulePart part) {
-  return part == RulePart::kIp4Nat || part == RulePart::kIp4Filter || part == RulePart::kIp4Legacy;
-}
-
-absl::string_view Prefix(RulePart part) { return IsIp4(part) ? "iptables" : "ip6tables"; }
-
-// The names of the ip_tables tables of this network namespace; none when the
-// kernel has no ip_tables (loaded).
-absl::StatusOr<std::vector<std::string>> LegacyTables(const std::string& path) {
-  constexpr size_t kMaxNames = size_t{64} << 10;
-  const absl::StatusOr<std::string> names = base::ReadSmallFile(path, kMaxNames);
-  if (absl::IsNotFound(names.status())) return std::vector<std::string>();
-  if (!names.ok()) return base::Annotate(names.status(), "read");
-  return absl::StrSplit(*names, '\n', absl::SkipEmpty());
-}
-
-// True when `ports` has not all of `before`.
-bool Lacks(const core::PortSnapshot& ports, const core::PortSnapshot& before) {
-  return std::any_of(before.begin(), before.end(),
-                     [&](const auto& entry) { return !ports.contains(entry.first); });
-}
-
-// The output of `command` as a reading; it printed `table`, or all tables when that is
-// empty.
-absl::StatusOr<Reading> ReadOutput(const absl::StatusOr<std::string>& output,
-                                   absl::string_view command, absl::string_view table) {
-  if (!output.ok()) {
-    // The legacy programs print "you must be root" when one capability is missing: they open
-    // a raw socket.
-    const std::string lacked =
-        absl::StrContains(command, "-legacy-") ? base::LackedCapabilities({CAP_NET_RAW}) : "";
-    if (lacked.empty()) return output.status();
-    return absl::PermissionDeniedError(
-        absl::StrCat(output.status().message(), "; this process lacks ", lacked, ": add that"));
+// The addresses that a listener of the node may have. Those of Services, of which IPVS makes
+// thousands, are left out.
+absl::StatusOr<core::AddressSet> NodeAddresses() {
+  const absl::StatusOr<std::vector<core::NodeAddress>> all = node::ListNodeAddresses();
+  if (!all.ok()) return all.status();
+  const std::vector<core::AddressRole> roles = core::RolesOf(*all);
+  core::AddressSet addresses;
+  for (size_t i = 0; i < all->size(); ++i) {
+    if (roles[i] != core::AddressRole::kServiceInterface) addresses.insert((*all)[i].address);
   }
-  absl::StatusOr<SavedRules> saved = ParseIptablesSave(*output);
-  if (!saved.ok()) return base::Annotate(saved.status(), command);
-  if ((table == "nat" && !saved->has_nat) || (table == "filter" && !saved->has_filter)) {
-    // The table is not one of iptables, or was just removed.
-    return absl::UnavailableError(absl::StrCat(command, " did not print the table"));
+  return addresses;
+}
+
+// The rules as of the thread that uses this, for the addresses that the node has at the time.
+class NamespaceRules {
+ public:
+  explicit NamespaceRules(NetfilterEdges::OwnAddresses own)
+      : own_addresses_(std::move(own)), stop_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+  absl::StatusOr<rules::NodeRules::Reading> Read(const rules::RuleChanges& changes, int tries) {
+    absl::StatusOr<core::AddressSet> node = NodeAddresses();
+    if (!node.ok()) return node.status();
+    absl::StatusOr<core::AddressSet> own = own_addresses_ ? own_addresses_() : core::AddressSet();
+    if (!own.ok()) return own.status();
+    rules::RuleChanges next = changes;
+    if (!rules_ || *own != own_ || *node != node_) {
+      // The rules that were read are those that the connects to the other addresses meet.
+      if (rules_) next = rules::RuleChanges::Everything();
+      own_ = *std::move(own);
+      node_ = *std::move(node);
+      rules::NodeRules::Options options;
+      options.command_folders = rules::CommandFolders();
+      options.stop_fd = stop_.get();
+      rules_ =
+          std::make_unique<rules::NodeRules>(std::move(options), rules::ConnectsToLoopbackAnd(own_),
+                                             rules::EvaluateOptions{.node_addresses = node_});
+    }
+    return rules_->Read(next, tries);
   }
-  for (std::string& line : saved->reading.skipped) line = absl::StrCat(command, ": ", line);
-  return std::move(saved->reading);
+
+  absl::StatusOr<core::PortSnapshot> ReadIpVs() const {
+    const absl::StatusOr<absl::btree_set<core::PortKey>> keys =
+        node::IpVsPorts(own_, "/proc/thread-self/net/ip_vs");
+    if (!keys.ok()) return keys.status();
+    core::PortSnapshot ports;
+    for (const core::PortKey& key : *keys) ports.emplace(key, "IPVS");
+    return ports;
+  }
+
+  void Stop() const { eventfd_write(stop_.get(), 1); }
+
+ private:
+  const NetfilterEdges::OwnAddresses own_addresses_;
+  const base::UniqueFd stop_;
+  core::AddressSet own_;
+  core::AddressSet node_;
+  std::unique_ptr<rules::NodeRules> rules_;
+};
+
+// Of this thread, and of the children of this process that have ended.
+absl::Duration CpuTime() {
+  timespec thread{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &thread);
+  rusage children{};
+  getrusage(RUSAGE_CHILDREN, &children);
+  return absl::DurationFromTimespec(thread) + absl::DurationFromTimeval(children.ru_utime) +
+         absl::DurationFromTimeval(children.ru_stime);
+}
+
+absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> ListenToNfTables(
+    base::EventLoop& loop, base::NetlinkMonitor::Handler handler) {
+  absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>> monitor = base::NetlinkMonitor::Start(
+      loop, NETLINK_NETFILTER, {NFNLGRP_NFTABLES}, 0, std::move(handler));
+  if (monitor.ok()) return monitor;
+  return base::NameCapability(base::Annotate(monitor.status(), "listen to nf_tables changes"));
 }
 
 }  // namespace
 
-NetfilterEdges NetfilterEdges::OfThisNamespace() {
-  return {.read_maps = ReadKubeProxyMaps,
-          .has_chain = node::HasChain,
-          .command_folders = node::CommandFolders(),
-          .proc_net = "/proc/thread-self/net",
-          .limits = {}};
+NetfilterEdges NetfilterEdges::OfThisNamespace(OwnAddresses own) {
+  const auto rules = std::make_shared<NamespaceRules>(std::move(own));
+  NetfilterEdges edges;
+  edges.read = [rules](const rules::RuleChanges& changes, int tries) {
+    return rules->Read(changes, tries);
+  };
+  edges.read_ip_vs = [rules] { return rules->ReadIpVs(); };
+  edges.stop = [rules] { rules->Stop(); };
+  edges.listen = ListenToNfTables;
+  return edges;
 }
 
-void NetfilterReader::Start(base::EventLoop& loop, RulePartSet parts,
-                            std::function<void(Outcome)> done) {
-  loop_ = &loop;
-  waiting_ = parts;
-  done_ = std::move(done);
-  // Searched each time: the package may be installed while this runs.
-  commands_ = {node::FindSaveCommands("iptables", edges_.command_folders),
-               node::FindSaveCommands("ip6tables", edges_.command_folders)};
-  ReadOn();
+absl::StatusOr<std::unique_ptr<NetfilterReader>> NetfilterReader::Start(NetfilterEdges edges) {
+  std::unique_ptr<NetfilterReader> reader(new NetfilterReader(std::move(edges)));
+  reader->done_.Reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!reader->done_) return base::ErrnoStatus(errno, "create an eventfd");
+  absl::StatusOr<std::thread> thread =
+      base::StartThread("npg-netfilter", [raw = reader.get()] { raw->Work(); });
+  if (!thread.ok()) return thread.status();
+  reader->thread_ = *std::move(thread);
+  return reader;
 }
 
-void NetfilterReader::ReadOn() {
-  for (size_t i = 0; i < kRuleParts; ++i) {
-    if (!waiting_.test(i)) continue;
-    waiting_.reset(i);
-    if (Read(static_cast<RulePart>(i))) return;
+NetfilterReader::~NetfilterReader() {
+  if (!thread_.joinable()) return;
+  {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
   }
-  // `done` may start the next reading.
-  const std::function<void(Outcome)> done = std::move(done_);
-  done(Combine());
+  change_.notify_all();
+  edges_.stop();
+  thread_.join();
 }
 
-bool NetfilterReader::Read(RulePart part) {
-  switch (part) {
-    case RulePart::kMaps:
-      Store(part, edges_.read_maps());
-      return false;
-    case RulePart::kIp4Nat:
-    case RulePart::kIp4Filter:
-    case RulePart::kIp6Nat:
-    case RulePart::kIp6Filter:
-      return ReadNftTable(part);
-    case RulePart::kIp4Legacy:
-    case RulePart::kIp6Legacy:
-      return ReadLegacy(part);
+void NetfilterReader::Begin(rules::RuleChanges changes, int tries) {
+  busy_ = true;
+  {
+    const std::lock_guard lock(mutex_);
+    job_ = Job{std::move(changes), tries};
+    so_far_.clear();
   }
-  return false;
+  change_.notify_all();
 }
 
-bool NetfilterReader::ReadNftTable(RulePart part) {
-  const bool nat = part == RulePart::kIp4Nat || part == RulePart::kIp6Nat;
-  const absl::string_view table = nat ? "nat" : "filter";
-  const std::vector<absl::string_view> chains =
-      nat ? std::vector<absl::string_view>{kKubeNodePorts, kCniHostPorts}
-          : std::vector<absl::string_view>{kKubeExternalServices};
-  absl::string_view found;
-  for (const absl::string_view chain : chains) {
-    const absl::StatusOr<bool> has =
-        edges_.has_chain(IsIp4(part) ? AF_INET : AF_INET6, table, chain);
-    if (!has.ok()) {
-      Store(part, has.status());
-      return false;
-    }
-    if (*has) found = chain;
+std::optional<NetfilterReader::Outcome> NetfilterReader::Take(absl::Duration limit) {
+  std::unique_lock lock(mutex_);
+  const auto ended = [this] { return outcome_.has_value(); };
+  if (!busy_) return std::nullopt;
+  if (limit == absl::InfiniteDuration()) {
+    change_.wait(lock, ended);
+  } else if (!change_.wait_for(lock, absl::ToChronoMicroseconds(limit), ended)) {
+    return std::nullopt;
   }
-  if (found.empty()) {
-    Store(part, NothingSeen());
-    return false;
-  }
-  const std::string& command = commands_[IsIp4(part) ? 0 : 1].nft;
-  if (command.empty()) {
-    NoCommand(part, absl::StrCat(Prefix(part), "-nft-save"),
-              absl::StrCat("the rules of ", found, " in nf_tables"));
-    return false;
-  }
-  return Run(part, {command, "-t", std::string(table)}, table);
-}
-
-bool NetfilterReader::ReadLegacy(RulePart part) {
-  const std::string names =
-      absl::StrCat(edges_.proc_net, IsIp4(part) ? "/ip_tables_names" : "/ip6_tables_names");
-  const absl::StatusOr<std::vector<std::string>> tables = LegacyTables(names);
-  if (!tables.ok()) {
-    Store(part, tables.status());
-    return false;
-  }
-  const bool relevant = std::any_of(tables->begin(), tables->end(), [](const std::string& name) {
-    return name == "nat" || name == "filter";
-  });
-  if (!relevant) {
-    Store(part, NothingSeen());
-    return false;
-  }
-  const std::string& command = commands_[IsIp4(part) ? 0 : 1].legacy;
-  if (command.empty()) {
-    NoCommand(part, absl::StrCat(Prefix(part), "-legacy-save"),
-              absl::StrCat("the legacy tables ", absl::StrJoin(*tables, ", ")));
-    return false;
-  }
-  return Run(part, {command}, "");
-}
-
-bool NetfilterReader::Run(RulePart part, const std::vector<std::string>& argv,
-                          absl::string_view table) {
-  const std::string line = absl::StrJoin(argv, " ");
-  absl::StatusOr<std::unique_ptr<base::Subprocess>> process = base::Subprocess::Start(
-      *loop_, argv, edges_.limits,
-      [this, part, line, table = std::string(table)](const absl::StatusOr<std::string>& output) {
-        process_.reset();
-        Store(part, ReadOutput(output, line, table));
-        ReadOn();
-      });
-  if (!process.ok()) {
-    Store(part, process.status());
-    return false;
-  }
-  process_ = *std::move(process);
-  return true;
-}
-
-// Without the command the rules are not read. That is reported, but is no error, because
-// the node may not use iptables; it is one if ports are known from these rules, because
-// those may still be taken.
-void NetfilterReader::NoCommand(RulePart part, absl::string_view command, absl::string_view what) {
-  const std::string line = Unreadable(what, command);
-  if (!parts_[Index(part)].reading.ports.empty()) {
-    Store(part, absl::NotFoundError(line));
-  } else if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
-    Store(part, Reading{{}, {}, core::Coverage::kPart});  // Combine() reports it once for all parts
-  } else {
-    Store(part, Reading{{}, {line}, core::Coverage::kPart});
-  }
-}
-
-void NetfilterReader::Store(RulePart part, absl::StatusOr<Reading> reading) {
-  Part& state = parts_[Index(part)];
-  state.status = reading.status();
-  if (!reading.ok()) return;
-  state.before = std::exchange(state.reading, *std::move(reading)).ports;
+  busy_ = false;
+  eventfd_t count = 0;
+  eventfd_read(done_.get(), &count);
+  return std::exchange(outcome_, std::nullopt);
 }
 
 core::PortSnapshot NetfilterReader::PortsSoFar() const {
-  core::PortSnapshot ports;
-  for (const Part& part : parts_) Merge(ports, part.reading.ports);
-  return ports;
+  const std::lock_guard lock(mutex_);
+  return so_far_;
 }
 
-core::Coverage NetfilterReader::CombineCoverage() const {
-  bool seen = false;
-  bool unread = false;
-  for (const Part& part : parts_) {
-    seen |= part.reading.coverage == core::Coverage::kAll;
-    unread |= part.reading.coverage == core::Coverage::kPart;
+void NetfilterReader::Work() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    change_.wait(lock, [this] { return stopping_ || job_.has_value(); });
+    if (stopping_) return;
+    const Job job = *std::exchange(job_, std::nullopt);
+    lock.unlock();
+    Outcome outcome = Read(job);
+    // A full reading leaves holes in this thread's part of the heap.
+    if (job.changes.all) base::ReleaseUnusedMemory();
+    lock.lock();
+    outcome_ = std::move(outcome);
+    eventfd_write(done_.get(), 1);
+    change_.notify_all();
   }
-  if (!seen) return core::Coverage::kNone;
-  // Rules of kube-proxy may be left from before these took over.
-  const node::NodePortTraces others = edges_.read_traces();
-  return unread || others.ipvs || others.ovn ? core::Coverage::kPart : core::Coverage::kAll;
 }
 
-NetfilterReader::Outcome NetfilterReader::Combine() const {
+NetfilterReader::Outcome NetfilterReader::Read(const Job& job) {
+  const uint64_t began_ns = base::BootNanoseconds();
+  const absl::Duration cpu_before = CpuTime();
   Outcome outcome;
-  Reading all;
-  absl::Status status;
-  for (size_t i = 0; i < kRuleParts; ++i) {
-    const Part& part = parts_[i];
-    if (!part.status.ok()) {
-      outcome.failed.set(i);
-      status.Update(part.status);
-    }
-    Merge(all.ports, part.reading.ports);
-    all.skipped.insert(all.skipped.end(), part.reading.skipped.begin(), part.reading.skipped.end());
-    if (part.status.ok() && Lacks(part.reading.ports, part.before)) outcome.unsettled.set(i);
+  outcome.poll = job.changes.legacy && !job.changes.all;
+  outcome.rules = ReadRules(job);
+  // It sends no notifications, either.
+  if (job.changes.legacy) ip_vs_ = edges_.read_ip_vs();
+  outcome.ip_vs = ip_vs_;
+  outcome.traces = edges_.read_traces();
+  // A kernel without IPVS has no services, which contradicts kube-proxy's IPVS mode.
+  if (absl::IsNotFound(ip_vs_.status()) && !outcome.traces.ipvs) {
+    outcome.ip_vs = core::PortSnapshot();
   }
-  for (const Part& part : parts_) Merge(all.ports, part.before);
-  all.coverage = CombineCoverage();
-  if (commands_[0] == node::SaveCommands{} && commands_[1] == node::SaveCommands{}) {
-    all.skipped.push_back(Unreadable("the rules of iptables", "iptables-save"));
-  }
-  if (status.ok()) {
-    outcome.reading = std::move(all);
-  } else {
-    outcome.reading = std::move(status);
-    outcome.partial = std::move(all.ports);
-    outcome.in_part = !outcome.partial.empty() || all.coverage != core::Coverage::kNone;
-  }
+  outcome.cpu = CpuTime() - cpu_before;
+  outcome.took = absl::Nanoseconds(static_cast<int64_t>(base::BootNanoseconds() - began_ns));
   return outcome;
+}
+
+absl::StatusOr<rules::NodeRules::Reading> NetfilterReader::ReadRules(const Job& job) {
+  if (!job.changes.legacy || !job.changes.all) return edges_.read(job.changes, job.tries);
+  // All rules: a caller that does not wait for the commands gets the rest.
+  rules::RuleChanges first = job.changes;
+  first.legacy = false;
+  absl::StatusOr<rules::NodeRules::Reading> nft = edges_.read(first, job.tries);
+  if (!nft.ok()) return nft;
+  {
+    const std::lock_guard lock(mutex_);
+    so_far_ = nft->evaluation.taken;
+  }
+  rules::RuleChanges legacy;
+  legacy.legacy = true;
+  absl::StatusOr<rules::NodeRules::Reading> all = edges_.read(legacy, job.tries);
+  if (!all.ok()) {
+    nft->failed.push_back(all.status());
+    return nft;
+  }
+  all->torn |= nft->torn;
+  return all;
 }
 
 }  // namespace npg::sources

@@ -2,105 +2,111 @@
 #ifndef NODEPORT_GUARD_SOURCES_NETFILTER_READER_H_
 #define NODEPORT_GUARD_SOURCES_NETFILTER_READER_H_
 
-#include <array>
-#include <cstdint>
+#include <condition_variable>
 #include <functional>
 #include <memory>
-#include <string>
-#include <vector>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
 
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/event_loop.h"
-#include "base/subprocess.h"
-#include "core/coverage.h"
+#include "base/netlink_monitor.h"
+#include "base/unique_fd.h"
+#include "core/listener.h"
 #include "core/port.h"
 #include "node/node_port_traces.h"
-#include "node/save_commands.h"
-#include "sources/rule_parts.h"
-#include "sources/source.h"
+#include "rules/node_rules.h"
+#include "rules/rule_changes.h"
 
 namespace npg::sources {
 
-// A NetfilterReader's access to the system. Tests replace it.
+// The access of source netfilter to the system. Tests replace it. The functions that read are
+// called on the thread of a NetfilterReader.
 struct NetfilterEdges {
-  // ReadKubeProxyMaps() and node::HasChain().
-  std::function<absl::StatusOr<Reading>()> read_maps;
-  std::function<absl::StatusOr<bool>(uint8_t family, absl::string_view table,
-                                     absl::string_view chain)>
-      has_chain;
-  std::vector<std::string> command_folders;
-  std::string proc_net;  // holds ip_tables_names and ip6_tables_names
-  base::Subprocess::Limits limits;
-  std::function<node::NodePortTraces()> read_traces = node::ReadNodePortTraces;
+  // The addresses of the node besides loopback that are guarded.
+  using OwnAddresses = std::function<absl::StatusOr<core::AddressSet>()>;
 
-  // The real ones, of the current network namespace.
-  static NetfilterEdges OfThisNamespace();
+  // rules::NodeRules::Read().
+  std::function<absl::StatusOr<rules::NodeRules::Reading>(const rules::RuleChanges& changes,
+                                                          int tries)>
+      read;
+  // The ports that IPVS takes, as of the addresses of the last `read`.
+  std::function<absl::StatusOr<core::PortSnapshot>()> read_ip_vs;
+  std::function<node::NodePortTraces()> read_traces = node::ReadNodePortTraces;
+  // Makes a `read` that waits for a command return at once, now and later. Called on another
+  // thread.
+  std::function<void()> stop = [] {};
+  // Receives notifications of nf_tables. Called on the loop's thread.
+  std::function<absl::StatusOr<std::unique_ptr<base::NetlinkMonitor>>(
+      base::EventLoop& loop, base::NetlinkMonitor::Handler handler)>
+      listen;
+
+  // The real ones, of the current network namespace. Without `own`: of connects to loopback only.
+  static NetfilterEdges OfThisNamespace(OwnAddresses own = nullptr);
 };
 
-// Reads the rules that take local ports away, part by part, without blocking for longer
-// than a netlink request takes.
-//
-// A save command runs only if the kernel already has such rules: for nf_tables when one of
-// the chains exists (iptables-nft-save -t TABLE), for ip_tables when /proc/net names a
-// table (reading another one would load modules and create it). So foreign tables, which
-// iptables-nft-save may be unable to print, do no harm.
+// Reads on a thread of its own, because a reading takes up to a second, and longer if a command
+// hangs.
 class NetfilterReader {
  public:
   struct Outcome {
-    // All parts together. An error when any part could not be read.
-    absl::StatusOr<Reading> reading;
-    // When `reading` is an error: the ports of all parts, as each was last read; none of a part
-    // that was never read.
-    core::PortSnapshot partial;
-    // When `reading` is an error: whether some part has ports, or chains of kube-proxy, all the
-    // same. The coverage is kPart then.
-    bool in_part = false;
-    // Parts that lack ports they had before. The ports are still in `reading`: rules
-    // move between tables in two steps, and a reading in between has neither. The ports
-    // are removed when the next reading lacks them, too.
-    RulePartSet unsettled;
-    RulePartSet failed;
+    absl::StatusOr<rules::NodeRules::Reading> rules;
+    absl::StatusOr<core::PortSnapshot> ip_vs;
+    node::NodePortTraces traces;
+    bool poll = false;    // of what sends no notifications, legacy tables among them
+    absl::Duration took;  // wall-clock time
+    absl::Duration cpu;   // processor time, with that of the commands
+  };
+
+  static absl::StatusOr<std::unique_ptr<NetfilterReader>> Start(NetfilterEdges edges);
+  // Waits for the present reading, after NetfilterEdges::stop().
+  ~NetfilterReader();
+  NetfilterReader(const NetfilterReader&) = delete;
+  NetfilterReader& operator=(const NetfilterReader&) = delete;
+
+  // Begins a reading. Only while !busy().
+  void Begin(rules::RuleChanges changes, int tries);
+  // From Begin() until its outcome is taken.
+  bool busy() const { return busy_; }
+
+  // An eventfd, readable when there is an outcome.
+  int fd() const { return done_.get(); }
+  // The outcome; waits for it for `limit` at most. nullopt: the reading has not ended, or none
+  // began.
+  std::optional<Outcome> Take(absl::Duration limit = absl::ZeroDuration());
+
+  // What the present reading, or the last one, has found by now in nf_tables: legacy tables take
+  // longer, and are read after them.
+  core::PortSnapshot PortsSoFar() const;
+
+ private:
+  struct Job {
+    rules::RuleChanges changes;
+    int tries = 1;
   };
 
   explicit NetfilterReader(NetfilterEdges edges) : edges_(std::move(edges)) {}
 
-  // Reads `parts` again and calls `done` once, from the loop or from Start() itself;
-  // other parts keep their last reading. Do not call it during a reading. `done` must not
-  // destroy the reader.
-  void Start(base::EventLoop& loop, RulePartSet parts, std::function<void(Outcome)> done);
-
-  // The ports of all parts, as each was last read; also during a reading.
-  core::PortSnapshot PortsSoFar() const;
-
- private:
-  struct Part {
-    absl::Status status;
-    Reading reading = NothingSeen();  // the last that succeeded
-    core::PortSnapshot before;        // the ports of the one before it
-  };
-
-  // Reads the pending parts, until there is none or a command is running.
-  void ReadOn();
-  // True when a command was started, whose output will be the reading.
-  bool Read(RulePart part);
-  bool ReadNftTable(RulePart part);
-  bool ReadLegacy(RulePart part);
-  bool Run(RulePart part, const std::vector<std::string>& argv, absl::string_view table);
-  void NoCommand(RulePart part, absl::string_view command, absl::string_view what);
-  void Store(RulePart part, absl::StatusOr<Reading> reading);
-  Outcome Combine() const;
-  core::Coverage CombineCoverage() const;
+  void Work();
+  Outcome Read(const Job& job);
+  absl::StatusOr<rules::NodeRules::Reading> ReadRules(const Job& job);
 
   const NetfilterEdges edges_;
-  std::array<Part, kRuleParts> parts_;
+  base::UniqueFd done_;
+  bool busy_ = false;  // of the caller's thread
 
-  base::EventLoop* loop_ = nullptr;
-  RulePartSet waiting_;
-  std::function<void(Outcome)> done_;
-  std::array<node::SaveCommands, 2> commands_;  // of IPv4, of IPv6
-  std::unique_ptr<base::Subprocess> process_;
+  mutable std::mutex mutex_;
+  std::condition_variable change_;  // of the members below
+  std::optional<Job> job_;
+  std::optional<Outcome> outcome_;
+  core::PortSnapshot so_far_;
+  bool stopping_ = false;
+
+  absl::StatusOr<core::PortSnapshot> ip_vs_;  // of the thread
+  std::thread thread_;
 };
 
 }  // namespace npg::sources

@@ -2,8 +2,8 @@
 #ifndef NODEPORT_GUARD_SOURCES_NETFILTER_SOURCE_H_
 #define NODEPORT_GUARD_SOURCES_NETFILTER_SOURCE_H_
 
+#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "abi/names.h"
@@ -13,39 +13,45 @@
 #include "base/event_loop.h"
 #include "base/netlink_monitor.h"
 #include "core/port.h"
+#include "rules/rule_changes.h"
 #include "sources/change_reporter.h"
+#include "sources/cpu_budget.h"
 #include "sources/netfilter_reader.h"
-#include "sources/rule_parts.h"
 #include "sources/source.h"
 
 namespace npg::sources {
 
-// The ports that the present rules of this network namespace take away from the host:
-// those of kube-proxy in iptables (of either variant) and in nftables, and the host ports
-// of the CNI plugin portmap. See iptables_save.h and nft_maps.h.
+// The ports that the present rules of this network namespace, and IPVS, take away from the host,
+// whichever program made them: see rules/evaluator.h.
 //
-// A reading covers no NodePorts where there are no rules of kube-proxy, and a part of them where
-// rules could not be read, or where IPVS or OVN-Kubernetes implements NodePorts, too.
+// A reading covers no NodePorts where there is nothing of kube-proxy, and a part of them where
+// rules could not be read or evaluated, or where OVN-Kubernetes implements NodePorts, too.
 //
-// Needs CAP_NET_ADMIN. A part that cannot be read makes the whole reading an error;
-// PartialPorts() has the ports of the others, which are a part of the NodePorts. When
-// no iptables-save is installed, the nftables part is the reading, with one skipped line.
-// Follow() reports the first reading unless Read() has returned the same. It reads a part
-// again after a notification, at most once a second, and iptables-legacy, which sends
-// none, every 10 s; a part that failed at the same interval, or after a pause as long as the
-// failed reading: a command that does not end does not run all the time. A port is removed when two
-// readings in a row lack it. Read() that takes longer than Options::read_limit is
-// DEADLINE_EXCEEDED, and PartialPorts() has what was read by then; Follow() has no such limit.
+// Needs CAP_NET_ADMIN. If a part of the rules cannot be read, the whole reading is an error;
+// PartialPorts() has the ports of the others, and all that were known before. When rules of
+// iptables-legacy are here and iptables-legacy-save is not installed, the rest is the reading, with
+// one skipped line.
+//
+// Follow() reports the first reading unless Read() has returned the same. It reads again what a
+// notification names, on a thread of its own; iptables-legacy, ipsets and IPVS, which send none,
+// every 10 s. A legacy part that failed is read again after a pause as long as the failed reading
+// at least: a command that does not end does not run all the time. A port is removed when two
+// readings in a row lack it: programs move rules between tables in two steps.
+//
+// Readings spend a budget of processor time. While it is used up, a change waits. If much changes
+// meanwhile, the source receives no notifications, for which the kernel and this process would
+// also need time.
+//
+// Read() that takes longer than Options::read_limit is DEADLINE_EXCEEDED, and PartialPorts() has
+// what was read by then; Follow() has no such limit.
 class NetfilterSource : public Source {
  public:
   struct Options {
-    absl::Duration debounce = absl::Milliseconds(50);
-    // Between the starts of two readings. After a long reading the next one waits ten
-    // times its duration, up to `max_gap`: with ten thousand Services, a reading takes a
-    // third of a second of CPU time.
-    absl::Duration min_gap = absl::Seconds(1);
-    absl::Duration max_gap = absl::Seconds(10);
-    absl::Duration poll = absl::Seconds(10);               // iptables-legacy, and parts that failed
+    absl::Duration debounce = absl::Milliseconds(20);
+    absl::Duration confirm = absl::Milliseconds(50);  // until a port that is missing is looked for
+    CpuBudget::Limits budget = {};
+    absl::Duration max_gap = absl::Seconds(60);  // that a change waits for the budget
+    absl::Duration poll = absl::Seconds(10);     // what sends no notifications, what failed
     absl::Duration read_limit = absl::InfiniteDuration();  // of Read()
   };
 
@@ -62,29 +68,45 @@ class NetfilterSource : public Source {
   SourceState State() const override { return reporter_.state(); }
 
  private:
-  void Changed(RulePartSet parts);
-  void Schedule();
-  void StartReading();
-  void OnRead(NetfilterReader::Outcome outcome);
+  // What an outcome of the reader means.
+  struct Judged {
+    absl::StatusOr<Reading> reading;
+    core::PortSnapshot partial;  // of an error: see PartialPorts()
+    bool in_part = false;        // an error that leaves rules that were read
+    bool unsettled = false;      // it lacks ports that the last one had; they are in `reading`
+  };
+
+  absl::Status StartReader();
+  absl::StatusOr<Reading> ReadNow();
+  absl::Status OpenMonitor();
+  Judged Judge(NetfilterReader::Outcome outcome);
   void Poll();
+  void Want();      // a reading
+  void Schedule();  // the reading that is wanted
+  void StartOrWait();
+  void StartReading();
+  void OnRead();
 
   const NetfilterEdges edges_;
   const Options options_;
   ChangeReporter reporter_;
+  core::PortSnapshot before_;  // of the last reading, and what is not known to be gone
+  core::PortSnapshot ip_vs_;   // of the last reading of IPVS that succeeded
   core::PortSnapshot partial_;
-  Callback callback_;
-  base::EventLoop* loop_ = nullptr;  // set by Follow()
-  std::unique_ptr<base::NetlinkMonitor> monitor_;
+  std::unique_ptr<NetfilterReader> reader_;
 
-  std::unique_ptr<NetfilterReader> reader_;  // of Follow(), and of the Read() before it
-  bool reading_ = false;
-  RulePartSet dirty_;                        // to be read again as soon as possible
-  RulePartSet failed_;                       // to be tried again with the poll,
-  uint64_t failed_not_before_ns_ = 0;        // not before that
+  // Of Follow().
+  Callback callback_;
+  base::EventLoop* loop_ = nullptr;
+  std::unique_ptr<base::NetlinkMonitor> monitor_;  // null: closed, while a reading waits
+  CpuBudget budget_;                               // of readings after notifications
+  CpuBudget poll_budget_;         // of polls of legacy tables, which must not use up the other
+  rules::RuleChanges changes_;    // to be read
+  uint64_t wanted_since_ns_ = 0;  // 0: no reading is wanted
+  size_t notifications_ = 0;      // since the last reading began
+  uint64_t legacy_not_before_ns_ = 0;
   base::EventLoop::TimerId read_timer_ = 0;  // 0 = not armed
   base::EventLoop::TimerId poll_timer_ = 0;
-  uint64_t read_started_ns_ = 0;
-  uint64_t not_before_ns_ = 0;  // when the next reading may start
 };
 
 }  // namespace npg::sources

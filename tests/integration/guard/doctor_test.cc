@@ -223,11 +223,11 @@ TEST_F(DoctorTest, MarkInAnNftRule) {
   const std::vector<std::string> flush = {"nft", "flush", "chain", "inet", "vpn", "c"};
   ExpectFound("mark-collision",
               {"nft", "add rule inet vpn c meta mark and 0x1000 == 0x1000 accept"}, flush,
-              "is looked at by others: nft table inet vpn: chain c handle");
+              "is looked at by others: nft table inet vpn: chain c, handle");
   ExpectFound("mark-collision", {"nft", "add rule inet vpn c meta mark set meta mark or 0x1000"},
-              flush, "is set by others: nft table inet vpn: chain c handle");
+              flush, "is set by others: nft table inet vpn: chain c, handle");
   ExpectFound("mark-collision", {"nft", "add rule inet vpn c meta mark set 0x1001"}, flush,
-              "meta mark set 0x1001");
+              "sets mark 0x1001");
   ExpectFound("mark-collision", {"nft", "add rule inet vpn c meta mark { 0x1000, 0x2000 } accept"},
               flush, "note: ");
   NPG_ASSERT_OK(RunCommand({"nft", "add rule inet vpn c meta mark and 0x4000 == 0x4000 accept"}));
@@ -238,18 +238,30 @@ TEST_F(DoctorTest, MarkInAnIptablesRule) {
   const std::vector<std::string> match = {"OUTPUT",        "-m", "mark",  "--mark",
                                           "0x1000/0x1000", "-j", "ACCEPT"};
   const std::vector<std::string> set = {"OUTPUT", "-j", "MARK", "--set-xmark", "0x1000/0x1000"};
-  for (const char* program :
-       {"iptables-nft", "ip6tables-nft", "iptables-legacy", "ip6tables-legacy"}) {
+  for (const auto& [program, where] :
+       {std::pair{"iptables-nft", "nft table ip mangle: chain OUTPUT, handle "},
+        std::pair{"ip6tables-nft", "nft table ip6 mangle: chain OUTPUT, handle "},
+        std::pair{"iptables-legacy", "iptables-legacy table mangle: chain OUTPUT, rule 1"},
+        std::pair{"ip6tables-legacy", "ip6tables-legacy table mangle: chain OUTPUT, rule 1"}}) {
     for (const auto& [rule, words] :
          {std::pair{match, "is looked at by others: "}, std::pair{set, "is set by others: "}}) {
       std::vector<std::string> add = {program, "-t", "mangle", "-A"};
       std::vector<std::string> remove = {program, "-t", "mangle", "-D"};
       add.insert(add.end(), rule.begin(), rule.end());
       remove.insert(remove.end(), rule.begin(), rule.end());
-      ExpectFound("mark-collision", add, remove,
-                  absl::StrCat(words, program, " table mangle: -A OUTPUT"));
+      ExpectFound("mark-collision", add, remove, absl::StrCat(words, where));
     }
   }
+}
+
+TEST_F(DoctorTest, ARuleThatCannotBeEvaluated) {
+  NPG_ASSERT_OK(RunCommand({"nft", "-f", "-"}, R"(table ip odd {
+  chain out { type nat hook output priority -100; }
+})"));
+  ExpectFound("rules", {"nft", "add rule ip odd out meta cgroup 7 tcp dport 31000 redirect to :9"},
+              {"nft", "flush chain ip odd out"}, "warn: nft table ip odd, chain out, handle ");
+  NPG_ASSERT_OK(RunCommand({"nft", "add rule ip odd out tcp dport 31000 redirect to :9"}));
+  EXPECT_EQ(Found("rules"), "");
 }
 
 TEST_F(DoctorTest, EphemeralPortsThatOverlapTheNodePortRange) {

@@ -12,8 +12,11 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "testing/api_kubeconfig.h"
@@ -28,6 +31,7 @@
 #include "testing/http_exchange.h"
 #include "testing/kube_proxy_rules.h"
 #include "testing/status_asserts.h"
+#include "testing/test_node.h"
 #include "testing/transport.h"
 #include "testing/wait_until.h"
 
@@ -36,6 +40,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr uint16_t kHttp = 9829;
 constexpr uint16_t kKnown = 33589;  // of the source that can be read
@@ -132,6 +137,36 @@ class GuardLateSourceTest : public GuardTest {
     EXPECT_THAT(guard_->Log(), HasSubstr(Fault(name) + "works again"));
   }
 
+  // A rule for the other port, beside those for kKnown.
+  static absl::Status AddLatePort() {
+    return RunCommand({"iptables-nft", "-t", "nat", "-A", "KUBE-NODEPORTS", "-p", "tcp", "-m",
+                       "comment", "--comment", "default/late:http", "-m", "tcp", "--dport",
+                       absl::StrCat(kLate), "-j", absl::StrCat("KUBE-EXT-TCP", kKnown)})
+        .status();
+  }
+  void ExpectFollowed() const {
+    EXPECT_TRUE(WaitUntil(kPatience, [&] { return InMap(kLate); })) << guard_->Log();
+    EXPECT_EQ(AskPort(kLate), kHost);
+  }
+
+  static KubeProxyRules LegacyRules() {
+    return {IptablesVariant::kLegacy, TestNode::kPod, TestNode::kPodPort};
+  }
+
+  // Runs `script` in place of iptables-legacy-save until the path that is returned is unmounted.
+  absl::StatusOr<std::string> ReplaceLegacySave(const std::string& script) {
+    const std::string file = node().File("legacy-save");
+    std::ofstream(file) << "#!/bin/sh\n" << script;
+    absl::StatusOr<std::string> command =
+        RunCommand({"sh", "-c",
+                    "PATH=/usr/sbin:/sbin:$PATH; readlink -fn $(command -v iptables-legacy-save)"});
+    if (!command.ok()) return command;
+    absl::Status status = RunCommand({"chmod", "755", file}).status();
+    if (status.ok()) status = RunCommand({"mount", "--bind", file, *command}).status();
+    if (!status.ok()) return status;
+    return command;
+  }
+
   static std::string Fault(const std::string& name) {
     return absl::StrCat("source ", name, ": keeping the last reading: ");
   }
@@ -142,16 +177,37 @@ class GuardLateSourceTest : public GuardTest {
   std::unique_ptr<EchoServer> host_;
 };
 
-// As a VPN client or an administrator adds one: iptables-nft-save cannot print it.
-TEST_P(GuardLateSourceTest, AForeignRuleInATableOfIptables) {
-  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown, kLate})));
-  NPG_ASSERT_OK(RunCommand(
-      {"nft", "add", "rule", "ip", "nat", "KUBE-NODEPORTS", "meta", "mark", "set", "1"}));
-  StartWith({"--source", "netfilter,file", "--nodeports-file", File()});
+// As a VPN client or an administrator adds them: no command of iptables prints such tables.
+TEST_P(GuardLateSourceTest, ForeignRulesInTheTablesOfIptables) {
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown})));
+  for (const auto& [table, chain] :
+       {std::pair{"nat", "KUBE-NODEPORTS"}, std::pair{"filter", "KUBE-EXTERNAL-SERVICES"}}) {
+    NPG_ASSERT_OK(RunCommand({"nft", "add", "rule", "ip", table, chain, "meta", "mark", "set", "1"})
+                      .status());
+  }
+  StartWith({"--source", "netfilter"});
   if (HasFatalFailure()) return;
-  ExpectMissing("netfilter", "iptables-nft-save failed with exit code");
+  EXPECT_EQ(AskPort(kKnown), kHost);
+  NPG_ASSERT_OK(AddLatePort());
+  ExpectFollowed();
+  const json source = SourceStatus("netfilter");
+  ASSERT_TRUE(source.is_object());
+  EXPECT_EQ(source["connected"], true);
+  EXPECT_EQ(source["coverage"], "all");
+  EXPECT_EQ(source["errors"]["read"], 0);
+  EXPECT_THAT(guard_->Log(), Not(HasSubstr(Fault("netfilter"))));
+}
+
+// Without another source: the rules that can be read are guarded, and followed.
+TEST_P(GuardLateSourceTest, LegacyTablesThatCannotBeRead) {
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown})));
+  NPG_ASSERT_OK(LegacyRules().Apply(NodePorts({kLate})));
+  NPG_ASSERT_OK_AND_ASSIGN(const std::string command, ReplaceLegacySave("exit 1\n"));
+  StartWith({"--source", "netfilter"});
+  if (HasFatalFailure()) return;
+  ExpectMissing("netfilter", "iptables-legacy-save failed with exit code 1");
   EXPECT_EQ(AskPort(kLate), Hijacked());
-  // Each second it is read again.
+  // It is read again.
   const int errors = SourceStatus("netfilter")["errors"]["read"].get<int>();
   EXPECT_TRUE(WaitUntil(kPatience, [&] {
     const json source = SourceStatus("netfilter");
@@ -159,25 +215,10 @@ TEST_P(GuardLateSourceTest, AForeignRuleInATableOfIptables) {
   }));
   EXPECT_EQ(Times(guard_->Log(), Fault("netfilter")), 1U) << guard_->Log();
 
-  NPG_ASSERT_OK(RunCommand({"sh", "-c",
-                            "nft delete rule ip nat KUBE-NODEPORTS handle $(nft -a list chain ip "
-                            "nat KUBE-NODEPORTS | sed -n 's/.*mark set.*handle //p')"}));
-  ExpectPickedUp("netfilter");
-}
-
-// Without another source: the table that can be read is guarded, and followed.
-TEST_P(GuardLateSourceTest, AForeignRuleInOneOfTheTables) {
-  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown})));
-  NPG_ASSERT_OK(RunCommand({"nft", "add", "rule", "ip", "filter", "KUBE-EXTERNAL-SERVICES", "meta",
-                            "mark", "set", "1"}));
-  StartWith({"--source", "netfilter"});
-  if (HasFatalFailure()) return;
-  ExpectMissing("netfilter", "iptables-nft-save failed with exit code");
-  NPG_ASSERT_OK(RunCommand({"iptables-nft", "-t", "nat", "-A", "KUBE-NODEPORTS", "-p", "tcp", "-m",
-                            "comment", "--comment", "default/late:http", "-m", "tcp", "--dport",
-                            absl::StrCat(kLate), "-j", absl::StrCat("KUBE-EXT-TCP", kKnown)}));
-  EXPECT_TRUE(WaitUntil(kPatience, [&] { return InMap(kLate); })) << guard_->Log();
+  NPG_ASSERT_OK(AddLatePort());
+  ExpectFollowed();
   const json partly = SourceStatus("netfilter");
+  ASSERT_TRUE(partly.is_object());
   EXPECT_EQ(partly["connected"], false);
   EXPECT_EQ(partly["coverage"], "part");
   NPG_ASSERT_OK_AND_ASSIGN(
@@ -188,31 +229,26 @@ TEST_P(GuardLateSourceTest, AForeignRuleInOneOfTheTables) {
   ASSERT_TRUE(scan.is_object()) << scanned.out;
   EXPECT_EQ(scan["coverage"], "part");
   EXPECT_EQ(scan["conflicts"].size(), 2U) << "of the ports that the guard guards";
-  NPG_ASSERT_OK(RunCommand({"sh", "-c",
-                            "nft delete rule ip filter KUBE-EXTERNAL-SERVICES handle $(nft -a list "
-                            "chain ip filter KUBE-EXTERNAL-SERVICES | sed -n 's/.*mark set.*handle "
-                            "//p')"}));
+
+  NPG_ASSERT_OK(RunCommand({"umount", "--lazy", command}).status());
   ExpectPickedUp("netfilter");
   EXPECT_EQ(SourceStatus("netfilter")["coverage"], "all");
 }
 
 TEST_P(GuardLateSourceTest, ASaveCommandThatDoesNotEnd) {
-  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown, kLate})));
-  const std::string script = node().File("slow");
+  NPG_ASSERT_OK(rules().Apply(NodePorts({kKnown})));
+  NPG_ASSERT_OK(LegacyRules().Apply(NodePorts({kLate})));
   const std::string end = node().File("end");
-  std::ofstream(script) << "#!/bin/sh\nn=0\nwhile [ ! -e " << end
-                        << " ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n + 1)); done\nexit 1\n";
-  NPG_ASSERT_OK_AND_ASSIGN(const std::string command,
-                           RunCommand({"sh", "-c",
-                                       "PATH=/usr/sbin:/sbin:$PATH; readlink -fn $(command -v "
-                                       "iptables-nft-save)"}));
-  NPG_ASSERT_OK(RunCommand({"chmod", "755", script}));
-  NPG_ASSERT_OK(RunCommand({"mount", "--bind", script, command}));
-  StartWith({"--source", "netfilter,file", "--nodeports-file", File()});
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const std::string command,
+      ReplaceLegacySave(absl::StrCat("n=0\nwhile [ ! -e ", end,
+                                     " ] && [ $n -lt 3000 ]; do sleep 0.1; n=$((n + 1)); done\n"
+                                     "exit 1\n")));
+  StartWith({"--source", "netfilter"});
   if (HasFatalFailure()) return;
   ExpectMissing("netfilter", "the rules were not read within 5s");
 
-  NPG_ASSERT_OK(RunCommand({"umount", "--lazy", command}));
+  NPG_ASSERT_OK(RunCommand({"umount", "--lazy", command}).status());
   std::ofstream(end) << "now\n";
   ExpectPickedUp("netfilter");
 }

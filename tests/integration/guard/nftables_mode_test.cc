@@ -142,14 +142,26 @@ class GuardNftablesModeTest : public GuardTest {
   }
 
   // The state of kube-proxy in the JSON of `status`.
-  std::string KubeProxyStatus() const {
-    const auto said = RunCommand(GuardCommand(node(), {"status", "-o", "json"}));
-    if (!said.ok()) return std::string(said.status().message());
-    const nlohmann::json status = nlohmann::json::parse(*said, nullptr, false);
-    return status.is_object() ? status.at("guard").at("kube_proxy").dump() : *said;
+  std::string KubeProxyStatus() const { return StatusPart("/guard/kube_proxy"); }
+  // How much the only source sees.
+  std::string Coverage() const { return StatusPart("/sources/0/coverage"); }
+
+  // NPG_SOURCE_... of the NodePort; 0: it is not known.
+  uint32_t SourcesOf(uint16_t port) const {
+    const auto entry = maps().NodePort(port, Transport::kTcp);
+    EXPECT_TRUE(entry.ok()) << entry.status();
+    return entry.ok() && entry->has_value() ? (*entry)->sources : 0;
   }
 
  private:
+  // A member of the JSON of `status`.
+  std::string StatusPart(const std::string& pointer) const {
+    const auto said = RunCommand(GuardCommand(node(), {"status", "-o", "json"}));
+    if (!said.ok()) return std::string(said.status().message());
+    const nlohmann::json status = nlohmann::json::parse(*said, nullptr, false);
+    const nlohmann::json::json_pointer part(pointer);
+    return status.is_object() && status.contains(part) ? status.at(part).dump() : *said;
+  }
 };
 
 TEST_P(GuardNftablesModeTest, LeavesLoopbackToTheHost) {
@@ -170,10 +182,17 @@ TEST_P(GuardNftablesModeTest, LeavesLoopbackToTheHost) {
     SCOPED_TRACE("guard");
     expect_all();
   }
-  // The guard did read the maps: it knows the ports.
-  NPG_ASSERT_OK_AND_ASSIGN(const auto entry, maps().NodePort(kPort, Transport::kTcp));
-  ASSERT_TRUE(entry.has_value());
-  EXPECT_EQ(entry->sources, uint32_t{NPG_SOURCE_NETFILTER});
+  // No rule takes a port on an address that is guarded, and the guard could tell.
+  EXPECT_EQ(SourcesOf(kPort), 0U);
+  EXPECT_EQ(Coverage(), "\"all\"");
+
+  NPG_ASSERT_OK(guard().Stop());
+  NPG_ASSERT_OK(StartNetfilterGuard({"--scope", "local"}));
+  EXPECT_EQ(SourcesOf(kPort), uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(SourcesOf(kQuietPort), uint32_t{NPG_SOURCE_NETFILTER});
+  EXPECT_EQ(Coverage(), "\"all\"");
+  ExpectAnswers(kLoopback, kPort, kHost);
+  ExpectAnswers(kLoopback, kQuietPort, "refused");
 }
 
 TEST_P(GuardNftablesModeTest, RescuesOnNodeAddressesWithScopeLocal) {

@@ -45,6 +45,7 @@ namespace {
 
 using base::ErrnoStatus;
 using base::UniqueFd;
+using ::testing::Contains;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
@@ -307,10 +308,19 @@ TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
   EXPECT_EQ(all.exit_code, 0) << all.text;
   EXPECT_EQ(all.json["coverage"], "all");
 
-  // IPVS mode has NodePorts that are not in the rules.
-  NPG_ASSERT_OK(
-      RunCommand({"ip", "link", "add", "kube-ipvs0", "type", "veth", "peer", "name", "peer0"})
-          .status());
+  // The services of IPVS are read, too, where the kernel has it; OVN-Kubernetes has NodePorts that
+  // are in no rules.
+  const auto add_interface = [](const std::string& name) {
+    return RunCommand(
+               {"ip", "link", "add", name, "type", "veth", "peer", "name", absl::StrCat(name, "p")})
+        .status();
+  };
+  NPG_ASSERT_OK(add_interface("kube-ipvs0"));
+  NPG_ASSERT_OK_AND_ASSIGN(const auto ipvs, RunScan(GuardCommand(node(), netfilter)));
+  const bool readable = std::filesystem::exists("/proc/self/net/ip_vs");
+  EXPECT_EQ(ipvs.exit_code, readable ? 0 : 5) << ipvs.text;
+  EXPECT_EQ(ipvs.json["coverage"], readable ? "all" : "part");
+  NPG_ASSERT_OK(add_interface("ovn-k8s-mp0"));
   NPG_ASSERT_OK_AND_ASSIGN(const auto part, RunScan(GuardCommand(node(), netfilter)));
   EXPECT_EQ(part.exit_code, 5) << part.text;
   EXPECT_EQ(part.json["coverage"], "part");
@@ -320,7 +330,7 @@ TEST_F(ScanTest, WithoutTheRulesOfKubeProxyItCannotTell) {
   NPG_ASSERT_OK_AND_ASSIGN(const auto process, Process::Start(Listens("127.0.0.1")));
   NPG_ASSERT_OK_AND_ASSIGN(const auto found, RunScan(GuardCommand(node(), netfilter)));
   EXPECT_EQ(found.exit_code, 3) << found.text;
-  EXPECT_THAT(found.json["notes"], ElementsAre(HasSubstr("IPVS")));
+  EXPECT_THAT(found.json["notes"], Contains(HasSubstr("OVN-Kubernetes")));
 }
 
 // Cilium's connect program has taken the connect before the guard's mark has an effect.

@@ -39,6 +39,7 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr uint64_t kAllCapabilities = (uint64_t{1} << 41) - 1;
 
@@ -672,6 +673,21 @@ TEST(DoctorTest, KubeProxyOnLocalhost) {
   facts.route_localnet = true;
   EXPECT_FINDING(The(facts, FindingId::kKubeProxyLocalhost), Severity::kNote, false,
                  "route_localnet is 1", "route_localnet=0");
+}
+
+TEST(DoctorTest, RulesThatCannotBeEvaluated) {
+  Facts facts = GoodNode();
+  EXPECT_EQ(The(facts, FindingId::kRules).severity, Severity::kOk);
+  facts.evaluated.unknown = {"nft table ip nat, chain OUTPUT, handle 5: match u32", "another"};
+  facts.evaluated.broad = {
+      "nft table ip nat, chain OUTPUT, handle 6: redirects 65535 ports of tcp"};
+  const std::vector<Finding> findings = Of(facts, FindingId::kRules);
+  ASSERT_THAT(findings, SizeIs(3)) << "a line each";
+  EXPECT_FINDING(findings[0], Severity::kWarn, false, "handle 5: match u32", "--nodeports-file");
+  EXPECT_FINDING(findings[2], Severity::kNote, false, "ports of tcp, which are not guarded", "");
+  facts.evaluated = {{}, {}, 0, /*all=*/false};
+  EXPECT_FINDING(The(facts, FindingId::kRules), Severity::kOk, false, "the rules that were read",
+                 "");
 }
 
 TEST(DoctorTest, Sources) {

@@ -33,8 +33,8 @@ TEST(CoverageTest, NamesWhatImplementsNodePortsInstead) {
   EXPECT_THAT(OfNetfilter(core::Coverage::kNone).notes,
               ElementsAre(AllOf(HasSubstr("source netfilter sees no NodePorts"),
                                 HasSubstr("no rules of kube-proxy"), HasSubstr("--kubeconfig"))));
-  EXPECT_THAT(OfNetfilter(core::Coverage::kNone, {.ipvs = true}).notes,
-              ElementsAre(HasSubstr("this node has kube-proxy's IPVS mode")));
+  EXPECT_THAT(OfNetfilter(core::Coverage::kNone, {.ovn = true}).notes,
+              ElementsAre(HasSubstr("this node has OVN-Kubernetes")));
   EXPECT_THAT(OfNetfilter(core::Coverage::kNone, {.cilium = true}).notes,
               ElementsAre(HasSubstr("this node has Cilium")));
   EXPECT_THAT(OfNetfilter(core::Coverage::kPart, {.ovn = true, .cilium = true}).notes,
@@ -47,7 +47,7 @@ TEST(CoverageTest, NamesWhatImplementsNodePortsInstead) {
 TEST(CoverageTest, TheApiServerSuffices) {
   const NodePortCoverage both = JudgeCoverage({{abi::Source::kNetfilter, core::Coverage::kNone},
                                                {abi::Source::kKubernetes, core::Coverage::kAll}},
-                                              /*failed=*/false, {.ipvs = true});
+                                              /*failed=*/false, {.ovn = true});
   EXPECT_EQ(both.coverage, core::Coverage::kAll);
   EXPECT_THAT(both.notes, IsEmpty());
 }

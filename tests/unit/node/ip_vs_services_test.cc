@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/ip_vs_services.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -19,8 +20,12 @@
 namespace npg::node::ip_vs_services_test {
 namespace {
 
+using testing::Tcp;
 using testing::TempFolder;
+using testing::Udp;
 using testing::WriteFile;
+
+using ::testing::ElementsAre;
 
 constexpr absl::string_view kHeader =
     "IP Virtual Server version 1.2.1 (size=4096)\n"
@@ -174,6 +179,21 @@ TEST(HasIpVsServiceTest, FailsIfTheFileCannotBeRead) {
   EXPECT_FALSE(status.ok());
   // An endless file, which consists of NULs.
   EXPECT_TRUE(absl::IsResourceExhausted(HasIpVsService(None(), "/dev/zero").status()));
+}
+
+TEST(IpVsPortsTest, ListsThePortsOfServicesOnOwnAddresses) {
+  const TempFolder folder;
+  const core::AddressSet own = {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0x60, 0, 2}};
+  EXPECT_TRUE(absl::IsNotFound(IpVsPorts(own, folder / "absent").status()));
+  // The last one is for all ports of its address.
+  WriteFile(folder / "ip_vs",
+            absl::StrCat(kHeader, "TCP  7F000001:8335 rr \n", kOthers, "UDP  0A600002:7533 rr \n",
+                         "TCP  0A600002:8335 rr \n", "TCP  7F000001:0000 rr persistent 360\n"));
+  NPG_ASSERT_OK_AND_ASSIGN(auto ports, IpVsPorts(own, folder / "ip_vs"));
+  EXPECT_THAT(ports, ElementsAre(Udp(30003), Tcp(33589)));
+  NPG_ASSERT_OK_AND_ASSIGN(ports, IpVsPorts(None(), folder / "ip_vs"));
+  EXPECT_THAT(ports, ElementsAre(Tcp(33589)));
+  EXPECT_TRUE(absl::IsResourceExhausted(IpVsPorts(None(), "/dev/zero").status()));
 }
 
 }  // namespace

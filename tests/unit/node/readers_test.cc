@@ -18,15 +18,19 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/netlink_view.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
 #include "core/port_ranges.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "node/ip_rules.h"
-#include "node/iptables_rules.h"
 #include "node/mark_use.h"
-#include "node/nft_marks.h"
 #include "node/node_files.h"
+#include "node/rule_marks.h"
+#include "rules/nft_rule_decoder.h"
+#include "rules/rule.h"
+#include "rules/save_parser.h"
 #include "testing/testdata.h"
 
 namespace npg::node::readers_test {
@@ -67,13 +71,27 @@ TEST(MarkUseTest, AFreeBitIsNeverKubernetes) {
   EXPECT_EQ(FreeMark({Match(0, ~0U)}), std::nullopt);
 }
 
-TEST(IptablesRulesTest, KubeProxysOwnDump) {
-  const IptablesRules rules =
-      ParseIptablesRules(testing::ReadTestdata("kube-proxy-1.36-iptables.save"), "iptables-nft");
-  EXPECT_TRUE(rules.nodeports);
-  EXPECT_TRUE(rules.loopback_too);
-  EXPECT_TRUE(rules.localhost_nfacct);
-  EXPECT_FALSE(rules.ipvs_mode);
+// The rules of iptables-legacy-save's output.
+class SavedRules : public rules::SaveParser::Sink {
+ public:
+  explicit SavedRules(absl::string_view saved, uint8_t family = NFPROTO_IPV4) {
+    rules::SaveParser parser(family, *this);
+    parser.Feed(saved);
+    EXPECT_TRUE(parser.Finish().ok());
+  }
+  void Chain(const rules::ChainName& /*chain*/) override {}
+  void Append(const rules::ChainName& chain, const rules::Rule& rule) override {
+    for (const MarkUse& use : MarksOf(chain, rule)) marks.push_back(use);
+    if (JumpsTo(rule, "KUBE-NODEPORTS")) jumps.push_back(AdmitsLoopback(rule));
+  }
+
+  std::vector<MarkUse> marks;
+  std::vector<bool> jumps;  // whether each admits loopback
+};
+
+TEST(RuleMarksTest, KubeProxysOwnDump) {
+  const SavedRules rules(testing::ReadTestdata("kube-proxy-1.36-iptables.save"));
+  EXPECT_THAT(rules.jumps, ::testing::Contains(true));
   ASSERT_THAT(rules.marks, SizeIs(4));
   for (const MarkUse& use : rules.marks) {
     EXPECT_EQ(use.value, 0x4000) << use.rule;
@@ -82,64 +100,106 @@ TEST(IptablesRulesTest, KubeProxysOwnDump) {
   }
 }
 
-TEST(IptablesRulesTest, MarksOfEveryKind) {
-  const IptablesRules rules = ParseIptablesRules(
+TEST(RuleMarksTest, MarksOfEveryKind) {
+  const SavedRules rules(
       "*mangle\n"
       ":OUTPUT ACCEPT [0:0]\n"
       "-A OUTPUT -m mark ! --mark 0x1000/0x3000 -m comment --comment \"a \\\"-j MARK\\\" --mark "
       "7\" "
       "-j ACCEPT\n"
       "-A OUTPUT -j MARK --set-xmark 0x1000/0xffffffff\n"
-      "-A PREROUTING -p tcp -j TPROXY --on-port 1 --on-ip 0.0.0.0 --tproxy-mark 0x200/0x200\n"
       // Marks of connections, not of packets.
       "-A OUTPUT -m connmark --mark 0x1000 -j ACCEPT\n"
       "-A OUTPUT -j CONNMARK --set-xmark 0x1000/0xffffffff\n"
-      "-A OUTPUT -m mark --mark 0xzz -j ACCEPT\n"
       "COMMIT\n",
-      "ip6tables-legacy");
-  ASSERT_THAT(rules.marks, SizeIs(3));
+      NFPROTO_IPV6);
+  ASSERT_THAT(rules.marks, SizeIs(2));
   EXPECT_EQ(rules.marks[0].kind, MarkUse::Kind::kMatch);
   EXPECT_EQ(rules.marks[0].value, 0x1000);
   EXPECT_EQ(rules.marks[0].mask, 0x3000);
   EXPECT_EQ(rules.marks[0].where, "ip6tables-legacy table mangle");
-  EXPECT_THAT(rules.marks[0].rule, HasSubstr("-A OUTPUT -m mark ! --mark"));
+  EXPECT_EQ(rules.marks[0].rule,
+            "chain OUTPUT, rule 1 (a \"-j MARK\" --mark 7): matches all but mark 0x1000/0x3000");
   EXPECT_EQ(rules.marks[1].kind, MarkUse::Kind::kSet);
+  EXPECT_EQ(rules.marks[1].value, 0x1000);
   EXPECT_EQ(rules.marks[1].mask, ~0U);
-  EXPECT_EQ(rules.marks[2].value, 0x200);
-  EXPECT_THAT(rules.tables, ElementsAre("mangle"));
+  EXPECT_EQ(rules.marks[1].rule, "chain OUTPUT, rule 2: sets mark 0x1000");
 }
 
-TEST(IptablesRulesTest, LocalhostNodePortsOff) {
-  const IptablesRules rules = ParseIptablesRules(
-      "*nat\n-A KUBE-SERVICES ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\n",
-      "iptables-nft");
-  EXPECT_TRUE(rules.nodeports);
-  EXPECT_FALSE(rules.loopback_too);
-  // The rule in the table filter is for health checks.
-  EXPECT_FALSE(ParseIptablesRules("*filter\n-A INPUT -j KUBE-NODEPORTS\n", "x").nodeports);
-  EXPECT_TRUE(ParseIptablesRules("*nat\n:KUBE-NODE-PORT - [0:0]\n", "x").ipvs_mode);
+TEST(RuleMarksTest, SeveralValuesAreALookup) {
+  const rules::ChainName chain{{rules::Engine::kNfTables, NFPROTO_BRIDGE, "vpn"}, "c"};
+  rules::Operand mark;
+  mark.field = rules::Field::kMark;
+  mark.size = 4;
+  mark.mask = 0xff00;
+  rules::Test test;
+  test.operands = {mark};
+  test.intervals = {{0x100, 0x300}};
+  rules::Rule rule;
+  rule.handle = 7;
+  rule.steps.emplace_back(test);
+  test.intervals.clear();
+  test.set = rules::SetName{"marks"};
+  rule.steps.emplace_back(test);
+  rule.steps.emplace_back(rules::MarkChange{false, 0, 0});
+  const std::vector<MarkUse> uses = MarksOf(chain, rule);
+  ASSERT_THAT(uses, SizeIs(2));
+  for (const MarkUse& use : uses) {
+    EXPECT_EQ(use.kind, MarkUse::Kind::kLookup);
+    EXPECT_EQ(use.mask, 0xff00);
+    EXPECT_EQ(use.where, "nft table bridge vpn");
+    EXPECT_EQ(use.rule, "chain c, handle 7: matches several marks");
+  }
 }
 
-TEST(NftMarksTest, MatchAndSetWithAMask) {
+TEST(RuleMarksTest, LocalhostNodePortsOff) {
+  EXPECT_THAT(SavedRules("*nat\n"
+                         ":KUBE-SERVICES - [0:0]\n"
+                         ":KUBE-NODEPORTS - [0:0]\n"
+                         "-A KUBE-SERVICES ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j "
+                         "KUBE-NODEPORTS\n"
+                         "-A KUBE-SERVICES ! -d 10.0.0.0/8 -j KUBE-NODEPORTS\n"
+                         "-A KUBE-SERVICES -d 10.0.0.5/32 -j KUBE-NODEPORTS\n"
+                         "COMMIT\n")
+                  .jumps,
+              ElementsAre(false, true, false));
+}
+
+// What the kernel answers for a rule.
+std::vector<MarkUse> MarksOfNftRule(nftnl_rule& rule) {
+  nftnl_rule_set_u32(&rule, NFTNL_RULE_FAMILY, NFPROTO_INET);
+  nftnl_rule_set_str(&rule, NFTNL_RULE_TABLE, "vpn");
+  nftnl_rule_set_u64(&rule, NFTNL_RULE_HANDLE, 5);
+  alignas(nlmsghdr) std::array<char, 4096> bytes{};
+  nlmsghdr* message = nftnl_nlmsg_build_hdr(bytes.data(), NFT_MSG_NEWRULE, NFPROTO_INET, 0, 0);
+  nftnl_rule_nlmsg_build_payload(message, &rule);
+  const std::optional<rules::NftRule> decoded = rules::DecodeNftRule(base::ViewOf(*message));
+  if (!decoded) {
+    ADD_FAILURE() << "no rule";
+    return {};
+  }
+  return MarksOf(decoded->chain, decoded->rule);
+}
+
+TEST(RuleMarksTest, MatchAndSetWithAMaskInNftables) {
   dataplane::RuleBuilder builder("mine");
   builder.MarkIs({0x1000, 0x3000}).SetMark({0x800, 0x800});
-  const base::NftnlRule rule = builder.Build();
-  const std::vector<MarkUse> uses = DecodeNftRule(*rule);
+  const std::vector<MarkUse> uses = MarksOfNftRule(*builder.Build());
   ASSERT_THAT(uses, SizeIs(2));
   EXPECT_EQ(uses[0].kind, MarkUse::Kind::kMatch);
   EXPECT_EQ(uses[0].value, 0x1000);
   EXPECT_EQ(uses[0].mask, 0x3000);
-  EXPECT_THAT(uses[0].rule, HasSubstr("chain mine handle 0: meta mark & 0x3000 == 0x1000"));
+  EXPECT_THAT(uses[0].rule, HasSubstr("chain mine, handle 5: matches mark 0x1000/0x3000"));
   EXPECT_EQ(uses[1].kind, MarkUse::Kind::kSet);
   EXPECT_EQ(uses[1].value, 0x800);
   EXPECT_FALSE(Collides(uses[1], kMark));
   EXPECT_TRUE(Collides(uses[1], {0x800, 0x800}));
 }
 
-TEST(NftMarksTest, OtherFieldsAreNoMarks) {
+TEST(RuleMarksTest, OtherFieldsAreNoMarks) {
   dataplane::RuleBuilder builder("mine");
   builder.OutputInterfaceIsNot(1).ProtocolIs(6).NoTrack();
-  EXPECT_THAT(DecodeNftRule(*builder.Build()), IsEmpty());
+  EXPECT_THAT(MarksOfNftRule(*builder.Build()), IsEmpty());
 }
 
 // One RTM_NEWRULE message.

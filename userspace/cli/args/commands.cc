@@ -483,7 +483,7 @@ void CommandLine::AddScan() {
       "scan", "Find listeners of this node whose port is a NodePort, once.",
       "Shows whether a node is affected before anything is installed. Needs no BPF and changes "
       "nothing. Exit status 3 when there are conflicts, 0 when there are none, 5 when it cannot "
-      "tell: the sources see no NodePorts, or only a part of them (as netfilter where IPVS, "
+      "tell: the sources see no NodePorts, or only a part of them (as netfilter where "
       "Cilium or OVN-Kubernetes implements them; --kubeconfig makes up for it).",
       "nodeport-guard scan\n"
       "kubectl get svc -A -o yaml > svc.yaml\n"
