@@ -65,8 +65,9 @@ using SourceErrors = Array<SourceError, uint64_t, kSourceErrors.size()>;
 // Of the map nodeports, by core::PortKey.
 struct NodePort {
   SourceBits sources = 0;
-  absl::Time since;     // when the guard first knew the allocation
-  std::string service;  // "namespace/name"; may be empty
+  absl::Time since;  // when the guard first knew the allocation
+  // "namespace/name", or the rules that take the port ("nft table ip nat, chain X"); may be empty.
+  std::string service;
 
   bool operator==(const NodePort&) const = default;
 };

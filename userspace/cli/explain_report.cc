@@ -20,6 +20,7 @@
 #include "base/short_duration.h"
 #include "base/text.h"
 #include "cli/args/options.h"
+#include "cli/explain_rules.h"
 #include "cli/guard_text.h"
 #include "cli/table.h"
 #include "core/accept_queue.h"
@@ -30,6 +31,7 @@
 #include "core/node_address.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
@@ -45,6 +47,7 @@ using Json = nlohmann::ordered_json;
 using Address = std::array<uint8_t, 16>;
 
 constexpr Address kLoopback4 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, 1};
+constexpr absl::string_view kKubeProxyName = "kube-proxy";
 constexpr Address kLoopback6 = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
 
 std::vector<core::Listener> ListenersOn(const inspect::GuardFacts& facts,
@@ -170,8 +173,7 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
   const std::string connect =
       absl::StrCat(udp ? "A UDP connect to " : "A connect to ", walk.destination);
   const std::string name = core::ToString(walk.key);
-  const std::string service =
-      ServiceOf(nodeport).empty() ? "the Service that has the NodePort" : ServiceOf(nodeport);
+  const std::string service = inspect::TakerText(ServiceOf(nodeport));
   const std::string owner = walk.listener ? inspect::OwnerText(*walk.listener) : "";
   switch (walk.verdict) {
     case core::Verdict::kPassNotNodePort:
@@ -203,7 +205,7 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
       }
       return absl::StrCat(
           connect, " is exempted: ", owner, " listens there and ", service,
-          ServiceOf(nodeport).empty() ? " would get it." : " owns the NodePort.",
+          core::IsServiceName(ServiceOf(nodeport)) ? " owns the NodePort." : " would get it.",
           core::HasLongAcceptQueue(*walk.listener)
               ? absl::StrCat(" But ",
                              inspect::LongQueueText(inspect::Rules(facts), *walk.listener,
@@ -213,6 +215,30 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
     default:
       return absl::StrCat(connect, " is left alone: ", core::TextOf(walk.verdict).meaning, ".");
   }
+}
+
+// kube-proxy serves the health checks of Services with externalTrafficPolicy Local on ports of
+// their own (healthCheckNodePort). The API server does not keep such a number free of NodePorts
+// that are asked for by number. Empty where the listener is none of these.
+std::string HealthCheckNote(const inspect::GuardFacts& facts, const Walk& walk,
+                            const abi::NodePort* nodeport) {
+  const std::string service = ServiceOf(nodeport);
+  if (walk.verdict != core::Verdict::kPassIgnoredOwner || !walk.listener ||
+      walk.key.protocol != core::Protocol::kTcp || walk.listener->owner.comm != kKubeProxyName ||
+      !core::IsWildcard(walk.listener->address) || core::HasLongAcceptQueue(*walk.listener) ||
+      !core::IsServiceName(service)) {
+    return "";
+  }
+  const bool counted =
+      std::any_of(facts.sources.begin(), facts.sources.end(),
+                  [](const auto& source) { return source.second.health_check_ports > 0; });
+  return absl::StrCat(
+      counted ? " kube-proxy serves the health check of another Service (healthCheckNodePort) on "
+                "this number: "
+              : " If kube-proxy serves the health check of another Service (healthCheckNodePort) "
+                "on this number, nothing reaches it: ",
+      "connects from outside and from the node go to ", service,
+      " instead; give one of the two another number.");
 }
 
 // The facts for npg_decide().
@@ -273,6 +299,7 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   Walk walk;
   walk.key = key;
   const Address destination = listener == nullptr ? kLoopback4 : DestinationOf(*listener, all);
+  walk.address = destination;
   walk.destination = absl::StrCat(core::AddressText(destination), ":", key.port);
   if (listener != nullptr) {
     walk.listener = *listener;
@@ -297,7 +324,9 @@ Walk MakeWalk(const inspect::GuardFacts& facts, const core::PortKey& key,
   const std::optional<std::string> obstacle =
       walk.verdict == core::Verdict::kExempt ? inspect::Obstacle(facts, destination) : std::nullopt;
   walk.effective = !obstacle.has_value();
-  walk.sentence = Sentence(facts, walk, inspect::FindNodePort(facts, key), obstacle);
+  const abi::NodePort* nodeport = inspect::FindNodePort(facts, key);
+  walk.sentence = absl::StrCat(Sentence(facts, walk, nodeport, obstacle),
+                               HealthCheckNote(facts, walk, nodeport));
   return walk;
 }
 
@@ -312,7 +341,8 @@ std::string RenderWalk(const Walk& walk, const Style& style) {
                                    : Cell("no", Tone::kWarn);
     table.AddRow({absl::StrCat(row.number), row.question, row.fact, answer});
   }
-  return absl::StrCat(out, "\n", table.Render(style, "  "));
+  return absl::StrCat(out, "\n", table.Render(style, "  "),
+                      walk.rules ? RenderRules(*walk.rules, style) : "");
 }
 
 }  // namespace
@@ -364,6 +394,13 @@ std::string RenderExplain(const ExplainReport& report, const Style& style) {
                   RenderGuard(report.status, style), "\n");
   for (const Walk& walk : report.walks) {
     absl::StrAppend(&out, base::Printable(walk.sentence), "\n");
+    if (!walk.rules) continue;
+    for (const std::string& sentence : RulesSentences(*walk.rules)) {
+      absl::StrAppend(&out, base::Printable(sentence), "\n");
+    }
+  }
+  if (!report.rules_unread.empty()) {
+    absl::StrAppend(&out, "Rules were not read: ", base::Printable(report.rules_unread), ".\n");
   }
   return out;
 }
@@ -394,8 +431,10 @@ Json ExplainJson(const ExplainReport& report) {
     entry["verdict"] = std::string(core::TextOf(walk.verdict).name);
     entry["exempted"] = walk.verdict == core::Verdict::kExempt && walk.effective;
     entry["sentence"] = walk.sentence;
+    AddRulesJson(walk.rules, entry);
     json["walks"].push_back(std::move(entry));
   }
+  json["rules_unread"] = report.rules_unread.empty() ? Json(nullptr) : Json(report.rules_unread);
   json["guard"] = inspect::GuardJson(report.status);
   return json;
 }

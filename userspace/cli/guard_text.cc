@@ -113,13 +113,13 @@ std::string LastEventText(const inspect::GuardFacts& facts, const abi::SourceSta
   return text;
 }
 
-std::string ReportsText(const abi::SourceState& state) {
+std::string ReportsText(abi::Source source, const abi::SourceState& state) {
   std::string text = absl::StrCat(base::Count(state.ports, "port"));
   if (state.services > 0) absl::StrAppend(&text, " of ", base::Count(state.services, "Service"));
   if (state.health_check_ports > 0) {
     absl::StrAppend(&text, "; ", base::Count(state.health_check_ports, "health check port"));
   }
-  if (state.skipped > 0) absl::StrAppend(&text, "; ", state.skipped, " skipped");
+  if (state.skipped > 0) absl::StrAppend(&text, "; ", inspect::SkippedText(source, state));
   return text;
 }
 
@@ -194,7 +194,7 @@ std::string RenderSources(const inspect::GuardFacts& facts, const Style& style) 
     const Tone tone = state.connected ? Tone::kPlain : Tone::kWarn;
     table.AddRow({std::string(abi::Name(source)), {ConnectionText(facts, state), tone}});
     table.AddRow({"", LastEventText(facts, state)});
-    table.AddRow({"", ReportsText(state)});
+    table.AddRow({"", ReportsText(source, state)});
     if (!state.detail.empty()) table.AddRow({"", state.detail});
     const std::string errors = inspect::ErrorsText(state);
     if (!errors.empty()) table.AddRow({"", absl::StrCat("errors: ", errors)});

@@ -30,9 +30,9 @@ using PortHistories = absl::flat_hash_map<PortKey, PortHistory>;
 // connects to the listener go to the Service.
 struct Conflict {
   PortKey key;
-  uint32_t sources = 0;                                 // as in PortEntry
-  std::string service;                                  // "namespace/name", may be empty
-  Listener listener;                                    // with its owner, if found
+  uint32_t sources = 0;  // as in PortEntry
+  std::string service;   // "namespace/name", or the rules that take the port; may be empty
+  Listener listener;     // with its owner, if found
   OwnerVerdict owner_verdict = OwnerVerdict::kGuarded;  // never kNoListener
   PortHistory history;                                  // empty without a guard
 };

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "core/workload.h"
 #include "log/fields.h"
 
@@ -32,7 +33,9 @@ std::string OwnerText(const core::Owner& owner) {
 absl::string_view Verb(bool observed) { return observed ? "would have exempted" : "exempted"; }
 
 std::string OfService(absl::string_view service) {
-  return service.empty() ? "" : absl::StrCat(", NodePort of ", service);
+  if (service.empty()) return "";
+  // Where no Service is known, the rules that take the port.
+  return absl::StrCat(core::IsServiceName(service) ? ", NodePort of " : ", taken by ", service);
 }
 
 void AddPort(const core::PortKey& key, absl::string_view service, Fields& fields) {

@@ -27,8 +27,9 @@ namespace npg::log {
 // An exemption, with further facts.
 struct Exemption {
   abi::Event event;
-  std::string service;  // "namespace/name"; may be empty
-  core::Owner owner;    // of the listener; pid 0: not known
+  // "namespace/name", or the rules that take the port ("nft table ip nat, chain X"); may be empty.
+  std::string service;
+  core::Owner owner;  // of the listener; pid 0: not known
 };
 
 // How many connects to a port were exempted, and observed, since the guard was loaded.

@@ -9,11 +9,10 @@
 #include "absl/algorithm/container.h"
 #include "absl/container/btree_map.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
-#include "absl/strings/string_view.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/service_name.h"
 #include "inspect/status.h"
 #include "serve/metric_families.h"
 #include "serve/metrics.h"
@@ -28,12 +27,14 @@ struct Series {
 };
 
 Labels LabelsOf(const inspect::GuardedConflict& conflict) {
-  const std::pair<absl::string_view, absl::string_view> service =
-      absl::StrSplit(conflict.service, absl::MaxSplits('/', 1));
+  // What is no Service (rules of another program, IPVS) is in no namespace.
+  const core::ServiceNameParts service = core::IsServiceName(conflict.service)
+                                             ? *core::SplitServiceName(conflict.service)
+                                             : core::ServiceNameParts{"", conflict.service};
   return {Label("port", absl::StrCat(conflict.key.port)),
           Label("protocol", core::ProtocolName(conflict.key.protocol)),
-          Label("service_namespace", service.first),
-          Label("service_name", service.second),
+          Label("service_namespace", service.ns),
+          Label("service_name", service.name),
           Label("listener", core::AddressText(conflict.listener.address)),
           Label("process", conflict.owner.comm)};
 }

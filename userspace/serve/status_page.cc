@@ -258,7 +258,7 @@ std::string RenderSources(const PageInput& input) {
                       "last error: ", EscapeHtml(state.last_error));
     }
     if (state.skipped > 0) {
-      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", "skipped: ", state.skipped);
+      absl::StrAppend(&detail, detail.empty() ? "" : "<br>", inspect::SkippedText(source, state));
     }
     const std::string errors = inspect::ErrorsText(state);
     table.AddRow(

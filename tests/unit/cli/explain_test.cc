@@ -26,6 +26,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using ::testing::SizeIs;
 using ::testing::StartsWith;
 
@@ -159,7 +160,42 @@ TEST(ExplainTest, AnIgnoredOwner) {
   EXPECT_EQ(RowOfNo(walk), 6);
   EXPECT_EQ(walk.sentence,
             "A connect to 127.0.0.1:33589 is left to default/web: kube-proxy[77] listens there and "
-            "is ignored.");
+            "is ignored. If kube-proxy serves the health check of another Service "
+            "(healthCheckNodePort) on this number, nothing reaches it: connects from outside and "
+            "from the node go to default/web instead; give one of the two another number.");
+}
+
+TEST(ExplainTest, AHealthCheckNodePortThatIsANodePort) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners = {inspect::MakeListener("::", 33589, "kube-proxy", 77)};
+  inspect::AddSource(facts, abi::Source::kKubernetes).health_check_ports = 1;
+  const auto sentence = [&] { return OnlyWalk(facts).sentence; };
+  EXPECT_THAT(sentence(),
+              EndsWith("is ignored. kube-proxy serves the health check of another Service "
+                       "(healthCheckNodePort) on this number: connects from outside and from the "
+                       "node go to default/web instead; give one of the two another number."));
+  // kube-proxy before Kubernetes 1.24 only holds NodePorts: connections to these wait forever.
+  facts.listeners[0].accept_queue = 129;
+  facts.listeners[0].accept_limit = 128;
+  EXPECT_THAT(sentence(), Not(HasSubstr("health check")));
+  facts.listeners = {inspect::MakeListener("127.0.0.1", 33589, "kube-proxy", 77)};
+  EXPECT_THAT(sentence(), Not(HasSubstr("health check")));
+  facts.listeners = {inspect::MakeListener("::", 33589, "k3s-server", 77)};
+  facts.policy.push_back(inspect::MakePolicy("k3s-server", abi::OwnerVerdict::kHolder));
+  EXPECT_THAT(sentence(), Not(HasSubstr("health check")));
+}
+
+TEST(ExplainTest, APortOfRulesThatNameNoService) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.nodeports.clear();
+  inspect::AddNodePort(facts, 33589, "nft table ip cni_hostport, chain hostports");
+  EXPECT_THAT(OnlyWalk(facts).sentence,
+              EndsWith("containerd[812] listens there and the rules of nft table ip cni_hostport, "
+                       "chain hostports would get it."));
+  facts.nodeports.clear();
+  inspect::AddNodePort(facts, 33589, "IPVS");
+  facts.listeners.clear();
+  EXPECT_THAT(OnlyWalk(facts).sentence, HasSubstr(" is left to IPVS: no process"));
 }
 
 TEST(ExplainTest, ObserveMode) {

@@ -179,6 +179,18 @@ TEST(StatusTest, Fits80Columns) {
   }
 }
 
+TEST(StatusTest, SaysWhichCommandsNameRulesThatCannotBeEvaluated) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  abi::SourceState& rules = inspect::AddSource(facts, abi::Source::kNetfilter);
+  rules.services = 0;
+  rules.skipped = 2;
+  EXPECT_THAT(Render(facts),
+              HasSubstr(" 3 ports; 2 rules cannot be evaluated (scan and doctor name them)\n"));
+  rules.skipped = 1;
+  EXPECT_THAT(Render(facts),
+              HasSubstr(" 3 ports; 1 rule cannot be evaluated (scan and doctor name it)\n"));
+}
+
 TEST(StatusTest, WithoutConflictsReportsWhatWasChecked) {
   inspect::GuardFacts facts = inspect::MakeFacts();
   facts.listeners.clear();

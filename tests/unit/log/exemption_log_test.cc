@@ -84,6 +84,14 @@ TEST_F(ExemptionLogTest, LogsTheFirstConnectWithAllFields) {
                   "listener_comm=containerd listener_workload=containerd.service"));
 }
 
+TEST_F(ExemptionLogTest, NamesRulesWhereNoServiceIsKnown) {
+  Exemption exemption = ConnectTo(33589);
+  exemption.service = "nft table ip cni_hostport, chain hostports";
+  Note(exemption);
+  EXPECT_THAT(Lines(), ElementsAre(HasSubstr("port 33589/tcp, taken by nft table ip cni_hostport, "
+                                             "chain hostports: it is for")));
+}
+
 TEST_F(ExemptionLogTest, SumsUpFurtherConnectsEveryTenMinutes) {
   Note(ConnectTo(33589), 3);
   Lines();

@@ -203,6 +203,14 @@ TEST_F(KubeEventsTest, NoteNamesAnUntrustedUserAndTheFlag) {
   EXPECT_FALSE(SubjectOf(renamed)) << "it only holds the port";
 }
 
+TEST_F(KubeEventsTest, NoEventWithoutAService) {
+  EXPECT_TRUE(SubjectOf(ConflictOf("shop/web", 33589)));
+  for (const char* taker : {"", "IPVS", "nft table ip cni_hostport, chain hostports",
+                            "nft table inet a/b, chain c", "iptables-legacy table nat, chain X"}) {
+    EXPECT_FALSE(SubjectOf(ConflictOf(taker, 33589))) << taker;
+  }
+}
+
 TEST_F(KubeEventsTest, UntrustedUsersDoNotTakeTheRoomOfOthers) {
   Conflicts conflicts;
   for (uint16_t port = 30000; port < 32768; ++port) {

@@ -222,6 +222,17 @@ constexpr absl::string_view kTypicalConflict =
     R"(port="33589",protocol="tcp",service_namespace="default",service_name="web",)"
     R"(listener="127.0.0.1",process="containerd")";
 
+TEST(MetricsTest, AConflictOfRulesThatNameNoService) {
+  inspect::GuardFacts facts = TypicalFacts();
+  facts.nodeports.clear();
+  inspect::AddNodePort(facts, 33589, "nft table inet a/b, chain c");
+  EXPECT_THAT(
+      SeriesOf(MetricsText(InputOf(facts)), "conflict_info"),
+      UnorderedElementsAre(R"(conflict_info{port="33589",protocol="tcp",service_namespace="",)"
+                           R"(service_name="nft table inet a/b, chain c",listener="127.0.0.1",)"
+                           R"(process="containerd",state="exempted"} 1)"));
+}
+
 TEST(MetricsTest, SeriesOfAConflict) {
   EXPECT_THAT(Typical("conflict_info"),
               UnorderedElementsAre(
