@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "testing/stream.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -103,6 +105,16 @@ absl::Status Stream::ExchangeStream(size_t bytes) {
     if ((ready.revents & (POLLIN | POLLERR | POLLHUP)) != 0) {
       NPG_RETURN_IF_ERROR(ReceiveEcho(end - received_));
     }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Stream::Acknowledge() {
+  if (dial_.transport == Transport::kUdp) return absl::OkStatus();
+  const int on = 1;
+  // The kernel sends it within this call (net/ipv4/tcp.c, __tcp_sock_set_quickack()).
+  if (setsockopt(fd_.get(), IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on)) != 0) {
+    return base::ErrnoStatus(errno, "TCP_QUICKACK");
   }
   return absl::OkStatus();
 }
