@@ -37,6 +37,7 @@
 #include "bench/measure.h"
 #include "bench/programs.h"
 #include "bench/report.h"
+#include "bench/rules_bench.h"
 #include "bench/scan_bench.h"
 #include "testing/command.h"
 #include "testing/net_namespace.h"
@@ -146,6 +147,9 @@ absl::Status Run(const Options& options) {
   if (options.group == "flows") {
     return Print(options, FlowFigures(absl::Seconds(options.seconds), stop));
   }
+  if (options.group == "rules") {
+    return Print(options, RulesFigures(absl::Seconds(options.seconds), stop));
+  }
   if (options.group == "scan") return Print(options, ScanFigures(stop));
   return RunComparisons(options);
 }
@@ -158,12 +162,12 @@ int Main(int argc, char** argv) {
       ->capture_default_str();
   app.add_option("--group", options.group,
                  "only this group: connect, bind or packets; or kubernetes, datagrams, fleet, "
-                 "flows or scan, which run only if named")
-      ->check(CLI::IsMember(
-          {"connect", "bind", "packets", "kubernetes", "datagrams", "fleet", "flows", "scan"}));
+                 "flows, rules or scan, which run only if named")
+      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams", "fleet",
+                             "flows", "rules", "scan"}));
   app.add_option("--seconds", options.seconds,
                  "how long to measure in total; kubernetes: how long to watch an idle guard; "
-                 "flows: how long to connect")
+                 "flows: how long to connect; rules: how long to rewrite them, in each variant")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   try {

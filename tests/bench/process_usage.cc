@@ -2,16 +2,22 @@
 #include "bench/process_usage.h"
 
 #include <sys/types.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <system_error>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 
 namespace npg::bench {
 
@@ -62,6 +68,34 @@ absl::StatusOr<Waits> WaitsSoFar(pid_t pid) {
   const absl::StatusOr<Schedule> thread = Read("/proc/thread-self/schedstat");
   if (!thread.ok()) return thread.status();
   return Waits{process->waited, thread->waited};
+}
+
+absl::StatusOr<double> CpuSecondsOfChildren(pid_t pid) {
+  const std::string path = absl::StrCat("/proc/", pid, "/stat");
+  std::ifstream file(path);
+  std::string line;
+  std::getline(file, line);
+  // Behind the name, which may contain blanks, fields 3 and following: proc(5).
+  constexpr size_t kUserTime = 13, kSystemTime = 14;
+  const std::vector<std::string> fields =
+      absl::StrSplit(line.substr(std::min(line.rfind(')') + 2, line.size())), ' ');
+  int64_t user = 0, system = 0;
+  if (fields.size() <= kSystemTime || !absl::SimpleAtoi(fields[kUserTime], &user) ||
+      !absl::SimpleAtoi(fields[kSystemTime], &system)) {
+    return absl::NotFoundError(absl::StrCat("read ", path, ": no such process"));
+  }
+  return static_cast<double>(user + system) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+std::vector<pid_t> ChildrenOf(pid_t pid) {
+  std::vector<pid_t> children;
+  std::error_code error;
+  const std::string tasks = absl::StrCat("/proc/", pid, "/task");
+  for (const auto& task : std::filesystem::directory_iterator(tasks, error)) {
+    std::ifstream file(task.path() / "children");
+    for (pid_t child = 0; file >> child;) children.push_back(child);
+  }
+  return children;
 }
 
 absl::StatusOr<Memory> MemoryOf(pid_t pid) {

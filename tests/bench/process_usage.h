@@ -4,6 +4,8 @@
 
 #include <sys/types.h>
 
+#include <vector>
+
 #include "absl/status/statusor.h"
 
 namespace npg::bench {
@@ -19,6 +21,13 @@ struct Waits {
   double thread = 0;
 };
 absl::StatusOr<Waits> WaitsSoFar(pid_t pid);
+
+// Seconds of processor time of the children of `pid` that it has waited for, in ticks of the clock
+// (10 ms), from /proc/PID/stat.
+absl::StatusOr<double> CpuSecondsOfChildren(pid_t pid);
+
+// The children that `pid` has now.
+std::vector<pid_t> ChildrenOf(pid_t pid);
 
 // Resident memory in MiB, from /proc/PID/status.
 struct Memory {
