@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -49,9 +50,9 @@ std::vector<BaseChain> RuleSet::base_chains() const {
   std::vector<BaseChain> all;
   for (const std::vector<BaseChain>& bases : store_->bases) {
     // net/netfilter/core.c, nf_hook_entries_grow(): of equal priorities, the last added is first.
-    for (auto base = bases.rbegin(); base != bases.rend(); ++base) {
-      if (base->hook == NF_INET_LOCAL_OUT || base->hook == NF_INET_LOCAL_IN) all.push_back(*base);
-    }
+    std::copy_if(bases.rbegin(), bases.rend(), std::back_inserter(all), [](const BaseChain& base) {
+      return base.hook == NF_INET_LOCAL_OUT || base.hook == NF_INET_LOCAL_IN;
+    });
   }
   std::stable_sort(all.begin(), all.end(), [](const BaseChain& a, const BaseChain& b) {
     return HookPlace(a) < HookPlace(b);
