@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <ostream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,9 @@ struct Case {
   KnownRules rules;
   bool legacy = false;
 };
+
+// Used by GoogleTest to print one.
+void PrintTo(const Case& one, std::ostream* out) { *out << one.rules.name; }
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;

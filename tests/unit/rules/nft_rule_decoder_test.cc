@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -136,6 +137,9 @@ struct RuleCase {
   const char* rule;
   const char* steps;
 };
+
+// Used by GoogleTest to print one.
+void PrintTo(const RuleCase& rule, std::ostream* out) { *out << rule.rule; }
 
 constexpr RuleCase kRules[] = {
     {"ip tcp dport 30080 accept", "protocol/1=6; dport/2=7580; accept"},

@@ -38,29 +38,32 @@ constexpr uint8_t kIp6 = 10;
 class Notification {
  public:
   Notification(uint8_t type, uint8_t family, const char* table) {
-    header_ = mnl_nlmsg_put_header(buffer_.data());
-    header_->nlmsg_type = static_cast<uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type);
-    auto* nft = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header_, sizeof(nfgenmsg)));
+    mnl_nlmsg_put_header(buffer_.data());
+    header()->nlmsg_type = static_cast<uint16_t>((NFNL_SUBSYS_NFTABLES << 8) | type);
+    auto* nft = static_cast<nfgenmsg*>(mnl_nlmsg_put_extra_header(header(), sizeof(nfgenmsg)));
     nft->nfgen_family = family;
-    if (table != nullptr) mnl_attr_put_strz(header_, NFTA_TABLE_NAME, table);
+    if (table != nullptr) mnl_attr_put_strz(header(), NFTA_TABLE_NAME, table);
   }
   Notification& Name(uint16_t attribute, const char* name) {
-    mnl_attr_put_strz(header_, attribute, name);
+    mnl_attr_put_strz(header(), attribute, name);
     return *this;
   }
   Notification& Hook() {
-    nlattr* const hook = mnl_attr_nest_start(header_, NFTA_CHAIN_HOOK);
-    mnl_attr_put_u32(header_, NFTA_HOOK_HOOKNUM, htonl(3));
-    mnl_attr_nest_end(header_, hook);
+    nlattr* const hook = mnl_attr_nest_start(header(), NFTA_CHAIN_HOOK);
+    mnl_attr_put_u32(header(), NFTA_HOOK_HOOKNUM, htonl(3));
+    mnl_attr_nest_end(header(), hook);
     return *this;
   }
   bool NoteIn(RuleChanges& changes) const {
-    return NoteChange(base::ViewOf(*header_), "nodeport_guard", changes);
+    const auto& message = *reinterpret_cast<const nlmsghdr*>(buffer_.data());
+    return NoteChange(base::ViewOf(message), "nodeport_guard", changes);
   }
 
  private:
+  // A copy has a buffer of its own.
+  nlmsghdr* header() { return reinterpret_cast<nlmsghdr*>(buffer_.data()); }
+
   alignas(nlmsghdr) std::array<char, 1024> buffer_{};
-  nlmsghdr* header_ = nullptr;
 };
 
 RuleChanges Noted(const Notification& notification) {
