@@ -208,6 +208,7 @@ NetfilterReader::Outcome NetfilterReader::Read(const Job& job) {
   const uint64_t began_ns = base::BootNanoseconds();
   const absl::Duration cpu_before = CpuTime();
   Outcome outcome;
+  outcome.all = job.changes.all;
   outcome.poll = job.changes.legacy && !job.changes.all;
   outcome.rules = ReadRules(job);
   // It sends no notifications, either.

@@ -56,6 +56,7 @@ class NetfilterReader {
     absl::StatusOr<rules::NodeRules::Reading> rules;
     absl::StatusOr<core::PortSnapshot> ip_vs;
     node::NodePortTraces traces;
+    bool all = false;     // all rules were to be read
     bool poll = false;    // of what sends no notifications, legacy tables among them
     absl::Duration took;  // wall-clock time
     absl::Duration cpu;   // processor time, with that of the commands

@@ -77,6 +77,7 @@ NetfilterSource::NetfilterSource(NetfilterEdges edges, const Options& options)
     : edges_(std::move(edges)),
       options_(options),
       budget_(options.budget, base::BootNanoseconds()),
+      change_budget_(options.change_budget, base::BootNanoseconds()),
       poll_budget_(budget_) {}
 
 NetfilterSource::~NetfilterSource() {
@@ -215,7 +216,8 @@ void NetfilterSource::StartOrWait() {
   if (reader_->busy()) return;
   const uint64_t now_ns = base::BootNanoseconds();
   const absl::Duration waited = absl::Nanoseconds(static_cast<int64_t>(now_ns - wanted_since_ns_));
-  const absl::Duration wait = std::min(budget_.Wait(now_ns), options_.max_gap - waited);
+  const absl::Duration wait =
+      std::min((changes_.all ? budget_ : change_budget_).Wait(now_ns), options_.max_gap - waited);
   if (wait <= absl::ZeroDuration()) return StartReading();
   if (changes_.all || notifications_ > kMaxNotifications) {
     monitor_.reset();
@@ -232,11 +234,16 @@ void NetfilterSource::StartReading() {
   reader_->Begin(std::exchange(changes_, rules::RuleChanges()), /*tries=*/1);
 }
 
+CpuBudget& NetfilterSource::BudgetOf(const NetfilterReader::Outcome& outcome) {
+  if (outcome.all) return budget_;
+  return outcome.poll ? poll_budget_ : change_budget_;
+}
+
 void NetfilterSource::OnRead() {
   std::optional<NetfilterReader::Outcome> outcome = reader_->Take();
   if (!outcome) return;
   const uint64_t now_ns = base::BootNanoseconds();
-  (outcome->poll ? poll_budget_ : budget_).Spend(outcome->cpu, now_ns);
+  BudgetOf(*outcome).Spend(outcome->cpu, now_ns);
   if (!outcome->rules.ok()) {
     // The changes that were to be read are not known any more.
     changes_.NoteAll();

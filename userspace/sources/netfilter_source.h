@@ -49,7 +49,9 @@ class NetfilterSource : public Source {
   struct Options {
     absl::Duration debounce = absl::Milliseconds(20);
     absl::Duration confirm = absl::Milliseconds(50);  // until a port that is missing is looked for
-    CpuBudget::Limits budget = {};
+    CpuBudget::Limits budget = {};                    // of readings of all rules
+    // Of readings of what notifications name, which cost a twentieth.
+    CpuBudget::Limits change_budget = {.share = 0.05, .burst = absl::Seconds(1)};
     absl::Duration max_gap = absl::Seconds(60);  // that a change waits for the budget
     absl::Duration poll = absl::Seconds(10);     // what sends no notifications, what failed
     absl::Duration read_limit = absl::InfiniteDuration();  // of Read()
@@ -85,6 +87,7 @@ class NetfilterSource : public Source {
   void Schedule();  // the reading that is wanted
   void StartOrWait();
   void StartReading();
+  CpuBudget& BudgetOf(const NetfilterReader::Outcome& outcome);
   void OnRead();
 
   const NetfilterEdges edges_;
@@ -99,7 +102,8 @@ class NetfilterSource : public Source {
   Callback callback_;
   base::EventLoop* loop_ = nullptr;
   std::unique_ptr<base::NetlinkMonitor> monitor_;  // null: closed, while a reading waits
-  CpuBudget budget_;                               // of readings after notifications
+  CpuBudget budget_;                               // of readings of all rules
+  CpuBudget change_budget_;                        // of readings of what notifications name
   CpuBudget poll_budget_;         // of polls of legacy tables, which must not use up the other
   rules::RuleChanges changes_;    // to be read
   uint64_t wanted_since_ns_ = 0;  // 0: no reading is wanted
