@@ -20,7 +20,7 @@
  * Incremented when the layout of a pinned map grows. Fields, enumerators and maps are only added,
  * at the end, and none changes its meaning: a new meaning needs a new map. See docs/upgrade.md.
  */
-#define NPG_ABI_VERSION 4
+#define NPG_ABI_VERSION 5
 
 #define NPG_MAX_NODEPORTS 65536
 #define NPG_MAX_EARLIER	  65536
@@ -31,6 +31,7 @@
 #define NPG_MAX_SOURCES	  32
 #define NPG_MAX_ADDRESSES 16384
 #define NPG_MAX_TARGETS	  4096
+#define NPG_MAX_RESERVED  65536
 #define NPG_EVENTS_BYTES  (256 * 1024)
 #define NPG_BINDS_BYTES	  (64 * 1024)
 
@@ -162,6 +163,9 @@ enum npg_counter {
 	NPG_COUNTER_PROBED,	       /* connects to the canary; no other counter has them */
 	NPG_COUNTER_UNTRUSTED_OWNER,
 	NPG_COUNTER_STANDING_ASIDE,
+	NPG_COUNTER_BIND_SPARED,  /* binds that an exception of bind protection let pass */
+	NPG_COUNTER_BIND_WARNED,  /* binds that were only reported */
+	NPG_COUNTER_BIND_REFUSED, /* binds that failed because of bind protection */
 	NPG_COUNTER_MAX,
 };
 
@@ -295,6 +299,126 @@ struct npg_config {
 	__u32 default_verdict; /* enum npg_owner_verdict: of owners that no policy names */
 	__u32 any_uid;	       /* 1: the listeners of every user are guarded */
 	__u32 standing_aside;  /* enum npg_traffic bits; connects to the canary are exempt anyway */
+};
+
+/* What happens when a process binds an allocated NodePort on an address where both collide. */
+enum npg_bind_protection {
+	NPG_BIND_OFF = 0,
+	NPG_BIND_WARN = 1, /* it is reported */
+	NPG_BIND_DENY = 2, /* bind() fails */
+};
+
+/* Which ports the controller adds to net.ipv4.ip_local_reserved_ports. */
+enum npg_reserve_ports {
+	NPG_RESERVE_OFF = 0,
+	NPG_RESERVE_ALLOCATED = 1, /* allocated NodePorts and healthCheckNodePorts */
+};
+
+/* Whether those ports are reserved. */
+enum npg_reserve_state {
+	NPG_RESERVED_OFF = 0,
+	NPG_RESERVED_OK = 1,
+	NPG_RESERVED_FAILED = 2,  /* the sysctl cannot be read or written: npg_protection.error */
+	NPG_RESERVED_TOO_FEW = 3, /* too few automatic ports would be left: none is reserved */
+};
+
+/* What bind protection did with a bind of an allocated NodePort. */
+enum npg_bind_outcome {
+	NPG_BIND_PASSED = 0, /* not its business; never in an event */
+	NPG_BIND_SPARED = 1, /* an exception applies; never in an event */
+	NPG_BIND_WARNED = 2,
+	NPG_BIND_REFUSED = 3,
+};
+
+/* Bits of npg_refusable.families, by the family of the Service's NodePort. */
+#define NPG_FAMILY_V4 (1 << 0)
+#define NPG_FAMILY_V6 (1 << 1)
+
+/*
+ * Value of refusable, by npg_port_key: a NodePort whose bind may be refused or reported. The
+ * controller puts a port there only after it has noted in first_holders who had it first. A port
+ * that a backend of its own Service may bind on the node (hostNetwork) is never there.
+ */
+struct npg_refusable {
+	__u32 families; /* NPG_FAMILY bits, not 0 */
+};
+
+/*
+ * Key of first_holders: a user with a socket on the port before it became a NodePort. Any process
+ * of this user may bind it again. The value is npg_member.
+ */
+struct npg_holder_key {
+	__u16 port;
+	__u8 protocol;
+	__u8 reserved;
+	__u32 uid; /* real user id in the initial user namespace */
+};
+
+/* Key of reserved_ports. */
+struct npg_reserved_key {
+	__u16 port;
+	__u16 reserved;
+};
+
+enum npg_reservation {
+	NPG_RESERVATION_OURS = 1,   /* the controller added it; the administrator did not */
+	NPG_RESERVATION_UNSURE = 2, /* a write was begun: the sysctl tells whether it was added */
+	NPG_RESERVATION_ADMIN = 3,  /* the administrator's, as last seen */
+};
+
+/*
+ * Value of reserved_ports: ports in net.ipv4.ip_local_reserved_ports that the controller added to
+ * those of the administrator, to be removed again by `unload`.
+ */
+struct npg_reserved {
+	__u32 reservation; /* enum npg_reservation */
+};
+
+#define NPG_PROTECTION_ERROR_LEN 128
+
+/*
+ * The only entry of protection: the state of reserved ports and bind protection, as the controller
+ * last wrote it. No program reads it.
+ */
+struct npg_protection {
+	__u32 bind;	     /* enum npg_bind_protection */
+	__u32 refusal_errno; /* what a refused bind() fails with: EADDRINUSE, or EPERM before 6.1 */
+	__u32 reserve;	     /* enum npg_reserve_ports */
+	__u32 reserve_state; /* enum npg_reserve_state */
+	__u32 reserved_ports; /* how many the controller has added */
+	__u32 loopback;	      /* 1: no source sees rules, NodePorts are taken to own 127.0.0.0/8 */
+	__u64 since;	      /* seconds since the epoch: when reserve_state last changed */
+	char error[NPG_PROTECTION_ERROR_LEN]; /* one line, truncated, NUL padded; may be empty */
+};
+
+/* The only entry of advice: what the controller has told the cluster about this node. */
+struct npg_advice {
+	__u64 sent; /* seconds since the epoch: the last Event about port ranges; 0 = never */
+};
+
+/* Value of bind_stats, by npg_port_key. */
+struct npg_bind_stats {
+	__u64 warned;
+	__u64 refused;
+	__u64 last;   /* of either; 0 = never */
+	__u64 window; /* start of the second in which events are being counted */
+	__u32 window_events;
+	__u32 reserved;
+	struct npg_socket_owner binder; /* the task of the last of them */
+};
+
+/* Record of bind_events: one bind() that was reported or refused. */
+struct npg_bind_event {
+	__u64 time;
+	__u64 cgroup_id; /* of the binding task */
+	__u32 pid;
+	__u32 uid; /* real user id in the initial user namespace */
+	char comm[NPG_COMM_LEN];
+	__u8 address[16]; /* as passed to bind() */
+	__u16 port;
+	__u8 protocol;
+	__u8 outcome; /* enum npg_bind_outcome */
+	__u32 error;  /* errno of the bind(); 0: it was let pass */
 };
 
 #endif /* NODEPORT_GUARD_ABI_H */

@@ -14,10 +14,7 @@
 #include <linux/types.h>
 
 #include "guard_abi.h"
-
-#ifndef __always_inline
-#define __always_inline inline __attribute__((always_inline))
-#endif
+#include "guard_words.h"
 
 /* IPPROTO_MPTCP, absent from older UAPI headers. */
 #define NPG_IPPROTO_MPTCP 262
@@ -55,13 +52,6 @@ static __always_inline int npg_env_enforce(struct npg_env *env);
 static __always_inline int npg_env_stands_aside(struct npg_env *env, __u32 traffic);
 /* Row 8. Sets the mark, unless the table exempts the destination without it; false: it failed. */
 static __always_inline int npg_env_mark(struct npg_env *env);
-
-/* Not htonl(), which BPF programs do not have. */
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-#define NPG_BE32(x) __builtin_bswap32((__u32)(x))
-#else
-#define NPG_BE32(x) ((__u32)(x))
-#endif
 
 /* The protocol a NodePort is allocated for: IPPROTO_TCP, IPPROTO_UDP, or 0. */
 static __always_inline __u8 npg_protocol(__u32 protocol)

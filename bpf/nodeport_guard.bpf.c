@@ -4,7 +4,8 @@
  * setting a bit in SO_MARK before the first packet leaves. The rules that act
  * on the bit are in the nft table inet nodeport_guard.
  *
- * Every connect on the node runs these programs. They always return "proceed".
+ * Every connect on the node runs these programs. They always return "proceed";
+ * those at bind() do, unless bind protection refuses the bind of a NodePort.
  * A connect that is out of scope ends after two comparisons (with
  * NPG_SCOPE_LOCAL, after the lookup of its port). The decision uses no fact of
  * the connecting task: io_uring connects from a worker thread.
@@ -16,9 +17,13 @@
 #include <bpf/bpf_helpers.h>
 
 #include "guard_abi.h"
+#include "guard_bind.h"
 #include "guard_decide.h"
 
+#define REFUSE	     0
 #define PROCEED	     1
+#define EPERM	     1
+#define EADDRINUSE   98
 #define SOL_SOCKET   1
 #define SO_MARK	     36
 #define AF_INET	     2
@@ -30,6 +35,15 @@
  * verifier removes the code that only NPG_SCOPE_LOCAL needs.
  */
 const volatile __u32 scope = NPG_SCOPE_LOOPBACK;
+
+/* enum npg_bind_protection, set before as well. */
+const volatile __u32 bind_protection = NPG_BIND_OFF;
+
+/*
+ * 1: the kernel has bpf_set_retval() for programs at bind() (6.1). The verifier
+ * of one that lacks it must not see the call.
+ */
+const volatile __u32 has_set_retval = 0;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -121,6 +135,96 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, NPG_EVENTS_BYTES);
 } events SEC(".maps");
+
+/* NodePorts whose bind may be refused or reported. Of bind protection, as the seven maps below. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_NODEPORTS);
+	__type(key, struct npg_port_key);
+	__type(value, struct npg_refusable);
+} refusable SEC(".maps");
+
+/* Who had a port before it became a NodePort. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_NODEPORTS);
+	__type(key, struct npg_holder_key);
+	__type(value, struct npg_member);
+} first_holders SEC(".maps");
+
+/*
+ * Addresses of the node on which NodePorts are open. The address ::ffff:127.0.0.0 stands for all
+ * of 127.0.0.0/8: no source sees rules, and NodePorts are taken to own loopback.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_ADDRESSES);
+	__type(key, struct npg_address);
+	__type(value, struct npg_member);
+} bind_addresses SEC(".maps");
+
+/* The exceptions: users, cgroups, and names of tasks. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_UIDS);
+	__type(key, struct npg_uid_key);
+	__type(value, struct npg_member);
+} bind_uids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_CGROUPS);
+	__type(key, struct npg_cgroup_key);
+	__type(value, struct npg_member);
+} bind_cgroups SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_POLICIES);
+	__type(key, struct npg_policy_key);
+	__type(value, struct npg_member);
+} bind_names SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, NPG_MAX_STATS);
+	__type(key, struct npg_port_key);
+	__type(value, struct npg_bind_stats);
+} bind_stats SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, NPG_BINDS_BYTES);
+} bind_events SEC(".maps");
+
+/* Three maps of the controller, which no program uses: they are pinned with the others. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, NPG_MAX_RESERVED);
+	__type(key, struct npg_reserved_key);
+	__type(value, struct npg_reserved);
+} reserved_ports SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct npg_protection);
+} protection SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct npg_advice);
+} advice SEC(".maps");
 
 /*
  * Destinations to which the table exempts every datagram, as the controller last wrote them into
@@ -708,6 +812,169 @@ static __always_inline void forget_earlier(struct bpf_sock_addr *ctx,
 	report_unknown(key);
 }
 
+struct npg_bind_env {
+	struct bpf_sock_addr *ctx;
+	struct npg_socket_owner *binder; /* the task */
+};
+
+static __always_inline enum npg_bind_protection npg_bind_env_protection(struct npg_bind_env *env)
+{
+	return bind_protection;
+}
+
+static __always_inline __u32 npg_bind_env_sources(struct npg_bind_env *env,
+						  const struct npg_port_key *key)
+{
+	const struct npg_nodeport *nodeport = bpf_map_lookup_elem(&nodeports, key);
+
+	return nodeport ? nodeport->sources : 0;
+}
+
+static __always_inline int npg_bind_env_device(struct npg_bind_env *env)
+{
+	return env->ctx->sk->bound_dev_if != 0;
+}
+
+static __always_inline __u32 npg_bind_env_refusable(struct npg_bind_env *env,
+						    const struct npg_port_key *key)
+{
+	const struct npg_refusable *entry = bpf_map_lookup_elem(&refusable, key);
+
+	return entry ? entry->families : 0;
+}
+
+static __always_inline int npg_bind_env_address(struct npg_bind_env *env, const __u32 address[4])
+{
+	struct npg_address key;
+
+	__builtin_memcpy(key.address, address, 16);
+	return bpf_map_lookup_elem(&bind_addresses, &key) != NULL;
+}
+
+/* The task is asked for only here: few binds get this far. */
+static __always_inline int npg_bind_env_first_holder(struct npg_bind_env *env,
+						     const struct npg_port_key *key)
+{
+	struct npg_holder_key holder = { .port = key->port, .protocol = key->protocol };
+
+	env->binder->cgroup_id = bpf_get_current_cgroup_id();
+	env->binder->uid = (__u32)bpf_get_current_uid_gid();
+	env->binder->pid = bpf_get_current_pid_tgid() >> 32;
+	bpf_get_current_comm(env->binder->comm, sizeof(env->binder->comm));
+	env->binder->asked_port = key->port;
+	holder.uid = env->binder->uid;
+	return bpf_map_lookup_elem(&first_holders, &holder) != NULL;
+}
+
+static __always_inline int npg_bind_env_excepted(struct npg_bind_env *env)
+{
+	struct npg_cgroup_key cgroup = { .id = env->binder->cgroup_id };
+	struct npg_uid_key uid = { .uid = env->binder->uid };
+	const struct npg_policy *policy;
+
+	/* Of a program that holds NodePorts, such as kube-proxy. */
+	policy = bpf_map_lookup_elem(&owner_policy, env->binder->comm);
+	if (policy && policy->verdict != NPG_OWNER_GUARDED)
+		return 1;
+	return bpf_map_lookup_elem(&bind_names, env->binder->comm) ||
+	       bpf_map_lookup_elem(&bind_uids, &uid) || bpf_map_lookup_elem(&bind_cgroups, &cgroup);
+}
+
+/* Counts, as note_port(). True when the port may publish one more event in this second. */
+static __always_inline int note_protected(const struct npg_port_key *key, int refused, __u64 now,
+					  const struct npg_socket_owner *binder)
+{
+	struct npg_bind_stats *stats = bpf_map_lookup_elem(&bind_stats, key);
+
+	if (!stats) {
+		struct npg_bind_stats fresh = {
+			.warned = !refused,
+			.refused = refused,
+			.last = now,
+			.window = now,
+			.window_events = 1,
+		};
+
+		fresh.binder = *binder;
+		bpf_map_update_elem(&bind_stats, key, &fresh, BPF_ANY);
+		return 1;
+	}
+	__sync_fetch_and_add(refused ? &stats->refused : &stats->warned, 1);
+	stats->last = now;
+	stats->binder = *binder;
+	if (now - stats->window >= NSEC_PER_SEC) {
+		stats->window = now;
+		stats->window_events = 0;
+	}
+	stats->window_events += 1;
+	return stats->window_events <= NPG_EVENTS_PER_SECOND;
+}
+
+static __always_inline void publish_bind(const struct npg_port_key *key, const __u32 address[4],
+					 const struct npg_socket_owner *binder, int refused)
+{
+	__u64 now = bpf_ktime_get_boot_ns();
+	struct npg_bind_event *event;
+
+	if (!note_protected(key, refused, now, binder)) {
+		count(NPG_COUNTER_EVENTS_SUPPRESSED);
+		return;
+	}
+	event = bpf_ringbuf_reserve(&bind_events, sizeof(*event), 0);
+	if (!event) {
+		count(NPG_COUNTER_EVENTS_LOST);
+		return;
+	}
+	event->time = now;
+	event->cgroup_id = binder->cgroup_id;
+	event->pid = binder->pid;
+	event->uid = binder->uid;
+	__builtin_memcpy(event->comm, binder->comm, sizeof(event->comm));
+	__builtin_memcpy(event->address, address, 16);
+	event->port = key->port;
+	event->protocol = key->protocol;
+	event->outcome = refused ? NPG_BIND_REFUSED : NPG_BIND_WARNED;
+	event->error = refused ? (has_set_retval ? EADDRINUSE : EPERM) : 0;
+	bpf_ringbuf_submit(event, 0);
+}
+
+/* Bind protection, for a bind in the guarded network namespace: PROCEED, or REFUSE. */
+static __always_inline int protect(struct bpf_sock_addr *ctx, const struct npg_port_key *key,
+				   int v6)
+{
+	struct npg_socket_owner binder = {};
+	struct npg_bind_env env = { .ctx = ctx, .binder = &binder };
+	__u32 address[4] = { 0, 0, bpf_htonl(0xffff), 0 };
+
+	if (v6) {
+		address[0] = ctx->user_ip6[0];
+		address[1] = ctx->user_ip6[1];
+		address[2] = ctx->user_ip6[2];
+		address[3] = ctx->user_ip6[3];
+	} else {
+		address[3] = ctx->user_ip4;
+	}
+	switch (npg_decide_bind(&env, key, address)) {
+	case NPG_BIND_PASSED:
+		break;
+	case NPG_BIND_SPARED:
+		count(NPG_COUNTER_BIND_SPARED);
+		break;
+	case NPG_BIND_WARNED:
+		count(NPG_COUNTER_BIND_WARNED);
+		publish_bind(key, address, &binder, 0);
+		break;
+	case NPG_BIND_REFUSED:
+		count(NPG_COUNTER_BIND_REFUSED);
+		publish_bind(key, address, &binder, 1);
+		/* Without it the kernel returns -EPERM for a program that refuses. */
+		if (has_set_retval)
+			bpf_set_retval(-EADDRINUSE);
+		return REFUSE;
+	}
+	return PROCEED;
+}
+
 /*
  * Notes on the socket who binds it, for the connects to come. These hooks run before the bind:
  * only they see whether the process asked for a number. The note of a bind that fails stays
@@ -730,6 +997,9 @@ static __always_inline int note_bind(struct bpf_sock_addr *ctx, int v6)
 	if (ctx->sk->src_port)
 		return PROCEED;
 	key.port = bpf_ntohs((__u16)ctx->user_port);
+	/* First: a bind() that is refused leaves no note. */
+	if (bind_protection != NPG_BIND_OFF && protect(ctx, &key, v6) == REFUSE)
+		return REFUSE;
 	if (key.protocol == IPPROTO_UDP && !key.port) {
 		/*
 		 * Not a listener, so its owner does not matter. A storage would cost more than

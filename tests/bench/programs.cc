@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -48,13 +50,19 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const std::string& cgro
   std::unique_ptr<Programs> programs(new Programs);
   programs->cgroup_.Reset(open(cgroup.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (!programs->cgroup_) return base::ErrnoStatus(errno, absl::StrCat("open ", cgroup));
-  programs->guard_.reset(nodeport_guard__open_and_load());
-  if (!programs->guard_) return base::ErrnoStatus(errno, "load the guard's programs");
-  programs->local_.reset(nodeport_guard__open());
-  if (!programs->local_) return base::ErrnoStatus(errno, "open the guard's programs");
-  programs->local_->rodata->scope = NPG_SCOPE_LOCAL;
-  if (const int error = nodeport_guard__load(programs->local_.get()); error != 0) {
-    return base::ErrnoStatus(-error, "load the guard's programs with scope local");
+  using abi::BindProtection;
+  using abi::Scope;
+  const std::array<std::pair<dataplane::Skeleton*, dataplane::ProgramConstants>, 4> guards = {
+      {{&programs->guard_, {Scope::kLoopback, BindProtection::kOff}},
+       {&programs->local_, {Scope::kLocal, BindProtection::kOff}},
+       {&programs->warn_, {Scope::kLoopback, BindProtection::kWarn}},
+       {&programs->deny_, {Scope::kLoopback, BindProtection::kDeny}}}};
+  for (const auto& [skeleton, constants] : guards) {
+    *skeleton = dataplane::OpenGuardPrograms(constants);
+    if (!*skeleton) return base::ErrnoStatus(errno, "open the guard's programs");
+    NPG_RETURN_IF_ERROR(dataplane::LoadSkeleton(
+        *skeleton, absl::StrCat("load the guard's programs with scope ", abi::Name(constants.scope),
+                                " and bind protection ", abi::Name(constants.bind))));
   }
   programs->empty_.reset(bench_empty__open_and_load());
   if (!programs->empty_) return base::ErrnoStatus(errno, "load the empty programs");
@@ -66,12 +74,17 @@ absl::StatusOr<std::unique_ptr<Programs>> Programs::Load(const std::string& cgro
   programs->config_.mark = 0x1000;
   programs->config_.mark_mask = 0x1000;
   NPG_RETURN_IF_ERROR(programs->SetForeign(false));
-  NPG_RETURN_IF_ERROR(programs->Fill(programs->guard_.get()));
-  NPG_RETURN_IF_ERROR(programs->Fill(programs->local_.get()));
+  for (const nodeport_guard* guard : programs->Guards()) {
+    NPG_RETURN_IF_ERROR(programs->Fill(guard));
+  }
   return programs;
 }
 
 Programs::~Programs() { Detach(); }
+
+std::vector<const nodeport_guard*> Programs::Guards() const {
+  return {guard_.get(), local_.get(), warn_.get(), deny_.get()};
+}
 
 absl::Status Programs::Fill(const nodeport_guard* guard) {
   NPG_RETURN_IF_ERROR(Put(guard->maps.guard_uids, npg_uid_key{getuid()}, npg_member{1}));
@@ -89,8 +102,10 @@ absl::Status Programs::Fill(const nodeport_guard* guard) {
 absl::Status Programs::SetForeign(bool foreign) {
   npg_config config = config_;
   if (foreign) config.netns_cookie = ~config.netns_cookie;
-  NPG_RETURN_IF_ERROR(Put(guard_->maps.config, uint32_t{0}, config));
-  return Put(local_->maps.config, uint32_t{0}, config);
+  for (const nodeport_guard* guard : Guards()) {
+    NPG_RETURN_IF_ERROR(Put(guard->maps.config, uint32_t{0}, config));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status Programs::Own(int socket, uint16_t port) {
@@ -153,6 +168,14 @@ std::vector<Variant> Programs::Variants(Hook hook,
       {"empty program", [this, empty] { return Attach(empty); }, leave, batch},
       {"guard", [this, guard] { return Attach(guard); }, leave, batch},
   };
+  if (hook == Hook::kBind) {
+    for (const auto& [name, skeleton] : {std::pair{"warn", warn_.get()}, {"deny", deny_.get()}}) {
+      const std::vector<bpf_program*> protecting = {skeleton->progs.npg_bind4,
+                                                    skeleton->progs.npg_bind6};
+      variants.push_back({absl::StrCat("guard, bind protection ", name),
+                          [this, protecting] { return Attach(protecting); }, leave, batch});
+    }
+  }
   if (hook == Hook::kConnect) {
     const std::vector<bpf_program*> local = {local_->progs.npg_connect4,
                                              local_->progs.npg_connect6};

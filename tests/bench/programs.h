@@ -39,7 +39,7 @@ class Programs {
   enum class Hook : uint8_t { kConnect, kBind };
 
   // "no program", "empty program", "guard", and, for connects, "guard, scope
-  // local": `batch` with each of them attached
+  // local", for binds "guard, bind protection warn" and "deny": `batch` with each of them attached
   // to the hook's IPv4 and IPv6 variant.
   std::vector<Variant> Variants(Hook hook, const std::function<absl::StatusOr<double>()>& batch);
 
@@ -57,12 +57,16 @@ class Programs {
   Programs() = default;
 
   absl::Status Fill(const nodeport_guard* guard);
+  // The guard's programs, with their settings: the first has the defaults.
+  std::vector<const nodeport_guard*> Guards() const;
   absl::Status Attach(const std::vector<bpf_program*>& programs);
   void Detach();
 
   base::UniqueFd cgroup_;
   dataplane::Skeleton guard_;
   dataplane::Skeleton local_;  // with the node's own addresses in scope, and none of them known
+  // With bind protection; of the NodePorts, none is refusable, so that all can be bound.
+  dataplane::Skeleton warn_, deny_;
   std::unique_ptr<bench_empty, EmptyDeleter> empty_;
   std::vector<bpf_link*> links_;
   npg_config config_{};

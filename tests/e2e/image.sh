@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# image.sh SOURCE_TREE GUARD: builds the container image twice, checks its content, and runs
-# it.
+# image.sh SOURCE_TREE GUARD [MANIFEST]: builds the container image twice, checks its content, and
+# runs it as the DaemonSet of the manifest says, by default that of deploy/base with the component
+# reserve-ports.
 set -euo pipefail
 top=$1
 guard=$2
@@ -30,4 +31,14 @@ cmp -- "$folder"/[12]/nodeport-guard.spdx.json || fail "two builds of the same h
 
 image=$folder/1/nodeport-guard.oci.tar
 /usr/bin/python3 "$here/image_content.py" "$image" "$folder/1/nodeport-guard.spdx.json" "$digest"
-"$here/image_runs.sh" "$image" "${3:-$top/deploy/base/daemonset.yaml}"
+manifest=${3:-}
+if [[ -z $manifest ]]; then
+  # With the sysctl of the node, which is a file below /proc.
+  cp -r -- "$top/deploy" "$folder/deploy"
+  mkdir -- "$folder/deploy/test"
+  printf '%s\n' 'resources: [../base]' 'components: [../components/reserve-ports]' >"$folder/deploy/test/kustomization.yaml"
+  kubectl=${NPG_KUBECTL:-$("$top/scripts/lib/kubectl" "$top/build/kubectl")}
+  manifest=$folder/daemonset.yaml
+  "$kubectl" kustomize "$folder/deploy/test" >"$manifest"
+fi
+"$here/image_runs.sh" "$image" "$manifest"

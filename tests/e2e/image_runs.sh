@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# image_runs.sh IMAGE.oci.tar DAEMONSET.yaml: runs the built image in the container that the
-# DaemonSet describes. Connects to a listener that kube-proxy's rules hijack reach it again,
-# also after the container has stopped.
+# image_runs.sh IMAGE.oci.tar MANIFEST.yaml: runs the built image in the container that the
+# DaemonSet describes, which has components/reserve-ports. Connects to a listener that kube-proxy's
+# rules hijack reach it again, and the NodePort is reserved, also after the container has stopped.
 set -euo pipefail
 image=$1
 daemonset=$2
@@ -20,7 +20,12 @@ container() {
   OCI_CGROUP=/$(basename -- "$cgroup")/$1 /usr/bin/python3 "$here/oci_bundle.py" "$image" "$daemonset" "$bundle" \
     "/sys/fs/bpf=$folder/bpf" -- "${@:2}"
 }
+reserves() { grep -qE "(^|,)$port(,|\$)" $reserved && grep -qE '(^|,)50000-50001(,|$)' $reserved; }
 in_runtime() { runc --root "$folder/runc" --log "$runtime_log" "$@"; }
+
+# What the administrator has reserved, which must stay.
+reserved=/proc/sys/net/ipv4/ip_local_reserved_ports
+echo 50000-50001 >$reserved
 
 capabilities=$(container guard --source netfilter --cgroup "$cgroup" --http-address 127.0.0.1:9829)
 in_runtime run --bundle "$folder/guard" guard >"$folder/guard.log" 2>&1 &
@@ -53,11 +58,21 @@ for path in healthz readyz; do
 done
 answers 'the node itself' 'The container runs:'
 
+# The node's sysctl is writable in the container, where /proc/sys is not. The NodePort is an
+# ephemeral one only from here on, see private_node.sh.
+mounted() { awk -v path="$1" '$5 == path { options = $6 } END { print options }' "/proc/$pid/mountinfo"; }
+[[ $(mounted /proc/sys) =~ (^|,)ro(,|$) ]] || fail "the container's /proc/sys is not read-only"
+[[ $(mounted /host/ip_local_reserved_ports) =~ (^|,)rw(,|$) ]] || fail "the container has no writable sysctl"
+echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range
+wait_for 60 reserves || fail "NodePort $port is not reserved from the container: $(<$reserved)"
+
 in_runtime kill guard TERM
 wait "$guard_pid" || fail "the container ended with $?"
 answers 'the node itself' 'The container has stopped:'
+reserves || fail "the end of the container changed the reserved ports: $(<$reserved)"
 
 container unload unload --cgroup "$cgroup" >/dev/null
 in_runtime run --bundle "$folder/unload" unload >"$folder/unload.log" 2>&1 || fail "unload in the container failed"
 answers 'pod web' 'After unload in a container:'
+[[ $(<$reserved) == 50000-50001 ]] || fail "after unload these ports are reserved: $(<$reserved)"
 nothing_left

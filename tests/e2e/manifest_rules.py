@@ -14,6 +14,8 @@ NAME = "nodeport-guard"
 APP_LABEL = "app.kubernetes.io/name"
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 CLUSTER_WIDE = {"Namespace", "ClusterRole", "ClusterRoleBinding"}
+PROTECTION = [("reserve-ports", "NODEPORT_GUARD_RESERVE_PORTS", "allocated"),
+              ("bind-protection", "NODEPORT_GUARD_BIND_PROTECTION", "warn")]
 PROBES = {"startupProbe": "/healthz", "livenessProbe": "/healthz", "readinessProbe": "/readyz"}
 
 
@@ -34,6 +36,10 @@ class Facts:
                                self.text(top / "userspace/base/capabilities.h")))
         self.code_capabilities = {name for name, need in code.items() if need != "kOldKernel"}
         assert {"SYS_RESOURCE"} == set(code) - self.code_capabilities, code
+        # Where the sysctl is on the node, and where the guard looks for a mount of it.
+        self.reserved_ports = re.findall(r'"(/\w[^"]*/ip_local_reserved_ports)"', self.text(
+            top / "userspace/node/reserved_ports.cc"))
+        assert len(self.reserved_ports) == 2, self.reserved_ports
         # The first column of the tables about settings and mounts.
         self.explained = {name.split(":")[0] for name in re.findall(r"`([^`]+)`", "".join(
             re.findall(r"^\|([^|]*`[^|]*)\|[^|]*\|$", readme, re.M)))}
@@ -125,7 +131,7 @@ DAEMON_SET = manifest(
                             terminationGracePeriodSeconds=NUMBER,
                             initContainers=many(CONTAINER), containers=many(CONTAINER),
                             volumes=many(some({"required": ["name", "hostPath"]}, name=TEXT, hostPath=some(
-                                {"required": ["path"]}, path=TEXT, type={"enum": ["Directory"]})))))))
+                                {"required": ["path"]}, path=TEXT, type={"enum": ["Directory", "File"]})))))))
 RBAC = "rbac.authorization.k8s.io"
 SCHEMAS = {
     "DaemonSet": DAEMON_SET,
@@ -243,15 +249,39 @@ def pod(documents, facts):
 
 
 def mounts(documents, facts):
-    """Each volume is mounted at its path on the node, and README.md gives the reason."""
+    """Each volume is mounted at its path on the node, and README.md gives the reason. Runtimes
+    refuse mounts below /proc, so the sysctl is elsewhere."""
     volumes = {volume["name"]: volume.get("hostPath", {}).get("path") for volume in pod_of(documents)["volumes"]}
     for container in containers_of(documents):
         mounted = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
-        if mounted != volumes:
+        node, elsewhere = facts.reserved_ports
+        if mounted != {name: elsewhere if path == node else path for name, path in volumes.items()}:
             yield f"{container['name']}: mounts {mounted} of {volumes}"
     for path in volumes.values():
         if path not in facts.explained:
             yield f"README.md gives no reason for the mount {path}"
+
+
+def protection(documents, facts, privileged, components):
+    """What the components reserve-ports and bind-protection set, and nothing of it without them.
+    Whatever ran before, `unload` can change the sysctl."""
+    del privileged
+    unload = containers_of(documents)[-1]["args"][0] == "unload"
+    wanted = {} if unload else {name: value for component, name, value in PROTECTION if component in components}
+    writes = unload or "reserve-ports" in components
+    for container in containers_of(documents):
+        told = {variable["name"]: variable.get("value") for variable in container.get("env", [])
+                if variable["name"] in {name for _, name, _ in PROTECTION}}
+        if told != wanted:
+            yield f"{container['name']}: protects by {told}, not {wanted}"
+        written = [mount for mount in container["volumeMounts"]
+                   if mount["mountPath"] in facts.reserved_ports and not mount.get("readOnly")]
+        if len(written) != writes:
+            yield f"{container['name']}: can write the reserved ports by {written}"
+    types = [volume["hostPath"].get("type") for volume in pod_of(documents)["volumes"]
+             if volume["hostPath"]["path"] == facts.reserved_ports[0]]
+    if types != ["File"] * writes:
+        yield f"the reserved ports are volumes of the types {types}"
 
 
 def rights(documents, facts, privileged, components):
@@ -336,8 +366,8 @@ def scraping(documents, facts):
 def faults(documents, facts, privileged, components):
     """The faults of all checks. A document that a check cannot read is a fault, too."""
     found = []
-    for check in (structure, pod, mounts, commands, scraping, rights):
-        more = (privileged, components) if check is rights else ()
+    for check in (structure, pod, mounts, commands, scraping, protection, rights):
+        more = (privileged, components) if check in (protection, rights) else ()
         try:
             found += check(documents, facts, *more)
         except (AssertionError, KeyError, IndexError, TypeError, AttributeError) as error:

@@ -40,6 +40,7 @@ PINS = pathlib.Path("/sys/fs/bpf/nodeport-guard")
 MEANT = {"overlays/observe": ("observe", "loopback"), "overlays/local-scope": ("enforce", "local"),
          "all together": ("observe", "loopback")}
 APPARMOR_ALONE, APPARMOR_UNINSTALL = "enforce, apparmor-field", "enforce, apparmor-field, uninstall"
+RESERVE_UNINSTALL = "enforce, reserve-ports, bind-protection, uninstall"
 ON_IPV6 = "monitoring, on an IPv6 address"
 # The controller does not need it on Linux 5.11 or later.
 MAY_LACK = {"SYS_RESOURCE"}
@@ -74,7 +75,7 @@ def variants():
     components = sorted(path.parent.name for path in (DEPLOY / "components").glob("*/kustomization.yaml"))
     overlays = sorted(path.parent.name for path in (DEPLOY / "overlays").glob("*/kustomization.yaml"))
     assert {"observe", "enforce", "local-scope", "k3s", "privileged", "uninstall"} <= set(overlays), overlays
-    assert {"monitoring", "kernel-5.10"} <= set(components), components
+    assert {"monitoring", "kernel-5.10", "reserve-ports", "bind-protection"} <= set(components), components
     folders = {"base": (DEPLOY / "base", False, [])}
     for name in overlays:
         folders[f"overlays/{name}"] = (DEPLOY / "overlays" / name, name == "privileged", [])
@@ -84,6 +85,7 @@ def variants():
     for name, overlay, parts in (
             ("all together", "observe", together), ("all together, uninstall", "observe", [*together, "uninstall"]),
             ("privileged, uninstall", "observe", ["privileged", "uninstall"]),
+            (RESERVE_UNINSTALL, "enforce", ["reserve-ports", "bind-protection", "uninstall"]),
             (APPARMOR_ALONE, "enforce", ["apparmor-field"]),
             (APPARMOR_UNINSTALL, "enforce", ["apparmor-field", "uninstall"])):
         folders[name] = (composed(name, [f"overlays/{overlay}"], parts), "privileged" in parts, parts)
@@ -117,6 +119,35 @@ def check_a_registry():
     for kind in ("PodMonitor", "PrometheusRule"):
         if "release" not in rules.one(documents, kind)["metadata"]["labels"]:
             fail(f"deploy/README.md: its patch gives the {kind} no label of a release")
+
+
+def check_what_they_add(made):
+    """Expects that the two components of prevention add their variable and the sysctl to the base, and
+    no more; and that the patch that chooses `deny`, in the comment and in README.md, does."""
+    node = "/proc/sys/net/ipv4/ip_local_reserved_ports"
+    for component, variable, _ in rules.PROTECTION:
+        documents = copy.deepcopy(made[f"components/{component}"][0])
+        pod = rules.pod_of(documents)
+        added = {volume["name"] for volume in pod["volumes"] if volume["hostPath"]["path"] == node}
+        pod["volumes"] = [volume for volume in pod["volumes"] if volume["name"] not in added]
+        [container] = pod["containers"]
+        container["env"] = [one for one in container["env"] if one["name"] != variable]
+        container["volumeMounts"] = [mount for mount in container["volumeMounts"] if mount["name"] not in added]
+        if documents != made["base"][0]:
+            fail(f"components/{component} changes more than it has to")
+    comment = (DEPLOY / "components/bind-protection/kustomization.yaml").read_text(encoding="utf-8")
+    readme = (DEPLOY / "README.md").read_text(encoding="utf-8")
+    for where, text in {
+            "bind-protection": re.sub(r"^# ?", "", re.search(
+                r"^#   patches:\n(?:#     .*\n)+", comment, re.M)[0], flags=re.M),
+            "README.md": re.search(r"^```yaml\n(patches:\n(?:(?!```).*\n)*?.*value: deny.*\n)```$", readme, re.M)[1]}.items():
+        folder = composed(f"deny as in {where}", ["overlays/enforce"], ["reserve-ports", "bind-protection"])
+        told = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
+        (folder / "kustomization.yaml").write_text(yaml.safe_dump(told | yaml.safe_load(text)), encoding="utf-8")
+        chosen = [one["value"] for one in containers(render(folder))[0]["env"]
+                  if one["name"] == "NODEPORT_GUARD_BIND_PROTECTION"]
+        if chosen != ["deny"]:
+            fail(f"with the patch of {where} bind protection is {chosen}")
 
 
 # Changes of a manifest, at least one for each rule, that the rules must find.
@@ -213,6 +244,27 @@ APPARMOR_CHANGES = [
      change(*POD, "initContainers", 0, "securityContext", "appArmorProfile", remove=True)),
     ("AppArmor field is", change(*CONTAINER, "securityContext", "appArmorProfile", "type", value="RuntimeDefault")),
     ("minReadySeconds is", change("DaemonSet", "spec", "minReadySeconds", value=30)),
+]
+
+
+RESERVED_MOUNT = "/host/ip_local_reserved_ports"
+PROTECTION_CHANGES = [
+    ("protects by", change(*CONTAINER, "env", value=[{"name": "NODEPORT_GUARD_RESERVE_PORTS", "value": "off"}])),
+    ("can write the reserved ports", lambda documents: next(
+        mount for mount in containers(documents)[0]["volumeMounts"]
+        if mount["mountPath"] == RESERVED_MOUNT).update(readOnly=True)),
+    ("mounts", lambda documents: next(
+        mount for mount in containers(documents)[0]["volumeMounts"]
+        if mount["mountPath"] == RESERVED_MOUNT).update(mountPath="/proc/sys/net/ipv4/ip_local_reserved_ports")),
+    ("volumes of the types", lambda documents: next(
+        volume for volume in rules.pod_of(documents)["volumes"]
+        if volume["name"] == "reserved-ports")["hostPath"].update(type="Directory")),
+]
+RESERVE_UNINSTALL_CHANGES = [
+    ("unload: can write the reserved ports", lambda documents: next(
+        mount for mount in rules.pod_of(documents)["initContainers"][0]["volumeMounts"]
+        if mount["mountPath"] == RESERVED_MOUNT).update(readOnly=True)),
+    ("protects by", change(*CONTAINER, "env", value=[{"name": "NODEPORT_GUARD_RESERVE_PORTS", "value": "allocated"}])),
 ]
 
 
@@ -346,6 +398,13 @@ def run(documents, meant, until):
         told = (status["guard"]["mode"], status["guard"]["scope"])
         if not status["healthy"] or told != meant:
             fail(f"the guard is {told}, healthy: {status['healthy']} ({status['problems']}), not {meant}")
+        protection = status["protection"]
+        protects = (protection["reserve_ports"]["mode"], protection["reserve_ports"]["state"], protection["bind"]["mode"])
+        values = environment(container)
+        reserves = values.get("NODEPORT_GUARD_RESERVE_PORTS", "off")
+        if protects != (reserves, "off" if reserves == "off" else "ok",
+                        values.get("NODEPORT_GUARD_BIND_PROTECTION", "off")):
+            fail(f"it protects by {protects}")
         if {source["source"] for source in status["sources"]} != {"kubernetes", "netfilter"}:
             fail(f"its sources are {status['sources']}")
         deadline = time.monotonic() + 60
@@ -403,8 +462,12 @@ def main():
     check_the_rules(made["base"][0], facts, [], CHANGES)
     check_the_rules(made["components/monitoring"][0], facts, ["monitoring"], MONITORING_CHANGES)
     check_the_rules(made[APPARMOR_UNINSTALL][0], facts, ["apparmor-field", "uninstall"], APPARMOR_CHANGES)
-    print(f"{len(made)} manifests are correct; "
-          f"{len(CHANGES + MONITORING_CHANGES + APPARMOR_CHANGES)} changed ones are refused.")
+    check_the_rules(made["components/reserve-ports"][0], facts, ["reserve-ports"], PROTECTION_CHANGES)
+    check_the_rules(made[RESERVE_UNINSTALL][0], facts, ["reserve-ports", "bind-protection", "uninstall"],
+                    RESERVE_UNINSTALL_CHANGES)
+    check_what_they_add(made)
+    changed = CHANGES + MONITORING_CHANGES + APPARMOR_CHANGES + PROTECTION_CHANGES + RESERVE_UNINSTALL_CHANGES
+    print(f"{len(made)} manifests are correct; {len(changed)} changed ones are refused.")
 
     check_a_registry()
     role = {name: rules.one(documents, "ClusterRole")["rules"] for name, (documents, *_) in made.items()}

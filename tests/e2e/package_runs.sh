@@ -72,6 +72,10 @@ version=$(dpkg-deb --field "$package" Version)
   fail "the versions of binary and package differ"
 answers 'pod web' "$release: installed, not started:"
 
+# What the administrator has reserved, which the removal of the package must leave.
+reserved=/proc/sys/net/ipv4/ip_local_reserved_ports
+echo 50000-50001 >$reserved
+
 # In the syntax of systemd, which differs from that of a shell.
 printf 'NODEPORT_GUARD_CGROUP="%s"\nOTHER=a b\n' "$cgroup" >>"$root/etc/default/nodeport-guard"
 # Runs the guard with the privileges of the unit, and a service manager to notify, as systemd does.
@@ -86,7 +90,7 @@ wait_for 10 manager_listens || fail "the test's service manager did not start"
 (
   echo "$BASHPID" >"$outside/cgroup.procs"
   NOTIFY_SOCKET=/run/manager exec /usr/bin/python3 "$here/unit_sandbox.py" "$root$unit" "$root" \
-    /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup"
+    /usr/bin/nodeport-guard run --source netfilter --cgroup "$cgroup" --reserve-ports allocated
 ) >"$folder/guard.log" 2>&1 &
 guard_pid=$! # guard_has_answered looks at it
 wait_for 60 guard_has_answered || true
@@ -104,6 +108,10 @@ guard_reports() {
 probed() { guard_reports metrics 'nodeport_guard_self_probe_success 1'; }
 wait_for 20 probed || fail "the self-probe does not work with the privileges of the unit"
 guard_reports api/v1/status "\"$cgroup\"" || fail "the guard does not know the name of its cgroup"
+# The NodePort is an ephemeral one only from here on, see private_node.sh.
+echo 32768 60999 >/proc/sys/net/ipv4/ip_local_port_range
+reserves() { grep -qE "(^|,)$port(,|\$)" $reserved && grep -qE '(^|,)50000-50001(,|$)' $reserved; }
+wait_for 60 reserves || fail "with the privileges of the unit, NodePort $port is not reserved: $(<$reserved)"
 ! grep -E ' (warn|error|warning)' "$folder/guard.log" || fail "the guard logged a warning or an error"
 kill "$guard_pid"
 wait "$guard_pid" || fail "the guard ended with $?"
@@ -112,11 +120,13 @@ wait "$guard_pid" || fail "the guard ended with $?"
 installer --install /package.deb
 asked try-restart 'upgraded'
 asked stop 'upgraded' no
+reserves || fail "the upgrade changed the reserved ports: $(<$reserved)"
 answers 'the node itself' "$release: after an upgrade:"
 
 : >"$root/run/asked"
 installer --remove nodeport-guard
 asked stop 'removed'
+[[ $(<$reserved) == 50000-50001 ]] || fail "after the removal these ports are reserved: $(<$reserved)"
 nothing_left
 answers 'pod web' "$release: removed:"
 [[ -e $root/etc/default/nodeport-guard ]] || fail "remove deleted the configuration"

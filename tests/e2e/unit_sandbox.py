@@ -3,7 +3,7 @@
 """unit_sandbox.py UNIT ROOT COMMAND...: runs the command as systemd would run it for that unit.
 
 In ROOT, with the system calls, capabilities, address families and executable memory that the unit
-permits. It replaces systemd where that cannot run, for the settings that are named below, and
+permits, and with /proc/sys as ProtectKernelTunables and ReadWritePaths make it. It replaces systemd where that cannot run, for the settings that are named below, and
 refuses a unit with an unknown setting.
 """
 
@@ -17,15 +17,17 @@ import sys
 import seccomp
 from seccomp import ALLOW, EQ, ERRNO, MASKED_EQ, Arg, SyscallFilter
 
-# These make mounts and environments; a test in this sandbox would not notice their effect.
+# These, and ReadWritePaths elsewhere than in /proc/sys, make mounts and environments; a test in this sandbox would not notice their effect.
 OTHERS = {
     "Type", "EnvironmentFile", "ExecStart", "KillSignal", "Restart", "RestartSec", "RestartPreventExitStatus",
-    "LimitMEMLOCK", "UMask", "ProtectSystem", "ProtectKernelTunables", "ReadWritePaths", "ProtectControlGroups",
+    "LimitMEMLOCK", "UMask", "ProtectSystem", "ProtectControlGroups",
     "ProtectKernelModules", "ProtectKernelLogs", "ProtectClock", "ProtectHostname", "ProtectHome", "PrivateTmp",
     "PrivateDevices", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality", "SystemCallArchitectures",
 }
 NAMESPACES = 0x7E020000 | 0x00000080  # CLONE_NEW*
 PROT_WRITE_EXEC = (2, 4)
+CLONE_NEWNS, MS_RDONLY, MS_REMOUNT, MS_BIND, MS_PRIVATE = 0x20000, 1, 32, 4096, 1 << 18
+TUNABLES = "/proc/sys"
 PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 23, 24, 38
 
 
@@ -90,6 +92,29 @@ def refuse(settings):
     rules.load()
 
 
+def mount(libc, source, target, flags):
+    libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+    if libc.mount(source.encode(), target.encode(), None, flags, None) != 0:
+        raise SystemExit(f"cannot mount {source} on {target}: {os.strerror(ctypes.get_errno())}")
+
+
+def protect_tunables(libc, settings):
+    """/proc/sys of the root, read-only but for ReadWritePaths, in a mount namespace of its own."""
+    if settings.pop("ProtectKernelTunables", ["no"]) != ["yes"]:
+        raise SystemExit("the unit does not protect /proc/sys")
+    paths = [path.lstrip("-+") for path in " ".join(settings.pop("ReadWritePaths", [])).split()]
+    if libc.unshare(CLONE_NEWNS) != 0:
+        raise SystemExit(f"cannot unshare mounts: {os.strerror(ctypes.get_errno())}")
+    mount(libc, "none", "/proc", MS_PRIVATE)
+    # Opened here, because a bind mount has the flags of the mount in which the file was opened.
+    files = {path: os.open(path, os.O_PATH) for path in paths if path.startswith(TUNABLES + "/")}
+    mount(libc, TUNABLES, TUNABLES, MS_BIND)
+    mount(libc, TUNABLES, TUNABLES, MS_BIND | MS_REMOUNT | MS_RDONLY)
+    for path, file in files.items():
+        mount(libc, f"/proc/self/fd/{file}", path, MS_BIND)
+        os.close(file)
+
+
 def numbers_of(names):
     libcap = ctypes.CDLL("libcap.so.2")
     numbers = set()
@@ -123,6 +148,7 @@ def main():
     libc = ctypes.CDLL(None, use_errno=True)
     os.chroot(root)
     os.chdir("/")
+    protect_tunables(libc, settings)
     keep_capabilities(libc, capabilities)
     if no_new_privileges and libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise SystemExit("PR_SET_NO_NEW_PRIVS failed")

@@ -84,7 +84,9 @@ std::vector<std::string> Errors(const Json& event, const std::string& ns) {
   const std::string type = Text(event, "type");
   if (type != "Normal" && type != "Warning") errors.emplace_back("type: Invalid value");
   const Json regarding = event.value("regarding", Json::object());
-  if (Text(regarding, "namespace") != ns) {
+  // An object without a namespace has its Events in "default".
+  const std::string object_ns = Text(regarding, "namespace");
+  if (object_ns != ns && !(object_ns.empty() && ns == "default")) {
     errors.emplace_back("involvedObject.namespace: Invalid value: does not match event.namespace");
   }
   for (const char* old : {"deprecatedCount", "deprecatedFirstTimestamp", "deprecatedLastTimestamp",

@@ -23,10 +23,15 @@ std::string PortJson(const ServicePort& port) {
   std::string json = "{";
   if (!port.name.empty()) absl::StrAppend(&json, R"("name":")", port.name, R"(",)");
   absl::StrAppend(&json, R"("protocol":")", port.protocol, R"(","port":)", port.port,
-                  R"(,"targetPort":)", port.port);
+                  R"(,"targetPort":)", port.target.empty() ? absl::StrCat(port.port) : port.target);
   if (port.node_port != 0) absl::StrAppend(&json, R"(,"nodePort":)", port.node_port);
   if (!port.extra.empty()) absl::StrAppend(&json, ",", port.extra);
   return absl::StrCat(json, "}");
+}
+
+std::string SelectorJson(const ServiceSpec& spec) {
+  if (!spec.selector.empty()) return spec.selector;
+  return absl::StrCat(R"({"app":")", spec.name, R"("})");
 }
 
 std::string PortsJson(const std::vector<ServicePort>& ports) {
@@ -64,8 +69,8 @@ std::string ServiceJson(const ServiceSpec& spec, absl::string_view uid) {
                    R"(","namespace":")", spec.ns, R"(","uid":")", uid,
                    R"(","creationTimestamp":"2026-11-23T08:52:20Z")",
                    spec.extra_metadata.empty() ? "" : ",", spec.extra_metadata, R"(},"spec":{)",
-                   spec.ports.empty() ? "" : PortsJson(spec.ports), R"("selector":{"app":")",
-                   spec.name, R"("},"type":")", spec.type, R"(","sessionAffinity":"None")");
+                   spec.ports.empty() ? "" : PortsJson(spec.ports), R"("selector":)",
+                   SelectorJson(spec), R"(,"type":")", spec.type, R"(","sessionAffinity":"None")");
   if (spec.type == "NodePort" || spec.type == "LoadBalancer") {
     const absl::string_view policy = spec.health_check_node_port != 0 ? "Local" : "Cluster";
     absl::StrAppend(&json, R"(,"externalTrafficPolicy":")", policy, R"(")");

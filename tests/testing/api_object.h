@@ -17,7 +17,8 @@ struct ServicePort {
   int64_t port = 80;
   int64_t node_port = 0;  // 0: the member is left out
   std::string protocol = "TCP";
-  std::string extra = {};  // members to add as they are: R"("nodePort":"x")"
+  std::string extra = {};   // members to add as they are: R"("nodePort":"x")"
+  std::string target = {};  // targetPort, as JSON: R"("http")"; empty: the number of `port`
 };
 
 // The parts of a Service that a test sets; the rest has the defaults of an API server.
@@ -29,6 +30,7 @@ struct ServiceSpec {
   int64_t health_check_node_port = 0;  // 0: the member is left out
   std::string extra_metadata = {};     // members to add: R"("annotations":{"a":"b"})"
   std::string extra_spec = {};
+  std::string selector = {};  // as JSON; empty: one for the pods of the Service's name
 };
 
 // The Service as JSON on one line, its members in the order of a real server,

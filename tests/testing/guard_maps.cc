@@ -155,6 +155,37 @@ absl::StatusOr<std::optional<npg_port_stats>> GuardMaps::Stats(uint16_t port,
   return Lookup<npg_port_key, npg_port_stats>(root_ + "/maps/port_stats", KeyOf(port, transport));
 }
 
+absl::StatusOr<std::optional<npg_refusable>> GuardMaps::Refusable(uint16_t port,
+                                                                  Transport transport) const {
+  return Lookup<npg_port_key, npg_refusable>(root_ + "/maps/refusable", KeyOf(port, transport));
+}
+
+absl::StatusOr<std::optional<npg_member>> GuardMaps::FirstHolder(uint16_t port, Transport transport,
+                                                                 uint32_t uid) const {
+  const npg_holder_key key = {port, NodePortProtocol(transport), 0, uid};
+  return Lookup<npg_holder_key, npg_member>(root_ + "/maps/first_holders", key);
+}
+
+absl::StatusOr<std::optional<npg_bind_stats>> GuardMaps::BindStats(uint16_t port,
+                                                                   Transport transport) const {
+  return Lookup<npg_port_key, npg_bind_stats>(root_ + "/maps/bind_stats", KeyOf(port, transport));
+}
+
+absl::StatusOr<size_t> GuardMaps::Count(const std::string& name) const {
+  const std::string pin = absl::StrCat(root_, "/maps/", name);
+  const auto fd = OpenPin(pin);
+  if (!fd.ok()) return fd.status();
+  const auto info = InfoOf<bpf_map_info>(pin);
+  if (!info.ok()) return info.status();
+  std::string key(info->key_size, '\0');
+  size_t count = 0;
+  for (const void* last = nullptr; bpf_map_get_next_key(fd->get(), last, key.data()) == 0;
+       last = key.data()) {
+    ++count;
+  }
+  return count;
+}
+
 absl::StatusOr<std::string> GuardMaps::Everything() const {
   std::string all;
   for (const char* name : {"nodeports", "earlier_sockets", "guard_uids", "guard_cgroups",

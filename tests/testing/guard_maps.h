@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_TESTS_TESTING_GUARD_MAPS_H_
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -34,6 +35,12 @@ class GuardMaps {
                                                                 uint16_t port,
                                                                 Transport transport) const;
   absl::StatusOr<std::optional<npg_port_stats>> Stats(uint16_t port, Transport transport) const;
+  absl::StatusOr<std::optional<npg_refusable>> Refusable(uint16_t port, Transport transport) const;
+  absl::StatusOr<std::optional<npg_member>> FirstHolder(uint16_t port, Transport transport,
+                                                        uint32_t uid) const;
+  absl::StatusOr<std::optional<npg_bind_stats>> BindStats(uint16_t port, Transport transport) const;
+  // The number of entries of a hash map.
+  absl::StatusOr<size_t> Count(const std::string& name) const;
 
   // Everything that connects and binds can change, as text: the entries of all maps, and
   // the number of bytes written to the ring buffer. Leaves out the entries of the

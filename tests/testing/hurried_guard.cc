@@ -14,6 +14,7 @@ int main(int argc, char** argv) {
                         .maintenance = absl::Seconds(1),
                         .exemption_totals = absl::Seconds(1),
                         .kube_events = absl::Seconds(1),
+                        .node_advice = absl::Seconds(1),
                         .accept_queues = absl::Milliseconds(500),
                         .rules = absl::Seconds(1),
                         .retry = absl::Milliseconds(500),

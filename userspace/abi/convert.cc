@@ -13,6 +13,7 @@
 #include "abi/names.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/bind_facts.h"
 #include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
@@ -132,6 +133,43 @@ core::LocalAddress FromC(const npg_address& key, const npg_local_address& value)
   return {std::to_array(key.address), value.ifindex};
 }
 
+uint32_t FromC(const npg_refusable& value) { return value.families; }
+
+core::PortHolder FromC(const npg_holder_key& key) {
+  return {{key.port, static_cast<core::Protocol>(key.protocol)}, key.uid};
+}
+
+Protection FromC(const npg_protection& value) {
+  Protection protection;
+  protection.bind = static_cast<BindProtection>(value.bind);
+  protection.refusal_errno = static_cast<int>(value.refusal_errno);
+  protection.reserve = static_cast<ReservePorts>(value.reserve);
+  protection.reserve_state = static_cast<ReserveState>(value.reserve_state);
+  protection.reserved_ports = value.reserved_ports;
+  protection.loopback_assumed = value.loopback != 0;
+  protection.since = TimeOf(value.since);
+  protection.error = std::string(FieldText(value.error));
+  return protection;
+}
+
+BindStats FromC(const npg_bind_stats& value) {
+  return {value.warned, value.refused, value.last, FromC(value.binder)};
+}
+
+BindEvent FromC(const npg_bind_event& event) {
+  BindEvent result;
+  result.boot_ns = event.time;
+  result.cgroup_id = event.cgroup_id;
+  result.pid = event.pid;
+  result.uid = event.uid;
+  result.comm = std::string(FieldText(event.comm));
+  result.port = {event.port, static_cast<core::Protocol>(event.protocol)};
+  result.address = std::to_array(event.address);
+  result.outcome = static_cast<BindOutcome>(event.outcome);
+  result.error = static_cast<int>(event.error);
+  return result;
+}
+
 npg_port_key ToC(const core::PortKey& key) {
   return {key.port, static_cast<uint8_t>(key.protocol), 0};
 }
@@ -196,6 +234,29 @@ npg_config ToC(const Config& config) {
   result.default_verdict = static_cast<uint32_t>(config.default_verdict);
   result.any_uid = config.any_uid ? 1 : 0;
   result.standing_aside = config.standing_aside;
+  return result;
+}
+
+npg_address AddressKeyOf(const Address& address) {
+  npg_address key{};
+  std::copy(address.begin(), address.end(), key.address);
+  return key;
+}
+
+npg_holder_key ToC(const core::PortHolder& holder) {
+  return {holder.port.port, static_cast<uint8_t>(holder.port.protocol), 0, holder.uid};
+}
+
+npg_protection ToC(const Protection& protection) {
+  npg_protection result{};
+  result.bind = static_cast<uint32_t>(protection.bind);
+  result.refusal_errno = static_cast<uint32_t>(protection.refusal_errno);
+  result.reserve = static_cast<uint32_t>(protection.reserve);
+  result.reserve_state = static_cast<uint32_t>(protection.reserve_state);
+  result.reserved_ports = Number(protection.reserved_ports);
+  result.loopback = protection.loopback_assumed ? 1 : 0;
+  result.since = Seconds(protection.since);
+  SetField(result.error, protection.error);
   return result;
 }
 

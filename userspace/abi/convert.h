@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_ABI_CONVERT_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
@@ -10,6 +11,7 @@
 
 #include "abi/entries.h"
 #include "absl/strings/string_view.h"
+#include "core/bind_facts.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "guard_abi.h"
@@ -41,6 +43,12 @@ Source FromC(const npg_source_key& key);
 SourceState FromC(const npg_source_state& value);
 Config FromC(const npg_config& value);
 core::LocalAddress FromC(const npg_address& key, const npg_local_address& value);
+// The families.
+uint32_t FromC(const npg_refusable& value);
+core::PortHolder FromC(const npg_holder_key& key);
+Protection FromC(const npg_protection& value);
+BindStats FromC(const npg_bind_stats& value);
+BindEvent FromC(const npg_bind_event& event);
 
 npg_port_key ToC(const core::PortKey& key);
 npg_listener_key ToC(const ListenerKey& key);
@@ -50,6 +58,9 @@ npg_source_key ToC(Source source);
 // Times in whole seconds, before the epoch is never; truncates texts.
 npg_source_state ToC(const SourceState& state);
 npg_config ToC(const Config& config);
+npg_address AddressKeyOf(const Address& address);
+npg_holder_key ToC(const core::PortHolder& holder);
+npg_protection ToC(const Protection& protection);
 
 }  // namespace npg::abi
 
@@ -64,7 +75,11 @@ requires(std::is_same_v<T, npg_port_key> || std::is_same_v<T, npg_nodeport> ||
          std::is_same_v<T, npg_policy> || std::is_same_v<T, npg_port_stats> ||
          std::is_same_v<T, npg_event> || std::is_same_v<T, npg_source_key> ||
          std::is_same_v<T, npg_source_state> || std::is_same_v<T, npg_address> ||
-         std::is_same_v<T, npg_local_address> || std::is_same_v<T, npg_config>) bool
+         std::is_same_v<T, npg_local_address> || std::is_same_v<T, npg_config> ||
+         std::is_same_v<T, npg_refusable> || std::is_same_v<T, npg_holder_key> ||
+         std::is_same_v<T, npg_reserved_key> || std::is_same_v<T, npg_reserved> ||
+         std::is_same_v<T, npg_protection> || std::is_same_v<T, npg_advice> ||
+         std::is_same_v<T, npg_bind_stats> || std::is_same_v<T, npg_bind_event>) bool
 operator==(const T& a, const T& b) {
   static_assert(std::has_unique_object_representations_v<T>);
   return std::memcmp(&a, &b, sizeof(T)) == 0;

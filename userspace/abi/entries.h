@@ -149,6 +149,49 @@ struct Config {
   bool operator==(const Config&) const = default;
 };
 
+// Bits of the map refusable, by core::PortKey.
+inline constexpr uint32_t kFamilyV4 = NPG_FAMILY_V4;
+inline constexpr uint32_t kFamilyV6 = NPG_FAMILY_V6;
+
+// Of the map protection: reserved ports and bind protection, as the controller last wrote it.
+struct Protection {
+  BindProtection bind = BindProtection::kOff;
+  int refusal_errno = 0;  // what a refused bind() fails with; 0: the mode is not deny
+  ReservePorts reserve = ReservePorts::kOff;
+  ReserveState reserve_state = ReserveState::kOff;
+  size_t reserved_ports = 0;      // how many the controller has added
+  bool loopback_assumed = false;  // no source sees rules: NodePorts are taken to own 127.0.0.0/8
+  absl::Time since;               // when reserve_state last changed
+  std::string error;              // why it is kFailed; one line
+
+  bool operator==(const Protection&) const = default;
+};
+
+// Of the map bind_stats, by core::PortKey.
+struct BindStats {
+  uint64_t warned = 0;
+  uint64_t refused = 0;
+  uint64_t last_boot_ns = 0;  // of either, CLOCK_BOOTTIME; 0 = never
+  core::Binder binder;        // the task of the last of them
+
+  bool operator==(const BindStats&) const = default;
+};
+
+// A record of the ring buffer bind_events: one bind() that was reported or refused.
+struct BindEvent {
+  uint64_t boot_ns = 0;    // CLOCK_BOOTTIME
+  uint64_t cgroup_id = 0;  // of the binding task
+  uint32_t pid = 0;
+  uint32_t uid = 0;  // real user id in the initial user namespace
+  std::string comm;
+  core::PortKey port;
+  Address address{};  // as passed to bind()
+  BindOutcome outcome = BindOutcome::kWarned;
+  int error = 0;  // errno of the bind(); 0: it was let pass
+
+  bool operator==(const BindEvent&) const = default;
+};
+
 }  // namespace npg::abi
 
 #endif  // NODEPORT_GUARD_ABI_ENTRIES_H_

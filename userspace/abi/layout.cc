@@ -14,7 +14,7 @@
 #define NPG_FIELD(type, field, offset, size) \
   static_assert(offsetof(type, field) == (offset) && sizeof(type::field) == (size))
 
-static_assert(NPG_ABI_VERSION == 4);
+static_assert(NPG_ABI_VERSION == 5);
 
 NPG_LAYOUT(npg_port_key, 4);
 NPG_FIELD(npg_port_key, port, 0, 2);
@@ -109,6 +109,56 @@ NPG_FIELD(npg_source_state, errors, 48, 96);
 NPG_FIELD(npg_source_state, resource_version, 144, 32);
 NPG_FIELD(npg_source_state, last_error, 176, 256);
 NPG_FIELD(npg_source_state, detail, 432, 128);
+
+NPG_LAYOUT(npg_refusable, 4);
+NPG_FIELD(npg_refusable, families, 0, 4);
+
+NPG_LAYOUT(npg_holder_key, 8);
+NPG_FIELD(npg_holder_key, port, 0, 2);
+NPG_FIELD(npg_holder_key, protocol, 2, 1);
+NPG_FIELD(npg_holder_key, reserved, 3, 1);
+NPG_FIELD(npg_holder_key, uid, 4, 4);
+
+NPG_LAYOUT(npg_reserved_key, 4);
+NPG_FIELD(npg_reserved_key, port, 0, 2);
+NPG_FIELD(npg_reserved_key, reserved, 2, 2);
+
+NPG_LAYOUT(npg_reserved, 4);
+NPG_FIELD(npg_reserved, reservation, 0, 4);
+
+NPG_LAYOUT(npg_protection, 160);
+NPG_FIELD(npg_protection, bind, 0, 4);
+NPG_FIELD(npg_protection, refusal_errno, 4, 4);
+NPG_FIELD(npg_protection, reserve, 8, 4);
+NPG_FIELD(npg_protection, reserve_state, 12, 4);
+NPG_FIELD(npg_protection, reserved_ports, 16, 4);
+NPG_FIELD(npg_protection, loopback, 20, 4);
+NPG_FIELD(npg_protection, since, 24, 8);
+NPG_FIELD(npg_protection, error, 32, 128);
+
+NPG_LAYOUT(npg_advice, 8);
+NPG_FIELD(npg_advice, sent, 0, 8);
+
+NPG_LAYOUT(npg_bind_stats, 80);
+NPG_FIELD(npg_bind_stats, warned, 0, 8);
+NPG_FIELD(npg_bind_stats, refused, 8, 8);
+NPG_FIELD(npg_bind_stats, last, 16, 8);
+NPG_FIELD(npg_bind_stats, window, 24, 8);
+NPG_FIELD(npg_bind_stats, window_events, 32, 4);
+NPG_FIELD(npg_bind_stats, reserved, 36, 4);
+NPG_FIELD(npg_bind_stats, binder, 40, 40);
+
+NPG_LAYOUT(npg_bind_event, 64);
+NPG_FIELD(npg_bind_event, time, 0, 8);
+NPG_FIELD(npg_bind_event, cgroup_id, 8, 8);
+NPG_FIELD(npg_bind_event, pid, 16, 4);
+NPG_FIELD(npg_bind_event, uid, 20, 4);
+NPG_FIELD(npg_bind_event, comm, 24, 16);
+NPG_FIELD(npg_bind_event, address, 40, 16);
+NPG_FIELD(npg_bind_event, port, 56, 2);
+NPG_FIELD(npg_bind_event, protocol, 58, 1);
+NPG_FIELD(npg_bind_event, outcome, 59, 1);
+NPG_FIELD(npg_bind_event, error, 60, 4);
 
 #undef NPG_FIELD
 #undef NPG_LAYOUT

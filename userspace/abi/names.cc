@@ -65,6 +65,12 @@ absl::string_view Name(Mode mode) { return TextOf(kModes, mode).name; }
 absl::string_view Name(Scope scope) { return TextOf(kScopes, scope).name; }
 absl::string_view Name(Traffic traffic) { return TextOf(kTraffic, traffic).name; }
 absl::string_view Name(SourceError error) { return TextOf(kSourceErrors, error).name; }
+absl::string_view Name(BindProtection protection) {
+  return TextOf(kBindProtections, protection).name;
+}
+absl::string_view Name(ReservePorts reserve) { return TextOf(kReservePorts, reserve).name; }
+absl::string_view Name(ReserveState state) { return TextOf(kReserveStates, state).name; }
+absl::string_view Name(BindOutcome outcome) { return TextOf(kBindOutcomes, outcome).name; }
 
 absl::string_view Meaning(Source source) { return SourceTextOf(source).meaning; }
 absl::string_view Meaning(Counter counter) { return TextOf(kCounters, counter).meaning; }
@@ -73,6 +79,12 @@ absl::string_view Meaning(Mode mode) { return TextOf(kModes, mode).meaning; }
 absl::string_view Meaning(Scope scope) { return TextOf(kScopes, scope).meaning; }
 absl::string_view Meaning(Traffic traffic) { return TextOf(kTraffic, traffic).meaning; }
 absl::string_view Meaning(SourceError error) { return TextOf(kSourceErrors, error).meaning; }
+absl::string_view Meaning(BindProtection protection) {
+  return TextOf(kBindProtections, protection).meaning;
+}
+absl::string_view Meaning(ReservePorts reserve) { return TextOf(kReservePorts, reserve).meaning; }
+absl::string_view Meaning(ReserveState state) { return TextOf(kReserveStates, state).meaning; }
+absl::string_view Meaning(BindOutcome outcome) { return TextOf(kBindOutcomes, outcome).meaning; }
 
 std::vector<absl::string_view> SourceNames(SourceBits sources) {
   std::vector<absl::string_view> names;

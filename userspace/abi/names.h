@@ -73,6 +73,9 @@ enum class Counter : uint32_t {
   kProbed = NPG_COUNTER_PROBED,
   kUntrustedOwner = NPG_COUNTER_UNTRUSTED_OWNER,
   kStandingAside = NPG_COUNTER_STANDING_ASIDE,
+  kBindSpared = NPG_COUNTER_BIND_SPARED,
+  kBindWarned = NPG_COUNTER_BIND_WARNED,
+  kBindRefused = NPG_COUNTER_BIND_REFUSED,
 };
 
 // What a counter counts, which determines the name of its metric.
@@ -124,6 +127,14 @@ inline constexpr auto kCounters = std::to_array<CounterRow>({
      "connects left to the Service: the guard stands aside, because rules of this node would break "
      "an exempt connection",
      Counted::kPassedConnects, ""},
+    {Counter::kBindSpared, "bind_spared",
+     "binds of a NodePort that an exception of bind protection let pass", Counted::kOther,
+     "Binds of an allocated NodePort that an exception of bind protection let pass."},
+    {Counter::kBindWarned, "bind_warned",
+     "binds of a NodePort that bind protection reported and let pass", Counted::kOther,
+     "Binds of an allocated NodePort that bind protection reported and let pass."},
+    {Counter::kBindRefused, "bind_refused", "binds of a NodePort that bind protection refused",
+     Counted::kOther, "Binds of an allocated NodePort that bind protection refused."},
 });
 
 // The verdict on the owner of a listener.
@@ -198,6 +209,61 @@ constexpr bool HasFamily(TrafficBits bits, bool v4) {
   return (bits & (Bit(TrafficOf(true, v4)) | Bit(TrafficOf(false, v4)))) != 0;
 }
 
+// What happens when a process binds an allocated NodePort where both collide.
+enum class BindProtection : uint32_t {
+  kOff = NPG_BIND_OFF,
+  kWarn = NPG_BIND_WARN,
+  kDeny = NPG_BIND_DENY,
+};
+
+inline constexpr auto kBindProtections = std::to_array<Row<BindProtection>>({
+    {BindProtection::kOff, "off", "binds are left alone"},
+    {BindProtection::kWarn, "warn", "a bind of an allocated NodePort is reported"},
+    {BindProtection::kDeny, "deny", "a bind of an allocated NodePort fails"},
+});
+
+// Which ports the controller adds to net.ipv4.ip_local_reserved_ports.
+enum class ReservePorts : uint32_t {
+  kOff = NPG_RESERVE_OFF,
+  kAllocated = NPG_RESERVE_ALLOCATED,
+};
+
+inline constexpr auto kReservePorts = std::to_array<Row<ReservePorts>>({
+    {ReservePorts::kOff, "off", "no port is reserved"},
+    {ReservePorts::kAllocated, "allocated",
+     "allocated NodePorts and healthCheckNodePorts are reserved"},
+});
+
+enum class ReserveState : uint32_t {
+  kOff = NPG_RESERVED_OFF,
+  kOk = NPG_RESERVED_OK,
+  kFailed = NPG_RESERVED_FAILED,
+  kTooFew = NPG_RESERVED_TOO_FEW,
+};
+
+inline constexpr auto kReserveStates = std::to_array<Row<ReserveState>>({
+    {ReserveState::kOff, "off", "no port is reserved"},
+    {ReserveState::kOk, "ok", "the kernel assigns no allocated NodePort"},
+    {ReserveState::kFailed, "failed", "net.ipv4.ip_local_reserved_ports cannot be changed"},
+    {ReserveState::kTooFew, "too_few",
+     "none is reserved, because too few ports would be left for the kernel to assign"},
+});
+
+// What bind protection did with a bind of an allocated NodePort.
+enum class BindOutcome : uint32_t {
+  kPassed = NPG_BIND_PASSED,
+  kSpared = NPG_BIND_SPARED,
+  kWarned = NPG_BIND_WARNED,
+  kRefused = NPG_BIND_REFUSED,
+};
+
+inline constexpr auto kBindOutcomes = std::to_array<Row<BindOutcome>>({
+    {BindOutcome::kPassed, "passed", "bind protection does not concern it"},
+    {BindOutcome::kSpared, "spared", "an exception applies"},
+    {BindOutcome::kWarned, "warned", "reported, and let pass"},
+    {BindOutcome::kRefused, "refused", "bind() failed"},
+});
+
 // Why a source could not be read or followed.
 enum class SourceError : uint32_t {
   kConnect = NPG_SOURCE_ERROR_CONNECT,
@@ -237,6 +303,10 @@ absl::string_view Name(Mode mode);
 absl::string_view Name(Scope scope);
 absl::string_view Name(Traffic traffic);
 absl::string_view Name(SourceError error);
+absl::string_view Name(BindProtection protection);
+absl::string_view Name(ReservePorts reserve);
+absl::string_view Name(ReserveState state);
+absl::string_view Name(BindOutcome outcome);
 
 absl::string_view Meaning(Source source);
 absl::string_view Meaning(Counter counter);
@@ -245,6 +315,10 @@ absl::string_view Meaning(Mode mode);
 absl::string_view Meaning(Scope scope);
 absl::string_view Meaning(Traffic traffic);
 absl::string_view Meaning(SourceError error);
+absl::string_view Meaning(BindProtection protection);
+absl::string_view Meaning(ReservePorts reserve);
+absl::string_view Meaning(ReserveState state);
+absl::string_view Meaning(BindOutcome outcome);
 
 // The names of several sources, lowest bit first.
 std::vector<absl::string_view> SourceNames(SourceBits sources);

@@ -20,22 +20,17 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
-#include "cli/args/environment.h"
 #include "cli/args/options.h"
 #include "cli/build_info.h"
+#include "cli/doctor_ports.h"
 #include "cli/doctor_report.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/gather.h"
 #include "cli/guard_text.h"
-#include "cli/make_sources.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
-#include "cli/read_sources.h"
 #include "cli/table.h"
-#include "core/accept_queue.h"
-#include "core/conflicts.h"
-#include "core/listener.h"
 #include "core/mark.h"
 #include "core/node_address.h"
 #include "core/owner_policy.h"
@@ -46,19 +41,15 @@
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/kernel_probe.h"
 #include "inspect/local_addresses.h"
 #include "inspect/nft_probe.h"
 #include "inspect/status.h"
-#include "inspect/text.h"
 #include "node/cgroup_programs.h"
 #include "node/cgroups.h"
 #include "node/node_files.h"
-#include "node/node_port_traces.h"
-#include "node/owners.h"
 #include "node/rules_reader.h"
 #include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
@@ -71,7 +62,6 @@
 namespace npg::cli {
 namespace {
 
-constexpr const char* kKubeProxy = "kube-proxy";
 // While other programs change rules.
 constexpr int kTriesToReadRules = 5;
 
@@ -147,57 +137,16 @@ doctor::GuardFacts ReadGuard(const NodeOptions& node, std::vector<uint32_t>& pro
   guard.controller = facts->controller;
   guard.same_netns = facts->same_netns;
   guard.problems = inspect::Problems(*facts);
+  guard.protection = facts->protection;
+  guard.nodeports = facts->nodeports.size();
+  guard.refusable = facts->refusable.size();
+  guard.only_rules = std::all_of(facts->sources.begin(), facts->sources.end(), [](const auto& of) {
+    return of.first == abi::Source::kNetfilter;
+  });
   guard.standing_aside = inspect::AsideProblem(*facts).value_or("");
   for (const inspect::LinkFact& fact : facts->links) programs.push_back(fact.link.program_id);
   rules = inspect::Rules(*facts);
   return guard;
-}
-
-std::string ListenerText(const core::Listener& listener) {
-  return absl::StrCat(core::ToString(listener.key), " ", core::AddressText(listener.address), " ",
-                      inspect::OwnerText(listener),
-                      core::IsLookedUp(listener) ? "" : " (bound to a device: no guard sees it)");
-}
-
-absl::Status AddListeners(const NodeOptions& node, const core::PortEntries& entries,
-                          const core::AddressSet& own, const core::OwnerRules& rules,
-                          doctor::PortFacts& ports) {
-  auto found =
-      ListListeners(node, [&entries](const core::PortKey& key) { return entries.contains(key); });
-  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
-  node::FillOwners(found->listeners);
-  const core::PortRange automatic = node::ReadLocalPortRange(kProc).value_or(core::PortRange());
-  for (core::Listener& listener : found->listeners) {
-    if (!listener.binder) listener.binder = core::GuessBinder(listener, automatic);
-  }
-  for (const core::Conflict& conflict : core::FindConflicts(
-           entries, found->listeners, own, {},
-           [&rules](const core::Listener& listener) { return rules.Judge(listener); })) {
-    const core::Listener& listener = conflict.listener;
-    if (conflict.owner_verdict == core::OwnerVerdict::kUntrusted) {
-      ports.untrusted.push_back(
-          absl::StrCat(ListenerText(listener), " (", inspect::FlagsThatTrust(listener), ")"));
-      continue;
-    }
-    if (conflict.owner_verdict == core::OwnerVerdict::kIgnored) {
-      if (listener.owner.comm == kKubeProxy) ports.kube_proxy.push_back(ListenerText(listener));
-      continue;
-    }
-    const bool looked_up = core::IsLookedUp(listener);
-    if (looked_up && core::HasLongAcceptQueue(listener)) {
-      ports.not_accepting.push_back(absl::StrCat(ListenerText(listener), ", ",
-                                                 core::AcceptQueueText(listener), " (",
-                                                 core::HowToIgnore(listener, rules.policy), ")"));
-    }
-    if (core::ReachableOverLoopback(listener)) {
-      ports.listeners.push_back(ListenerText(listener));
-      if (!looked_up) ++ports.not_looked_up;
-    }
-    if (!core::IsLoopback(listener.address)) {
-      ports.exposed_listeners.push_back(ListenerText(listener));
-    }
-  }
-  return absl::OkStatus();
 }
 
 // Lines that could not be read go to the finding not-seen.
@@ -233,38 +182,6 @@ void RemoveRepeated(const doctor::EvaluatedRules& rules, std::vector<std::string
   skipped.erase(std::remove_if(skipped.begin(), skipped.end(), names), skipped.end());
 }
 
-// `own`: the node's addresses; `guarded`: those of them that are or would be guarded.
-absl::StatusOr<doctor::PortFacts> ReadPorts(const NodeOptions& node, const SourceOptions& options,
-                                            const core::AddressSet& own,
-                                            const core::AddressSet& guarded,
-                                            const core::OwnerRules& rules) {
-  doctor::PortFacts ports;
-  ports.local = node::ReadLocalPortRange(kProc);
-  ports.reserved = node::ReadReservedPorts(kProc);
-  const auto sources = MakeSources(options, ReadEnvironment, [&guarded] { return guarded; });
-  if (IsUsageError(sources.status())) return sources.status();
-  if (!sources.ok()) {
-    ports.source_errors.emplace_back(sources.status().message());
-    return ports;
-  }
-  SourcesRead read = ReadSources(*sources);
-  ports.source_errors = std::move(read.failed);
-  ports.skipped = std::move(read.skipped);
-  ports.unseen = inspect::JudgeCoverage(read.coverages, /*failed=*/!ports.source_errors.empty(),
-                                        node::ReadNodePortTraces())
-                     .notes;
-  for (const auto& [key, entry] : read.ports) {
-    // Sorted by port: what both protocols have is one.
-    if (ports.allocated.empty() || ports.allocated.back() != key.port) {
-      ports.allocated.push_back(key.port);
-    }
-  }
-  if (const absl::Status status = AddListeners(node, read.ports, own, rules, ports); !status.ok()) {
-    ports.source_errors.emplace_back(status.message());
-  }
-  return ports;
-}
-
 }  // namespace
 
 absl::StatusOr<int> Execute(const DoctorOptions& options) {
@@ -279,7 +196,7 @@ absl::StatusOr<int> Execute(const DoctorOptions& options) {
   facts.guard = ReadGuard(options.node, own_programs, rules);
   facts.local_scope = options.scope == abi::Scope::kLocal || facts.guard.local_scope;
   const core::AddressSet own = addresses.ok() ? addresses->own : core::AddressSet();
-  absl::StatusOr<doctor::PortFacts> ports = ReadPorts(
+  absl::StatusOr<doctor::PortFacts> ports = ReadPortFacts(
       options.node, options.sources, own, facts.local_scope ? own : core::AddressSet(), rules);
   if (!ports.ok()) return ports.status();
   if (!addresses.ok()) ports->source_errors.emplace_back(addresses.status().message());

@@ -4,16 +4,15 @@
 #include <sys/stat.h>
 #include <sys/types.h>
 
-#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <iostream>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "abi/entries.h"
@@ -26,12 +25,12 @@
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "cli/args/options.h"
+#include "cli/event_rings.h"
 #include "cli/event_text.h"
 #include "cli/execute.h"
 #include "cli/exit_code.h"
 #include "cli/node_paths.h"
 #include "cli/output.h"
-#include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
 #include "node/cgroups.h"
@@ -69,12 +68,21 @@ class Follower {
       : options_(options), state_(std::move(state)), cgroup_(std::move(cgroup)) {}
 
   // Prints the events; true once --count of them were printed.
-  absl::StatusOr<bool> Print(const std::vector<abi::Event>& events) {
+  absl::StatusOr<bool> Print(const std::vector<AnyEvent>& events) {
     std::string text;
     bool enough = false;
-    for (const abi::Event& event : events) {
-      const EventFacts facts = FactsOf(event);
-      absl::StrAppend(&text, options_.json ? EventJson(facts) : EventText(facts), "\n");
+    for (const AnyEvent& event : events) {
+      const auto facts = std::visit(
+          [this](const auto& one) -> std::variant<EventFacts, BindEventFacts> {
+            return FactsOf(one);
+          },
+          event);
+      absl::StrAppend(
+          &text,
+          std::visit(
+              [this](const auto& one) { return options_.json ? EventJson(one) : EventText(one); },
+              facts),
+          "\n");
       ++printed_;
       enough = printed_ == options_.count;
       if (enough) break;
@@ -102,6 +110,15 @@ class Follower {
     return facts;
   }
 
+  BindEventFacts FactsOf(const abi::BindEvent& event) {
+    BindEventFacts facts;
+    facts.event = event;
+    facts.time = base::TimeFromBoot(event.boot_ns);
+    facts.nodeport = state_.NodePort(event.port).value_or(std::nullopt);
+    facts.cgroup = PathOf(event.cgroup_id);
+    return facts;
+  }
+
   // Cached: events come from few cgroups, and the kernel never reuses an id.
   std::string PathOf(uint64_t cgroup_id) {
     constexpr size_t kMax = 4096;
@@ -122,9 +139,9 @@ class Follower {
 // Call it after the pins have changed: a controller started, with the same maps or
 // new ones, or the guard was unloaded, which is an error. False: pinning is not
 // complete yet.
-absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::EventsReader>& reader,
+absl::StatusOr<bool> Reopen(Follower& follower, EventRings& rings,
                             const dataplane::PinPaths& pins) {
-  const absl::StatusOr<bool> same = reader->IsPinned(pins);
+  absl::StatusOr<bool> same = rings.Refresh(pins);
   if (absl::IsNotFound(same.status())) {
     return absl::UnavailableError("the guard was unloaded; no more events will come");
   }
@@ -132,12 +149,15 @@ absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::Event
   absl::StatusOr<dataplane::GuardState> state = dataplane::GuardState::Open(pins);
   if (absl::IsNotFound(state.status())) return false;
   if (!state.ok()) return state.status();
+  // Again, now that all is pinned: the events of binds may have been missing before.
+  if (*same) same = rings.Refresh(pins);
+  if (absl::IsNotFound(same.status())) return false;
+  if (!same.ok()) return same.status();
   if (!*same) {
-    absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> fresh =
-        dataplane::EventsReader::Open(pins);
+    absl::StatusOr<EventRings> fresh = EventRings::Open(pins);
     if (absl::IsNotFound(fresh.status())) return false;
     if (!fresh.ok()) return fresh.status();
-    reader = *std::move(fresh);
+    rings = *std::move(fresh);
     std::cerr << "nodeport-guard: the guard was loaded with a new event buffer; events before that "
                  "may be missing\n";
   }
@@ -145,25 +165,24 @@ absl::StatusOr<bool> Reopen(Follower& follower, std::unique_ptr<dataplane::Event
   return true;
 }
 
-absl::StatusOr<int> Follow(Follower& follower, std::unique_ptr<dataplane::EventsReader> reader,
-                           const base::UniqueFd& signals, const dataplane::PinPaths& pins,
-                           std::pair<dev_t, ino_t> followed) {
+absl::StatusOr<int> Follow(Follower& follower, EventRings rings, const base::UniqueFd& signals,
+                           const dataplane::PinPaths& pins, std::pair<dev_t, ino_t> followed) {
   while (true) {
-    std::array<pollfd, 2> fds = {{{signals.get(), POLLIN, 0}, {reader->fd(), POLLIN, 0}}};
+    std::vector<pollfd> fds = rings.Descriptors();
+    fds.push_back({signals.get(), POLLIN, 0});
     if (poll(fds.data(), fds.size(), kLookAgainMilliseconds) < 0 && errno != EINTR) {
       return base::ErrnoStatus(errno, "poll");
     }
     uint64_t lost = 0;
-    const std::vector<abi::Event> events = reader->Drain(&lost);
-    const absl::StatusOr<bool> enough = follower.Print(events);
+    const absl::StatusOr<bool> enough = follower.Print(rings.Drain(&lost));
     if (!enough.ok()) return enough.status();
-    if (*enough || fds[0].revents != 0) return kExitOk;
+    if (*enough || fds.back().revents != 0) return kExitOk;
     if (lost > 0) {
       std::cerr << "nodeport-guard: too slow: about " << lost << " events were not shown\n";
     }
     const std::pair<dev_t, ino_t> pinned = PinIdentity(pins);
     if (pinned == followed) continue;
-    const absl::StatusOr<bool> reopened = Reopen(follower, reader, pins);
+    const absl::StatusOr<bool> reopened = Reopen(follower, rings, pins);
     if (!reopened.ok()) return reopened.status();
     if (*reopened) followed = pinned;
   }
@@ -183,13 +202,12 @@ absl::StatusOr<int> Execute(const EventsOptions& options) {
   if (!signals.ok()) return signals.status();
   const bool observe = state->config().mode == abi::Mode::kObserve;
   Follower follower(options, *std::move(state), cgroup.value_or(""));
-  absl::StatusOr<std::unique_ptr<dataplane::EventsReader>> reader =
-      dataplane::EventsReader::Open(pins);
-  if (!reader.ok()) return reader.status();
+  absl::StatusOr<EventRings> rings = EventRings::Open(pins);
+  if (!rings.ok()) return rings.status();
   std::cerr << "nodeport-guard: waiting for connects to guarded listeners (" << pins.Root() << ")"
             << (observe ? ", which mode observe only counts" : "")
             << "; times are UTC, Ctrl-C ends\n";
-  return Follow(follower, *std::move(reader), *signals, pins, followed);
+  return Follow(follower, *std::move(rings), *signals, pins, followed);
 }
 
 }  // namespace npg::cli

@@ -37,6 +37,7 @@
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
 #include "inspect/json.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
 
@@ -167,6 +168,14 @@ absl::string_view UnknownNodePorts(const inspect::GuardFacts& facts) {
          "reason)";
 }
 
+// What happens to a process that would listen there; empty while binds are left alone.
+std::string BindNote(const inspect::GuardFacts& facts, const core::PortKey& key) {
+  const std::string fate = inspect::BindFateText(facts, key);
+  return fate.empty() ? ""
+                      : absl::StrCat(" With --bind-protection ", abi::Name(facts.protection.bind),
+                                     ", ", fate, ".");
+}
+
 std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
                      const abi::NodePort* nodeport, const std::optional<std::string>& obstacle) {
   const bool udp = walk.key.protocol == core::Protocol::kUdp;
@@ -185,7 +194,7 @@ std::string Sentence(const inspect::GuardFacts& facts, const Walk& walk,
                           "namespace.");
     case core::Verdict::kPassNoListener:
       return absl::StrCat(connect, " is left to ", service, ": no process of this node listens on ",
-                          name, " there.");
+                          name, " there.", BindNote(facts, walk.key));
     case core::Verdict::kPassUntrustedOwner:
       return absl::StrCat(connect, " is left to ", service, ": ",
                           inspect::UntrustedText(*walk.listener), "; ",

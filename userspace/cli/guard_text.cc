@@ -24,6 +24,7 @@
 #include "core/port.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
 #include "node/cgroups.h"
@@ -88,6 +89,21 @@ std::string KubeProxyText(const inspect::GuardFacts& facts) {
   return absl::StrCat("nftables mode: loopback is not hijacked, the node's addresses are; ",
                       inspect::GuardsNodeAddresses(facts) ? "they are guarded, too (--scope local)"
                                                           : "'run --scope local' would guard them");
+}
+
+// A row for each thing that is in use, or that a setting would change.
+void AddProtectionRows(const inspect::Status& status, Table& table) {
+  const inspect::GuardFacts& facts = status.facts;
+  if (std::string text = inspect::OverlapText(facts); !text.empty()) {
+    table.AddRow({"port range", {std::move(text), Tone::kWarn}});
+  }
+  if (std::string text = inspect::ReserveText(facts); !text.empty()) {
+    const bool ok = facts.protection.reserve_state == abi::ReserveState::kOk;
+    table.AddRow({"reserved", {std::move(text), ok ? Tone::kPlain : Tone::kWarn}});
+  }
+  if (std::string text = inspect::BindText(facts, status.refusable); !text.empty()) {
+    table.AddRow({"binds", std::move(text)});
+  }
 }
 
 std::string For(const inspect::GuardFacts& facts, absl::Time since) {
@@ -180,6 +196,7 @@ std::string RenderGuard(const inspect::Status& status, const Style& style) {
   }
   table.AddRow({"mark", inspect::MarkText(facts.config)});
   table.AddRow({"NodePorts", inspect::NodePortsText(status.nodeports)});
+  AddProtectionRows(status, table);
   if (inspect::SeesKubeProxyNftables(facts)) table.AddRow({"kube-proxy", KubeProxyText(facts)});
   table.AddRow({"pins", inspect::PinsText(facts)});
   table.AddRow({"version", absl::StrCat(facts.config.version, ", controller started ",

@@ -35,6 +35,7 @@
 #include "log/health.h"
 #include "log/log.h"
 #include "node/node_addresses.h"
+#include "node/reserved_ports.h"
 #include "node/untracked_obstacles.h"
 #include "serve/endpoints.h"
 #include "serve/http_address.h"
@@ -77,6 +78,36 @@ sources::NetfilterEdges::OwnAddresses GuardedAddresses(const RunOptions& options
   };
 }
 
+// Without services.
+absl::StatusOr<controller::Options> GuardOptions(const RunOptions& options,
+                                                 const std::string& cgroup) {
+  controller::Options guard;
+  guard.intervals = options.intervals;
+  guard.cgroup = cgroup;
+  if (!options.owners.cgroups.empty() || !options.bind_exceptions.cgroups.empty()) {
+    absl::StatusOr<std::string> root = FindCgroup2Root();
+    if (!root.ok()) {
+      return base::Annotate(
+          root.status(), options.owners.cgroups.empty() ? "--bind-allow-cgroup" : "--guard-cgroup");
+    }
+    guard.cgroup_root = *std::move(root);
+  }
+  guard.pins = dataplane::PinPaths(options.node.bpffs);
+  guard.mode = options.mode;
+  guard.mark = options.mark;
+  guard.scope = options.scope;
+  guard.local_addresses = options.local_addresses;
+  guard.policy = options.owners;
+  guard.version = std::string(Version());
+  guard.detach_on_exit = options.detach_on_exit;
+  guard.own_nft_table = options.nft_owner;
+  guard.reserve_ports = options.reserve_ports;
+  guard.reserved_ports_paths = node::ReservedPortsPaths();
+  guard.bind_protection = options.bind_protection;
+  guard.bind_exceptions = options.bind_exceptions;
+  return guard;
+}
+
 }  // namespace
 
 absl::StatusOr<int> Execute(const RunOptions& options) {
@@ -92,23 +123,9 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
 
   // The controller must survive when the reader of its log closes the pipe.
   std::signal(SIGPIPE, SIG_IGN);  // NOLINT(cert-err33-c): cannot fail for this signal
-  controller::Options guard;
-  guard.intervals = options.intervals;
-  guard.cgroup = *cgroup;
-  if (!options.owners.cgroups.empty()) {
-    absl::StatusOr<std::string> root = FindCgroup2Root();
-    if (!root.ok()) return base::Annotate(root.status(), "--guard-cgroup");
-    guard.cgroup_root = *std::move(root);
-  }
-  guard.pins = dataplane::PinPaths(options.node.bpffs);
-  guard.mode = options.mode;
-  guard.mark = options.mark;
-  guard.scope = options.scope;
-  guard.local_addresses = options.local_addresses;
-  guard.policy = options.owners;
-  guard.version = std::string(Version());
-  guard.detach_on_exit = options.detach_on_exit;
-  guard.own_nft_table = options.nft_owner;
+  absl::StatusOr<controller::Options> made = GuardOptions(options, *cgroup);
+  if (!made.ok()) return made.status();
+  controller::Options& guard = *made;
   const auto health = std::make_shared<log::Health>();
   // A scrape reads no rules: the controller knows them.
   guard.obstacles = std::make_shared<node::LastObstacles>();

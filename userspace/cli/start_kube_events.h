@@ -11,9 +11,9 @@
 
 namespace npg::cli {
 
-// Starts to send Events for the conflicts in `view`. nullptr if Events are disabled, if
-// the source kubernetes is not in use, or, with a log line, on an error: the guard works
-// without them.
+// Starts to send Events for the conflicts, binds and port ranges in `view`. nullptr if Events are
+// disabled, if the source kubernetes is not in use, or, with a log line, on an error: the guard
+// works without them.
 std::unique_ptr<serve::KubeEventPoster> StartKubeEvents(const RunOptions& options,
                                                         const Environment& environment,
                                                         serve::NodeView& view);

@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +16,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
@@ -30,6 +32,7 @@
 #include "controller/node_follower.h"
 #include "controller/owner_keeper.h"
 #include "controller/owner_schedule.h"
+#include "controller/port_protection.h"
 #include "controller/ports_keeper.h"
 #include "controller/ready_report.h"
 #include "controller/self_probe.h"
@@ -82,6 +85,7 @@ class Controller {
   absl::Status Load(base::UniqueFd cgroup);
   absl::Status ApplyOptions();
   absl::Status FollowAll();
+  std::function<void()> OwnAddressesChanged();
   void NoteOwners(const absl::Status& status);
   bool SyncOwners();
   void StartHealth();
@@ -114,6 +118,7 @@ class Controller {
   std::optional<OwnerKeeper> owners_;
   bool owners_again_soon_ = false;  // with the next maintenance: the last time it failed
   std::optional<NodeFollower> node_;
+  std::optional<PortProtection> protection_;
   std::optional<SelfProbe> probe_;
   std::optional<FlowReconciler> flows_;
   std::optional<StandingAside> aside_;
@@ -157,12 +162,14 @@ absl::Status Controller::Start() {
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
   node_.emplace(*loop_, *guard_, *table_, ports_->desired(),
-                NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses});
+                NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses,
+                                       OwnAddressesChanged()});
   if (options_.mode == abi::Mode::kEnforce) node_->SetStandingAside(aside_before_);
   owner_schedule_.emplace(*loop_, [this] { return SyncOwners(); });
   owners_.emplace(*loop_, *guard_, options_.policy, options_.cgroup_root,
                   node::IsHierarchyRoot(repair_->cgroup_fd()),
                   [this] { owner_schedule_->SyncSoon(); });
+  protection_.emplace(*loop_, *guard_, options_, *ports_, *node_);
 
   absl::Status attached = ApplyOptions();
   if (attached.ok()) {
@@ -175,9 +182,18 @@ absl::Status Controller::Start() {
   // Again, for sockets that were bound before the programs were attached.
   NoteOwners(owners_->Prepare(ports_->desired().Entries()));
   node_->Begin(owners_->rules());
+  protection_->Begin();
   accept_queues_.emplace(*guard_, owners_->rules(), health_);
   ports_->BeginStates();
   return absl::OkStatus();
+}
+
+// Null without bind protection: only that needs them whatever the scope.
+std::function<void()> Controller::OwnAddressesChanged() {
+  if (options_.bind_protection == abi::BindProtection::kOff) return nullptr;
+  return [this] {
+    if (protection_) protection_->AddressesChanged();
+  };
 }
 
 // Loads the programs and fills the map `nodeports`. Maps first: no attached program may decide on
@@ -191,13 +207,20 @@ absl::Status Controller::Load(base::UniqueFd cgroup) {
   guard_ = *std::move(guard);
   repair_.emplace(*guard_, lock_, std::move(cgroup), options_.cgroup, options_.pins.Root());
   PortsKeeper::Callbacks callbacks;
+  callbacks.changing = [this](const core::Difference& difference) {
+    if (protection_) protection_->PortsChanging(difference);
+  };
   callbacks.fresh = [this] {
     if (owners_) owner_schedule_->SyncSoon();
   };
   callbacks.changed = [this] {
     if (node_) node_->PortsChanged();
+    if (protection_) protection_->PortsChanged();
   };
-  callbacks.read = [this](absl::string_view source) { health_keeper_->SourceRead(source); };
+  callbacks.read = [this](absl::string_view source) {
+    health_keeper_->SourceRead(source);
+    protection_->PortsChanged();
+  };
   ports_.emplace(*guard_, sources_, std::move(callbacks));
   return ports_->Start();
 }
@@ -207,6 +230,7 @@ absl::Status Controller::Load(base::UniqueFd cgroup) {
 absl::Status Controller::ApplyOptions() {
   NPG_RETURN_IF_ERROR(node_->Prepare());
   NPG_RETURN_IF_ERROR(guard_->SetOwnerPolicy(options_.policy));
+  NPG_RETURN_IF_ERROR(protection_->Prepare());
   // An error does not end the start: the listeners that are known are guarded, and the others
   // are looked up again after Attach() and by maintenance. Maps that cannot be written fail
   // above or in Attach(), too.
@@ -259,6 +283,7 @@ void Controller::Maintain() {
     owner_schedule_->SyncNow();
   }
   node_->Maintain();
+  protection_->Maintain(absl::Now());
   flows_->Maintain(full);
   loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
 }
@@ -301,6 +326,7 @@ absl::Status Controller::FollowAll() {
     owner_schedule_->BindNoted();
   }));
   FollowExemptions();
+  protection_->Follow();
   NPG_RETURN_IF_ERROR(table_->Guard(
       *loop_, [this] { return flows_->LiveFlows(); },
       [this](const absl::Status& status) {
@@ -331,7 +357,7 @@ absl::Status Controller::FollowAll() {
 
 void Controller::Ready() {
   ReportReady(options_, sources_, ports_->desired().Entries().size(), *guard_, *table_,
-              services_.page());
+              protection_->text(), services_.page());
 }
 
 }  // namespace

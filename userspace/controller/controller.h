@@ -9,6 +9,7 @@
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "controller/side_services.h"
+#include "core/bind_facts.h"
 #include "core/intervals.h"
 #include "core/mark.h"
 #include "core/node_address.h"
@@ -32,6 +33,10 @@ struct Options {
   std::string version;                  // shown by `status`
   bool detach_on_exit = false;
   bool own_nft_table = true;  // NftTable::Install()
+  abi::ReservePorts reserve_ports = abi::ReservePorts::kOff;
+  std::vector<std::string> reserved_ports_paths;  // of the sysctl: node::ReservedPortsPaths()
+  abi::BindProtection bind_protection = abi::BindProtection::kOff;
+  core::BindExceptions bind_exceptions;  // its cgroups need cgroup_root
   core::Intervals intervals;
   // Started after this controller has locked the pins, before it changes anything, and kept
   // until the pins are unlocked.

@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "controller/exemption_follower.h"
 
-#include <sys/epoll.h>
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -11,10 +8,10 @@
 #include <utility>
 
 #include "abi/entries.h"
-#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "core/port.h"
 #include "core/workload.h"
@@ -26,12 +23,6 @@
 #include "node/owners.h"
 
 namespace npg::controller {
-namespace {
-
-// The minimum interval between two reads of the events.
-constexpr absl::Duration kWatchInterval = absl::Milliseconds(200);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<ExemptionFollower>> ExemptionFollower::Start(
     base::EventLoop& loop, const dataplane::PinPaths& pins, absl::Duration look) {
@@ -42,26 +33,17 @@ absl::StatusOr<std::unique_ptr<ExemptionFollower>> ExemptionFollower::Start(
   if (!reader.ok()) return reader.status();
   std::unique_ptr<ExemptionFollower> follower(
       new ExemptionFollower(loop, *std::move(state), *std::move(reader), look));
-  if (absl::Status status = follower->Watch(); !status.ok()) return status;
-  follower->Look();
+  NPG_RETURN_IF_ERROR(follower->ring_.Start());
   return follower;
 }
 
 ExemptionFollower::ExemptionFollower(base::EventLoop& loop, dataplane::GuardState state,
                                      std::unique_ptr<dataplane::EventsReader> reader,
                                      absl::Duration look)
-    : loop_(loop),
-      look_(look),
-      state_(std::move(state)),
-      reader_(std::move(reader)),
+    : state_(std::move(state)),
       log_([](auto level, auto message, const auto& fields) { log::Log(level, message, fields); },
-           Totals()) {}
-
-ExemptionFollower::~ExemptionFollower() {
-  if (watching_) loop_.RemoveFd(reader_->fd());
-  loop_.Cancel(watch_timer_);
-  loop_.Cancel(look_timer_);
-}
+           Totals()),
+      ring_(loop, std::move(reader), look, {[this] { Drain(); }, [this] { Look(); }}) {}
 
 log::ExemptionLog::Before ExemptionFollower::Totals() const {
   log::ExemptionLog::Before totals;
@@ -73,33 +55,13 @@ log::ExemptionLog::Before ExemptionFollower::Totals() const {
   return totals;
 }
 
-absl::Status ExemptionFollower::Watch() {
-  absl::Status added =
-      loop_.AddFd(reader_->fd(), EPOLLIN, [this](uint32_t /*events*/) { OnEvents(); });
-  watching_ = added.ok();
-  return added;
-}
-
-// A busy port must not keep the loop busy; these log lines are not urgent.
-void ExemptionFollower::OnEvents() {
-  Drain();
-  loop_.RemoveFd(reader_->fd());
-  watching_ = false;
-  watch_timer_ = loop_.After(kWatchInterval, [this] {
-    watch_timer_ = 0;
-    // If this fails, events are still read every ten seconds.
-    Watch().IgnoreError();
-  });
-}
-
 void ExemptionFollower::Drain() {
   uint64_t lost = 0;
   const absl::Time now = absl::Now();
-  for (const abi::Event& event : reader_->Drain(&lost)) log_.Note(FactsOf(event), now);
+  for (const abi::Event& event : ring_.reader().Drain(&lost)) log_.Note(FactsOf(event), now);
 }
 
 void ExemptionFollower::Look() {
-  Drain();
   // Read only if a summary needs it, and then once for all of them.
   std::optional<log::ExemptionLog::Before> totals;
   log_.Tick(absl::Now(), [&](const core::PortKey& key) -> std::optional<log::ExemptionTotals> {
@@ -108,7 +70,6 @@ void ExemptionFollower::Look() {
     if (it == totals->end()) return std::nullopt;
     return it->second;
   });
-  look_timer_ = loop_.After(look_, [this] { Look(); });
 }
 
 // For the log only: omits entries that were removed meanwhile.

@@ -3,11 +3,12 @@
 #define NODEPORT_GUARD_CONTROLLER_EXEMPTION_FOLLOWER_H_
 
 #include <memory>
-#include <utility>
 
 #include "abi/entries.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "controller/ring_follower.h"
 #include "dataplane/bpf/events_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -24,7 +25,7 @@ class ExemptionFollower {
   static absl::StatusOr<std::unique_ptr<ExemptionFollower>> Start(base::EventLoop& loop,
                                                                   const dataplane::PinPaths& pins,
                                                                   absl::Duration look);
-  ~ExemptionFollower();
+  ~ExemptionFollower() = default;
   ExemptionFollower(const ExemptionFollower&) = delete;
   ExemptionFollower& operator=(const ExemptionFollower&) = delete;
 
@@ -33,20 +34,13 @@ class ExemptionFollower {
                     std::unique_ptr<dataplane::EventsReader> reader, absl::Duration look);
 
   log::ExemptionLog::Before Totals() const;
-  absl::Status Watch();
-  void OnEvents();
   void Drain();
   void Look();
   log::Exemption FactsOf(const abi::Event& event) const;
 
-  base::EventLoop& loop_;
-  const absl::Duration look_;
   dataplane::GuardState state_;
-  std::unique_ptr<dataplane::EventsReader> reader_;
   log::ExemptionLog log_;
-  bool watching_ = false;
-  base::EventLoop::TimerId watch_timer_ = 0;
-  base::EventLoop::TimerId look_timer_ = 0;
+  RingFollower<dataplane::EventsReader> ring_;
 };
 
 }  // namespace npg::controller

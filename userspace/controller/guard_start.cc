@@ -3,7 +3,9 @@
 
 #include <spdlog/spdlog.h>
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -16,6 +18,9 @@
 #include "absl/time/clock.h"
 #include "base/errno_status.h"
 #include "controller/controller.h"
+#include "controller/port_protection.h"
+#include "controller/reserve_keeper.h"
+#include "core/desired_state.h"
 #include "core/mark.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
@@ -37,14 +42,28 @@ absl::Status CheckNetns(const Options& options, const dataplane::BpfGuard& guard
       "'nodeport-guard unload'"));
 }
 
+// A controller that was killed may have removed a NodePort, and not yet its entry in `refusable`,
+// which then has no effect. If that port is allocated again, it must not be refusable before
+// BindKeeper has looked at its sockets.
+absl::Status ForgetStaleRefusable(dataplane::BpfGuard& guard) {
+  const absl::StatusOr<core::PortEntries> nodeports = guard.NodePorts();
+  if (!nodeports.ok()) return nodeports.status();
+  absl::StatusOr<dataplane::BpfGuard::Refusable> refusable = guard.ReadRefusable();
+  if (!refusable.ok()) return refusable.status();
+  const size_t stale = std::erase_if(
+      *refusable, [&nodeports](const auto& port) { return !nodeports->contains(port.first); });
+  return stale == 0 ? absl::OkStatus() : guard.SetRefusable(*refusable);
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<dataplane::BpfGuard>> LoadGuard(const Options& options,
                                                                uint64_t netns_cookie) {
   absl::StatusOr<std::unique_ptr<dataplane::BpfGuard>> guard =
-      dataplane::BpfGuard::Load(options.pins, options.scope);
+      dataplane::BpfGuard::Load(options.pins, {options.scope, options.bind_protection});
   if (!guard.ok()) return guard.status();
   NPG_RETURN_IF_ERROR(CheckNetns(options, **guard, netns_cookie));
+  NPG_RETURN_IF_ERROR(ForgetStaleRefusable(**guard));
   for (const std::string& note : (*guard)->notes()) spdlog::warn("{}", note);
   return guard;
 }
@@ -94,6 +113,8 @@ void UndoStart(dataplane::BpfGuard& guard, dataplane::NftTable& table, const For
 void RemoveStarted(const Options& options, const dataplane::BpfGuard& guard,
                    dataplane::NftTable& table) {
   if (guard.adopted()) return;
+  // Before the map with the ports that were added is gone.
+  RestoreReservedPorts(options.pins, ReservedPortsPathsOf(options)).status().IgnoreError();
   dataplane::RemovePins(options.pins).status().IgnoreError();
   table.Remove().IgnoreError();
 }

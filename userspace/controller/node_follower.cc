@@ -58,7 +58,9 @@ void NodeFollower::Begin(const core::OwnerRules& rules) {
 }
 
 absl::Status NodeFollower::Follow() {
-  if (settings_.scope != abi::Scope::kLocal) return absl::OkStatus();
+  if (settings_.scope != abi::Scope::kLocal && !settings_.own_addresses_changed) {
+    return absl::OkStatus();
+  }
   auto watch = node::WatchAddresses(loop_, [this] { AddressesSoon(); });
   if (!watch.ok()) return base::Annotate(watch.status(), "follow the node's addresses");
   address_watch_ = *std::move(watch);
@@ -76,9 +78,13 @@ absl::Status NodeFollower::SyncAddresses() {
   const absl::StatusOr<std::vector<core::NodeAddress>> addresses = node::ListNodeAddresses();
   if (!addresses.ok()) return addresses.status();
   addresses_ = node::ToSet(*addresses);
-  if (settings_.scope != abi::Scope::kLocal) return guard_.SetLocalAddresses({});
   const core::JudgedAddresses judged = core::JudgeAddresses(*addresses, settings_.local_addresses);
-  guarded_ = node::ToSet(judged.own);
+  core::AddressSet own = node::ToSet(judged.own);
+  const bool changed = own != own_;
+  own_ = std::move(own);
+  if (changed && settings_.own_addresses_changed) settings_.own_addresses_changed();
+  if (settings_.scope != abi::Scope::kLocal) return guard_.SetLocalAddresses({});
+  guarded_ = own_;
   LogLeftOut(judged.left_out);
   return guard_.SetLocalAddresses(judged.own);
 }

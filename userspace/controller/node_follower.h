@@ -35,6 +35,9 @@ class NodeFollower {
     abi::Mode mode = abi::Mode::kEnforce;
     abi::Scope scope = abi::Scope::kLoopback;
     core::AddressChoice local_addresses;
+    // If set, addresses are followed whatever the scope, and it is called when own_addresses() has
+    // changed.
+    std::function<void()> own_addresses_changed;
   };
 
   // All outlive this; `ports` returns the guarded ports.
@@ -71,6 +74,9 @@ class NodeFollower {
   // Those of them that are guarded.
   const core::AddressSet& guarded_addresses() const { return guarded_; }
 
+  // Those that --scope local guards, whatever the scope is.
+  const core::AddressSet& own_addresses() const { return own_; }
+
   // The destinations to which datagrams are exempt.
   core::DatagramTargets datagram_targets() const {
     return datagrams_ ? datagrams_->targets() : core::DatagramTargets();
@@ -91,6 +97,7 @@ class NodeFollower {
   abi::TrafficBits aside_ = 0;
 
   core::AddressSet addresses_;
+  core::AddressSet own_;      // see own_addresses()
   core::AddressSet guarded_;  // the guarded ones among them
   std::string left_out_;      // the rest, as last logged
   bool left_out_logged_ = false;

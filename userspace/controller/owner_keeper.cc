@@ -47,7 +47,15 @@ OwnerKeeper::OwnerKeeper(base::EventLoop& loop, dataplane::BpfGuard& guard,
     : guard_(guard),
       rules_{std::move(policy), {}},
       changed_(std::move(changed)),
-      cgroups_(loop, guard, rules_, cgroup_root, changed_),
+      cgroups_(
+          loop,
+          {cgroup_root, rules_.policy.cgroups, "--guard-cgroup",
+           "new cgroups are guarded within ten seconds"},
+          [this](const absl::flat_hash_set<uint64_t>& ids) {
+            rules_.served_cgroups = ids;
+            return guard_.SetServedCgroups(ids);
+          },
+          changed_),
       holders_(std::move(cgroup_root), /*with_cgroups=*/!rules_.policy.cgroups.empty()),
       records_(rules_, holders_, sees_all_binds),
       notes_(guard, rules_, holders_, records_),

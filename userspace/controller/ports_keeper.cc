@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/errno_status.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "core/desired_state.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "log/fields.h"
@@ -23,11 +24,21 @@
 #include "sources/source.h"
 
 namespace npg::controller {
+namespace {
+
+abi::SourceBits BitsOf(const PortsKeeper::Sources& sources) {
+  abi::SourceBits bits = 0;
+  for (const auto& source : sources) bits |= abi::Bit(source->id());
+  return bits;
+}
+
+}  // namespace
 
 PortsKeeper::PortsKeeper(dataplane::BpfGuard& guard, const Sources& sources, Callbacks callbacks)
     : guard_(guard),
       sources_(sources),
       callbacks_(std::move(callbacks)),
+      followed_(BitsOf(sources)),
       states_([this](abi::Source source, const abi::SourceState& state) {
         return guard_.SetSourceState(source, state);
       }) {}
@@ -41,7 +52,7 @@ absl::Status PortsKeeper::Start() {
 }
 
 void PortsKeeper::BeginStates() {
-  states_fault_.Note(guard_.KeepSourceStates(Followed()));
+  states_fault_.Note(guard_.KeepSourceStates(followed_));
   states_fault_.Note(WriteStates());
 }
 
@@ -51,16 +62,18 @@ void PortsKeeper::Maintain() {
   for (auto& [name, fault] : source_faults_) fault.Remind();
 }
 
-abi::SourceBits PortsKeeper::Followed() const {
-  abi::SourceBits bits = 0;
-  for (const auto& source : sources_) bits |= abi::Bit(source->id());
-  return bits;
+std::vector<const core::BindFacts*> PortsKeeper::bind_facts() const {
+  std::vector<const core::BindFacts*> facts;
+  for (const auto& source : sources_) {
+    if (const core::BindFacts* const known = source->bind_facts()) facts.push_back(known);
+  }
+  return facts;
 }
 
 absl::Status PortsKeeper::ReadLocal() {
   absl::StatusOr<core::PortEntries> in_map = guard_.NodePorts();
   if (!in_map.ok()) return in_map.status();
-  desired_.Adopt(*in_map, Followed());
+  desired_.Adopt(*in_map, followed_);
   for (const auto& source : sources_) {
     if (!source->local()) continue;
     spdlog::debug("reading source {}", std::string(source->name()));
@@ -72,6 +85,7 @@ absl::Status PortsKeeper::ReadLocal() {
     }
     LogSkipped(*source, reading->skipped);
     desired_.Set(abi::Bit(source->id()), reading->ports);
+    read_ |= abi::Bit(source->id());
     read_at_start_.push_back(source->name());
   }
   return absl::OkStatus();
@@ -100,6 +114,7 @@ void PortsKeeper::LogSkipped(const sources::Source& source,
 absl::StatusOr<PortsKeeper::Applied> PortsKeeper::Apply() {
   const core::Difference difference = desired_.Pending();
   if (difference.empty()) return Applied{};
+  callbacks_.changing(difference);
   // After an error the next reading or maintenance tries all of it again.
   const absl::StatusOr<size_t> fresh = guard_.ApplyNodePorts(difference);
   applied_ = fresh.status();
@@ -124,6 +139,7 @@ void PortsKeeper::OnReading(const sources::Source& source,
   if (reading.ok()) {
     LogSkipped(source, reading->skipped);
     desired_.Set(abi::Bit(source.id()), reading->ports);
+    read_ |= abi::Bit(source.id());
   } else {
     desired_.Add(abi::Bit(source.id()), source.PartialPorts());
   }

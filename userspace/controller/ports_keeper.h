@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
 #include "controller/source_states.h"
+#include "core/bind_facts.h"
 #include "core/desired_state.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "log/repeated_fault.h"
@@ -29,11 +30,14 @@ class PortsKeeper {
   using Sources = std::vector<std::unique_ptr<sources::Source>>;
 
   struct Callbacks {
+    // The map is about to be changed.
+    std::function<void(const core::Difference& difference)> changing;
     // The map has new ports, or may have some after an error.
     std::function<void()> fresh;
     // All pending changes of the map were made.
     std::function<void()> changed;
-    // The source has reported its full set of ports.
+    // The source has reported its full set of ports, and what it knows of their use; after that
+    // is in desired() and bind_facts(), also if nothing changed.
     std::function<void(absl::string_view source)> read;
   };
 
@@ -56,6 +60,15 @@ class PortsKeeper {
   const core::DesiredState& desired() const { return desired_; }
   // The names of the sources that Start() has read.
   const std::vector<absl::string_view>& read_at_start() const { return read_at_start_; }
+  // The facts of the sources that know any.
+  std::vector<const core::BindFacts*> bind_facts() const;
+  abi::SourceBits followed() const { return followed_; }
+  // Whether each source has been read since the start.
+  bool complete() const { return (followed_ & ~read_) == 0; }
+  // Whether each source that knows of the use of ports has been: all but the rules of this node.
+  bool facts_complete() const {
+    return (followed_ & ~read_ & ~abi::Bit(abi::Source::kNetfilter)) == 0;
+  }
   // OK when the map has all of it; otherwise why not.
   const absl::Status& applied() const { return applied_; }
 
@@ -65,7 +78,6 @@ class PortsKeeper {
     size_t put = 0;
     size_t removed = 0;
   };
-  abi::SourceBits Followed() const;
   absl::Status ReadLocal();
   absl::StatusOr<Applied> Apply();
   absl::Status WriteStates();
@@ -76,6 +88,8 @@ class PortsKeeper {
   dataplane::BpfGuard& guard_;
   const Sources& sources_;
   const Callbacks callbacks_;
+  const abi::SourceBits followed_;
+  abi::SourceBits read_ = 0;  // since the start
   core::DesiredState desired_;
   std::vector<absl::string_view> read_at_start_;
   absl::Status applied_;

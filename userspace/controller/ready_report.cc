@@ -24,7 +24,7 @@ namespace npg::controller {
 
 void ReportReady(const Options& options, const PortsKeeper::Sources& sources, size_t nodeports,
                  const dataplane::BpfGuard& guard, const dataplane::NftTable& table,
-                 const std::string& page) {
+                 const std::string& protection, const std::string& page) {
   std::vector<std::string> names, failing;
   for (const auto& source : sources) {
     names.emplace_back(source->name());
@@ -42,13 +42,15 @@ void ReportReady(const Options& options, const PortsKeeper::Sources& sources, si
                        ? "; this kernel cannot protect the nft table from others, it is watched "
                          "instead"
                        : "; other programs can change the nft table, it is watched",
-                   failing.empty() ? "" : "; cannot be read and will be tried again: ",
+                   protection, failing.empty() ? "" : "; cannot be read and will be tried again: ",
                    absl::StrJoin(failing, ", "), page.empty() ? "" : "; status page: ", page),
       log::Fields()
           .Add("event", "ready")
           .Add("mode", abi::Name(options.mode))
           .Add("nodeports", nodeports)
           .Add("adopted", guard.adopted())
+          .Add("reserve_ports", abi::Name(options.reserve_ports))
+          .Add("bind_protection", abi::Name(options.bind_protection))
           .Add("version", options.version));
   if (const absl::Status notified = base::NotifyServiceManager("READY=1"); !notified.ok()) {
     spdlog::warn("{}", std::string(notified.message()));

@@ -13,10 +13,11 @@
 namespace npg::controller {
 
 // Reports to the log and to the service manager that the guard is in place, with this number of
-// ports in the map `nodeports`. `page`: the URL of the status page, empty without one.
+// ports in the map `nodeports`. `protection`: PortProtection::text(). `page`: the URL of the status
+// page, empty without one.
 void ReportReady(const Options& options, const PortsKeeper::Sources& sources, size_t nodeports,
                  const dataplane::BpfGuard& guard, const dataplane::NftTable& table,
-                 const std::string& page);
+                 const std::string& protection, const std::string& page);
 
 }  // namespace npg::controller
 

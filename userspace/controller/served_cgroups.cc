@@ -11,53 +11,50 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/event_loop.h"
-#include "core/owner_policy.h"
-#include "dataplane/bpf/bpf_guard.h"
 #include "node/cgroup_watch.h"
 
 namespace npg::controller {
 
-ServedCgroups::ServedCgroups(base::EventLoop& loop, dataplane::BpfGuard& guard,
-                             core::OwnerRules& rules, std::string root,
+ServedCgroups::ServedCgroups(base::EventLoop& loop, Settings settings, Writer write,
                              std::function<void()> changed)
     : loop_(loop),
-      guard_(guard),
-      rules_(rules),
-      root_(std::move(root)),
-      changed_(std::move(changed)) {}
+      settings_(std::move(settings)),
+      write_(std::move(write)),
+      changed_(std::move(changed)),
+      watch_fault_(absl::StrCat("follow the cgroups of ", settings_.flag)) {}
 
 absl::Status ServedCgroups::Sync() {
   absl::flat_hash_set<uint64_t> ids;
   absl::Status status;
-  if (!rules_.policy.cgroups.empty()) {
-    auto listed = node::ListCgroups(root_, rules_.policy.cgroups, abi::kMaxCgroups);
+  if (!settings_.patterns.empty()) {
+    auto listed = node::ListCgroups(settings_.root, settings_.patterns, abi::kMaxCgroups);
     status.Update(listed.status());
     // Those known before, at first none: the map may still have the ids of an earlier run with
-    // another policy.
-    ids = listed.ok() ? *std::move(listed) : rules_.served_cgroups;
+    // other patterns.
+    ids = listed.ok() ? *std::move(listed) : ids_;
   }
-  if (written_ && ids == rules_.served_cgroups) return status;
-  const absl::Status written = guard_.SetServedCgroups(ids);
+  if (written_ && ids == ids_) return status;
+  ids_ = std::move(ids);
+  const absl::Status written = write_(ids_);
   written_ = written.ok();
-  rules_.served_cgroups = std::move(ids);
   status.Update(written);
   return status;
 }
 
 void ServedCgroups::Follow() {
-  if (rules_.policy.cgroups.empty()) return;
+  if (settings_.patterns.empty()) return;
   Watch();
   changed_();
 }
 
 void ServedCgroups::Maintain() {
-  if (rules_.policy.cgroups.empty() || watching_) return;
+  if (settings_.patterns.empty() || watching_) return;
   Watch();
   if (watching_) changed_();  // for the cgroups that were made before
 }
 
 bool ServedCgroups::NeedsCare() const {
-  return !written_ || (!rules_.policy.cgroups.empty() && !watching_);
+  return !written_ || (!settings_.patterns.empty() && !watching_);
 }
 
 // Without a watch the guard works on, and only learns later of new cgroups.
@@ -66,12 +63,12 @@ void ServedCgroups::Watch() {
     NoteWatch(watch_->WatchFolders());
     return;
   }
-  auto watch = node::CgroupWatch::Start(loop_, root_, rules_.policy.cgroups,
+  auto watch = node::CgroupWatch::Start(loop_, settings_.root, settings_.patterns,
                                         [this](const absl::Status& watched) {
                                           NoteWatch(watched);
                                           // At once: how long sockets wait for
                                           // OwnerKeeper::Sync() depends on how often it found
-                                          // nothing. It reports the error.
+                                          // nothing. The next Sync() reports the error.
                                           Sync().IgnoreError();
                                           changed_();
                                         });
@@ -81,11 +78,10 @@ void ServedCgroups::Watch() {
 
 void ServedCgroups::NoteWatch(const absl::Status& watched) {
   watching_ = watched.ok();
-  watch_fault_.Note(watched.ok()
-                        ? watched
-                        : absl::Status(watched.code(), absl::StrCat(watched.message(),
-                                                                    "; until then, new cgroups are "
-                                                                    "guarded within ten seconds")));
+  watch_fault_.Note(
+      watched.ok() ? watched
+                   : absl::Status(watched.code(), absl::StrCat(watched.message(), "; until then, ",
+                                                               settings_.meanwhile)));
 }
 
 }  // namespace npg::controller

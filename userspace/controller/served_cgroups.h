@@ -2,27 +2,36 @@
 #ifndef NODEPORT_GUARD_CONTROLLER_SERVED_CGROUPS_H_
 #define NODEPORT_GUARD_CONTROLLER_SERVED_CGROUPS_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "base/event_loop.h"
-#include "core/owner_policy.h"
-#include "dataplane/bpf/bpf_guard.h"
 #include "log/repeated_fault.h"
 #include "node/cgroup_watch.h"
 
 namespace npg::controller {
 
-// Keeps guard_cgroups, and with it OwnerRules::served_cgroups, equal to the cgroups that the policy
-// selects, and watches for new ones.
+// Keeps a map of cgroups equal to those that the patterns of a flag select, and watches for new
+// ones.
 class ServedCgroups {
  public:
-  // All outlive this. `root`: folder of the root of the hierarchy. `changed` is called, from the
-  // loop, when there may be other cgroups.
-  ServedCgroups(base::EventLoop& loop, dataplane::BpfGuard& guard, core::OwnerRules& rules,
-                std::string root, std::function<void()> changed);
+  struct Settings {
+    std::string root;                   // folder of the root of the hierarchy
+    std::vector<std::string> patterns;  // see core/cgroup_glob.h
+    std::string flag;                   // "--guard-cgroup", for the log
+    std::string meanwhile;  // what a failed watch means: "new cgroups are guarded within ..."
+  };
+  // Writes the ids to the map.
+  using Writer = std::function<absl::Status(const absl::flat_hash_set<uint64_t>& ids)>;
+
+  // The loop outlives this. `changed` is called, from the loop, when there may be other cgroups.
+  ServedCgroups(base::EventLoop& loop, Settings settings, Writer write,
+                std::function<void()> changed);
 
   // Lists the cgroups, and writes those that are selected if they are others than before.
   absl::Status Sync();
@@ -41,13 +50,13 @@ class ServedCgroups {
   void NoteWatch(const absl::Status& watched);
 
   base::EventLoop& loop_;
-  dataplane::BpfGuard& guard_;
-  core::OwnerRules& rules_;
-  const std::string root_;
+  const Settings settings_;
+  const Writer write_;
   const std::function<void()> changed_;
+  absl::flat_hash_set<uint64_t> ids_;  // as last listed
   std::unique_ptr<node::CgroupWatch> watch_;
-  log::RepeatedFault watch_fault_{"follow the cgroups of --guard-cgroup"};
-  bool written_ = false;   // guard_cgroups is as rules_ has it
+  log::RepeatedFault watch_fault_;
+  bool written_ = false;   // the map is as ids_
   bool watching_ = false;  // all folders that the patterns concern
 };
 

@@ -17,6 +17,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "base/text.h"
+#include "controller/reserve_keeper.h"
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/listener.h"
@@ -86,6 +88,35 @@ Known ReadKnown(const dataplane::PinPaths& pins) {
   return known;
 }
 
+absl::Status ServedElsewhere(const UnloadOptions& options, bool reserved_ports) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "the guard in ", options.pins.Root(),
+      " served another network namespace: it is detached, but its nft table inet ",
+      dataplane::kNftTableName,
+      reserved_ports ? " and the ports that it has reserved are over there, so its pins stay"
+                     : " is over there",
+      "; run 'nodeport-guard unload' in that namespace too (on a node: nsenter "
+      "--net=/proc/1/ns/net)"));
+}
+
+// Removes from net.ipv4.ip_local_reserved_ports what the controller has added.
+absl::Status RestorePorts(const UnloadOptions& options) {
+  const absl::StatusOr<size_t> removed =
+      RestoreReservedPorts(options.pins, options.reserved_ports_paths);
+  if (!removed.ok()) {
+    return base::Annotate(
+        removed.status(),
+        absl::StrCat("the guard is detached, but its pins in ", options.pins.Root(),
+                     " stay for another 'unload', because the ports that it has "
+                     "reserved could not be removed"));
+  }
+  if (*removed > 0) {
+    options.report(absl::StrCat("removed ", base::Count(*removed, "port"),
+                                " from net.ipv4.ip_local_reserved_ports"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status Unload(const UnloadOptions& options) {
@@ -113,18 +144,14 @@ absl::Status Unload(const UnloadOptions& options) {
     options.report(absl::StrCat("removed nft table inet ", dataplane::kNftTableName));
   }
 
+  if (!known.here && HasReservedPorts(options.pins)) return ServedElsewhere(options, true);
+  NPG_RETURN_IF_ERROR(RestorePorts(options));
+
   absl::StatusOr<std::vector<std::string>> maps = dataplane::RemovePins(options.pins);
   if (!maps.ok()) return maps.status();
   if (!maps->empty()) options.report(absl::StrCat("unpinned ", absl::StrJoin(*maps, ", ")));
 
-  if (!known.here) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the guard in ", options.pins.Root(),
-                     " served another network namespace: it is detached, but its nft table inet ",
-                     dataplane::kNftTableName,
-                     " is over there; run 'nodeport-guard unload' in that namespace too (on a "
-                     "node: nsenter --net=/proc/1/ns/net)"));
-  }
+  if (!known.here) return ServedElsewhere(options, false);
   if (links->empty() && maps->empty() && !table->present) options.report("nothing to remove");
   return absl::OkStatus();
 }

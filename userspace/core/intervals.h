@@ -15,8 +15,10 @@ struct Intervals {
   absl::Duration maintenance = absl::Seconds(10);
   absl::Duration exemption_totals = absl::Seconds(10);  // of exemptions without a log line
   absl::Duration kube_events = absl::Seconds(10);       // conflicts to send Events of
-  absl::Duration accept_queues = absl::Seconds(10);     // of listeners
-  absl::Duration rules = absl::Seconds(10);             // iptables-legacy, and parts that failed
+  // Over which all nodes spread their first Events about port ranges.
+  absl::Duration node_advice = absl::Minutes(10);
+  absl::Duration accept_queues = absl::Seconds(10);  // of listeners
+  absl::Duration rules = absl::Seconds(10);          // iptables-legacy, and parts that failed
   absl::Duration retry =
       absl::Seconds(5);  // of what could not start: a source, its kubeconfig, HTTP
   absl::Duration first_reading = absl::Seconds(10);  // limit of a source that is read at the start

@@ -21,10 +21,20 @@
 namespace npg::core {
 namespace {
 
-// Sorts the ranges, and merges those that overlap or touch.
+std::optional<uint16_t> EndOfRange(absl::string_view text) {
+  const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
+  if (!port || *port > kMaxPort) return std::nullopt;
+  return static_cast<uint16_t>(*port);
+}
+
+}  // namespace
+
 PortRanges Merged(PortRanges ranges) {
-  std::sort(ranges.begin(), ranges.end(),
-            [](const PortRange& a, const PortRange& b) { return a.first < b.first; });
+  const auto before = [](const PortRange& a, const PortRange& b) { return a.first < b.first; };
+  // Most are: to sort them anyway would take most of the time of all functions here.
+  if (!std::is_sorted(ranges.begin(), ranges.end(), before)) {
+    std::sort(ranges.begin(), ranges.end(), before);
+  }
   PortRanges merged;
   for (const PortRange& range : ranges) {
     if (!merged.empty() && uint32_t{range.first} <= uint32_t{merged.back().last} + 1) {
@@ -36,23 +46,16 @@ PortRanges Merged(PortRanges ranges) {
   return merged;
 }
 
-std::optional<uint16_t> EndOfRange(absl::string_view text) {
-  const std::optional<uint32_t> port = base::ParseDecimal<uint32_t>(text);
-  if (!port || *port > kMaxPort) return std::nullopt;
-  return static_cast<uint16_t>(*port);
-}
-
-}  // namespace
-
 absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text) {
   PortRanges ranges;
   text = absl::StripAsciiWhitespace(text);
   if (text.empty()) return ranges;
   for (const absl::string_view part : absl::StrSplit(text, ',')) {
-    const std::vector<absl::string_view> ends = absl::StrSplit(part, absl::MaxSplits('-', 1));
+    const size_t dash = part.find('-');
     // The kernel may reserve port 0, too.
-    const std::optional<uint16_t> first = EndOfRange(ends.front());
-    const std::optional<uint16_t> last = EndOfRange(ends.back());
+    const std::optional<uint16_t> first = EndOfRange(part.substr(0, dash));
+    const std::optional<uint16_t> last =
+        dash == absl::string_view::npos ? first : EndOfRange(part.substr(dash + 1));
     if (!first || !last || *first > *last) {
       return absl::InvalidArgumentError(absl::StrCat("\"", part, "\" is no range of ports"));
     }
@@ -97,6 +100,30 @@ PortRanges Intersect(const PortRanges& a, const PortRange& b) {
     if (first <= last) both.push_back({first, last});
   }
   return both;
+}
+
+PortRanges Intersect(const PortRanges& a, const PortRanges& b) {
+  const PortRanges left = Merged(a);
+  const PortRanges right = Merged(b);
+  PortRanges both;
+  for (size_t i = 0, j = 0; i < left.size() && j < right.size();) {
+    const uint16_t first = std::max(left[i].first, right[j].first);
+    const uint16_t last = std::min(left[i].last, right[j].last);
+    if (first <= last) both.push_back({first, last});
+    // The one that ends first has nothing in common with what follows.
+    ++(left[i].last < right[j].last ? i : j);
+  }
+  return both;
+}
+
+PortRanges Without(const PortRanges& a, const PortRanges& but) {
+  return Intersect(a, Without(PortRange{0, kMaxPort}, but));
+}
+
+PortRanges Union(const PortRanges& a, const PortRanges& b) {
+  PortRanges all = a;
+  all.insert(all.end(), b.begin(), b.end());
+  return Merged(std::move(all));
 }
 
 size_t CountPorts(const PortRanges& ranges) {

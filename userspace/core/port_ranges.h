@@ -40,6 +40,16 @@ PortRanges Without(const PortRange& range, const PortRanges& but);
 
 // The ports of both `a` and `b`.
 PortRanges Intersect(const PortRanges& a, const PortRange& b);
+PortRanges Intersect(const PortRanges& a, const PortRanges& b);
+
+// The ports of `a` that are not in `but`.
+PortRanges Without(const PortRanges& a, const PortRanges& but);
+
+// The ports of `a` and those of `b`, merged.
+PortRanges Union(const PortRanges& a, const PortRanges& b);
+
+// Sorted, and adjacent ranges are merged: equal sets of ports give equal ranges.
+PortRanges Merged(PortRanges ranges);
 
 // The number of ports, each counted once.
 size_t CountPorts(const PortRanges& ranges);

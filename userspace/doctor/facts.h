@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "core/mark.h"
@@ -43,6 +44,8 @@ struct PortFacts {
       core::PortRange{};  // the kernel assigns these to sockets without a port
   absl::StatusOr<core::PortRanges> reserved = core::PortRanges();  // except these
   std::vector<uint16_t> allocated;                                 // as NodePorts
+  std::vector<uint16_t> health_checks;                             // healthCheckNodePorts
+  std::vector<uint16_t> assigned;  // of TCP listeners that asked for any port
   std::vector<std::string> source_errors;
   std::vector<std::string> skipped;  // input of sources
   // NodePorts that the sources cannot see, one line for each source that lacks some.
@@ -73,6 +76,10 @@ struct GuardFacts {
   bool local_scope = false;
   std::vector<std::string> problems;  // as status finds them
   std::string standing_aside;         // for what the guard stands aside; empty: for nothing
+  abi::Protection protection;         // reserved ports and bind protection
+  size_t nodeports = 0;               // that the guard knows
+  size_t refusable = 0;               // of these, those whose bind may be refused or reported
+  bool only_rules = false;            // the source netfilter alone says what they are
 };
 
 // What following the node's connects through its rules could not answer, one line each, with

@@ -33,6 +33,8 @@ enum class FindingId {
   kRulesDropUntracked,
   kPortRangeAllocated,
   kPortRangeUsual,
+  kReservedPorts,
+  kBindProtection,
   kListenerConflict,
   kListenerUntrusted,
   kListenerNotAccepting,
@@ -57,7 +59,7 @@ struct FindingKind {
 };
 
 // In the order of FindingId, which is the order in which they are reported.
-inline constexpr std::array<FindingKind, 37> kFindingKinds = {{
+inline constexpr std::array<FindingKind, 39> kFindingKinds = {{
     {FindingId::kKernelPrograms, "kernel-programs",
      "these programs see each connect and decide; without them there is no guard"},
     {FindingId::kKernelHelper, "kernel-helper",
@@ -116,6 +118,13 @@ inline constexpr std::array<FindingKind, 37> kFindingKinds = {{
      "them"},
     {FindingId::kPortRangeUsual, "port-range-usual",
      "a port that a listener got from the kernel can become a NodePort later"},
+    {FindingId::kReservedPorts, "reserved-ports",
+     "with --reserve-ports allocated, the guard keeps the kernel from assigning allocated "
+     "NodePorts "
+     "to sockets that ask for any port"},
+    {FindingId::kBindProtection, "bind-protection",
+     "with --bind-protection, a process that asks for an allocated NodePort by its number is "
+     "reported, or its bind() fails"},
     {FindingId::kListenerConflict, "listener-conflict",
      "without a guard, this node's own connects to them can end up in a pod or be refused"},
     {FindingId::kListenerUntrusted, "listener-untrusted",

@@ -39,8 +39,9 @@ Finding JudgeNotSeen(const Facts& facts) {
 
 std::vector<Finding> Judge(const Facts& facts) {
   std::vector<Finding> findings;
-  for (const auto& judge : {JudgeKernel, JudgeMounts, JudgePrograms, JudgeMarks, JudgeRules,
-                            JudgeUntracked, JudgePorts, JudgeKubeProxy, JudgeGuard}) {
+  for (const auto& judge :
+       {JudgeKernel, JudgeMounts, JudgePrograms, JudgeMarks, JudgeRules, JudgeUntracked,
+        JudgePortRanges, JudgePorts, JudgeKubeProxy, JudgeGuard}) {
     std::vector<Finding> more = judge(facts);
     findings.insert(findings.end(), more.begin(), more.end());
   }

@@ -20,6 +20,7 @@ std::vector<Finding> JudgePrograms(const Facts& facts);
 std::vector<Finding> JudgeMarks(const Facts& facts);
 std::vector<Finding> JudgeRules(const Facts& facts);
 std::vector<Finding> JudgeUntracked(const Facts& facts);
+std::vector<Finding> JudgePortRanges(const Facts& facts);
 std::vector<Finding> JudgePorts(const Facts& facts);
 std::vector<Finding> JudgeKubeProxy(const Facts& facts);
 std::vector<Finding> JudgeGuard(const Facts& facts);

@@ -16,7 +16,7 @@
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/reserve_fix.h"
+#include "inspect/port_advice.h"
 #include "node/cgroup_programs.h"
 #include "node/socket_lb.h"
 
@@ -213,7 +213,7 @@ void JudgeForeign(const node::CgroupPrograms& programs, bool cilium, const PortF
   }
   std::string fix =
       absl::StrCat("keep listeners off NodePorts (the cluster's --service-node-port-range): ",
-                   ReserveFix(ports.reserved, {core::kUsualNodePorts}));
+                   inspect::ReserveFix(ports.reserved, {core::kUsualNodePorts}));
   for (const std::string& more : lb_fixes) absl::StrAppend(&fix, ". ", more);
   findings.push_back(
       {FindingId::kCiliumSocketLb, Severity::kWarn,

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <iterator>
 #include <optional>
 #include <string>
 #include <tuple>
@@ -10,41 +8,17 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
 #include "core/mark.h"
-#include "core/port_ranges.h"
 #include "doctor/facts.h"
 #include "doctor/finding.h"
 #include "doctor/findings.h"
-#include "doctor/reserve_fix.h"
+#include "doctor/listed.h"
 #include "node/mark_use.h"
 #include "node/socket_lb.h"
 #include "node/untracked_obstacles.h"
 
 namespace npg::doctor {
 namespace {
-
-// Enough to know what is meant.
-constexpr size_t kMostNamed = 8;
-// Ranges of ports in a line that is still readable.
-constexpr size_t kMaxReservedRanges = 16;
-
-// Equal neighbours (sockets of SO_REUSEPORT) are one.
-std::string Listed(const std::vector<std::string>& items, absl::string_view separator) {
-  std::vector<std::string> named;
-  size_t next = 0;
-  while (next < items.size() && named.size() < kMostNamed) {
-    const std::string& item = items[next];
-    size_t times = 1;
-    while (next + times < items.size() && items[next + times] == item) ++times;
-    named.push_back(times == 1 ? item : absl::StrCat(item, " (", times, " times)"));
-    next += times;
-  }
-  return absl::StrCat(
-      absl::StrJoin(named, separator),
-      next < items.size() ? absl::StrCat(separator, items.size() - next, " more") : "");
-}
 
 std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
   const std::optional<uint32_t> free = FreeMark(uses);
@@ -55,54 +29,6 @@ std::string FreeMarkFix(const std::vector<node::MarkUse>& uses) {
   return absl::StrCat("nodeport-guard run --mark ", bits, " --mark-mask ", bits,
                       " (no rule that was seen uses it); it reads NODEPORT_GUARD_MARK=", bits,
                       " and NODEPORT_GUARD_MARK_MASK=", bits, ", too");
-}
-
-// How to keep the kernel from handing out these ports, which are not empty.
-std::string AllocatedFix(const PortFacts& ports, const std::vector<uint16_t>& hit) {
-  const core::PortRanges ranges = core::ToRanges(hit);
-  if (ranges.size() <= kMaxReservedRanges) return ReserveFix(ports.reserved, ranges);
-  const auto [first, last] = std::minmax_element(hit.begin(), hit.end());
-  // The ports between them may become NodePorts, too.
-  if (*first >= core::kUsualNodePorts.first && *last <= core::kUsualNodePorts.last) {
-    return ReserveFix(ports.reserved, {core::kUsualNodePorts});
-  }
-  return RangeFix(*ports.local, {*first, *last});
-}
-
-Finding JudgeAllocated(const PortFacts& ports, const core::PortRanges& free) {
-  std::vector<uint16_t> hit;
-  std::copy_if(ports.allocated.begin(), ports.allocated.end(), std::back_inserter(hit),
-               [&](uint16_t port) { return core::Contains(free, port); });
-  if (hit.empty()) {
-    return {FindingId::kPortRangeAllocated, Severity::kOk,
-            absl::StrCat("none of ", ports.allocated.size(),
-                         " NodePorts is among the ports that the kernel hands out"),
-            ""};
-  }
-  std::vector<std::string> names;
-  names.reserve(hit.size());
-  for (const uint16_t port : hit) names.push_back(absl::StrCat(port));
-  return {FindingId::kPortRangeAllocated, Severity::kWarn,
-          absl::StrCat(hit.size(), hit.size() == 1 ? " NodePort is" : " NodePorts are",
-                       " among the ports that the kernel hands out (net.ipv4.ip_local_port_range ",
-                       ports.local->first, "-", ports.local->last, "): ", Listed(names, ", ")),
-          AllocatedFix(ports, hit)};
-}
-
-Finding JudgeUsual(const PortFacts& ports, const core::PortRanges& free) {
-  const core::PortRanges both = core::Intersect(free, core::kUsualNodePorts);
-  if (both.empty()) {
-    return {FindingId::kPortRangeUsual, Severity::kOk,
-            absl::StrCat("the kernel hands out no port of ", core::kUsualNodePorts.first, "-",
-                         core::kUsualNodePorts.last, ", from which NodePorts usually are"),
-            ""};
-  }
-  return {
-      FindingId::kPortRangeUsual, Severity::kWarn,
-      absl::StrCat("net.ipv4.ip_local_port_range ", ports.local->first, "-", ports.local->last,
-                   " hands out ", core::CountPorts(both), " ports of ", core::kUsualNodePorts.first,
-                   "-", core::kUsualNodePorts.last, ", from which NodePorts usually are"),
-      ReserveFix(ports.reserved, both)};
 }
 
 }  // namespace
@@ -252,11 +178,6 @@ std::vector<Finding> JudgeUntracked(const Facts& facts) {
 std::vector<Finding> JudgePorts(const Facts& facts) {
   const PortFacts& ports = facts.ports;
   std::vector<Finding> findings;
-  if (ports.local.ok() && ports.reserved.ok()) {
-    const core::PortRanges free = core::Without(*ports.local, *ports.reserved);
-    findings.push_back(JudgeAllocated(ports, free));
-    findings.push_back(JudgeUsual(ports, free));
-  }
   if (ports.listeners.empty()) {
     findings.push_back({FindingId::kListenerConflict, Severity::kOk,
                         "no process listens on a NodePort that the sources know", ""});

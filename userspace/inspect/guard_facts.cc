@@ -29,6 +29,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_parts.h"
+#include "inspect/port_overlap.h"
 #include "inspect/text.h"
 #include "node/cgroups.h"
 #include "node/kube_proxy_table.h"
@@ -62,6 +63,10 @@ absl::Status ReadMaps(const dataplane::GuardState& state, GuardFacts& facts) {
   NPG_RETURN_IF_ERROR(Take(state.PortStats(), facts.stats));
   NPG_RETURN_IF_ERROR(Take(state.Sources(), facts.sources));
   NPG_RETURN_IF_ERROR(Take(state.OwnerPolicy(), facts.policy));
+  NPG_RETURN_IF_ERROR(Take(state.Protection(), facts.protection));
+  NPG_RETURN_IF_ERROR(Take(state.BindStats(), facts.bind_stats));
+  NPG_RETURN_IF_ERROR(Take(state.Refusable(), facts.refusable));
+  NPG_RETURN_IF_ERROR(Take(state.FirstHolders(), facts.first_holders));
   std::vector<core::LocalAddress> addresses;
   NPG_RETURN_IF_ERROR(Take(state.LocalAddresses(), addresses));
   for (const core::LocalAddress& local : addresses) facts.own.insert(local.address);
@@ -130,6 +135,33 @@ void NameCgroups(const std::string& cgroup, GuardFacts& facts) {
   }
 }
 
+// Reads the listeners that are `interesting`, and judges by all others what the kernel assigns.
+absl::Status ReadListeners(
+    const dataplane::GuardState& state,
+    const std::function<bool(const core::PortKey&, bool nodeport)>& interesting,
+    GuardFacts& facts) {
+  absl::flat_hash_set<core::PortKey> nodeports;
+  for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);
+  const auto wanted = [&](const core::PortKey& key) {
+    return interesting(key, nodeports.contains(key));
+  };
+  const std::optional<PortSysctls> sysctls =
+      facts.same_netns == false ? std::nullopt : ReadPortSysctls();
+  auto found = state.Records().ListListenersOn([&](const core::PortKey& key) {
+    return wanted(key) || (sysctls && MayBeAutomatic(*sysctls, key));
+  });
+  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
+  facts.listeners = std::move(found->listeners);
+  if (sysctls) {
+    std::vector<uint16_t> allocated;
+    for (const auto& [key, nodeport] : facts.nodeports) allocated.push_back(key.port);
+    facts.overlap = JudgeOverlap(*sysctls, std::move(allocated), facts.listeners);
+  }
+  std::erase_if(facts.listeners,
+                [&](const core::Listener& listener) { return !wanted(listener.key); });
+  return absl::OkStatus();
+}
+
 // The error of a guard that is not loaded. Reports a table without pins, which has no
 // effect, and which `unload` removes.
 absl::Status NotLoaded(const absl::Status& status) {
@@ -177,12 +209,7 @@ absl::StatusOr<GuardFacts> GatherGuardFacts(
   facts.kube_proxy_nftables = node::HasKubeProxyRules().value_or(false);
   if (facts.same_netns != false) facts.traces = node::ReadNodePortTraces();
 
-  absl::flat_hash_set<core::PortKey> nodeports;
-  for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);
-  auto found = state->Records().ListListenersOn(
-      [&](const core::PortKey& key) { return interesting(key, nodeports.contains(key)); });
-  if (!found.ok()) return base::Annotate(found.status(), "list listeners");
-  facts.listeners = std::move(found->listeners);
+  NPG_RETURN_IF_ERROR(ReadListeners(*state, interesting, facts));
   facts.gaps = node::FillOwners(facts.listeners);
   NPG_RETURN_IF_ERROR(AddFormerRecords(pins, facts));
   GuessUntrusted(facts);

@@ -17,9 +17,11 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "core/bind_facts.h"
 #include "core/listener.h"
 #include "core/node_address.h"
 #include "core/port.h"
+#include "core/port_overlap.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/nft/nft_table.h"
 #include "node/node_port_traces.h"
@@ -54,6 +56,13 @@ struct GuardFacts {
   abi::Counters counters;
   // As the controller last wrote them: when it ended, if none runs.
   std::vector<std::pair<abi::Source, abi::SourceState>> sources;
+  abi::Protection protection;
+  std::vector<std::pair<core::PortKey, abi::BindStats>> bind_stats;
+  std::vector<std::pair<core::PortKey, uint32_t>> refusable;  // abi::kFamilyV4, kFamilyV6 bits
+  std::vector<core::PortHolder> first_holders;
+  // What the kernel assigns, and NodePorts; nullopt in another network namespace, and where the
+  // sysctls cannot be read.
+  std::optional<core::PortOverlap> overlap;
   std::vector<LinkFact> links;
   absl::StatusOr<dataplane::NftTableState> nft = dataplane::NftTableState{};
   // Rules of the node in the way of exempted connections; read only if the guard stands aside.

@@ -41,13 +41,12 @@ std::string CgroupText(const LinkFact& fact) {
   return fact.cgroup.empty() ? absl::StrCat("cgroup ", fact.link.cgroup_id) : fact.cgroup;
 }
 
-// The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
+}  // namespace
+
 std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns) {
   if (boot_ns == 0) return std::nullopt;
   return facts.now - absl::Nanoseconds(static_cast<int64_t>(facts.now_boot_ns - boot_ns));
 }
-
-}  // namespace
 
 std::vector<Program> Programs(const GuardFacts& facts) {
   std::vector<Program> programs;

@@ -13,6 +13,7 @@
 #include "abi/names.h"
 #include "absl/container/btree_set.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
@@ -92,6 +93,9 @@ const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& 
 
 // The policy for owners, as the programs apply it; the patterns of cgroups are not recorded.
 core::OwnerRules Rules(const GuardFacts& facts);
+
+// The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
+std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns);
 
 // The counts and times that the guard has of each NodePort.
 core::PortHistories Histories(const GuardFacts& facts);

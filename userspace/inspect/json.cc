@@ -22,6 +22,7 @@
 #include "core/workload.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
 #include "node/untracked_obstacles.h"
@@ -216,6 +217,8 @@ Json StatusJson(const Status& status) {
     json["conflicts"].push_back(ConflictJson(conflict));
   }
   json["guard"] = GuardJson(status);
+  json["protection"] = ProtectionJson(facts, status.refusable, status.bound);
+  json["port_ranges"] = PortRangesJson(facts.overlap);
   json["sources"] = SourceStatesJson(facts);
   json["counters"] = Json::object();
   for (const auto& row : abi::kCounters) {

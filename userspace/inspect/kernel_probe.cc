@@ -89,7 +89,8 @@ Trial TryHelper(bpf_func_id helper, const char* name) {
 Trial TryPrograms(abi::Scope scope) {
   Trial trial{"load the guard's programs and maps", 0, ""};
   const QuietLibbpf quiet;
-  const dataplane::Skeleton skeleton = dataplane::OpenGuardPrograms(scope);
+  const dataplane::Skeleton skeleton =
+      dataplane::OpenGuardPrograms({scope, abi::BindProtection::kOff});
   if (!skeleton) {
     trial.error = errno;
     return trial;
@@ -111,6 +112,12 @@ std::vector<Trial> TryHelpers() {
   trials.reserve(helpers.size());
   for (const auto& [helper, name] : helpers) trials.push_back(TryHelper(helper, name));
   return trials;
+}
+
+Trial TrySetRetval() {
+  Trial trial{"choose the error of a refused bind()", 0, ""};
+  if (!dataplane::HasSetRetval()) trial.error = ENOSYS;
+  return trial;
 }
 
 Trial TryRingBuffer() {

@@ -26,6 +26,7 @@
 #include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/protection.h"
 #include "inspect/text.h"
 
 namespace npg::inspect {
@@ -125,6 +126,8 @@ std::vector<std::string> Notes(const Status& status) {
                      ", so connects go to the Service; ", RemedyOfUntrusted(conflict.listener)));
   }
   AddQueueNotes(status, notes);
+  const std::vector<std::string> protection = ProtectionNotes(status.facts, status.bound);
+  notes.insert(notes.end(), protection.begin(), protection.end());
   return notes;
 }
 
@@ -207,7 +210,12 @@ Status MakeStatus(GuardFacts facts) {
   if (std::optional<std::string> aside = AsideProblem(status.facts)) {
     status.problems.push_back(*std::move(aside));
   }
+  if (std::optional<std::string> unreserved = ReserveProblem(status.facts)) {
+    status.problems.push_back(*std::move(unreserved));
+  }
   status.conflicts = Conflicts(status.facts);
+  status.refusable = status.facts.refusable.size();
+  status.bound = BoundPorts(status.facts);
   status.notes = Notes(status);
   status.nodeports = CountNodePorts(status.facts);
   status.maps = Maps(status.facts);
@@ -215,6 +223,9 @@ Status MakeStatus(GuardFacts facts) {
   GuardFacts& rest = status.facts;
   std::exchange(rest.nodeports, {});
   std::exchange(rest.stats, {});
+  std::exchange(rest.bind_stats, {});
+  std::exchange(rest.refusable, {});
+  std::exchange(rest.first_holders, {});
   std::exchange(rest.listeners, {});
   return status;
 }

@@ -13,6 +13,7 @@
 #include "core/owner_policy.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/protection.h"
 #include "inspect/text.h"
 
 // The evaluation of the facts, once for all that shows it.
@@ -97,6 +98,8 @@ struct Status {
   std::vector<std::string> problems;
   // Empty if the listeners of the guarded network namespace are not visible; see `problems`.
   std::vector<GuardedConflict> conflicts;
+  size_t refusable = 0;          // NodePorts whose bind may be refused or reported
+  std::vector<BoundPort> bound;  // the latest first
   // Limitations that are not faults, one line each.
   std::vector<std::string> notes;
 

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "node/node_files.h"
 
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -17,17 +21,32 @@
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
+#include "base/unique_fd.h"
 #include "core/port.h"
 #include "core/port_ranges.h"
 
 namespace npg::node {
 namespace {
 
-// Reserved ports may fill several pages.
 constexpr size_t kMaxFileBytes = size_t{1} << 20;
+// The longest list of reserved ports, "1,3-4,6-7,...", is shorter.
+constexpr size_t kMaxRangesBytes = size_t{512} << 10;
+constexpr size_t kUsualRangesBytes = size_t{4} << 10;
 
 absl::StatusOr<std::string> Read(const std::string& path) {
   return base::ReadSmallFile(path, kMaxFileBytes);
+}
+
+// What one read() from the start of the file returns.
+absl::StatusOr<std::string> ReadStart(int fd, const std::string& path, size_t max_bytes) {
+  std::string text(max_bytes, '\0');
+  ssize_t got = 0;
+  do {
+    got = pread(fd, text.data(), text.size(), 0);
+  } while (got < 0 && errno == EINTR);
+  if (got < 0) return base::ErrnoStatus(errno, path);
+  text.resize(static_cast<size_t>(got));
+  return text;
 }
 
 }  // namespace
@@ -46,13 +65,28 @@ absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc) {
   return absl::InternalError(absl::StrCat(path, ": is not two ports"));
 }
 
-absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc) {
-  const std::string path = absl::StrCat(proc, "/sys/net/ipv4/ip_local_reserved_ports");
-  const absl::StatusOr<std::string> text = Read(path);
+// The kernel prints such a list only at the start of the file (proc_do_large_bitmap() in
+// kernel/sysctl.c), so a read() after the first would return nothing and cut it. It allocates a
+// buffer of the size that is asked for, which is why the long one is the exception.
+absl::StatusOr<core::PortRanges> ReadPortRanges(const std::string& path) {
+  const absl::StatusOr<base::UniqueFd> fd = base::OpenToRead(path);
+  if (!fd.ok()) return fd.status();
+  absl::StatusOr<std::string> text = ReadStart(fd->get(), path, kUsualRangesBytes);
+  if (text.ok() && text->size() == kUsualRangesBytes) {
+    text = ReadStart(fd->get(), path, kMaxRangesBytes);
+  }
   if (!text.ok()) return text.status();
+  if (text->size() == kMaxRangesBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat(path, ": is larger than ", kMaxRangesBytes >> 10, " KiB"));
+  }
   absl::StatusOr<core::PortRanges> ranges = core::ParsePortRanges(*text);
   if (!ranges.ok()) return base::Annotate(ranges.status(), path);
   return ranges;
+}
+
+absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc) {
+  return ReadPortRanges(absl::StrCat(proc, "/sys/net/ipv4/ip_local_reserved_ports"));
 }
 
 absl::StatusOr<bool> ReadRouteLocalnet(const std::string& proc) {

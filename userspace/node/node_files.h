@@ -17,6 +17,9 @@ namespace npg::node {
 // The first and last port that the kernel assigns.
 absl::StatusOr<core::PortRange> ReadLocalPortRange(const std::string& proc);
 
+// A list of ports as the kernel prints it ("8080,9000-9100"), of any length.
+absl::StatusOr<core::PortRanges> ReadPortRanges(const std::string& path);
+
 // The ports that it does not assign.
 absl::StatusOr<core::PortRanges> ReadReservedPorts(const std::string& proc);
 

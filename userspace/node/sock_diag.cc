@@ -251,6 +251,10 @@ core::Listener ToListener(const Socket& socket, const core::PortKey& key) {
   return listener;
 }
 
+// A pseudo-state of sock_diag since Linux 6.8 (91051f003948): bound, neither listening nor
+// connected. Earlier kernels list no socket for it.
+constexpr int kBoundInactive = 13;
+
 constexpr std::array<int, 2> kFamilies{AF_INET, AF_INET6};
 constexpr std::array<int, 2> kProtocols{IPPROTO_TCP, IPPROTO_UDP};
 
@@ -286,17 +290,13 @@ bool All(const core::PortKey& /*key*/) { return true; }
 
 // Adds the sockets of one family.
 absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol protocol,
-                       Wanted wanted, const SocketStorage* storage, KeepListener keep,
-                       ListenersOn& found) {
-  const bool tcp = protocol == core::Protocol::kTcp;
+                       uint32_t states, Wanted wanted, const SocketStorage* storage,
+                       KeepListener keep, ListenersOn& found) {
   const size_t listeners = found.listeners.size();
   const size_t all = found.all;
-  const Query query = {family,
-                       tcp ? IPPROTO_TCP : IPPROTO_UDP,
-                       StateBit(tcp ? TCP_LISTEN : TCP_CLOSE),
-                       nullptr,
-                       storage,
-                       nullptr};
+  const Query query = {family,  protocol == core::Protocol::kTcp ? IPPROTO_TCP : IPPROTO_UDP,
+                       states,  nullptr,
+                       storage, nullptr};
   return List(
       netlink, query,
       [&] {
@@ -319,8 +319,8 @@ absl::Status ListBound(base::NetlinkSocket& netlink, int family, core::Protocol 
 absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, const SocketStorage* storage,
                      KeepListener keep, ListenersOn& found) {
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(
-        ListBound(netlink, family, core::Protocol::kUdp, wanted, storage, keep, found));
+    NPG_RETURN_IF_ERROR(ListBound(netlink, family, core::Protocol::kUdp, StateBit(TCP_CLOSE),
+                                  wanted, storage, keep, found));
   }
   return absl::OkStatus();
 }
@@ -330,8 +330,8 @@ absl::Status ListUdp(base::NetlinkSocket& netlink, Wanted wanted, const SocketSt
 absl::Status ListTcp(base::NetlinkSocket& netlink, Wanted wanted, const SocketStorage* storage,
                      KeepListener keep, ListenersOn& found) {
   for (const int family : kFamilies) {
-    NPG_RETURN_IF_ERROR(
-        ListBound(netlink, family, core::Protocol::kTcp, wanted, storage, keep, found));
+    NPG_RETURN_IF_ERROR(ListBound(netlink, family, core::Protocol::kTcp, StateBit(TCP_LISTEN),
+                                  wanted, storage, keep, found));
   }
   return absl::OkStatus();
 }
@@ -378,6 +378,18 @@ absl::StatusOr<ListenersOn> ListTcpListenersOn(Wanted wanted, const SocketStorag
   if (!netlink.ok()) return netlink.status();
   ListenersOn found;
   NPG_RETURN_IF_ERROR(ListTcp(*netlink, wanted, storage, keep, found));
+  Sort(found.listeners);
+  return found;
+}
+
+absl::StatusOr<ListenersOn> ListIdleTcpOn(Wanted wanted, const SocketStorage* storage) {
+  auto netlink = base::NetlinkSocket::Open(NETLINK_SOCK_DIAG);
+  if (!netlink.ok()) return netlink.status();
+  ListenersOn found;
+  for (const int family : kFamilies) {
+    NPG_RETURN_IF_ERROR(ListBound(*netlink, family, core::Protocol::kTcp, StateBit(kBoundInactive),
+                                  wanted, storage, KeepAny, found));
+  }
   Sort(found.listeners);
   return found;
 }

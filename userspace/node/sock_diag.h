@@ -56,6 +56,11 @@ absl::StatusOr<ListenersOn> ListTcpListenersOn(absl::FunctionRef<bool(const core
                                                const SocketStorage* storage = nullptr,
                                                KeepListener keep = KeepAny);
 
+// The TCP sockets that are bound and neither listen nor are connected. Kernels before 6.8 list none
+// of them.
+absl::StatusOr<ListenersOn> ListIdleTcpOn(absl::FunctionRef<bool(const core::PortKey&)> wanted,
+                                          const SocketStorage* storage = nullptr);
+
 // The connections that wait in the accept queues of TCP listeners of this network namespace. Needs
 // no privilege. The kernel walks its table of connections for it: ask for those of few listeners.
 absl::StatusOr<std::vector<core::WaitingConnection>> ListWaitingConnections(

@@ -2,7 +2,6 @@
 #include "serve/kube_event.h"
 
 #include <algorithm>
-#include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -20,15 +19,14 @@
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/workload.h"
+#include "inspect/protection.h"
 #include "inspect/text.h"
+#include "serve/kube_event_json.h"
 
 namespace npg::serve {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// Of the form "example.org/name", as the API server requires.
-constexpr absl::string_view kController = "nodeport-guard.io/controller";
 
 // The annotation that tells conflicts and nodes apart.
 constexpr absl::string_view kConflictAnnotation = "nodeport-guard.io/conflict";
@@ -50,10 +48,6 @@ std::string ConflictText(const KubeEventSubject& subject, absl::string_view node
   return absl::StrFormat("%016x", ConflictNumber(subject, node));
 }
 
-std::string InstanceOf(const KubeEventReporter& reporter) {
-  return reporter.node.substr(0, kMaxKubeEventInstance);
-}
-
 // The workload of the owner, without parts that change when it is restarted: a container
 // then gets a new id.
 std::string LastingWorkload(const core::Workload& workload) {
@@ -69,16 +63,7 @@ std::string OwnerText(const KubeEventSubject& subject) {
                       workload.empty() ? "" : ", ", base::Printable(workload), ")");
 }
 
-// Truncates between two characters: a partial one would be replaced by a longer one.
-std::string Cut(std::string text, size_t most) {
-  if (text.size() <= most) return text;
-  while (most > 0 && (static_cast<unsigned char>(text[most]) & 0xc0) == 0x80) --most;
-  text.resize(most);
-  return text;
-}
-
-std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
-                 uint64_t earlier) {
+std::string ConflictNote(const KubeEventSubject& subject, const KubeEventReporter& reporter) {
   std::string outcome = "nodeport-guard lets the node's own connects reach that process.";
   if (!subject.recorded) {
     outcome =
@@ -97,20 +82,51 @@ std::string Note(const KubeEventSubject& subject, const KubeEventReporter& repor
         "nodeport-guard does not exempt the node's own connects to that process at present, so "
         "they go to the Service.";
   }
-  std::string note = absl::StrCat("Node ", reporter.node, ": ", OwnerText(subject), " listens on ",
-                                  subject.listener, " port ", core::ToString(subject.key),
-                                  ", which is a NodePort of this Service. ", outcome);
-  if (earlier > 0) absl::StrAppend(&note, " This is Event ", earlier + 1, " of it.");
-  return Cut(std::move(note), kMaxKubeEventNote);
+  return absl::StrCat(OwnerText(subject), " listens on ", subject.listener, " port ",
+                      core::ToString(subject.key), ", which is a NodePort of this Service. ",
+                      outcome);
 }
 
-std::string MicroTime(absl::Time time) {
-  return absl::FormatTime("%Y-%m-%dT%H:%M:%E6SZ", time, absl::UTCTimeZone());
+std::string BindNote(const KubeEventSubject& subject) {
+  if (subject.kind == KubeEventKind::kBindRefused) {
+    return absl::StrCat("nodeport-guard did not let ", OwnerText(subject), " bind port ",
+                        core::ToString(subject.key),
+                        ", which is a NodePort of this Service (--bind-protection deny). Another "
+                        "port ends this; --bind-allow-uid ",
+                        subject.uid, " would let that user bind NodePorts.");
+  }
+  return absl::StrCat(OwnerText(subject), " bound port ", core::ToString(subject.key),
+                      ", which is a NodePort of this Service. nodeport-guard only reports it "
+                      "(--bind-protection warn); deny would refuse it. Give the process another "
+                      "port.");
 }
 
-// Replaces invalid UTF-8 in names.
-std::string Dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string Note(const KubeEventSubject& subject, const KubeEventReporter& reporter,
+                 uint64_t earlier) {
+  return absl::StrCat("Node ", reporter.node, ": ",
+                      subject.kind == KubeEventKind::kConflict ? ConflictNote(subject, reporter)
+                                                               : BindNote(subject),
+                      earlier > 0 ? absl::StrCat(" This is Event ", earlier + 1, " of it.") : "");
+}
+
+absl::string_view ReasonOf(KubeEventKind kind) {
+  switch (kind) {
+    case KubeEventKind::kBindRefused:
+      return "NodePortBindRefused";
+    case KubeEventKind::kBindReported:
+      return "NodePortBindReported";
+    case KubeEventKind::kConflict:
+      break;
+  }
+  return "NodePortConflict";
+}
+
+absl::string_view ActionOf(const KubeEventSubject& subject, const KubeEventReporter& reporter) {
+  if (subject.kind == KubeEventKind::kBindRefused) return "RefuseBind";
+  if (subject.kind == KubeEventKind::kBindReported) return "ReportBind";
+  if (!subject.trusted) return "LeaveLocalConnects";
+  if (!reporter.enforcing) return "ObserveLocalConnects";
+  return subject.unguarded ? "LeaveLocalConnects" : "ExemptLocalConnects";
 }
 
 }  // namespace
@@ -125,7 +141,9 @@ std::optional<ServiceName> ParseServiceName(absl::string_view text) {
 
 std::string KubeEventSubject::Identity() const {
   std::string who = absl::StrCat("uid ", uid);
-  if (!trusted) {
+  if (kind != KubeEventKind::kConflict) {
+    absl::StrAppend(&who, ", ", ReasonOf(kind));
+  } else if (!trusted) {
     absl::StrAppend(&who, ", not trusted");
   } else if (owner.pid != 0) {
     who = absl::StrCat(owner.comm, "\n", LastingWorkload(owner.workload));
@@ -139,13 +157,30 @@ std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict) {
   std::optional<ServiceName> service = ParseServiceName(conflict.service);
   if (!service) return std::nullopt;
   const core::Listener& listener = conflict.listener;
-  return KubeEventSubject{*std::move(service),
+  return KubeEventSubject{KubeEventKind::kConflict,
+                          *std::move(service),
                           conflict.key,
                           listener.owner,
                           core::AddressText(listener.address),
                           listener.binder ? listener.binder->uid : listener.uid,
                           trusted,
                           trusted || inspect::HasRecord(listener)};
+}
+
+std::optional<KubeEventSubject> SubjectOf(const inspect::BoundPort& bound, KubeEventKind kind) {
+  const uint64_t count =
+      kind == KubeEventKind::kBindRefused ? bound.stats.refused : bound.stats.warned;
+  std::optional<ServiceName> service = ParseServiceName(bound.service);
+  if (kind == KubeEventKind::kConflict || count == 0 || !service) return std::nullopt;
+  KubeEventSubject subject;
+  subject.kind = kind;
+  subject.service = *std::move(service);
+  subject.key = bound.key;
+  subject.owner.pid = bound.stats.binder.pid;
+  subject.owner.comm = bound.stats.binder.comm;
+  subject.uid = bound.stats.binder.uid;
+  subject.trusted = false;
+  return subject;
 }
 
 std::string KubeEventName(const KubeEventSubject& subject, absl::string_view node, int attempt) {
@@ -165,38 +200,28 @@ std::string KubeEventName(const KubeEventSubject& subject, absl::string_view nod
 std::string KubeEventJson(const KubeEventSubject& subject, const KubeEventReporter& reporter,
                           absl::string_view service_uid, absl::Time now, uint64_t earlier,
                           int attempt) {
-  Json json;
-  json["apiVersion"] = "events.k8s.io/v1";
-  json["kind"] = "Event";
+  Json json = KubeEventOf(reporter.node, now, Note(subject, reporter, earlier));
   json["metadata"] = {{"name", KubeEventName(subject, reporter.node, attempt)},
                       {"namespace", subject.service.ns}};
   json["metadata"]["annotations"][std::string(kConflictAnnotation)] =
       ConflictText(subject, reporter.node);
-  json["eventTime"] = MicroTime(now);
-  json["reportingController"] = std::string(kController);
-  json["reportingInstance"] = InstanceOf(reporter);
-  json["action"] = !subject.trusted      ? "LeaveLocalConnects"
-                   : !reporter.enforcing ? "ObserveLocalConnects"
-                   : subject.unguarded   ? "LeaveLocalConnects"
-                                         : "ExemptLocalConnects";
-  json["reason"] = "NodePortConflict";
-  json["type"] = "Warning";
+  json["action"] = std::string(ActionOf(subject, reporter));
+  json["reason"] = std::string(ReasonOf(subject.kind));
   json["regarding"] = {{"apiVersion", "v1"},
                        {"kind", "Service"},
                        {"namespace", subject.service.ns},
                        {"name", subject.service.name}};
   if (!service_uid.empty()) json["regarding"]["uid"] = std::string(service_uid);
   json["related"] = {{"apiVersion", "v1"}, {"kind", "Node"}, {"name", reporter.node}};
-  json["note"] = Note(subject, reporter, earlier);
-  return Dump(json);
+  return DumpKubeEvent(json);
 }
 
 std::string KubeEventSeriesJson(const KubeEventReporter& reporter, uint64_t count,
                                 absl::Time last_observed) {
   Json json;
-  json["reportingInstance"] = InstanceOf(reporter);
+  json["reportingInstance"] = ReportingInstance(reporter.node);
   json["series"] = {{"count", count}, {"lastObservedTime", MicroTime(last_observed)}};
-  return Dump(json);
+  return DumpKubeEvent(json);
 }
 
 bool IsOtherKubeEvent(const std::string& json, const KubeEventSubject& subject,

@@ -2,7 +2,6 @@
 #ifndef NODEPORT_GUARD_SERVE_KUBE_EVENT_H_
 #define NODEPORT_GUARD_SERVE_KUBE_EVENT_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -12,17 +11,14 @@
 #include "core/conflicts.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "inspect/protection.h"
 
 namespace npg::serve {
-
-// The limits of events.k8s.io/v1, in bytes.
-inline constexpr size_t kMaxKubeEventNote = 1024;
-inline constexpr size_t kMaxKubeEventInstance = 128;
 
 // The names that the Events about one Service have, those of all nodes together. So the API
 // server holds at most this many of them at a time, however many nodes have the conflict.
 inline constexpr uint64_t kKubeEventNames = 16;
-// How many of them conflicts of untrusted listeners may have, which any user can cause.
+// How many of them conflicts of untrusted listeners, and binds, may have, which any user can cause.
 inline constexpr uint64_t kUntrustedKubeEventNames = 4;
 // How many of these names one conflict tries, one after the other.
 inline constexpr int kKubeEventTries = 3;
@@ -35,20 +31,28 @@ struct ServiceName {
 // The Service of "namespace/name"; nullopt for names that the API server does not allow.
 std::optional<ServiceName> ParseServiceName(absl::string_view text);
 
-// One conflict for Events.
+enum class KubeEventKind {
+  kConflict,
+  kBindRefused,   // bind protection refused a bind of the NodePort
+  kBindReported,  // bind protection let it pass
+};
+
+// One conflict, or the binds of a port by one user, for Events.
 struct KubeEventSubject {
+  KubeEventKind kind = KubeEventKind::kConflict;
   ServiceName service;
   core::PortKey key;
   core::Owner owner;     // pid 0: not found
-  std::string listener;  // "127.0.0.1"
+  std::string listener;  // "127.0.0.1"; of a conflict
   uint32_t uid = 0;      // of who bound it, or else of the listener's socket
-  bool trusted = true;   // --guard-uid or --guard-cgroup selects it
+  // --guard-uid or --guard-cgroup selects it. False for binds: any user can cause them.
+  bool trusted = true;
   bool recorded = true;  // the guard knows who bound it
   // In mode enforce: its connects are not exempted all the same, because a part of the guard is
   // missing, or it stands aside.
   bool unguarded = false;
 
-  // Equal for equal conflicts: Service, port, protocol, and owner. Has no pid, because a
+  // Equal for equal subjects: kind, Service, port, protocol, and owner. Has no pid, because a
   // restarted process is the same owner. Where the owner is not trusted it has the uid alone:
   // any user can give a process new names without end.
   std::string Identity() const;
@@ -58,6 +62,9 @@ struct KubeEventSubject {
 // holds the port.
 std::optional<KubeEventSubject> SubjectOf(const core::Conflict& conflict);
 
+// nullopt for a port without a Service, or without binds of that kind.
+std::optional<KubeEventSubject> SubjectOf(const inspect::BoundPort& bound, KubeEventKind kind);
+
 // metadata.name, "SERVICE.hex": one of the kKubeEventNames names of the Service. Which one
 // depends on the conflict and the node, and on `attempt`, below kKubeEventTries: another
 // attempt has another name. Equal in every run of the controller, so that the API server
@@ -66,8 +73,9 @@ std::string KubeEventName(const KubeEventSubject& subject, absl::string_view nod
 
 // The reporter of an Event.
 struct KubeEventReporter {
-  std::string node;
+  std::string node = {};
   bool enforcing = true;  // false: observe mode, nothing is exempted
+  bool refusing = false;  // bind protection refuses binds, instead of only reporting them
 };
 
 // An Event of events.k8s.io/v1 as JSON. `service_uid` may be empty; with it,

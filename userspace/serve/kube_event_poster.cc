@@ -5,10 +5,12 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -26,6 +28,7 @@
 #include "kubernetes/http_client.h"
 #include "log/fields.h"
 #include "log/log.h"
+#include "serve/kube_event_answer.h"
 #include "serve/kube_events.h"
 #include "serve/node_view.h"
 
@@ -49,7 +52,9 @@ KubeEventPoster::KubeEventPoster(AccessLoader load, NodeView& view, Options opti
     : load_(std::move(load)),
       view_(view),
       options_(std::move(options)),
-      events_(options_.events, random_) {}
+      events_(options_.events, random_) {
+  if (options_.advice) advice_.emplace(options_.node_advice, random_);
+}
 
 absl::StatusOr<std::unique_ptr<KubeEventPoster>> KubeEventPoster::Start(ClusterAccess access,
                                                                         NodeView& view,
@@ -115,17 +120,27 @@ KubeEventPoster::~KubeEventPoster() {
 void KubeEventPoster::Poll() {
   // Reading errors are reported elsewhere.
   if (const NodeView::Result status = view_.Get(options_.poll / 2); status.ok()) {
-    events_.Observe((*status)->conflicts, absl::Now());
+    const absl::Time now = absl::Now();
+    events_.Observe((*status)->conflicts, (*status)->bound, now);
+    if (advice_) advice_->Observe(options_.advice(**status), now);
   }
   Pump();
   loop_->After(options_.poll, [this] { Poll(); });
 }
 
 void KubeEventPoster::Pump() {
+  if (busy_) return;
   const absl::Time now = absl::Now();
-  if (auto request = events_.Next(now)) return Send(*std::move(request));
+  if (auto request = events_.Next(now)) {
+    advising_ = false;
+    return Send(*std::move(request));
+  }
+  if (auto request = advice_ ? advice_->Next(now) : std::nullopt) {
+    advising_ = true;
+    return Send(*std::move(request));
+  }
   loop_->Cancel(std::exchange(pump_timer_, 0));
-  const absl::Time due = events_.due();
+  const absl::Time due = std::min(events_.due(), advice_ ? advice_->due() : absl::InfiniteFuture());
   if (due == absl::InfiniteFuture()) return;
   pump_timer_ = loop_->After(due - now, [this] {
     pump_timer_ = 0;
@@ -134,6 +149,7 @@ void KubeEventPoster::Pump() {
 }
 
 void KubeEventPoster::Send(HttpRequest request) {
+  busy_ = true;
   answer_ = {};
   const absl::Status refreshed = Refresh();
   absl::StatusOr<std::string> token =
@@ -168,9 +184,14 @@ void KubeEventPoster::Send(HttpRequest request) {
 }
 
 void KubeEventPoster::OnAnswer(const KubeEventAnswer& answer) {
-  const uint64_t created = events_.counts().created;
-  const absl::Status status = events_.OnAnswer(answer, absl::Now());
-  if (!status.ok() || events_.counts().created > created) Log(status);
+  busy_ = false;
+  if (advising_) {
+    Log(advice_->OnAnswer(answer, absl::Now()));
+  } else {
+    const uint64_t created = events_.counts().created;
+    const absl::Status status = events_.OnAnswer(answer, absl::Now());
+    if (!status.ok() || events_.counts().created > created) Log(status);
+  }
   // Not from here: the client is not ready for the next request yet.
   loop_->Cancel(pump_timer_);
   pump_timer_ = loop_->After(absl::ZeroDuration(), [this] {

@@ -2,7 +2,9 @@
 #ifndef NODEPORT_GUARD_SERVE_KUBE_EVENT_POSTER_H_
 #define NODEPORT_GUARD_SERVE_KUBE_EVENT_POSTER_H_
 
+#include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -12,22 +14,29 @@
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "inspect/status.h"
 #include "kubernetes/cluster_access.h"
 #include "kubernetes/http_client.h"
 #include "log/repeated_fault.h"
+#include "serve/kube_event_answer.h"
 #include "serve/kube_event_counts.h"
 #include "serve/kube_events.h"
+#include "serve/node_advice.h"
 #include "serve/node_view.h"
 
 namespace npg::serve {
 
-// Reports this node's conflicts to the cluster, as Events of the Services. Runs on its own
+// Reports this node's conflicts, and binds of NodePorts, to the cluster as Events of the Services,
+// and advice about its port ranges as Events of the Node. Runs on its own
 // thread with all signals blocked, so that neither a slow API server nor reading a large
 // node delays other work.
 class KubeEventPoster {
  public:
   struct Options {
     KubeEvents::Options events;
+    // The advice that the Node gets, empty for none; null: no Events of the Node.
+    std::function<std::string(const inspect::Status&)> advice;
+    NodeAdvice::Options node_advice;  // of use with `advice`
     kubernetes::HttpClient::Timeouts timeouts;
     std::string user_agent = "nodeport-guard";
     absl::Duration poll = absl::Seconds(10);
@@ -69,11 +78,14 @@ class KubeEventPoster {
   const Options options_;
   absl::BitGen random_;
   KubeEvents events_;
+  std::optional<NodeAdvice> advice_;
   base::UniqueFd stop_;  // an eventfd
   std::unique_ptr<base::EventLoop> loop_;
   kubernetes::ClusterAccess access_;                // of client_
   std::unique_ptr<kubernetes::HttpClient> client_;  // null: no access so far
   base::EventLoop::TimerId pump_timer_ = 0;
+  bool busy_ = false;       // with a request
+  bool advising_ = false;   // it is one of advice_
   KubeEventAnswer answer_;  // the response being received
   bool forbidden_ = false;  // and logged
   log::RepeatedFault fault_{"Kubernetes Events"};

@@ -15,24 +15,19 @@
 #include "absl/random/bit_gen_ref.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "kubernetes/backoff.h"
 #include "kubernetes/http_client.h"
 #include "serve/kube_event.h"
+#include "serve/kube_event_answer.h"
 #include "serve/kube_event_counts.h"
 
 namespace npg::serve {
 
-// The result of a request.
-struct KubeEventAnswer {
-  int status = 0;  // of HTTP; 0: no complete response, see `failure`
-  std::string body = {};
-  std::optional<absl::Duration> retry_after = {};
-  std::string failure = {};
-};
-
-// Decides which Kubernetes Events are sent, and when: one for each lasting conflict, then
-// none for a day. Uses no network, clock or threads, except for counts().
+// Decides which Kubernetes Events are sent, and when: one for each lasting conflict, and for each
+// user whose binds of a NodePort are refused or reported, then none for a day. Uses no network,
+// clock or threads, except for counts().
 //
 // An Event takes up to three requests: for the Service's uid (a list with a field selector,
 // which the right to list Services covers), for the creation, and, if the server still has
@@ -60,6 +55,8 @@ class KubeEvents {
     // the next one together.
     absl::Duration silence = absl::Hours(24);
     absl::Duration pause = absl::Hours(1);  // after one that failed or was refused
+    // Of binds: older ones have no Event. Longer than the time between two calls of Observe().
+    absl::Duration recent_binds = absl::Minutes(1);
     int attempts = 6;
     absl::Duration backoff_first = absl::Seconds(5);
     absl::Duration backoff_max = absl::Minutes(5);
@@ -69,8 +66,9 @@ class KubeEvents {
 
   // Takes the present conflicts; call it periodically. A conflict counts when it was seen
   // twice in a row, because a client may bind a socket only briefly. A conflict without an
-  // owner waits a little longer for one.
-  void Observe(const std::vector<inspect::GuardedConflict>& conflicts, absl::Time now);
+  // owner waits a little longer for one. A recent bind counts at once, as it is over.
+  void Observe(const std::vector<inspect::GuardedConflict>& conflicts,
+               const std::vector<inspect::BoundPort>& binds, absl::Time now);
 
   // The next request, if one is due; OnAnswer() must follow.
   std::optional<kubernetes::HttpRequest> Next(absl::Time now);
@@ -98,6 +96,9 @@ class KubeEvents {
     absl::Time quiet_until = absl::InfinitePast();
   };
 
+  std::vector<KubeEventSubject> Subjects(const std::vector<inspect::GuardedConflict>& conflicts,
+                                         const std::vector<inspect::BoundPort>& binds,
+                                         absl::Time now) const;
   void See(const std::string& identity, Known& known, KubeEventSubject subject, absl::Time now);
   bool MakeRoom();
   void Enqueue(const std::string& identity, Known& known, absl::Time now);

@@ -48,6 +48,7 @@ class MetricFamilies {
 
 // Add the metrics of one part of the input each.
 void AddGuardMetrics(const MetricsInput& input, MetricFamilies& out);
+void AddProtectionMetrics(const MetricsInput& input, MetricFamilies& out);
 void AddSourceMetrics(const MetricsInput& input, MetricFamilies& out);
 void AddConflictMetrics(const MetricsInput& input, MetricFamilies& out);
 void AddControllerMetrics(const MetricsInput& input, MetricFamilies& out);

@@ -75,6 +75,7 @@ std::string MetricsText(const MetricsInput& input) {
   MetricFamilies families;
   AddConflictMetrics(input, families);
   AddGuardMetrics(input, families);
+  AddProtectionMetrics(input, families);
   AddSourceMetrics(input, families);
   AddControllerMetrics(input, families);
   return prometheus::TextSerializer().Serialize(families.Take());

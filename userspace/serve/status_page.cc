@@ -27,6 +27,7 @@
 #include "inspect/coverage.h"
 #include "inspect/guard_facts.h"
 #include "inspect/guard_parts.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "inspect/text.h"
 #include "log/health.h"
@@ -330,6 +331,9 @@ std::string RenderGuard(const PageInput& input) {
   const std::optional<inspect::NftTable> table = inspect::VisibleTable(guard);
   if (table && table->ipvs_bypass) facts.Add("IPVS bypass", "on");
   facts.Add("NodePorts", EscapeHtml(inspect::NodePortsText(input.status->nodeports)));
+  facts.Add("Port range", EscapeHtml(inspect::OverlapText(guard)));
+  facts.Add("Reserved ports", EscapeHtml(inspect::ReserveText(guard)));
+  facts.Add("Binds", EscapeHtml(inspect::BindText(guard, input.status->refusable)));
   facts.Add("kube-proxy", KubeProxyText(guard));
   facts.Add("Listeners", EscapeHtml(inspect::PolicyText(inspect::Rules(guard))));
   facts.Add("Mark", Code(inspect::MarkText(guard.config)));

@@ -18,6 +18,7 @@
 #include "base/event_loop.h"
 #include "base/small_file.h"
 #include "base/unique_fd.h"
+#include "core/bind_facts.h"
 #include "sources/file_watch.h"
 #include "sources/ports_text.h"
 #include "sources/source.h"
@@ -93,15 +94,23 @@ FileSource::FileSource(std::string path, const FileWatch::Options& options)
 FileSource::Attempt FileSource::ReadNow() const {
   const absl::StatusOr<std::string> text = ReadFileText(path_);
   if (!text.ok()) return {text.status(), MayWorkLater(text.status())};
-  absl::StatusOr<Reading> reading = DecodePortsText(*text);
-  if (reading.ok()) return {std::move(reading), false};
+  core::BindFacts facts;
+  absl::StatusOr<Reading> reading = DecodePortsText(*text, &facts);
+  if (reading.ok()) return {std::move(reading), false, std::move(facts)};
   return {base::Annotate(reading.status(), absl::StrCat("ports file ", path_)), false};
 }
 
+bool FileSource::TakeFacts(Attempt& attempt) {
+  if (!attempt.reading.ok() || facts_ == attempt.facts) return false;
+  facts_ = std::move(attempt.facts);
+  return true;
+}
+
 absl::StatusOr<Reading> FileSource::Read() {
-  absl::StatusOr<Reading> reading = ReadNow().reading;
-  reporter_.Remember(reading);
-  return reading;
+  Attempt attempt = ReadNow();
+  TakeFacts(attempt);
+  reporter_.Remember(attempt.reading);
+  return std::move(attempt.reading);
 }
 
 absl::Status FileSource::Follow(base::EventLoop& loop, Callback callback) {
@@ -110,7 +119,8 @@ absl::Status FileSource::Follow(base::EventLoop& loop, Callback callback) {
     Attempt attempt = ReadNow();
     if (watch_->BeingWritten()) return;
     if (attempt.may_work_later) watch_->Again();
-    reporter_.Report(std::move(attempt.reading), callback_);
+    const bool other_facts = TakeFacts(attempt);
+    reporter_.Report(std::move(attempt.reading), callback_, other_facts);
   });
   return absl::OkStatus();
 }

@@ -4,12 +4,14 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "sources/change_reporter.h"
 #include "sources/file_watch.h"
 #include "sources/source.h"
@@ -31,18 +33,24 @@ class FileSource : public Source {
   abi::Source id() const override { return abi::Source::kFile; }
   absl::StatusOr<Reading> Read() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  // Null before the first reading that succeeds.
+  const core::BindFacts* bind_facts() const override { return facts_ ? &*facts_ : nullptr; }
   SourceState State() const override { return reporter_.state(); }
 
  private:
   struct Attempt {
     absl::StatusOr<Reading> reading;
     bool may_work_later = false;  // although the file does not change
+    core::BindFacts facts = {};
   };
   Attempt ReadNow() const;
+  // Takes over the facts of a reading that succeeded; returns whether they differ.
+  bool TakeFacts(Attempt& attempt);
 
   const std::string path_;
   const FileWatch::Options options_;
   ChangeReporter reporter_;
+  std::optional<core::BindFacts> facts_;
   Callback callback_;
   std::unique_ptr<FileWatch> watch_;
 };

@@ -3,6 +3,7 @@
 
 #include <simdjson.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/errno_status.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "core/service_name.h"
 #include "core/service_ref.h"
@@ -110,11 +112,30 @@ bool PortsDecoder::AddPort(core::PortKey key, const core::ServiceRef& service) {
   return ports_.try_emplace(key, service).second;
 }
 
+void PortsDecoder::AddFamilies(const core::PortKey& key, uint32_t families) {
+  if (families == 0) {
+    facts_.refusable.erase(key);
+    facts_.shared.insert(key);
+  } else if (!facts_.shared.contains(key)) {
+    facts_.refusable[key] |= families;
+  }
+}
+
+void PortsDecoder::AddFacts(ServicePorts& decoded) {
+  std::sort(decoded.shared.begin(), decoded.shared.end());
+  for (const core::PortKey& key : decoded.ports) {
+    const bool shared = std::binary_search(decoded.shared.begin(), decoded.shared.end(), key);
+    AddFamilies(key, shared ? 0 : decoded.families);
+  }
+  if (decoded.health_check_port != 0) facts_.health_checks.insert(decoded.health_check_port);
+}
+
 void PortsDecoder::AddService(ServicePorts decoded, absl::string_view where) {
   for (std::string& line : decoded.skipped) {
     // Lines about a named Service already contain its name.
     skipped_.Add(decoded.service.empty() ? absl::StrCat(where, line) : std::move(line));
   }
+  AddFacts(decoded);
   const core::ServiceRef name = decoded.service;
   for (const core::PortKey& key : decoded.ports) {
     if (AddPort(key, name)) continue;
@@ -135,6 +156,7 @@ void PortsDecoder::AddPortList(simdjson::dom::array items) {
       skipped_.Add(absl::StrCat("item ", number, ": port ", core::ToString(listed->key),
                                 " is listed already"));
     }
+    if (listed.ok()) AddFamilies(listed->key, core::kServiceV4 | core::kServiceV6);
   }
 }
 

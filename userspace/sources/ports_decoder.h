@@ -4,8 +4,11 @@
 
 #include <simdjson.h>
 
+#include <cstdint>
+
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "core/service_ref.h"
 #include "sources/service_decoder.h"
@@ -26,12 +29,16 @@ namespace npg::sources {
 //
 // Ignores objects in a List that are no v1 Services. Invalid items, and repeated ports,
 // are in Reading::skipped, one line each ("item 3: port 70000 is outside 1-65535",
-// counted from 1); the rest is valid.
+// counted from 1); the rest is valid. A port of a plain list is not for processes of the node:
+// it may be refused for both families.
 class PortsDecoder {
  public:
   // INVALID_ARGUMENT when `json` is not valid JSON, or none of the documents above.
   // Ports that were added before the error stay.
   absl::Status AddDocument(absl::string_view json);
+
+  // Of the documents so far. A repeated port is shared if it is in one of them.
+  const core::BindFacts& bind_facts() const { return facts_; }
 
   Reading Take() &&;
 
@@ -42,9 +49,13 @@ class PortsDecoder {
   void AddService(ServicePorts decoded, absl::string_view where);
   // False when the port is already in the reading.
   bool AddPort(core::PortKey key, const core::ServiceRef& service);
+  // 0: it is shared.
+  void AddFamilies(const core::PortKey& key, uint32_t families);
+  void AddFacts(ServicePorts& decoded);
 
   simdjson::dom::parser parser_;
   core::PortSnapshot ports_;
+  core::BindFacts facts_;
   SkippedLines skipped_;
 };
 

@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/strings/strip.h"
 #include "base/errno_status.h"
+#include "core/bind_facts.h"
 #include "kubernetes/yaml_to_json.h"
 #include "sources/ports_decoder.h"
 #include "sources/source.h"
@@ -67,13 +68,18 @@ size_t ErrorLine(absl::string_view json) {
   return 1 + static_cast<size_t>(std::count(json.begin(), json.begin() + length, '\n'));
 }
 
-absl::StatusOr<Reading> DecodeJson(absl::string_view json) {
-  PortsDecoder decoder;
-  NPG_RETURN_IF_ERROR(decoder.AddDocument(json));
+Reading TakeWithFacts(PortsDecoder decoder, core::BindFacts* facts) {
+  if (facts != nullptr) *facts = decoder.bind_facts();
   return std::move(decoder).Take();
 }
 
-absl::StatusOr<Reading> DecodeYaml(const std::string& yaml) {
+absl::StatusOr<Reading> DecodeJson(absl::string_view json, core::BindFacts* facts) {
+  PortsDecoder decoder;
+  NPG_RETURN_IF_ERROR(decoder.AddDocument(json));
+  return TakeWithFacts(std::move(decoder), facts);
+}
+
+absl::StatusOr<Reading> DecodeYaml(const std::string& yaml, core::BindFacts* facts) {
   if (yaml.size() > kMaxYaml) {
     return absl::ResourceExhaustedError(absl::StrCat("is ", yaml.size() >> 20,
                                                      " MiB of YAML, more than the ", kMaxYaml >> 20,
@@ -91,24 +97,24 @@ absl::StatusOr<Reading> DecodeYaml(const std::string& yaml) {
     if (documents->size() == 1) return status;
     return base::Annotate(status, absl::StrCat("document ", i + 1));
   }
-  return std::move(decoder).Take();
+  return TakeWithFacts(std::move(decoder), facts);
 }
 
 }  // namespace
 
-absl::StatusOr<Reading> DecodePortsText(const std::string& text) {
+absl::StatusOr<Reading> DecodePortsText(const std::string& text, core::BindFacts* facts) {
   const absl::string_view json = absl::StripPrefix(text, kByteOrderMark);
   const size_t start = json.find_first_not_of(" \t\r\n");
   if (start == absl::string_view::npos || (json[start] != '[' && json[start] != '{')) {
-    return DecodeYaml(text);
+    return DecodeYaml(text, facts);
   }
-  absl::StatusOr<Reading> reading = DecodeJson(json);
+  absl::StatusOr<Reading> reading = DecodeJson(json, facts);
   if (reading.ok()) return reading;
   const size_t line = ErrorLine(json);
   if (line == 0) return reading;  // valid JSON, but not a list of ports
   if (json.size() <= kMaxFlowYaml) {
     // [30080, 30081/udp] is YAML.
-    absl::StatusOr<Reading> flow = DecodeYaml(text);
+    absl::StatusOr<Reading> flow = DecodeYaml(text, facts);
     if (flow.ok()) return flow;
   }
   return base::Annotate(reading.status(), absl::StrCat("line ", line));

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "sources/source.h"
 
 namespace npg::sources {
@@ -32,6 +33,7 @@ absl::Status RetriedSource::TryToFollow() {
   if (SourceState state = source_->State(); !abi::IsNever(state.last_reading)) {
     read_ = std::move(state);
   }
+  if (const core::BindFacts* const facts = source_->bind_facts()) read_facts_ = *facts;
   // A source is followed once at most.
   source_ = make_();
   if (hurry_) source_->HurryFirstReading();
@@ -57,6 +59,11 @@ void RetriedSource::Failed(const absl::Status& status) {
   if (status == reported_) return;
   reported_ = status;
   callback_(status);
+}
+
+const core::BindFacts* RetriedSource::bind_facts() const {
+  if (const core::BindFacts* const facts = source_->bind_facts()) return facts;
+  return read_facts_ ? &*read_facts_ : nullptr;
 }
 
 SourceState RetriedSource::State() const {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "sources/reading_state.h"
 #include "sources/source.h"
@@ -38,6 +39,7 @@ class RetriedSource : public Source {
   // Always OK.
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
   core::PortSnapshot PartialPorts() const override { return source_->PartialPorts(); }
+  const core::BindFacts* bind_facts() const override;
   // The errors count those of the attempts, too.
   SourceState State() const override;
 
@@ -54,6 +56,7 @@ class RetriedSource : public Source {
   bool failing_ = false;   // the last attempt
   // Of a source that was read and could not be followed: its ports are still in use.
   std::optional<SourceState> read_;
+  std::optional<core::BindFacts> read_facts_;
   bool hurry_ = false;
 
   base::EventLoop* loop_ = nullptr;  // set by Follow()

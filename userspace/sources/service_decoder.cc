@@ -19,6 +19,7 @@
 #include "core/port.h"
 #include "core/service_name.h"
 #include "kubernetes/json_value.h"
+#include "sources/service_bind_facts.h"
 #include "sources/skipped_lines.h"
 
 namespace npg::sources {
@@ -35,6 +36,7 @@ struct Parts {
   absl::string_view type;
   std::vector<core::PortKey> ports;
   uint16_t health_check_port = 0;
+  ServiceBindFacts facts;
   // The errors in the spec, to be printed after the Service's name, which may come
   // last. Bounded, because a hostile object may have a million.
   std::vector<std::string> wrong;
@@ -55,6 +57,7 @@ struct PortEntry {
   absl::StatusOr<uint16_t> node_port = 0;  // 0: not allocated
   absl::StatusOr<core::Protocol> protocol = core::Protocol::kTcp;
   bool sctp = false;  // in place of `protocol`
+  TargetPort target;
 };
 
 // The error of `status` as a line that begins with `subject`.
@@ -118,9 +121,14 @@ absl::Status ReadPortEntry(value element, size_t index, Parts& parts) {
       element,
       {{"name", [&](value member) { return kubernetes::ReadText(member, entry.name); }},
        {"port", [&](value member) { return ReadNumber(member, entry.number); }},
+       {"targetPort", [&](value member) { return entry.target.Read(member); }},
        {"nodePort", [&](value member) { return ReadPort(member, "nodePort", entry.node_port); }},
        {"protocol",
         [&](value member) { return ReadProtocol(member, entry.protocol, entry.sctp); }}}));
+  if (entry.protocol.ok() && !entry.sctp) {
+    const uint16_t node_port = entry.node_port.ok() ? *entry.node_port : uint16_t{0};
+    parts.facts.AddPort({node_port, *entry.protocol}, entry.target, entry.number);
+  }
   if (entry.node_port.ok() && (*entry.node_port == 0 || entry.sctp)) return absl::OkStatus();
   const absl::Status& status =
       entry.node_port.ok() ? entry.protocol.status() : entry.node_port.status();
@@ -168,6 +176,8 @@ absl::Status ReadSpec(value member, Parts& parts) {
       member,
       {{"type", [&](value type) { return kubernetes::ReadText(type, parts.type); }},
        {"ports", [&](value ports) { return ReadPorts(ports, parts); }},
+       {"selector", [&](value selector) { return parts.facts.ReadSelector(selector); }},
+       {"ipFamilies", [&](value families) { return parts.facts.ReadIpFamilies(families); }},
        {"healthCheckNodePort", [&](value port) { return ReadHealthCheckPort(port, parts); }}});
 }
 
@@ -202,6 +212,8 @@ void AddSpec(Parts parts, ServicePorts& result) {
   if (parts.type != "NodePort" && parts.type != "LoadBalancer") return;
   result.ports = std::move(parts.ports);
   result.health_check_port = parts.health_check_port;
+  result.families = parts.facts.Families();
+  if (result.families != 0) result.shared = std::move(parts.facts).Shared(result.ports);
   for (const std::string& line : parts.wrong) {
     result.skipped.push_back(absl::StrCat(result.service, line));
   }

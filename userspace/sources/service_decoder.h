@@ -21,6 +21,10 @@ struct ServicePorts {
   // spec.healthCheckNodePort, 0 when there is none. kube-proxy listens on it, and no rule
   // takes it away: reported, never guarded.
   uint16_t health_check_port = 0;
+  // For core::BindFacts: the families for which its nodePorts may be refused, except those in
+  // `shared`; 0: all are shared.
+  uint32_t families = 0;
+  std::vector<core::PortKey> shared;
   std::string resource_version;      // metadata.resourceVersion; empty when absent
   std::vector<std::string> skipped;  // its errors, one line each
   // False when the object has another kind than v1 Service (`skipped` has it); then it
@@ -35,7 +39,8 @@ struct ServicePorts {
 // "default". null counts as absent; the first of repeated members counts. Ports
 // of protocol SCTP are left out: they are valid, and take no connects of TCP or UDP.
 // Values that no Service can have are in `skipped` by name: "default/web port http:
-// nodePort 70000 is outside 1-65535".
+// nodePort 70000 is outside 1-65535". A selector, ipFamilies or a targetPort that no Service can
+// have is not: the nodePort is valid and counts as shared.
 //
 // `default_kind` is the kind of an object without one: the items of a ServiceList have
 // none, those of a List must have one.

@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "core/coverage.h"
 #include "core/port.h"
 
@@ -68,6 +69,11 @@ class Source {
   // ports may be missing from them, so none may be removed because of them. Empty otherwise.
   // State() then has the coverage kPart.
   virtual core::PortSnapshot PartialPorts() const { return {}; }
+
+  // What it knows of the use of ports on the node, as of the last reading that succeeded; valid
+  // until the next one. Null: it knows nothing about that. A change of it alone is reported like
+  // one of the ports.
+  virtual const core::BindFacts* bind_facts() const { return nullptr; }
 
   // Its present state. Cheap: called after every callback and every few seconds.
   virtual SourceState State() const = 0;

@@ -110,7 +110,8 @@ class SelfProbeTest : public ::testing::Test {
     config_.mark_mask = kMark.mask;
     NPG_ASSERT_OK_AND_ASSIGN(table_, dataplane::NftTable::Install(kMark));
     std::filesystem::create_directories(pins_.Root());
-    NPG_ASSERT_OK_AND_ASSIGN(guard_, dataplane::BpfGuard::Load(pins_, abi::Scope::kLoopback));
+    NPG_ASSERT_OK_AND_ASSIGN(guard_,
+                             dataplane::BpfGuard::Load(pins_, dataplane::ProgramConstants{}));
   }
 
   // Probes the guard, and attaches it before if necessary.

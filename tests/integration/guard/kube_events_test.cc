@@ -20,6 +20,7 @@
 #include "testing/api_kubeconfig.h"
 #include "testing/api_model.h"
 #include "testing/api_server.h"
+#include "testing/binder.h"
 #include "testing/client.h"
 #include "testing/command.h"
 #include "testing/echo_server.h"
@@ -33,6 +34,8 @@
 namespace npg::testing::kube_events_test {
 namespace {
 
+using ::testing::AnyOf;
+using ::testing::Eq;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
@@ -176,6 +179,37 @@ TEST_P(GuardKubeEventsTest, ASilentServerBlocksNothingElse) {
     return entry.ok() && entry->has_value();
   })) << guard_->Log();
   NPG_EXPECT_OK(guard_->Stop());
+}
+
+// A Service gets an Event about a process that tries to bind its NodePort.
+TEST_P(GuardKubeEventsTest, OneEventAboutARefusedBind) {
+  constexpr uint16_t kFree = 33700;
+  api_->Change([](ApiModel& model) {
+    model.Put({.ns = "shop", .name = "api", .ports = {{.name = "http", .node_port = kFree}}});
+  });
+  StartFollowing({"--bind-protection", "deny"});
+  if (HasFatalFailure()) return;
+  ASSERT_TRUE(WaitUntil(kSoon, [this] {
+    const auto entry = maps().Refusable(kFree, Transport::kTcp);
+    return entry.ok() && entry->has_value();
+  })) << guard_->Log();
+  const auto refused = AnyOf(Eq("EADDRINUSE"), Eq("EPERM"));  // by the kernel's version
+  ASSERT_THAT(TryBind({.port = kFree}), refused);
+  ASSERT_TRUE(WaitForAnswers(201, 2)) << guard_->Log();
+  ASSERT_THAT(TryBind({.port = kFree}), refused);
+  WaitForAnotherEvent();
+  if (HasFatalFailure()) return;
+  NPG_EXPECT_OK(guard_->Stop());
+
+  std::vector<nlohmann::json> about;
+  for (const std::string& text : api_->Events()) {
+    const auto event = nlohmann::json::parse(text);
+    if (event["regarding"]["name"] == "api") about.push_back(event);
+  }
+  ASSERT_EQ(about.size(), 1U);
+  EXPECT_EQ(about[0]["reason"], "NodePortBindRefused");
+  EXPECT_FALSE(about[0].contains("series")) << "one Event, and no repetition";
+  EXPECT_THAT(about[0]["note"].get<std::string>(), HasSubstr("bind port 33700/tcp"));
 }
 
 TEST_P(GuardKubeEventsTest, OffSendsNothing) {

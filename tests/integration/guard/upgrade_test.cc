@@ -8,6 +8,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <sys/prctl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -21,6 +22,7 @@
 
 #include "abi/convert.h"
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
@@ -32,6 +34,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/nft/nft_table.h"
 #include "guard_abi.h"
+#include "node/cgroups.h"
 #include "testing/client.h"
 #include "testing/command.h"
 #include "testing/guard_fixture.h"
@@ -100,7 +103,7 @@ class GuardUpgradeTest : public GuardTest {
     const base::UniqueFd cgroup(
         open(node().cgroup().path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     NPG_RETURN_IF_ERROR(Fill(object, abi, cgroup.get()));
-    return Pin(object, cgroup.get());
+    return Pin(object, abi, cgroup.get());
   }
 
   void Upgrade(uint32_t abi) {
@@ -152,10 +155,10 @@ class GuardUpgradeTest : public GuardTest {
     EXPECT_EQ(attached, 4);
   }
 
-  // A listener that the programs of the previous ABI saw: `answer` before and after the upgrade.
-  void UpgradeWithListenerOf(const char* name, const std::string& answer) {
+  // A listener that the programs of this ABI version saw: `answer` before and after the upgrade.
+  void UpgradeWithListenerOf(uint32_t abi, const char* name, const std::string& answer) {
     host_.reset();
-    NPG_ASSERT_OK(LeaveGuardOfAbi(NPG_ABI_VERSION - 1));
+    NPG_ASSERT_OK(LeaveGuardOfAbi(abi));
     prctl(PR_SET_NAME, name);
     NPG_ASSERT_OK_AND_ASSIGN(host_, Host({{"127.0.0.1", kPort, Transport::kTcp}}));
     EXPECT_EQ(Ask(Tcp()), answer) << "with the earlier programs";
@@ -190,35 +193,71 @@ class GuardUpgradeTest : public GuardTest {
       NPG_RETURN_IF_ERROR(Put(object, "nodeports", npg_port_key{kPort, protocol, 0}, nodeport));
     }
     // The default of those versions.
+    const uint32_t verdict =
+        abi < dataplane::kFirstAbiWithUids ? NPG_OWNER_IGNORED : NPG_OWNER_HOLDER;
     for (const char* name : {"kube-proxy", "ovnkube"}) {
       NPG_RETURN_IF_ERROR(
-          Put(object, "owner_policy", abi::PolicyKeyOf(name), npg_policy{NPG_OWNER_IGNORED, 0}));
+          Put(object, "owner_policy", abi::PolicyKeyOf(name), npg_policy{verdict, 0}));
     }
+    if (abi >= dataplane::kFirstAbiWithUids)
+      NPG_RETURN_IF_ERROR(NoteEarlierSockets(object, cgroup));
     // The table outlives the process that made it, as it did with that build.
     return dataplane::NftTable::Install(core::Mark{}).status();
   }
 
-  absl::Status Pin(const Object& object, int cgroup) const {
+  // What the controller of such a version noted of the listeners that were there before it: this
+  // test's, on 127.0.0.1.
+  static absl::Status NoteEarlierSockets(const Object& object, int cgroup) {
+    const absl::StatusOr<uint64_t> cgroup_id = node::CgroupId(cgroup);
+    if (!cgroup_id.ok()) return cgroup_id.status();
+    NPG_RETURN_IF_ERROR(Put(object, "guard_uids", npg_uid_key{getuid()}, npg_member{1}));
+    npg_socket_owner owner{};
+    owner.cgroup_id = *cgroup_id;
+    owner.uid = getuid();
+    owner.pid = static_cast<uint32_t>(getpid());
+    abi::SetField(owner.comm, "upgrade_test");
+    owner.asked_port = kPort;
+    npg_listener_key key{};
+    key.address[10] = key.address[11] = 0xff;
+    key.address[12] = 127;
+    key.address[15] = 1;
+    key.port = kPort;
+    for (const uint8_t protocol : {uint8_t{IPPROTO_TCP}, uint8_t{IPPROTO_UDP}}) {
+      key.protocol = protocol;
+      NPG_RETURN_IF_ERROR(Put(object, "earlier_sockets", key, owner));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Pin(const Object& object, uint32_t abi, int cgroup) const {
     const dataplane::PinPaths pins(node().bpffs());
+    const bool pins_programs = abi >= dataplane::kFirstAbiWithUids;
     std::error_code error;
     std::filesystem::create_directories(pins.Maps(), error);
     std::filesystem::create_directories(pins.Links(), error);
+    if (pins_programs) std::filesystem::create_directories(pins.Programs(), error);
+    // Those that only a live controller uses.
+    const std::vector<std::string> unpinned = {"learned_cookie", "binds", "last_unknown",
+                                               "datagram_targets"};
     bpf_map* map = nullptr;
     bpf_object__for_each_map(map, object.get()) {
       const std::string name = bpf_map__name(map);
-      if (bpf_map__is_internal(map) || name == "learned_cookie" || name == "binds") continue;
+      if (bpf_map__is_internal(map)) continue;
+      if (std::find(unpinned.begin(), unpinned.end(), name) != unpinned.end()) continue;
       if (bpf_map__pin(map, pins.Map(name).c_str()) != 0) {
         return base::ErrnoStatus(errno, absl::StrCat("pin map ", name));
       }
     }
-    // Of all versions before 4.
-    for (const char* name : {"npg_connect4", "npg_connect6", "npg_post_bind4", "npg_post_bind6"}) {
+    for (const char* name : dataplane::LinkNames(abi)) {
       const bpf_program* program = bpf_object__find_program_by_name(object.get(), name);
       if (program == nullptr) return absl::NotFoundError(absl::StrCat("no program ", name));
       const std::unique_ptr<bpf_link, int (*)(bpf_link*)> link(
           bpf_program__attach_cgroup(program, cgroup), bpf_link__destroy);
       if (!link || bpf_link__pin(link.get(), pins.Link(name).c_str()) != 0) {
         return base::ErrnoStatus(errno, absl::StrCat("attach and pin ", name));
+      }
+      if (pins_programs && bpf_obj_pin(bpf_program__fd(program), pins.Program(name).c_str()) != 0) {
+        return base::ErrnoStatus(errno, absl::StrCat("pin program ", name));
       }
       bpf_link__disconnect(link.get());
     }
@@ -229,18 +268,29 @@ class GuardUpgradeTest : public GuardTest {
 };
 
 TEST_P(GuardUpgradeTest, FromThePreviousAbi) {
-  static_assert(NPG_ABI_VERSION == 4, "testdata/abi/README.md: keep the object of the one before");
+  static_assert(NPG_ABI_VERSION == 5, "testdata/abi/README.md: keep the object of the one before");
   Upgrade(NPG_ABI_VERSION - 1);
 }
+
+// The last version with other programs at bind(), and without records on sockets.
+TEST_P(GuardUpgradeTest, FromAbi3) { Upgrade(3); }
 
 TEST_P(GuardUpgradeTest, FromTheFirstAbi) { Upgrade(1); }
 
 // That version guarded every listener of CRI-O. This one takes a socket of CRI-O on a given port
 // for a hostPort that is only held, and cannot see which port the earlier one asked for.
-TEST_P(GuardUpgradeTest, KeepsAListenerOfCrioGuarded) { UpgradeWithListenerOf("crio", kHost); }
+TEST_P(GuardUpgradeTest, KeepsAListenerOfCrioGuarded) { UpgradeWithListenerOf(3, "crio", kHost); }
+
+TEST_P(GuardUpgradeTest, KeepsAListenerGuarded) {
+  UpgradeWithListenerOf(NPG_ABI_VERSION - 1, "agent", kHost);
+}
 
 TEST_P(GuardUpgradeTest, KeepsAPortHolderIgnored) {
-  UpgradeWithListenerOf("kube-proxy", Hijacked());
+  UpgradeWithListenerOf(NPG_ABI_VERSION - 1, "kube-proxy", Hijacked());
+}
+
+TEST_P(GuardUpgradeTest, KeepsAPortHolderOfAbi3Ignored) {
+  UpgradeWithListenerOf(3, "kube-proxy", Hijacked());
 }
 
 // The commands of this build show the guard of an earlier one: what is there, and what that
@@ -287,7 +337,9 @@ TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
     EXPECT_EQ(conflicts[2]["verdict"], "guarded");
     EXPECT_THAT(status["notes"].dump(), HasSubstr(versions));
     EXPECT_EQ(absl::StrContains(status["notes"].dump(), "counter probed"), abi < 3);
-    EXPECT_THAT(status["notes"].dump(), HasSubstr("counter untrusted_owner"));
+    EXPECT_EQ(absl::StrContains(status["notes"].dump(), "counter untrusted_owner"),
+              abi < dataplane::kFirstAbiWithUids);
+    EXPECT_THAT(status["notes"].dump(), HasSubstr("map protection"));
     EXPECT_EQ(absl::StrContains(status["notes"].dump(), "map local_addresses"), abi == 1);
 
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult explained,
@@ -313,7 +365,9 @@ TEST_P(GuardUpgradeTest, ReadersShowEveryEarlierAbi) {
     NPG_ASSERT_OK_AND_ASSIGN(const CommandResult shown, events.Wait());
     EXPECT_EQ(shown.exit_code, 0) << shown.err;
     EXPECT_THAT(shown.out, HasSubstr(absl::StrCat(kPort, "/tcp")));
-    EXPECT_THAT(shown.out, HasSubstr("listener on 127.0.0.1")) << "without its owner";
+    const bool without_owner = absl::StrContains(shown.out, "listener on 127.0.0.1");
+    EXPECT_EQ(without_owner, abi < dataplane::kFirstAbiWithUids) << shown.out;
+    EXPECT_THAT(shown.out, HasSubstr(" on 127.0.0.1"));
 
     NPG_ASSERT_OK(RunCommand(GuardCommand(node(), {"unload"})));
   }

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -12,6 +13,7 @@
 #include "abi/entries.h"
 #include "abi/names.h"
 #include "absl/time/time.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "gtest/gtest.h"
 #include "guard_abi.h"
@@ -46,7 +48,9 @@ class AbiEquality : public ::testing::Test {};
 using Structs =
     ::testing::Types<npg_port_key, npg_nodeport, npg_listener_key, npg_socket_owner, npg_policy_key,
                      npg_policy, npg_port_stats, npg_event, npg_config, npg_source_key,
-                     npg_source_state, npg_uid_key, npg_cgroup_key, npg_member>;
+                     npg_source_state, npg_uid_key, npg_cgroup_key, npg_member, npg_refusable,
+                     npg_holder_key, npg_reserved_key, npg_reserved, npg_protection, npg_advice,
+                     npg_bind_stats, npg_bind_event>;
 TYPED_TEST_SUITE(AbiEquality, Structs);
 
 // Every byte is compared, as the kernel does.
@@ -71,6 +75,9 @@ TEST(AbiConversion, ZeroesAreTheDefaults) {
   EXPECT_EQ(FromC(npg_port_stats{}), PortStats());
   EXPECT_EQ(FromC(npg_source_state{}), SourceState());
   EXPECT_EQ(FromC(npg_config{}), Config());
+  EXPECT_EQ(FromC(npg_protection{}), Protection());
+  EXPECT_EQ(FromC(npg_bind_stats{}), BindStats());
+  EXPECT_TRUE(ToC(Protection()) == npg_protection{});
   EXPECT_TRUE(ToC(core::Binder()) == npg_socket_owner{});
   EXPECT_TRUE(ToC(SourceState()) == npg_source_state{});
   EXPECT_TRUE(ToC(Config()) == npg_config{});
@@ -87,6 +94,10 @@ TEST(AbiConversion, Keys) {
   EXPECT_EQ(ToC(listener).protocol, IPPROTO_UDP);
   EXPECT_EQ(std::to_array(ToC(listener).address), kSome);
   EXPECT_EQ(FromC(ToC(Source::kFile)), Source::kFile);
+  const core::PortHolder holder{port, 1000};
+  EXPECT_TRUE(ToC(holder) == (npg_holder_key{33589, IPPROTO_UDP, 0, 1000}));
+  EXPECT_EQ(FromC(ToC(holder)), holder);
+  EXPECT_EQ(std::to_array(AddressKeyOf(kSome).address), kSome);
 }
 
 TEST(AbiConversion, NodePortsAndStats) {
@@ -143,6 +154,62 @@ TEST(AbiConversion, Events) {
   expected.listener_address[15] = 9;
   expected.observed = true;
   EXPECT_EQ(FromC(event), expected);
+}
+
+TEST(AbiConversion, BindStatsAndEvents) {
+  npg_bind_stats stats{};
+  stats.warned = 1;
+  stats.refused = 2;
+  stats.last = 3;
+  stats.binder = ToC(core::Binder{812, "rpc.statd", 1000, 4242, 33589});
+  EXPECT_EQ(FromC(stats), (BindStats{1, 2, 3, {812, "rpc.statd", 1000, 4242, 33589}}));
+  npg_bind_event event{};
+  event.time = 1;
+  event.cgroup_id = 2;
+  event.pid = 3;
+  event.uid = 4;
+  SetField(event.comm, "rpc.statd");
+  std::memcpy(event.address, kSome.data(), kSome.size());
+  event.port = 33589;
+  event.protocol = IPPROTO_UDP;
+  event.outcome = NPG_BIND_REFUSED;
+  event.error = EADDRINUSE;
+  BindEvent expected;
+  expected.boot_ns = 1;
+  expected.cgroup_id = 2;
+  expected.pid = 3;
+  expected.uid = 4;
+  expected.comm = "rpc.statd";
+  expected.port = {33589, core::Protocol::kUdp};
+  expected.address = kSome;
+  expected.outcome = BindOutcome::kRefused;
+  expected.error = EADDRINUSE;
+  EXPECT_EQ(FromC(event), expected);
+  EXPECT_EQ(FromC(npg_refusable{NPG_FAMILY_V6}), kFamilyV6);
+}
+
+TEST(AbiConversion, Protection) {
+  abi::Protection protection;
+  protection.bind = BindProtection::kDeny;
+  protection.refusal_errno = EADDRINUSE;
+  protection.reserve = ReservePorts::kAllocated;
+  protection.reserve_state = ReserveState::kTooFew;
+  protection.reserved_ports = 4;
+  protection.loopback_assumed = true;
+  protection.since = absl::FromUnixSeconds(1000);
+  protection.error = "read-only file system";
+  const npg_protection value = ToC(protection);
+  EXPECT_EQ(value.bind, uint32_t{NPG_BIND_DENY});
+  EXPECT_EQ(value.refusal_errno, uint32_t{EADDRINUSE});
+  EXPECT_EQ(value.reserve, uint32_t{NPG_RESERVE_ALLOCATED});
+  EXPECT_EQ(value.reserve_state, uint32_t{NPG_RESERVED_TOO_FEW});
+  EXPECT_EQ(value.reserved_ports, 4U);
+  EXPECT_EQ(value.loopback, 1U);
+  EXPECT_EQ(value.since, 1000U);
+  EXPECT_EQ(FieldText(value.error), "read-only file system");
+  EXPECT_EQ(FromC(value), protection);
+  protection.error = std::string(1000, 'e');
+  EXPECT_EQ(FieldText(ToC(protection).error), std::string(NPG_PROTECTION_ERROR_LEN - 1, 'e'));
 }
 
 TEST(AbiConversion, Config) {

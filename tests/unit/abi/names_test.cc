@@ -69,6 +69,9 @@ TEST(Names, CounterNamesAreAContract) {
   EXPECT_EQ(Name(Counter::kEventsSuppressed), "events_suppressed");
   EXPECT_EQ(Name(Counter::kEventsLost), "events_lost");
   EXPECT_EQ(Name(Counter::kRulesRestored), "rules_restored");
+  EXPECT_EQ(Name(Counter::kBindSpared), "bind_spared");
+  EXPECT_EQ(Name(Counter::kBindWarned), "bind_warned");
+  EXPECT_EQ(Name(Counter::kBindRefused), "bind_refused");
 }
 
 TEST(Names, SourcesOwnersModesAndScopes) {
@@ -79,6 +82,24 @@ TEST(Names, SourcesOwnersModesAndScopes) {
   ExpectWholeTable(kModes, names);
   ExpectWholeTable(kScopes, names);
   ExpectWholeTable(kTraffic, names);
+}
+
+// Values of flags and of JSON. Each table has names of its own: "off" is in three.
+TEST(Names, BindProtectionAndReservedPorts) {
+  std::set<std::string> names;
+  ExpectWholeTable(kBindProtections, names);
+  names.clear();
+  ExpectWholeTable(kReservePorts, names);
+  names.clear();
+  ExpectWholeTable(kReserveStates, names);
+  names.clear();
+  ExpectWholeTable(kBindOutcomes, names);
+  EXPECT_EQ(NamesIn(kBindProtections), (std::array<absl::string_view, 3>{"off", "warn", "deny"}));
+  EXPECT_EQ(NamesIn(kReservePorts), (std::array<absl::string_view, 2>{"off", "allocated"}));
+  EXPECT_EQ(NamesIn(kReserveStates),
+            (std::array<absl::string_view, 4>{"off", "ok", "failed", "too_few"}));
+  EXPECT_EQ(NamesIn(kBindOutcomes),
+            (std::array<absl::string_view, 4>{"passed", "spared", "warned", "refused"}));
 }
 
 TEST(Names, EverySourceErrorHasItsOwnName) {
@@ -110,6 +131,10 @@ TEST(Names, ValuesOfANewerBuildAreUnknown) {
   EXPECT_EQ(Name(OwnerVerdict{UINT32_MAX}), "unknown");
   EXPECT_EQ(Name(Mode{2}), "unknown");
   EXPECT_EQ(Name(Scope{2}), "unknown");
+  EXPECT_EQ(Name(BindProtection{3}), "unknown");
+  EXPECT_EQ(Name(ReservePorts{2}), "unknown");
+  EXPECT_EQ(Name(ReserveState{4}), "unknown");
+  EXPECT_EQ(Name(BindOutcome{4}), "unknown");
   EXPECT_EQ(SourcesText(Bit(Source::kFile) | 0x80000000), "file,unknown");
 }
 
@@ -145,6 +170,10 @@ TEST(Names, EveryEnumeratorOfTheHeaderHasARow) {
   EXPECT_EQ(Enumerators("scope").size(), kScopes.size());
   EXPECT_EQ(Enumerators("traffic").size(), kTraffic.size() + 1) << "and that nothing is known";
   EXPECT_EQ(Enumerators("source_error").size(), kSourceErrors.size());
+  EXPECT_EQ(Enumerators("bind_protection").size(), kBindProtections.size());
+  EXPECT_EQ(Enumerators("reserve_ports").size(), kReservePorts.size());
+  EXPECT_EQ(Enumerators("reserve_state").size(), kReserveStates.size());
+  EXPECT_EQ(Enumerators("bind_outcome").size(), kBindOutcomes.size());
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 #include "absl/strings/str_split.h"
 #include "cli/args/options.h"
 #include "cli/exit_code.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "serve/http_address.h"
 #include "testing/status_asserts.h"
@@ -229,11 +230,116 @@ TEST(CommandLineTest, EscapesControlCharactersInMessages) {
   EXPECT_EQ(Refused("run --mode a\nb"), "--mode: \"a\\nb\" is not one of enforce, observe");
 }
 
-TEST(CommandLineTest, FlagsOfLaterVersionsDoNotExistYet) {
-  for (const char* flag : {"--reserve-ports", "--bind-protection"}) {
-    EXPECT_EQ(Refused(std::string("run ") + flag + " x"),
-              std::string("unknown flag \"") + flag + "\"");
+TEST(CommandLineTest, ProtectionIsOffByDefault) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions run, ParseAs<RunOptions>("run"));
+  EXPECT_EQ(run.reserve_ports, abi::ReservePorts::kOff);
+  EXPECT_EQ(run.bind_protection, abi::BindProtection::kOff);
+  EXPECT_EQ(run.bind_exceptions, core::BindExceptions());
+}
+
+TEST(CommandLineTest, ReservePorts) {
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions alone,
+                           ParseAs<RunOptions>("run --reserve-ports allocated"));
+  EXPECT_EQ(alone.reserve_ports, abi::ReservePorts::kAllocated);
+  EXPECT_EQ(alone.bind_protection, abi::BindProtection::kOff);
+  EXPECT_EQ(Refused("run --reserve-ports all"),
+            "--reserve-ports: \"all\" is not one of off, allocated");
+  EXPECT_EQ(Refused("scan --reserve-ports off"), "unknown flag \"--reserve-ports\"");
+}
+
+// Whether `run` with this line reserves ports.
+abi::ReservePorts ReservedBy(const std::string& line, const Variables& variables = {}) {
+  const absl::StatusOr<RunOptions> run = ParseAs<RunOptions>(line, variables);
+  NPG_EXPECT_OK(run);
+  return run.ok() ? run->reserve_ports : abi::ReservePorts::kOff;
+}
+
+TEST(CommandLineTest, DenyReservesPortsAndWarnDoesNot) {
+  EXPECT_EQ(ReservedBy("run --bind-protection deny"), abi::ReservePorts::kAllocated);
+  EXPECT_EQ(ReservedBy("run", {{"NODEPORT_GUARD_BIND_PROTECTION", "deny"}}),
+            abi::ReservePorts::kAllocated);
+  const ConfigFile config("bind-protection: deny\n");
+  EXPECT_EQ(ReservedBy("run --config " + config.path()), abi::ReservePorts::kAllocated);
+  EXPECT_EQ(ReservedBy("run --bind-protection warn"), abi::ReservePorts::kOff);
+  EXPECT_EQ(ReservedBy("run --bind-protection warn --reserve-ports off"), abi::ReservePorts::kOff);
+  EXPECT_EQ(ReservedBy("run --bind-protection off --reserve-ports allocated"),
+            abi::ReservePorts::kAllocated);
+}
+
+TEST(CommandLineTest, DenyWithoutReservedPortsIsAContradiction) {
+  const std::string why =
+      "--reserve-ports off: --bind-protection deny needs allocated: the kernel would still assign "
+      "NodePorts to sockets that ask for any port, and those that then bind that number fail";
+  EXPECT_EQ(Refused("run --bind-protection deny --reserve-ports off"), why);
+  EXPECT_EQ(Refused("run --bind-protection deny", {{"NODEPORT_GUARD_RESERVE_PORTS", "off"}}), why);
+  const ConfigFile config("bind-protection: deny\nreserve-ports: \"off\"\n");
+  EXPECT_EQ(Refused("run --config " + config.path()), why);
+}
+
+TEST(CommandLineTest, ExceptionsToBindProtection) {
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions run,
+      ParseAs<RunOptions>(
+          "run --bind-protection warn --bind-allow-uid 1000,1001 --bind-allow-uid 0 "
+          "--bind-allow-cgroup /system.slice/** --bind-allow-cgroup /lb "
+          "--bind-allow-process haproxy,envoy,haproxy"));
+  EXPECT_EQ(run.bind_protection, abi::BindProtection::kWarn);
+  EXPECT_THAT(run.bind_exceptions.uids, ElementsAre(1000, 1001, 0));
+  EXPECT_THAT(run.bind_exceptions.cgroups, ElementsAre("/system.slice/**", "/lb"));
+  EXPECT_THAT(run.bind_exceptions.processes, ElementsAre("haproxy", "envoy"));
+  EXPECT_THAT(run.owners.cgroups, IsEmpty()) << "these are about listeners";
+
+  const ConfigFile config(
+      "bind-protection: deny\nbind-allow-uid: [+7]\nbind-allow-process: [+a, +b]\n"
+      "bind-allow-cgroup: [+/a]\n");
+  NPG_ASSERT_OK_AND_ASSIGN(const RunOptions added,
+                           ParseAs<RunOptions>("run --config " + config.path()));
+  EXPECT_THAT(added.bind_exceptions.uids, ElementsAre(7));
+  EXPECT_THAT(added.bind_exceptions.processes, ElementsAre("a", "b"));
+  EXPECT_THAT(added.bind_exceptions.cgroups, ElementsAre("/a"));
+  NPG_ASSERT_OK_AND_ASSIGN(
+      const RunOptions variables,
+      ParseAs<RunOptions>("run", {{"NODEPORT_GUARD_BIND_PROTECTION", "deny"},
+                                  {"NODEPORT_GUARD_BIND_ALLOW_PROCESS", "haproxy, envoy"}}));
+  EXPECT_THAT(variables.bind_exceptions.processes, ElementsAre("haproxy", "envoy"));
+}
+
+TEST(CommandLineTest, ExceptionsToBindProtectionAreChecked) {
+  const std::string deny = "run --bind-protection deny ";
+  EXPECT_EQ(Refused(deny + "--bind-allow-uid any"),
+            "--bind-allow-uid: \"any\" is no user id; see 'id -u NAME'");
+  EXPECT_EQ(Refused(deny + "--bind-allow-uid 4294967295"),
+            "--bind-allow-uid: \"4294967295\" is no user id; see 'id -u NAME'");
+  EXPECT_EQ(Refused(deny + "--bind-allow-uid +1,2"),
+            "--bind-allow-uid: has values with and without '+'; begin each with '+' to add to the "
+            "default, or none to replace it");
+  EXPECT_EQ(Refused(deny + "--bind-allow-cgroup lb"),
+            "--bind-allow-cgroup: \"lb\" is not the path of a cgroup; it begins with '/', as in "
+            "/system.slice/**");
+  EXPECT_EQ(Refused(deny + "--bind-allow-cgroup /"),
+            "--bind-allow-cgroup: \"/\" selects every cgroup; write --bind-protection off if that "
+            "is meant");
+  EXPECT_EQ(Refused(deny + "--bind-allow-process 1234567890123456"),
+            "--bind-allow-process: \"1234567890123456\" is longer than the 15 bytes that the "
+            "kernel keeps of a name; write \"123456789012345\" if that is meant");
+  std::string many = deny + "--bind-allow-uid 0";
+  for (int uid = 1; uid < 256; ++uid) many += "," + std::to_string(uid);
+  NPG_EXPECT_OK(Parse(many));
+  EXPECT_EQ(Refused(many + ",256"), "--bind-allow-uid: names more than 256 users");
+}
+
+TEST(CommandLineTest, ExceptionsNeedBindProtection) {
+  for (const char* flag :
+       {"--bind-allow-uid 7", "--bind-allow-cgroup /lb", "--bind-allow-process haproxy"}) {
+    const std::string name(flag, std::string(flag).find(' '));
+    for (const char* line :
+         {"run ", "run --bind-protection off ", "run --reserve-ports allocated "}) {
+      EXPECT_EQ(Refused(std::string(line) + flag),
+                name + ": is not used without --bind-protection warn or --bind-protection deny");
+    }
   }
+  EXPECT_EQ(Refused("run --bind-protection block"),
+            "--bind-protection: \"block\" is not one of off, warn, deny");
 }
 
 TEST(CommandLineTest, ValuesAreChecked) {

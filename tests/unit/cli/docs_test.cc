@@ -52,6 +52,23 @@ TEST(DocsTest, CommandsThatUseTheApiServerExplainHow) {
   }
 }
 
+TEST(DocsTest, ProtectionIsDocumentedWithItsValuesAndAnExample) {
+  const CommandLine command_line;
+  const std::string bash = BashCompletion(command_line.app());
+  EXPECT_THAT(bash, HasSubstr("compgen -W 'off allocated'"));
+  EXPECT_THAT(bash, HasSubstr("compgen -W 'off warn deny'"));
+  EXPECT_THAT(ZshCompletion(command_line.app()), HasSubstr(":bind-protection:(off warn deny)"));
+  for (const CLI::App* command : Commands(command_line.app())) {
+    if (command->get_name() != "run") continue;
+    const std::string help = HelpText(*command);
+    for (const char* text : {"--reserve-ports off|allocated", "--bind-protection off|warn|deny",
+                             "--bind-allow-uid UID", "--bind-allow-cgroup GLOB",
+                             "--bind-allow-process NAME", "nodeport-guard run --bind-protection"}) {
+      EXPECT_THAT(help, HasSubstr(text));
+    }
+  }
+}
+
 TEST(DocsTest, ManPageHasTheUsualSections) {
   const CommandLine command_line;
   const std::string man = ManPage(command_line.app(), "0.1.0");

@@ -3,12 +3,14 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdint>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "abi/entries.h"
 #include "abi/names.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_split.h"
@@ -440,6 +442,26 @@ TEST(ExplainTest, JsonHasTheSame) {
   EXPECT_EQ(walk["verdict"], "exempt");
   EXPECT_EQ(walk["exempted"], true);
   EXPECT_EQ(json["guard"]["nft_table"]["present"], true);
+}
+
+TEST(ExplainTest, SaysWhetherAProcessMayBindAPortWithoutListener) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.listeners.clear();
+  EXPECT_THAT(OnlyWalk(facts).sentence, EndsWith("no process of this node listens on 33589/tcp "
+                                                 "there."));
+  facts.protection.bind = abi::BindProtection::kDeny;
+  facts.protection.refusal_errno = EADDRINUSE;
+  facts.refusable = {{kTcp, abi::kFamilyV4 | abi::kFamilyV6}};
+  facts.first_holders = {{kTcp, 1000}};
+  EXPECT_THAT(
+      OnlyWalk(facts).sentence,
+      EndsWith("With --bind-protection deny, a bind of it fails with EADDRINUSE, except for "
+               "uid 1000, which had a socket there before it became a NodePort."));
+  facts.refusable.clear();
+  EXPECT_THAT(OnlyWalk(facts).sentence, HasSubstr("and that is not refused: only rules"));
+  // A port that is no NodePort is not the guard's business.
+  facts.nodeports.clear();
+  EXPECT_THAT(OnlyWalk(facts).sentence, Not(HasSubstr("--bind-protection")));
 }
 
 }  // namespace

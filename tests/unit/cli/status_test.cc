@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "core/coverage.h"
 #include "core/listener.h"
 #include "core/port.h"
+#include "core/port_overlap.h"
 #include "inspect/guard_facts.h"
 #include "inspect/json.h"
 #include "inspect/status.h"
@@ -565,6 +567,26 @@ TEST(StatusTest, JsonOfABrokenGuard) {
   EXPECT_EQ(json["problems"].size(), 5U);
   EXPECT_EQ(json["guard"]["programs"][3]["attached"], false);
   EXPECT_EQ(json["guard"]["nft_table"]["present"], false);
+}
+
+TEST(StatusTest, ShowsWhatKeepsOthersOffNodePorts) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  for (const char* row : {"\n  port range ", "\n  reserved ", "\n  binds "}) {
+    EXPECT_THAT(Render(facts), Not(HasSubstr(row))) << "it is off";
+  }
+  facts.overlap = core::JudgeOverlap({{32768, 60999}, {}, {33589}, {}});
+  facts.protection.reserve = abi::ReservePorts::kAllocated;
+  facts.protection.reserve_state = abi::ReserveState::kOk;
+  facts.protection.reserved_ports = 1;
+  facts.protection.bind = abi::BindProtection::kDeny;
+  facts.protection.refusal_errno = EADDRINUSE;
+  facts.counters[abi::Counter::kBindRefused] = 3;
+  const std::string text = Render(facts);
+  EXPECT_THAT(text, HasSubstr("  port range  1 of the 28232 ports of 32768-60999 that the kernel"));
+  EXPECT_THAT(text, HasSubstr("  reserved    allocated: 1 port reserved by the guard"));
+  EXPECT_THAT(text, HasSubstr("  binds       deny: a bind of an allocated NodePort fails "
+                              "(EADDRINUSE); 0"));
+  EXPECT_THAT(text, HasSubstr("3 refused"));
 }
 
 }  // namespace

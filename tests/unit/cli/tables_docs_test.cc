@@ -82,6 +82,16 @@ TEST(TablesDocsTest, TheSchemaOfStatusHasEveryModeScopeAndVerdict) {
                           core::Name(core::OwnerVerdict::kUntrusted)));
 }
 
+TEST(TablesDocsTest, TheSchemaOfStatusHasEveryStateOfProtection) {
+  const Json protection = Schema()["$defs"]["protection"]["properties"];
+  const Json reserve = protection["reserve_ports"]["properties"];
+  EXPECT_THAT(reserve["mode"]["enum"].get<Names>(), ElementsAreArray(NamesOf(abi::kReservePorts)));
+  EXPECT_THAT(reserve["state"]["enum"].get<Names>(),
+              ElementsAreArray(NamesOf(abi::kReserveStates)));
+  EXPECT_THAT(protection["bind"]["properties"]["mode"]["enum"].get<Names>(),
+              ElementsAreArray(NamesOf(abi::kBindProtections)));
+}
+
 // The words in `backquotes`.
 Names Quoted(const std::string& text) {
   static const std::regex* const kQuoted = new std::regex("`([a-z_]+)`");

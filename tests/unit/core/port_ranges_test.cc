@@ -30,6 +30,22 @@ TEST(PortRangesTest, SetsOfPorts) {
   EXPECT_EQ(PortRangesText(ToRanges({3, 1, 2, 7})), "1-3,7");
 }
 
+TEST(PortRangesTest, AlgebraOfTwoSets) {
+  const PortRanges a = {{1, 15}, {18, 40}, {65530, 65535}};
+  const PortRanges b = {{0, 2}, {10, 20}, {22, 22}, {30, 30}, {65535, 65535}};
+  EXPECT_EQ(PortRangesText(Intersect(a, b)), "1-2,10-15,18-20,22,30,65535");
+  EXPECT_EQ(Intersect(a, b), Intersect(b, a));
+  EXPECT_EQ(PortRangesText(Without(a, b)), "3-9,21,23-29,31-40,65530-65534");
+  EXPECT_EQ(PortRangesText(Without(b, a)), "0,16-17");
+  EXPECT_EQ(PortRangesText(Union(a, b)), "0-40,65530-65535");
+  EXPECT_THAT(Intersect(a, PortRanges()), IsEmpty());
+  EXPECT_THAT(Without(PortRanges(), b), IsEmpty());
+  EXPECT_EQ(Without(a, PortRanges()), a);
+  EXPECT_THAT(Without(a, PortRanges{{0, 65535}}), IsEmpty());
+  // Ranges that touch, overlap or repeat are the same set.
+  EXPECT_EQ(Merged({{5, 6}, {1, 3}, {4, 4}, {2, 6}}), (PortRanges{{1, 6}}));
+}
+
 TEST(PortRangesTest, CoarseFillsTheSmallestGaps) {
   const PortRanges ranges = {{10, 10}, {13, 13}, {15, 20}, {40, 50}, {49, 60}};
   EXPECT_EQ(PortRangesText(Coarse(ranges, 9)), "10,13,15-20,40-60");

@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "core/port_ranges.h"
 #include "doctor/facts.h"
@@ -459,99 +458,6 @@ TEST(DoctorTest, MarksLookedUpInASetAreANote) {
                         MarkUse::Kind::kLookup}};
   EXPECT_FINDING(The(facts, FindingId::kMarkCollision), Severity::kNote, false, "nft table ip x",
                  "nft -a list ruleset");
-}
-
-TEST(DoctorTest, NodePortsInTheEphemeralRange) {
-  Facts facts = GoodNode();
-  facts.ports.allocated = {30080, 33589, 33590};
-  facts.ports.reserved = core::PortRanges{{8080, 8080}, {33590, 33590}};
-  EXPECT_FINDING(The(facts, FindingId::kPortRangeAllocated), Severity::kWarn, false,
-                 "1 NodePort is among",
-                 "sysctl -w net.ipv4.ip_local_reserved_ports=8080,33589-33590,");
-  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix, HasSubstr("bound afterwards"));
-  facts.ports.reserved->push_back({33000, 34000});
-  EXPECT_EQ(The(facts, FindingId::kPortRangeAllocated).severity, Severity::kOk);
-}
-
-// The ports that the line for the sysctl reserves.
-core::PortRanges ReservedBy(const std::string& fix) {
-  const std::string setting = "sysctl -w net.ipv4.ip_local_reserved_ports=";
-  const size_t begin = fix.find(setting);
-  const size_t end = fix.find(", and keep it", begin);
-  if (begin == std::string::npos || end == std::string::npos) {
-    ADD_FAILURE() << fix;
-    return {};
-  }
-  const size_t first = begin + setting.size();
-  const absl::StatusOr<core::PortRanges> ranges =
-      core::ParsePortRanges(fix.substr(first, end - first));
-  EXPECT_TRUE(ranges.ok()) << ranges.status();
-  return ranges.value_or(core::PortRanges());
-}
-
-std::vector<uint16_t> EverySecond(int first, int count) {
-  std::vector<uint16_t> ports;
-  for (int i = 0; i < count; ++i) ports.push_back(static_cast<uint16_t>(first + 2 * i));
-  return ports;
-}
-
-TEST(DoctorTest, ALongLineForTheSysctlKeepsReservedPorts) {
-  Facts facts = GoodNode();
-  facts.ports.reserved = core::PortRanges{{8080, 8080}, {61000, 61001}};
-  // The reserved ports alone may be too long.
-  facts.ports.allocated = {40000};
-  for (const uint16_t port : EverySecond(50000, 1000)) {
-    facts.ports.reserved->push_back({port, port});
-  }
-  const core::PortRanges more = ReservedBy(The(facts, FindingId::kPortRangeAllocated).fix);
-  EXPECT_LE(core::PortRangesText(more).size(), 3000);
-  for (const core::PortRange& range : *facts.ports.reserved) {
-    EXPECT_TRUE(core::Contains(more, range.first) && core::Contains(more, range.last));
-  }
-  EXPECT_TRUE(core::Contains(more, 40000));
-}
-
-// A line with hundreds of ports is not readable.
-TEST(DoctorTest, ManyNodePortsInTheEphemeralRangeNeedOtherRanges) {
-  Facts facts = GoodNode();
-  facts.ports.allocated = EverySecond(40000, 1000);
-  const std::string fix = The(facts, FindingId::kPortRangeAllocated).fix;
-  EXPECT_THAT(fix, AllOf(HasSubstr("sysctl -w net.ipv4.ip_local_port_range='41999 60999',"),
-                         HasSubstr("--service-node-port-range"), Not(HasSubstr("40002"))));
-  EXPECT_LT(fix.size(), 700U);
-
-  facts.ports.allocated = EverySecond(33000, 10000);
-  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
-              HasSubstr("ip_local_port_range='52999 60999'"));
-
-  // A host port of a daemon (of the CNI plugin portmap) is none that the kernel hands out.
-  facts.ports.allocated.insert(facts.ports.allocated.begin(), 53);
-  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
-              HasSubstr("ip_local_port_range='52999 60999'"));
-
-  // Nothing is left beside them.
-  facts.ports.allocated = EverySecond(33000, 13900);
-  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
-              AllOf(HasSubstr("--service-node-port-range"), Not(HasSubstr("sysctl"))));
-}
-
-// One range keeps the ports between them, too.
-TEST(DoctorTest, ManyNodePortsOfTheUsualRangeAreReservedWithIt) {
-  Facts facts = GoodNode();
-  facts.ports.local = core::PortRange{1024, 65535};
-  facts.ports.allocated = EverySecond(30000, 1000);
-  EXPECT_THAT(The(facts, FindingId::kPortRangeAllocated).fix,
-              AllOf(HasSubstr("ip_local_reserved_ports=30000-32767"),
-                    Not(HasSubstr("ip_local_port_range"))));
-}
-
-TEST(DoctorTest, TheUsualRangeOverlaps) {
-  Facts facts = GoodNode();
-  facts.ports.local = core::PortRange{1024, 65535};
-  EXPECT_FINDING(The(facts, FindingId::kPortRangeUsual), Severity::kWarn, false, "2768 ports",
-                 "ip_local_reserved_ports=30000-32767,");
-  facts.ports.reserved = core::PortRanges{{30000, 32767}};
-  EXPECT_EQ(The(facts, FindingId::kPortRangeUsual).severity, Severity::kOk);
 }
 
 TEST(DoctorTest, BesideCiliumsSocketLoadBalancerRunIsNoFix) {

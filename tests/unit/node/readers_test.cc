@@ -275,6 +275,27 @@ TEST_F(NodeFilesTest, Sysctls) {
   }
 }
 
+TEST_F(NodeFilesTest, ReservedPortsOfAnyLength) {
+  // Every third port is free: no list is longer.
+  std::string all;
+  for (int port = 1; port < 65535; port += 3) absl::StrAppend(&all, port, "-", port + 1, ",");
+  for (const size_t bytes : {size_t{4095}, size_t{4096}, size_t{4097}, size_t{20000}, all.size()}) {
+    // A whole range at the end, as the kernel has it.
+    const std::string text = all.substr(0, all.rfind(',', bytes - 1));
+    Write("sys/net/ipv4/ip_local_reserved_ports", text + "\n");
+    const auto read = ReadReservedPorts(root_);
+    ASSERT_TRUE(read.ok()) << read.status();
+    EXPECT_EQ(core::PortRangesText(*read), text);
+  }
+  EXPECT_GT(all.size(), 200'000);
+  // Exactly as long as the first, short read.
+  Write("sys/net/ipv4/ip_local_reserved_ports", std::string(4094, '0') + "7\n");
+  EXPECT_EQ(core::PortRangesText(*ReadReservedPorts(root_)), "7");
+  Write("sys/net/ipv4/ip_local_reserved_ports", std::string(size_t{512} << 10, '0'));
+  EXPECT_TRUE(absl::IsResourceExhausted(ReadReservedPorts(root_).status()));
+  EXPECT_TRUE(absl::IsNotFound(ReadPortRanges(root_ + "/none").status()));
+}
+
 TEST_F(NodeFilesTest, Capabilities) {
   Write("self/status", "Name:\tx\nCapPrm:\t0\nCapEff:\t0000000000001000\n");
   EXPECT_EQ(*node::ReadEffectiveCapabilities(root_), 0x1000);

@@ -270,6 +270,48 @@ TEST_P(KubeEventPosterTest, TrustsNoOtherServer) {
   EXPECT_TRUE(server_->traffic().requests.empty());
 }
 
+TEST_P(KubeEventPosterTest, SendsOneEventAboutTheNodeAndThoseOfServices) {
+  std::atomic<int> remembered = 0;
+  options_.advice = [](const inspect::Status&) { return "12 NodePorts are among them."; };
+  options_.node_advice.node = "worker-1";
+  options_.node_advice.last_sent = [] { return absl::InfinitePast(); };
+  options_.node_advice.sent = [&remembered](absl::Time) { ++remembered; };
+  Start();
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201, 2)) << Dialogue();
+  WaitForPolls(20);
+  poster_.reset();
+  EXPECT_EQ(remembered, 1);
+  const auto events = server_->Events();
+  ASSERT_EQ(events.size(), 2U);
+  const auto node = nlohmann::json::parse(events[0]);  // in namespace default
+  EXPECT_EQ(node["regarding"]["kind"], "Node");
+  EXPECT_EQ(node["note"], "Node worker-1: 12 NodePorts are among them.");
+  EXPECT_EQ(nlohmann::json::parse(events[1])["regarding"]["name"], "web");
+}
+
+TEST_P(KubeEventPosterTest, AdviceThatIsRefusedIsLoggedOnce) {
+  conflicts_.clear();
+  options_.advice = [](const inspect::Status&) { return "12 NodePorts are among them."; };
+  options_.node_advice.node = "worker-1";
+  options_.node_advice.last_sent = [] { return absl::InfinitePast(); };
+  options_.node_advice.sent = [](absl::Time) {};
+  options_.node_advice.pause = absl::Milliseconds(5);
+  server_->ForbidEvents(true);
+  NPG_ASSERT_OK(log::SetUpLog("info", log::LogFormat::kText));
+  ::testing::internal::CaptureStderr();
+  Start();
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 403, 5));
+  server_->ForbidEvents(false);
+  ASSERT_TRUE(WaitForAnswers(RequestKind::kEvent, 201));
+  WaitForPolls(5);
+  poster_.reset();
+  const std::vector<std::string> lines =
+      absl::StrSplit(::testing::internal::GetCapturedStderr(), '\n', absl::SkipEmpty());
+  ASSERT_EQ(lines.size(), 2U) << ::testing::PrintToString(lines);
+  EXPECT_THAT(lines[0], HasSubstr("Kubernetes Events are not sent"));
+  EXPECT_THAT(lines[1], HasSubstr("the right is there now"));
+}
+
 TEST_P(KubeEventPosterTest, EndsWhileAServerIsSilent) {
   server_->Inject({.on = RequestKind::kEvent, .never_answer = true});
   Start();

@@ -18,6 +18,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "inspect/protection.h"
 #include "inspect/status.h"
 #include "kubernetes/http_client.h"
 #include "serve/kube_event.h"
@@ -54,9 +55,21 @@ inspect::GuardedConflict ConflictOf(const std::string& service, uint16_t port, i
   return conflict;
 }
 
+// A port of which a bind was refused and one reported.
+inspect::BoundPort BoundOf(const std::string& service, uint16_t port, uint32_t uid = 1000) {
+  inspect::BoundPort bound;
+  bound.key = {port, core::Protocol::kTcp};
+  bound.service = service;
+  bound.stats.refused = 1;
+  bound.stats.warned = 1;
+  bound.stats.binder = {.pid = 812, .comm = "python3", .uid = uid};
+  return bound;
+}
+
 class KubeEventsTest : public ::testing::Test {
  protected:
   using Conflicts = std::vector<inspect::GuardedConflict>;
+  using Binds = std::vector<inspect::BoundPort>;
 
   KubeEventsTest() { Restart(); }
 
@@ -70,8 +83,14 @@ class KubeEventsTest : public ::testing::Test {
   void See(const Conflicts& conflicts, int times = 1) {
     for (int i = 0; i < times; ++i) {
       now_ += absl::Seconds(10);
-      events_->Observe(conflicts, now_);
+      events_->Observe(conflicts, {}, now_);
     }
+  }
+  // The same with binds, of which each was `age` ago.
+  void SeeBinds(Binds binds, absl::Duration age = absl::ZeroDuration()) {
+    now_ += absl::Seconds(10);
+    for (inspect::BoundPort& bind : binds) bind.last = now_ - age;
+    events_->Observe({}, binds, now_);
   }
   std::optional<HttpRequest> Next() { return events_->Next(now_); }
   absl::Status Answer(int status, const std::string& body = "") {
@@ -428,17 +447,109 @@ TEST_F(KubeEventsTest, SpreadsTheRequestsForTheNextName) {
   EXPECT_LE(most, absl::Minutes(1));
 }
 
+TEST_F(KubeEventsTest, ARefusedBindHasAnEventAtOnce) {
+  Restart({.reporter = {.refusing = true}});
+  SeeBinds({BoundOf("shop/web", 30080)});
+  const auto create = NextChange();
+  ASSERT_TRUE(create);
+  EXPECT_EQ(create->target, "/apis/events.k8s.io/v1/namespaces/shop/events");
+  const auto event = nlohmann::json::parse(create->body);
+  EXPECT_EQ(event["reason"], "NodePortBindRefused");
+  EXPECT_EQ(event["action"], "RefuseBind");
+  EXPECT_EQ(event["type"], "Warning");
+  EXPECT_EQ(event["regarding"]["kind"], "Service");
+  EXPECT_EQ(event["regarding"]["name"], "web");
+  EXPECT_EQ(event["regarding"]["uid"], "u-1");
+  EXPECT_EQ(event["note"],
+            "Node worker-1: nodeport-guard did not let python3 (pid 812, uid 1000) bind port "
+            "30080/tcp, which is a NodePort of this Service (--bind-protection deny). Another port "
+            "ends this; --bind-allow-uid 1000 would let that user bind NodePorts.");
+  EXPECT_TRUE(Answer(201).ok());
+  for (int i = 0; i < 100; ++i) SeeBinds({BoundOf("shop/web", 30080)});
+  EXPECT_FALSE(Next()) << "silent for a day";
+  now_ += absl::Hours(30);
+  SeeBinds({BoundOf("shop/web", 30080)});
+  EXPECT_EQ(SendAll(), 1);
+}
+
+TEST_F(KubeEventsTest, AReportedBindHasAnotherReason) {
+  SeeBinds({BoundOf("shop/web", 30080)});
+  const auto create = NextChange();
+  ASSERT_TRUE(create);
+  const auto event = nlohmann::json::parse(create->body);
+  EXPECT_EQ(event["reason"], "NodePortBindReported");
+  EXPECT_EQ(event["action"], "ReportBind");
+  EXPECT_THAT(event["note"].get<std::string>(),
+              HasSubstr("python3 (pid 812, uid 1000) bound port 30080/tcp, which is a NodePort of "
+                        "this Service. nodeport-guard only reports it"));
+}
+
+TEST_F(KubeEventsTest, OldBindsAndThoseOfNoServiceHaveNoEvent) {
+  SeeBinds({BoundOf("shop/web", 30080)}, absl::Minutes(2));
+  EXPECT_FALSE(Next()) << "as after a restart of the controller";
+  SeeBinds({BoundOf("", 30081), BoundOf("IPVS", 30082)});
+  EXPECT_FALSE(Next());
+  inspect::BoundPort refused = BoundOf("shop/web", 30083);
+  refused.stats.warned = 0;
+  SeeBinds({refused});
+  EXPECT_FALSE(Next()) << "of an earlier mode";
+  EXPECT_EQ(events_->known(), 0U);
+}
+
+TEST_F(KubeEventsTest, APendingBindIsSentAlthoughItIsOver) {
+  SeeBinds({BoundOf("shop/web", 30080)});
+  EXPECT_EQ(events_->pending(), 1U);
+  See({}, 20);
+  EXPECT_EQ(SendAll(), 1);
+  now_ += absl::Hours(30);
+  See({});
+  EXPECT_EQ(events_->known(), 0U) << "forgotten after a day";
+}
+
+TEST_F(KubeEventsTest, AnotherUserPortOrKindIsAnotherBind) {
+  const auto identity = [](const inspect::BoundPort& bound, KubeEventKind kind) {
+    return SubjectOf(bound, kind)->Identity();
+  };
+  const inspect::BoundPort one = BoundOf("shop/web", 30080);
+  const std::string reported = identity(one, KubeEventKind::kBindReported);
+  inspect::BoundPort renamed = one;
+  renamed.stats.binder.comm = "other";
+  renamed.stats.binder.pid = 813;
+  EXPECT_EQ(identity(renamed, KubeEventKind::kBindReported), reported)
+      << "a name costs a user nothing";
+  EXPECT_NE(identity(one, KubeEventKind::kBindRefused), reported);
+  EXPECT_NE(identity(BoundOf("shop/web", 30080, 1001), KubeEventKind::kBindReported), reported);
+  EXPECT_NE(identity(BoundOf("shop/web", 30081), KubeEventKind::kBindReported), reported);
+  inspect::GuardedConflict conflict = ConflictOf("shop/web", 30080);
+  conflict.owner_verdict = core::OwnerVerdict::kUntrusted;
+  conflict.listener.uid = 1000;
+  EXPECT_NE(SubjectOf(conflict)->Identity(), reported);
+}
+
+TEST_F(KubeEventsTest, BindsDoNotTakeTheRoomOfConflicts) {
+  Binds binds;
+  for (uint16_t port = 30000; port < 32768; ++port) binds.push_back(BoundOf("shop/web", port));
+  SeeBinds(binds);
+  EXPECT_EQ(events_->pending(), 50U);
+  EXPECT_EQ(events_->known(), 512U);
+  See({ConflictOf("shop/web", 33589)}, 2);
+  EXPECT_EQ(events_->pending(), 51U);
+}
+
 // Nodes of one cluster, with an API server.
 class KubeEventsFleetTest : public KubeEventsTest {
  protected:
   // The outcome of a run of the controller on `node`, which sees the conflict.
   KubeEventCounts Report(const std::string& node, const inspect::GuardedConflict& conflict) {
+    return Report(node, {conflict}, {});
+  }
+  // The same, with binds that are reported.
+  KubeEventCounts Report(const std::string& node, const Conflicts& conflicts, const Binds& binds) {
     KubeEvents::Options options;
     options.reporter.node = node;
     KubeEvents events(options, random_);
-    const Conflicts conflicts = {conflict};
-    events.Observe(conflicts, now_);
-    events.Observe(conflicts, now_);
+    events.Observe(conflicts, binds, now_);
+    events.Observe(conflicts, binds, now_);
     while (const auto request = events.Next(now_)) {
       if (!events.OnAnswer(AnswerTo(*request), now_).ok()) {
         ADD_FAILURE() << request->target;
@@ -491,6 +602,19 @@ TEST_F(KubeEventsFleetTest, UntrustedUsersDoNotTakeTheNamesOfOthers) {
   inspect::GuardedConflict untrusted = ConflictOf("shop/web", 33589);
   untrusted.owner_verdict = core::OwnerVerdict::kUntrusted;
   EXPECT_EQ(ReportAll("worker-", 500, untrusted), 4U);
+  EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/web", 33589)), 12U);
+}
+
+TEST_F(KubeEventsFleetTest, BindsShareTheNamesOfUntrustedUsers) {
+  inspect::GuardedConflict untrusted = ConflictOf("shop/web", 33589);
+  untrusted.owner_verdict = core::OwnerVerdict::kUntrusted;
+  uint64_t created = ReportAll("worker-", 250, untrusted);
+  inspect::BoundPort bound = BoundOf("shop/web", 33589);
+  bound.last = now_;
+  for (int node = 0; node < 250; ++node) {
+    created += Report(absl::StrCat("worker-", node), {}, {bound}).created;
+  }
+  EXPECT_EQ(created, 4U);
   EXPECT_EQ(ReportAll("worker-", 500, ConflictOf("shop/web", 33589)), 12U);
 }
 

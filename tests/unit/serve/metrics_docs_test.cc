@@ -184,7 +184,7 @@ TEST(MetricsDocsTest, PanelsUseMetricsThatExist) {
     }
   }
   EXPECT_THAT(rows, ElementsAreArray({"Conflicts", "Exemptions", "Pass reasons", "Health",
-                                      "Sources", "Resources"}));
+                                      "Sources", "Resources", "Prevention"}));
   EXPECT_GE(queries, rows.size());
 }
 

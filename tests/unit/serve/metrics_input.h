@@ -2,6 +2,7 @@
 #ifndef NODEPORT_GUARD_TESTS_UNIT_SERVE_METRICS_INPUT_H_
 #define NODEPORT_GUARD_TESTS_UNIT_SERVE_METRICS_INPUT_H_
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -13,6 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "core/port.h"
+#include "core/port_overlap.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
 #include "serve/metrics.h"
@@ -56,6 +59,14 @@ inline MetricsInput InputOf(const inspect::GuardFacts& facts) {
 // One conflict, two sources of which one is not connected, and no counter at 0.
 inline inspect::GuardFacts TypicalFacts() {
   inspect::GuardFacts facts = inspect::MakeFacts();
+  facts.protection.bind = abi::BindProtection::kDeny;
+  facts.protection.refusal_errno = EADDRINUSE;
+  facts.protection.reserve = abi::ReservePorts::kAllocated;
+  facts.protection.reserve_state = abi::ReserveState::kOk;
+  facts.protection.reserved_ports = 3;
+  facts.protection.since = absl::FromUnixSeconds(inspect::kNow - 60);
+  facts.refusable = {{{33589, core::Protocol::kTcp}, abi::kFamilyV4}};
+  facts.overlap = core::JudgeOverlap({{32768, 60999}, {}, {33589}, {33591}});
   uint64_t count = 42;
   for (uint64_t& counter : facts.counters) counter = count++;
   inspect::AddSource(facts, abi::Source::kNetfilter);

@@ -449,5 +449,34 @@ INSTANTIATE_TEST_SUITE_P(Inputs, PromtoolInputTest,
                          ::testing::Values("empty", "typical", "many", "error", "odd"),
                          [](const auto& input) { return input.param; });
 
+TEST(MetricsTest, PortsThatTheKernelAssigns) {
+  EXPECT_THAT(Typical("automatic_ports"), UnorderedElementsAre("automatic_ports 28232"));
+  EXPECT_THAT(Typical("automatic_ports_allocated"),
+              UnorderedElementsAre("automatic_ports_allocated 1"));
+  EXPECT_THAT(Typical("automatic_port_listeners"),
+              UnorderedElementsAre("automatic_port_listeners 1"));
+  EXPECT_THAT(Typical("collision_probability"),
+              UnorderedElementsAre(::testing::StartsWith("collision_probability 0.00014")));
+  EXPECT_THAT(Typical("next_service_collision_probability"),
+              UnorderedElementsAre("next_service_collision_probability 0"));
+  inspect::GuardFacts facts = TypicalFacts();
+  facts.overlap.reset();
+  const std::string text = MetricsText(InputOf(facts));
+  EXPECT_THAT(SeriesOf(text, "automatic_ports"), ::testing::IsEmpty()) << "not known";
+  EXPECT_THAT(SeriesOf(text, "reserved_ports"), UnorderedElementsAre("reserved_ports 3"));
+}
+
+TEST(MetricsTest, ReservedPortsAndBindProtection) {
+  EXPECT_THAT(Typical("reserved_ports"), UnorderedElementsAre("reserved_ports 3"));
+  EXPECT_THAT(Typical("refusable_ports"), UnorderedElementsAre("refusable_ports 1"));
+  EXPECT_THAT(Typical("reserve_state"),
+              UnorderedElementsAre(
+                  R"(reserve_state{state="off"} 0)", R"(reserve_state{state="ok"} 1)",
+                  R"(reserve_state{state="failed"} 0)", R"(reserve_state{state="too_few"} 0)"));
+  EXPECT_THAT(Typical("bind_spared_total"), UnorderedElementsAre("bind_spared_total 54"));
+  EXPECT_THAT(Typical("bind_warned_total"), UnorderedElementsAre("bind_warned_total 55"));
+  EXPECT_THAT(Typical("bind_refused_total"), UnorderedElementsAre("bind_refused_total 56"));
+}
+
 }  // namespace
 }  // namespace npg::serve::metrics_test

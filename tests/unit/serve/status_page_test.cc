@@ -19,6 +19,8 @@
 #include "absl/time/time.h"
 #include "core/coverage.h"
 #include "core/listener.h"
+#include "core/port.h"
+#include "core/port_overlap.h"
 #include "dataplane/nft/nft_table.h"
 #include "inspect/guard_facts.h"
 #include "inspect/status.h"
@@ -260,6 +262,24 @@ TEST(StatusPageTest, ThePolicyAllowsOnlyItsOwnStyleAndScript) {
        {" src=", "url(", "@import", "style=\"", "onclick", "http://", "https://"}) {
     EXPECT_THAT(page, Not(HasSubstr(part)));
   }
+}
+
+TEST(StatusPageTest, ShowsWhatKeepsOthersOffNodePorts) {
+  inspect::GuardFacts facts = inspect::MakeFacts();
+  for (const char* name : {"Port range", "Reserved ports", "Binds"}) {
+    EXPECT_THAT(Render(facts), Not(HasSubstr(absl::StrCat(name, "</dt>")))) << "it is off";
+  }
+  facts.overlap = core::JudgeOverlap({{32768, 60999}, {}, {33589}, {}});
+  facts.protection.reserve = abi::ReservePorts::kAllocated;
+  facts.protection.reserve_state = abi::ReserveState::kFailed;
+  facts.protection.error = "<b>Read-only file system";
+  facts.protection.bind = abi::BindProtection::kWarn;
+  facts.refusable = {{{33589, core::Protocol::kTcp}, abi::kFamilyV4}};
+  EXPECT_THAT(Render(facts),
+              AllOf(HasSubstr("Port range</dt>"), HasSubstr("1 of the 28232 ports"),
+                    HasSubstr("Reserved ports</dt>"), HasSubstr("Binds</dt>"),
+                    HasSubstr("warn: a bind of an allocated NodePort is reported; 1 NodePort,"),
+                    HasSubstr("&lt;b&gt;Read-only file system"), Not(HasSubstr("<b>Read-only"))));
 }
 
 }  // namespace

@@ -18,10 +18,12 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "core/bind_facts.h"
 #include "sources/file_watch.h"
 #include "sources/source.h"
 #include "testing/status_asserts.h"
@@ -376,6 +378,45 @@ TEST_F(FileFollowTest, BecomesReadable) {
   ASSERT_TRUE(user != 0 || seteuid(0) == 0);
   std::filesystem::permissions(path_, std::filesystem::perms::owner_read);
   EXPECT_EQ(Next(), "30080/tcp");
+}
+
+// A file with one Service, a/web with nodePort 30080.
+std::string ServiceWithTarget(absl::string_view target) {
+  return absl::StrCat(R"({"kind":"Service","metadata":{"namespace":"a","name":"web"},"spec":{)",
+                      R"("type":"NodePort","selector":{"app":"web"},"ports":[{"targetPort":)",
+                      target, R"(,"nodePort":30080}]}})");
+}
+
+TEST_F(FileFollowTest, ReportsAChangeOfTheBindFactsAlone) {
+  WriteFile(path_, ServiceWithTarget("8080"));
+  Follow();
+  EXPECT_EQ(source_->bind_facts(), nullptr);
+  EXPECT_EQ(Next(), "30080/tcp");
+  const core::BindFacts* const facts = source_->bind_facts();
+  ASSERT_NE(facts, nullptr);
+  EXPECT_THAT(facts->refusable, ElementsAre(Pair(Tcp(30080), core::kServiceV4)));
+  Replace(ServiceWithTarget(R"("http")"));
+  EXPECT_EQ(Next(), "30080/tcp");
+  EXPECT_EQ(source_->bind_facts(), facts);
+  EXPECT_TRUE(facts->refusable.empty());
+  EXPECT_THAT(facts->shared, ElementsAre(Tcp(30080)));
+  Replace(ServiceWithTarget(R"("https")"));
+  EXPECT_TRUE(ReportsNothing());
+  Replace("[30080");
+  EXPECT_THAT(Next(), HasSubstr("not valid JSON"));
+  EXPECT_THAT(source_->bind_facts()->shared, ElementsAre(Tcp(30080))) << "of the last reading";
+}
+
+TEST(FileSourceTest, ReadHasTheBindFacts) {
+  const TempFolder folder;
+  FileSource source(folder / "ports.json");
+  EXPECT_FALSE(source.Read().ok());
+  EXPECT_EQ(source.bind_facts(), nullptr);
+  WriteFile(folder / "ports.json", "[30080]");
+  NPG_ASSERT_OK(source.Read());
+  ASSERT_NE(source.bind_facts(), nullptr);
+  EXPECT_THAT(source.bind_facts()->refusable,
+              ElementsAre(Pair(Tcp(30080), core::kServiceV4 | core::kServiceV6)));
 }
 
 // What kept it from being read need not show in the file.

@@ -24,11 +24,15 @@
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "kubernetes/http_client.h"
+#include "sources/kubernetes/list_decoder.h"
 #include "sources/kubernetes/reflector.h"
+#include "sources/kubernetes/service_store.h"
+#include "sources/service_decoder.h"
 #include "testing/api_model.h"
 #include "testing/api_query.h"
 #include "testing/api_status.h"
@@ -121,6 +125,13 @@ class History {
   bool Settle(int exchanges);
 
   core::PortSnapshot Expected() const { return Ports(specs_); }
+  // What a list of the server's state says about the use of the ports.
+  core::BindFacts ExpectedFacts() const {
+    ServiceStore store;
+    ListDecoder list([&store](ServicePorts&& service) { store.Put(std::move(service)); });
+    EXPECT_TRUE(list.Feed(model_.List({}).body).ok());
+    return store.bind_facts();
+  }
   const core::PortSnapshot& Known() { return reflector_.store().reading()->ports; }
   size_t fed() const { return fed_; }
   bool watched() const { return watched_; }  // the last request was a watch that was accepted
@@ -312,7 +323,8 @@ bool History::Settle(int exchanges) {
     const size_t before = targets_.size();
     Exchange({}, {});
     const bool watched = absl::StrContains(targets_[before], "watch=true");
-    if (watched && reflector_.synced() && Known() == Expected()) return true;
+    if (!watched || !reflector_.synced() || Known() != Expected()) continue;
+    if (reflector_.store().bind_facts() == ExpectedFacts()) return true;
   }
   return false;
 }
@@ -345,8 +357,13 @@ void Change(History& history) {
       port.node_port = 0;
       port.extra = R"("nodePort":"x")";
     }
+    const size_t target = history.Below(8);
+    if (target == 0) port.target = R"("http")";
+    if (target == 1) port.target = absl::StrCat(30000 + history.Below(8));
     spec.ports.push_back(port);
   }
+  if (history.Chance(0.2)) spec.selector = "{}";
+  if (history.Chance(0.5)) spec.extra_spec = R"("ipFamilies":["IPv6","IPv4"])";
   if (history.Chance(0.2)) spec.health_check_node_port = 32000;
   if (history.Chance(0.1)) {
     spec.extra_metadata = R"("annotations":{"items":"[{\"}]\\","type":"BOOKMARK"})";
@@ -399,6 +416,7 @@ TEST_P(SeededHistories, EndAtTheStateOfTheApiServer) {
                                     << absl::StrJoin(history.targets(), "\n")
                                     << "\nlast failure: " << history.reflector().failure();
     ASSERT_EQ(history.Known(), history.Expected());
+    ASSERT_TRUE(history.reflector().store().bind_facts() == history.ExpectedFacts());
     // A minute, and what jitter adds to a Retry-After.
     EXPECT_LE(history.longest_delay(), absl::Seconds(60));
     if (HasFailure()) break;

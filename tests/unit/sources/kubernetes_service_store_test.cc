@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "core/bind_facts.h"
 #include "core/port.h"
 #include "sources/service_decoder.h"
 #include "sources/skipped_lines.h"
@@ -34,6 +35,15 @@ ServicePorts Service(std::string name, std::vector<core::PortKey> ports,
   service.ports = std::move(ports);
   service.health_check_port = health_check_port;
   service.skipped = std::move(skipped);
+  return service;
+}
+
+// With ports that may be refused for `families`, except those of `shared`.
+ServicePorts WithFacts(std::string name, std::vector<core::PortKey> ports, uint32_t families,
+                       std::vector<core::PortKey> shared = {}) {
+  ServicePorts service = Service(std::move(name), std::move(ports));
+  service.families = families;
+  service.shared = std::move(shared);
   return service;
 }
 
@@ -180,12 +190,139 @@ TEST(ServiceStoreTest, HealthCheckPortsAreCountedNotGuarded) {
   EXPECT_EQ(store.services(), 1U);
 }
 
+constexpr uint32_t kV4 = core::kServiceV4;
+constexpr uint32_t kV6 = core::kServiceV6;
+
+TEST(ServiceStoreFactsTest, AChangeOfThemAloneIsAChange) {
+  ServiceStore store;
+  const core::BindFacts& facts = store.bind_facts();
+  EXPECT_EQ(facts, core::BindFacts());
+  store.Put(WithFacts("a/web", {Tcp(30080), Udp(30081)}, kV4, {Udp(30081)}));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(facts.refusable, ElementsAre(Pair(Tcp(30080), kV4)));
+  EXPECT_THAT(facts.shared, ElementsAre(Udp(30081)));
+  store.Put(WithFacts("a/web", {Udp(30081), Tcp(30080), Tcp(30080)}, kV4, {Udp(30081)}));
+  EXPECT_FALSE(store.TakeChanged());
+  store.Put(WithFacts("a/web", {Tcp(30080), Udp(30081)}, kV4 | kV6, {Udp(30081)}));
+  EXPECT_TRUE(store.TakeChanged()) << "another family";
+  EXPECT_THAT(facts.refusable, ElementsAre(Pair(Tcp(30080), kV4 | kV6)));
+  store.Put(WithFacts("a/web", {Tcp(30080), Udp(30081)}, kV4 | kV6, {Tcp(30080)}));
+  EXPECT_TRUE(store.TakeChanged()) << "another targetPort";
+  EXPECT_THAT(facts.refusable, ElementsAre(Pair(Udp(30081), kV4 | kV6)));
+  EXPECT_THAT(facts.shared, ElementsAre(Tcp(30080)));
+  store.Put(WithFacts("a/web", {Tcp(30080), Udp(30081)}, 0));
+  EXPECT_TRUE(store.TakeChanged()) << "no selector";
+  EXPECT_THAT(facts.refusable, IsEmpty());
+  EXPECT_THAT(facts.shared, ElementsAre(Tcp(30080), Udp(30081)));
+  EXPECT_THAT(Ports(store), ElementsAre(Pair(Tcp(30080), "a/web"), Pair(Udp(30081), "a/web")));
+  store.Put(WithFacts("a/web", {Tcp(30080)}, kV6));
+  store.Remove("a/web");
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_EQ(facts, core::BindFacts());
+}
+
+// While a port moves, it is not refused if one of its Services may bind it.
+TEST(ServiceStoreFactsTest, SharedOverrulesTheOtherServiceOfAPort) {
+  for (const bool shared_first : {true, false}) {
+    for (const char* sharer : {"a/first", "b/second"}) {
+      SCOPED_TRACE(absl::StrCat(shared_first, sharer));
+      const std::string other = std::string(sharer) == "a/first" ? "b/second" : "a/first";
+      ServiceStore store;
+      const core::BindFacts& facts = store.bind_facts();
+      if (shared_first) store.Put(WithFacts(sharer, {Tcp(30080)}, kV4, {Tcp(30080)}));
+      store.Put(WithFacts(other, {Tcp(30080)}, kV4));
+      if (!shared_first) {
+        EXPECT_THAT(facts.refusable, ElementsAre(Pair(Tcp(30080), kV4)));
+        store.TakeChanged();
+        store.Put(WithFacts(sharer, {Tcp(30080)}, kV4, {Tcp(30080)}));
+        EXPECT_TRUE(store.TakeChanged());
+      }
+      EXPECT_THAT(facts.refusable, IsEmpty());
+      EXPECT_THAT(facts.shared, ElementsAre(Tcp(30080)));
+      store.TakeChanged();
+      store.Remove(sharer);
+      EXPECT_TRUE(store.TakeChanged());
+      EXPECT_THAT(facts.refusable, ElementsAre(Pair(Tcp(30080), kV4)));
+      EXPECT_THAT(facts.shared, IsEmpty());
+    }
+  }
+}
+
+TEST(ServiceStoreFactsTest, APortOfTwoServicesHasTheFamiliesOfBoth) {
+  ServiceStore store;
+  store.Put(WithFacts("a/first", {Tcp(30080)}, kV4));
+  store.TakeChanged();
+  store.Put(WithFacts("b/second", {Tcp(30080)}, kV6));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(store.bind_facts().refusable, ElementsAre(Pair(Tcp(30080), kV4 | kV6)));
+  store.Remove("a/first");
+  EXPECT_THAT(store.bind_facts().refusable, ElementsAre(Pair(Tcp(30080), kV6)));
+}
+
+TEST(ServiceStoreFactsTest, HasEachHealthCheckPortWhileAServiceHasIt) {
+  ServiceStore store;
+  const core::BindFacts& facts = store.bind_facts();
+  store.Put(Service("a/lb", {}, 32000));
+  EXPECT_TRUE(store.TakeChanged());
+  store.Put(Service("b/lb", {Tcp(30080)}, 32000));
+  store.TakeChanged();
+  store.Put(Service("a/lb", {}, 32001));
+  EXPECT_TRUE(store.TakeChanged());
+  EXPECT_THAT(facts.health_checks, ElementsAre(32000, 32001));
+  store.Remove("b/lb");
+  EXPECT_THAT(facts.health_checks, ElementsAre(32001));
+  store.Remove("a/lb");
+  EXPECT_EQ(facts, core::BindFacts());
+}
+
+TEST(ServiceStoreFactsTest, ReplaceComparesThem) {
+  ServiceStore store;
+  const core::BindFacts* const facts = &store.bind_facts();
+  const auto replace = [&store](const ServicePorts& service) {
+    ServiceStore other;
+    other.Put(service);
+    store.Replace(std::move(other));
+    return store.TakeChanged();
+  };
+  EXPECT_TRUE(replace(WithFacts("a/web", {Tcp(30080)}, kV4)));
+  EXPECT_FALSE(replace(WithFacts("a/web", {Tcp(30080)}, kV4)));
+  EXPECT_TRUE(replace(WithFacts("a/web", {Tcp(30080)}, kV6)));
+  EXPECT_THAT(store.bind_facts().refusable, ElementsAre(Pair(Tcp(30080), kV6)));
+  EXPECT_TRUE(replace(WithFacts("a/web", {Tcp(30080)}, kV6, {Tcp(30080)})));
+  EXPECT_THAT(store.bind_facts().refusable, IsEmpty());
+  EXPECT_EQ(facts, &store.bind_facts());
+}
+
+// Adds those of a Service, as if it were the only one.
+void AddFacts(const ServicePorts& service, core::BindFacts& facts) {
+  for (const core::PortKey& key : service.ports) {
+    if (service.families == 0) facts.shared.insert(key);
+    if (service.families != 0) facts.refusable[key] |= service.families;
+  }
+  facts.shared.insert(service.shared.begin(), service.shared.end());
+  if (service.health_check_port != 0) facts.health_checks.insert(service.health_check_port);
+}
+
+// Everything whose change a store reports.
+struct KnownState {
+  core::PortSnapshot ports;
+  std::vector<std::string> skipped;
+  core::BindFacts facts;
+
+  bool operator==(const KnownState&) const = default;
+};
+
+KnownState Known(const ServiceStore& store) {
+  return {store.reading()->ports, store.reading()->skipped, store.bind_facts()};
+}
+
 // After any history the store equals the union of its Services.
 TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
   std::mt19937 random(1);
   const auto below = [&](int bound) { return std::uniform_int_distribution(0, bound - 1)(random); };
   ServiceStore store;
   std::map<std::string, ServicePorts> model;
+  KnownState known = Known(store);
   for (int step = 0; step < 5000; ++step) {
     const std::string name = absl::StrCat("a/s", below(6));
     if (below(4) == 0) {
@@ -198,6 +335,10 @@ TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
         service.ports.push_back(below(2) == 0 ? Tcp(port) : Udp(port));
       }
       if (below(5) == 0) service.skipped = {name + ": bad"};
+      service.families = static_cast<uint32_t>(below(4));
+      for (const core::PortKey& key : service.ports) {
+        if (below(4) == 0) service.shared.push_back(key);
+      }
       model[name] = service;
       store.Put(service);
     }
@@ -205,16 +346,23 @@ TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
     std::vector<std::string> skipped;
     size_t with_ports = 0;
     size_t health_checks = 0;
+    core::BindFacts facts;
     for (const auto& [service_name, service] : model) {
       for (const core::PortKey& key : service.ports) expected.try_emplace(key, service_name);
       skipped.insert(skipped.end(), service.skipped.begin(), service.skipped.end());
       with_ports += service.ports.empty() ? 0 : 1;
       health_checks += service.health_check_port == 0 ? 0 : 1;
+      AddFacts(service, facts);
     }
+    for (const core::PortKey& key : facts.shared) facts.refusable.erase(key);
     ASSERT_EQ(Ports(store), expected) << "step " << step;
     ASSERT_EQ(store.reading()->skipped, skipped);
     ASSERT_EQ(store.services(), with_ports);
     ASSERT_EQ(store.health_check_ports(), health_checks);
+    ASSERT_TRUE(store.bind_facts() == facts) << "step " << step;
+    const bool same = known == Known(store);
+    known = Known(store);
+    ASSERT_EQ(store.TakeChanged(), !same) << "step " << step;
   }
 }
 

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "sources/source.h"
 #include "testing/status_asserts.h"
 
@@ -43,6 +44,7 @@ class PlainSource : public Source {
     loop.After(absl::ZeroDuration(), [callback = std::move(callback)] { callback(Reading()); });
     return absl::OkStatus();
   }
+  const core::BindFacts* bind_facts() const override { return read_ ? &facts_ : nullptr; }
   SourceState State() const override {
     SourceState state;
     state.connected = true;
@@ -59,6 +61,7 @@ class PlainSource : public Source {
   const absl::Status follow_;
   size_t& hurried_;
   bool read_ = false;
+  const core::BindFacts facts_ = {.refusable = {}, .shared = {}, .health_checks = {32000}};
 };
 
 class RetriedSourceTest : public ::testing::Test {
@@ -149,6 +152,24 @@ TEST_F(RetriedSourceTest, FollowsTheSourceThatItRead) {
   FollowToReading(*source);
   EXPECT_EQ(made_, 1U);
   EXPECT_THAT(reports_, ElementsAre(""));
+}
+
+TEST_F(RetriedSourceTest, HasTheFactsOfTheSourceThatItRead) {
+  const auto source = Make({});
+  EXPECT_EQ(source->bind_facts(), nullptr);
+  NPG_ASSERT_OK(source->Read());
+  ASSERT_NE(source->bind_facts(), nullptr);
+  EXPECT_THAT(source->bind_facts()->health_checks, ElementsAre(32000));
+}
+
+// The ports that were read are still in use.
+TEST_F(RetriedSourceTest, KeepsTheFactsThatWereReadBeforeItFailed) {
+  const auto source = Make({absl::UnavailableError("no socket")});
+  NPG_ASSERT_OK(source->Read());
+  FollowToReading(*source);
+  EXPECT_EQ(made_, 2U);
+  ASSERT_NE(source->bind_facts(), nullptr);
+  EXPECT_THAT(source->bind_facts()->health_checks, ElementsAre(32000));
 }
 
 TEST_F(RetriedSourceTest, HurriesEachSourceThatItMakes) {

@@ -2,26 +2,18 @@
 //
 // Names, values and help of the commands and flags. command_line.cc parses them.
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <array>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "abi/entries.h"
 #include "abi/names.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
-#include "absl/strings/strip.h"
 #include "base/decimal.h"
 #include "base/errno_status.h"
 #include "base/printable.h"
@@ -29,12 +21,13 @@
 #include "cli/args/environment.h"
 #include "cli/args/flags.h"
 #include "cli/args/options.h"
+#include "cli/args/owner_flags.h"
+#include "cli/args/protection_flags.h"
+#include "cli/args/row_flag.h"
 #include "cli/args/source_flags.h"
 #include "cli/exit_code.h"
-#include "core/cgroup_glob.h"
 #include "core/mark.h"
 #include "core/node_address.h"
-#include "core/owner_policy.h"
 #include "core/port.h"
 #include "serve/http_address.h"
 
@@ -45,41 +38,6 @@ using Values = std::vector<std::string>;
 
 // The setters below hold their target by shared_ptr: the target is a member of
 // the command's options, which live as long as any of its flags.
-
-// `choices` is "a|b|c"; the target becomes one of them.
-Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
-                std::string fallback, std::shared_ptr<std::string> target) {
-  return {std::move(name),
-          choices,
-          std::move(help),
-          std::move(fallback),
-          false,
-          [choices, target = std::move(target)](const Values& values) {
-            const std::vector<std::string> allowed = absl::StrSplit(choices, '|');
-            for (const std::string& choice : allowed) {
-              if (values.back() != choice) continue;
-              *target = choice;
-              return absl::OkStatus();
-            }
-            return absl::InvalidArgumentError(absl::StrCat(
-                base::Quoted(values.back()), " is not one of ", absl::StrJoin(allowed, ", ")));
-          }};
-}
-
-// The target becomes the value of one of `rows`, chosen by its name.
-template <typename Enum, size_t N>
-Flag RowFlag(std::string name, const std::array<abi::Row<Enum>, N>& rows, std::string help,
-             std::shared_ptr<Enum> target) {
-  auto text = std::make_shared<std::string>();
-  Flag flag = ChoiceFlag(std::move(name), absl::StrJoin(abi::NamesIn(rows), "|"), std::move(help),
-                         std::string(abi::Name(*target)), text);
-  flag.set = [set = flag.set, text, &rows, target = std::move(target)](const Values& values) {
-    absl::Status status = set(values);
-    if (status.ok()) *target = abi::FindByName(rows, *text)->value;
-    return status;
-  };
-  return flag;
-}
 
 Flag OutputFlag(std::shared_ptr<OutputFormat> target) {
   auto text = std::make_shared<std::string>();
@@ -130,125 +88,6 @@ Flag MarkFlag(std::string name, std::string value, std::string help, std::string
             *target = *bits;
             return absl::OkStatus();
           }};
-}
-
-// Process names (comm), as the kernel truncates them.
-absl::Status CheckProcessNames(const Values& names) {
-  constexpr size_t kMax = abi::kMaxComm;
-  for (const std::string& name : names) {
-    // A name truncated here would silently match every process with the same prefix.
-    if (name.size() > kMax) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(base::Quoted(name), " is longer than the ", kMax,
-                       " bytes that the kernel keeps of a name; write ",
-                       base::Quoted(absl::string_view(name).substr(0, kMax)), " if that is meant"));
-    }
-  }
-  // The names of both flags must fit into one map.
-  if (names.size() > abi::kMaxPolicies / 2) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("names more than ", abi::kMaxPolicies / 2, " processes"));
-  }
-  return absl::OkStatus();
-}
-
-// Values that replace a flag's default and values that add to it do not go together.
-absl::Status CheckAdded(const Values& values) {
-  const auto added = std::count_if(values.begin(), values.end(), [](const std::string& value) {
-    return absl::StartsWith(value, "+");
-  });
-  if (added == 0 || static_cast<size_t>(added) == values.size()) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      "has values with and without '+'; begin each with '+' to add to the default, or none to "
-      "replace it");
-}
-
-// The values of a list flag; those with a leading '+' are added to `standard`, the flag's default.
-Values WithDefault(const Values& values, const Values& standard) {
-  const bool adds = !values.empty() && std::all_of(values.begin(), values.end(), [](const auto& v) {
-    return absl::StartsWith(v, "+");
-  });
-  Values all = adds ? standard : Values();
-  for (const std::string& value : values) {
-    std::string one(absl::StripPrefix(value, "+"));
-    if (std::find(all.begin(), all.end(), one) == all.end()) all.push_back(std::move(one));
-  }
-  return all;
-}
-
-absl::Status SetGuardUids(const Values& given, core::OwnerPolicy& policy) {
-  NPG_RETURN_IF_ERROR(CheckAdded(given));
-  policy.uids.clear();
-  policy.any_uid = false;
-  for (const std::string& value : WithDefault(given, {"0"})) {
-    if (value == "any") {
-      policy.any_uid = true;
-      continue;
-    }
-    const std::optional<uint32_t> uid = base::ParseDecimal<uint32_t>(value);
-    // The kernel uses the highest number for "no user".
-    if (!uid || *uid == std::numeric_limits<uint32_t>::max()) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(base::Quoted(value), " is neither a user id nor 'any'; see 'id -u NAME'"));
-    }
-    policy.uids.push_back(*uid);
-  }
-  if (policy.uids.size() > abi::kMaxUids) {
-    return absl::InvalidArgumentError(absl::StrCat("names more than ", abi::kMaxUids, " users"));
-  }
-  return absl::OkStatus();
-}
-
-absl::Status SetGuardCgroups(const Values& globs, core::OwnerPolicy& policy) {
-  policy.cgroups = globs;
-  for (const std::string& glob : globs) NPG_RETURN_IF_ERROR(core::CheckCgroupGlob(glob));
-  return absl::OkStatus();
-}
-
-void AddOwnerFlags(FlagSet& flags, const std::shared_ptr<core::OwnerPolicy>& policy) {
-  const Values ignored = policy->ignored;
-  flags.Add({"guard-uid", "UID",
-             "A user whose listeners are protected, as the initial user namespace numbers it, or "
-             "'any'; can be repeated. The values replace the default; if each begins with + "
-             "(+1000,+1001), they are added to it.",
-             "0", true, [policy](const Values& values) { return SetGuardUids(values, *policy); }});
-  flags.Add({"guard-cgroup", "GLOB",
-             "Protect also the listeners of every user in these cgroups and below, by path from "
-             "the root of the hierarchy, such as /system.slice/**; can be repeated.",
-             "", true,
-             [policy](const Values& values) { return SetGuardCgroups(values, *policy); }});
-  flags.Add({"ignore-process", "NAME",
-             "A process whose sockets on given ports only hold these and are not to be protected, "
-             "by the name that ps -o comm shows; can be repeated. The values replace the default "
-             "('' for none); if each begins with + (+A,+B), they are added to it.",
-             absl::StrJoin(ignored, ","), true, [policy, ignored](const Values& values) {
-               NPG_RETURN_IF_ERROR(CheckAdded(values));
-               policy->ignored = WithDefault(values, ignored);
-               return CheckProcessNames(policy->ignored);
-             }});
-  flags.Add({"only-process", "NAME",
-             "Protect the sockets of processes of this name and of no others, by the name that ps "
-             "-o comm shows; can be repeated.",
-             "", true, [policy](const Values& values) {
-               policy->only = values;
-               return CheckProcessNames(values);
-             }});
-}
-
-// Settles the two flags with each other: what the one names is not ignored by default.
-absl::Status SettleOwnerPolicy(core::OwnerPolicy& policy) {
-  if (policy.ignored == DefaultOwnerPolicy().ignored) {
-    std::erase_if(policy.ignored, [&policy](const std::string& name) {
-      return std::find(policy.only.begin(), policy.only.end(), name) != policy.only.end();
-    });
-    return absl::OkStatus();
-  }
-  for (const std::string& name : policy.only) {
-    if (std::find(policy.ignored.begin(), policy.ignored.end(), name) != policy.ignored.end()) {
-      return UsageError(absl::StrCat("--only-process ", name, ": --ignore-process names it, too"));
-    }
-  }
-  return absl::OkStatus();
 }
 
 struct MarkBits {
@@ -343,8 +182,10 @@ void AddKubeEventFlags(FlagSet& flags, const std::shared_ptr<RunOptions>& option
   flags.Add(ChoiceFlag(
       "kube-events", "on|off",
       "Whether the Service in a conflict gets a Kubernetes Event that names the node and the "
-      "process: one for each conflict, and one a day while it lasts. Only with the source "
-      "kubernetes; the account needs the right to create and patch events of events.k8s.io.",
+      "process: one for each conflict, and one a day while it lasts; also one whose NodePort a "
+      "process tries to bind (--bind-protection), and the Node, once a week, whose range of "
+      "automatic ports has NodePorts. Only with the source kubernetes; the account needs the right "
+      "to create and patch events of events.k8s.io.",
       "on", std::move(kube_events)));
   flags.Add(TextFlag("node-name", "NAME", "The name of this node in Kubernetes Events.",
                      "NODE_NAME, or the host's name", {options, &options->node_name}));
@@ -365,6 +206,8 @@ void CommandLine::AddRun() {
       "nodeport-guard run\n"
       "nodeport-guard run --mode observe --log-format json\n"
       "nodeport-guard run --kubeconfig /etc/nodeport-guard/kubeconfig\n"
+      "nodeport-guard run --reserve-ports allocated\n"
+      "nodeport-guard run --bind-protection deny --bind-allow-process haproxy\n"
       "nodeport-guard run --source file --nodeports-file /etc/nodeports.yaml\n");
   auto options = std::make_shared<RunOptions>();
   auto log_format = std::make_shared<std::string>();
@@ -382,6 +225,7 @@ void CommandLine::AddRun() {
   flags.Add(ScopeFlag({options, &options->scope}));
   flags.Add(LocalAddressFlag({options, &options->local_addresses}));
   AddOwnerFlags(flags, {options, &options->owners});
+  const auto protection = AddProtectionFlags(flags, options);
   flags.Add(ChoiceFlag(
       "nft-owner", "on|off",
       "Whether the kernel (6.9 or later) lets no other program change or remove the guard's nft "
@@ -401,14 +245,15 @@ void CommandLine::AddRun() {
                "Read flags from a YAML file: names without the dashes as keys, lists where "
                "a flag can be repeated. The command line and the environment take precedence.",
                "", command.config_file));
-  command.finish = [options, log_format, mark, kube_events,
-                    nft_owner](const Environment& environment) -> absl::StatusOr<Options> {
+  command.finish = [options, log_format, mark, kube_events, nft_owner,
+                    protection](const Environment& environment) -> absl::StatusOr<Options> {
     options->log_json = *log_format == "json";
     options->kube_events = *kube_events == "on";
     options->nft_owner = *nft_owner == "on";
     if (options->node_name.empty()) options->node_name = environment("NODE_NAME").value_or("");
     NPG_RETURN_IF_ERROR(SettleOwnerPolicy(options->owners));
     NPG_RETURN_IF_ERROR(CheckLocalAddresses(options->local_addresses, options->scope));
+    NPG_RETURN_IF_ERROR(SettleProtection(*protection, *options));
     const absl::StatusOr<core::Mark> combined = CombineMark(*mark.value, *mark.mask);
     if (!combined.ok()) return combined.status();
     options->mark = *combined;
@@ -459,9 +304,10 @@ void CommandLine::AddExplain() {
 
 void CommandLine::AddEvents() {
   Command& command = AddCommand(
-      "events", "Follow exemptions as they happen.",
-      "Prints a line for each connect that is exempted (in observe mode: would be) from now on, "
-      "at most ten a second for one port. SIGINT and SIGTERM end it.",
+      "events", "Follow exemptions, and binds of NodePorts, as they happen.",
+      "Prints a line for each connect that is exempted (in observe mode: would be), and for each "
+      "bind that --bind-protection reports or refuses, from now on, at most ten a second of each "
+      "kind for one port. SIGINT and SIGTERM end it.",
       "nodeport-guard events\n"
       "nodeport-guard events -o json --count 100 > exemptions.jsonl\n");
   auto options = std::make_shared<EventsOptions>();
@@ -539,8 +385,9 @@ void CommandLine::AddDoctor() {
 void CommandLine::AddUnload() {
   Command& command = AddCommand(
       "unload", "Remove everything the guard ever put on this node.",
-      "Removes links, pins and the nft table, also after a crash and also when only parts are "
-      "there; it can be repeated. Lists the connections that are exempt now: without the guard "
+      "Removes links, pins, the nft table and the ports that were reserved, also after a crash and "
+      "also when only parts are there; it can be repeated. Lists the connections that are exempt "
+      "now: without the guard "
       "they may break.",
       "nodeport-guard unload\n"
       "nodeport-guard unload --drain 60\n");

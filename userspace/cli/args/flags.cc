@@ -14,6 +14,7 @@
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/string_view.h"
@@ -56,6 +57,25 @@ Flag TextFlag(std::string name, std::string value, std::string help, std::string
             if (values.back().empty()) return absl::InvalidArgumentError("is empty");
             *target = values.back();
             return absl::OkStatus();
+          }};
+}
+
+Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
+                std::string fallback, std::shared_ptr<std::string> target) {
+  return {std::move(name),
+          choices,
+          std::move(help),
+          std::move(fallback),
+          false,
+          [choices, target = std::move(target)](const std::vector<std::string>& values) {
+            const std::vector<std::string> allowed = absl::StrSplit(choices, '|');
+            for (const std::string& choice : allowed) {
+              if (values.back() != choice) continue;
+              *target = choice;
+              return absl::OkStatus();
+            }
+            return absl::InvalidArgumentError(absl::StrCat(
+                base::Quoted(values.back()), " is not one of ", absl::StrJoin(allowed, ", ")));
           }};
 }
 

@@ -72,6 +72,10 @@ class FlagSet {
 Flag TextFlag(std::string name, std::string value, std::string help, std::string fallback,
               std::shared_ptr<std::string> target);
 
+// A flag whose target becomes one of `choices`, "a|b|c".
+Flag ChoiceFlag(std::string name, const std::string& choices, std::string help,
+                std::string fallback, std::shared_ptr<std::string> target);
+
 // Setters for values that several flags share.
 absl::StatusOr<bool> ParseBool(absl::string_view text);
 

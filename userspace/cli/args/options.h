@@ -11,6 +11,7 @@
 #include "abi/names.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "core/bind_facts.h"
 #include "core/intervals.h"
 #include "core/mark.h"
 #include "core/node_address.h"
@@ -59,6 +60,9 @@ struct RunOptions {
   core::Mark mark;
   core::OwnerPolicy owners = DefaultOwnerPolicy();
   bool detach_on_exit = false;
+  abi::ReservePorts reserve_ports = abi::ReservePorts::kOff;  // kDeny implies kAllocated
+  abi::BindProtection bind_protection = abi::BindProtection::kOff;
+  core::BindExceptions bind_exceptions;
   bool nft_owner = true;  // the kernel lets no other program change the nft table, where it can
   // Status page, health, metrics; nullopt: off.
   std::optional<serve::HttpAddress> http = serve::HttpAddress{false, {127, 0, 0, 1}, 9829};

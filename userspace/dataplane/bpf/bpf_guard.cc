@@ -51,10 +51,13 @@ BpfGuard::BpfGuard(PinPaths pins, Skeleton skeleton)
   }
 }
 
-absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins, abi::Scope scope) {
-  Skeleton skeleton = OpenGuardPrograms(scope);
+absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins,
+                                                         const ProgramConstants& constants) {
+  Skeleton skeleton = OpenGuardPrograms(constants);
   if (!skeleton) return base::ErrnoStatus(errno, "open the embedded BPF object");
   std::unique_ptr<BpfGuard> guard(new BpfGuard(pins, std::move(skeleton)));
+  // The constants may not be readable once they are loaded.
+  guard->refusal_errno_ = guard->skeleton_->rodata->has_set_retval != 0 ? EADDRINUSE : EPERM;
   NPG_RETURN_IF_ERROR(guard->ReuseMaps());
   NPG_RETURN_IF_ERROR(LoadSkeleton(guard->skeleton_, "load the BPF programs"));
   for (Attachment& attachment : guard->attachments_) {

@@ -8,6 +8,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +21,7 @@
 #include "absl/status/statusor.h"
 #include "base/event_loop.h"
 #include "base/unique_fd.h"
+#include "core/bind_facts.h"
 #include "core/datagram_targets.h"
 #include "core/desired_state.h"
 #include "core/listener.h"
@@ -26,6 +29,7 @@
 #include "dataplane/bpf/binds_reader.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pin_paths.h"
+#include "dataplane/bpf/reserved_map.h"
 #include "dataplane/bpf/skeleton.h"
 #include "dataplane/bpf/socket_records.h"
 
@@ -36,9 +40,10 @@ namespace npg::dataplane {
 class BpfGuard {
  public:
   // Loads the programs over the maps pinned in `pins` that have the same layout, and
-  // over new maps otherwise. Attaches and pins nothing. `scope` is a constant of the
-  // programs. PERMISSION_DENIED without CAP_BPF and CAP_NET_ADMIN.
-  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins, abi::Scope scope);
+  // over new maps otherwise. Attaches and pins nothing. PERMISSION_DENIED without CAP_BPF and
+  // CAP_NET_ADMIN.
+  static absl::StatusOr<std::unique_ptr<BpfGuard>> Load(const PinPaths& pins,
+                                                        const ProgramConstants& constants);
 
   BpfGuard(const BpfGuard&) = delete;
   BpfGuard& operator=(const BpfGuard&) = delete;
@@ -72,6 +77,16 @@ class BpfGuard {
   // when the map is full.
   using EarlierSockets = std::map<abi::ListenerKey, core::Binder>;
   absl::Status SetEarlierSockets(const EarlierSockets& sockets);
+  using Refusable = std::map<core::PortKey, uint32_t>;  // abi::kFamilyV4 and kFamilyV6 bits
+  // The maps of bind protection among the following.
+  struct FormerProtection {
+    Refusable refusable;
+    std::set<core::PortHolder> first_holders;
+    core::AddressSet addresses;
+    std::vector<uint32_t> uids;
+    std::vector<std::string> processes;
+    absl::flat_hash_set<uint64_t> cgroups;
+  };
   // The settings that adopted programs read at once, as the earlier run left them. A start that
   // fails writes them back.
   struct FormerMaps {
@@ -79,6 +94,7 @@ class BpfGuard {
     absl::flat_hash_set<uint64_t> served_cgroups;
     EarlierSockets earlier_sockets;
     std::vector<core::LocalAddress> local_addresses;
+    FormerProtection protection;
   };
   absl::StatusOr<FormerMaps> ReadFormerMaps() const;
   absl::Status WriteFormerMaps(const FormerMaps& maps);
@@ -103,6 +119,28 @@ class BpfGuard {
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets);
   // Removes those that are not among `targets`, before the table does. Adds none.
   absl::Status KeepDatagramTargets(const core::DatagramTargets& targets);
+
+  // Bind protection. Each replaces the entries of its map. The first two are for frequent calls
+  // with many entries: they read the map once, and then write the difference to what they last
+  // wrote.
+  absl::Status SetRefusable(const Refusable& ports);
+  absl::Status SetFirstHolders(const std::set<core::PortHolder>& holders);
+  absl::StatusOr<Refusable> ReadRefusable() const;
+  absl::StatusOr<std::set<core::PortHolder>> FirstHolders() const;
+  absl::Status SetBindAddresses(const core::AddressSet& addresses);
+  absl::Status SetBindExceptions(const std::vector<uint32_t>& uids,
+                                 const std::vector<std::string>& processes);
+  absl::Status SetBindCgroups(const absl::flat_hash_set<uint64_t>& ids);
+
+  // What a refused bind() fails with: EADDRINUSE, or EPERM where the kernel has no choice. Without
+  // bind protection it means nothing.
+  int refusal_errno() const { return refusal_errno_; }
+
+  // Writes the only entry of `protection`, for `status`.
+  absl::Status SetProtection(const abi::Protection& protection);
+
+  // The map of the ports that the controller reserved.
+  absl::StatusOr<ReservedMap> Reserved() const;
 
   // Calls back, on `loop`, soon after a UDP socket of a trusted owner was bound to a
   // NodePort in the guarded network namespace, or connected from one, or after a connect met a
@@ -166,6 +204,8 @@ class BpfGuard {
 
   absl::Status ReuseMaps();
   absl::Status MigrateEntries();
+  absl::StatusOr<FormerProtection> ReadFormerProtection() const;
+  absl::Status WriteFormerProtection(const FormerProtection& maps);
   absl::Status AttachOne(int cgroup_fd, uint64_t cgroup_id, Attachment& attachment);
   // Returns `failure`, with the names of the programs that it could not restore.
   absl::Status UndoAttach(absl::Status failure);
@@ -197,6 +237,10 @@ class BpfGuard {
   std::vector<std::pair<std::string, base::UniqueFd>> outdated_maps_;
   // The counters that Load() copied from one of those.
   abi::Counters carried_counters_;
+  int refusal_errno_ = 0;
+  // What the maps refusable and first_holders have; nullopt: they were not read yet.
+  std::optional<Refusable> refusable_;
+  std::optional<std::set<core::PortHolder>> first_holders_;
   std::array<Attachment, kLinkNames.size()> attachments_;
 };
 

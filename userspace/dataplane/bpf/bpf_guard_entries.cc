@@ -67,26 +67,6 @@ std::vector<npg_listener_key> TargetKeys(const core::DatagramTargets& targets) {
   return keys;
 }
 
-// Makes the keys of a map those of `wanted`, whose values never change.
-template <typename Key, typename Value>
-absl::Status SetMembers(int fd, absl::string_view map, const std::vector<Key>& wanted,
-                        const Value& value) {
-  const auto present = AllElements<Key, Value>(fd, map);
-  if (!present.ok()) return present.status();
-  const auto bytes = [](const Key& key) {
-    return std::string(reinterpret_cast<const char*>(&key), sizeof(Key));
-  };
-  absl::flat_hash_set<std::string> missing;
-  for (const Key& key : wanted) missing.insert(bytes(key));
-  for (const auto& [key, ignored] : *present) {
-    if (missing.erase(bytes(key)) == 0) NPG_RETURN_IF_ERROR(RemoveElement(fd, map, key));
-  }
-  for (const Key& key : wanted) {
-    if (missing.contains(bytes(key))) NPG_RETURN_IF_ERROR(PutElement(fd, map, key, value));
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 absl::StatusOr<core::PortEntries> BpfGuard::NodePorts() const {
@@ -188,6 +168,9 @@ absl::StatusOr<BpfGuard::FormerMaps> BpfGuard::ReadFormerMaps() const {
   if (!addresses.ok()) return addresses.status();
   for (const auto& [key, value] : *addresses)
     maps.local_addresses.push_back(abi::FromC(key, value));
+  absl::StatusOr<FormerProtection> protection = ReadFormerProtection();
+  if (!protection.ok()) return protection.status();
+  maps.protection = *std::move(protection);
   return maps;
 }
 
@@ -197,6 +180,7 @@ absl::Status BpfGuard::WriteFormerMaps(const FormerMaps& maps) {
   result.Update(SetServedCgroups(maps.served_cgroups));
   result.Update(SetEarlierSockets(maps.earlier_sockets));
   result.Update(SetLocalAddresses(maps.local_addresses));
+  result.Update(WriteFormerProtection(maps.protection));
   return result;
 }
 

@@ -27,8 +27,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
+#include "core/bind_facts.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -177,6 +179,23 @@ absl::StatusOr<std::map<abi::ListenerKey, core::Binder>> ReadFormerRecords(const
   return records;
 }
 
+absl::Time ReadAdviceSent(const PinPaths& pins) {
+  const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("advice"));
+  if (!fd.ok()) return absl::InfinitePast();
+  const absl::StatusOr<bpf_map_info> info = DescribeMap(fd->get(), "advice");
+  if (!info.ok()) return absl::InfinitePast();
+  const auto advice = LookupShort<npg_advice>(fd->get(), info->value_size, "advice", uint32_t{0});
+  if (!advice.ok() || !*advice || (*advice)->sent == 0) return absl::InfinitePast();
+  return absl::FromUnixSeconds(static_cast<int64_t>((*advice)->sent));
+}
+
+absl::Status WriteAdviceSent(const PinPaths& pins, absl::Time sent) {
+  const absl::StatusOr<base::UniqueFd> fd = OpenPin(pins.Map("advice"));
+  if (!fd.ok()) return fd.status();
+  const auto seconds = static_cast<uint64_t>(std::max<int64_t>(absl::ToUnixSeconds(sent), 0));
+  return PutElement(fd->get(), "advice", uint32_t{0}, npg_advice{seconds});
+}
+
 absl::StatusOr<GuardState> GuardState::Open(const PinPaths& pins) {
   struct stat root {};
   if (stat(pins.Links().c_str(), &root) != 0) {
@@ -208,7 +227,7 @@ absl::Status GuardState::OpenMaps() {
     OpenMap GuardState::*map;
     uint32_t key_size, value_size;
   };
-  const std::array<Known, 10> maps = {{
+  const std::array<Known, 14> maps = {{
       {"nodeports", &GuardState::nodeports_, sizeof(npg_port_key), sizeof(npg_nodeport)},
       {"socket_owners", &GuardState::socket_owners_, sizeof(int), sizeof(npg_socket_owner)},
       {"earlier_sockets", &GuardState::earlier_sockets_, sizeof(npg_listener_key),
@@ -221,6 +240,10 @@ absl::Status GuardState::OpenMaps() {
       {"local_addresses", &GuardState::local_addresses_, sizeof(npg_address),
        sizeof(npg_local_address)},
       {"sources", &GuardState::sources_, sizeof(npg_source_key), sizeof(npg_source_state)},
+      {"refusable", &GuardState::refusable_, sizeof(npg_port_key), sizeof(npg_refusable)},
+      {"first_holders", &GuardState::first_holders_, sizeof(npg_holder_key), sizeof(npg_member)},
+      {"bind_stats", &GuardState::bind_stats_, sizeof(npg_port_key), sizeof(npg_bind_stats)},
+      {"protection", &GuardState::protection_, sizeof(uint32_t), sizeof(npg_protection)},
   }};
   const bool earlier = config_.abi_version < abi::kVersion;
   for (const Known& known : maps) {
@@ -309,6 +332,31 @@ absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> GuardState
 absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> GuardState::OwnerPolicy()
     const {
   return SortedEntries<npg_policy_key, npg_policy>(owner_policy_, "owner_policy");
+}
+
+absl::StatusOr<abi::Protection> GuardState::Protection() const {
+  const auto entry = FindEntry<npg_protection>(protection_, "protection", uint32_t{0});
+  if (!entry.ok()) return entry.status();
+  return entry->value_or(abi::Protection());
+}
+
+absl::StatusOr<std::vector<std::pair<core::PortKey, abi::BindStats>>> GuardState::BindStats()
+    const {
+  return SortedEntries<npg_port_key, npg_bind_stats>(bind_stats_, "bind_stats");
+}
+
+absl::StatusOr<std::vector<std::pair<core::PortKey, uint32_t>>> GuardState::Refusable() const {
+  return SortedEntries<npg_port_key, npg_refusable>(refusable_, "refusable");
+}
+
+absl::StatusOr<std::vector<core::PortHolder>> GuardState::FirstHolders() const {
+  const auto entries = Elements<npg_holder_key, npg_member>(first_holders_, "first_holders");
+  if (!entries.ok()) return entries.status();
+  std::vector<core::PortHolder> holders;
+  holders.reserve(entries->size());
+  for (const auto& [key, value] : *entries) holders.push_back(abi::FromC(key));
+  std::sort(holders.begin(), holders.end());
+  return holders;
 }
 
 absl::StatusOr<std::vector<core::LocalAddress>> GuardState::LocalAddresses() const {

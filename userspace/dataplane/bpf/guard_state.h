@@ -17,7 +17,9 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "core/bind_facts.h"
 #include "core/listener.h"
 #include "core/port.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -61,6 +63,11 @@ absl::StatusOr<abi::Config> ReadConfig(const PinPaths& pins);
 // which its default applies. Empty for guards of later versions.
 absl::StatusOr<std::map<abi::ListenerKey, core::Binder>> ReadFormerRecords(const PinPaths& pins);
 
+// When the cluster was last sent advice about this node: the map `advice`. InfinitePast when it
+// never was, or the pin has no such map.
+absl::Time ReadAdviceSent(const PinPaths& pins);
+absl::Status WriteAdviceSent(const PinPaths& pins, absl::Time sent);
+
 // Reads the pinned maps and links, with or without a controller. Changes nothing.
 //
 // Reads pins of earlier ABI versions, too: as those only lack fields and counters at the end
@@ -101,6 +108,14 @@ class GuardState {
   absl::StatusOr<std::vector<std::pair<abi::Source, abi::SourceState>>> Sources() const;
   // The names that have a policy, sorted, and their verdicts.
   absl::StatusOr<std::vector<std::pair<std::string, abi::OwnerVerdict>>> OwnerPolicy() const;
+  // Reserved ports and bind protection, as the controller last wrote it.
+  absl::StatusOr<abi::Protection> Protection() const;
+  // The binds that bind protection reported or refused, by port.
+  absl::StatusOr<std::vector<std::pair<core::PortKey, abi::BindStats>>> BindStats() const;
+  // The NodePorts whose bind may be reported or refused, and for which families.
+  absl::StatusOr<std::vector<std::pair<core::PortKey, uint32_t>>> Refusable() const;
+  // Who had a socket on a port before it became a NodePort.
+  absl::StatusOr<std::vector<core::PortHolder>> FirstHolders() const;
   // The node's addresses that are guarded, besides loopback.
   absl::StatusOr<std::vector<core::LocalAddress>> LocalAddresses() const;
   // One for each of the four programs whose link is pinned.
@@ -130,6 +145,7 @@ class GuardState {
   std::vector<std::string> lacks_;
   OpenMap nodeports_, counters_, port_stats_, owner_policy_, local_addresses_, sources_;
   OpenMap socket_owners_, earlier_sockets_, guard_uids_, guard_cgroups_;
+  OpenMap refusable_, first_holders_, bind_stats_, protection_;
 };
 
 }  // namespace npg::dataplane

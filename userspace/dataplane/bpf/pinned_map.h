@@ -13,6 +13,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -78,6 +79,26 @@ template <typename Key>
 absl::Status RemoveElement(int fd, absl::string_view map, const Key& key) {
   if (bpf_map_delete_elem(fd, &key) == 0 || errno == ENOENT) return absl::OkStatus();
   return base::ErrnoStatus(errno, absl::StrCat("remove an entry of map ", map));
+}
+
+// Makes the keys of a map those of `wanted`, whose values never change.
+template <typename Key, typename Value>
+absl::Status SetMembers(int fd, absl::string_view map, const std::vector<Key>& wanted,
+                        const Value& value) {
+  const auto present = AllElements<Key, Value>(fd, map);
+  if (!present.ok()) return present.status();
+  const auto bytes = [](const Key& key) {
+    return std::string(reinterpret_cast<const char*>(&key), sizeof(Key));
+  };
+  absl::flat_hash_set<std::string> missing;
+  for (const Key& key : wanted) missing.insert(bytes(key));
+  for (const auto& [key, ignored] : *present) {
+    if (missing.erase(bytes(key)) == 0) NPG_RETURN_IF_ERROR(RemoveElement(fd, map, key));
+  }
+  for (const Key& key : wanted) {
+    if (missing.contains(bytes(key))) NPG_RETURN_IF_ERROR(PutElement(fd, map, key, value));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace npg::dataplane

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "dataplane/bpf/skeleton.h"
 
+#include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <linux/bpf.h>
 #include <linux/capability.h>
 
+#include <array>
 #include <cerrno>
 #include <cstdint>
 #include <string>
@@ -15,6 +18,7 @@
 #include "absl/strings/string_view.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
+#include "base/unique_fd.h"
 
 namespace npg::dataplane {
 namespace {
@@ -56,13 +60,31 @@ absl::Status LoadError(int error, absl::string_view doing) {
 
 }  // namespace
 
-Skeleton OpenGuardPrograms(abi::Scope scope) {
+Skeleton OpenGuardPrograms(const ProgramConstants& constants) {
   Skeleton skeleton(nodeport_guard__open());
   if (!skeleton) return skeleton;
   bpf_program__set_autoload(skeleton->progs.npg_learn_netns, false);
   bpf_map__set_autocreate(skeleton->maps.learned_cookie, false);
-  skeleton->rodata->scope = static_cast<uint32_t>(scope);
+  skeleton->rodata->scope = static_cast<uint32_t>(constants.scope);
+  skeleton->rodata->bind_protection = static_cast<uint32_t>(constants.bind);
+  if (constants.bind != abi::BindProtection::kOff) {
+    skeleton->rodata->has_set_retval = HasSetRetval() ? 1 : 0;
+  }
   return skeleton;
+}
+
+bool HasSetRetval() {
+  // r1 = -EADDRINUSE; bpf_set_retval(r1); r0 = 0: refuse.
+  const std::array<bpf_insn, 4> instructions = {
+      {{BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, -EADDRINUSE},
+       {BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_set_retval},
+       {BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, 0},
+       {BPF_JMP | BPF_EXIT, 0, 0, 0, 0}}};
+  LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = BPF_CGROUP_INET4_BIND);
+  const base::UniqueFd program(bpf_prog_load(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "npg_retval",
+                                             "Dual BSD/GPL", instructions.data(),
+                                             instructions.size(), &options));
+  return static_cast<bool>(program);
 }
 
 absl::Status LoadSkeleton(const Skeleton& skeleton, absl::string_view doing) {

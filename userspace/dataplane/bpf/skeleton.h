@@ -18,9 +18,20 @@ struct SkeletonDeleter {
 // Owns the BPF object: maps, programs and links.
 using Skeleton = std::unique_ptr<::nodeport_guard, SkeletonDeleter>;
 
-// Opens the guard's programs and maps, without those that only learn the netns cookie. `scope`
-// is a constant of the programs. Null, and errno set, if the embedded object cannot be opened.
-Skeleton OpenGuardPrograms(abi::Scope scope);
+// The settings that are constants of the loaded programs.
+struct ProgramConstants {
+  abi::Scope scope = abi::Scope::kLoopback;
+  abi::BindProtection bind = abi::BindProtection::kOff;
+};
+
+// Opens the guard's programs and maps, without those that only learn the netns cookie. With bind
+// protection it loads a program, see HasSetRetval(). Null, and errno set, if the embedded object
+// cannot be opened.
+Skeleton OpenGuardPrograms(const ProgramConstants& constants);
+
+// True when programs at bind() can choose the error of a bind that they refuse: bpf_set_retval(),
+// for them since Linux 6.1 (69fd337a975c). Without it bind() fails with EPERM.
+bool HasSetRetval();
 
 // Loads it into the kernel. The error begins with `doing` ("load the BPF programs") and has a
 // remedy: PERMISSION_DENIED names the missing capabilities, UNIMPLEMENTED is a kernel that is

@@ -55,6 +55,18 @@ absl::StatusOr<node::ListenersOn> SocketRecords::ListListenersOn(Wanted wanted,
   return found;
 }
 
+absl::StatusOr<node::ListenersOn> SocketRecords::ListBoundOn(Wanted wanted) const {
+  // In this order: a socket that begins to listen meanwhile is in the second list.
+  const node::SocketStorage storage = Storage();
+  auto idle = node::ListIdleTcpOn(wanted, socket_owners_ < 0 ? nullptr : &storage);
+  if (!idle.ok()) return idle;
+  auto found = ListListenersOn(wanted);
+  if (!found.ok()) return found;
+  found->listeners.insert(found->listeners.end(), idle->listeners.begin(), idle->listeners.end());
+  found->all += idle->all;
+  return found;
+}
+
 absl::StatusOr<node::ListenersOn> SocketRecords::ListUdpListenersOn(Wanted wanted) const {
   const node::SocketStorage storage = Storage();
   auto found = node::ListUdpListenersOn(wanted, socket_owners_ < 0 ? nullptr : &storage);

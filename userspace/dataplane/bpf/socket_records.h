@@ -23,6 +23,9 @@ class SocketRecords {
   // `keep` sees the records on sockets, but not those in earlier_sockets.
   absl::StatusOr<node::ListenersOn> ListListenersOn(Wanted wanted,
                                                     node::KeepListener keep = node::KeepAny) const;
+  // Besides them, the TCP sockets that are bound and do not listen yet, where the kernel lists
+  // them (node::ListIdleTcpOn()).
+  absl::StatusOr<node::ListenersOn> ListBoundOn(Wanted wanted) const;
   // Only the UDP ones.
   absl::StatusOr<node::ListenersOn> ListUdpListenersOn(Wanted wanted) const;
   // Only the TCP ones.

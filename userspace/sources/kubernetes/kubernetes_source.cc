@@ -17,6 +17,7 @@
 #include "base/errno_status.h"
 #include "base/event_loop.h"
 #include "base/memory.h"
+#include "core/bind_facts.h"
 #include "kubernetes/cluster_access.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
@@ -59,6 +60,10 @@ class KubernetesSource::Follower {
 
   // Without a server as long as it cannot be loaded.
   const kubernetes::ClusterAccess& access() const { return access_; }
+
+  const core::BindFacts* bind_facts() const {
+    return reflector_.listed() == absl::Time() ? nullptr : &reflector_.store().bind_facts();
+  }
 
   SourceState State() const {
     SourceState state = reflector_.State();
@@ -260,6 +265,8 @@ absl::StatusOr<Reading> KubernetesSource::Read() {
   (*loop)->After(options_.read_timeout, [&] { (*loop)->Stop(); });
   (*follower)->Start();
   NPG_RETURN_IF_ERROR((*loop)->Run());
+  const core::BindFacts* const facts = (*follower)->bind_facts();
+  if (result.ok() && facts != nullptr) read_facts_ = *facts;
   return result;
 }
 
@@ -280,6 +287,12 @@ absl::Status KubernetesSource::Follow(base::EventLoop& loop, Callback callback) 
   spdlog::info("source kubernetes: {} ({}) will be asked for the Services in {}", access.server,
                access.origin, absl::FormatDuration(absl::Trunc(delay, absl::Milliseconds(1))));
   return absl::OkStatus();
+}
+
+const core::BindFacts* KubernetesSource::bind_facts() const {
+  const core::BindFacts* const followed = follower_ ? follower_->bind_facts() : nullptr;
+  if (followed != nullptr) return followed;
+  return read_facts_ ? &*read_facts_ : nullptr;
 }
 
 SourceState KubernetesSource::State() const {

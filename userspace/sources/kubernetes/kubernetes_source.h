@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_SOURCES_KUBERNETES_KUBERNETES_SOURCE_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "abi/names.h"
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/event_loop.h"
+#include "core/bind_facts.h"
 #include "kubernetes/cluster_access.h"
 #include "kubernetes/http_client.h"
 #include "sources/kubernetes/reflector.h"
@@ -50,6 +52,8 @@ class KubernetesSource : public Source {
   absl::StatusOr<Reading> Read() override;
   void HurryFirstReading() override;
   absl::Status Follow(base::EventLoop& loop, Callback callback) override;
+  // Null before the first list.
+  const core::BindFacts* bind_facts() const override;
   SourceState State() const override;
 
  private:
@@ -57,7 +61,8 @@ class KubernetesSource : public Source {
 
   const kubernetes::AccessLoader load_;
   Options options_;
-  std::unique_ptr<Follower> follower_;  // set by Follow()
+  std::optional<core::BindFacts> read_facts_;  // of the last Read() that succeeded
+  std::unique_ptr<Follower> follower_;         // set by Follow()
 };
 
 }  // namespace npg::sources
