@@ -31,11 +31,11 @@ export STUB_KERNEL=${out##*/}
 sed -n '/^(cd /p' "$out/guest" | sed "s|/run/out|$out|" | bash -eu
 [[ ${STUB_ENDS:-} == early ]] || touch "$out/ended"
 TEXT
-# A test program. Its tests with "Lacking" in their names fail on 5.10.
+# A test program. Its tests with "Lacking" in their names fail on 5.10, and one is skipped.
 cat >"$tree/build/release/tests/program" <<'TEXT'
 #!/usr/bin/env bash
 set -euo pipefail
-tests=(Rules/Fake.One/a Rules/Fake.Lacking/a Rules/Fake.Lacking/b Plain.Two)
+tests=(Rules/Fake.One/a Rules/Fake.Lacking/a Rules/Fake.Lacking/b Rules/Fake.Skipped/b Plain.Two)
 for argument; do
   case $argument in
     --gtest_filter=*) IFS=: read -ra patterns <<<"${argument#*=}" ;;
@@ -64,6 +64,7 @@ for test in "${chosen[@]}"; do
     *' ends') exit 139 ;;
     5.10.*/a' lack passes') outcome='       OK' ;;
     5.10.*Lacking* | *Plain.Two' fails') outcome='  FAILED ' ;;
+    5.10.*Skipped* | *Plain.Two' skips') outcome='  SKIPPED ' ;;
     *) outcome='       OK' ;;
   esac
   case $outcome$test in
@@ -76,7 +77,7 @@ printf '[==========] %d tests from 2 test suites ran. (12 ms total)\n' "${#chose
 printf '[  FAILED  ] 1 test, listed below:\n[  FAILED  ] Plain.Two\n'
 TEXT
 chmod +x -- "$folder/bin/qemu-system-x86_64" "$tree/build/release/tests/program"
-printf '# A comment.\n\n5.10  FAKE  */Fake.Lacking/*\n' >"$tree/scripts/lib/kernel-lacks"
+printf '# A comment.\n\n5.10  FAKE  */Fake.Lacking/*\n5.10  FAKE  */Fake.Skipped/*\n' >"$tree/scripts/lib/kernel-lacks"
 touch -- "$folder/kvm"
 
 # check STATUS VARIABLE... -- ARGUMENT...: runs kernel-matrix, and expects that each pattern on
@@ -119,9 +120,9 @@ accelerations() {
 # If a guest prints nothing with KVM, KVM is not tried again. Lacking features are no failure.
 check 0 NPG_VM_KVM="$folder/kvm" NPG_VM_PATIENCE=1 STUB_KVM=silent -- 5.10 6.1 <<TEXT
 The guests run in emulation, which is ten times slower: $folder/kvm is there, but with it a guest printed nothing in 1 s
-5.10.0-99-amd64: [0-9]+ s: suite: 4 of 4 tests, ended
-5.10.0-99-amd64 +suite +2 passed, 2 failed as expected \(no FAKE\)
-6.1.0-98-amd64 +suite +4 passed
+5.10.0-99-amd64: [0-9]+ s: suite: 5 of 5 tests, ended
+5.10.0-99-amd64 +suite +2 passed, 2 failed as expected, 1 skipped as expected \(no FAKE\)
+6.1.0-98-amd64 +suite +5 passed
 TEXT
 accelerations 'kvm tcg,thread=multi tcg,thread=multi'
 
@@ -133,17 +134,22 @@ accelerations 'kvm tcg,thread=multi'
 check 1 NPG_VM_KVM="$folder/kvm" STUB_TESTS='lack passes' -- 5.10 6.1 <<TEXT
 The guests run with KVM
 kernel-matrix: 5.10.0-99-amd64: Rules/Fake.Lacking/a passed, though .*FAKE.*
-5.10.0-99-amd64 +suite +2 passed, 1 failed as expected \(no FAKE\), 1 PASSED UNEXPECTEDLY
-6.1.0-98-amd64 +suite +4 passed
+5.10.0-99-amd64 +suite +2 passed, 1 failed as expected, 1 skipped as expected \(no FAKE\), 1 PASSED UNEXPECTEDLY
+6.1.0-98-amd64 +suite +5 passed
 TEXT
 accelerations 'kvm kvm'
 
 check 1 STUB_TESTS=fails -- 5.10 <<TEXT
 The guests run in emulation, .* there is no $folder/none to write to
 kernel-matrix: 5.10.0-99-amd64: Plain.Two: FAILED, see .*/suite.log
-5.10.0-99-amd64 +suite +1 passed, 2 failed as expected \(no FAKE\), 1 FAILED
+5.10.0-99-amd64 +suite +1 passed, 2 failed as expected, 1 skipped as expected \(no FAKE\), 1 FAILED
 TEXT
 accelerations 'tcg,thread=multi'
+
+check 1 STUB_TESTS=skips -- 6.1 <<TEXT
+kernel-matrix: 6.1.0-98-amd64: Plain.Two: SKIPPED, see .*/suite.log
+6.1.0-98-amd64 +suite +4 passed, 1 FAILED
+TEXT
 
 check 1 STUB_TESTS=ends STUB_ENDS=early -- 6.1 -- 'Plain.*' <<TEXT
 kernel-matrix: 6.1.0-98-amd64: ended early; its console:
