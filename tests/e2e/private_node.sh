@@ -52,6 +52,7 @@ guard_has_answered() {
 
 # start_guard ARGUMENT...: starts the guard and waits until it is ready; sets guard_pid.
 start_guard() {
+  : >"$folder/guard.log" # of an earlier run: it was ready
   "$guard" run "${guard_paths[@]}" "$@" 2>"$folder/guard.log" &
   guard_pid=$!
   wait_for 60 guard_has_answered || true
