@@ -114,12 +114,6 @@ std::vector<Trial> TryHelpers() {
   return trials;
 }
 
-Trial TrySetRetval() {
-  Trial trial{"choose the error of a refused bind()", 0, ""};
-  if (!dataplane::HasSetRetval()) trial.error = ENOSYS;
-  return trial;
-}
-
 Trial TryRingBuffer() {
   Trial trial{"create a BPF ring buffer", 0, ""};
   const QuietLibbpf quiet;

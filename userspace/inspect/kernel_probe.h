@@ -17,10 +17,6 @@ Trial TryPrograms(abi::Scope scope);
 // One for each helper that not every kernel has.
 std::vector<Trial> TryHelpers();
 
-// bpf_set_retval() in a program at bind(). The guard needs it only to choose the error of a bind
-// that bind protection refuses; without it that is EPERM.
-Trial TrySetRetval();
-
 Trial TryRingBuffer();
 
 // bpf_link on a cgroup: asks for one on a descriptor that is none, and sees
