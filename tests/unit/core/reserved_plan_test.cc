@@ -19,7 +19,6 @@
 namespace npg::core::reserved_plan_test {
 namespace {
 
-using ::testing::Each;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 using Kind = ReservedStep::Kind;
