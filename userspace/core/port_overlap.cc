@@ -16,9 +16,6 @@ namespace {
 
 // Ranges of ports in a line that is still readable.
 constexpr size_t kMaxAdvisedRanges = 16;
-// A node with many connections needs some thousand ports for them. Where fewer than these and than
-// half of the automatic ports would be left, no more of them should be reserved.
-constexpr size_t kFewestAutomatic = 4096;
 
 // A port for each second number from `first`, below `end`.
 std::vector<uint16_t> EverySecond(uint32_t first, uint32_t end) {
@@ -84,7 +81,7 @@ double NextServiceShare(const PortRanges& allocated, const PortRanges& listeners
 // The setting that keeps the ports `overlap`, which are not empty, from being assigned.
 void Advise(const OverlapInput& input, const PortRanges& overlap, PortOverlap& judged) {
   const size_t left = judged.automatic - judged.allocated;
-  if (left < std::min(kFewestAutomatic, judged.automatic / 2)) {
+  if (LeavesTooFew(judged.automatic, left)) {
     judged.advice = OverlapAdvice::kMoveRange;
     judged.ranges = RangeBeside(input.local, {overlap.front().first, overlap.back().last});
     if (judged.ranges.empty()) return;
@@ -94,7 +91,7 @@ void Advise(const OverlapInput& input, const PortRanges& overlap, PortOverlap& j
   judged.cost = judged.allocated;
   PortRanges all = input.reserved;
   all.insert(all.end(), overlap.begin(), overlap.end());
-  all = Coarse(all, all.size());  // merges them
+  all = Merged(all);
   if (all.size() > kMaxAdvisedRanges) {
     judged.advice = OverlapAdvice::kReserveFlag;
     return;
@@ -137,7 +134,7 @@ PortRanges RangeBeside(const PortRange& local, const PortRange& nodeports) {
   PortRanges widest;
   for (const PortRange& range : Without(local, {nodeports})) {
     const size_t count = CountPorts({range});
-    if (count < kFewestAutomatic) continue;
+    if (count < kFewestAutomaticPorts) continue;
     if (widest.empty() || count > CountPorts(widest)) widest = {range};
   }
   return widest;

@@ -153,4 +153,8 @@ PortRanges ToRanges(const std::vector<uint16_t>& ports) {
   return Merged(std::move(ranges));
 }
 
+bool LeavesTooFew(size_t before, size_t left) {
+  return left < std::min(kFewestAutomaticPorts, before / 2);
+}
+
 }  // namespace npg::core

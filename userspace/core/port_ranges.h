@@ -27,6 +27,13 @@ using PortRanges = std::vector<PortRange>;
 // The default of the API server's --service-node-port-range.
 inline constexpr PortRange kUsualNodePorts = {30000, 32767};
 
+// Fewer ports that the kernel assigns are too few for a node with many connections.
+inline constexpr size_t kFewestAutomaticPorts = 4096;
+
+// Whether `left` of `before` ports that the kernel assigns are too few: where there were fewer than
+// kFewestAutomaticPorts to begin with, half of them must be left.
+bool LeavesTooFew(size_t before, size_t left);
+
 // "8080,9000-9100", the format of net.ipv4.ip_local_reserved_ports; empty for none.
 absl::StatusOr<PortRanges> ParsePortRanges(absl::string_view text);
 

@@ -15,9 +15,6 @@
 namespace npg::core {
 namespace {
 
-// A node with many connections needs about so many automatic ports. Where there are fewer to
-// begin with, half of them must be left.
-constexpr size_t kEnoughAutomaticPorts = 4096;
 constexpr size_t kLongestRangeText = sizeof(",65534-65535") - 1;
 
 // The two parts of the content.
@@ -95,7 +92,7 @@ ReservedPlan PlanReserved(const ReservedNow& now, const PortRanges& wanted,
   const PortRanges target = Without(Intersect(wanted, local), parts.admin);
   const size_t before = CountPorts(Without(local, parts.admin));
   const size_t left = before - CountPorts(target);
-  plan.too_few = !target.empty() && left < std::min(kEnoughAutomaticPorts, before / 2);
+  plan.too_few = !target.empty() && LeavesTooFew(before, left);
   if (plan.too_few) {
     plan.remove = parts.ours;
   } else {
