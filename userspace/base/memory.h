@@ -4,6 +4,10 @@
 
 namespace npg::base {
 
+// Makes all threads share one heap, from which large blocks stay out, so that what one thread has
+// freed serves the others, and ReleaseUnusedMemory() finds it. Call it before there are threads.
+void ShareHeap();
+
 // Returns free heap to the kernel, after a start or a long list. Takes a few milliseconds.
 // Never fails.
 void ReleaseUnusedMemory();

@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/capabilities.h"
 #include "base/errno_status.h"
+#include "base/memory.h"
 #include "cli/args/environment.h"
 #include "cli/args/options.h"
 #include "cli/build_info.h"
@@ -117,6 +118,7 @@ absl::StatusOr<int> Execute(const RunOptions& options) {
   NPG_RETURN_IF_ERROR(log::SetUpLog(
       options.log_level, options.log_json ? log::LogFormat::kJson : log::LogFormat::kText));
   LimitCapabilities();
+  base::ShareHeap();
   auto sources = MakeFollowedSources(options.sources, ReadEnvironment, options.intervals,
                                      GuardedAddresses(options));
   if (!sources.ok()) return sources.status();

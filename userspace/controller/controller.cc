@@ -42,6 +42,7 @@
 #include "controller/unload.h"
 #include "controller/until_done.h"
 #include "core/desired_state.h"
+#include "core/port_blocks.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/bpf/controller_lock.h"
 #include "dataplane/bpf/netns_cookie.h"
@@ -92,6 +93,7 @@ class Controller {
   void FollowExemptions();
   // Once it is known whether the guard may exempt connects.
   void Ready();
+  absl::Status CoverOnlyNodePorts();
   absl::Status FinishTakeover();
   void Maintain();
   void LookAtAcceptQueues();
@@ -126,6 +128,7 @@ class Controller {
   std::optional<AcceptQueueWatch> accept_queues_;
   std::unique_ptr<ExemptionFollower> exemptions_;
   int round_ = 0;  // of maintenance
+  log::RepeatedFault table_fault_{"limit the nft table to the ports that have NodePorts"};
   log::RepeatedFault owners_fault_{"look up the owners of listeners"};
   UntilDone takeover_{"finish the takeover from the earlier run",
                       [this] { return FinishTakeover(); }};
@@ -161,6 +164,11 @@ absl::Status Controller::Start() {
       dataplane::NftTable::Install(options_.mark, former->mark, options_.own_nft_table);
   if (!table.ok()) return table.status();
   table_ = *std::move(table);
+  // Maps first: no attached program may decide on half a map.
+  if (absl::Status filled = ports_->Start(); !filled.ok()) {
+    UndoStart(*guard_, *table_, *former);
+    return filled;
+  }
   node_.emplace(*loop_, *guard_, *table_, ports_->desired(),
                 NodeFollower::Settings{options_.mode, options_.scope, options_.local_addresses,
                                        OwnAddressesChanged()});
@@ -196,8 +204,7 @@ std::function<void()> Controller::OwnAddressesChanged() {
   };
 }
 
-// Loads the programs and fills the map `nodeports`. Maps first: no attached program may decide on
-// half a map.
+// Loads the programs, and prepares to fill the map `nodeports`.
 absl::Status Controller::Load(base::UniqueFd cgroup) {
   absl::StatusOr<uint64_t> cookie = dataplane::NetnsCookie(cgroup.get());
   if (!cookie.ok()) return cookie.status();
@@ -207,6 +214,7 @@ absl::Status Controller::Load(base::UniqueFd cgroup) {
   guard_ = *std::move(guard);
   repair_.emplace(*guard_, lock_, std::move(cgroup), options_.cgroup, options_.pins.Root());
   PortsKeeper::Callbacks callbacks;
+  callbacks.cover = [this](core::PortBlocks blocks) { return table_->Cover(blocks); };
   callbacks.changing = [this](const core::Difference& difference) {
     if (protection_) protection_->PortsChanging(difference);
   };
@@ -222,7 +230,7 @@ absl::Status Controller::Load(base::UniqueFd cgroup) {
     protection_->PortsChanged();
   };
   ports_.emplace(*guard_, sources_, std::move(callbacks));
-  return ports_->Start();
+  return absl::OkStatus();
 }
 
 // Adopted programs read these options at once: write them as late as possible, and
@@ -283,6 +291,7 @@ void Controller::Maintain() {
     owner_schedule_->SyncNow();
   }
   node_->Maintain();
+  if (full) table_fault_.Note(CoverOnlyNodePorts());
   protection_->Maintain(absl::Now());
   flows_->Maintain(full);
   loop_->After(options_.intervals.maintenance, [this] { Maintain(); });
@@ -302,9 +311,18 @@ void Controller::FollowExemptions() {
   if (exemptions.ok()) exemptions_ = *std::move(exemptions);
 }
 
+// Until then, other packets are considered, too: of an adopted table all of them, and those of
+// blocks of ports that have no NodePort any more.
+absl::Status Controller::CoverOnlyNodePorts() {
+  core::PortBlocks blocks = core::BlocksOf(ports_->desired().Entries());
+  blocks.Add(core::PortBlocks::Default());
+  return table_->CoverOnly(blocks);
+}
+
 // By now, every connect that ran a program of the earlier run has returned.
 absl::Status Controller::FinishTakeover() {
   absl::Status finished = table_->ForgetFormerMark();
+  finished.Update(CoverOnlyNodePorts());
   finished.Update(guard_->FinishMigration());
   return finished;
 }

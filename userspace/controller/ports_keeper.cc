@@ -18,6 +18,7 @@
 #include "base/event_loop.h"
 #include "core/bind_facts.h"
 #include "core/desired_state.h"
+#include "core/port_blocks.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "log/fields.h"
 #include "log/log.h"
@@ -114,8 +115,12 @@ void PortsKeeper::LogSkipped(const sources::Source& source,
 absl::StatusOr<PortsKeeper::Applied> PortsKeeper::Apply() {
   const core::Difference difference = desired_.Pending();
   if (difference.empty()) return Applied{};
-  callbacks_.changing(difference);
   // After an error the next reading or maintenance tries all of it again.
+  core::PortBlocks blocks;
+  for (const auto& [key, entry] : difference.put) blocks.Add(key.port);
+  applied_ = callbacks_.cover(blocks);
+  if (!applied_.ok()) return applied_;
+  callbacks_.changing(difference);
   const absl::StatusOr<size_t> fresh = guard_.ApplyNodePorts(difference);
   applied_ = fresh.status();
   if (!fresh.ok() || *fresh > 0) callbacks_.fresh();
@@ -135,16 +140,21 @@ void PortsKeeper::OnReading(const sources::Source& source,
                             const absl::StatusOr<sources::Reading>& reading) {
   const std::string name(source.name());
   NoteSource(source, reading.status());
-  states_fault_.Note(states_.Write(source.id(), source.State()));
   if (reading.ok()) {
     LogSkipped(source, reading->skipped);
-    desired_.Set(abi::Bit(source.id()), reading->ports);
+    if (reading->changed) {
+      desired_.Update(abi::Bit(source.id()), reading->ports, *reading->changed);
+    } else {
+      desired_.Set(abi::Bit(source.id()), reading->ports);
+    }
     read_ |= abi::Bit(source.id());
   } else {
     desired_.Add(abi::Bit(source.id()), source.PartialPorts());
   }
   const absl::StatusOr<Applied> change = Apply();
   apply_fault_.Note(change.status());
+  // After the ports, which connects wait for.
+  states_fault_.Note(states_.Write(source.id(), source.State()));
   if (reading.ok()) callbacks_.read(name);
   if (change.ok() && change->put + change->removed > 0) {
     log::Log(spdlog::level::info,

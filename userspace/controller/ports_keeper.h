@@ -17,6 +17,7 @@
 #include "controller/source_states.h"
 #include "core/bind_facts.h"
 #include "core/desired_state.h"
+#include "core/port_blocks.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "log/repeated_fault.h"
 #include "sources/source.h"
@@ -30,6 +31,8 @@ class PortsKeeper {
   using Sources = std::vector<std::unique_ptr<sources::Source>>;
 
   struct Callbacks {
+    // The map is about to get ports of these blocks. After an error it gets none of them.
+    std::function<absl::Status(core::PortBlocks blocks)> cover;
     // The map is about to be changed.
     std::function<void(const core::Difference& difference)> changing;
     // The map has new ports, or may have some after an error.

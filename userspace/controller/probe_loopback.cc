@@ -18,12 +18,16 @@
 #include "base/unique_fd.h"
 #include "core/desired_state.h"
 #include "core/port.h"
+#include "core/port_blocks.h"
 
 namespace npg::controller {
 namespace {
 
-constexpr int kMaxPorts = 8;         // attempts to get a port that is no NodePort,
-constexpr int kMaxPortsInRange = 4;  // and one that is also in the range of the NodePorts
+constexpr int kMaxPorts = 8;          // attempts to get a port that is no NodePort,
+constexpr int kMaxPortsInRange = 16;  // and one that is also in the range of the NodePorts
+// The API server's default for --service-node-port-range.
+constexpr uint16_t kFirstNodePort = 30000;
+constexpr uint16_t kLastNodePort = 32767;
 
 absl::StatusOr<uint16_t> BoundPort(int fd) {
   SocketAddress bound;
@@ -125,14 +129,16 @@ absl::Status BindApart(int fd, int family, int type, bool v4, core::Protocol pro
 
 bool BindAmongNodePorts(int fd, int family, bool v4, core::Protocol protocol,
                         const core::PortEntries& nodeports, uint16_t& port) {
-  if (nodeports.empty()) return false;
-  const uint32_t low = nodeports.begin()->first.port;
-  const uint32_t high = nodeports.rbegin()->first.port;
+  const bool none = nodeports.empty();
+  const uint32_t low = none ? kFirstNodePort : nodeports.begin()->first.port;
+  const uint32_t high = none ? kLastNodePort : nodeports.rbegin()->first.port;
+  core::PortBlocks blocks = core::BlocksOf(nodeports);
+  blocks.Add(core::PortBlocks::Default());
   for (int i = 0; i < kMaxPortsInRange; ++i) {
     uint32_t drawn = 0;
     if (getrandom(&drawn, sizeof(drawn), GRND_NONBLOCK) != ssize_t{sizeof(drawn)}) return false;
     const auto picked = static_cast<uint16_t>(low + drawn % (high - low + 1));
-    if (nodeports.contains(core::PortKey{picked, protocol})) continue;
+    if (!blocks.Contains(picked) || nodeports.contains(core::PortKey{picked, protocol})) continue;
     const SocketAddress wanted = Loopback(family, v4, picked);
     if (bind(fd, wanted.get(), wanted.size) != 0) continue;
     port = picked;

@@ -48,8 +48,9 @@ absl::Status BindApart(int fd, int family, int type, bool v4, core::Protocol pro
                        const core::PortEntries& nodeports, uint16_t& port);
 
 // Binds to a port between the lowest and the highest NodePort that is none, and stores its number.
-// Rules that firewalls have for the whole range then apply to it. False when chance finds none that
-// is free.
+// Rules that firewalls have for the whole range then apply to it, and it is in a block of ports
+// that the nft table considers already. Without NodePorts, one of the API server's default range.
+// False when chance finds none that is free.
 bool BindAmongNodePorts(int fd, int family, bool v4, core::Protocol protocol,
                         const core::PortEntries& nodeports, uint16_t& port);
 

@@ -26,6 +26,7 @@
 #include "controller/probe_tracking.h"
 #include "core/desired_state.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/bpf/bpf_guard.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -123,11 +124,14 @@ absl::Status SelfProbe::Connect(const absl::Status& entered, ProbeClient& client
 // The canaries are NodePorts only while this runs: the programs act at the connect.
 absl::Status SelfProbe::ConnectAll() {
   core::Difference enter, leave;
+  core::PortBlocks blocks;
   for (const ProbeCanary& canary : attempt_->sockets.canaries()) {
     if (!canary.fd) continue;
+    blocks.Add(canary.key().port);
     enter.put.push_back({canary.key(), {abi::Bit(abi::Source::kProbe), std::string(kCanaryName)}});
     leave.remove.push_back(canary.key());
   }
+  NPG_RETURN_IF_ERROR(table_.Cover(blocks));
   const absl::Cleanup remove = [&] {
     // The next start replaces or removes an entry that stays.
     guard_.ApplyNodePorts(leave).status().IgnoreError();

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/port.h"
+#include "core/port_blocks.h"
 #include "core/service_ref.h"
 
 namespace npg::core {
@@ -35,6 +36,12 @@ std::vector<Step> Steps(const PortSnapshot& before, const PortSnapshot& after) {
 
 }  // namespace
 
+PortBlocks BlocksOf(const PortEntries& entries) {
+  PortBlocks blocks;
+  for (const auto& [key, entry] : entries) blocks.Add(key.port);
+  return blocks;
+}
+
 void DesiredState::Adopt(const PortEntries& in_map, uint32_t sources) {
   entries_ = in_map;
   for (const auto& [key, entry] : in_map) {
@@ -54,6 +61,20 @@ void DesiredState::Set(uint32_t bit, const PortSnapshot& snapshot) {
       known.erase(step.key);
     }
     Merge(step.key);
+  }
+}
+
+void DesiredState::Update(uint32_t bit, const PortSnapshot& snapshot,
+                          const std::vector<PortKey>& changed) {
+  PortSnapshot& known = by_source_[bit];
+  for (const PortKey& key : changed) {
+    const auto now = snapshot.find(key);
+    if (now != snapshot.end()) {
+      known[key] = now->second;
+    } else {
+      known.erase(key);
+    }
+    Merge(key);
   }
 }
 

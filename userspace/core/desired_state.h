@@ -9,6 +9,7 @@
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
 #include "core/port.h"
+#include "core/port_blocks.h"
 #include "core/service_ref.h"
 
 namespace npg::core {
@@ -23,6 +24,8 @@ struct PortEntry {
 
 using PortEntries = absl::btree_map<PortKey, PortEntry>;
 
+PortBlocks BlocksOf(const PortEntries& entries);
+
 // A change of the map `nodeports`. Idempotent: removing a missing entry is no error.
 struct Difference {
   std::vector<std::pair<PortKey, PortEntry>> put;  // new or changed
@@ -35,8 +38,9 @@ struct Difference {
 // reading keeps the entries of an earlier run, so that a restart loses nothing.
 //
 // Level-triggered: every reading of a source is complete, and the desired state depends
-// only on the last one of each. Work and writes are proportional to the difference: with
-// ten thousand ports, a change of one costs a walk over two sorted lists and one map entry.
+// only on the last one of each. Work and writes are proportional to the difference, but for
+// the search for it: a walk over two sorted lists, or, if the source knows what it has changed,
+// over those ports.
 class DesiredState {
  public:
   // Takes over the entries of an earlier run for `sources` (bits). Entries of only other
@@ -45,6 +49,9 @@ class DesiredState {
 
   // Replaces the ports of the source of this bit.
   void Set(uint32_t bit, const PortSnapshot& snapshot);
+
+  // The same, where `snapshot` differs from the last one of this bit in no other port than these.
+  void Update(uint32_t bit, const PortSnapshot& snapshot, const std::vector<PortKey>& changed);
 
   // Adds to the ports of the source of this bit, without removing any: for a reading that may lack
   // some.

@@ -179,6 +179,7 @@ std::optional<NetfilterReader::Outcome> NetfilterReader::Take(absl::Duration lim
   busy_ = false;
   eventfd_t count = 0;
   eventfd_read(done_.get(), &count);
+  so_far_.clear();
   return std::exchange(outcome_, std::nullopt);
 }
 

@@ -79,8 +79,8 @@ class NetfilterReader {
   // began.
   std::optional<Outcome> Take(absl::Duration limit = absl::ZeroDuration());
 
-  // What the present reading, or the last one, has found by now in nf_tables: legacy tables take
-  // longer, and are read after them.
+  // What the present reading has found by now in nf_tables: legacy tables take longer, and are read
+  // after them. Nothing once its outcome is taken.
   core::PortSnapshot PortsSoFar() const;
 
  private:

@@ -3,6 +3,7 @@
 #define NODEPORT_GUARD_SOURCES_SOURCE_H_
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct Reading {
   // Input that was skipped, one line each, by name ("item 3: port 70000 is
   // outside 1-65535"). The rest of the reading is valid.
   std::vector<std::string> skipped;
+  // The ports that may differ from those of the last reading that the source reported, others do
+  // not. nullopt: all of them may.
+  std::optional<std::vector<core::PortKey>> changed = std::nullopt;
   core::Coverage coverage = core::Coverage::kAll;  // of the NodePorts of this node
 };
 

@@ -42,7 +42,7 @@ TEST_F(NftBurstTest, NoneOfManyConnectionsIsLostOrHijacked) {
   // Sets of 65,536 elements would be full long before the first of them expire.
   constexpr size_t kTuples = 120'000;
   testing::ConnectionBurst burst;
-  burst.threads = {{33601, 34601}, {33602, 34602}, {33603, 34603}, {33604, 34604}};
+  burst.threads = {{31601, 34601}, {31602, 34602}, {31603, 34603}, {31604, 34604}};
   burst.mark = kMark;
   burst.each = kTuples / burst.threads.size();
   NPG_ASSERT_OK(testing::PrepareBurst(burst));

@@ -30,6 +30,7 @@
 #include "base/errno_status.h"
 #include "base/netlink_socket.h"
 #include "base/unique_fd.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_flows.h"
@@ -130,12 +131,17 @@ NftTableState NftTest::State() {
   return state.ok() ? *state : NftTableState();
 }
 
-bool NftTest::Intact(const NftSettings& settings, bool owned) {
+bool NftTest::Intact(NftSettings settings, bool owned) {
   auto socket = NetlinkSocket::Open(NETLINK_NETFILTER);
   NPG_EXPECT_OK(socket);
   const auto snapshot = ReadNftSnapshot(*socket);
   NPG_EXPECT_OK(snapshot);
-  return snapshot.ok() && IsIntact(*snapshot, settings, owned);
+  if (!snapshot.ok()) return false;
+  if (settings.blocks) return IsIntact(*snapshot, settings, owned);
+  settings.blocks = core::PortBlocks::Default();
+  if (IsIntact(*snapshot, settings, owned)) return true;
+  settings.blocks = core::PortBlocks::All();
+  return IsIntact(*snapshot, settings, owned);
 }
 
 NftTest::Expiry NftTest::FlowExpiry(const core::Flow& flow) {

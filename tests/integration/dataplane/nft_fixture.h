@@ -35,8 +35,8 @@ struct Pair {
 class NftTest : public ::testing::Test {
  protected:
   static constexpr uint32_t kMark = 0x1000;
-  static constexpr uint16_t kPort = 33589;
-  static constexpr uint16_t kOtherPort = 33590;
+  static constexpr uint16_t kPort = 31589;
+  static constexpr uint16_t kOtherPort = 31590;
 
   void SetUp() override;
   void TearDown() override;
@@ -48,7 +48,8 @@ class NftTest : public ::testing::Test {
   static NftSettings Unprotected();
 
   static NftTableState State();
-  static bool Intact(const NftSettings& settings, bool owned);
+  // With the blocks of the settings, or else with either of those that an installation chooses.
+  static bool Intact(NftSettings settings, bool owned);
 
   // The time until the entries of both directions expire; zero without an entry.
   struct Expiry {

@@ -271,7 +271,7 @@ TEST_P(NftFlowTest, ClientThatLosesItsMarkStaysExempt) {
 
 TEST_P(NftFlowTest, MarkedPacketRestoresMissingEntries) {
   NPG_ASSERT_OK_AND_ASSIGN(const Pair pair, Open(Dial()));
-  for (const char* set : {"ports", "tcp4", "tcp6"}) {
+  for (const char* set : {"tcp4", "tcp6"}) {
     NPG_ASSERT_OK(testing::RunCommand({"nft", "flush", "set", "inet", "nodeport_guard", set}));
   }
   EXPECT_EQ(FlowExpiry(pair.flow).reversed, absl::ZeroDuration());
@@ -279,7 +279,7 @@ TEST_P(NftFlowTest, MarkedPacketRestoresMissingEntries) {
   ExpectAlive(pair);
 }
 
-TEST_P(NftFlowTest, EndOfAFlowKeepsThePortsOfAnother) {
+TEST_P(NftFlowTest, EndOfAFlowKeepsThatOfTheOtherFamily) {
   // The other flow uses the same two ports in the other address family.
   constexpr uint16_t kClientPort = 30123;
   const bool ipv6 = GetParam().name == "ipv6";

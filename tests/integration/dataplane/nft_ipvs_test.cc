@@ -51,8 +51,8 @@ constexpr uint16_t kClientPort = 30101;
 constexpr absl::string_view kLikeIpvs = R"(
   table inet like_ipvs {
     chain local_in { type filter hook input priority 99;
-      ip daddr { 127.0.0.1, 127.0.0.5, 10.9.9.9 } th dport { 33589, 33590, 30101 } reject
-      ip6 daddr { ::1, 2001:db8::9 } th dport 33590 reject
+      ip daddr { 127.0.0.1, 127.0.0.5, 10.9.9.9 } th dport { 31589, 31590, 30101 } reject
+      ip6 daddr { ::1, 2001:db8::9 } th dport 31590 reject
     }
   })";
 // Counts packets by their address between the two hooks of the table: at the first hook of IPVS

@@ -137,33 +137,6 @@ TEST_P(NftReconcileTest, RemovesOnlyOldEntriesWithoutAConnection) {
   }
 }
 
-TEST_P(NftReconcileTest, PortsFollowTheEntries) {
-  NPG_ASSERT_OK(table_->Reconcile({Any(1), Any(2)}, {}));
-  EXPECT_EQ(EntryCount("ports"), 3U);
-  // Reconcile() adds the ports of an entry that was added without them.
-  NPG_ASSERT_OK(SetFlowExpiry(Any(3), FullTime()));
-  NPG_ASSERT_OK(table_->Reconcile({}, {}));
-  EXPECT_EQ(EntryCount("ports"), 4U);
-
-  NPG_ASSERT_OK_AND_ASSIGN(auto socket, base::NetlinkSocket::Open(NETLINK_NETFILTER));
-  const auto full_time = static_cast<uint64_t>(absl::ToInt64Milliseconds(kPortsSet.timeout()));
-  const auto port = [&](uint8_t number, absl::Duration age) {
-    return NftElement{{'\0', static_cast<char>(number)},
-                      full_time,
-                      full_time - static_cast<uint64_t>(absl::ToInt64Milliseconds(age))};
-  };
-  NftBatch batch(socket);
-  AddElements(batch, "ports",
-              {port(201, absl::Minutes(11)), port(202, absl::Minutes(9)),
-               port(203, absl::Minutes(11)), port(204, absl::Minutes(11))});
-  NPG_ASSERT_OK_AND_ASSIGN(const NftCommit commit, batch.Commit());
-  NPG_ASSERT_OK(commit.ToStatus());
-  EXPECT_EQ(EntryCount("ports"), 8U);
-  // Removes 201 only: 202 is young, 203 and 204 belong to flows.
-  NPG_ASSERT_OK(table_->Reconcile({Any(203)}, {Any(204)}));
-  EXPECT_EQ(EntryCount("ports"), 7U);
-}
-
 class NftSocketsTest : public NftTest {
  protected:
   void SetUp() override {
@@ -268,7 +241,6 @@ TEST_F(NftSocketsTest, LeavesAnswersToListenersAlone) {
   // A start that makes the table anew keeps them, too.
   NPG_ASSERT_OK_AND_ASSIGN(table_, NftTable::Install({}));
   EXPECT_EQ(EntryCount("asked4"), 1U);
-  EXPECT_EQ(EntryCount("ports"), 0U);
   EXPECT_EQ(State().flow_entries, 0U);
   EXPECT_EQ(State().flows, 0U);
 }

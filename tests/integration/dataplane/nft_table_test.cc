@@ -223,7 +223,6 @@ TEST_F(NftTableTest, ARestartChangesWhetherItIsOwned) {
     EXPECT_TRUE(Intact(settings, table->owned()));
     EXPECT_GE(State().exempted_packets, counted);
     EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
-    EXPECT_EQ(EntryCount("ports"), 2U);
     NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));
     EXPECT_EQ(Tracked(pair.flow.client_port), "");
   }
@@ -308,8 +307,6 @@ TEST_F(NftTableTest, AdoptsATableOfAnotherBuildOrADump) {
   EXPECT_GT(FlowExpiry(flow).as_sent, absl::Hours(24 * 99));
   EXPECT_LE(FlowExpiry(flow).as_sent, absl::Hours(24 * 100));
   EXPECT_EQ(EntryCount("udp6"), 0U);
-  // The adopted table had no set of ports.
-  EXPECT_EQ(EntryCount("ports"), 2U);
   // Adopts once more, now with the rules in place.
   table.reset();
   NPG_ASSERT_OK_AND_ASSIGN(table, NftTable::Install({}));
@@ -337,7 +334,6 @@ TEST_F(NftTableTest, AdoptionEnlargesTheSetsOfAnEarlierBuild) {
     EXPECT_EQ(State().exempted_packets, counted);
     EXPECT_GT(FlowExpiry(pair.flow).as_sent, kLong);
     EXPECT_GT(FlowExpiry(pair.flow).reversed, kLong);
-    EXPECT_EQ(EntryCount("ports"), 2U);
   }
   NPG_EXPECT_OK(Send(pair.client.get(), pair.server.get()));
   NPG_EXPECT_OK(Send(pair.server.get(), pair.client.get()));

@@ -130,7 +130,7 @@ TEST_P(GuardLifecycleTest, GuardsEveryConnectDuringAChangeOfTheMark) {
   }
   EXPECT_THAT(hammer.Stop(), ::testing::IsEmpty());
   const auto rules_with = [](const char* text) {
-    const auto rules = RunCommand({"nft", "list", "chain", "inet", "nodeport_guard", "output"});
+    const auto rules = RunCommand({"nft", "list", "chain", "inet", "nodeport_guard", "to_tcp"});
     return rules.ok() && absl::StrContains(*rules, text);
   };
   NPG_ASSERT_OK(guard().Stop());

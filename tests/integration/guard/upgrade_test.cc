@@ -29,6 +29,7 @@
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/bpf/pin_paths.h"
@@ -201,8 +202,10 @@ class GuardUpgradeTest : public GuardTest {
     }
     if (abi >= dataplane::kFirstAbiWithUids)
       NPG_RETURN_IF_ERROR(NoteEarlierSockets(object, cgroup));
-    // The table outlives the process that made it, as it did with that build.
-    return dataplane::NftTable::Install(core::Mark{}).status();
+    // The table outlives the process that made it, and considers every port, as with that build.
+    auto table = dataplane::NftTable::Install(core::Mark{});
+    if (!table.ok()) return table.status();
+    return (*table)->Cover(core::PortBlocks::All());
   }
 
   // What the controller of such a version noted of the listeners that were there before it: this

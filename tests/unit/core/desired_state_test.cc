@@ -50,6 +50,24 @@ TEST(DesiredState, AddRemovesNothing) {
   EXPECT_THAT(state.Entries(), ElementsAre(Pair(kDns, PortEntry{NPG_SOURCE_NETFILTER, ""})));
 }
 
+TEST(DesiredState, UpdateLooksAtTheNamedPortsOnly) {
+  DesiredState state;
+  state.Set(NPG_SOURCE_FILE, {{kWeb, "shop/web"}, {kDns, "a/udp"}});
+  state.MarkApplied();
+  state.Update(NPG_SOURCE_FILE, {{kWeb, "shop/other"}, {kDnsTcp, "a/tcp"}}, {kWeb, kDns, kDnsTcp});
+  EXPECT_THAT(state.Entries(), ElementsAre(Pair(kDnsTcp, PortEntry{NPG_SOURCE_FILE, "a/tcp"}),
+                                           Pair(kWeb, PortEntry{NPG_SOURCE_FILE, "shop/other"})));
+  EXPECT_EQ(state.Pending().put.size(), 2U);
+  EXPECT_THAT(state.Pending().remove, ElementsAre(kDns));
+  state.MarkApplied();
+  state.Update(NPG_SOURCE_FILE, {}, {kDnsTcp});
+  EXPECT_THAT(state.Entries(), ElementsAre(Pair(kWeb, PortEntry{NPG_SOURCE_FILE, "shop/other"})));
+  EXPECT_THAT(state.Pending().put, IsEmpty());
+  // A complete comparison finds what was not named.
+  state.Set(NPG_SOURCE_FILE, {});
+  EXPECT_THAT(state.Entries(), IsEmpty());
+}
+
 TEST(DesiredState, ProtocolsAreDifferentPorts) {
   DesiredState state;
   state.Set(NPG_SOURCE_FILE, {{kDnsTcp, "a/tcp"}, {kDns, "a/udp"}});

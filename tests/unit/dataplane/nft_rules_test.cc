@@ -25,12 +25,18 @@ namespace {
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-constexpr NftExtraChains kAll{.ipvs_bypass = true, .asked = true};
+// All that can be in the table.
+NftRuleFacts Everything() {
+  NftRuleFacts facts;
+  facts.former_mark = core::Mark{0x2000, 0x2000};
+  facts.ipvs_bypass = facts.asked = true;
+  return facts;
+}
 
-// The expressions of all rules of a chain, or of all chains, with all that can be in the table.
+// The expressions of all rules of a chain, or of all chains.
 std::string TextOf(absl::string_view name = "") {
   std::string text;
-  for (const NftChain& chain : MakeChains({}, core::Mark{0x2000, 0x2000}, kAll)) {
+  for (const NftChain& chain : MakeChains(Everything())) {
     if (!name.empty() && chain.name != name) continue;
     for (const base::NftnlRule& rule : chain.rules) absl::StrAppend(&text, RuleText(*rule));
   }
@@ -63,16 +69,16 @@ TEST(NftRulesTest, TimeoutsAreWholeJiffies) {
 
 TEST(NftRulesTest, OnlyAForgottenConnectionIsDropped) {
   EXPECT_THAT(TextOf("tcp_forget"), HasSubstr("drop"));
-  for (const NftChain& chain : MakeChains({}, {}, kAll)) {
+  for (const NftChain& chain : MakeChains(Everything())) {
     if (chain.name == "tcp_forget") continue;
     EXPECT_THAT(TextOf(chain.name), Not(HasSubstr("drop"))) << chain.name;
   }
 }
 
 TEST(NftRulesTest, TheChainOfWhatListenersAskIsThereOnDemand) {
-  const auto hook = [](const NftExtraChains& extra) {
+  const auto hook = [](const NftRuleFacts& facts) {
     std::optional<NftHook> found;
-    for (const NftChain& chain : MakeChains({}, {}, extra)) {
+    for (const NftChain& chain : MakeChains(facts)) {
       if (chain.name == kAskedChain) found = chain.hook;
     }
     return found;
@@ -82,7 +88,7 @@ TEST(NftRulesTest, TheChainOfWhatListenersAskIsThereOnDemand) {
   EXPECT_EQ(hook({.ipvs_bypass = true}), std::nullopt);
 }
 
-// What exempts nothing must not count as a flow, nor put its ports before those of flows.
+// What exempts nothing must not count as a flow.
 TEST(NftSetSpecTest, AnswersToListenersAreNoFlows) {
   for (const NftSetSpec& set : kNftSets) {
     if (set.use != NftSetUse::kAsked) continue;
@@ -103,7 +109,7 @@ TEST(NftSetSpecTest, Sizes) {
        {"udp4", "udp6", "datagrams4", "datagrams6", "asked4", "asked6", "targets4", "targets6"}) {
     EXPECT_EQ(size(set), kSetSize);
   }
-  EXPECT_EQ(size("ports"), NftSetSpec::kPortsSize);
+  EXPECT_EQ(size("target_ports"), NftSetSpec::kPortsSize);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <random>
 #include <string>
 #include <utility>
@@ -323,6 +324,8 @@ TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
   ServiceStore store;
   std::map<std::string, ServicePorts> model;
   KnownState known = Known(store);
+  using Keys = std::vector<core::PortKey>;
+  std::optional<core::PortSnapshot> reported;
   for (int step = 0; step < 5000; ++step) {
     const std::string name = absl::StrCat("a/s", below(6));
     if (below(4) == 0) {
@@ -356,6 +359,18 @@ TEST(ServiceStoreTest, IsTheUnionOfItsServices) {
     }
     for (const core::PortKey& key : facts.shared) facts.refusable.erase(key);
     ASSERT_EQ(Ports(store), expected) << "step " << step;
+    // Before the first report, all ports may have changed; later, those that are named.
+    ASSERT_EQ(store.reading()->changed.has_value(), reported.has_value());
+    core::PortSnapshot followed = reported.value_or(Ports(store));
+    for (const core::PortKey& key : store.reading()->changed.value_or(Keys())) {
+      followed.erase(key);
+      if (const auto now = Ports(store).find(key); now != Ports(store).end()) followed.insert(*now);
+    }
+    ASSERT_EQ(followed, expected) << "step " << step;
+    if (below(3) != 0) {
+      store.NoteReported();
+      reported = expected;
+    }
     ASSERT_EQ(store.reading()->skipped, skipped);
     ASSERT_EQ(store.services(), with_ports);
     ASSERT_EQ(store.health_check_ports(), health_checks);

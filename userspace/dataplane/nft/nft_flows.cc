@@ -46,17 +46,23 @@ void AppendEndpoint(std::string& key, IpFamily family, const Address& address, u
 }
 
 // Whether an unused entry may be removed: not too young, and not about to expire.
-bool IsStale(const NftElement& element, const NftSetSpec& set, absl::Duration young) {
+bool IsStale(const NftElement& element, const NftSetSpec& set) {
   if (element.timeout_ms == 0) return true;  // our rules always set a timeout
   const absl::Duration expires = absl::Milliseconds(element.expires_ms);
   // Every rule that adds or refreshes an entry gives it the set's full time; the
   // element's own timeout attribute keeps its first value.
-  return expires > kClosedTimeout && set.timeout() - expires >= young;
+  return expires > kClosedTimeout && set.timeout() - expires >= kYoung;
 }
 
 NftElement NewElement(const std::string& key, const NftSetSpec& set) {
   const auto timeout_ms = static_cast<uint64_t>(absl::ToInt64Milliseconds(set.timeout()));
   return {key, timeout_ms, timeout_ms};
+}
+
+// The key of a port (host order) in a set of ports.
+std::string PortKey(uint16_t port) {
+  const in_port_t key = htons(port);
+  return {reinterpret_cast<const char*>(&key), sizeof(key)};
 }
 
 // The tuple that the rules add for a flow: that of the replies.
@@ -110,8 +116,7 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   for (const NftElement& element : elements) {
     // The kernel may list an entry twice while the set changes.
     if (!present.insert(element.key).second) continue;
-    if (!alive.contains(element.key) && IsStale(element, set, kYoung))
-      change.remove.push_back(element.key);
+    if (!alive.contains(element.key) && IsStale(element, set)) change.remove.push_back(element.key);
   }
   if (set.use == NftSetUse::kHalfClosed) return change;
 
@@ -130,44 +135,15 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
   return change;
 }
 
-std::string PortKey(uint16_t port) {
-  const in_port_t key = htons(port);
-  return {reinterpret_cast<const char*>(&key), sizeof(key)};
+uint16_t PortOf(absl::string_view key) {
+  in_port_t port = 0;
+  std::memcpy(&port, key.data(), std::min(sizeof(port), key.size()));
+  return ntohs(port);
 }
 
-std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple) {
+std::array<uint16_t, 2> TuplePorts(IpFamily family, absl::string_view tuple) {
   const size_t address = family == IpFamily::kIpv4 ? sizeof(in_addr) : sizeof(in6_addr);
-  const size_t endpoint = tuple.size() / 2;
-  return {tuple.substr(address, sizeof(in_port_t)),
-          tuple.substr(endpoint + address, sizeof(in_port_t))};
-}
-
-NftSetChange ComparePorts(const std::vector<NftElement>& elements,
-                          const absl::flat_hash_set<std::string>& used,
-                          const std::vector<core::Flow>& live,
-                          const std::vector<core::Flow>& connected) {
-  absl::flat_hash_set<std::string> wanted;  // whether or not a tuple exists
-  absl::flat_hash_set<std::string> missing = used;
-  for (const std::vector<core::Flow>* flows : {&live, &connected}) {
-    for (const core::Flow& flow : *flows) {
-      for (const std::string& key : PortKeys(FlowFamily(flow), FlowKeys(flow)[0])) {
-        wanted.insert(key);
-        if (flows == &live) missing.insert(key);
-      }
-    }
-  }
-  NftSetChange change;
-  absl::flat_hash_set<absl::string_view> present;
-  for (const NftElement& element : elements) {
-    missing.erase(element.key);
-    if (!present.insert(element.key).second) continue;
-    if (!used.contains(element.key) && !wanted.contains(element.key) &&
-        IsStale(element, kPortsSet, kYoungPort)) {
-      change.remove.push_back(element.key);
-    }
-  }
-  for (const std::string& key : missing) change.add.push_back(NewElement(key, kPortsSet));
-  return change;
+  return {PortOf(tuple.substr(address)), PortOf(tuple.substr(tuple.size() / 2 + address))};
 }
 
 NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,

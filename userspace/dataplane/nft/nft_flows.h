@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/netlink_socket.h"
 #include "core/datagram_targets.h"
@@ -29,9 +29,6 @@ IpFamily FlowFamily(const core::Flow& flow);
 
 // Younger entries are kept: the lists of sockets may be older than they are.
 inline constexpr absl::Duration kYoung = absl::Seconds(5);
-// A new flow may use a port between the comparison and its removal, and then loses its
-// first replies. The longer a port was unused, the less likely that is.
-inline constexpr absl::Duration kYoungPort = absl::Minutes(10);
 
 struct NftSetChange {
   std::vector<NftElement> add;
@@ -46,18 +43,11 @@ NftSetChange CompareFlows(const NftSetSpec& set, uint32_t size,
                           const std::vector<core::Flow>& live,
                           const std::vector<core::Flow>& connected);
 
-// The same for the set of ports, which must contain those of `used` (PortKeys() of the
-// flow sets' entries, read after `elements`) and of the flows.
-NftSetChange ComparePorts(const std::vector<NftElement>& elements,
-                          const absl::flat_hash_set<std::string>& used,
-                          const std::vector<core::Flow>& live,
-                          const std::vector<core::Flow>& connected);
+// The port of a key in a set of ports; in host order.
+uint16_t PortOf(absl::string_view key);
 
-// The key of a port (host order) in the set of ports.
-std::string PortKey(uint16_t port);
-
-// The keys of the two ports of a tuple in the set of ports.
-std::array<std::string, 2> PortKeys(IpFamily family, const std::string& tuple);
+// The ports of a tuple in a set, the source first; in host order.
+std::array<uint16_t, 2> TuplePorts(IpFamily family, absl::string_view tuple);
 
 // The change that makes the entries of a controller-owned set equal to `targets`.
 NftSetChange CompareTargets(const NftSetSpec& set, const std::vector<NftElement>& elements,

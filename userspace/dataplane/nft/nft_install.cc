@@ -13,18 +13,15 @@
 #include <utility>
 #include <vector>
 
-#include "absl/container/btree_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
-#include "absl/time/time.h"
 #include "base/netlink_socket.h"
 #include "base/nft_objects.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_batch.h"
 #include "dataplane/nft/nft_elements.h"
-#include "dataplane/nft/nft_flows.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_snapshot.h"
 #include "dataplane/nft/nft_table.h"
@@ -58,9 +55,15 @@ bool SameHook(const NftSnapshot::Chain& chain, const NftChain& wanted) {
          chain.type == "filter";
 }
 
-NftExtraChains ExtraChains(const NftSettings& settings, const NftSnapshot& now) {
-  return {settings.ipvs_bypass.value_or(now.HasIpvsBypass()),
-          settings.asked.value_or(now.chains.contains(kAskedChain))};
+NftRuleFacts RuleFacts(const NftSettings& settings, const NftSnapshot& now) {
+  NftRuleFacts facts;
+  facts.mark = settings.mark;
+  facts.former_mark = settings.former_mark;
+  facts.blocks =
+      settings.blocks.value_or(now.present ? core::PortBlocks::All() : core::PortBlocks::Default());
+  facts.ipvs_bypass = settings.ipvs_bypass.value_or(now.HasIpvsBypass());
+  facts.asked = settings.asked.value_or(now.chains.contains(kAskedChain));
+  return facts;
 }
 
 // One transaction, built from the present and the desired state.
@@ -72,7 +75,7 @@ class Plan {
         settings_(settings),
         now_(now),
         flags_(flags),
-        chains_(MakeChains(settings.mark, settings.former_mark, ExtraChains(settings, now))),
+        chains_(MakeChains(RuleFacts(settings, now))),
         batch_(socket, now.generation) {}
 
   absl::StatusOr<NftCommit> Run() {
@@ -216,49 +219,16 @@ class Plan {
     nftnl_set_set_u32(set.get(), NFTNL_SET_DESC_SIZE, spec.size(settings_.set_size));
     batch_.Add(NFT_MSG_NEWSET, NLM_F_CREATE, absl::StrCat("add set ", spec.name),
                nftnl_set_nlmsg_build_payload, set.get());
-    if (spec.use == NftSetUse::kPorts) return FillPorts();
-    const auto elements = Before(spec);
-    if (!elements.ok()) return elements.status();
+    const auto before = now_.sets.find(spec.name);
+    if (before == now_.sets.end() || !SameKey(before->second, spec)) return absl::OkStatus();
+    auto kept = ReadNftElements(socket_, spec.name);
+    if (!kept.ok()) return kept.status();
     // Also both directions of a TCP connection, of an earlier build's table: the set does not
     // show which of them is the reply. The rules look up either, and the end of the connection
     // shortens both.
-    std::vector<NftElement>& kept = **elements;
     const size_t size = spec.size(settings_.set_size);
-    if (kept.size() > size) kept.resize(size);
-    AddElements(batch_, spec.name, kept);
-    return absl::OkStatus();
-  }
-
-  // The present entries of the set, if they can be kept; of this object. Read once: to list a set
-  // takes the kernel a time that grows with the square of its size.
-  absl::StatusOr<std::vector<NftElement>*> Before(const NftSetSpec& spec) {
-    const auto known = before_.find(spec.name);
-    if (known != before_.end()) return &known->second;
-    std::vector<NftElement>& elements = before_[spec.name];
-    const auto before = now_.sets.find(spec.name);
-    if (before == now_.sets.end() || !SameKey(before->second, spec)) return &elements;
-    absl::StatusOr<std::vector<NftElement>> listed = ReadNftElements(socket_, spec.name);
-    if (!listed.ok()) return listed.status();
-    elements = *std::move(listed);
-    return &elements;
-  }
-
-  // The ports of all tuples. Every other port in the set is stale.
-  absl::Status FillPorts() {
-    absl::flat_hash_set<std::string> ports;
-    for (const NftSetSpec& spec : kNftSets) {
-      if (!spec.has_flows()) continue;
-      const auto elements = Before(spec);
-      if (!elements.ok()) return elements.status();
-      for (const NftElement& element : **elements) {
-        for (std::string& port : PortKeys(spec.family, element.key)) ports.insert(std::move(port));
-      }
-    }
-    const auto timeout = static_cast<uint64_t>(absl::ToInt64Milliseconds(kPortsSet.timeout()));
-    std::vector<NftElement> elements;
-    elements.reserve(ports.size());
-    for (const std::string& port : ports) elements.push_back({port, timeout, timeout});
-    AddElements(batch_, kPortsSet.name, elements);
+    if (kept->size() > size) kept->resize(size);
+    AddElements(batch_, spec.name, *kept);
     return absl::OkStatus();
   }
 
@@ -296,7 +266,6 @@ class Plan {
   const uint32_t flags_;
   const std::vector<NftChain> chains_;
   NftBatch batch_;
-  absl::btree_map<absl::string_view, std::vector<NftElement>> before_;  // by name of the set
   bool keep_ = false;
   uint32_t next_set_id_ = 1;
 };
@@ -335,8 +304,8 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
     if (absl::IsNotFound(commit.status())) continue;  // a set was removed while it was copied
     if (!commit.ok()) return commit.status();
     if (commit->error == 0) {
-      const NftExtraChains extra = ExtraChains(settings, *now);
-      return NftInstalled{own, now->present, extra.ipvs_bypass, extra.asked};
+      const NftRuleFacts facts = RuleFacts(settings, *now);
+      return NftInstalled{own, now->present, facts.ipvs_bypass, facts.asked, facts.blocks};
     }
     if (commit->error == ERESTART) continue;
     // Kernels before 6.9 lack PERSIST, those before 5.12 also OWNER.
@@ -354,8 +323,7 @@ absl::StatusOr<NftInstalled> InstallTable(base::NetlinkSocket& socket,
 
 bool IsIntact(const NftSnapshot& snapshot, const NftSettings& settings, bool owned) {
   if (!snapshot.present || snapshot.flags != (owned ? kOwnedFlags : 0)) return false;
-  const std::vector<NftChain> chains =
-      MakeChains(settings.mark, settings.former_mark, ExtraChains(settings, snapshot));
+  const std::vector<NftChain> chains = MakeChains(RuleFacts(settings, snapshot));
   if (snapshot.chains.size() != chains.size() || snapshot.sets.size() != kNftSets.size() ||
       snapshot.objects.size() != 1) {
     return false;

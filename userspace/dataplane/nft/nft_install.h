@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "base/netlink_socket.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_rules.h"
 #include "dataplane/nft/nft_snapshot.h"
 #include "dataplane/nft/nft_table.h"
@@ -27,6 +28,9 @@ struct NftSettings {
   std::optional<bool> ipvs_bypass = std::nullopt;
   // Whether there is kAskedChain; without a value, as in the present table.
   std::optional<bool> asked = std::nullopt;
+  // The ports of servers; without a value, those that are usual for NodePorts for a new table, and
+  // all for a present one: the flows that it knows may have any.
+  std::optional<core::PortBlocks> blocks = std::nullopt;
 };
 
 struct NftInstalled {
@@ -34,6 +38,7 @@ struct NftInstalled {
   bool adopted = false;  // a table existed before
   bool ipvs_bypass = false;
   bool asked = false;
+  core::PortBlocks blocks;
 };
 
 // Builds the table from `settings`, in one transaction on `socket`, which becomes its

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_table.h"
 
 namespace npg::dataplane {
@@ -23,7 +24,9 @@ namespace {
 constexpr uint32_t kSourcePortOffset = 0;
 constexpr uint32_t kDestinationPortOffset = 2;
 constexpr uint32_t kPortSize = 2;
-constexpr uint32_t kTcpFlagsOffset = 13;
+// Both ports; the data offset, the flags and the window of TCP.
+constexpr uint32_t kPortsWord = 0;
+constexpr uint32_t kTcpFlagsWord = 12;
 
 // In the headers of IP.
 constexpr uint32_t kIpv4ChecksumOffset = 10;
@@ -146,14 +149,29 @@ RuleBuilder& RuleBuilder::ProtocolIsNot(uint8_t protocol) {
   return *this;
 }
 
+RuleBuilder& RuleBuilder::PortHas(Port port, const core::PortBlocks::Prefix& prefix) {
+  // Both ports, in network order.
+  const bool source = port == Port::kSource;
+  const auto place = [source](uint16_t bits) {
+    return htonl(source ? uint32_t{bits} << 16 : uint32_t{bits});
+  };
+  MatchWord(kPortsWord, place(prefix.mask), NFT_CMP_EQ, place(prefix.value));
+  return *this;
+}
+
 RuleBuilder& RuleBuilder::TcpFlags(uint8_t mask, nft_cmp_ops op, uint8_t value) {
-  // Only TCP packets get here, but without this match nft prints "@th,104,8" instead of
-  // "tcp flags".
-  ProtocolIs(IPPROTO_TCP);
-  LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER, kTcpFlagsOffset, sizeof(mask), NFT_REG_1);
+  // The flags are the second byte.
+  const auto place = [](uint8_t bits) { return htonl(uint32_t{bits} << 16); };
+  MatchWord(kTcpFlagsWord, place(mask), op, place(value));
+  return *this;
+}
+
+// Compares the four bytes at `offset` of the transport header: the kernel evaluates loads, masks
+// and comparisons of four bytes inline (nft_bitwise_fast_ops, nft_cmp_fast_ops).
+void RuleBuilder::MatchWord(uint32_t offset, uint32_t mask, nft_cmp_ops op, uint32_t value) {
+  LoadPayload(NFT_PAYLOAD_TRANSPORT_HEADER, offset, sizeof(mask), NFT_REG_1);
   And(&mask, sizeof(mask));
   Compare(op, &value, sizeof(value));
-  return *this;
 }
 
 void RuleBuilder::MatchFamily(IpFamily family) {
@@ -286,16 +304,6 @@ RuleBuilder& RuleBuilder::FlipDestination(IpFamily family, uint8_t first_byte) {
   // The checksums of TCP and UDP cover the addresses.
   nftnl_expr_set_u32(payload, NFTNL_EXPR_PAYLOAD_FLAGS, NFT_PAYLOAD_L4CSUM_PSEUDOHDR);
   return *this;
-}
-
-RuleBuilder& RuleBuilder::AddPort(Port port, absl::string_view set, absl::Duration timeout) {
-  LoadPort(port);
-  return DynamicSet(NFT_DYNSET_OP_ADD, set, timeout);
-}
-
-RuleBuilder& RuleBuilder::UpdatePort(Port port, absl::string_view set, absl::Duration timeout) {
-  LoadPort(port);
-  return DynamicSet(NFT_DYNSET_OP_UPDATE, set, timeout);
 }
 
 RuleBuilder& RuleBuilder::DynamicSet(nft_dynset_ops op, absl::string_view set,

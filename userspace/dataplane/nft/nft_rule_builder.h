@@ -10,6 +10,7 @@
 #include "absl/time/time.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 
 namespace npg::dataplane {
 
@@ -25,7 +26,8 @@ enum class Port { kSource, kDestination };
 
 // Builds one rule of the table, statement by statement, in terms of the nft language:
 // each function appends the expressions that the nft program makes for the same text, so
-// that `nft list table` prints it as written here.
+// that `nft list table` prints it as written here. Except for ports and TCP flags that every
+// packet is tested for: the kernel evaluates a mask only of four bytes without a function call.
 class RuleBuilder {
  public:
   // `comment` is shown by `nft list`; may be empty.
@@ -38,7 +40,9 @@ class RuleBuilder {
   RuleBuilder& MarkIs(const core::Mark& mark);
   RuleBuilder& ProtocolIs(uint8_t protocol);
   RuleBuilder& ProtocolIsNot(uint8_t protocol);
-  // (flags & mask) == 0, or != 0. Includes the match for TCP.
+  // Of packets of TCP, UDP and others with ports: the port has the prefix's bits.
+  RuleBuilder& PortHas(Port port, const core::PortBlocks::Prefix& prefix);
+  // Of packets of TCP only, which the rule does not check: (flags & mask) == 0, or != 0.
   RuleBuilder& NoTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_EQ, 0); }
   RuleBuilder& AnyTcpFlagOf(uint8_t mask) { return TcpFlags(mask, NFT_CMP_NEQ, 0); }
   RuleBuilder& TcpFlagsAre(uint8_t mask, uint8_t value) {
@@ -66,8 +70,6 @@ class RuleBuilder {
                         absl::Duration timeout);
   RuleBuilder& UpdateTuple(IpFamily family, TupleOrder order, absl::string_view set,
                            absl::Duration timeout);
-  RuleBuilder& AddPort(Port port, absl::string_view set, absl::Duration timeout);
-  RuleBuilder& UpdatePort(Port port, absl::string_view set, absl::Duration timeout);
   RuleBuilder& Count(absl::string_view counter);
   RuleBuilder& NoTrack();
   // Sets the mark's bits, and keeps the others.
@@ -95,6 +97,7 @@ class RuleBuilder {
   void And(const void* mask, uint32_t size);
   void Bitwise(const void* mask, const void* flip, uint32_t size);
   void LoadPayload(nft_payload_bases base, uint32_t offset, uint32_t size, uint32_t reg);
+  void MatchWord(uint32_t offset, uint32_t mask, nft_cmp_ops op, uint32_t value);
   void LoadPort(Port port);
   RuleBuilder& Lookup(absl::string_view set, uint32_t flags);
   void MatchFamily(IpFamily family);

@@ -13,6 +13,7 @@
 #include "absl/time/time.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -35,7 +36,6 @@ constexpr std::array<Family, 2> kFamilies{{
     {IpFamily::kIpv6, "tcp6", "half6", "udp6", "datagrams6", "asked6", "targets6"},
 }};
 constexpr std::array<TupleOrder, 2> kBothDirections{TupleOrder::kAsSent, TupleOrder::kReversed};
-constexpr std::array<Port, 2> kBothPorts{Port::kSource, Port::kDestination};
 
 // Gives the entry of the packet's tuple less time, and adds none. (`delete` would leak room:
 // kernels before 6.5 do not subtract what a rule deletes from the number of elements.)
@@ -59,43 +59,95 @@ void AppendShortening(NftChain& chain, absl::Duration timeout) {
   }
 }
 
-// Processes every packet that leaves a socket of this host. Unrelated packets must leave
-// the chain after as few expressions as possible: those to other hosts after the first
-// rule, loopback ones after one lookup of two bytes (UDP: two), in both address families.
-// (Looking up the tuple directly costs twice as much: four loads, a key of 16 or 40
-// bytes, and matches that select the set.)
-NftChain Output(const core::Mark& mark, const std::optional<core::Mark>& former) {
-  NftChain chain{std::string(kHookChain), {}, kOutputHook};
-  auto& rules = chain.rules;
-  rules.push_back(RuleBuilder(kHookChain).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
-  // Chain `exempt` accepts marked packets of other protocols unchanged.
-  rules.push_back(
-      RuleBuilder(kHookChain, "set by the guard at connect()").MarkIs(mark).Goto("exempt").Build());
-  if (former) {
-    rules.push_back(RuleBuilder(kHookChain, "set by the guard of an earlier run")
-                        .MarkIs(*former)
-                        .Goto("exempt")
-                        .Build());
+// A rule for each prefix, or one without a condition for all ports.
+void AppendForPorts(NftChain& chain, Port port, const core::PortBlocks& blocks,
+                    absl::string_view comment, absl::string_view next) {
+  for (const core::PortBlocks::Prefix& prefix : blocks.Prefixes()) {
+    RuleBuilder rule(chain.name, comment);
+    if (prefix.mask != 0) rule.PortHas(port, prefix);
+    chain.rules.push_back(rule.Goto(next).Build());
   }
-  // Goto does not return, so no packet reaches the rules of another protocol. UDP comes
-  // first, because a datagram may be exempt by its destination.
-  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_UDP).Goto("unmarked_udp").Build());
-  rules.push_back(RuleBuilder(kHookChain, "no exempt flow has this port")
-                      .SourcePortNotIn(kPortsSet.name)
-                      .Accept()
-                      .Build());
-  rules.push_back(RuleBuilder(kHookChain).ProtocolIs(IPPROTO_TCP).Goto("unmarked_tcp").Build());
+}
+
+// Processes every packet that leaves a socket of this host. Unrelated packets must leave the chain
+// after as few and as cheap expressions as possible. A packet of an exempt flow has a NodePort, or
+// one that was a NodePort when the flow began, as source or destination. So nearly all others are
+// told apart by their ports alone, with expressions that the kernel evaluates inline. (A lookup
+// costs ten times as much.)
+NftChain Output(const core::PortBlocks& blocks) {
+  NftChain chain{std::string(kHookChain), {}, kOutputHook};
+  AppendForPorts(chain, Port::kDestination, blocks, "to a port among NodePorts", "to_node_port");
+  // Where that rule has no condition, no packet would get to this one.
+  if (!blocks.NeedAllPorts()) {
+    AppendForPorts(chain, Port::kSource, blocks, "from a port among NodePorts", "from_node_port");
+  }
+  return chain;
+}
+
+// Goto does not return, so no packet reaches the rules of another protocol.
+NftChain ToNodePort() {
+  NftChain chain{"to_node_port", {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(chain.name).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("to_tcp").Build());
+  rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_UDP).Goto("to_udp").Build());
+  return chain;
+}
+
+NftChain FromNodePort() {
+  NftChain chain{"from_node_port", {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(chain.name).OutputInterfaceIsNot(kLoopbackIfindex).Accept().Build());
+  rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("tcp_replies").Build());
+  rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_UDP).Goto("udp_replies").Build());
+  return chain;
+}
+
+// The marks that connect programs set, or have set.
+struct Marks {
+  core::Mark now;
+  std::optional<core::Mark> former;
+};
+
+void AppendMarked(NftChain& chain, const Marks& marks, absl::string_view next) {
+  chain.rules.push_back(RuleBuilder(chain.name, "set by the guard at connect()")
+                            .MarkIs(marks.now)
+                            .Goto(next)
+                            .Build());
+  if (!marks.former) return;
+  chain.rules.push_back(RuleBuilder(chain.name, "set by the guard of an earlier run")
+                            .MarkIs(*marks.former)
+                            .Goto(next)
+                            .Build());
+}
+
+// Matches exact tuples, so that only clients that lost the mark are exempt. The last rules are for
+// a client whose own port is among the NodePorts, too: the packet may be a reply to it.
+NftChain ToTcp(const Marks& marks, const core::PortBlocks& blocks) {
+  NftChain chain{"to_tcp", {}};
+  AppendMarked(chain, marks, "exempt_tcp");
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "clients that changed their mark")
+                              .TupleIn(family.ip, TupleOrder::kReversed, family.tcp)
+                              .Goto("tcp_flow")
+                              .Build());
+  }
+  AppendForPorts(chain, Port::kSource, blocks, "", "tcp_replies");
+  return chain;
+}
+
+NftChain TcpReplies() {
+  NftChain chain{"tcp_replies", {}};
+  for (const Family& family : kFamilies) {
+    chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt connections")
+                              .TupleIn(family.ip, TupleOrder::kAsSent, family.tcp)
+                              .Goto("tcp_flow")
+                              .Build());
+  }
   return chain;
 }
 
 // Packets of sockets that the connect program has marked.
-NftChain Exempt() {
-  NftChain chain{"exempt", {}};
-  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_TCP).Goto("exempt_tcp").Build());
-  chain.rules.push_back(RuleBuilder(chain.name).ProtocolIs(IPPROTO_UDP).Goto("exempt_udp").Build());
-  return chain;
-}
-
 NftChain ExemptTcp() {
   NftChain chain{"exempt_tcp", {}};
   auto& rules = chain.rules;
@@ -103,20 +155,18 @@ NftChain ExemptTcp() {
   // rule, and must not end the exemption. NAT and `ctstate NEW` rules match conntrack
   // state, which an untracked packet does not have.
   rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
-  rules.push_back(RuleBuilder(chain.name)
+  rules.push_back(RuleBuilder(chain.name, "data and bare ACKs: no FIN, SYN or RST")
                       .NoTcpFlagOf(TH_FIN | TH_SYN | TH_RST)
                       .Goto("tcp_established")
                       .Build());
-  rules.push_back(
-      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  rules.push_back(RuleBuilder(chain.name, "FIN or RST")
+                      .AnyTcpFlagOf(TH_FIN | TH_RST)
+                      .Goto("tcp_closing")
+                      .Build());
   // A SYN begins a flow. Replies carry no mark, so their tuple is added; a client that sets
   // its own SO_MARK after connect() loses ours, and is found by the reversed tuple. The tuple
   // may be that of a connection that has just ended (4-tuple reuse): `update` gives its
-  // expiring entry the full time again, and the FIN of that connection expires. The ports
-  // come first: a tuple is looked up only if its source port is in their set.
-  for (const Port port : kBothPorts) {
-    rules.push_back(RuleBuilder(chain.name).UpdatePort(port, kPortsSet.name, kTcpTimeout).Build());
-  }
+  // expiring entry the full time again, and the FIN of that connection expires.
   for (const Family& family : kFamilies) {
     rules.push_back(RuleBuilder(chain.name)
                         .UpdateTuple(family.ip, TupleOrder::kReversed, family.tcp, kTcpTimeout)
@@ -133,48 +183,34 @@ NftChain ExemptTcp() {
 // existing entry: the ACK of the last FIN must not extend an expiring one.
 NftChain TcpEstablished() {
   NftChain chain{"tcp_established", {}};
-  for (const Port port : kBothPorts) {
-    chain.rules.push_back(
-        RuleBuilder(chain.name).AddPort(port, kPortsSet.name, kTcpTimeout).Build());
-  }
   for (const Family& family : kFamilies) {
     chain.rules.push_back(RuleBuilder(chain.name)
                               .AddTuple(family.ip, TupleOrder::kReversed, family.tcp, kTcpTimeout)
+                              .Accept()
                               .Build());
-  }
-  return chain;
-}
-
-// Matches exact tuples, so that only replies (and clients that lost the mark) are exempt.
-// Replies first: nearly all unmarked packets of exempt connections are replies.
-NftChain UnmarkedTcp() {
-  NftChain chain{"unmarked_tcp", {}};
-  for (const TupleOrder order : kBothDirections) {
-    const absl::string_view comment = order == TupleOrder::kAsSent
-                                          ? "replies of exempt connections"
-                                          : "clients that changed their mark";
-    for (const Family& family : kFamilies) {
-      chain.rules.push_back(RuleBuilder(chain.name, comment)
-                                .TupleIn(family.ip, order, family.tcp)
-                                .Goto("tcp_flow")
-                                .Build());
-    }
   }
   return chain;
 }
 
 NftChain TcpFlow() {
   NftChain chain{"tcp_flow", {}};
+  auto& rules = chain.rules;
+  rules.push_back(RuleBuilder(chain.name, "data and bare ACKs: no FIN, SYN or RST")
+                      .NoTcpFlagOf(TH_FIN | TH_SYN | TH_RST)
+                      .NoTrack()
+                      .Accept()
+                      .Build());
   // An unmarked SYN is a new connect that was not exempted, from the client port of a
   // recent exempt one: it must reach the Service.
-  chain.rules.push_back(
-      RuleBuilder(chain.name, "a new connection that is not exempt, on a reused tuple")
-          .TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN)
-          .Goto("tcp_forget")
-          .Build());
-  chain.rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
-  chain.rules.push_back(
-      RuleBuilder(chain.name).AnyTcpFlagOf(TH_FIN | TH_RST).Goto("tcp_closing").Build());
+  rules.push_back(RuleBuilder(chain.name, "SYN: a new connection, not exempt, on a reused tuple")
+                      .TcpFlagsAre(TH_SYN | TH_ACK, TH_SYN)
+                      .Goto("tcp_forget")
+                      .Build());
+  rules.push_back(RuleBuilder(chain.name).NoTrack().Build());
+  rules.push_back(RuleBuilder(chain.name, "FIN or RST")
+                      .AnyTcpFlagOf(TH_FIN | TH_RST)
+                      .Goto("tcp_closing")
+                      .Build());
   return chain;
 }
 
@@ -204,7 +240,7 @@ NftChain TcpClosing() {
                           .Build());
     }
   };
-  rules.push_back(RuleBuilder(chain.name).AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
+  rules.push_back(RuleBuilder(chain.name, "RST").AnyTcpFlagOf(TH_RST).Goto("tcp_closed").Build());
   end_if_the_other_has_ended();
   for (const Family& family : kFamilies) {
     for (const TupleOrder order : kBothDirections) {
@@ -234,27 +270,31 @@ NftChain TcpClosed() {
 NftChain ExemptUdp() {
   NftChain chain{"exempt_udp", {}};
   chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
-  chain.rules.push_back(
-      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
   for (const Family& family : kFamilies) {
     chain.rules.push_back(
         RuleBuilder(chain.name)
             .UpdateTuple(family.ip, TupleOrder::kReversed, family.udp, kUdpTimeout)
+            .Accept()
             .Build());
   }
   return chain;
 }
 
-NftChain UnmarkedUdp() {
-  NftChain chain{"unmarked_udp", {}};
+// A packet without a mark may be exempt by its destination, or be a reply to a client whose own
+// port is among the NodePorts.
+NftChain ToUdp(const Marks& marks, const core::PortBlocks& blocks) {
+  NftChain chain{"to_udp", {}};
+  AppendMarked(chain, marks, "exempt_udp");
   chain.rules.push_back(RuleBuilder(chain.name, "a guarded listener may have this port")
                             .DestinationPortIn("target_ports")
                             .Jump("datagram")
                             .Build());
-  chain.rules.push_back(RuleBuilder(chain.name, "no exempt flow has this port")
-                            .SourcePortNotIn(kPortsSet.name)
-                            .Accept()
-                            .Build());
+  AppendForPorts(chain, Port::kSource, blocks, "", "udp_replies");
+  return chain;
+}
+
+NftChain UdpReplies() {
+  NftChain chain{"udp_replies", {}};
   for (const Family& family : kFamilies) {
     chain.rules.push_back(RuleBuilder(chain.name, "replies of exempt flows")
                               .TupleIn(family.ip, TupleOrder::kAsSent, family.udp)
@@ -301,8 +341,6 @@ NftChain Datagram() {
 NftChain ExemptDatagram() {
   NftChain chain{"exempt_datagram", {}};
   chain.rules.push_back(RuleBuilder(chain.name).Count(kExemptedCounter).NoTrack().Build());
-  chain.rules.push_back(
-      RuleBuilder(chain.name).AddPort(Port::kDestination, kPortsSet.name, kTcpTimeout).Build());
   for (const Family& family : kFamilies) {
     chain.rules.push_back(
         RuleBuilder(chain.name)
@@ -421,28 +459,31 @@ uint32_t NftSetSpec::key_length() const {
   return (use == NftSetUse::kTargets ? 1 : 2) * (address + kPort);
 }
 
-std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 const NftExtraChains& extra) {
+std::vector<NftChain> MakeChains(const NftRuleFacts& facts) {
+  const Marks marks{facts.mark, facts.former_mark};
   std::vector<NftChain> chains;
-  chains.push_back(Output(mark, former));
-  chains.push_back(Exempt());
+  chains.push_back(Output(facts.blocks));
+  chains.push_back(ToNodePort());
+  chains.push_back(FromNodePort());
+  chains.push_back(ToTcp(marks, facts.blocks));
   chains.push_back(ExemptTcp());
   chains.push_back(TcpEstablished());
-  chains.push_back(UnmarkedTcp());
+  chains.push_back(TcpReplies());
   chains.push_back(TcpFlow());
   chains.push_back(TcpForget());
   chains.push_back(TcpClosing());
   chains.push_back(TcpClosed());
+  chains.push_back(ToUdp(marks, facts.blocks));
   chains.push_back(ExemptUdp());
-  chains.push_back(UnmarkedUdp());
+  chains.push_back(UdpReplies());
   chains.push_back(UdpReply());
   chains.push_back(Datagram());
   chains.push_back(ExemptDatagram());
   chains.push_back(DatagramReply());
-  if (extra.asked) chains.push_back(Asked());
-  if (extra.ipvs_bypass) {
-    chains.push_back(Bypass(mark));
-    chains.push_back(BypassBack(mark));
+  if (facts.asked) chains.push_back(Asked());
+  if (facts.ipvs_bypass) {
+    chains.push_back(Bypass(facts.mark));
+    chains.push_back(BypassBack(facts.mark));
   }
   return chains;
 }

@@ -12,6 +12,7 @@
 #include "absl/time/time.h"
 #include "base/nft_objects.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_rule_builder.h"
 #include "dataplane/nft/nft_table.h"
 
@@ -88,9 +89,6 @@ enum class NftSetUse : uint8_t {
   // Tuples of answers that target listeners get from the endpoints of Services: conntrack must see
   // them, to give them the address of the Service again.
   kAsked,
-  // At least every port in a tuple of the flow sets, as source or destination. Further
-  // ports only cost a little time.
-  kPorts,
   // The destinations of core::DatagramTargets, to which datagrams are exempt. Only the
   // controller changes these sets. All ports of the two sets that follow:
   kTargetPorts,
@@ -121,8 +119,7 @@ struct NftSetSpec {
     return protocol == IPPROTO_UDP ? kUdpTimeout : kTcpTimeout;
   }
   bool has_ports_only() const {
-    return use == NftSetUse::kPorts || use == NftSetUse::kTargetPorts ||
-           use == NftSetUse::kLoopbackTargets;
+    return use == NftSetUse::kTargetPorts || use == NftSetUse::kLoopbackTargets;
   }
   // True if the entries are tuples of exempt flows.
   bool has_flows() const {
@@ -130,9 +127,7 @@ struct NftSetSpec {
            use == NftSetUse::kDatagrams;
   }
   // True if rules add the entries, which expire; only the controller changes other sets.
-  bool dynamic() const {
-    return has_flows() || use == NftSetUse::kPorts || use == NftSetUse::kAsked;
-  }
+  bool dynamic() const { return has_flows() || use == NftSetUse::kAsked; }
   uint32_t flags() const { return dynamic() ? NFT_SET_TIMEOUT | NFT_SET_EVAL : 0; }
   // The number of elements that fit; `tuples` replaces that of a set of tuples or pairs.
   uint32_t size(std::optional<uint32_t> tuples = std::nullopt) const {
@@ -144,9 +139,7 @@ struct NftSetSpec {
   static constexpr uint32_t kPortsSize = 65536;
 };
 
-inline constexpr NftSetSpec kPortsSet{"ports", NftSetUse::kPorts};
-inline constexpr std::array<NftSetSpec, 15> kNftSets{{
-    kPortsSet,
+inline constexpr std::array<NftSetSpec, 14> kNftSets{{
     {"tcp4", NftSetUse::kFlows, IpFamily::kIpv4, IPPROTO_TCP},
     {"tcp6", NftSetUse::kFlows, IpFamily::kIpv6, IPPROTO_TCP},
     {"half4", NftSetUse::kHalfClosed, IpFamily::kIpv4, IPPROTO_TCP},
@@ -163,16 +156,19 @@ inline constexpr std::array<NftSetSpec, 15> kNftSets{{
     {"targets6", NftSetUse::kTargets, IpFamily::kIpv6, IPPROTO_UDP},
 }};
 
-// The chains that the table has only at times.
-struct NftExtraChains {
-  bool ipvs_bypass = false;  // kBypassChain and kBypassBackChain
-  bool asked = false;        // kAskedChain
+// What the rules depend on.
+struct NftRuleFacts {
+  core::Mark mark{};
+  // Of an earlier run, while its programs still set it.
+  std::optional<core::Mark> former_mark = std::nullopt;
+  // Other ports than those of the blocks are no server's of an exempt flow.
+  core::PortBlocks blocks = core::PortBlocks::All();
+  // The chains that the table has only at times: kBypassChain and kBypassBackChain,
+  bool ipvs_bypass = false;
+  bool asked = false;  // and kAskedChain.
 };
 
-// Chains with the rules for packets whose mark is `mark`, or `former` while programs
-// of an earlier run still set that.
-std::vector<NftChain> MakeChains(const core::Mark& mark, const std::optional<core::Mark>& former,
-                                 const NftExtraChains& extra);
+std::vector<NftChain> MakeChains(const NftRuleFacts& facts);
 
 // The expressions of a rule, one line each: equal for a rule as built and as the kernel
 // lists it.

@@ -24,6 +24,7 @@
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 #include "dataplane/nft/nft_elements.h"
 #include "dataplane/nft/nft_flows.h"
 #include "dataplane/nft/nft_install.h"
@@ -40,6 +41,7 @@ class InstalledTable : public NftTable {
       : socket_(std::move(socket)), settings_(settings), installed_(installed) {
     settings_.ipvs_bypass = installed.ipvs_bypass;
     settings_.asked = installed.asked;
+    settings_.blocks = installed.blocks;
   }
 
   bool owned() const override { return installed_.owned; }
@@ -50,6 +52,8 @@ class InstalledTable : public NftTable {
                          const std::vector<core::Flow>& connected) override;
   absl::Status SetDatagramTargets(const core::DatagramTargets& targets) override;
   absl::Status SetIpvsBypass(bool wanted) override;
+  absl::Status Cover(core::PortBlocks blocks) override;
+  absl::Status CoverOnly(core::PortBlocks blocks) override;
   absl::Status ForgetFormerMark() override;
   bool ipvs_bypass() const override { return *settings_.ipvs_bypass; }
   absl::StatusOr<bool> Quiet(absl::Span<const uint16_t> probes) override;
@@ -69,6 +73,7 @@ class InstalledTable : public NftTable {
                                   const std::vector<core::Flow>& connected);
   absl::StatusOr<bool> ApplyTargets();
   absl::Status MatchAskedChain();
+  absl::Status ChangeRules(const NftSettings& wanted);
   using Comparison = std::function<NftSetChange(const std::vector<NftElement>& elements)>;
   absl::StatusOr<NftSetChange> ChangeSet(Extent extent, const NftSetSpec& set,
                                          std::vector<NftElement> elements,
@@ -76,7 +81,7 @@ class InstalledTable : public NftTable {
 
   // In the kernel, this socket owns the table.
   base::NetlinkSocket socket_;
-  NftSettings settings_;  // ipvs_bypass and asked have a value
+  NftSettings settings_;  // ipvs_bypass, asked and blocks have a value
   NftInstalled installed_;
   std::function<std::vector<core::Flow>()> live_flows_ = [] { return std::vector<core::Flow>(); };
   std::optional<core::DatagramTargets> targets_;
@@ -137,19 +142,16 @@ absl::StatusOr<NftSetChange> InstalledTable::ChangeSet(Extent extent, const NftS
 
 absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
     Extent extent, const std::vector<core::Flow>& live, const std::vector<core::Flow>& connected) {
-  // Read before the tuples: a port without a tuple has then been idle since.
-  auto ports = ReadNftElements(socket_, kPortsSet.name);
-  if (!ports.ok()) return ports.status();
-  absl::flat_hash_set<std::string> used;
+  // Their ports need not be NodePorts any more.
+  core::PortBlocks servers;
+  for (const core::Flow& flow : live) servers.Add(flow.server_port);
+  NPG_RETURN_IF_ERROR(Cover(servers));
   Outcome outcome;
   for (const NftSetSpec& set : kNftSets) {
-    if (!set.has_flows()) continue;
+    // No list of sockets shows the use of the sets of datagrams.
+    if (!set.has_flows() || set.use == NftSetUse::kDatagrams) continue;
     auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
-    for (const NftElement& element : *elements) {
-      for (std::string& port : PortKeys(set.family, element.key)) used.insert(std::move(port));
-    }
-    if (set.use == NftSetUse::kDatagrams) continue;  // no list of sockets shows their use
     const uint32_t size = set.size(settings_.set_size);
     const absl::StatusOr<NftSetChange> change =
         ChangeSet(extent, set, *std::move(elements), [&](const std::vector<NftElement>& now) {
@@ -163,11 +165,6 @@ absl::StatusOr<InstalledTable::Outcome> InstalledTable::Compare(
         " entries): ", change->no_room,
         " are missing, replies to so many exempted connections are tracked and may meet NAT")));
   }
-  const absl::StatusOr<NftSetChange> change = ChangeSet(
-      extent, kPortsSet, *std::move(ports),
-      [&](const std::vector<NftElement>& now) { return ComparePorts(now, used, live, connected); });
-  if (!change.ok()) return change.status();
-  outcome.added = outcome.added || !change->add.empty();
   return outcome;
 }
 
@@ -199,6 +196,10 @@ absl::StatusOr<bool> InstalledTable::ApplyTargets() {
 
 absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& targets) {
   targets_ = targets;
+  core::PortBlocks blocks;
+  for (const uint16_t port : targets.loopback4) blocks.Add(port);
+  for (const auto& [address, port] : targets.addresses) blocks.Add(port);
+  NPG_RETURN_IF_ERROR(Cover(blocks));
   // The chain comes before the first target and goes after the last one: what a target listener
   // asks is noted as long as answers to it would be exempt.
   if (!targets.empty()) NPG_RETURN_IF_ERROR(MatchAskedChain());
@@ -206,15 +207,22 @@ absl::Status InstalledTable::SetDatagramTargets(const core::DatagramTargets& tar
   return MatchAskedChain();
 }
 
-// Adds or removes kAskedChain, as the targets need it. Compares the entries of flows, which takes
-// long for large sets, only if another process has changed the table.
+// Adds or removes kAskedChain, as the targets need it.
 absl::Status InstalledTable::MatchAskedChain() {
   const bool wanted = !targets_->empty();
   if (*settings_.asked == wanted) return absl::OkStatus();
+  NftSettings settings = settings_;
+  settings.asked = wanted;
+  return ChangeRules(settings);
+}
+
+// Compares the entries of flows, which takes long for large sets, only if another process has
+// changed the table.
+absl::Status InstalledTable::ChangeRules(const NftSettings& wanted) {
   const absl::StatusOr<NftSnapshot> snapshot = ReadNftSnapshot(socket_);
   if (!snapshot.ok()) return snapshot.status();
   const bool intact = IsIntact(*snapshot, settings_, installed_.owned);
-  settings_.asked = wanted;
+  const NftSettings before = std::exchange(settings_, wanted);
   absl::Status status;
   bool flows_lost = !intact;
   if (intact) {
@@ -226,8 +234,35 @@ absl::Status InstalledTable::MatchAskedChain() {
     flows_lost = again.ok() && !again->adopted;
   }
   if (flows_lost) status = Repair(/*entries_lost=*/true).status();
-  if (!status.ok()) settings_.asked = !wanted;
+  if (!status.ok()) settings_ = before;
   return status;
+}
+
+absl::Status InstalledTable::Cover(core::PortBlocks blocks) {
+  if (settings_.blocks->Contains(blocks)) return absl::OkStatus();
+  NftSettings settings = settings_;
+  settings.blocks->Add(blocks);
+  return ChangeRules(settings);
+}
+
+absl::Status InstalledTable::CoverOnly(core::PortBlocks blocks) {
+  if (*settings_.blocks == blocks) return absl::OkStatus();
+  NftSettings settings = settings_;
+  settings.blocks = blocks;
+  for (const NftSetSpec& set : kNftSets) {
+    if (!set.has_flows() && set.use != NftSetUse::kTargetPorts) continue;
+    const auto elements = ReadNftElements(socket_, set.name);
+    // Another process has just removed the table. It is restored as it was.
+    if (absl::IsNotFound(elements.status())) return absl::OkStatus();
+    if (!elements.ok()) return elements.status();
+    for (const NftElement& element : *elements) {
+      // The tuple is that of the replies. (An earlier build may have left both directions.)
+      settings.blocks->Add(set.has_flows() ? TuplePorts(set.family, element.key)[0]
+                                           : PortOf(element.key));
+    }
+  }
+  if (settings.blocks == settings_.blocks) return absl::OkStatus();
+  return ChangeRules(settings);
 }
 
 // Works like a repair, because another process may have just removed the table.
@@ -248,18 +283,14 @@ absl::Status InstalledTable::ForgetFormerMark() {
 }
 
 absl::StatusOr<bool> InstalledTable::Quiet(absl::Span<const uint16_t> probes) {
-  absl::flat_hash_set<std::string> ports;
-  for (const uint16_t port : probes) ports.insert(PortKey(port));
   for (const NftSetSpec& set : kNftSets) {
-    if (!set.dynamic() || set.use == NftSetUse::kAsked) continue;
+    if (!set.has_flows()) continue;
     const auto elements = ReadNftElements(socket_, set.name);
     if (!elements.ok()) return elements.status();
     for (const NftElement& element : *elements) {
-      const bool probe =
-          set.has_flows()
-              ? absl::c_all_of(PortKeys(set.family, element.key),
-                               [&](const std::string& port) { return ports.contains(port); })
-              : ports.contains(element.key);
+      const bool probe = absl::c_all_of(TuplePorts(set.family, element.key), [&](uint16_t port) {
+        return absl::c_linear_search(probes, port);
+      });
       if (!probe) return false;
     }
   }

@@ -18,6 +18,7 @@
 #include "core/datagram_targets.h"
 #include "core/flow.h"
 #include "core/mark.h"
+#include "core/port_blocks.h"
 
 namespace npg::dataplane {
 
@@ -93,6 +94,15 @@ class NftTable {
   // process empties the sets and when the table is restored. Until the first call, an adopted table
   // keeps its targets.
   virtual absl::Status SetDatagramTargets(const core::DatagramTargets& targets) = 0;
+
+  // From now on, packets from and to the ports of `blocks` are considered, too. Only a flow whose
+  // server has one of the ports that are considered can be exempt: call it before the programs
+  // know a port of another block. The blocks of a new table are those of PortBlocks::Default(); an
+  // adopted one considers every port.
+  virtual absl::Status Cover(core::PortBlocks blocks) = 0;
+  // From now on, only packets from and to the ports of `blocks` are considered, and of the blocks
+  // of the servers of flows that are in the sets. Lists them if the blocks would change.
+  virtual absl::Status CoverOnly(core::PortBlocks blocks) = 0;
 
   // Gives exempt packets another destination while they pass the hooks of IPVS, which
   // would otherwise take those to its services on the node's addresses. Holds like the

@@ -207,6 +207,7 @@ class KubernetesSource::Follower {
     if (changed || listed || (reflector_.synced() && !reported_.ok())) {
       reported_ = absl::OkStatus();
       callback_(reflector_.store().reading());
+      reflector_.store().NoteReported();
     }
     if (!reflector_.synced() && reflector_.failure() != reported_) {
       reported_ = reflector_.failure();

@@ -2,6 +2,7 @@
 #include "sources/kubernetes/service_store.h"
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <iterator>
 #include <string>
@@ -15,6 +16,12 @@
 #include "sources/source.h"
 
 namespace npg::sources {
+namespace {
+
+// If more have changed, to compare all of them is as cheap.
+constexpr size_t kMaxChanged = 1000;
+
+}  // namespace
 
 ServiceStore::Ports ServiceStore::PortsOf(const ServicePorts& service) {
   std::vector<core::PortKey> shared = service.shared;
@@ -31,17 +38,28 @@ ServiceStore::Ports ServiceStore::PortsOf(const ServicePorts& service) {
   return ports;
 }
 
+void ServiceStore::NoteChanged(const core::PortKey& key) {
+  changed_ = true;
+  auto& keys = reading_->changed;
+  if (!keys) return;
+  if (keys->size() < kMaxChanged) {
+    keys->push_back(key);
+  } else {
+    keys.reset();
+  }
+}
+
 void ServiceStore::Settle(const core::PortKey& key) {
   auto claim = claims_.lower_bound({key, 0, {}});
   if (claim == claims_.end() || claim->key != key) {
-    if (reading_->ports.erase(key) > 0) changed_ = true;
+    if (reading_->ports.erase(key) > 0) NoteChanged(key);
     SettleFacts(key, false, 0);
     return;
   }
   core::ServiceRef& owner = reading_->ports[key];
   if (owner != claim->name) {
     owner = claim->name;
-    changed_ = true;
+    NoteChanged(key);
   }
   bool shared = false;
   uint32_t families = 0;

@@ -50,6 +50,9 @@ class ServiceStore {
   // Whether the reading or the facts have changed since the last call.
   bool TakeChanged() { return std::exchange(changed_, false); }
 
+  // The reading has been reported: from now on, Reading::changed names what changes.
+  void NoteReported() { reading_->changed.emplace(); }
+
   // Takes over all of `other`. Counts as a change only if its reading or its facts differ.
   void Replace(ServiceStore other);
 
@@ -84,6 +87,7 @@ class ServiceStore {
   static Ports PortsOf(const ServicePorts& service);
   void ReplacePorts(const core::ServiceRef& name, const Ports& before, const Ports& now);
   void ReplaceHealthCheck(uint16_t before, uint16_t now);
+  void NoteChanged(const core::PortKey& key);
   // Bring the reading and the facts up to date with the claims of a port.
   void Settle(const core::PortKey& key);
   void SettleFacts(const core::PortKey& key, bool shared, uint32_t families);
