@@ -23,6 +23,8 @@
 #define NPG_ABI_VERSION 5
 
 #define NPG_MAX_NODEPORTS 65536
+/* Entries of unallocated: a value has a bit for each of 64 ports. */
+#define NPG_PORT_WORDS	  1024
 #define NPG_MAX_EARLIER	  65536
 #define NPG_MAX_UIDS	  256
 #define NPG_MAX_CGROUPS	  16384

@@ -35,6 +35,7 @@
 #include "dataplane/bpf/pin_paths.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "dataplane/bpf/skeleton.h"
+#include "dataplane/bpf/unallocated_ports.h"
 #include "guard_abi.h"
 #include "node/cgroups.h"
 
@@ -69,6 +70,9 @@ absl::StatusOr<std::unique_ptr<BpfGuard>> BpfGuard::Load(const PinPaths& pins,
     attachment.program_id = info.id;
   }
   NPG_RETURN_IF_ERROR(guard->MigrateEntries());
+  const auto& maps = guard->skeleton_->maps;
+  NPG_RETURN_IF_ERROR(
+      UnallocatedPorts(bpf_map__fd(maps.unallocated), bpf_map__fd(maps.nodeports)).Rebuild());
   return guard;
 }
 

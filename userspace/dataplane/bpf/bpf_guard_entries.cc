@@ -19,6 +19,7 @@
 #include "abi/convert.h"
 #include "abi/entries.h"
 #include "abi/names.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -38,6 +39,7 @@
 #include "dataplane/bpf/guard_state.h"
 #include "dataplane/bpf/pinned_map.h"
 #include "dataplane/bpf/socket_records.h"
+#include "dataplane/bpf/unallocated_ports.h"
 #include "guard_abi.h"
 
 namespace npg::dataplane {
@@ -67,16 +69,39 @@ std::vector<npg_listener_key> TargetKeys(const core::DatagramTargets& targets) {
   return keys;
 }
 
+// Bounds the memory for what is written to the map nodeports: the process keeps it.
+constexpr size_t kPutAtOnce = 512;
+// To read the map takes as long as about this many lookups.
+constexpr size_t kManyPorts = 2048;
+
+// npg_nodeport.since of those of the ports to put that are in the map. One that cannot be read
+// counts as new.
+absl::flat_hash_map<core::PortKey, uint64_t> KnownSince(int fd,
+                                                        const core::Difference& difference) {
+  absl::flat_hash_map<core::PortKey, uint64_t> known;
+  if (difference.put.size() >= kManyPorts) {
+    const absl::Status read = ForEachElement<npg_port_key, npg_nodeport>(
+        fd, "nodeports", [&known](const npg_port_key& key, const npg_nodeport& value) {
+          known[abi::FromC(key)] = value.since;
+        });
+    if (read.ok()) return known;
+  }
+  for (const auto& [port, entry] : difference.put) {
+    const auto value = LookupElement<npg_port_key, npg_nodeport>(fd, "nodeports", abi::ToC(port));
+    if (value.ok() && *value) known[port] = (*value)->since;
+  }
+  return known;
+}
+
 }  // namespace
 
 absl::StatusOr<core::PortEntries> BpfGuard::NodePorts() const {
-  auto elements =
-      AllElements<npg_port_key, npg_nodeport>(bpf_map__fd(skeleton_->maps.nodeports), "nodeports");
-  if (!elements.ok()) return elements.status();
   core::PortEntries entries;
-  for (const auto& [key, value] : *elements) {
-    entries[abi::FromC(key)] = {value.sources, abi::FieldText(value.service)};
-  }
+  NPG_RETURN_IF_ERROR((ForEachElement<npg_port_key, npg_nodeport>(
+      bpf_map__fd(skeleton_->maps.nodeports), "nodeports",
+      [&entries](const npg_port_key& key, const npg_nodeport& value) {
+        entries[abi::FromC(key)] = {value.sources, abi::FieldText(value.service)};
+      })));
   return entries;
 }
 
@@ -84,23 +109,39 @@ absl::StatusOr<size_t> BpfGuard::ApplyNodePorts(const core::Difference& differen
   const int fd = bpf_map__fd(skeleton_->maps.nodeports);
   const auto now = static_cast<uint64_t>(absl::ToUnixSeconds(absl::Now()));
   absl::Status result;
-  size_t fresh = 0;
+  const UnallocatedPorts unallocated(bpf_map__fd(skeleton_->maps.unallocated), fd);
   for (const core::PortKey& key : difference.remove) {
-    result.Update(
-        base::Annotate(RemoveElement(fd, "nodeports", abi::ToC(key)), core::ToString(key)));
+    absl::Status removed = RemoveElement(fd, "nodeports", abi::ToC(key));
+    if (removed.ok()) removed = unallocated.Release(key.port);
+    result.Update(base::Annotate(removed, core::ToString(key)));
   }
+  std::vector<uint16_t> ports;
+  ports.reserve(difference.put.size());
+  for (const auto& [port, entry] : difference.put) ports.push_back(port.port);
+  if (absl::Status allocated = unallocated.Allocate(ports); !allocated.ok()) return allocated;
+  const absl::flat_hash_map<core::PortKey, uint64_t> known = KnownSince(fd, difference);
+  size_t fresh = 0;
+  std::vector<npg_port_key> keys;
+  std::vector<npg_nodeport> values;
+  const auto write = [&] {
+    PutElements(fd, "nodeports", keys, values, [&](size_t at, const absl::Status& status) {
+      result.Update(base::Annotate(status, core::ToString(abi::FromC(keys[at]))));
+    });
+    keys.clear();
+    values.clear();
+  };
   for (const auto& [port, entry] : difference.put) {
-    const npg_port_key key = abi::ToC(port);
     npg_nodeport value{};
-    absl::StatusOr<std::optional<npg_nodeport>> known =
-        LookupElement<npg_port_key, npg_nodeport>(fd, "nodeports", key);
-    const bool is_known = known.ok() && known->has_value();
-    value.since = is_known ? (*known)->since : now;
-    if (!is_known) ++fresh;
+    const auto since = known.find(port);
+    value.since = since == known.end() ? now : since->second;
+    if (since == known.end()) ++fresh;
     value.sources = entry.sources;
     abi::SetField(value.service, entry.service.text());
-    result.Update(base::Annotate(PutElement(fd, "nodeports", key, value), core::ToString(port)));
+    keys.push_back(abi::ToC(port));
+    values.push_back(value);
+    if (keys.size() == kPutAtOnce) write();
   }
+  write();
   if (!result.ok()) return result;
   return fresh;
 }

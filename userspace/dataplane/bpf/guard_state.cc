@@ -57,16 +57,15 @@ absl::StatusOr<std::optional<Value>> LookupShort(int fd, uint32_t size, absl::st
   return value;
 }
 
-// As AllElements(), for shorter values.
-template <typename Key, typename Value>
-absl::StatusOr<std::vector<std::pair<Key, Value>>> AllShort(int fd, uint32_t size,
-                                                            uint32_t max_entries,
-                                                            absl::string_view name) {
-  if (size == sizeof(Value)) return AllElements<Key, Value>(fd, name);
-  std::vector<std::pair<Key, Value>> entries;
+// As ForEachElement(), for shorter values.
+template <typename Key, typename Value, typename Visit>
+absl::Status ForEachShort(int fd, uint32_t size, uint32_t max_entries, absl::string_view name,
+                          const Visit& visit) {
+  if (size == sizeof(Value)) return ForEachElement<Key, Value>(fd, name, visit);
   // Bounded: the kernel restarts the walk when the key that it is at is removed.
   Key key{};
-  for (const Key* at = nullptr; entries.size() < max_entries; at = &key) {
+  uint32_t visited = 0;
+  for (const Key* at = nullptr; visited < max_entries; at = &key) {
     Key next{};
     if (bpf_map_get_next_key(fd, at, &next) != 0) {
       if (errno == ENOENT) break;
@@ -75,9 +74,11 @@ absl::StatusOr<std::vector<std::pair<Key, Value>>> AllShort(int fd, uint32_t siz
     key = next;
     const absl::StatusOr<std::optional<Value>> value = LookupShort<Value>(fd, size, name, key);
     if (!value.ok()) return value.status();
-    if (*value) entries.emplace_back(key, **value);  // not removed meanwhile
+    if (!*value) continue;  // removed meanwhile
+    visit(key, **value);
+    ++visited;
   }
-  return entries;
+  return absl::OkStatus();
 }
 
 // The value of map listeners, which ABI versions 1 to 3 had.
@@ -97,13 +98,15 @@ template <typename Key, typename Value>
 auto GuardState::SortedEntries(const OpenMap& map, absl::string_view name) {
   using Entry = std::pair<decltype(abi::FromC(Key{})), decltype(abi::FromC(Value{}))>;
   using Entries = std::vector<Entry>;
-  const auto elements = Elements<Key, Value>(map, name);
-  if (!elements.ok()) return absl::StatusOr<Entries>(elements.status());
   Entries entries;
-  entries.reserve(elements->size());
-  for (const auto& [key, value] : *elements) {
-    entries.emplace_back(abi::FromC(key), abi::FromC(value));
-  }
+  if (!map.fd) return absl::StatusOr<Entries>(std::move(entries));
+  // Converts them while it reads, because values in C are large.
+  const absl::Status read =
+      ForEachShort<Key, Value>(map.fd.get(), map.value_size, map.max_entries, name,
+                               [&entries](const Key& key, const Value& value) {
+                                 entries.emplace_back(abi::FromC(key), abi::FromC(value));
+                               });
+  if (!read.ok()) return absl::StatusOr<Entries>(read);
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.first < b.first; });
   return absl::StatusOr<Entries>(std::move(entries));
@@ -113,8 +116,12 @@ auto GuardState::SortedEntries(const OpenMap& map, absl::string_view name) {
 template <typename Key, typename Value>
 absl::StatusOr<std::vector<std::pair<Key, Value>>> GuardState::Elements(const OpenMap& map,
                                                                         absl::string_view name) {
-  if (!map.fd) return std::vector<std::pair<Key, Value>>();
-  return AllShort<Key, Value>(map.fd.get(), map.value_size, map.max_entries, name);
+  std::vector<std::pair<Key, Value>> entries;
+  if (!map.fd) return entries;
+  NPG_RETURN_IF_ERROR((ForEachShort<Key, Value>(
+      map.fd.get(), map.value_size, map.max_entries, name,
+      [&entries](const Key& key, const Value& value) { entries.emplace_back(key, value); })));
+  return entries;
 }
 
 // The entry of `key`; nullopt when there is none.

@@ -44,11 +44,10 @@ absl::StatusOr<std::optional<Value>> LookupElement(int fd, absl::string_view map
   return base::ErrnoStatus(errno, absl::StrCat("look up an entry of map ", map));
 }
 
-// Every entry of a hash map. Contains each entry that exists throughout the call once;
-// entries that are added or removed meanwhile may or may not be in it.
-template <typename Key, typename Value>
-absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::string_view map) {
-  std::vector<std::pair<Key, Value>> entries;
+// Calls `visit` with each entry of a hash map: once with each that exists throughout the call;
+// entries that are added or removed meanwhile may or may not be visited.
+template <typename Key, typename Value, typename Visit>
+absl::Status ForEachElement(int fd, absl::string_view map, const Visit& visit) {
   // Read fewer large values at a time, because the process keeps the memory. A batch must
   // hold a whole bucket of the map.
   constexpr size_t kBatch = std::clamp<size_t>((size_t{64} << 10) / sizeof(Value), 64, 4096);
@@ -62,9 +61,20 @@ absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::str
     if (result != 0 && errno != ENOENT) {
       return base::ErrnoStatus(errno, absl::StrCat("read map ", map));
     }
-    for (uint32_t i = 0; i < count; ++i) entries.emplace_back(keys[i], values[i]);
-    if (result != 0) return entries;  // ENOENT: that was the last batch
+    for (uint32_t i = 0; i < count; ++i) visit(keys[i], values[i]);
+    if (result != 0) return absl::OkStatus();  // ENOENT: that was the last batch
   }
+}
+
+// Every entry of a hash map, as ForEachElement() visits them.
+template <typename Key, typename Value>
+absl::StatusOr<std::vector<std::pair<Key, Value>>> AllElements(int fd, absl::string_view map) {
+  std::vector<std::pair<Key, Value>> entries;
+  NPG_RETURN_IF_ERROR(
+      (ForEachElement<Key, Value>(fd, map, [&entries](const Key& key, const Value& value) {
+        entries.emplace_back(key, value);
+      })));
+  return entries;
 }
 
 template <typename Key, typename Value>
@@ -72,6 +82,22 @@ absl::Status PutElement(int fd, absl::string_view map, const Key& key, const Val
                         uint64_t flags = BPF_ANY) {
   if (bpf_map_update_elem(fd, &key, &value, flags) == 0) return absl::OkStatus();
   return base::ErrnoStatus(errno, absl::StrCat("write an entry of map ", map));
+}
+
+// Writes many entries with few system calls. Calls `failed` with the position and the error of
+// each that could not be written; the others are written.
+template <typename Key, typename Value, typename Failed>
+void PutElements(int fd, absl::string_view map, const std::vector<Key>& keys,
+                 const std::vector<Value>& values, const Failed& failed) {
+  for (size_t at = 0; at < keys.size(); ++at) {
+    const auto left = static_cast<uint32_t>(keys.size() - at);
+    uint32_t written = left;
+    if (bpf_map_update_batch(fd, &keys[at], &values[at], &written, nullptr) == 0) return;
+    // Some errors leave the count as it was. The next entry, by itself, has the error to report.
+    if (written < left) at += written;
+    const absl::Status status = PutElement(fd, map, keys[at], values[at]);
+    if (!status.ok()) failed(at, status);
+  }
 }
 
 // A missing entry is no error.
