@@ -48,8 +48,9 @@
 namespace npg::cli {
 namespace {
 
-// The counts of a loaded guard, if any; a scan does not need the right to read its maps.
-core::PortHistories ReadHistories(const NodeOptions& node) {
+// What a loaded guard has counted for `ports`, if there is one; a scan does not need the right to
+// read its maps.
+core::PortHistories ReadHistories(const NodeOptions& node, const core::PortEntries& ports) {
   const auto state = dataplane::GuardState::Open(dataplane::PinPaths(node.bpffs));
   if (!state.ok()) return {};
   const auto nodeports = state->NodePorts();
@@ -60,7 +61,7 @@ core::PortHistories ReadHistories(const NodeOptions& node) {
   facts.stats = *stats;
   facts.now = absl::Now();
   facts.now_boot_ns = base::BootNanoseconds();
-  return inspect::Histories(facts);
+  return inspect::Histories(facts, ports);
 }
 
 absl::StatusOr<core::OwnerRules> RulesOf(const core::OwnerPolicy& policy) {
@@ -104,11 +105,13 @@ absl::StatusOr<int> Execute(const ScanOptions& options) {
   if (!found.ok()) return base::Annotate(found.status(), "list listeners");
   facts.listeners = found->all;
   facts.candidates = std::move(found->listeners);
-  facts.gaps = node::FillOwners(facts.candidates);
+  node::OwnerBudget budget;
+  budget.threads = 2;
+  facts.gaps = node::FillOwners(facts.candidates, kProc, budget);
   // Whether links are pinned; `status` reports whether they are valid.
   facts.guarded = access(dataplane::PinPaths(options.node.bpffs).Links().c_str(), F_OK) == 0;
   facts.now = absl::Now();
-  if (facts.guarded) facts.histories = ReadHistories(options.node);
+  if (facts.guarded) facts.histories = ReadHistories(options.node, facts.ports);
 
   const absl::StatusOr<core::OwnerRules> rules = RulesOf(options.owners);
   if (!rules.ok()) return rules.status();

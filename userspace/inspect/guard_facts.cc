@@ -10,7 +10,6 @@
 
 #include "abi/entries.h"
 #include "abi/names.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -140,10 +139,8 @@ absl::Status ReadListeners(
     const dataplane::GuardState& state,
     const std::function<bool(const core::PortKey&, bool nodeport)>& interesting,
     GuardFacts& facts) {
-  absl::flat_hash_set<core::PortKey> nodeports;
-  for (const auto& [key, nodeport] : facts.nodeports) nodeports.insert(key);
   const auto wanted = [&](const core::PortKey& key) {
-    return interesting(key, nodeports.contains(key));
+    return interesting(key, FindNodePort(facts, key) != nullptr);
   };
   const std::optional<PortSysctls> sysctls =
       facts.same_netns == false ? std::nullopt : ReadPortSysctls();

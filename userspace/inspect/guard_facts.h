@@ -44,7 +44,7 @@ struct GuardFacts {
   std::vector<std::string> lacks;
   pid_t controller = 0;            // 0: none runs; -1: it runs in a pid namespace out of sight
   std::optional<bool> same_netns;  // as the guarded one; nullopt: no SO_NETNS_COOKIE
-  std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;
+  std::vector<std::pair<core::PortKey, abi::NodePort>> nodeports;  // sorted
   size_t earlier_sockets = 0;  // records of sockets that were bound without the programs
   std::vector<std::pair<core::PortKey, abi::PortStats>> stats;
   std::vector<std::pair<std::string, abi::OwnerVerdict>> policy;  // by the owner's name

@@ -187,10 +187,10 @@ bool SeesKubeProxyNftables(const GuardFacts& facts) {
 }
 
 const abi::NodePort* FindNodePort(const GuardFacts& facts, const core::PortKey& key) {
-  for (const auto& [candidate, nodeport] : facts.nodeports) {
-    if (candidate == key) return &nodeport;
-  }
-  return nullptr;
+  const auto at = std::lower_bound(
+      facts.nodeports.begin(), facts.nodeports.end(), key,
+      [](const auto& entry, const core::PortKey& port) { return entry.first < port; });
+  return at != facts.nodeports.end() && at->first == key ? &at->second : nullptr;
 }
 
 core::OwnerRules Rules(const GuardFacts& facts) {
@@ -206,12 +206,15 @@ core::OwnerRules Rules(const GuardFacts& facts) {
   return rules;
 }
 
-core::PortHistories Histories(const GuardFacts& facts) {
+core::PortHistories Histories(const GuardFacts& facts, const core::PortEntries& ports) {
   core::PortHistories histories;
-  for (const auto& [key, nodeport] : facts.nodeports) {
-    histories[key].since = nodeport.since;
+  for (const auto& [key, entry] : ports) {
+    if (const abi::NodePort* const nodeport = FindNodePort(facts, key)) {
+      histories[key].since = nodeport->since;
+    }
   }
   for (const auto& [key, stats] : facts.stats) {
+    if (!ports.contains(key)) continue;
     core::PortHistory& history = histories[key];
     history.exempted = stats.exempted;
     history.observed = stats.observed;

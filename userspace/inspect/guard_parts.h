@@ -15,6 +15,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "core/conflicts.h"
+#include "core/desired_state.h"
 #include "core/listener.h"
 #include "core/owner_policy.h"
 #include "core/port.h"
@@ -97,8 +98,8 @@ core::OwnerRules Rules(const GuardFacts& facts);
 // The wall-clock time of a CLOCK_BOOTTIME instant; nullopt for 0, never.
 std::optional<absl::Time> WallTime(const GuardFacts& facts, uint64_t boot_ns);
 
-// The counts and times that the guard has of each NodePort.
-core::PortHistories Histories(const GuardFacts& facts);
+// The counts and times that the guard has of `ports`.
+core::PortHistories Histories(const GuardFacts& facts, const core::PortEntries& ports);
 
 }  // namespace npg::inspect
 

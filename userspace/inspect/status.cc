@@ -141,14 +141,16 @@ ConflictState StateOf(const core::Conflict& conflict, const GuardFacts& facts) {
 std::vector<GuardedConflict> Conflicts(const GuardFacts& facts) {
   // In another network namespace, the listeners here are not the guarded ones.
   if (facts.same_netns == false) return {};
+  // Few of the NodePorts have listeners.
   core::PortEntries ports;
-  for (const auto& [key, nodeport] : facts.nodeports) {
-    ports[key] = {nodeport.sources, nodeport.service};
+  for (const core::Listener& listener : facts.listeners) {
+    const abi::NodePort* const nodeport = FindNodePort(facts, listener.key);
+    if (nodeport != nullptr) ports[listener.key] = {nodeport->sources, nodeport->service};
   }
   const core::OwnerRules rules = Rules(facts);
   std::vector<GuardedConflict> conflicts;
   for (core::Conflict& found : core::FindConflicts(
-           ports, facts.listeners, facts.own, Histories(facts),
+           ports, facts.listeners, facts.own, Histories(facts, ports),
            [&rules](const core::Listener& listener) { return rules.Judge(listener); })) {
     GuardedConflict conflict{{std::move(found), {}}, ConflictState::kUnguarded};
     conflict.owner = NameOf(conflict.listener);

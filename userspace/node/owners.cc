@@ -10,13 +10,16 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -32,6 +35,7 @@
 #include "base/clock.h"
 #include "base/errno_status.h"
 #include "base/small_file.h"
+#include "base/thread.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
 #include "core/workload.h"
@@ -128,17 +132,15 @@ class FdReader {
  public:
   enum class Result : uint8_t { kRead, kDenied, kCut };
 
-  explicit FdReader(const OwnerBudget& budget)
-      : budget_(budget),
-        deadline_(base::BootNanoseconds() +
-                  static_cast<uint64_t>(absl::ToInt64Nanoseconds(budget.time))),
-        left_(budget.descriptors) {}
+  // `left` is the number of descriptors that may be read, by all readers of one search.
+  FdReader(const OwnerBudget& budget, uint64_t deadline, std::atomic<size_t>& left)
+      : budget_(budget), deadline_(deadline), left_(left) {}
 
   // Calls `visit` with the name and the inode of each socket that is open in the folder, until
   // it returns false. A process that ends meanwhile has none.
   template <typename Visit>
   Result Read(int folder, Visit visit) {
-    size_t left = std::min(left_, budget_.descriptors_of_process);
+    size_t left = budget_.descriptors_of_process;
     for (;;) {
       if (Ended()) return Result::kCut;
       const ssize_t size = getdents64(folder, buffer_.data(), buffer_.size());
@@ -152,7 +154,7 @@ class FdReader {
         if (*name == '.') continue;
         if (left == 0) return Result::kCut;
         --left;
-        --left_;
+        if (!TakeOne()) return Result::kCut;
         // A longer target is truncated, and is not a socket.
         std::array<char, sizeof("socket:[18446744073709551615]")> target;
         const ssize_t read = readlinkat(folder, name, target.data(), target.size());
@@ -172,9 +174,16 @@ class FdReader {
     return (budget_.stop != nullptr && budget_.stop->load()) || base::BootNanoseconds() > deadline_;
   }
 
+  bool TakeOne() {
+    size_t left = left_.load(std::memory_order_relaxed);
+    while (left > 0 && !left_.compare_exchange_weak(left, left - 1, std::memory_order_relaxed)) {
+    }
+    return left > 0;
+  }
+
   const OwnerBudget& budget_;
   const uint64_t deadline_;  // CLOCK_BOOTTIME
-  size_t left_;              // descriptors
+  std::atomic<size_t>& left_;
   std::vector<char> buffer_ = std::vector<char>(size_t{32} << 10);
 };
 
@@ -191,41 +200,96 @@ void AddHolder(core::Owner& known, const core::Owner& owner) {
   known.holders = std::move(holders);
 }
 
-// Reads one process.
-void FillFrom(FdReader& reader, int proc, pid_t pid, const WantedSockets& wanted,
-              std::vector<core::Listener>& listeners, OwnerGaps& gaps, Holders* holders) {
+// What the descriptors of one process show.
+struct Process {
+  size_t turn = 0;
+  bool denied = false;
+  bool cut = false;
+  absl::flat_hash_map<uint64_t, int> found;  // descriptors of wanted sockets by inode
+  core::Owner owner;
+  Holder holder;  // empty unless holders are wanted
+};
+
+Process ReadProcess(FdReader& reader, int proc, pid_t pid, const WantedSockets& wanted,
+                    bool holders) {
+  Process read;
   const base::UniqueFd fds(OpenFolder(proc, absl::StrCat(pid, "/fd")));
   if (!fds) {
-    if (Denied()) ++gaps.unreadable_processes;
-    return;  // otherwise it ended meanwhile
+    read.denied = Denied();  // otherwise it ended meanwhile
+    return read;
   }
-  absl::flat_hash_map<uint64_t, int> found;  // descriptors by inode
   const FdReader::Result result = reader.Read(fds.get(), [&](const char* name, uint64_t inode) {
     int descriptor = -1;
     if (wanted.contains(inode) && absl::SimpleAtoi(name, &descriptor)) {
-      found.try_emplace(inode, descriptor);
+      read.found.try_emplace(inode, descriptor);
     }
-    return found.size() < wanted.size();
+    return read.found.size() < wanted.size();
   });
-  if (result == FdReader::Result::kDenied) ++gaps.unreadable_processes;
-  if (result == FdReader::Result::kCut) ++gaps.skipped_processes;
-  if (found.empty()) return;
+  read.denied = result == FdReader::Result::kDenied;
+  read.cut = result == FdReader::Result::kCut;
+  if (read.found.empty()) return read;
   // Relative to the open folder, because the kernel may have reused the pid.
   const base::UniqueFd process(OpenFolder(fds.get(), ".."));
-  const std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
-  if (!owner) return;
-  Holder holder;
-  holder.pid = pid;
-  if (holders != nullptr) {
-    holder.uid = RealUid(ReadOf(process.get(), "status"));
-    holder.cgroup = Cgroup2Path(ReadOf(process.get(), "cgroup"));
+  std::optional<core::Owner> owner = process ? ReadOwner(process.get(), pid) : std::nullopt;
+  if (!owner) {
+    read.found.clear();
+    return read;
   }
-  for (const auto& [inode, descriptor] : found) {
-    for (const size_t i : wanted.at(inode)) AddHolder(listeners[i].owner, *owner);
+  read.owner = *std::move(owner);
+  read.holder.pid = pid;
+  if (holders) {
+    read.holder.uid = RealUid(ReadOf(process.get(), "status"));
+    read.holder.cgroup = Cgroup2Path(ReadOf(process.get(), "cgroup"));
+  }
+  return read;
+}
+
+void AddProcess(Process read, const WantedSockets& wanted, std::vector<core::Listener>& listeners,
+                OwnerGaps& gaps, Holders* holders) {
+  gaps.unreadable_processes += read.denied ? 1 : 0;
+  gaps.skipped_processes += read.cut ? 1 : 0;
+  for (const auto& [inode, descriptor] : read.found) {
+    for (const size_t i : wanted.at(inode)) AddHolder(listeners[i].owner, read.owner);
     if (holders == nullptr) continue;
-    holder.descriptor = descriptor;
-    (*holders)[inode].push_back(holder);
+    read.holder.descriptor = descriptor;
+    (*holders)[inode].push_back(read.holder);
   }
+}
+
+// What there is to know of processes, in the order of `pids`. Reads by as many threads as the
+// budget has: the kernel does nearly all of the work, and does it for several processes at a time.
+std::vector<Process> ReadProcesses(int proc, const std::vector<pid_t>& pids,
+                                   const WantedSockets& wanted, const OwnerBudget& budget,
+                                   bool holders) {
+  // Fewer processes are not worth a thread.
+  constexpr size_t kManyProcesses = 256;
+  const uint64_t deadline =
+      base::BootNanoseconds() + static_cast<uint64_t>(absl::ToInt64Nanoseconds(budget.time));
+  std::atomic<size_t> left = budget.descriptors;
+  std::atomic<size_t> next = 0;
+  std::mutex mutex;
+  std::vector<Process> all;
+  const auto work = [&] {
+    FdReader reader(budget, deadline, left);
+    for (size_t i = next++; i < pids.size(); i = next++) {
+      Process read = ReadProcess(reader, proc, pids[i], wanted, holders);
+      if (!read.denied && !read.cut && read.found.empty()) continue;
+      read.turn = i;
+      const std::lock_guard<std::mutex> lock(mutex);
+      all.push_back(std::move(read));
+    }
+  };
+  std::vector<std::thread> helpers;
+  for (size_t i = 1; i < budget.threads && pids.size() >= kManyProcesses; ++i) {
+    absl::StatusOr<std::thread> helper = base::StartThread("npg-owners", work);
+    if (!helper.ok()) break;  // this thread alone takes longer
+    helpers.push_back(*std::move(helper));
+  }
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  std::sort(all.begin(), all.end(),
+            [](const Process& a, const Process& b) { return a.turn < b.turn; });
+  return all;
 }
 
 // Whether the folder shows the processes of all users and pid namespaces. 4026531836 is the inode
@@ -255,14 +319,14 @@ OwnerGaps FillOwners(std::vector<core::Listener>& listeners, const std::string& 
   if (!proc) return gaps;
   std::sort(binders.begin(), binders.end());
   binders.erase(std::unique(binders.begin(), binders.end()), binders.end());
-  FdReader reader(budget);
-  for (const pid_t pid : binders) {
-    FillFrom(reader, dirfd(proc.get()), pid, wanted, listeners, gaps, holders);
-  }
   // All others, too, because a socket may have several holders.
+  std::vector<pid_t> pids = binders;
   for (const pid_t pid : ListPids(proc.get())) {
-    if (std::binary_search(binders.begin(), binders.end(), pid)) continue;
-    FillFrom(reader, dirfd(proc.get()), pid, wanted, listeners, gaps, holders);
+    if (!std::binary_search(binders.begin(), binders.end(), pid)) pids.push_back(pid);
+  }
+  for (Process& read :
+       ReadProcesses(dirfd(proc.get()), pids, wanted, budget, /*holders=*/holders != nullptr)) {
+    AddProcess(std::move(read), wanted, listeners, gaps, holders);
   }
   if (gaps.unreadable_processes > 0 || gaps.skipped_processes > 0 ||
       !ShowsAllProcesses(dirfd(proc.get()))) {

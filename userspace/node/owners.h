@@ -26,6 +26,7 @@ struct OwnerBudget {
   size_t descriptors = size_t{256} << 10;
   absl::Duration time = absl::Seconds(1);
   const std::atomic<bool>* stop = nullptr;  // if set and true: stop at once
+  size_t threads = 1;                       // that read at the same time, the caller's included
 };
 
 // What FillOwners() could not read.

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -59,8 +60,11 @@ inline std::pair<std::string, abi::OwnerVerdict> MakePolicy(const std::string& c
 inline void AddNodePort(GuardFacts& facts, uint16_t port, const std::string& service,
                         abi::SourceBits sources = abi::Bit(abi::Source::kNetfilter),
                         core::Protocol protocol = core::Protocol::kTcp) {
-  facts.nodeports.emplace_back(
-      core::PortKey{port, protocol},
+  const auto at = std::lower_bound(
+      facts.nodeports.begin(), facts.nodeports.end(), core::PortKey{port, protocol},
+      [](const auto& entry, const core::PortKey& key) { return entry.first < key; });
+  facts.nodeports.emplace(
+      at, core::PortKey{port, protocol},
       abi::NodePort{sources, absl::FromUnixSeconds(kNow - int64_t{3} * 86400), service});
 }
 

@@ -15,6 +15,8 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "base/unique_fd.h"
 #include "core/listener.h"
 
@@ -257,6 +259,42 @@ TEST_F(OwnersTest, ReadsTheProcessesThatBoundFirst) {
   listeners[0].binder = core::Binder{9, "nginx", 0, 0, 80};
   EXPECT_EQ(FillOwners(listeners, root_, budget).skipped_processes, 1);
   EXPECT_EQ(listeners[0].owner.pid, 9);
+}
+
+// In the same order, whichever thread reads a process.
+TEST_F(OwnersTest, FindsTheSameWithSeveralThreads) {
+  constexpr pid_t kLast = 299;
+  for (pid_t pid = 2; pid <= kLast; ++pid) {
+    AddProcess(pid, absl::StrCat("worker-", pid),
+               {"/dev/null", absl::StrCat("socket:[", pid, "]"), "socket:[1000]"});
+  }
+  const auto find = [this](size_t threads, size_t descriptors, Holders& holders) {
+    std::vector<core::Listener> listeners = {Socket(17), Socket(299), Socket(1000), Socket(5000)};
+    OwnerBudget budget;
+    budget.threads = threads;
+    budget.descriptors = descriptors;
+    const OwnerGaps gaps = FillOwners(listeners, root_, budget, &holders);
+    std::string found = absl::StrCat(gaps.skipped_processes, " skipped");
+    for (const core::Listener& listener : listeners) {
+      absl::StrAppend(&found, "; ", listener.owner.pid, " ", listener.owner.comm, " of ",
+                      listener.owner.holders.size());
+    }
+    return found;
+  };
+  Holders one, two;
+  const std::string alone = find(1, 10'000, one);
+  EXPECT_EQ(alone, "0 skipped; 17 worker-17 of 1; 299 worker-299 of 1; 2 worker-2 of 298; 0  of 0");
+  EXPECT_EQ(find(2, 10'000, two), alone);
+  const auto pids = [](const Holders& holders) {
+    std::vector<pid_t> all;
+    for (const Holder& holder : holders.at(1000)) all.push_back(holder.pid);
+    return all;
+  };
+  EXPECT_EQ(pids(two), pids(one));
+  // The threads share the budget, of which a whole process takes three.
+  Holders some;
+  find(2, 100, some);
+  EXPECT_LE(some.at(1000).size(), 34U);
 }
 
 TEST_F(OwnersTest, StopsAtTheEndOfItsTime) {
