@@ -28,6 +28,9 @@ class Cluster {
   // port 30000.
   absl::Status Add(uint16_t first_port, size_t count);
   absl::Status Remove(uint16_t port);
+  // The same without a NodePort, of type ClusterIP: "app-0" for number 0.
+  absl::Status AddClusterIps(size_t first, size_t count);
+  absl::Status RemoveClusterIp(size_t number);
 
   // Bytes of the bodies sent so far.
   uint64_t BytesSent() const;
@@ -39,6 +42,12 @@ class Cluster {
   std::unique_ptr<testing::ApiServer> server_;
   std::string template_;
 };
+
+// The rules of kube-proxy 1.36 for as many Services of one TCP NodePort each, with a cluster IP and
+// an endpoint, as Cluster::Add() names them: for iptables-restore, and of its nftables mode, for
+// nft -f, with NodePorts on 127.0.0.1, too.
+std::string IptablesRules(uint16_t first_port, uint16_t services);
+std::string NftablesRules(uint16_t first_port, uint16_t services);
 
 // The pinned map of NodePorts, open.
 class NodePortsMap {

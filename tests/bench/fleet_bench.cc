@@ -21,6 +21,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "bench/figure.h"
+#include "bench/fleet_costs.h"
 #include "bench/measure.h"
 #include "core/port.h"
 #include "kubernetes/http_client.h"
@@ -39,6 +40,8 @@ using ::npg::testing::ApiQuery;
 using ::npg::testing::WatchCursor;
 
 constexpr size_t kFleetNodes = 10000;
+constexpr size_t kOtherFleets[] = {1000, 5000, 15000};
+constexpr uint64_t kOneSeed = 1;
 constexpr int kFleetServices = 5;
 constexpr uint16_t kFleetPort = 31999;  // created when the server returns
 constexpr absl::Duration kRoundTrip = absl::Milliseconds(5);
@@ -80,14 +83,28 @@ struct SecondOfRequests {
   int watches = 0;
 };
 
+struct Fleet {
+  size_t nodes = kFleetNodes;
+  bool jitter = true;  // false: all nodes draw the same numbers, and so wait equally long
+
+  // The fleet that has a picture has no title.
+  std::string Title() const {
+    std::string title;
+    if (nodes != kFleetNodes || !jitter) title = absl::StrCat(", ", nodes, " nodes");
+    if (!jitter) title += " without jitter";
+    return title;
+  }
+};
+
 class FleetSimulation {
  public:
-  explicit FleetSimulation(const Outage& outage) : outage_(outage) {
+  FleetSimulation(const Outage& outage, const Fleet& fleet) : outage_(outage), fleet_(fleet) {
     for (int i = 0; i < kFleetServices; ++i) {
       model_.Put({.name = absl::StrCat("s", i), .ports = {{.node_port = 30000 + i}}});
     }
-    for (size_t i = 0; i < kFleetNodes; ++i) {
-      nodes_.push_back(std::make_unique<FleetNode>(i + 1, sources::Reflector::Options()));
+    for (size_t i = 0; i < fleet.nodes; ++i) {
+      nodes_.push_back(std::make_unique<FleetNode>(fleet.jitter ? i + 1 : kOneSeed,
+                                                   sources::Reflector::Options()));
     }
   }
 
@@ -121,7 +138,7 @@ class FleetSimulation {
   }
 
   std::vector<Figure> Figures() const {
-    const std::string group = outage_.Title();
+    const std::string group = outage_.Title() + fleet_.Title();
     std::vector<double> stale;
     size_t unknown = 0;
     for (const auto& node : nodes_) {
@@ -139,21 +156,14 @@ class FleetSimulation {
       figures.push_back({group, "stale, 99 %", "s", Quantile(stale, 0.99)});
       figures.push_back({group, "stale, longest", "s", Quantile(stale, 1), LongestGoal()});
     }
-    SecondOfRequests peak;
-    for (const auto& [second, requests] : seconds_) {
-      // The start of all nodes is not the subject.
-      if (second < -absl::ToInt64Seconds(outage_.length)) continue;
-      peak.refused = std::max(peak.refused, requests.refused);
-      peak.lists = std::max(peak.lists, requests.lists);
-      peak.throttled = std::max(peak.throttled, requests.throttled);
-      peak.watches = std::max(peak.watches, requests.watches);
-    }
+    const SecondOfRequests peak = Peak();
     figures.push_back(
         {group, "connections while away, peak", "/s", static_cast<double>(peak.refused)});
     figures.push_back({group, "lists, peak", "/s", static_cast<double>(peak.lists)});
     figures.push_back({group, "lists refused, peak", "/s", static_cast<double>(peak.throttled)});
     figures.push_back({group, "watches, peak", "/s", static_cast<double>(peak.watches)});
     // The course after the return, for a plot.
+    if (!fleet_.Title().empty()) return figures;
     for (const auto& [second, requests] : seconds_) {
       if (second < 0) continue;
       const std::string what = absl::StrCat("second ", second, ", ");
@@ -165,6 +175,20 @@ class FleetSimulation {
       }
     }
     return figures;
+  }
+
+  // The busiest second of each kind of request.
+  SecondOfRequests Peak() const {
+    SecondOfRequests peak;
+    for (const auto& [second, requests] : seconds_) {
+      // The start of all nodes is not the subject.
+      if (second < -absl::ToInt64Seconds(outage_.length)) continue;
+      peak.refused = std::max(peak.refused, requests.refused);
+      peak.lists = std::max(peak.lists, requests.lists);
+      peak.throttled = std::max(peak.throttled, requests.throttled);
+      peak.watches = std::max(peak.watches, requests.watches);
+    }
+    return peak;
   }
 
  private:
@@ -183,7 +207,8 @@ class FleetSimulation {
 
   // A server that throttles is slower on purpose.
   std::optional<double> LongestGoal() const {
-    return outage_.lists_each_second ? std::nullopt : std::optional<double>(kStaleGoalSeconds);
+    return outage_.lists_each_second || !fleet_.jitter ? std::nullopt
+                                                       : std::optional<double>(kStaleGoalSeconds);
   }
 
   void Schedule(absl::Duration delay, size_t node, Work work, uint64_t watch = 0) {
@@ -296,6 +321,7 @@ class FleetSimulation {
   }
 
   const Outage outage_;
+  const Fleet fleet_;
   const absl::Time start_ = absl::FromUnixSeconds(1'700'000'000);
   absl::Time now_ = start_;
   absl::Time returned_;  // set by Run()
@@ -310,19 +336,31 @@ class FleetSimulation {
 }  // namespace
 
 absl::StatusOr<std::vector<Figure>> FleetFigures(absl::FunctionRef<bool()> stop) {
-  const std::vector<Outage> outages = {
-      {absl::Seconds(5), std::nullopt},
-      {absl::Minutes(1), std::nullopt},
-      {absl::Minutes(10), std::nullopt},
-      {absl::Minutes(1), 100},
+  const Outage minute = {absl::Minutes(1), std::nullopt};
+  std::vector<std::pair<Outage, Fleet>> runs = {
+      {{absl::Seconds(5), std::nullopt}, {}},
+      {minute, {}},
+      {{absl::Minutes(10), std::nullopt}, {}},
+      {{absl::Minutes(1), 100}, {}},
   };
+  for (const size_t nodes : kOtherFleets) runs.emplace_back(minute, Fleet{nodes});
+  for (const size_t nodes : {kOtherFleets[0], kOtherFleets[1], kFleetNodes, kOtherFleets[2]}) {
+    runs.emplace_back(minute, Fleet{nodes, false});
+  }
   std::vector<Figure> figures;
-  for (const Outage& outage : outages) {
-    FleetSimulation simulation(outage);
+  std::vector<Storm> storms;
+  for (const auto& [outage, fleet] : runs) {
+    FleetSimulation simulation(outage, fleet);
     if (const absl::Status status = simulation.Run(stop); !status.ok()) return status;
     std::vector<Figure> more = simulation.Figures();
     std::move(more.begin(), more.end(), std::back_inserter(figures));
+    if (outage.length == minute.length && !outage.lists_each_second) {
+      storms.push_back({fleet.nodes, fleet.jitter, static_cast<double>(simulation.Peak().lists)});
+    }
   }
+  absl::StatusOr<std::vector<Figure>> costs = FleetCosts(storms, stop);
+  if (!costs.ok()) return costs.status();
+  std::move(costs->begin(), costs->end(), std::back_inserter(figures));
   return figures;
 }
 

@@ -10,10 +10,10 @@
 
 namespace npg::bench {
 
-// How 10,000 nodes return to an API server that restarts: the product's reflectors and a
-// model of the server, in virtual time, with fixed seeds. For outages of several lengths:
-// the requests of each second, and how long the nodes do not know a NodePort that is created
-// when the server returns. CANCELLED if `stop` returns true.
+// How 1,000 to 15,000 nodes return to an API server that restarts: the product's reflectors
+// and a model of the server, in virtual time, with fixed seeds. For 10,000 nodes, also after
+// outages of several lengths, with the requests of each second. Then what fleets cost in a day:
+// see fleet_costs.h. CANCELLED if `stop` returns true.
 absl::StatusOr<std::vector<Figure>> FleetFigures(absl::FunctionRef<bool()> stop);
 
 }  // namespace npg::bench

@@ -80,7 +80,7 @@ absl::StatusOr<std::vector<Figure>> FlowFigures(absl::Duration time,
   const auto table = dataplane::NftTable::Install(mark);
   if (!table.ok()) return table.status();
   testing::ConnectionBurst burst;
-  burst.threads = {{33601, 34601}, {33602, 34602}, {33603, 34603}, {33604, 34604}};
+  burst.threads = {{31601, 34601}, {31602, 34602}, {31603, 34603}, {31604, 34604}};
   burst.mark = mark.value;
   burst.each = std::numeric_limits<uint32_t>::max();
   NPG_RETURN_IF_ERROR(testing::PrepareBurst(burst));

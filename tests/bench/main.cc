@@ -28,11 +28,16 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/errno_status.h"
+#include "bench/auto_bench.h"
+#include "bench/command_bench.h"
 #include "bench/comparisons.h"
 #include "bench/datagram_bench.h"
+#include "bench/environment.h"
 #include "bench/figure.h"
 #include "bench/fleet_bench.h"
 #include "bench/flow_bench.h"
+#include "bench/growth.h"
+#include "bench/growth_bench.h"
 #include "bench/kubernetes_bench.h"
 #include "bench/measure.h"
 #include "bench/programs.h"
@@ -126,13 +131,17 @@ absl::Status RunComparisons(const Options& options) {
     if (!result.ok()) return result.status();
     results.push_back(*std::move(result));
   }
-  std::cout << (options.output == "json" ? Json(results) : Table(results));
+  const Environment environment = ReadEnvironment();
+  std::cout << (options.output == "json" ? Json(results, environment)
+                                         : Table(results, environment));
   return absl::OkStatus();
 }
 
 absl::Status Print(const Options& options, const absl::StatusOr<std::vector<Figure>>& figures) {
   if (!figures.ok()) return figures.status();
-  std::cout << (options.output == "json" ? Json(*figures) : Table(*figures));
+  const Environment environment = ReadEnvironment();
+  std::cout << (options.output == "json" ? Json(*figures, environment)
+                                         : Table(*figures, environment));
   return absl::OkStatus();
 }
 
@@ -142,10 +151,18 @@ absl::Status Run(const Options& options) {
   if (options.group == "kubernetes") {
     return Print(options, KubernetesFigures(absl::Seconds(options.seconds), stop));
   }
+  if (options.group == "auto") return Print(options, AutoFigures(stop));
+  if (options.group == "commands") return Print(options, CommandFigures(stop));
   if (options.group == "datagrams") return Print(options, DatagramFigures(stop));
   if (options.group == "fleet") return Print(options, FleetFigures(stop));
   if (options.group == "flows") {
     return Print(options, FlowFigures(absl::Seconds(options.seconds), stop));
+  }
+  if (options.group == "growth") {
+    const auto growths = MeasureGrowth(absl::Seconds(options.seconds), stop);
+    if (!growths.ok()) return growths.status();
+    std::cout << (options.output == "json" ? Json(*growths) : Table(*growths));
+    return absl::OkStatus();
   }
   if (options.group == "rules") {
     return Print(options, RulesFigures(absl::Seconds(options.seconds), stop));
@@ -161,13 +178,15 @@ int Main(int argc, char** argv) {
       ->check(CLI::IsMember({"table", "json"}))
       ->capture_default_str();
   app.add_option("--group", options.group,
-                 "only this group: connect, bind or packets; or kubernetes, datagrams, fleet, "
-                 "flows, rules or scan, which run only if named")
-      ->check(CLI::IsMember({"connect", "bind", "packets", "kubernetes", "datagrams", "fleet",
-                             "flows", "rules", "scan"}));
-  app.add_option("--seconds", options.seconds,
-                 "how long to measure in total; kubernetes: how long to watch an idle guard; "
-                 "flows: how long to connect; rules: how long to rewrite them, in each variant")
+                 "only this group: connect, bind or packets; or auto, kubernetes, commands, "
+                 "datagrams, fleet, flows, growth, rules or scan, which run only if named")
+      ->check(CLI::IsMember({"connect", "bind", "packets", "auto", "kubernetes", "commands",
+                             "datagrams", "fleet", "flows", "growth", "rules", "scan"}));
+  app.add_option(
+         "--seconds", options.seconds,
+         "how long to measure in total; kubernetes: how long to watch an idle guard; "
+         "flows: how long to connect; growth: connects and packets, and three times as long the "
+         "controller; rules: how long to rewrite them, in each variant")
       ->check(CLI::Range(1.0, 3600.0))
       ->capture_default_str();
   try {

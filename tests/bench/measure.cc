@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -30,20 +32,16 @@ absl::StatusOr<double> RunVariant(const Variant& variant) {
   return nanoseconds;
 }
 
-VariantResult Summary(const std::vector<double>& baseline, const std::vector<double>& samples) {
-  std::vector<double> differences(samples.size());
+Ratio RatioOf(const std::vector<double>& samples, const std::vector<double>& to) {
   std::vector<double> ratios(samples.size());
-  for (size_t i = 0; i < samples.size(); ++i) {
-    differences[i] = samples[i] - baseline[i];
-    ratios[i] = samples[i] / baseline[i];
-  }
-  VariantResult result;
-  result.nanoseconds = Quantile(samples, 0.5);
-  result.difference = Quantile(differences, 0.5);
-  result.ratio = Quantile(ratios, 0.5);
-  result.ratio_low = Quantile(ratios, 0.25);
-  result.ratio_high = Quantile(ratios, 0.75);
-  return result;
+  for (size_t i = 0; i < samples.size(); ++i) ratios[i] = samples[i] / to[i];
+  return {Quantile(ratios, 0.5), Quantile(ratios, 0.25), Quantile(ratios, 0.75)};
+}
+
+double DifferenceOf(const std::vector<double>& samples, const std::vector<double>& to) {
+  std::vector<double> differences(samples.size());
+  for (size_t i = 0; i < samples.size(); ++i) differences[i] = samples[i] - to[i];
+  return Quantile(std::move(differences), 0.5);
 }
 
 }  // namespace
@@ -58,6 +56,31 @@ double ThreadNanoseconds() {
   timespec now{};
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
   return static_cast<double>(now.tv_sec) * 1e9 + static_cast<double>(now.tv_nsec);
+}
+
+Result Summarize(const Comparison& comparison, const std::vector<std::vector<double>>& samples) {
+  const std::vector<Variant>& variants = comparison.variants;
+  const std::vector<double>& floor = samples[comparison.floor];
+  Result result;
+  result.group = comparison.group;
+  result.what = comparison.what;
+  result.rounds = floor.size();
+  result.floor = variants[comparison.floor].name;
+  result.noise = std::abs(RatioOf(samples[comparison.floor_again], floor).median - 1);
+  for (size_t i = 0; i < variants.size(); ++i) {
+    VariantResult variant;
+    variant.name = variants[i].name;
+    variant.nanoseconds = Quantile(samples[i], 0.5);
+    variant.difference = DifferenceOf(samples[i], samples.front());
+    variant.to_first = RatioOf(samples[i], samples.front());
+    variant.to_floor = RatioOf(samples[i], floor);
+    if (const std::optional<Goal>& goal = variants[i].goal) {
+      variant.goal =
+          GoalResult{variants[goal->to].name, goal->ratio, RatioOf(samples[i], samples[goal->to])};
+    }
+    result.variants.push_back(std::move(variant));
+  }
+  return result;
 }
 
 absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budget,
@@ -81,12 +104,7 @@ absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budg
       samples[at].push_back(*nanoseconds);
     }
   }
-  Result result{comparison.group, comparison.what, rounds, {}};
-  for (size_t i = 0; i < count; ++i) {
-    result.variants.push_back(Summary(samples.front(), samples[i]));
-    result.variants.back().name = comparison.variants[i].name;
-  }
-  return result;
+  return Summarize(comparison, samples);
 }
 
 }  // namespace npg::bench

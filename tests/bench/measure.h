@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,12 @@ namespace npg::bench {
 // packet, in the caller's context; other processes on the machine do not count.
 double ThreadNanoseconds();
 
+// An upper limit of the time of a variant, as a ratio to that of another one.
+struct Goal {
+  double ratio = 0;
+  size_t to = 0;  // the place of the other one among the variants
+};
+
 // One variant of a comparison: without a program, with the guard, ...
 struct Variant {
   std::string name;
@@ -28,34 +35,60 @@ struct Variant {
   // Does the operation many times; returns the nanoseconds of one. It measures the time
   // itself, so that its own setup does not count.
   std::function<absl::StatusOr<double>()> batch;
+  std::optional<Goal> goal = std::nullopt;
 };
 
 struct Comparison {
   std::string group;              // "connect"
   std::string what;               // "UDP, not loopback"
   std::vector<Variant> variants;  // the first one is the baseline
+  // The variant with an empty program or chain. No guard can cost less than this.
+  size_t floor = 1;
+  // Another one that is the same as the floor. What it differs by is noise.
+  size_t floor_again = 2;
 };
 
-// Of one variant, over all rounds. The difference to the baseline and the ratio
-// are taken round by round, so that drift of the machine cancels out.
+// Of the times of one variant to those of another one, over all rounds.
+struct Ratio {
+  double median = 1;
+  double low = 1;   // the middle half of the rounds lies between
+  double high = 1;  // these two
+};
+
+struct GoalResult {
+  std::string to;  // the name of the other variant
+  double limit = 0;
+  Ratio ratio;
+
+  bool met() const { return ratio.median <= limit; }
+};
+
+// Of one variant, over all rounds. Differences and ratios are taken round by round, so that
+// drift of the machine cancels out.
 struct VariantResult {
   std::string name;
   double nanoseconds = 0;  // median
-  double difference = 0;   // median, nanoseconds
-  double ratio = 1;        // median
-  double ratio_low = 1;    // the middle half of the rounds lies between
-  double ratio_high = 1;   // these two
+  double difference = 0;   // to the baseline; median, nanoseconds
+  Ratio to_first;
+  Ratio to_floor;
+  std::optional<GoalResult> goal = std::nullopt;
 };
 
 struct Result {
   std::string group;
   std::string what;
   size_t rounds = 0;
+  std::string floor;  // the name of this variant
+  double noise = 0;   // by how much the two equal variants differ: 0.01 is 1 %
   std::vector<VariantResult> variants;
 };
 
 // The value below which `part` (0 to 1) of the values lie; there is at least one.
 double Quantile(std::vector<double> values, double part);
+
+// What the times of each variant, in nanoseconds and in the order of the rounds, amount to; there
+// is at least one round.
+Result Summarize(const Comparison& comparison, const std::vector<std::vector<double>>& samples);
 
 // Runs the variants in turn, round after round and each round in another order,
 // for `budget`, but at least a few rounds. CANCELLED if `stop` returns true.

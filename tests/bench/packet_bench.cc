@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 
-#include <netinet/in.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstddef>
-#include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,118 +20,28 @@
 #include "base/errno_status.h"
 #include "base/unique_fd.h"
 #include "bench/comparisons.h"
+#include "bench/http_load.h"
 #include "bench/measure.h"
-#include "core/flow.h"
-#include "dataplane/nft/nft_table.h"
-#include "testing/kube_proxy_rules.h"
-#include "testing/net_namespace.h"
+#include "bench/packet_node.h"
 #include "testing/transport.h"
 
 namespace npg::bench {
 namespace {
 
-using ::npg::testing::IptablesVariant;
-using ::npg::testing::KubeProxyRules;
-using ::npg::testing::MakeAddress;
-using ::npg::testing::NetNamespace;
-using ::npg::testing::OpenSocket;
-using ::npg::testing::SocketAddress;
-using ::npg::testing::TcpAndUdp;
 using ::npg::testing::Transport;
 
-constexpr uint16_t kServerPort = 9999;  // no NodePort
-constexpr size_t kFlows = 10000;        // of other connections
-constexpr uint32_t kMark = 0x1000;
+using Batch = std::function<absl::StatusOr<double>()>;
+using Node = std::shared_ptr<PacketNode>;
+using Rules = NodeState::Rules;
 
-// A network namespace in one of the states that are compared.
-struct Node {
-  std::string name;
-  bool kube_proxy = false;
-  bool table = false;
-  size_t flows = 0;
-  bool exempt = false;  // its clients carry the mark
+// The places of the first variants of all comparisons.
+constexpr size_t kFloor = 1, kFloorAgain = 2, kTable = 3;
 
-  NetNamespace netns;
-  std::unique_ptr<dataplane::NftTable> nft;
-  base::UniqueFd listener, client, server;
-};
-
-std::array<uint8_t, 16> Loopback(uint8_t last) {
-  return {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 0, 0, last};
-}
-
-absl::Status Mark(int fd) {
-  if (setsockopt(fd, SOL_SOCKET, SO_MARK, &kMark, sizeof(kMark)) != 0) {
-    return base::ErrnoStatus(errno, "SO_MARK");
-  }
-  return absl::OkStatus();
-}
-
-absl::Status ConnectTo(int fd, const SocketAddress& to) {
-  if (connect(fd, to.get(), to.size) != 0) return base::ErrnoStatus(errno, "connect");
-  return absl::OkStatus();
-}
-
-absl::Status InstallRules(Node& node) {
-  if (node.kube_proxy) {
-    std::vector<uint16_t> ports;
-    for (uint16_t port = 30000; port < 30100; ++port) ports.push_back(port);
-    const KubeProxyRules rules(IptablesVariant::kNft, "10.244.1.2", 8080);
-    NPG_RETURN_IF_ERROR(rules.Apply(TcpAndUdp(ports, /*endpoint=*/true)));
-  }
-  if (!node.table) return absl::OkStatus();
-  absl::StatusOr<std::unique_ptr<dataplane::NftTable>> nft =
-      dataplane::NftTable::Install({.value = kMark, .mask = kMark});
-  if (!nft.ok()) return nft.status();
-  node.nft = *std::move(nft);
-  std::vector<core::Flow> flows(node.flows);
-  for (size_t i = 0; i < flows.size(); ++i) {
-    flows[i].protocol = IPPROTO_TCP;
-    flows[i].client_address = Loopback(2);
-    flows[i].server_address = Loopback(1);
-    flows[i].client_port = static_cast<uint16_t>(32768 + i);
-    flows[i].server_port = 30000;
-  }
-  if (flows.empty()) return absl::OkStatus();
-  NPG_RETURN_IF_ERROR(node.nft->Reconcile(flows, flows));
-  const absl::StatusOr<dataplane::NftTableState> state = dataplane::ReadNftTable();
-  if (!state.ok()) return state.status();
-  if (state->flow_entries != flows.size()) {
-    return absl::InternalError(absl::StrCat("the table has ", state->flow_entries,
-                                            " flow entries instead of ", flows.size()));
-  }
-  return absl::OkStatus();
-}
-
-// A listener, and one connection to it that stays.
-absl::Status OpenSockets(Node& node, Transport transport) {
-  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kServerPort);
-  if (!at.ok()) return at.status();
-  absl::StatusOr<base::UniqueFd> listener = OpenSocket(AF_INET, transport);
-  if (!listener.ok()) return listener.status();
-  if (bind(listener->get(), at->get(), at->size) != 0) return base::ErrnoStatus(errno, "bind");
-  absl::StatusOr<base::UniqueFd> client = OpenSocket(AF_INET, transport);
-  if (!client.ok()) return client.status();
-  if (node.exempt) NPG_RETURN_IF_ERROR(Mark(client->get()));
-  if (transport == Transport::kTcp && listen(listener->get(), 128) != 0) {
-    return base::ErrnoStatus(errno, "listen");
-  }
-  NPG_RETURN_IF_ERROR(ConnectTo(client->get(), *at));
-  node.client = *std::move(client);
-  if (transport == Transport::kTcp) {
-    node.server.Reset(accept4(listener->get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!node.server) return base::ErrnoStatus(errno, "accept");
-    node.listener = *std::move(listener);
-    return absl::OkStatus();
-  }
-  SocketAddress back;
-  back.size = sizeof(back.storage);
-  if (getsockname(node.client.get(), back.get(), &back.size) != 0) {
-    return base::ErrnoStatus(errno, "getsockname");
-  }
-  node.server = *std::move(listener);
-  return ConnectTo(node.server.get(), back);
-}
+// Of the time with the table to that with an empty chain: at least 0.99 of the throughput.
+constexpr double kThroughputGoal = 1.01;
+// Of exempt traffic to the same on a port that is no NodePort, both with the table.
+constexpr double kExemptGoal = 1.00;
+constexpr double kExemptConnectionGoal = 0.80;
 
 absl::Status Ping(int from, int to) {
   std::array<char, 64> data{};
@@ -144,40 +55,26 @@ absl::Status Ping(int from, int to) {
 }
 
 // A request and its response on the connection that stays.
-absl::StatusOr<double> PingPong(const Node& node) {
+absl::StatusOr<double> PingPong(const PacketNode& node) {
   constexpr int kTimes = 100;
   const double start = ThreadNanoseconds();
   for (int i = 0; i < kTimes; ++i) {
-    NPG_RETURN_IF_ERROR(Ping(node.client.get(), node.server.get()));
-    NPG_RETURN_IF_ERROR(Ping(node.server.get(), node.client.get()));
+    NPG_RETURN_IF_ERROR(Ping(node.client(), node.server()));
+    NPG_RETURN_IF_ERROR(Ping(node.server(), node.client()));
   }
   return (ThreadNanoseconds() - start) / kTimes;
 }
 
-// Sockets belong to the namespace they are opened in.
-absl::Status OpenClients(const Node& node, size_t count, std::vector<base::UniqueFd>& clients) {
-  return node.netns.Run([&node, count, &clients]() -> absl::Status {
-    for (size_t i = 0; i < count; ++i) {
-      absl::StatusOr<base::UniqueFd> client = OpenSocket(AF_INET, Transport::kTcp);
-      if (!client.ok()) return client.status();
-      if (node.exempt) NPG_RETURN_IF_ERROR(Mark(client->get()));
-      clients.push_back(*std::move(client));
-    }
-    return absl::OkStatus();
-  });
-}
-
 // Connect, a request, its response, close.
-absl::StatusOr<double> WholeConnections(const Node& node) {
+absl::StatusOr<double> WholeConnections(const PacketNode& node) {
   constexpr size_t kTimes = 16;
-  const absl::StatusOr<SocketAddress> at = MakeAddress("127.0.0.1", kServerPort);
-  if (!at.ok()) return at.status();
-  std::vector<base::UniqueFd> clients;
-  NPG_RETURN_IF_ERROR(OpenClients(node, kTimes, clients));
+  absl::StatusOr<std::vector<base::UniqueFd>> clients = node.OpenClients(kTimes);
+  if (!clients.ok()) return clients.status();
+  const testing::SocketAddress& to = node.address();
   const double start = ThreadNanoseconds();
-  for (base::UniqueFd& client : clients) {
-    NPG_RETURN_IF_ERROR(ConnectTo(client.get(), *at));
-    const base::UniqueFd server(accept4(node.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  for (base::UniqueFd& client : *clients) {
+    if (connect(client.get(), to.get(), to.size) != 0) return base::ErrnoStatus(errno, "connect");
+    const base::UniqueFd server(accept4(node.listener(), nullptr, nullptr, SOCK_CLOEXEC));
     if (!server) return base::ErrnoStatus(errno, "accept");
     NPG_RETURN_IF_ERROR(Ping(client.get(), server.get()));
     NPG_RETURN_IF_ERROR(Ping(server.get(), client.get()));
@@ -186,67 +83,126 @@ absl::StatusOr<double> WholeConnections(const Node& node) {
   return (ThreadNanoseconds() - start) / static_cast<double>(kTimes);
 }
 
-absl::StatusOr<Comparison> Make(const std::string& what, Transport transport, bool kube_proxy,
-                                const std::function<absl::StatusOr<double>(const Node&)>& batch) {
-  struct State {
-    const char* name;
-    bool table;
-    size_t flows;
-    bool exempt;
-  };
-  std::vector<State> states = {
-      {"no table", false, 0, false},
-      // The difference between two namespaces of the same kind is noise.
-      {"no table, once more", false, 0, false},
-      {"table", true, 0, false},
-      {"table, 10,000 other flow entries", true, kFlows, false},
-  };
-  if (kube_proxy) states.push_back({"table, exempt", true, kFlows, true});
-  Comparison comparison{"packets", what, {}};
-  for (const State& state : states) {
-    absl::StatusOr<NetNamespace> netns = NetNamespace::Create();
-    if (!netns.ok()) return netns.status();
-    const auto node = std::make_shared<Node>(Node{state.name,
-                                                  kube_proxy,
-                                                  state.table,
-                                                  state.flows,
-                                                  state.exempt,
-                                                  *std::move(netns),
-                                                  {},
-                                                  {},
-                                                  {},
-                                                  {}});
-    const absl::Status ready = node->netns.Run([&node, transport] {
-      const absl::Status rules = InstallRules(*node);
-      return rules.ok() ? OpenSockets(*node, transport) : rules;
-    });
-    NPG_RETURN_IF_ERROR(base::Annotate(ready, absl::StrCat(what, ", ", state.name)));
-    comparison.variants.push_back(
-        {state.name, nullptr, nullptr, [node, batch] { return batch(*node); }});
+// Many bytes on the connection that stays, in writes as large as those of iperf or of a proxy;
+// per write.
+absl::StatusOr<double> Bulk(const PacketNode& node) {
+  constexpr size_t kWriteBytes = size_t{64} << 10;
+  constexpr size_t kWrites = 64;
+  std::vector<char> data(kWriteBytes);
+  const double start = ThreadNanoseconds();
+  for (size_t i = 0; i < kWrites; ++i) {
+    size_t sent = 0, received = 0;
+    while (received < kWriteBytes) {
+      // As much as the socket takes: one thread does both halves, and must not wait.
+      if (sent < kWriteBytes) {
+        const ssize_t size =
+            send(node.client(), data.data(), kWriteBytes - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (size < 0 && errno != EAGAIN) return base::ErrnoStatus(errno, "send");
+        sent += static_cast<size_t>(std::max<ssize_t>(size, 0));
+      }
+      const ssize_t size = recv(node.server(), data.data(), data.size(), MSG_DONTWAIT);
+      if (size == 0) return absl::InternalError("recv: the connection ended");
+      if (size < 0 && errno != EAGAIN) return base::ErrnoStatus(errno, "recv");
+      received += static_cast<size_t>(std::max<ssize_t>(size, 0));
+    }
   }
-  return comparison;
+  return (ThreadNanoseconds() - start) / static_cast<double>(kWrites);
 }
+
+// What is done on each node of a comparison.
+using MakeBatch = std::function<absl::StatusOr<Batch>(const Node&)>;
+
+MakeBatch Plain(absl::StatusOr<double> (*batch)(const PacketNode&)) {
+  return [batch](const Node& node) -> absl::StatusOr<Batch> {
+    return [node, batch] { return batch(*node); };
+  };
+}
+
+MakeBatch Http(bool keep_alive) {
+  return [keep_alive](const Node& node) -> absl::StatusOr<Batch> {
+    absl::StatusOr<std::unique_ptr<HttpLoad>> load = HttpLoad::Create(node, keep_alive);
+    if (!load.ok()) return load.status();
+    return [load = std::shared_ptr<HttpLoad>(*std::move(load))] { return load->Run(); };
+  };
+}
+
+class NodeComparisons {
+ public:
+  // A comparison on nodes without the table, with an empty chain, and with the table; `common` is
+  // equal on all of them.
+  absl::Status Begin(const std::string& what, const NodeState& common, MakeBatch make_batch,
+                     std::optional<Goal> goal = std::nullopt) {
+    common_ = common;
+    make_batch_ = std::move(make_batch);
+    comparisons_.push_back({"packets", what, {}, kFloor, kFloorAgain});
+    NPG_RETURN_IF_ERROR(Add("no table", Rules::kNone));
+    NPG_RETURN_IF_ERROR(Add("empty chain", Rules::kEmptyChain));
+    NPG_RETURN_IF_ERROR(Add("empty chain, once more", Rules::kEmptyChain));
+    return Add("table", Rules::kTable, 0, false, goal);
+  }
+
+  // One more variant of the last comparison.
+  absl::Status Add(const std::string& name, Rules rules, size_t flows = 0, bool exempt = false,
+                   std::optional<Goal> goal = std::nullopt) {
+    Comparison& comparison = comparisons_.back();
+    NodeState state = common_;
+    state.rules = rules;
+    state.flows = flows;
+    state.exempt = exempt;
+    const std::string what = absl::StrCat(comparison.what, ", ", name);
+    const absl::StatusOr<Node> node = PacketNode::Create(state);
+    if (!node.ok()) return base::Annotate(node.status(), what);
+    const absl::StatusOr<Batch> batch = make_batch_(*node);
+    if (!batch.ok()) return base::Annotate(batch.status(), what);
+    comparison.variants.push_back({name, nullptr, nullptr, *batch, goal});
+    return absl::OkStatus();
+  }
+
+  // Begin(), and the table with many flows, and, beside kube-proxy's rules, exempt packets.
+  absl::Status AddAll(const std::string& what, const NodeState& common, const MakeBatch& make_batch,
+                      std::optional<Goal> exempt_goal) {
+    NPG_RETURN_IF_ERROR(
+        Begin(absl::StrCat(what, common.kube_proxy ? ", kube-proxy" : ""), common, make_batch));
+    NPG_RETURN_IF_ERROR(Add("table, 1,000 exempt flows", Rules::kTable, 1000));
+    NPG_RETURN_IF_ERROR(Add("table, 10,000 exempt flows", Rules::kTable, 10000));
+    // Without the rules of kube-proxy, there is nothing to be exempt from.
+    if (!common.kube_proxy) return absl::OkStatus();
+    NPG_RETURN_IF_ERROR(Add("exempt", Rules::kTable, 0, true, exempt_goal));
+    return Add("exempt, 10,000 other exempt flows", Rules::kTable, 10000, true);
+  }
+
+  std::vector<Comparison> Build() && { return std::move(comparisons_); }
+
+ private:
+  NodeState common_;
+  MakeBatch make_batch_;
+  std::vector<Comparison> comparisons_;
+};
 
 }  // namespace
 
 absl::StatusOr<std::vector<Comparison>> PacketComparisons() {
-  std::vector<Comparison> comparisons;
+  NodeComparisons comparisons;
   for (const bool kube_proxy : {false, true}) {
-    const std::string suffix = kube_proxy ? ", kube-proxy" : "";
-    absl::StatusOr<Comparison> tcp =
-        Make(absl::StrCat("TCP ping-pong", suffix), Transport::kTcp, kube_proxy, PingPong);
-    if (!tcp.ok()) return tcp.status();
-    comparisons.push_back(*std::move(tcp));
-    absl::StatusOr<Comparison> udp =
-        Make(absl::StrCat("UDP ping-pong", suffix), Transport::kUdp, kube_proxy, PingPong);
-    if (!udp.ok()) return udp.status();
-    comparisons.push_back(*std::move(udp));
-    absl::StatusOr<Comparison> whole =
-        Make(absl::StrCat("TCP connection", suffix), Transport::kTcp, kube_proxy, WholeConnections);
-    if (!whole.ok()) return whole.status();
-    comparisons.push_back(*std::move(whole));
+    NodeState tcp;
+    tcp.kube_proxy = kube_proxy;
+    NodeState udp = tcp;
+    udp.transport = Transport::kUdp;
+    NPG_RETURN_IF_ERROR(
+        comparisons.AddAll("TCP ping-pong", tcp, Plain(PingPong), Goal{kExemptGoal, kTable}));
+    NPG_RETURN_IF_ERROR(comparisons.AddAll("UDP ping-pong", udp, Plain(PingPong), std::nullopt));
+    NPG_RETURN_IF_ERROR(comparisons.AddAll("TCP connection", tcp, Plain(WholeConnections),
+                                           Goal{kExemptConnectionGoal, kTable}));
   }
-  return comparisons;
+  const NodeState tcp4;
+  NodeState tcp6;
+  tcp6.address = "::1";
+  const Goal throughput{kThroughputGoal, kFloor};
+  NPG_RETURN_IF_ERROR(comparisons.Begin("TCP ping-pong, IPv6", tcp6, Plain(PingPong)));
+  NPG_RETURN_IF_ERROR(comparisons.Begin("bulk TCP, 64 KiB writes", tcp4, Plain(Bulk), throughput));
+  NPG_RETURN_IF_ERROR(comparisons.Begin("HTTP, new connections", tcp4, Http(false), throughput));
+  NPG_RETURN_IF_ERROR(comparisons.Begin("HTTP, keep-alive", tcp4, Http(true), throughput));
+  return std::move(comparisons).Build();
 }
 
 }  // namespace npg::bench

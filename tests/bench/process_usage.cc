@@ -114,4 +114,25 @@ absl::StatusOr<Memory> MemoryOf(pid_t pid) {
   return memory;
 }
 
+absl::StatusOr<double> ProportionalMemory(pid_t pid) {
+  const std::string path = absl::StrCat("/proc/", pid, "/smaps_rollup");
+  std::ifstream file(path);
+  std::string name;
+  while (file >> name) {
+    double kib = 0;
+    if (name == "Pss:" && file >> kib) return kib / 1024;
+  }
+  return absl::NotFoundError(absl::StrCat("read ", path, ": no Pss"));
+}
+
+double PeakWithChildren(pid_t pid) {
+  const absl::StatusOr<Memory> own = MemoryOf(pid);
+  double peak = own.ok() ? own->peak : 0;
+  for (const pid_t child : ChildrenOf(pid)) {
+    const absl::StatusOr<Memory> memory = MemoryOf(child);
+    if (memory.ok()) peak += memory->peak;
+  }
+  return peak;
+}
+
 }  // namespace npg::bench

@@ -38,6 +38,13 @@ struct Memory {
 };
 absl::StatusOr<Memory> MemoryOf(pid_t pid);
 
+// From /proc/PID/smaps_rollup, where a page that several processes map counts for its share, in
+// MiB.
+absl::StatusOr<double> ProportionalMemory(pid_t pid);
+
+// The peak of `pid` so far, with those of the commands that it runs now, in MiB.
+double PeakWithChildren(pid_t pid);
+
 }  // namespace npg::bench
 
 #endif  // NODEPORT_GUARD_TESTS_BENCH_PROCESS_USAGE_H_

@@ -27,6 +27,7 @@
 #include "bench_empty.skel.h"
 #include "dataplane/bpf/netns_cookie.h"
 #include "dataplane/bpf/skeleton.h"
+#include "dataplane/bpf/unallocated_ports.h"
 #include "guard_abi.h"
 
 namespace npg::bench {
@@ -96,7 +97,9 @@ absl::Status Programs::Fill(const nodeport_guard* guard) {
       NPG_RETURN_IF_ERROR(Put(guard->maps.nodeports, key, value));
     }
   }
-  return absl::OkStatus();
+  return dataplane::UnallocatedPorts(bpf_map__fd(guard->maps.unallocated),
+                                     bpf_map__fd(guard->maps.nodeports))
+      .Rebuild();
 }
 
 absl::Status Programs::SetForeign(bool foreign) {
@@ -166,9 +169,14 @@ std::vector<Variant> Programs::Variants(Hook hook,
   std::vector<Variant> variants = {
       {"no program", nullptr, nullptr, batch},
       {"empty program", [this, empty] { return Attach(empty); }, leave, batch},
+      {"empty program, once more", [this, empty] { return Attach(empty); }, leave, batch},
       {"guard", [this, guard] { return Attach(guard); }, leave, batch},
   };
   if (hook == Hook::kBind) {
+    const std::vector<bpf_program*> storage = {empty_->progs.storage_bind4,
+                                               empty_->progs.storage_bind6};
+    variants.push_back({"empty program with a storage", [this, storage] { return Attach(storage); },
+                        leave, batch});
     for (const auto& [name, skeleton] : {std::pair{"warn", warn_.get()}, {"deny", deny_.get()}}) {
       const std::vector<bpf_program*> protecting = {skeleton->progs.npg_bind4,
                                                     skeleton->progs.npg_bind6};

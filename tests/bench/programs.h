@@ -38,9 +38,9 @@ class Programs {
 
   enum class Hook : uint8_t { kConnect, kBind };
 
-  // "no program", "empty program", "guard", and, for connects, "guard, scope
-  // local", for binds "guard, bind protection warn" and "deny": `batch` with each of them attached
-  // to the hook's IPv4 and IPv6 variant.
+  // "no program", "empty program", the same once more, "guard", and, for connects, "guard, scope
+  // local", for binds "empty program with a storage", "guard, bind protection warn" and "deny":
+  // `batch` with each of them attached to the hook's IPv4 and IPv6 variant.
   std::vector<Variant> Variants(Hook hook, const std::function<absl::StatusOr<double>()>& batch);
 
   // Makes another namespace the guarded one, or this one again.

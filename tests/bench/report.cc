@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/report.h"
 
-#include <sys/utsname.h>
-
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "bench/environment.h"
 #include "bench/figure.h"
 #include "bench/measure.h"
 #include "nlohmann/json.hpp"
@@ -16,32 +16,69 @@
 namespace npg::bench {
 namespace {
 
-std::string Kernel() {
-  utsname name{};
-  if (uname(&name) != 0) return "unknown";
-  return absl::StrCat(name.release, " ", name.machine);
+const char* Judgement(bool met) { return met ? "met" : "MISSED"; }
+
+std::string Range(const Ratio& ratio) {
+  return absl::StrFormat("%.3f-%.3f", ratio.low, ratio.high);
+}
+
+std::string Judgement(const GoalResult& goal) {
+  return absl::StrFormat("  %.2f %s", goal.limit, Judgement(goal.met()));
+}
+
+// A line; a goal that is not a ratio to the floor has a second one.
+void AppendVariant(const VariantResult& v, const std::string& floor, std::string& text) {
+  absl::StrAppendFormat(&text, "  %-34s%8.0f %+8.0f %7.3f %8.3f   %s", v.name, v.nanoseconds,
+                        v.difference, v.to_first.median, v.to_floor.median, Range(v.to_floor));
+  if (v.goal && v.goal->to == floor) absl::StrAppend(&text, Judgement(*v.goal));
+  absl::StrAppend(&text, "\n");
+  if (!v.goal || v.goal->to == floor) return;
+  absl::StrAppendFormat(&text, "    %-57s%8.3f   %s%s\n", absl::StrCat("to \"", v.goal->to, "\""),
+                        v.goal->ratio.median, Range(v.goal->ratio), Judgement(*v.goal));
+}
+
+nlohmann::json GoalJson(const std::optional<GoalResult>& goal) {
+  if (!goal) return nullptr;
+  return {{"to", goal->to},
+          {"limit", goal->limit},
+          {"ratio", goal->ratio.median},
+          {"ratio_low", goal->ratio.low},
+          {"ratio_high", goal->ratio.high},
+          {"met", goal->met()}};
 }
 
 }  // namespace
 
-std::string Table(const std::vector<Result>& results) {
-  std::string text =
-      absl::StrCat("Linux ", Kernel(), ". Processor time of one operation, median of all rounds.\n",
-                   "Ratios are to the first line of each block, round by round; 25-75 %: the\n",
-                   "middle half of them.\n");
+std::string Json(const Environment& environment, const char* key, nlohmann::json values) {
+  return nlohmann::json{
+             {"kernel", environment.kernel},
+             {"machine",
+              {{"processor", environment.processor}, {"processors", environment.processors}}},
+             {"commit", environment.commit},
+             {"date", environment.date},
+             {key, std::move(values)}}
+             .dump(2) +
+         "\n";
+}
+
+std::string Table(const std::vector<Result>& results, const Environment& environment) {
+  std::string text = absl::StrCat(
+      "Linux ", environment.kernel,
+      ". Processor time of one operation, median of all rounds.\n"
+      "+ns and ratio: to the first line of each block; to floor: to its empty program or chain,\n"
+      "round by round; 25-75 %: the middle half of these. Noise: by how much two equal lines\n"
+      "differ. Goals are upper limits, of the ratio to the floor or to the line that is named.\n");
   for (const Result& result : results) {
-    absl::StrAppendFormat(&text, "\n%-38s%8s %8s %7s   %s\n",
+    absl::StrAppendFormat(&text, "\n%-36s%8s %8s %7s %8s   %-11s  %s\n",
                           absl::StrCat(result.group, ": ", result.what), "ns", "+ns", "ratio",
-                          "25-75 %");
-    for (const VariantResult& v : result.variants) {
-      absl::StrAppendFormat(&text, "  %-36s%8.0f %+8.0f %7.3f   %.3f-%.3f\n", v.name, v.nanoseconds,
-                            v.difference, v.ratio, v.ratio_low, v.ratio_high);
-    }
+                          "to floor", "25-75 %", "goal");
+    for (const VariantResult& v : result.variants) AppendVariant(v, result.floor, text);
+    absl::StrAppendFormat(&text, "  noise %.1f %%, %u rounds\n", result.noise * 100, result.rounds);
   }
   return text;
 }
 
-std::string Json(const std::vector<Result>& results) {
+std::string Json(const std::vector<Result>& results, const Environment& environment) {
   nlohmann::json all = nlohmann::json::array();
   for (const Result& result : results) {
     nlohmann::json variants = nlohmann::json::array();
@@ -49,20 +86,26 @@ std::string Json(const std::vector<Result>& results) {
       variants.push_back({{"name", v.name},
                           {"nanoseconds", v.nanoseconds},
                           {"difference", v.difference},
-                          {"ratio", v.ratio},
-                          {"ratio_low", v.ratio_low},
-                          {"ratio_high", v.ratio_high}});
+                          {"ratio", v.to_first.median},
+                          {"ratio_low", v.to_first.low},
+                          {"ratio_high", v.to_first.high},
+                          {"to_floor", v.to_floor.median},
+                          {"to_floor_low", v.to_floor.low},
+                          {"to_floor_high", v.to_floor.high},
+                          {"goal", GoalJson(v.goal)}});
     }
     all.push_back({{"group", result.group},
                    {"what", result.what},
                    {"rounds", result.rounds},
+                   {"floor", result.floor},
+                   {"noise", result.noise},
                    {"variants", variants}});
   }
-  return nlohmann::json{{"kernel", Kernel()}, {"results", all}}.dump(2) + "\n";
+  return Json(environment, "results", std::move(all));
 }
 
-std::string Table(const std::vector<Figure>& figures) {
-  std::string text = absl::StrCat("Linux ", Kernel(), ". Goals are upper limits.\n");
+std::string Table(const std::vector<Figure>& figures, const Environment& environment) {
+  std::string text = absl::StrCat("Linux ", environment.kernel, ". Goals are upper limits.\n");
   const std::string* group = nullptr;
   for (const Figure& f : figures) {
     if (group == nullptr || *group != f.group) {
@@ -70,13 +113,13 @@ std::string Table(const std::vector<Figure>& figures) {
     }
     group = &f.group;
     absl::StrAppendFormat(&text, "  %-43s%9.3f %-6s", f.what, f.value, f.unit);
-    if (f.goal) absl::StrAppendFormat(&text, "%7g  %s", *f.goal, f.met() ? "met" : "MISSED");
+    if (f.goal) absl::StrAppendFormat(&text, "%7g  %s", *f.goal, Judgement(f.met()));
     absl::StrAppend(&text, "\n");
   }
   return text;
 }
 
-std::string Json(const std::vector<Figure>& figures) {
+std::string Json(const std::vector<Figure>& figures, const Environment& environment) {
   nlohmann::json all = nlohmann::json::array();
   for (const Figure& f : figures) {
     nlohmann::json figure = {
@@ -85,7 +128,7 @@ std::string Json(const std::vector<Figure>& figures) {
     figure["met"] = f.goal ? nlohmann::json(f.met()) : nlohmann::json();
     all.push_back(std::move(figure));
   }
-  return nlohmann::json{{"kernel", Kernel()}, {"figures", all}}.dump(2) + "\n";
+  return Json(environment, "figures", std::move(all));
 }
 
 }  // namespace npg::bench

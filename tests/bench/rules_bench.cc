@@ -20,7 +20,6 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
@@ -63,46 +62,6 @@ constexpr double kPeakGoal = 24;           // MiB
 constexpr double kLatencyGoal = 100;       // ms
 constexpr double kChangeGoal = 20;         // ms of processor time
 constexpr double kRewriteGoal = 3;         // % of a processor
-
-// The rules for Services with one endpoint, a cluster IP and a NodePort each, in the shape of
-// kube-proxy 1.36.
-std::string ClusterRules() {
-  std::string chains =
-      "*nat\n:PREROUTING ACCEPT [0:0]\n:INPUT ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n"
-      ":POSTROUTING ACCEPT [0:0]\n:KUBE-SERVICES - [0:0]\n:KUBE-NODEPORTS - [0:0]\n"
-      ":KUBE-MARK-MASQ - [0:0]\n";
-  std::string rules =
-      "-A PREROUTING -j KUBE-SERVICES\n-A OUTPUT -j KUBE-SERVICES\n"
-      "-A KUBE-MARK-MASQ -j MARK --set-xmark 0x4000/0x4000\n";
-  for (uint16_t i = 0; i < kServices; ++i) {
-    const std::string id = absl::StrFormat("%016X", i * 7919);
-    const std::string name = absl::StrCat("default/load-", i, ":http");
-    const std::string host = absl::StrCat(i / 250, ".", i % 250 + 1);
-    const std::string service = absl::StrCat("10.96.", host);
-    const std::string endpoint = absl::StrCat("10.244.", host);
-    for (const absl::string_view kind : {"EXT", "SVC", "SEP"}) {
-      absl::StrAppend(&chains, ":KUBE-", kind, "-", id, " - [0:0]\n");
-    }
-    absl::StrAppend(&rules, "-A KUBE-SERVICES -d ", service, "/32 -p tcp -m comment --comment \"",
-                    name, " cluster IP\" -m tcp --dport 80 -j KUBE-SVC-", id,
-                    "\n-A KUBE-NODEPORTS -p tcp -m comment --comment \"", name,
-                    "\" -m tcp --dport ", kFirstPort + i, " -j KUBE-EXT-", id, "\n");
-    absl::StrAppend(&rules, "-A KUBE-EXT-", id, " -m comment --comment \"masquerade traffic for ",
-                    name, " external destinations\" -j KUBE-MARK-MASQ\n-A KUBE-EXT-", id,
-                    " -j KUBE-SVC-", id, "\n");
-    absl::StrAppend(&rules, "-A KUBE-SVC-", id, " ! -s 10.244.0.0/16 -d ", service,
-                    "/32 -p tcp -m comment --comment \"", name,
-                    " cluster IP\" -m tcp --dport 80 -j KUBE-MARK-MASQ\n-A KUBE-SVC-", id,
-                    " -m comment --comment \"", name, " -> ", endpoint, ":8080\" -j KUBE-SEP-", id,
-                    "\n");
-    absl::StrAppend(&rules, "-A KUBE-SEP-", id, " -s ", endpoint, "/32 -m comment --comment \"",
-                    name, "\" -j KUBE-MARK-MASQ\n-A KUBE-SEP-", id,
-                    " -p tcp -m comment --comment \"", name, "\" -m tcp -j DNAT --to-destination ",
-                    endpoint, ":8080\n");
-  }
-  return absl::StrCat(chains, rules,
-                      "-A KUBE-SERVICES -m addrtype --dst-type LOCAL -j KUBE-NODEPORTS\nCOMMIT\n");
-}
 
 // Remembers the chains that an evaluation reads.
 class Recorder : public rules::RuleReader {
@@ -180,7 +139,7 @@ class RulesBench {
   std::unique_ptr<TestNode> node_;
   const IptablesVariant variant_;
   const std::string group_;
-  const std::string text_ = ClusterRules();
+  const std::string text_ = IptablesRules(kFirstPort, kServices);
   absl::FunctionRef<bool()> stop_;
   double empty_cpu_ = 0;  // seconds, of a start without rules
   std::vector<Figure> figures_;
@@ -223,17 +182,6 @@ absl::Status RulesBench::MeasureReading() {
   Add("CPU of reading and evaluating", "ms", Quantile(whole, 0.5));
   Add("CPU of evaluating again", "ms", Quantile(again, 0.5));
   return absl::OkStatus();
-}
-
-// Of the guard and the commands that it runs, now.
-double PeakWithChildren(pid_t guard) {
-  const absl::StatusOr<Memory> own = MemoryOf(guard);
-  double peak = own.ok() ? own->peak : 0;
-  for (const pid_t child : ChildrenOf(guard)) {
-    const absl::StatusOr<Memory> memory = MemoryOf(child);
-    if (memory.ok()) peak += memory->peak;
-  }
-  return peak;
 }
 
 absl::StatusOr<double> CpuWithChildren(pid_t guard) {

@@ -48,7 +48,7 @@ constexpr uint16_t kFirstListenerPort = 30000;
 constexpr uint16_t kKnownNodePorts = 50;
 constexpr uint16_t kConflicts = 5;
 constexpr int kScans = 50;
-constexpr double kScanGoalMs = 150;
+constexpr double kScanGoalMs = 100;
 constexpr int kConflictsFound = 3;  // the exit code for them
 
 double Milliseconds(const timeval& time) {

@@ -43,6 +43,7 @@ check_line 2 'unknown argument --fix' "$scripts/lint" --fix
 check_line 2 'unknown argument fast' "$scripts/demo" fast
 check_line 2 '--plot needs a file' "$scripts/bench" --group fleet --plot
 check_line 2 '--plot needs --group fleet' "$scripts/bench" --plot "$folder/figures.svg"
+check_line 2 'there is no folder' "$scripts/bench" --group growth --plot "$folder/missing"
 check_line 2 'takes no -o' "$scripts/bench" --group fleet -o table --plot "$folder/figures.svg"
 check_line 2 'cannot write a file' "$scripts/bench" --group fleet --plot "$folder/missing/figures.svg"
 check_line 2 'unknown argument --fast' "$scripts/kernel-matrix" --fast
@@ -123,3 +124,48 @@ check_line 1 'no figures of the group fleet' "$scripts/lib/plot.py" fleet "$fold
   printf 'FAILED: a picture without figures\n' >&2
   exit 1
 }
+
+# Of growth, a picture for each kind of cost: a dot for each point, an area for each series and for
+# the noise; 0 at the left end of a logarithmic axis, and equal ratios at equal distances.
+cat >"$folder/growth.json" <<'TEXT'
+{"growths": [
+  {"name": "connects", "title": "Cost & count", "x": "NodePorts", "y": "ns", "noise": {"low": -4, "median": 1, "high": 3},
+   "series": [
+    {"name": "a <b", "points": [{"x": 0, "low": -1, "median": 2, "high": 3}, {"x": 10, "low": 1, "median": 2, "high": 3},
+                                {"x": 100, "low": 1, "median": 2, "high": 3}, {"x": 1000, "low": 5, "median": 6, "high": 9}]},
+    {"name": "c", "points": [{"x": 10, "low": 20, "median": 21, "high": 25}]}]},
+  {"name": "burst", "title": "Delay", "x": "NodePorts", "y": "ms", "noise": null,
+   "series": [
+    {"name": "d", "points": [{"x": 10, "low": 1, "median": 2, "high": 3}, {"x": 1000, "low": 200, "median": 300, "high": 400}]}]}]}
+TEXT
+mkdir "$folder/growth" "$folder/again"
+for name in growth again; do
+  "$scripts/lib/plot.py" growth "$folder/growth.json" "$folder/$name"
+done
+diff -r -- "$folder/growth" "$folder/again"
+cat >"$folder/growth.py" <<'TEXT'
+import collections, sys, xml.etree.ElementTree as tree
+svg = "{http://www.w3.org/2000/svg}"
+root = tree.parse(sys.argv[1]).getroot()
+texts = [text.text for text in root.iter(svg + "text")]
+areas = [path for path in root.iter(svg + "path") if path.get("fill-opacity")]
+dots = collections.defaultdict(list)
+for dot in root.iter(svg + "circle"):
+    dots[dot.get("fill")].append((float(dot.get("cx")), float(dot.get("cy"))))
+first = [x for x, y in next(iter(dots.values()))]
+print(f"{len(areas)} areas, dots {[len(some) for some in dots.values()]}")
+print("texts: " + "|".join(texts))
+print("x: rising" if first == sorted(first) else "x: not rising")
+print("distances: " + ", ".join(f"{b - a:.0f}" for a, b in zip(first[1:], first[2:])))
+TEXT
+read_picture=(/usr/bin/python3 "$folder/growth.py" "$folder/growth/connects.svg")
+# Those of the legend, the panel and two series.
+check 0 '^4 areas, dots \[4, 1\]$' "${read_picture[@]}"
+check 0 '^texts: Cost & count\|a <b\|c\|noise[^|]*\|0\|.*\|0\|10\|100\|1,000\|ns\|NodePorts$' "${read_picture[@]}"
+check 0 '^x: rising$' "${read_picture[@]}"
+check 0 '^distances: ([0-9]+), \1$' "${read_picture[@]}"
+# No noise; the delays span decades.
+check 0 '^texts: Delay\|d\|1\|10\|100\|1,000\|10\|1,000\|ms\|NodePorts$' \
+  /usr/bin/python3 "$folder/growth.py" "$folder/growth/burst.svg"
+check_line 1 'no figures of the group growth' "$scripts/lib/plot.py" growth "$folder/none.json" "$folder/again"
+check_line 1 'no figures of the group growth' "$scripts/lib/plot.py" growth "$folder/figures.json" "$folder/again"
