@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/growth_bench.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstddef>
 #include <iterator>
 #include <string>
 #include <utility>
@@ -19,22 +15,13 @@
 #include "base/errno_status.h"
 #include "bench/comparisons.h"
 #include "bench/growth.h"
+#include "bench/measure.h"
 #include "testing/command.h"
 #include "testing/net_namespace.h"
 #include "testing/test_cgroup.h"
 
 namespace npg::bench {
 namespace {
-
-absl::Status StayOnOneCpu() {
-  cpu_set_t cpu;
-  CPU_ZERO(&cpu);
-  CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cpu);
-  if (sched_setaffinity(0, sizeof(cpu), &cpu) != 0) {
-    return base::ErrnoStatus(errno, "sched_setaffinity");
-  }
-  return absl::OkStatus();
-}
 
 // What is measured on a thread that stays on one CPU, in its own namespace. The controller is
 // measured on all CPUs.

@@ -5,7 +5,6 @@
 // variants of a comparison are measured in one run, in turn. Uses its own network namespace and
 // cgroup, and changes nothing of the machine.
 
-#include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -60,17 +59,6 @@ struct Options {
 std::atomic<bool>& Interrupted() {
   static std::atomic<bool> interrupted = false;
   return interrupted;
-}
-
-// Pins the thread to one CPU, so that migrations do not disturb a round of a comparison.
-absl::Status StayOnOneCpu() {
-  cpu_set_t cpu;
-  CPU_ZERO(&cpu);
-  CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cpu);
-  if (sched_setaffinity(0, sizeof(cpu), &cpu) != 0) {
-    return base::ErrnoStatus(errno, "sched_setaffinity");
-  }
-  return absl::OkStatus();
 }
 
 absl::Status Prepare() {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "bench/measure.h"
 
+#include <sched.h>
 #include <time.h>  // NOLINT(modernize-deprecated-headers): clock_gettime() is POSIX, not <ctime>
 
 #include <algorithm>
+#include <cerrno>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -81,6 +83,16 @@ Result Summarize(const Comparison& comparison, const std::vector<std::vector<dou
     result.variants.push_back(std::move(variant));
   }
   return result;
+}
+
+absl::Status StayOnOneCpu() {
+  cpu_set_t cpu;
+  CPU_ZERO(&cpu);
+  CPU_SET(static_cast<size_t>(std::max(sched_getcpu(), 0)), &cpu);
+  if (sched_setaffinity(0, sizeof(cpu), &cpu) != 0) {
+    return base::ErrnoStatus(errno, "sched_setaffinity");
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Result> Compare(const Comparison& comparison, absl::Duration budget,

@@ -20,6 +20,9 @@ namespace npg::bench {
 // packet, in the caller's context; other processes on the machine do not count.
 double ThreadNanoseconds();
 
+// Pins the thread to one CPU, so that migrations do not disturb a round of a comparison.
+absl::Status StayOnOneCpu();
+
 // An upper limit of the time of a variant, as a ratio to that of another one.
 struct Goal {
   double ratio = 0;
